@@ -1,0 +1,1 @@
+"""Distilling: recipes, batches, losses, their weighting, and the trainer."""

@@ -1,0 +1,91 @@
+"""The objective: a batch through the student, every loss that the batch has targets for, and their weighted sum.
+
+This is the module that the trainer steps. Knows nothing of optimisers, schedules or disks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from dollhouse.distill.batches import IGNORE, Batch
+from dollhouse.distill.losses import camera_loss, depth_loss, detection_loss, text_loss, vote_loss
+from dollhouse.student.model import DollhouseForConditionalGeneration, Sight
+
+SEEING = ("depth_reg", "camera", "votes", "detection")
+LOSSES = (*SEEING, "text")
+
+
+class Objective(nn.Module):
+    """Student and weighting in one module; ``forward(batch)`` gives the loss and its parts.
+
+    A batch marked ``group_by_truth`` has its patches grouped by the teacher's instances instead of by the
+    student's own votes, so that the box head learns before the votes are any good. With ``frozen_eyes`` no
+    gradient is computed for anything before the object tokens.
+    """
+
+    def __init__(
+        self,
+        student: DollhouseForConditionalGeneration,
+        weighting: nn.Module,
+        losses: Sequence[str],
+        frozen_eyes: bool = False,
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self.weighting = weighting
+        self.losses = tuple(losses)
+        self.frozen_eyes = frozen_eyes
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """One batch -> {"loss": weighted sum, and each loss by its name}."""
+        sight = self.look(batch)
+        parts: dict[str, Tensor] = {}
+        if sight is not None:
+            parts.update(self.seeing_losses(sight, batch))
+        if "text" in self.losses and batch.question_ids:
+            prefix = self.prefix(sight, batch)
+            parts["text"] = self.text(prefix, batch)
+        if not parts:
+            raise ValueError("the batch has no target for any of the losses " + ", ".join(self.losses))
+        return {"loss": self.weighting(parts), **{name: value.detach() for name, value in parts.items()}}
+
+    def look(self, batch: Batch) -> Sight | None:
+        """What the student sees; no gradient where its eyes are frozen."""
+        if self.student.config.blind:
+            return None
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen_eyes):
+            return self.student.see(batch.pixel_values, batch.member if batch.group_by_truth else None)
+
+    def seeing_losses(self, sight: Sight, batch: Batch) -> dict[str, Tensor]:
+        """The losses of depth, cameras and objects, those with targets."""
+        parts = {}
+        if "depth_reg" in self.losses and bool((batch.depth > 0).any()):
+            parts["depth_reg"] = depth_loss(sight.log_depth, batch.depth, batch.metric)
+        if "camera" in self.losses and bool(batch.posed.all()):
+            parts["camera"] = camera_loss(sight.cameras, batch.level_from_camera, batch.up, batch.focal)
+        if "votes" in self.losses and bool((batch.patches.label != IGNORE).any()):
+            parts["votes"] = vote_loss(sight.votes, batch.patches)
+        if "detection" in self.losses and any(box is not None for box in batch.boxes):
+            parts["detection"] = detection_loss(sight.objects, batch.boxes)
+        return parts
+
+    def prefix(self, sight: Sight | None, batch: Batch) -> Tensor:
+        """The language prefix (B, N, D)."""
+        if sight is None:
+            return self.student.blind_prefix.expand(len(batch.pixel_values), -1, -1)
+        return self.student.read_objects(sight.objects)
+
+    def text(self, prefix: Tensor, batch: Batch) -> Tensor:
+        """Cross-entropy over the answer tokens of all chunks."""
+        scene = self.student.read_scene(prefix)
+        logits, labels = [], []
+        head = self.student.get_output_embeddings()
+        for ids, label, owner in zip(batch.question_ids, batch.question_labels, batch.scene_of_question, strict=True):
+            hidden = self.student.continue_from(scene, ids, owner)
+            answers = label[:, 1:] != IGNORE
+            logits.append(head(hidden[:, :-1][answers]))
+            labels.append(label[:, 1:][answers])
+        return text_loss(torch.cat(logits), torch.cat(labels))

@@ -1,0 +1,173 @@
+"""A recipe: what a distil run is, read from YAML, overridden on the command line, checked before anything starts.
+
+Knows the names and limits of settings, nothing of how they are carried out.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from dollhouse.errors import RecipeError
+
+PARTS = ("encoder", "trunk", "depth_head", "camera_head", "vote_head", "object_head", "projector", "language_model")
+LossName = Literal["text", "depth_reg", "camera", "votes", "detection"]
+PartName = Literal["encoder", "trunk", "depth_head", "camera_head", "vote_head", "object_head", "projector", "language_model"]
+
+
+class Settings(BaseModel):
+    """A group of settings; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StudentSettings(Settings):
+    """The student's sizes: see :class:`dollhouse.student.config.DollhouseConfig`."""
+
+    image_size: int = Field(126, ge=28, multiple_of=14, description="width in pixels to which photos are brought")
+    vision: dict[str, Any] = Field(default_factory=dict, description="VggtConfig's arguments")
+    text: dict[str, Any] = Field(default_factory=lambda: {"model_type": "gpt_neox"}, description="any causal LM config")
+    vocabulary: int = Field(1024, ge=300, description="size of the tokenizer trained on the run's own questions")
+    trunk_width: int = Field(192, ge=8)
+    trunk_layers: int = Field(2, ge=0)
+    trunk_heads: int = Field(4, ge=1)
+    object_layers: int = Field(2, ge=0)
+    num_objects: int = Field(16, ge=1)
+    max_named_views: int = Field(4, ge=1)
+    num_thinking_tokens: int = Field(4, ge=0)
+    thinking_placement: Literal["before_question", "after_question"] = "before_question"
+    blind: bool = Field(False, description="no eyes: the control model")
+
+
+class DataSettings(Settings):
+    """Which scenes, and how they are looked at."""
+
+    scenes: str = Field(description="rooms:<split>/<from>-<to>, or a folder")
+    views: int = Field(4, ge=1, description="photos a scene")
+    questions: int = Field(24, ge=0, description="questions a scene and step")
+    holdout_every: int = Field(0, ge=0, description="of one real scene: every n-th frame is kept for testing; 0 none")
+    cache: Path | None = Field(None, description="folder that keeps rendered scenes between epochs and runs")
+    workers: int = Field(1, ge=0, description="processes that prepare batches")
+
+
+class Stage(Settings):
+    """One part of a run: some losses, some trainable parts, some steps."""
+
+    steps: int = Field(ge=1)
+    scenes: int = Field(16, ge=1, description="scenes a step")
+    losses: list[LossName] = Field(min_length=1)
+    train: list[PartName] = Field(min_length=1)
+    learning_rate: float = Field(2e-3, gt=0, description="AdamW: embeddings, norms, biases, convolutions")
+    muon_learning_rate: float = Field(0.02, ge=0, description="Muon: matrices; 0 leaves them to AdamW too")
+    weight_decay: float = Field(0.0, ge=0)
+    warmup: float = Field(0.05, ge=0, le=1, description="share of the steps")
+    cooldown: float = Field(0.4, ge=0, le=1, description="share of the steps, linear to zero")
+    true_grouping: float = Field(0.0, ge=0, le=1, description="share of batches grouped by the teacher's instances")
+    mirror: bool = Field(False, description="show half of the scenes in a mirror; only where nothing is asked")
+    save_every: int = Field(500, ge=1, description="steps between checkpoints")
+    log_every: int = Field(20, ge=1)
+
+    @model_validator(mode="after")
+    def _no_questions_in_the_mirror(self) -> Stage:
+        if self.mirror and "text" in self.losses:
+            raise ValueError("mirror changes left and right, which the answers speak of: take out mirror or text")
+        return self
+
+
+class Recipe(Settings):
+    """A whole run."""
+
+    name: str
+    seed: int = 0
+    teacher: Literal["annotations"] = "annotations"
+    start_from: Path | None = Field(None, description="a model folder whose weights the student begins with")
+    student: StudentSettings = Field(default_factory=lambda: StudentSettings())
+    data: DataSettings
+    weighting: Literal["uncertainty", "equal"] = "uncertainty"
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    threads: int = Field(0, ge=0, description="CPU threads; 0 leaves torch's own choice")
+    stages: dict[str, Stage] = Field(min_length=1)
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_folder(cls, value: str) -> str:
+        if not value or "/" in value or value.startswith("."):
+            raise ValueError("must be a plain name, since a folder is called so")
+        return value
+
+    @model_validator(mode="after")
+    def _blind_only_reads(self) -> Recipe:
+        for name, stage in self.stages.items():
+            if self.student.blind and set(stage.losses) != {"text"}:
+                raise ValueError(f"stage {name}: a blind student has only the text loss")
+        return self
+
+
+def read_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe from YAML with ``key=value`` overrides (dots go down: ``stages.see.steps=100``; values are YAML).
+
+    Raises :class:`RecipeError` for a missing file, bad YAML, an unknown key (naming the nearest known one) or a
+    value out of range; every fault found is in the one message.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"cannot read recipe {path}: {error}") from error
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict):
+        raise RecipeError(f"{path} holds no settings: a recipe is a YAML mapping such as recipes/nano.yaml")
+    for override in overrides:
+        apply_override(tree, override)
+    return check_recipe(tree, str(path))
+
+
+def apply_override(tree: dict[str, Any], override: str) -> None:
+    """Set ``a.b.c=value`` in nested dicts. A key below something that is no mapping is an error."""
+    key, sign, value = override.partition("=")
+    if not sign or not key.strip():
+        raise RecipeError(f"override {override!r} is not of the form key=value, such as stages.see.steps=100")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"the value of override {override!r} is not YAML: {' '.join(str(error).split())}") from error
+    *path, last = key.strip().split(".")
+    branch: Any = tree
+    for step in path:
+        branch = branch.setdefault(step, {})
+        if not isinstance(branch, dict):
+            raise RecipeError(f"override {override!r}: {step} holds a value, not settings")
+    branch[last] = parsed
+
+
+def check_recipe(tree: Mapping[str, Any], origin: str) -> Recipe:
+    """Check a recipe given as nested dicts; ``origin`` names it in errors."""
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as error:
+        raise RecipeError(f"{origin}: " + "; ".join(_explain(fault) for fault in error.errors())) from error
+
+
+def _explain(fault: Any) -> str:
+    place = ".".join(str(step) for step in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        known = _known_keys(fault["loc"][:-1])
+        near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}?" if near else "known are " + ", ".join(known)
+        return f"unknown key {place}: {hint}"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    groups: dict[str, type[Settings]] = {"student": StudentSettings, "data": DataSettings, "stages": Stage}
+    group = groups.get(str(location[0]), Recipe) if location else Recipe
+    return list(group.model_fields)

@@ -1,0 +1,249 @@
+"""A distil run from a recipe to a model folder, continued wherever it was killed.
+
+    <out>/recipe.json        the resolved recipe; another recipe is refused here
+    <out>/tokenizer/         learnt from the run's own questions
+    <out>/<stage>/           checkpoints; student.safetensors once the stage is done
+    <out>/metrics.jsonl      one line each few steps
+    <out>/model/             the student, for `dollhouse ask --model`
+    <out>/run.json           recipe, versions, data, commit, times
+
+Knows the order of things; how each is done stands in the modules beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from dollhouse.distill.lessons import Batches, Lessons
+from dollhouse.distill.objective import Objective
+from dollhouse.distill.progress import StageProgress
+from dollhouse.distill.recipe import Recipe, Stage
+from dollhouse.distill.trainer import DistillTrainer, MetricsFile
+from dollhouse.distill.weighting import StaticWeighting, UncertaintyWeighting
+from dollhouse.errors import RecipeError, StorageError
+from dollhouse.scenes.furniture import CATEGORIES, COLOURS, KINDS
+from dollhouse.student.checkpoint import load_student, save_student
+from dollhouse.student.config import DollhouseConfig
+from dollhouse.student.model import DollhouseForConditionalGeneration
+from dollhouse.student.processor import DollhouseImageProcessor, DollhouseProcessor
+from dollhouse.student.tokens import fill_token_ids, train_tokenizer
+
+PART_MODULES = {"projector": "multi_modal_projector"}  #: recipe names that are not the module's own
+TOKENIZER_LESSONS = 200
+
+
+def distill(recipe: Recipe, out: Path, progress: bool = True) -> Path:
+    """Carry out ``recipe`` in folder ``out`` and return the model folder; a run begun there is continued.
+
+    Raises RecipeError where ``out`` holds a run of another recipe, SceneError from the data, StorageError where the
+    disk is full (what was written before stays whole).
+    """
+    begun = time.time()
+    claim_folder(recipe, out)
+    if recipe.threads:
+        torch.set_num_threads(recipe.threads)
+    torch.manual_seed(recipe.seed)
+    model, processor = build_student(recipe, out)
+    lessons = Lessons(recipe.data, model.config)
+    seconds = {}
+    for name, stage in recipe.stages.items():
+        done = out / name / "student.safetensors"
+        if done.exists():
+            model.load_state_dict(load_file(done))
+            continue
+        started = time.time()
+        train_stage(recipe, name, stage, model, processor.tokenizer, lessons, out, progress)
+        write_whole(done, model)
+        seconds[name] = round(time.time() - started, 1)
+    save_student(model, processor, out / "model")
+    record = {
+        "recipe": recipe.model_dump(mode="json"),
+        "commit": commit(),
+        "versions": {name: version(name) for name in ("dollhouse", "torch", "transformers", "numpy")},
+        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
+        "parameters": count_parameters(model),
+        "lessons": len(lessons),
+        "seconds": {"this_call": round(time.time() - begun, 1), **seconds},
+    }
+    write_text(out / "run.json", json.dumps(record, indent=1))
+    return out / "model"
+
+
+def claim_folder(recipe: Recipe, out: Path) -> None:
+    """Make ``out`` this recipe's folder, or say that it is another's."""
+    frozen = json.dumps(recipe.model_dump(mode="json"), indent=1)
+    path = out / "recipe.json"
+    if path.exists() and path.read_text() != frozen:
+        mine, theirs = json.loads(frozen), json.loads(path.read_text())
+        changed = [key for key in mine if mine.get(key) != theirs.get(key)]
+        raise RecipeError(f"{out} holds a run of another recipe (different: {', '.join(changed)}): choose another --out, or delete it")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot make folder {out}: {error.strerror}") from error
+    write_text(path, frozen)
+
+
+def build_student(recipe: Recipe, out: Path) -> tuple[DollhouseForConditionalGeneration, DollhouseProcessor]:
+    """A fresh student of the recipe's shape, or the one that ``start_from`` names."""
+    if recipe.start_from is not None:
+        model, processor, _ = load_student(None if str(recipe.start_from) == "nano" else recipe.start_from)
+        return model, processor
+    settings = recipe.student
+    tokenizer = run_tokenizer(recipe, out)
+    config = bare_config(recipe, vocab_size=len(tokenizer))
+    fill_token_ids(config, tokenizer)
+    model = DollhouseForConditionalGeneration(config)
+    model.generation_config.update(
+        pad_token_id=config.pad_token_id, eos_token_id=config.eos_token_id, suppress_tokens=model.silent_ids(), max_new_tokens=48
+    )
+    processor = DollhouseProcessor(
+        DollhouseImageProcessor(settings.image_size),
+        tokenizer,
+        prefix_length=settings.num_objects,
+        num_thinking_tokens=settings.num_thinking_tokens,
+        thinking_placement=settings.thinking_placement,
+    )
+    return model, processor
+
+
+def bare_config(recipe: Recipe, vocab_size: int) -> DollhouseConfig:
+    """The student's config before the tokenizer's ids are known."""
+    settings = recipe.student
+    try:
+        return DollhouseConfig(
+            vision_config={"image_size": settings.image_size, "heads": [], **settings.vision},
+            text_config={**settings.text, "vocab_size": vocab_size},
+            image_size=settings.image_size,
+            trunk_width=settings.trunk_width,
+            trunk_layers=settings.trunk_layers,
+            trunk_heads=settings.trunk_heads,
+            object_layers=settings.object_layers,
+            num_objects=settings.num_objects,
+            max_named_views=settings.max_named_views,
+            num_views=recipe.data.views,
+            labels=CATEGORIES,
+            colours=tuple(COLOURS),
+            front_labels=tuple(name for name, kind in KINDS.items() if kind.has_front),
+            num_thinking_tokens=settings.num_thinking_tokens,
+            thinking_placement=settings.thinking_placement,
+            blind=settings.blind,
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise RecipeError(f"student: {' '.join(str(error).split())}") from error
+
+
+def run_tokenizer(recipe: Recipe, out: Path) -> PreTrainedTokenizerBase:
+    """The run's tokenizer: learnt once from its first lessons, then kept."""
+    folder = out / "tokenizer"
+    if (folder / "done").exists():
+        return PreTrainedTokenizerFast.from_pretrained(folder)
+    lessons = Lessons(recipe.data, bare_config(recipe, vocab_size=300))
+    texts = []
+    for index in range(min(TOKENIZER_LESSONS, len(lessons))):
+        for question, answer in lessons[index].questions:
+            texts.extend((" " + question, " " + answer))
+    words = [*CATEGORIES, *COLOURS, *(f"{category}s" for category in CATEGORIES)]
+    settings = recipe.student
+    tokenizer = train_tokenizer(texts, words, settings.vocabulary, settings.num_thinking_tokens)
+    tokenizer.save_pretrained(folder)
+    (folder / "done").touch()
+    return tokenizer
+
+
+def train_stage(
+    recipe: Recipe,
+    name: str,
+    stage: Stage,
+    model: DollhouseForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerBase,
+    lessons: Lessons,
+    out: Path,
+    progress: bool,
+) -> None:
+    """One stage, from its last whole checkpoint if it has one."""
+    trained = {PART_MODULES.get(part, part) for part in stage.train} | ({"blind_prefix"} if recipe.student.blind else set())
+    for parameter_name, parameter in model.named_parameters():
+        parameter.requires_grad_(parameter_name.split(".")[0] in trained)
+    names = list(stage.losses)
+    weighting = UncertaintyWeighting(names) if recipe.weighting == "uncertainty" else StaticWeighting(dict.fromkeys(names, 1.0))
+    objective = Objective(model, weighting, names, frozen_eyes=not trained - {"multi_modal_projector", "language_model"})
+    trainer = DistillTrainer(
+        objective,
+        stage,
+        out / name,
+        Batches(lessons, stage, recipe.seed, tokenizer, model.config),
+        seed=recipe.seed,
+        bf16=use_bfloat16(recipe.precision),
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_num_workers=recipe.data.workers,
+        dataloader_prefetch_factor=4 if recipe.data.workers else None,
+    )
+    trainer.add_callback(MetricsFile(out / "metrics.jsonl", name))
+    if progress:
+        trainer.add_callback(StageProgress(name))
+    trainer.train(resume_from_checkpoint=last_checkpoint(out / name))
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint; all that carry the name are whole."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    return str(found[-1]) if found else None
+
+
+def use_bfloat16(precision: str) -> bool:
+    """Whether to multiply in bfloat16: where the processor does so natively, unless the recipe says otherwise."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return bool(torch.backends.cpu.get_cpu_capability().startswith("AVX512") and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def count_parameters(model: DollhouseForConditionalGeneration) -> dict[str, int]:
+    """Parameters of each part and in all."""
+    parts = {name: sum(p.numel() for p in child.parameters()) for name, child in model.named_children()}
+    return {**parts, "all": sum(p.numel() for p in model.parameters())}
+
+
+def write_whole(path: Path, model: DollhouseForConditionalGeneration) -> None:
+    """All weights in full precision, under a temporary name first."""
+    staging = path.with_name(path.name + ".partial")
+    try:
+        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, staging)
+        staging.replace(path)
+    except OSError as error:
+        staging.unlink(missing_ok=True)
+        raise StorageError(f"cannot write {path}: {error}") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """A text file, under a temporary name first."""
+    staging = path.with_name(path.name + ".partial")
+    try:
+        staging.write_text(text)
+        staging.replace(path)
+    except OSError as error:
+        staging.unlink(missing_ok=True)
+        raise StorageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def commit() -> str | None:
+    """The commit of the source tree the package runs from, or None where it is installed without one."""
+    here = Path(__file__).parent
+    told = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return told.stdout.strip() or None
+
+

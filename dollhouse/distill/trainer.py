@@ -1,0 +1,149 @@
+"""transformers' Trainer, taught four things: our batches, our optimiser, whole checkpoints, and what each loss was.
+
+Knows nothing of recipes' files or of what a loss means.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import defaultdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import Sampler, SequentialSampler
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
+
+from dollhouse.distill.batches import Batch
+from dollhouse.distill.objective import Objective
+from dollhouse.distill.optimizer import MuonWithAdamW
+from dollhouse.distill.recipe import Stage
+from dollhouse.errors import StorageError
+
+
+class DistillTrainer(Trainer):
+    """Steps an :class:`Objective` over batches that are items of a dataset."""
+
+    def __init__(self, objective: Objective, stage: Stage, folder: Path, dataset: Any, **settings: Any) -> None:
+        self.stage = stage
+        self.sums: dict[str, float] = defaultdict(float)
+        self.counted = 0
+        self.staging: Path | None = None
+        arguments = TrainingArguments(
+            output_dir=str(folder),
+            max_steps=stage.steps,
+            per_device_train_batch_size=1,
+            save_steps=stage.save_every,
+            save_total_limit=2,
+            logging_steps=stage.log_every,
+            disable_tqdm=True,
+            report_to=[],
+            remove_unused_columns=False,
+            max_grad_norm=1.0,
+            dataloader_pin_memory=torch.cuda.is_available(),
+            **settings,
+        )
+        super().__init__(model=objective, args=arguments, train_dataset=dataset, data_collator=the_only_one)
+        self.model_accepts_loss_kwargs = False
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        return SequentialSampler(train_dataset if train_dataset is not None else self.train_dataset)
+
+    def _prepare_inputs(self, inputs: Batch) -> Batch:
+        moved = inputs.to(self.args.device)
+        assert isinstance(moved, Batch)
+        return moved
+
+    def compute_loss(
+        self, model: nn.Module, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        parts = model(inputs)
+        for name, value in parts.items():
+            self.sums[name] += float(value.detach())
+        self.counted += 1
+        return (parts["loss"], parts) if return_outputs else parts["loss"]
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if self.counted and "loss" in logs:
+            logs.update({name: round(total / self.counted, 5) for name, total in self.sums.items()})
+            logs.update({f"weight_{name}": round(value, 5) for name, value in self.model.weighting.weights().items()})
+            self.sums.clear()
+            self.counted = 0
+        super().log(logs, start_time)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            stage = self.stage
+            self.optimizer = MuonWithAdamW(
+                self.model, stage.learning_rate, stage.muon_learning_rate, stage.weight_decay
+            )
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        if self.lr_scheduler is None:
+            shape = partial(ramp, steps=num_training_steps, warmup=self.stage.warmup, cooldown=self.stage.cooldown)
+            self.lr_scheduler = LambdaLR(optimizer or self.optimizer, shape)
+        return self.lr_scheduler
+
+    def _get_output_dir(self, trial: Any = None) -> str:
+        return str(self.staging or self.args.output_dir)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """A checkpoint under another name first, so that a kill leaves whole ones only."""
+        folder = Path(self.args.output_dir)
+        self.staging = folder / ".saving"
+        shutil.rmtree(self.staging, ignore_errors=True)
+        try:
+            super()._save_checkpoint(model, trial)
+            name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            shutil.rmtree(folder / name, ignore_errors=True)
+            (self.staging / name).rename(folder / name)
+        except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
+            raise StorageError(f"cannot write a checkpoint in {folder}: {error}; the last whole one stays") from error
+        finally:
+            shutil.rmtree(self.staging, ignore_errors=True)
+            self.staging = None
+        rotate_checkpoints(output_dir=str(folder), save_total_limit=self.args.save_total_limit)
+
+
+def the_only_one(items: list[Batch]) -> Batch:
+    """The dataset's items are whole batches already."""
+    return items[0]
+
+
+def ramp(step: int, steps: int, warmup: float, cooldown: float) -> float:
+    """Learning-rate factor: linear up, flat, linear down to zero (a trapezoid)."""
+    up = (step + 1) / max(1.0, warmup * steps)
+    down = (steps - step) / max(1.0, cooldown * steps)
+    return min(1.0, up, down)
+
+
+class MetricsFile(TrainerCallback):
+    """Appends what the trainer logs to a JSONL file; lines of steps that will be done again are cut."""
+
+    def __init__(self, path: Path, stage: str) -> None:
+        self.path = path
+        self.stage = stage
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.path.exists():
+            kept = [line for line in self.path.read_text().splitlines() if self._stands(line, state.global_step)]
+            staging = self.path.with_name(self.path.name + ".partial")
+            staging.write_text("".join(line + "\n" for line in kept))
+            staging.replace(self.path)
+
+    def _stands(self, line: str, step: int) -> bool:
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:  # the line that a kill cut short
+            return False
+        return entry["stage"] != self.stage or entry["step"] <= step
+
+    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps({"stage": self.stage, "step": state.global_step, **(logs or {})}) + "\n")

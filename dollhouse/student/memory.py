@@ -1,0 +1,202 @@
+"""See a scene once, ask it many questions.
+
+:class:`Dollhouse` holds a student and its processor; :class:`SceneMemory` holds what it made of one scene: depth,
+cameras, boxes, and the language model's keys and values of everything before the question. Knows nothing of
+training or scoring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dollhouse.errors import ModelError, QuestionError, SceneError
+from dollhouse.geometry import Array
+from dollhouse.scenes.scene import Box, Scene
+from dollhouse.student.checkpoint import load_student
+from dollhouse.student.model import DollhouseForConditionalGeneration, Sight, scenes_of
+from dollhouse.student.objects import Objects
+from dollhouse.student.processor import DollhouseProcessor
+
+SURE = 0.3  #: score from which an object is shown; scoring takes all of them
+LONGEST_QUESTION = 256  #: tokens
+
+
+class Dollhouse:
+    """A student ready to be asked. ``Dollhouse.from_pretrained()`` is the one that comes with the package."""
+
+    def __init__(self, model: DollhouseForConditionalGeneration, processor: DollhouseProcessor, model_id: str) -> None:
+        self.model = model.eval()
+        self.processor = processor
+        self.model_id = model_id
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path | None = None, device: str | None = None) -> Dollhouse:
+        """Load a model folder (None: the nano student of the package), in float32 on a CPU.
+
+        Raises ModelError where the folder is missing, incomplete or not a Dollhouse model.
+        """
+        model, processor, model_id = load_student(folder)
+        return cls(model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")), processor, model_id)
+
+    @property
+    def image_size(self) -> int:
+        return int(self.model.config.image_size)
+
+    def see(self, scene: Scene | str | Path, views: int | None = None) -> SceneMemory:
+        """Look at a scene (or at what :func:`dollhouse.open_scene` opens), ``views`` photos of it at most.
+
+        Only the photos are looked at; depth and poses, where the scene has them, are not.
+        """
+        if not isinstance(scene, Scene):
+            from dollhouse.scenes.source import open_scene
+
+            scene = open_scene(scene)
+        scene = scene.choose(views or self.model.config.num_views)
+        if not scene.views:
+            raise SceneError(f"scene {scene.name} has no views to look at")
+        photos = [view.image for view in scene.views]
+        try:
+            pixels = self.processor.image_processor(photos)["pixel_values"]
+        except ValueError as error:
+            raise SceneError(f"scene {scene.name}: {error}; put photos of one shape together") from error
+        pixel_values = torch.from_numpy(np.asarray(pixels)).to(self.model.device)
+        images = (pixel_values[0].permute(0, 2, 3, 1) * 255).round().to(torch.uint8).cpu().numpy()
+        with torch.inference_mode():
+            if self.model.config.blind:
+                return SceneMemory(self, scene, images, self.model.get_image_features(pixel_values), None)
+            sight = self.model.see(pixel_values)
+            return SceneMemory(self, scene, images, self.model.read_objects(sight.objects), sight)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer and how sure the student was: the geometric mean probability of its tokens."""
+
+    question: str
+    text: str
+    confidence: float
+
+
+class SceneMemory:
+    """What a student made of one scene. 3D is in the level frame of the first view (:mod:`dollhouse.geometry`)."""
+
+    def __init__(self, house: Dollhouse, scene: Scene, images: NDArray[np.uint8], prefix: Tensor, sight: Sight | None) -> None:
+        self.house = house
+        self.scene = scene
+        self.images = images  #: (V, H, W, 3) as the student saw them
+        self.sight = sight
+        with torch.inference_mode():
+            self._keys_and_values = house.model.read_scene(prefix)
+
+    @property
+    def depth(self) -> NDArray[np.float32]:
+        """Predicted z-depth (V, H, W) in metres."""
+        return self._eyes.log_depth[0].exp().cpu().numpy()
+
+    @property
+    def level_from_camera(self) -> Array:
+        """Predicted poses (V, 4, 4)."""
+        return self._eyes.cameras.level_from_camera[0].double().cpu().numpy()
+
+    @property
+    def boxes(self) -> tuple[Box, ...]:
+        """Predicted objects with their scores, surest first."""
+        config = self.house.model.config
+        return read_boxes(self._eyes.objects, config.labels, config.colours, config.front_labels)
+
+    @property
+    def _eyes(self) -> Sight:
+        if self.sight is None:
+            raise ModelError(f"{self.house.model_id} is a blind student: it has no depth, cameras or boxes")
+        return self.sight
+
+    def ask(self, questions: str | Sequence[str]) -> list[str]:
+        """Answers to one or many questions, in their order."""
+        return [answer.text for answer in self.answer([questions] if isinstance(questions, str) else questions)]
+
+    def answer(self, questions: Sequence[str], max_new_tokens: int = 48) -> list[Answer]:
+        """Greedy answers with confidences. Raises QuestionError for an empty or endless question."""
+        ids = [self.house.processor.question_ids(self._checked(question)) for question in questions]
+        if not ids:
+            return []
+        with torch.inference_mode():
+            return [
+                Answer(question, *told)
+                for question, told in zip(questions, self._decode(ids, max_new_tokens), strict=True)
+            ]
+
+    def _checked(self, question: str) -> str:
+        if not question.strip():
+            raise QuestionError("an empty question cannot be answered: ask in words")
+        if len(self.house.processor.question_ids(question)) > LONGEST_QUESTION:
+            raise QuestionError(f"the question is longer than {LONGEST_QUESTION} tokens: ask in fewer words")
+        return question
+
+    def _decode(self, ids: list[list[int]], max_new_tokens: int) -> list[tuple[str, float]]:
+        """Greedy decoding of all questions at once; questions of one length share a batch, so none is padded."""
+        told: list[tuple[str, float]] = [("", 0.0)] * len(ids)
+        for length in sorted({len(one) for one in ids}):
+            rows = [row for row, one in enumerate(ids) if len(one) == length]
+            batch = torch.tensor([ids[row] for row in rows], device=self.house.model.device)
+            for row, (tokens, confidence) in zip(rows, self._decode_batch(batch, max_new_tokens), strict=True):
+                text = self.house.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+                told[row] = (text, confidence)
+        return told
+
+    def _decode_batch(self, ids: Tensor, max_new_tokens: int) -> list[tuple[list[int], float]]:
+        model = self.house.model
+        cache = scenes_of(self._keys_and_values, torch.zeros(len(ids), dtype=torch.long, device=ids.device))
+        never = torch.tensor(model.silent_ids(), device=ids.device)
+        tokens: list[list[int]] = [[] for _ in ids]
+        log_probability = [0.0] * len(ids)
+        open_rows = set(range(len(ids)))
+        feed = ids
+        for _ in range(max_new_tokens):
+            output = model.language_model(input_ids=feed, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            logits = output.logits[:, -1].float()
+            logits[:, never] = -torch.inf
+            best, choice = logits.log_softmax(-1).max(-1)
+            for row in list(open_rows):
+                log_probability[row] += float(best[row])
+                token = int(choice[row])
+                tokens[row].append(token)
+                if token == model.config.eos_token_id:
+                    open_rows.discard(row)
+            if not open_rows:
+                break
+            feed = choice.unsqueeze(-1)
+        return [(row, float(np.exp(total / max(len(row), 1)))) for row, total in zip(tokens, log_probability, strict=True)]
+
+
+def read_boxes(objects: Objects, labels: Sequence[str], colours: Sequence[str], front_labels: Sequence[str]) -> tuple[Box, ...]:
+    """The first scene's slots as boxes, surest first; several labels never share a slot."""
+    found = []
+    score, label = objects.label_logits[0].float().sigmoid().max(-1)
+    colour = objects.colour_logits[0].argmax(-1)
+    for slot in objects.present[0].nonzero().squeeze(-1).tolist():
+        name = labels[int(label[slot])]
+        has_front = name in front_labels
+        if has_front:
+            yaw = torch.atan2(objects.front[0, slot, 1], objects.front[0, slot, 0])
+        else:
+            yaw = 0.5 * torch.atan2(objects.axis[0, slot, 1], objects.axis[0, slot, 0])
+        found.append(
+            Box(
+                id=slot + 1,
+                label=name,
+                center=objects.center[0, slot].double().cpu().numpy(),
+                size=objects.log_size[0, slot].double().exp().clamp(0.01, 20).cpu().numpy(),
+                yaw=float(yaw),
+                has_front=has_front,
+                colour=colours[int(colour[slot])] if colours else None,
+                score=float(score[slot]),
+            )
+        )
+    return tuple(sorted(found, key=lambda box: -(box.score or 0.0)))

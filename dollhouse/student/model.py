@@ -1,0 +1,213 @@
+"""The student: VGGT encoder, trunk, heads, and a causal language model that reads what they saw.
+
+Sequence ``[V][T1..TK][Q][A]`` (or with the thinking tokens after the question), see
+:mod:`dollhouse.student.scratchpad`. Knows nothing of files, of training or of what questions mean.
+
+Axes: B batch, V views, H and W pixels, N object slots, D text width, T text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from transformers.cache_utils import DynamicCache
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from dollhouse.student.config import DollhouseConfig
+from dollhouse.student.heads import CameraHead, Cameras, DepthHead
+from dollhouse.student.objects import ObjectHead, ObjectPrefix, Objects
+from dollhouse.student.trunk import Trunk
+from dollhouse.student.vggt import VggtModel
+from dollhouse.student.votes import VoteHead, Votes, group
+
+
+@dataclass
+class Sight:
+    """What the student makes of the photos, before any question."""
+
+    log_depth: Tensor  #: (B, V, H, W) log metres
+    cameras: Cameras
+    votes: Votes
+    objects: Objects
+    member: Tensor  #: (B, M, N) which patch belongs to which object
+
+
+class DollhousePreTrainedModel(PreTrainedModel):
+    """Weight initialisation and loading, as transformers has them."""
+
+    config: DollhouseConfig
+    config_class = DollhouseConfig
+    base_model_prefix = "model"
+    main_input_name = "input_ids"
+    input_modalities = ("image", "text")
+    _supports_sdpa = True
+    _supports_attention_backend = True
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+class DollhouseForConditionalGeneration(DollhousePreTrainedModel, GenerationMixin):
+    """Answers questions about a room from plain photos; estimates depth and finds objects on the way.
+
+    With ``config.blind`` it has no eyes: the prefix is a learned constant. That is the control which every
+    accuracy stands beside.
+    """
+
+    def __init__(self, config: DollhouseConfig) -> None:
+        super().__init__(config)
+        text = config.text_config
+        if config.blind:
+            self.blind_prefix = nn.Parameter(torch.zeros(config.num_objects, text.hidden_size))
+        else:
+            labels, colours = len(config.labels), len(config.colours)
+            self.encoder = VggtModel(config.vision_config)
+            special = 1 + config.vision_config.num_register_tokens
+            width, heads = config.trunk_width, config.trunk_heads
+            self.trunk = Trunk(2 * config.vision_config.hidden_size, width, config.trunk_layers, heads, special)
+            self.depth_head = DepthHead(width, config.vision_config.patch_size)
+            self.camera_head = CameraHead(width)
+            self.vote_head = VoteHead(width, labels, colours)
+            self.object_head = ObjectHead(width, labels, colours, config.object_layers, heads)
+            self.multi_modal_projector = ObjectPrefix(width, text.hidden_size, config.max_named_views)
+        self.language_model = AutoModelForCausalLM.from_config(text)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.language_model.get_input_embeddings()
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.language_model.get_output_embeddings()
+
+    def silent_ids(self) -> list[int]:
+        """Tokens that are never sampled: places, marks and thoughts."""
+        config = self.config
+        silent = {config.scene_token_id, config.answer_token_id, *config.thinking_ids, config.pad_token_id}
+        return sorted(token for token in silent if token is not None and token != config.eos_token_id)
+
+    def see(self, pixel_values: Tensor, member: Tensor | None = None) -> Sight:
+        """Photos (B, V, 3, H, W) in [0, 1] -> depth, cameras, votes and objects.
+
+        ``member`` (B, M, N) groups the patches from outside (a teacher's instances, while training);
+        without it they are grouped by their votes.
+        """
+        patch = self.config.vision_config.patch_size
+        rows, columns = pixel_values.shape[-2] // patch, pixel_values.shape[-1] // patch
+        encoded = self.encoder(pixel_values).last_hidden_state
+        camera_tokens, patches = self.trunk(encoded)
+        cameras = self.camera_head(camera_tokens)
+        votes = self.vote_head(patches, cameras, rows, columns)
+        if member is None:
+            member = group(votes, self.config.num_objects)
+        objects = self.object_head(votes, patches, member, rows, columns)
+        return Sight(self.depth_head(patches, pixel_values), cameras, votes, objects, member)
+
+    def word_embeddings(self, words: list[list[int]]) -> Tensor:
+        """Mean embedding of each word's tokens: (len(words), D)."""
+        table = self.get_input_embeddings()
+        return torch.stack([table(torch.tensor(ids, device=self.device)).mean(0) for ids in words])
+
+    def read_objects(self, objects: Objects) -> Tensor:
+        """Objects -> language prefix (B, N, D)."""
+        labels, colours = self.word_embeddings(self.config.label_ids), self.word_embeddings(self.config.colour_ids)
+        return self.multi_modal_projector(objects, labels, colours)
+
+    def get_image_features(self, pixel_values: Tensor) -> Tensor:
+        """Photos (B, V, 3, H, W) -> language prefix (B, N, D)."""
+        if self.config.blind:
+            return self.blind_prefix.expand(len(pixel_values), -1, -1)
+        return self.read_objects(self.see(pixel_values).objects)
+
+    def read_scene(self, prefix: Tensor) -> DynamicCache:
+        """Language prefix (B, N, D) -> key-value cache of the scene's part of the sequence.
+
+        It holds the prefix and, where they stand before the question, the thinking tokens; every question
+        about the scene continues from it (:meth:`continue_from`).
+        """
+        thoughts = self.config.thinking_ids if self.config.thinking_placement == "before_question" else []
+        embeds = prefix.to(self.get_input_embeddings().weight.dtype)
+        if thoughts:
+            ids = torch.tensor(thoughts, device=prefix.device).expand(len(prefix), -1)
+            embeds = torch.cat([embeds, self.get_input_embeddings()(ids).to(embeds.dtype)], 1)
+        cache = DynamicCache(config=self.language_model.config)
+        self.language_model.base_model(inputs_embeds=embeds, past_key_values=cache, use_cache=True)
+        return cache
+
+    def continue_from(self, scene: DynamicCache, question_ids: Tensor, scene_of_question: Tensor) -> Tensor:
+        """Last hidden states (R, T, D) of right-padded questions (R, T), each on its scene (R).
+
+        Every question sees its scene and itself only: the same as one sequence of scene and questions under a
+        block-diagonal mask, without computing what the mask throws away. ``scene`` stays as it was.
+        """
+        output = self.language_model.base_model(
+            input_ids=question_ids, past_key_values=scenes_of(scene, scene_of_question), use_cache=True
+        )
+        return output.last_hidden_state
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Any = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """The plain path: one sequence (B, T) a row, ``<scene>`` ids standing where the prefix goes.
+
+        ``labels`` (B, T) with -100 everywhere but on the answer gives ``loss``.
+        Raises ValueError where ``<scene>`` ids and photos do not come together.
+        """
+        if inputs_embeds is None:
+            if input_ids is None:
+                raise ValueError("forward needs input_ids or inputs_embeds")
+            inputs_embeds = self.get_input_embeddings()(input_ids)
+            places = input_ids == self.config.scene_token_id
+            if bool(places.any()):
+                if pixel_values is None and not self.config.blind:
+                    raise ValueError("the prompt has <scene> places but no pixel_values came with it")
+                seen = self.blind_prefix.expand(len(input_ids), -1, -1) if pixel_values is None else None
+                prefix = self.get_image_features(pixel_values) if seen is None else seen
+                if int(places.sum()) != prefix.shape[0] * prefix.shape[1]:
+                    raise ValueError(
+                        f"the prompt has {int(places.sum())} <scene> places for {prefix.shape[0] * prefix.shape[1]} tokens"
+                    )
+                prefix = prefix.to(inputs_embeds.dtype)
+                inputs_embeds = inputs_embeds.masked_scatter(places.unsqueeze(-1), prefix)
+        return self.language_model(
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            labels=labels,
+            use_cache=use_cache,
+            logits_to_keep=logits_to_keep,
+            **kwargs,
+        )
+
+    def prepare_inputs_for_generation(
+        self, input_ids: Tensor, pixel_values: Tensor | None = None, is_first_iteration: bool = False, **kwargs: Any
+    ) -> dict[str, Any]:
+        inputs = super().prepare_inputs_for_generation(input_ids, is_first_iteration=is_first_iteration, **kwargs)
+        if is_first_iteration or not kwargs.get("use_cache", True):
+            inputs["pixel_values"] = pixel_values
+        return inputs
+
+
+def scenes_of(scene: DynamicCache, rows: Tensor) -> DynamicCache:
+    """A cache of its own whose row i is row ``rows[i]`` of ``scene``."""
+    chosen = DynamicCache()
+    for number, layer in enumerate(scene.layers):
+        chosen.update(layer.keys[rows], layer.values[rows], number)
+    return chosen

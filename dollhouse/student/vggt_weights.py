@@ -1,0 +1,96 @@
+"""Official VGGT checkpoints: read lazily, checked key by key, nothing half loaded.
+
+Our parameters carry the official names, so there is nothing to translate: only to check. Knows nothing of how the
+model computes. Sources: ``model.safetensors`` or ``model.pt`` of facebook/VGGT-1B and facebook/VGGT-1B-Commercial.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from dollhouse.errors import ModelError
+
+#: Parts of the official model; those that ours was built without are left out, any other key is an error.
+PARTS = ("aggregator.", "camera_head.", "point_head.", "depth_head.", "track_head.")
+_LISTED = 5  #: keys of one kind that a message names before it counts the rest
+
+
+def load_official(model: nn.Module, path: str | os.PathLike[str], dtype: torch.dtype) -> None:
+    """Fill ``model``, which may be on the meta device, from an official checkpoint, in ``dtype``.
+
+    Every parameter must be in the file with its shape, and every key of the file must belong to the model or to a
+    part of VGGT that the model was built without. The model is touched only after all keys were found right.
+
+    Raises:
+        ModelError: otherwise, or where the file cannot be read or holds more than tensors.
+    """
+    path = Path(path)
+    shapes, read = _open(path)
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    problems = compare_keys(wanted, shapes)
+    if problems:
+        raise ModelError(f"{path}: not the weights of this VGGT: {'; '.join(problems)}")
+    weights = {}
+    for name in wanted:
+        weights[name] = read(name).to(dtype)
+        if not torch.isfinite(weights[name]).all():
+            raise ModelError(f"{path}: {name} holds values that are not finite in {dtype}; load it in a wider dtype")
+    model.load_state_dict(weights, strict=True, assign=True)
+
+
+def compare_keys(wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """What is missing, unexpected or misshapen in ``found`` (key -> shape), one line a kind; empty if all is right."""
+    present = {name.split(".")[0] + "." for name in wanted}
+    left_out = tuple(part for part in PARTS if part not in present)
+    problems = []
+    if missing := [f"{name} {shape}" for name, shape in wanted.items() if name not in found]:
+        problems.append(f"missing {_some(missing)}")
+    unexpected = [
+        f"{name} {shape}" for name, shape in found.items() if name not in wanted and not name.startswith(left_out)
+    ]
+    if unexpected:
+        problems.append(f"unexpected {_some(unexpected)}")
+    misshapen = [
+        f"{name} {found[name]}, expected {shape}" for name, shape in wanted.items() if found.get(name, shape) != shape
+    ]
+    if misshapen:
+        problems.append(f"misshapen {_some(misshapen)}")
+    return problems
+
+
+def _some(items: Iterable[str]) -> str:
+    listed = list(items)
+    rest = len(listed) - _LISTED
+    return f"{len(listed)}: " + ", ".join(listed[:_LISTED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _open(path: Path) -> tuple[dict[str, tuple[int, ...]], Callable[[str], Tensor]]:
+    """Key -> shape of a checkpoint, and a function that reads one tensor."""
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file; give the path of VGGT's model.safetensors or model.pt")
+    if path.suffix == ".safetensors":
+        try:
+            file = safe_open(path, framework="pt")
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"{path}: not a whole safetensors file ({error}); download it again") from None
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}, file.get_tensor  # noqa: SIM118
+    if path.suffix in (".pt", ".pth", ".bin"):
+        try:
+            tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except pickle.UnpicklingError:
+            raise ModelError(f"{path}: holds more than tensors, so it was not opened; use model.safetensors") from None
+        except (RuntimeError, EOFError, OSError, zipfile.BadZipFile) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ModelError(f"{path}: not a whole torch checkpoint ({reason}); download it again") from None
+        if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
+            raise ModelError(f"{path}: not a state dict (names -> tensors)")
+        return {name: tuple(tensor.shape) for name, tensor in tensors.items()}, tensors.__getitem__
+    raise ModelError(f"{path}: weights end in .safetensors or .pt")

@@ -1,0 +1,108 @@
+"""Every patch votes: what object it belongs to, and where that object's box stands.
+
+Knows nothing of how votes become objects (:mod:`dollhouse.student.objects`).
+
+Axes: B batch, V views, P patches of a view, M = V*P patches of a scene, D trunk width, L labels, C colours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dollhouse.student.heads import Cameras
+
+
+@dataclass
+class Votes:
+    """What the patches say, in the level frame of the first view. ``log_depth`` and ``own_*`` are per view."""
+
+    label_logits: Tensor  #: (B, M, L+1), the last one is "no object"
+    colour_logits: Tensor  #: (B, M, C)
+    log_depth: Tensor  #: (B, M) log metres of what the patch shows
+    center: Tensor  #: (B, M, 3) metres
+    own_center: Tensor  #: (B, M, 3) the same in the patch's own view's level frame
+    log_size: Tensor  #: (B, M, 3) log metres: length, width, height
+    own_front: Tensor  #: (B, M, 2) direction of the box's x axis on the ground, in the view's level frame
+    own_axis: Tensor  #: (B, M, 2) cosine and sine of twice its angle: for boxes whose ends look alike
+    front: Tensor  #: (B, M, 2) as ``own_front``, in the first view's level frame
+    axis: Tensor  #: (B, M, 2)
+
+    @property
+    def foreground(self) -> Tensor:
+        """(B, M) probability that a patch shows an object."""
+        return 1.0 - self.label_logits.float().softmax(-1)[..., -1]
+
+
+class VoteHead(nn.Module):
+    """Patch tokens and cameras -> :class:`Votes`.
+
+    A vote is the point that the patch sees (its depth along its ray, turned level with the predicted camera)
+    plus an offset to the object's centre; so depth, camera and object geometry share what they know.
+    """
+
+    def __init__(self, width: int, labels: int, colours: int) -> None:
+        super().__init__()
+        self.fields = [labels + 1, colours, 1, 3, 3, 2, 2]
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, sum(self.fields)))
+
+    def forward(self, patches: Tensor, cameras: Cameras, rows: int, columns: int) -> Votes:
+        """``patches`` (B, V, P, D) with P = rows*columns."""
+        told = self.mlp(patches).float()
+        label_logits, colour_logits, log_depth, offset, log_size, own_front, own_axis = told.split(self.fields, -1)
+        log_depth = log_depth.squeeze(-1) + 1.0
+        points = cameras.patch_rays(rows, columns) * log_depth.clamp(-3, 4).exp().unsqueeze(-1)
+        own_center = points @ cameras.own_level_from_camera.transpose(-1, -2) + offset
+        turn = cameras.level_from_own_level
+        center = own_center @ turn.transpose(-1, -2) + cameras.position.unsqueeze(2)
+        cos, sin = cameras.heading.unsqueeze(2).unbind(-1)
+        votes = Votes(
+            label_logits=label_logits,
+            colour_logits=colour_logits,
+            log_depth=log_depth,
+            center=center,
+            own_center=own_center,
+            log_size=log_size - 0.5,
+            own_front=own_front,
+            own_axis=own_axis,
+            front=turned(own_front, cos, sin),
+            axis=turned(own_axis, cos * cos - sin * sin, 2 * sin * cos),
+        )
+        return Votes(**{name: value.flatten(1, 2) for name, value in vars(votes).items()})
+
+
+def turned(directions: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Plane directions (..., 2) turned counter-clockwise by an angle given as its cosine and sine (...)."""
+    x, y = directions.unbind(-1)
+    return torch.stack([cos * x - sin * y, sin * x + cos * y], -1)
+
+
+def group(votes: Votes, slots: int) -> Tensor:
+    """Which patch belongs to which object, by agreement of votes: one-hot (B, M, slots), all-zero rows for background.
+
+    Greedy: the patch with the most agreement around it gathers the free patches that agree with it on label,
+    colour and centre; then the next. Agreement on the centre is measured against the size voted for, so that
+    two lamps half a metre apart stay two while a bed stays one. No gradient flows through the choice.
+    """
+    with torch.no_grad():
+        labels = votes.label_logits.float().softmax(-1)[..., :-1]
+        colours = votes.colour_logits.float().softmax(-1)
+        foreground = labels.sum(-1)
+        reach = 0.12 + 0.35 * votes.log_size[..., :2].exp().amin(-1).clamp(max=2.0)
+        distance = torch.cdist(votes.center, votes.center) / (0.5 * (reach.unsqueeze(1) + reach.unsqueeze(2)))
+        alike = F.normalize(labels, dim=-1) @ F.normalize(labels, dim=-1).transpose(1, 2)
+        shade = F.normalize(colours, dim=-1) @ F.normalize(colours, dim=-1).transpose(1, 2)
+        agreement = torch.exp(-0.5 * distance**2) * alike * (0.4 + 0.6 * shade)
+        density = (agreement @ foreground.unsqueeze(-1)).squeeze(-1) * foreground
+        free = foreground > 0.4
+        member = torch.zeros(*foreground.shape, slots, device=foreground.device)
+        rows = torch.arange(len(foreground), device=foreground.device)
+        for slot in range(slots):
+            seed = (density * free).argmax(-1)
+            gathered = free & (agreement[rows, seed] > 0.25) & free[rows, seed].unsqueeze(-1)
+            member[..., slot] = gathered.float()
+            free = free & ~gathered
+        return member
