@@ -115,7 +115,10 @@ def project(points: Array, intrinsics: Array) -> tuple[Array, Array]:
     """Pixel positions (..., 2) and z-depths (...) of camera-frame points (..., 3); z <= 0 is behind the camera."""
     z = points[..., 2]
     safe = np.where(np.abs(z) < 1e-9, 1e-9, z)
-    pixels = points[..., :2] / safe[..., None] * [intrinsics[0, 0], intrinsics[1, 1]] + [intrinsics[0, 2], intrinsics[1, 2]]
+    pixels = points[..., :2] / safe[..., None] * [intrinsics[0, 0], intrinsics[1, 1]] + [
+        intrinsics[0, 2],
+        intrinsics[1, 2],
+    ]
     return pixels, z
 
 
@@ -134,7 +137,9 @@ def inside_box(points: Array, center: Array, size: Array, yaw: float, margin: fl
     """Which points (..., 3) lie in a yawed box grown by ``margin`` metres on every side."""
     offset = points - center
     cos, sin = np.cos(yaw), np.sin(yaw)
-    own = np.stack([offset[..., 0] * cos + offset[..., 1] * sin, offset[..., 1] * cos - offset[..., 0] * sin, offset[..., 2]], -1)
+    own = np.stack(
+        [offset[..., 0] * cos + offset[..., 1] * sin, offset[..., 1] * cos - offset[..., 0] * sin, offset[..., 2]], -1
+    )
     return (np.abs(own) <= 0.5 * np.asarray(size) + margin).all(-1)
 
 

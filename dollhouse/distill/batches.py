@@ -120,13 +120,20 @@ def patch_targets(targets: SceneTargets, labels: int) -> PatchTargets:
         nothing = torch.zeros(count)
         ignored = torch.full((count,), IGNORE)
         triple = torch.zeros(count, 3)
-        return PatchTargets(ignored, -torch.ones(count).long(), nothing, nothing, triple, triple, triple + 1, nothing, nothing, nothing)
+        return PatchTargets(
+            ignored, -torch.ones(count).long(), nothing, nothing, triple, triple, triple + 1, nothing, nothing, nothing
+        )
     boxes = box_targets(objects)
     shown = torch.from_numpy(objects.patch_object.reshape(-1).copy())
     is_object = shown >= 0
     at = shown.clamp(min=0)
     if len(boxes.label) == 0:
-        boxes = BoxTargets(*[torch.zeros(1, *getattr(boxes, f.name).shape[1:], dtype=getattr(boxes, f.name).dtype) for f in fields(boxes)])
+        boxes = BoxTargets(
+            *[
+                torch.zeros(1, *getattr(boxes, f.name).shape[1:], dtype=getattr(boxes, f.name).dtype)
+                for f in fields(boxes)
+            ]
+        )
         boxes.size += 1.0
     of_patch = boxes.take(at)
     pose = torch.from_numpy(targets.level_from_camera).float()
@@ -135,7 +142,9 @@ def patch_targets(targets: SceneTargets, labels: int) -> PatchTargets:
     turn = torch.atan2(-ahead[:, 0], ahead[:, 1])  # of the view's heading from the first view's, which is the y axis
     offset = of_patch.center - pose[:, :3, 3]
     cos, sin = turn.cos(), turn.sin()
-    own = torch.stack([cos * offset[:, 0] + sin * offset[:, 1], cos * offset[:, 1] - sin * offset[:, 0], offset[:, 2]], -1)
+    own = torch.stack(
+        [cos * offset[:, 0] + sin * offset[:, 1], cos * offset[:, 1] - sin * offset[:, 0], offset[:, 2]], -1
+    )
     return PatchTargets(
         label=torch.where(is_object, of_patch.label, torch.tensor(labels)),
         colour=torch.where(is_object, of_patch.colour, torch.tensor(-1)),
@@ -188,13 +197,19 @@ def collate(
     upright = np.tile([0.0, -1.0, 0.0], (views, 1))
     return Batch(
         pixel_values=images.permute(0, 1, 4, 2, 3).contiguous().float().div_(255),
-        depth=torch.from_numpy(np.stack([np.zeros(s.images.shape[:3], np.float32) if s.depth is None else s.depth for s in scenes])).float(),
+        depth=torch.from_numpy(
+            np.stack([np.zeros(s.images.shape[:3], np.float32) if s.depth is None else s.depth for s in scenes])
+        ).float(),
         metric=torch.tensor([scene.metric for scene in scenes]),
         posed=torch.tensor([scene.level_from_camera is not None and scene.focal is not None for scene in scenes]),
-        level_from_camera=torch.from_numpy(np.stack([unposed if s.level_from_camera is None else s.level_from_camera for s in scenes])).float(),
+        level_from_camera=torch.from_numpy(
+            np.stack([unposed if s.level_from_camera is None else s.level_from_camera for s in scenes])
+        ).float(),
         up=torch.from_numpy(np.stack([upright if s.up is None else s.up for s in scenes])).float(),
         focal=torch.from_numpy(np.stack([np.ones(views) if s.focal is None else s.focal for s in scenes])).float(),
-        patches=PatchTargets(*[torch.stack([getattr(one, field.name) for one in patches]) for field in fields(PatchTargets)]),
+        patches=PatchTargets(
+            *[torch.stack([getattr(one, field.name) for one in patches]) for field in fields(PatchTargets)]
+        ),
         boxes=boxes,
         member=member,
         question_ids=ids,

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -21,43 +21,57 @@ Questions = tuple[tuple[str, str], ...]
 
 
 class LessonCache:
-    """Files ``<folder>/<key>/<hundreds>/<name>.npz``; another key is another cache."""
+    """Files ``<folder>/<key>/<thousands>/<number>.<suffix>``; another key is another cache."""
 
     def __init__(self, folder: Path, key: str) -> None:
         self.folder = folder / key
 
-    def _path(self, name: str) -> Path:
-        return self.folder / f"{int(name) // 1000:04d}" / f"{name}.npz"
+    def _path(self, number: int, suffix: str) -> Path:
+        return self.folder / f"{number // 1000:04d}" / f"{number}.{suffix}"
 
-    def read(self, name: str) -> tuple[SceneTargets, Questions] | None:
-        """The lesson of that name, or None where it is not kept (or its file is damaged: it is made again)."""
+    def read_targets(self, number: int) -> SceneTargets | None:
+        """The targets of that number, or None where they are not kept (a damaged file counts as not kept)."""
         try:
-            with np.load(self._path(name), allow_pickle=False) as kept:
+            with np.load(self._path(number, "npz"), allow_pickle=False) as kept:
                 return unpack({key: kept[key] for key in kept.files})
         except (FileNotFoundError, zipfile.BadZipFile, ValueError, KeyError, EOFError):
             return None
 
-    def write(self, name: str, targets: SceneTargets, questions: Questions) -> None:
-        """Keep a lesson. Raises StorageError where the disk is full."""
-        path = self._path(name)
+    def write_targets(self, number: int, targets: SceneTargets) -> None:
+        """Keep targets. Raises StorageError where the disk is full."""
+        self._write(self._path(number, "npz"), lambda file: np.savez(file, **pack(targets)))
+
+    def read_questions(self, number: int, key: str) -> Questions | None:
+        """The questions of that number, if they are of this ``key``."""
+        try:
+            kept_key, questions = json.loads(self._path(number, "json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError, ValueError):
+            return None
+        return tuple((question, answer) for question, answer in questions) if kept_key == key else None
+
+    def write_questions(self, number: int, key: str, questions: Questions) -> None:
+        """Keep questions. Raises StorageError where the disk is full."""
+        self._write(self._path(number, "json"), lambda file: file.write(json.dumps([key, questions]).encode()))
+
+    def _write(self, path: Path, fill: Callable[[BinaryIO], Any]) -> None:
         staging = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with staging.open("wb") as file:
-                np.savez(file, **pack(targets, questions))
+                fill(file)
             staging.replace(path)
         except OSError as error:
             staging.unlink(missing_ok=True)
-            raise StorageError(f"cannot keep a lesson in {path.parent}: {error.strerror}; free some space or unset data.cache") from error
+            raise StorageError(
+                f"cannot keep a lesson in {path.parent}: {error.strerror}; free some space or unset data.cache"
+            ) from error
 
 
-def pack(targets: SceneTargets, questions: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """A lesson as named arrays; depth in half precision (a millimetre at two metres)."""
-    arrays: dict[str, Any] = {
-        "about": np.frombuffer(json.dumps([targets.name, targets.metric, list(questions)]).encode(), dtype=np.uint8),
-        "images": targets.images,
-    }
-    for name in ("level_from_camera", "up", "focal"):
+def pack(targets: SceneTargets) -> dict[str, Any]:
+    """Targets as named arrays; depth in half precision (a millimetre at two metres)."""
+    about = json.dumps([targets.name, targets.metric]).encode()
+    arrays: dict[str, Any] = {"about": np.frombuffer(about, dtype=np.uint8), "images": targets.images}
+    for name in ("level_from_camera", "up", "focal", "instances"):
         if getattr(targets, name) is not None:
             arrays[name] = getattr(targets, name)
     if targets.depth is not None:
@@ -68,12 +82,12 @@ def pack(targets: SceneTargets, questions: Sequence[tuple[str, str]]) -> dict[st
     return arrays
 
 
-def unpack(arrays: dict[str, Any]) -> tuple[SceneTargets, Questions]:
+def unpack(arrays: dict[str, Any]) -> SceneTargets:
     """What :func:`pack` packed."""
-    name, metric, questions = json.loads(arrays["about"].tobytes())
+    name, metric = json.loads(arrays["about"].tobytes())
     objects = {key.split(".")[1]: value for key, value in arrays.items() if key.startswith("objects.")}
     depth = arrays.get("depth")
-    targets = SceneTargets(
+    return SceneTargets(
         name=name,
         images=arrays["images"],
         depth=None if depth is None else depth.astype(np.float32),
@@ -82,5 +96,5 @@ def unpack(arrays: dict[str, Any]) -> tuple[SceneTargets, Questions]:
         up=arrays.get("up"),
         focal=arrays.get("focal"),
         objects=ObjectTargets(**objects) if objects else None,
+        instances=arrays.get("instances"),
     )
-    return targets, tuple((question, answer) for question, answer in questions)

@@ -7,8 +7,7 @@ batches it would have had. Knows nothing of models or optimisers.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -17,30 +16,34 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from dollhouse.distill.batches import Batch, collate, question_tokens
-from dollhouse.distill.lesson_cache import LessonCache
+from dollhouse.distill.lesson_cache import LessonCache, Questions
 from dollhouse.distill.recipe import DataSettings, Stage
 from dollhouse.distill.targets import SceneTargets, mirrored, scene_targets
 from dollhouse.errors import SceneError
-from dollhouse.scenes.balance import Balance
+from dollhouse.scenes.balance import ROOMS_TABLE, Balance
 from dollhouse.scenes.questions import questions_about
-from dollhouse.scenes.scene import Scene
+from dollhouse.scenes.scene import Scene, View
 from dollhouse.scenes.source import open_scenes
 from dollhouse.student.config import DollhouseConfig
 
 MOST_QUESTIONS = 96  #: kept of one scene; each step draws from them
-NOT_IN_LESSONS = {"__init__", "plan", "saved", "sweethome"}  #: modules of scenes that cannot change what a lesson holds
+#: modules of scenes by what they decide; a kept lesson is made anew when these change
+PICTURE_MODULES = (
+    "rooms",
+    "layout",
+    "placement",
+    "standpoints",
+    "surfaces",
+    "materials",
+    "render",
+    "framing",
+    "furniture",
+)
+UNRELATED_MODULES = ("__init__", "plan", "saved", "sweethome")
 
 
-@dataclass(frozen=True, eq=False)
-class Lesson:
-    """One scene to learn from: its targets, and its questions with the teacher's answers."""
-
-    targets: SceneTargets
-    questions: tuple[tuple[str, str], ...]
-
-
-class Lessons(Sequence[Lesson]):
-    """All lessons of a data setting, made when asked for.
+class Lessons:
+    """All lessons of a data setting, made when asked for: the targets of each, and its questions with answers.
 
     A scene with more views than ``data.views`` gives a lesson for every window of consecutive views; with
     ``data.holdout_every`` = n, every n-th frame is in no lesson.
@@ -53,32 +56,44 @@ class Lessons(Sequence[Lesson]):
         if len(self.scenes) == 0:
             raise SceneError(f"{data.scenes} holds no scenes")
         self.windows: list[tuple[int, int]] | None = None if data.scenes.startswith("rooms:") else self._windows()
-        self.cache = LessonCache(data.cache, cache_key(data, config)) if data.cache else None
+        self.cache = LessonCache(data.cache, targets_key(data, config)) if data.cache else None
+        self.questions_key = questions_key()
         self._balance: Balance | None = None
 
     def __len__(self) -> int:
         return len(self.scenes) if self.windows is None else len(self.windows)
 
-    def __getitem__(self, index: int) -> Lesson:  # type: ignore[override]
-        if self.cache is None:
-            return self._make(index)
-        name = str(index)
-        kept = self.cache.read(name)
-        if kept is None:
-            lesson = self._make(index)
-            self.cache.write(name, lesson.targets, lesson.questions)
-            return lesson
-        return Lesson(*kept)
-
-    def _make(self, index: int) -> Lesson:
-        scene = self.view_window(index)
+    def targets(self, number: int) -> SceneTargets:
+        """What there is to see in a lesson."""
+        kept = self.cache.read_targets(number) if self.cache else None
+        if kept is not None:
+            return kept
+        scene = self.view_window(number)
         targets = scene_targets(scene, self.config.image_size, self.config.labels, self.config.colours)
         if len(targets.images) != self.data.views:
-            raise SceneError(f"scene {scene.name} gives {len(targets.images)} views of one shape, not data.views={self.data.views}")
+            raise SceneError(
+                f"scene {scene.name} gives {len(targets.images)} views of one shape, not data.views={self.data.views}"
+            )
+        if self.cache:
+            self.cache.write_targets(number, targets)
+        return targets
+
+    def questions(self, number: int) -> Questions:
+        """What is asked in a lesson, with the teacher's answers; () where the scene is not annotated."""
+        kept = self.cache.read_questions(number, self.questions_key) if self.cache else None
+        if kept is not None:
+            return kept
+        scene = self.view_window(number)
         if scene.boxes is None:
-            return Lesson(targets, ())
+            return ()
+        targets = self.cache.read_targets(number) if self.cache else None
+        if targets is not None and targets.instances is not None:
+            scene = replace(scene, views=tuple(_with_kept(view, targets, i) for i, view in enumerate(scene.views)))
         asked = questions_about(scene, balance=self._balance_of(scene), limit=MOST_QUESTIONS)
-        return Lesson(targets, tuple((question.text, question.answer) for question in asked))
+        questions = tuple((question.text, question.answer) for question in asked)
+        if self.cache:
+            self.cache.write_questions(number, self.questions_key, questions)
+        return questions
 
     def view_window(self, index: int) -> Scene:
         """The scene of a lesson, with the views of that lesson."""
@@ -93,7 +108,9 @@ class Lessons(Sequence[Lesson]):
         for number, scene in enumerate(self.scenes):
             count = len(training_views(scene, self.data.holdout_every).views)
             if count < self.data.views:
-                raise SceneError(f"scene {scene.name} has {count} views to learn from; data.views={self.data.views} needs as many")
+                raise SceneError(
+                    f"scene {scene.name} has {count} views to learn from; data.views={self.data.views} needs as many"
+                )
             windows.extend((number, start) for start in range(count - self.data.views + 1))
         return windows
 
@@ -114,19 +131,42 @@ def training_views(scene: Scene, holdout_every: int) -> Scene:
 
 def heldout_views(scene: Scene, holdout_every: int) -> Scene:
     """The scene's held-out views only."""
-    return replace(scene, views=tuple(v for i, v in enumerate(scene.views) if holdout_every and (i + 1) % holdout_every == 0))
+    return replace(
+        scene, views=tuple(v for i, v in enumerate(scene.views) if holdout_every and (i + 1) % holdout_every == 0)
+    )
 
 
-def cache_key(data: DataSettings, config: DollhouseConfig) -> str:
-    """Changes whenever a kept lesson would come out differently, the code of scenes and targets included."""
+def _with_kept(view: View, targets: SceneTargets, index: int) -> View:
+    """A view whose object ids are the kept ones, so that asking about a room does not draw it again."""
+    assert targets.instances is not None
+    instances = targets.instances[index].astype(np.int32)
+    return replace(view, open_instances=lambda: instances)
+
+
+def targets_key(data: DataSettings, config: DollhouseConfig) -> str:
+    """Changes whenever kept targets would come out differently, the code of rooms and targets included."""
     package = Path(__file__).parent.parent
-    made_by = [path for path in sorted((package / "scenes").glob("*.py")) if path.stem not in NOT_IN_LESSONS]
-    sources = [*made_by, Path(__file__).parent / "targets.py", package / "geometry.py"]
+    sources = [
+        path
+        for path in sorted((package / "scenes").rglob("*.py"))
+        if set(PICTURE_MODULES) & {path.stem, path.parent.name}
+    ]
+    sources += [Path(__file__).parent / "targets.py", package / "geometry.py"]
     digest = sha256("".join(path.read_text(encoding="utf-8") for path in sources).encode())
-    split = data.scenes.split("/")[0] if data.scenes.startswith("rooms:") else str(Path(data.scenes).resolve())
-    first = data.scenes.split("/")[1].split("-")[0] if data.scenes.startswith("rooms:") else ""
+    rooms = data.scenes.startswith("rooms:")
+    split = data.scenes.split("/")[0] if rooms else str(Path(data.scenes).resolve())
+    first = data.scenes.split("/")[1].split("-")[0] if rooms else ""
     settings = [split, first, data.views, data.holdout_every, config.image_size, config.labels, config.colours]
     digest.update(json.dumps(settings).encode())
+    return digest.hexdigest()[:16]
+
+
+def questions_key() -> str:
+    """Changes whenever other questions would be asked."""
+    scenes = Path(__file__).parent.parent / "scenes"
+    sources = [path for path in sorted(scenes.rglob("*.py")) if path.stem not in UNRELATED_MODULES]
+    digest = sha256("".join(path.read_text(encoding="utf-8") for path in sources).encode())
+    digest.update(ROOMS_TABLE.read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -150,17 +190,19 @@ class Batches(Dataset[Batch]):
         draw = np.random.default_rng([self.seed, step])
         targets, questions = [], []
         for place in range(step * self.stage.scenes, (step + 1) * self.stage.scenes):
-            lesson = self.lessons[self._lesson_at(place)]
+            number = self._lesson_at(place)
+            seen = self.lessons.targets(number)
             mirror = self.stage.mirror and bool(draw.random() < 0.5)
-            targets.append(mirrored(lesson.targets) if mirror else lesson.targets)
-            asked = self._draw_questions(lesson, draw) if "text" in self.stage.losses else []
+            targets.append(mirrored(seen) if mirror else seen)
+            asked = self._draw_questions(number, draw) if "text" in self.stage.losses else []
             questions.append(question_tokens(self.tokenizer, self.config, asked))
         by_truth = bool(draw.random() < self.stage.true_grouping)
         return collate(targets, questions, self.config, group_by_truth=by_truth)
 
-    def _draw_questions(self, lesson: Lesson, draw: np.random.Generator) -> list[tuple[str, str]]:
-        count = min(self.lessons.data.questions, len(lesson.questions))
-        return [lesson.questions[i] for i in draw.choice(len(lesson.questions), count, replace=False)]
+    def _draw_questions(self, number: int, draw: np.random.Generator) -> list[tuple[str, str]]:
+        questions = self.lessons.questions(number)
+        count = min(self.lessons.data.questions, len(questions))
+        return [questions[i] for i in draw.choice(len(questions), count, replace=False)]
 
     def _lesson_at(self, place: int) -> int:
         epoch, position = divmod(place, len(self.lessons))

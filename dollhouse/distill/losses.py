@@ -74,7 +74,13 @@ def vote_loss(votes: Votes, target: PatchTargets) -> Tensor:
     size = (votes.log_size - target.size.clamp(min=1e-2).log()).abs().sum(-1)
     front = (votes.own_front - direction(target.own_yaw)).abs().sum(-1) * target.has_front
     axis = (votes.own_axis - direction(2 * target.own_yaw)).abs().sum(-1) * target.oblong
-    dense = over_objects(own) + 0.5 * over_objects(joint) + over_objects(size) + over_objects(front) + 0.5 * over_objects(axis)
+    dense = (
+        over_objects(own)
+        + 0.5 * over_objects(joint)
+        + over_objects(size)
+        + over_objects(front)
+        + 0.5 * over_objects(axis)
+    )
     return labels + 0.5 * colours + 2 * depth + 0.5 * dense
 
 
@@ -99,7 +105,9 @@ def detection_loss(objects: Objects, truths: Sequence[BoxTargets | None]) -> Ten
     wanted[at[0], at[1], truth.label] = 1.0
     classes = focal_loss(objects.label_logits, wanted, annotated) / total
     known = truth.colour >= 0
-    colours = F.cross_entropy(objects.colour_logits[at], truth.colour, ignore_index=-1, reduction="sum") / known.sum().clamp(min=1)
+    colours = F.cross_entropy(
+        objects.colour_logits[at], truth.colour, ignore_index=-1, reduction="sum"
+    ) / known.sum().clamp(min=1)
     closeness = 1.0 / (0.3 + truth.size[:, :2].mean(-1))
     place = ((objects.center[at] - truth.center).abs().sum(-1) * closeness).clamp(max=20).sum()
     extent = (objects.log_size[at] - truth.size.log()).abs().sum()
@@ -131,4 +139,3 @@ def match_boxes(objects: Objects, row: int, truth: BoxTargets) -> tuple[Tensor, 
 def direction(yaw: Tensor) -> Tensor:
     """Unit vectors (..., 2) of angles (...)."""
     return torch.stack([yaw.cos(), yaw.sin()], -1)
-

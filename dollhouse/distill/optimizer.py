@@ -19,7 +19,9 @@ class MuonWithAdamW(torch.optim.Optimizer):
         matrices, rest = split_parameters(model, muon_learning_rate > 0)
         self.parts: list[torch.optim.Optimizer] = []
         if matrices:
-            self.parts.append(torch.optim.Muon(matrices, lr=muon_learning_rate, weight_decay=weight_decay, momentum=0.95))
+            self.parts.append(
+                torch.optim.Muon(matrices, lr=muon_learning_rate, weight_decay=weight_decay, momentum=0.95)
+            )
         if rest:
             self.parts.append(torch.optim.AdamW(rest, lr=learning_rate, weight_decay=weight_decay, betas=(0.9, 0.98)))
         super().__init__([{"params": matrices + rest}], {})

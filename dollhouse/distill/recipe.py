@@ -17,7 +17,9 @@ from dollhouse.errors import RecipeError
 
 PARTS = ("encoder", "trunk", "depth_head", "camera_head", "vote_head", "object_head", "projector", "language_model")
 LossName = Literal["text", "depth_reg", "camera", "votes", "detection"]
-PartName = Literal["encoder", "trunk", "depth_head", "camera_head", "vote_head", "object_head", "projector", "language_model"]
+PartName = Literal[
+    "encoder", "trunk", "depth_head", "camera_head", "vote_head", "object_head", "projector", "language_model"
+]
 
 
 class Settings(BaseModel):

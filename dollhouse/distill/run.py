@@ -39,7 +39,7 @@ from dollhouse.student.processor import DollhouseImageProcessor, DollhouseProces
 from dollhouse.student.tokens import fill_token_ids, train_tokenizer
 
 PART_MODULES = {"projector": "multi_modal_projector"}  #: recipe names that are not the module's own
-TOKENIZER_LESSONS = 200
+TOKENIZER_LESSONS = 100
 
 
 def distill(recipe: Recipe, out: Path, progress: bool = True) -> Path:
@@ -70,7 +70,11 @@ def distill(recipe: Recipe, out: Path, progress: bool = True) -> Path:
         "recipe": recipe.model_dump(mode="json"),
         "commit": commit(),
         "versions": {name: version(name) for name in ("dollhouse", "torch", "transformers", "numpy")},
-        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
+        "machine": {
+            "processor": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+        },
         "parameters": count_parameters(model),
         "lessons": len(lessons),
         "seconds": {"this_call": round(time.time() - begun, 1), **seconds},
@@ -86,7 +90,9 @@ def claim_folder(recipe: Recipe, out: Path) -> None:
     if path.exists() and path.read_text() != frozen:
         mine, theirs = json.loads(frozen), json.loads(path.read_text())
         changed = [key for key in mine if mine.get(key) != theirs.get(key)]
-        raise RecipeError(f"{out} holds a run of another recipe (different: {', '.join(changed)}): choose another --out, or delete it")
+        raise RecipeError(
+            f"{out} holds a run of another recipe (different: {', '.join(changed)}): choose another --out, or delete it"
+        )
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -105,7 +111,10 @@ def build_student(recipe: Recipe, out: Path) -> tuple[DollhouseForConditionalGen
     fill_token_ids(config, tokenizer)
     model = DollhouseForConditionalGeneration(config)
     model.generation_config.update(
-        pad_token_id=config.pad_token_id, eos_token_id=config.eos_token_id, suppress_tokens=model.silent_ids(), max_new_tokens=48
+        pad_token_id=config.pad_token_id,
+        eos_token_id=config.eos_token_id,
+        suppress_tokens=model.silent_ids(),
+        max_new_tokens=48,
     )
     processor = DollhouseProcessor(
         DollhouseImageProcessor(settings.image_size),
@@ -151,8 +160,9 @@ def run_tokenizer(recipe: Recipe, out: Path) -> PreTrainedTokenizerBase:
     lessons = Lessons(recipe.data, bare_config(recipe, vocab_size=300))
     texts = []
     for index in range(min(TOKENIZER_LESSONS, len(lessons))):
-        for question, answer in lessons[index].questions:
+        for question, answer in lessons.questions(index):
             texts.extend((" " + question, " " + answer))
+    texts = sorted(set(texts))
     words = [*CATEGORIES, *COLOURS, *(f"{category}s" for category in CATEGORIES)]
     settings = recipe.student
     tokenizer = train_tokenizer(texts, words, settings.vocabulary, settings.num_thinking_tokens)
@@ -172,12 +182,18 @@ def train_stage(
     progress: bool,
 ) -> None:
     """One stage, from its last whole checkpoint if it has one."""
-    trained = {PART_MODULES.get(part, part) for part in stage.train} | ({"blind_prefix"} if recipe.student.blind else set())
+    trained = {PART_MODULES.get(part, part) for part in stage.train} | (
+        {"blind_prefix"} if recipe.student.blind else set()
+    )
     for parameter_name, parameter in model.named_parameters():
         parameter.requires_grad_(parameter_name.split(".")[0] in trained)
     names = list(stage.losses)
-    weighting = UncertaintyWeighting(names) if recipe.weighting == "uncertainty" else StaticWeighting(dict.fromkeys(names, 1.0))
-    objective = Objective(model, weighting, names, frozen_eyes=not trained - {"multi_modal_projector", "language_model"})
+    weighting = (
+        UncertaintyWeighting(names) if recipe.weighting == "uncertainty" else StaticWeighting(dict.fromkeys(names, 1.0))
+    )
+    objective = Objective(
+        model, weighting, names, frozen_eyes=not trained - {"multi_modal_projector", "language_model"}
+    )
     trainer = DistillTrainer(
         objective,
         stage,
@@ -209,7 +225,9 @@ def use_bfloat16(precision: str) -> bool:
         return precision == "bfloat16"
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported()
-    return bool(torch.backends.cpu.get_cpu_capability().startswith("AVX512") and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return bool(
+        torch.backends.cpu.get_cpu_capability().startswith("AVX512") and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
 
 
 def count_parameters(model: DollhouseForConditionalGeneration) -> dict[str, int]:
@@ -245,5 +263,3 @@ def commit() -> str | None:
     here = Path(__file__).parent
     told = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     return told.stdout.strip() or None
-
-

@@ -49,6 +49,7 @@ class SceneTargets:
     up: Array | None  #: (V, 3) against gravity in each camera's frame
     focal: Array | None  #: (V,) focal length over image width
     objects: ObjectTargets | None
+    instances: NDArray[np.uint8] | None = None  #: (V, H, W) box ids, where annotated
 
 
 def frame_scene(scene: Scene, width: int) -> list[Frame]:
@@ -64,7 +65,7 @@ def scene_targets(scene: Scene, width: int, labels: Sequence[str], colours: Sequ
     has_depth = all(frame.depth is not None for frame in frames)
     depth = np.stack([frame.depth for frame in frames if frame.depth is not None]) if has_depth else None
     posed = scene.posed and len(frames) == len(scene.views)
-    level_from_camera = up = focal = objects = None
+    level_from_camera = up = focal = objects = seen = None
     if posed:
         poses = np.stack([np.asarray(view.world_from_camera, dtype=np.float64) for view in scene.views])
         level = level_from_world(poses[0])
@@ -74,22 +75,32 @@ def scene_targets(scene: Scene, width: int, labels: Sequence[str], colours: Sequ
         focal = np.array([frame.intrinsics[0, 0] / images.shape[2] for frame in frames if frame.intrinsics is not None])
     instances = [frame.instances for frame in frames]
     if posed and depth is not None and scene.boxes is not None and all(map_ is not None for map_ in instances):
-        seen = np.stack([map_ for map_ in instances if map_ is not None])
-        objects = object_targets([box.moved(level) for box in scene.boxes], seen, depth, labels, colours)
-    return SceneTargets(scene.name, images, depth, scene.metric, level_from_camera, up, focal, objects)
+        ids = np.stack([map_ for map_ in instances if map_ is not None])
+        objects = object_targets([box.moved(level) for box in scene.boxes], ids, depth, labels, colours)
+        seen = ids.astype(np.uint8) if ids.max(initial=0) < 256 else None
+    return SceneTargets(scene.name, images, depth, scene.metric, level_from_camera, up, focal, objects, seen)
 
 
 def object_targets(
-    boxes: Sequence[Box], instances: NDArray[np.int32], depth: NDArray[np.float32], labels: Sequence[str], colours: Sequence[str]
+    boxes: Sequence[Box],
+    instances: NDArray[np.int32],
+    depth: NDArray[np.float32],
+    labels: Sequence[str],
+    colours: Sequence[str],
 ) -> ObjectTargets:
-    """``boxes`` in the level frame, ``instances`` and ``depth`` (V, H, W). Objects hardly seen and unknown labels are left out."""
+    """``boxes`` in the level frame, ``instances`` and ``depth`` (V, H, W).
+
+    Objects hardly seen and labels unknown to the student are left out.
+    """
     highest = max([box.id for box in boxes], default=0)
     pixels = np.bincount(np.clip(instances, 0, highest + 1).ravel(), minlength=highest + 2)
     known = [box for box in boxes if box.label in labels and pixels[box.id] >= FEWEST_PIXELS]
     index_of_id = np.full(highest + 2, -1)
     for index, box in enumerate(known):
         index_of_id[box.id] = index
-    patch_object, patch_depth = speak_for_patches(index_of_id[np.clip(instances, 0, len(index_of_id) - 1)], depth, len(known))
+    patch_object, patch_depth = speak_for_patches(
+        index_of_id[np.clip(instances, 0, len(index_of_id) - 1)], depth, len(known)
+    )
     return ObjectTargets(
         label=np.array([labels.index(box.label) for box in known], dtype=np.int64),
         colour=np.array([colours.index(box.colour) if box.colour in colours else -1 for box in known], dtype=np.int64),
@@ -102,7 +113,9 @@ def object_targets(
     )
 
 
-def speak_for_patches(index: NDArray[np.int64], depth: NDArray[np.float32], objects: int) -> tuple[NDArray[np.int64], Array]:
+def speak_for_patches(
+    index: NDArray[np.int64], depth: NDArray[np.float32], objects: int
+) -> tuple[NDArray[np.int64], Array]:
     """Object index (V, H, W; -1 none) and depth -> object and mean depth of each patch, (V, P) both.
 
     A patch speaks for the object that covers most of it, if that is enough of it; and every object has at
@@ -153,5 +166,5 @@ def mirrored(targets: SceneTargets) -> SceneTargets:
         level_from_camera=None if targets.level_from_camera is None else flip @ targets.level_from_camera @ flip,
         up=None if targets.up is None else targets.up * np.array([-1.0, 1.0, 1.0]),
         objects=objects,
+        instances=None if targets.instances is None else targets.instances[:, :, ::-1],
     )
-

@@ -54,6 +54,12 @@ class DistillTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return SequentialSampler(train_dataset if train_dataset is not None else self.train_dataset)
 
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> None:
+        return None  # our losses are means already
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        return 0  # the Trainer's estimate is for token batches
+
     def _prepare_inputs(self, inputs: Batch) -> Batch:
         moved = inputs.to(self.args.device)
         assert isinstance(moved, Batch)

@@ -59,7 +59,7 @@ def load_student(folder: str | Path | None = None) -> tuple[DollhouseForConditio
     if path.is_file():
         raise ModelError(f"{path} is a file: a model is a folder with {', '.join(NEEDED)} (pickles are not loaded)")
     if not path.is_dir():
-        raise ModelError(f"no model folder {path}: give the folder that `dollhouse distill` wrote, or leave --model out")
+        raise ModelError(f"no model folder {path}: name one that `dollhouse distill` wrote, or leave --model out")
     missing = [name for name in NEEDED if not (path / name).is_file()]
     if missing:
         raise ModelError(f"model folder {path} lacks {', '.join(missing)}: copy the whole folder again")

@@ -138,6 +138,11 @@ class DollhouseConfig(PreTrainedConfig):
     blind: bool = False
     licence: str = "Apache-2.0"
 
+    def get_vision_config(self) -> VggtConfig:
+        """The encoder's config."""
+        assert isinstance(self.vision_config, VggtConfig)
+        return self.vision_config
+
     def __post_init__(self, **kwargs: Any) -> None:
         if self.thinking_placement not in PLACEMENTS:
             raise ValueError(f"thinking_placement is {self.thinking_placement!r}; choose {' or '.join(PLACEMENTS)}")

@@ -50,7 +50,9 @@ class Cameras:
     """Where the views stand, in the level frame of the first view (:mod:`dollhouse.geometry`)."""
 
     up: Tensor  #: (B, V, 3) unit vector against gravity, in each camera's frame
-    heading: Tensor  #: (B, V, 2) cosine and sine of the turn of each view's heading from the first one's, counter-clockwise
+    heading: (
+        Tensor  #: (B, V, 2) cosine and sine of the turn of each view's heading from the first one's, counter-clockwise
+    )
     position: Tensor  #: (B, V, 3) metres
     focal: Tensor  #: (B, V) focal length divided by the image's width
 
@@ -80,9 +82,8 @@ class Cameras:
 
     def patch_rays(self, rows: int, columns: int) -> Tensor:
         """Directions (B, V, rows*columns, 3) through the patch centres in each camera's frame, z = 1."""
-        kind = {"device": self.focal.device, "dtype": self.focal.dtype}
-        u = (torch.arange(columns, **kind) + 0.5) / columns - 0.5
-        v = ((torch.arange(rows, **kind) + 0.5) / rows - 0.5) * (rows / columns)
+        u = (torch.arange(columns, device=self.focal.device) + 0.5) / columns - 0.5
+        v = ((torch.arange(rows, device=self.focal.device) + 0.5) / rows - 0.5) * (rows / columns)
         plane = torch.stack(torch.meshgrid(v, u, indexing="ij"), -1).flip(-1).reshape(-1, 2)
         return F.pad(plane / self.focal[..., None, None], (0, 1), value=1.0)
 

@@ -87,7 +87,9 @@ class Answer:
 class SceneMemory:
     """What a student made of one scene. 3D is in the level frame of the first view (:mod:`dollhouse.geometry`)."""
 
-    def __init__(self, house: Dollhouse, scene: Scene, images: NDArray[np.uint8], prefix: Tensor, sight: Sight | None) -> None:
+    def __init__(
+        self, house: Dollhouse, scene: Scene, images: NDArray[np.uint8], prefix: Tensor, sight: Sight | None
+    ) -> None:
         self.house = house
         self.scene = scene
         self.images = images  #: (V, H, W, 3) as the student saw them
@@ -104,6 +106,11 @@ class SceneMemory:
     def level_from_camera(self) -> Array:
         """Predicted poses (V, 4, 4)."""
         return self._eyes.cameras.level_from_camera[0].double().cpu().numpy()
+
+    @property
+    def focal(self) -> Array:
+        """Predicted focal lengths (V,) divided by the image's width."""
+        return self._eyes.cameras.focal[0].double().cpu().numpy()
 
     @property
     def boxes(self) -> tuple[Box, ...]:
@@ -172,10 +179,14 @@ class SceneMemory:
             if not open_rows:
                 break
             feed = choice.unsqueeze(-1)
-        return [(row, float(np.exp(total / max(len(row), 1)))) for row, total in zip(tokens, log_probability, strict=True)]
+        return [
+            (row, float(np.exp(total / max(len(row), 1)))) for row, total in zip(tokens, log_probability, strict=True)
+        ]
 
 
-def read_boxes(objects: Objects, labels: Sequence[str], colours: Sequence[str], front_labels: Sequence[str]) -> tuple[Box, ...]:
+def read_boxes(
+    objects: Objects, labels: Sequence[str], colours: Sequence[str], front_labels: Sequence[str]
+) -> tuple[Box, ...]:
     """The first scene's slots as boxes, surest first; several labels never share a slot."""
     found = []
     score, label = objects.label_logits[0].float().sigmoid().max(-1)

@@ -8,6 +8,7 @@ Axes: B batch, V views, H and W pixels, N object slots, D text width, T text.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,16 +64,17 @@ class DollhouseForConditionalGeneration(DollhousePreTrainedModel, GenerationMixi
 
     def __init__(self, config: DollhouseConfig) -> None:
         super().__init__(config)
-        text = config.text_config
+        text = config.get_text_config()
         if config.blind:
             self.blind_prefix = nn.Parameter(torch.zeros(config.num_objects, text.hidden_size))
         else:
             labels, colours = len(config.labels), len(config.colours)
-            self.encoder = VggtModel(config.vision_config)
-            special = 1 + config.vision_config.num_register_tokens
+            vision = config.get_vision_config()
+            self.encoder = VggtModel(vision)
+            special = 1 + vision.num_register_tokens
             width, heads = config.trunk_width, config.trunk_heads
-            self.trunk = Trunk(2 * config.vision_config.hidden_size, width, config.trunk_layers, heads, special)
-            self.depth_head = DepthHead(width, config.vision_config.patch_size)
+            self.trunk = Trunk(2 * vision.hidden_size, width, config.trunk_layers, heads, special)
+            self.depth_head = DepthHead(width, vision.patch_size)
             self.camera_head = CameraHead(width)
             self.vote_head = VoteHead(width, labels, colours)
             self.object_head = ObjectHead(width, labels, colours, config.object_layers, heads)
@@ -98,7 +100,7 @@ class DollhouseForConditionalGeneration(DollhousePreTrainedModel, GenerationMixi
         ``member`` (B, M, N) groups the patches from outside (a teacher's instances, while training);
         without it they are grouped by their votes.
         """
-        patch = self.config.vision_config.patch_size
+        patch = self.config.get_vision_config().patch_size
         rows, columns = pixel_values.shape[-2] // patch, pixel_values.shape[-1] // patch
         encoded = self.encoder(pixel_values).last_hidden_state
         camera_tokens, patches = self.trunk(encoded)
@@ -109,10 +111,10 @@ class DollhouseForConditionalGeneration(DollhousePreTrainedModel, GenerationMixi
         objects = self.object_head(votes, patches, member, rows, columns)
         return Sight(self.depth_head(patches, pixel_values), cameras, votes, objects, member)
 
-    def word_embeddings(self, words: list[list[int]]) -> Tensor:
+    def word_embeddings(self, words: Sequence[Sequence[int]]) -> Tensor:
         """Mean embedding of each word's tokens: (len(words), D)."""
         table = self.get_input_embeddings()
-        return torch.stack([table(torch.tensor(ids, device=self.device)).mean(0) for ids in words])
+        return torch.stack([table(torch.tensor(list(ids), device=self.device)).mean(0) for ids in words])
 
     def read_objects(self, objects: Objects) -> Tensor:
         """Objects -> language prefix (B, N, D)."""
@@ -132,9 +134,9 @@ class DollhouseForConditionalGeneration(DollhousePreTrainedModel, GenerationMixi
         about the scene continues from it (:meth:`continue_from`).
         """
         thoughts = self.config.thinking_ids if self.config.thinking_placement == "before_question" else []
-        embeds = prefix.to(self.get_input_embeddings().weight.dtype)
+        embeds = prefix.to(self.dtype)
         if thoughts:
-            ids = torch.tensor(thoughts, device=prefix.device).expand(len(prefix), -1)
+            ids = torch.tensor(list(thoughts), device=prefix.device).expand(len(prefix), -1)
             embeds = torch.cat([embeds, self.get_input_embeddings()(ids).to(embeds.dtype)], 1)
         cache = DynamicCache(config=self.language_model.config)
         self.language_model.base_model(inputs_embeds=embeds, past_key_values=cache, use_cache=True)
@@ -177,12 +179,13 @@ class DollhouseForConditionalGeneration(DollhousePreTrainedModel, GenerationMixi
             if bool(places.any()):
                 if pixel_values is None and not self.config.blind:
                     raise ValueError("the prompt has <scene> places but no pixel_values came with it")
-                seen = self.blind_prefix.expand(len(input_ids), -1, -1) if pixel_values is None else None
-                prefix = self.get_image_features(pixel_values) if seen is None else seen
-                if int(places.sum()) != prefix.shape[0] * prefix.shape[1]:
-                    raise ValueError(
-                        f"the prompt has {int(places.sum())} <scene> places for {prefix.shape[0] * prefix.shape[1]} tokens"
-                    )
+                if pixel_values is None:
+                    prefix = self.blind_prefix.expand(len(input_ids), -1, -1)
+                else:
+                    prefix = self.get_image_features(pixel_values)
+                offered = prefix.shape[0] * prefix.shape[1]
+                if int(places.sum()) != offered:
+                    raise ValueError(f"the prompt has {int(places.sum())} <scene> places for {offered} tokens")
                 prefix = prefix.to(inputs_embeds.dtype)
                 inputs_embeds = inputs_embeds.masked_scatter(places.unsqueeze(-1), prefix)
         return self.language_model(

@@ -55,7 +55,7 @@ class ObjectHead(nn.Module):
 
     def forward(self, votes: Votes, patches: Tensor, member: Tensor, rows: int, columns: int) -> Objects:
         """``patches`` (B, V, P, D); ``member`` (B, M, N) one-hot, zero rows for background."""
-        batch, views, count, _ = patches.shape
+        views = patches.shape[1]
         weight = member * (votes.foreground.detach().unsqueeze(-1) + 0.05)
         mass = weight.sum(1)
         present = (mass > 0).float()
@@ -87,9 +87,8 @@ class ObjectHead(nn.Module):
 
 def sightings(member: Tensor, log_depth: Tensor, views: int, rows: int, columns: int) -> Tensor:
     """Where in each view an object is seen: (B, N, V, 4). ``member`` (B, M, N), ``log_depth`` (B, M)."""
-    kind = {"device": member.device, "dtype": member.dtype}
-    u = (torch.arange(columns, **kind) + 0.5) / columns * 2 - 1
-    v = (torch.arange(rows, **kind) + 0.5) / rows * 2 - 1
+    u = (torch.arange(columns, device=member.device) + 0.5) / columns * 2 - 1
+    v = (torch.arange(rows, device=member.device) + 0.5) / rows * 2 - 1
     place = torch.stack(torch.meshgrid(v, u, indexing="ij"), -1).flip(-1).reshape(1, 1, -1, 2)
     batch, _, slots = member.shape
     seen = member.view(batch, views, rows * columns, slots)
@@ -144,7 +143,9 @@ class ObjectPrefix(nn.Module):
         labels = objects.label_logits.float().sigmoid()
         labels = labels / labels.sum(-1, keepdim=True).clamp(min=1e-3)
         colours = objects.colour_logits.float().softmax(-1)
-        words = self.word_scale[0] * (labels @ label_words.float()) + self.word_scale[1] * (colours @ colour_words.float())
+        words = self.word_scale[0] * (labels @ label_words.float()) + self.word_scale[1] * (
+            colours @ colour_words.float()
+        )
         token = words + self.read(facts) + self.project(objects.features)
         present = objects.present.unsqueeze(-1)
         return token * present + self.nothing * (1 - present)

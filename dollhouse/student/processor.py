@@ -32,7 +32,9 @@ class DollhouseImageProcessor(BaseImageProcessor):
         super().__init__(**kwargs)
         self.image_size = image_size
 
-    def preprocess(self, images: Sequence[Photo] | Photo, return_tensors: str | None = None, **kwargs: Any) -> BatchFeature:
+    def preprocess(
+        self, images: Sequence[Photo] | Photo, return_tensors: str | None = None, **kwargs: Any
+    ) -> BatchFeature:
         """One scene's photos, each (H, W, 3) uint8 or a PIL image -> ``pixel_values`` (1, V, 3, h, w) in [0, 1].
 
         Raises ValueError where photos of one scene come out in different shapes.
@@ -40,7 +42,9 @@ class DollhouseImageProcessor(BaseImageProcessor):
         photos = [images] if isinstance(images, (np.ndarray, Image.Image)) else list(images)
         framed = [frame_image(np.asarray(photo), self.image_size) for photo in photos]
         if len({photo.shape for photo in framed}) > 1:
-            raise ValueError("the photos of one scene must have one shape: " + ", ".join(str(p.shape[:2]) for p in framed))
+            raise ValueError(
+                "the photos of one scene must have one shape: " + ", ".join(str(p.shape[:2]) for p in framed)
+            )
         pixels = np.stack(framed).transpose(0, 3, 1, 2)[None].astype(np.float32) / 255
         return BatchFeature({"pixel_values": pixels}, tensor_type=return_tensors)
 

@@ -12,7 +12,14 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from dollhouse.student.config import DollhouseConfig
-from dollhouse.student.scratchpad import ANSWER_TOKEN, END_TOKEN, PAD_TOKEN, SCENE_TOKEN, special_tokens, thinking_tokens
+from dollhouse.student.scratchpad import (
+    ANSWER_TOKEN,
+    END_TOKEN,
+    PAD_TOKEN,
+    SCENE_TOKEN,
+    special_tokens,
+    thinking_tokens,
+)
 
 
 def train_tokenizer(texts: Iterable[str], words: Sequence[str], size: int, thinking: int) -> PreTrainedTokenizerFast:
@@ -31,8 +38,8 @@ def train_tokenizer(texts: Iterable[str], words: Sequence[str], size: int, think
         show_progress=False,
     )
     corpus = [text.lower() for text in texts]
-    corpus.extend(f" {word}" for word in words for _ in range(len(corpus) + 10))
-    tokenizer.train_from_iterator(corpus, trainer)
+    often = [f" {word}" for word in words] * (len(corpus) + 10)
+    tokenizer.train_from_iterator([*corpus, *often], trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD_TOKEN,

@@ -77,7 +77,8 @@ class Aggregator(nn.Module):
         """(B, V, 3, H, W) in [0, 1] -> the last round (B, V, S+P, 2C), and the rounds asked for."""
         batch, views, _, height, width = pixel_values.shape
         images = pixel_values.flatten(0, 1)
-        mean, std = images.new_tensor(IMAGE_MEAN).view(3, 1, 1), images.new_tensor(IMAGE_STD).view(3, 1, 1)
+        # float32 first, as the official code keeps them: in float64 the difference could be seen
+        mean, std = (torch.tensor(row).to(images).view(3, 1, 1) for row in (IMAGE_MEAN, IMAGE_STD))
         patches = self.patch_embed((images - mean) / std)
         special = torch.cat([self.camera_token, self.register_token], 2)
         special = torch.cat([special[:, :1], special[:, 1:].expand(-1, views - 1, -1, -1)], 1)  # (1, V, S, C)
@@ -109,9 +110,9 @@ class Aggregator(nn.Module):
     def rotary(self, height: int, width: int, tokens: Tensor) -> RotaryTable:
         """Rotations of one frame: patches stand at (row + 1, column + 1), special tokens at (0, 0)."""
         rows, columns = height // self.config.patch_size, width // self.config.patch_size
-        grid = torch.cartesian_prod(torch.arange(1, rows + 1), torch.arange(1, columns + 1))
-        special = grid.new_zeros(1 + self.config.num_register_tokens, 2)
-        positions = torch.cat([special, grid]).to(tokens.device)
+        row, column = (torch.arange(1, count + 1, device=tokens.device) for count in (rows, columns))
+        grid = torch.cartesian_prod(row, column)
+        positions = torch.cat([grid.new_zeros(1 + self.config.num_register_tokens, 2), grid])
         head_width = self.config.hidden_size // self.config.num_attention_heads
         return rotary_table(positions, head_width, self.config.rope_theta, tokens.dtype)
 

@@ -88,7 +88,7 @@ class Mlp(nn.Module):
 
 
 class LayerScale(nn.Module):
-    """Adds a residual branch by a learned factor per channel, small at first so that a deep stack starts as the identity."""
+    """Adds a branch by a learned factor per channel, small at first so that a deep stack starts as the identity."""
 
     def __init__(self, width: int, initial: float) -> None:
         super().__init__()

@@ -33,6 +33,8 @@ def load_official(model: nn.Module, path: str | os.PathLike[str], dtype: torch.d
         ModelError: otherwise, or where the file cannot be read or holds more than tensors.
     """
     path = Path(path)
+    if path.is_dir():
+        path = next((path / name for name in ("model.safetensors", "model.pt") if (path / name).is_file()), path)
     shapes, read = _open(path)
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     problems = compare_keys(wanted, shapes)
@@ -40,9 +42,12 @@ def load_official(model: nn.Module, path: str | os.PathLike[str], dtype: torch.d
         raise ModelError(f"{path}: not the weights of this VGGT: {'; '.join(problems)}")
     weights = {}
     for name in wanted:
-        weights[name] = read(name).to(dtype)
+        stored = read(name)
+        weights[name] = stored.to(dtype, copy=True)  # never a view of the mapped file
         if not torch.isfinite(weights[name]).all():
-            raise ModelError(f"{path}: {name} holds values that are not finite in {dtype}; load it in a wider dtype")
+            if torch.isfinite(stored).all():
+                raise ModelError(f"{path}: {name} overflows in {dtype}; load it in bfloat16 or float32")
+            raise ModelError(f"{path}: {name} holds values that are not finite; the file is damaged")
     model.load_state_dict(weights, strict=True, assign=True)
 
 
@@ -75,7 +80,7 @@ def _some(items: Iterable[str]) -> str:
 def _open(path: Path) -> tuple[dict[str, tuple[int, ...]], Callable[[str], Tensor]]:
     """Key -> shape of a checkpoint, and a function that reads one tensor."""
     if not path.is_file():
-        raise ModelError(f"{path}: no such file; give the path of VGGT's model.safetensors or model.pt")
+        raise ModelError(f"{path}: no VGGT weights there; give the path of its model.safetensors or model.pt")
     if path.suffix == ".safetensors":
         try:
             file = safe_open(path, framework="pt")

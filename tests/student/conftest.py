@@ -19,7 +19,13 @@ COLOURS = ["red", "blue"]
 def tiny_house(placement: str = "before_question", blind: bool = False, family: str = "gpt_neox") -> Dollhouse:
     """A random student of a few thousand weights; logits are spread out so that greedy choices are clear."""
     torch.manual_seed(3)
-    texts = [" is the red chair near the table?", " which is taller, the lamp or the blue chair?", " yes", " no", " the lamp"]
+    texts = [
+        " is the red chair near the table?",
+        " which is taller, the lamp or the blue chair?",
+        " yes",
+        " no",
+        " the lamp",
+    ]
     tokenizer = train_tokenizer(texts, [*LABELS, *COLOURS], 330, 3)
     config = DollhouseConfig(
         vision_config={

@@ -31,7 +31,9 @@ def test_memory_answers_as_the_plain_path(placement: str, family: str, blind: bo
     house = tiny_house(placement, blind, family)
     inputs = house.processor(images=photos, text=QUESTIONS)
     generated = house.model.generate(**inputs, max_new_tokens=6, do_sample=False)
-    plain = house.processor.tokenizer.batch_decode(generated[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    plain = house.processor.tokenizer.batch_decode(
+        generated[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
+    )
     memory = house.see(scene_of(photos))
     told = [answer.text for answer in memory.answer(QUESTIONS, max_new_tokens=6)]
     assert told == [text.strip() for text in plain]
@@ -55,7 +57,9 @@ def test_packed_questions_equal_one_sequence_each(photos: list[np.ndarray]) -> N
         again = model.continue_from(scene, packed, owners)
         logits = model.get_output_embeddings()(hidden)
         for row in range(6):
-            tokens = processor.tokenizer(processor.prompt(QUESTIONS[row % 3]), add_special_tokens=False, return_tensors="pt")
+            tokens = processor.tokenizer(
+                processor.prompt(QUESTIONS[row % 3]), add_special_tokens=False, return_tensors="pt"
+            )
             plain = model(input_ids=tokens["input_ids"], pixel_values=pixels[owners[row] : owners[row] + 1]).logits
             count = len(ids[row % 3])
             torch.testing.assert_close(logits[row, :count], plain[0, -count:], atol=2e-5, rtol=1e-4)

@@ -1,0 +1,277 @@
+"""The command: one verb each for what a user does, every one a call of one public function.
+
+Heavy libraries load inside the verbs, so that help and errors are instant. Errors that a user can mend are one line
+on standard error and exit code 2.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from dollhouse.errors import DollhouseError, QuestionError
+
+if TYPE_CHECKING:
+    from dollhouse.student.memory import Answer, Dollhouse, SceneMemory
+
+app = typer.Typer(
+    name="dollhouse",
+    help="Answer questions about a room from plain photos, and distil the small model that does.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+scenes_app = typer.Typer(help="Look at scenes: photos, ScanNet folders, made rooms.", no_args_is_help=True)
+app.add_typer(scenes_app, name="scenes")
+
+SceneArgument = Annotated[
+    str,
+    typer.Argument(help="A folder of photos, a photo, a video, a ScanNet folder, or a made room such as rooms:test/3."),
+]
+ModelOption = Annotated[Path | None, typer.Option(help="A model folder. Default: the shipped nano student.")]
+SkipOption = Annotated[bool, typer.Option("--skip-bad", help="Leave out photos that cannot be read.")]
+
+
+@app.command()
+def ask(
+    scene: SceneArgument,
+    questions: Annotated[list[str] | None, typer.Argument(help="Questions. None, on a terminal: a prompt.")] = None,
+    model: ModelOption = None,
+    views: Annotated[int | None, typer.Option(min=1, help="Photos to look at, spread over the scene.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    show: Annotated[Path | None, typer.Option(help="Write a picture: views, predicted depth, plan, answers.")] = None,
+    skip_bad: SkipOption = False,
+) -> None:
+    """Answer questions about a scene, from its photos alone.
+
+    Example: dollhouse ask ./my_photos "What is next to the sofa?"
+    """
+    from dollhouse.scenes.source import open_scene
+
+    opened = open_scene(scene, skip_bad=skip_bad)
+    _tell_skipped(opened.metadata)
+    from dollhouse.student.memory import Dollhouse
+
+    house = Dollhouse.from_pretrained(model)
+    memory = house.see(opened, views)
+    if not questions:
+        if not sys.stdin.isatty() or as_json:
+            raise QuestionError('ask what? Give questions after the scene, such as "How many chairs are there?"')
+        _converse(memory)
+        return
+    answers = memory.answer(questions)
+    if as_json:
+        print(json.dumps(_answers_as_json(house, memory, answers), indent=1))
+    else:
+        _print_answers(answers)
+    if show is not None:
+        from dollhouse.evaluate.answer_picture import draw_answers
+
+        draw_answers(memory, answers, show)
+        print(f"picture: {show}", file=sys.stderr)
+
+
+@app.command()
+def distill(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, such as recipes/nano.yaml.")],
+    settings: Annotated[list[str] | None, typer.Argument(help="Overrides, such as stages.see.steps=100.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder; a run in it is continued. Default: runs/NAME.")
+    ] = None,
+) -> None:
+    """Train a student as a recipe says. Killed at any moment, the same command goes on where it was.
+
+    Example: dollhouse distill recipes/nano.yaml stages.see.steps=500 --out runs/first
+    """
+    from dollhouse.distill.recipe import read_recipe
+
+    read = read_recipe(recipe, settings or [])
+    _quiet_libraries()
+    from dollhouse.distill.run import distill as carry_out
+
+    folder = carry_out(read, out or Path("runs") / read.name)
+    print(f"model: {folder}")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path | None, typer.Argument(help="A model folder. Default: the shipped nano student.")] = None,
+    scenes: Annotated[str, typer.Option(help="Scenes, such as rooms:test/0-199 or a folder.")] = "rooms:test/0-199",
+    blind: Annotated[
+        Path | None, typer.Option(help="The blind control's model folder. Default: `blind` inside the model folder.")
+    ] = None,
+    questions: Annotated[int, typer.Option(min=1, help="Questions a scene.")] = 40,
+    seed: int = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for metrics.json and report.html.")] = None,
+) -> None:
+    """Score a model against geometry: answers beside a blind student and chance, depth, and 3D boxes.
+
+    Example: dollhouse evaluate runs/nano/model --scenes rooms:test/0-199 --out results/
+    """
+    from dollhouse.distill.run import commit
+    from dollhouse.evaluate.run import evaluate as score
+    from dollhouse.student.checkpoint import SHIPPED
+    from dollhouse.student.memory import Dollhouse
+
+    house = Dollhouse.from_pretrained(model)
+    beside = blind or (model or SHIPPED) / "blind"
+    control = Dollhouse.from_pretrained(beside) if blind or beside.is_dir() else None
+    command = f"dollhouse evaluate {model or ''} --scenes {scenes} --questions {questions} --seed {seed}".replace(
+        "  ", " "
+    )
+    report = score(
+        house,
+        scenes,
+        blind=control,
+        questions_per_scene=questions,
+        out=out,
+        seed=seed,
+        commit=commit(),
+        command=command,
+    )
+    _print_metrics(report.metrics)
+    if report.folder:
+        print(f"report: {report.folder / 'report.html'}")
+
+
+@scenes_app.command("show")
+def show_scene(
+    scene: SceneArgument,
+    out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("scene.png"),
+    views: Annotated[int, typer.Option(min=1, help="Views to show.")] = 8,
+    skip_bad: SkipOption = False,
+) -> None:
+    """Draw a scene: its views, its depth, and a plan from above with boxes and cameras."""
+    from dollhouse.scenes.plan import draw_scene
+    from dollhouse.scenes.source import open_scene
+
+    opened = open_scene(scene, skip_bad=skip_bad)
+    _tell_skipped(opened.metadata)
+    draw_scene(opened, out, views=views)
+    boxes = "not annotated" if opened.boxes is None else f"{len(opened.boxes)} objects"
+    print(f"{opened.name}: {len(opened.views)} views, {boxes}; picture: {out}")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from dollhouse import __version__
+
+    print(__version__)
+
+
+def main() -> None:
+    """Run the command; errors of the user's are one line and exit code 2."""
+    try:
+        app()
+    except DollhouseError as error:
+        Console(stderr=True, soft_wrap=True).print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def _converse(memory: SceneMemory) -> None:
+    console = Console()
+    console.print(f"{memory.scene.name}: {len(memory.images)} photos seen. Ask; an empty line ends.")
+    while True:
+        try:
+            question = console.input("[bold]> [/bold]")
+        except EOFError:
+            break
+        if not question.strip():
+            break
+        _print_answers(memory.answer([question]), ask=False)
+
+
+def _print_answers(answers: list[Answer], ask: bool = True) -> None:
+    console = Console(soft_wrap=True, highlight=False)
+    for answer in answers:
+        if ask and len(answers) > 1:
+            console.print(f"[dim]{escape(answer.question)}[/dim]")
+        console.print(f"{escape(answer.text)}  [dim]({answer.confidence:.0%} sure)[/dim]")
+
+
+def _answers_as_json(house: Dollhouse, memory: SceneMemory, answers: list[Answer]) -> dict[str, Any]:
+    from dollhouse.student.memory import SURE
+
+    boxes = [
+        {
+            "label": box.label,
+            "colour": box.colour,
+            "score": round(box.score or 0.0, 3),
+            "center": [round(float(x), 3) for x in box.center],
+            "size": [round(float(x), 3) for x in box.size],
+            "yaw": round(box.yaw, 3),
+        }
+        for box in ([] if memory.sight is None else memory.boxes)
+        if (box.score or 0.0) >= SURE
+    ]
+    return {
+        "scene": memory.scene.name,
+        "model": house.model_id,
+        "views": [view.name for view in memory.scene.views],
+        "answers": [vars(answer) for answer in answers],
+        "objects": boxes,
+        "frame": "level frame of the first view: origin at the camera, x right, y ahead, z up, metres",
+    }
+
+
+def _print_metrics(metrics: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    console = Console()
+    table = Table(title=f"{metrics['model']} on {metrics['scenes']['source']} ({metrics['scenes']['n']} scenes)")
+    for column in ("family", "accuracy", "95 % interval", "n", "blind", "chance"):
+        table.add_column(column, justify="left" if column == "family" else "right")
+    blind, chance = metrics.get("blind") or {}, metrics.get("chance") or {}
+    rows = [*(metrics.get("families") or {}).items(), ("overall (four families)", metrics.get("overall") or {})]
+    for name, entry in rows:
+        if not entry or entry.get("accuracy") is None:
+            continue
+        seen = blind.get("overall", {}) if name.startswith("overall") else blind.get("families", {}).get(name, {})
+        guess = chance.get("overall") if name.startswith("overall") else chance.get("families", {}).get(name)
+        low, high = entry.get("ci95") or (None, None)
+        table.add_row(
+            name,
+            f"{entry['accuracy']:.1%}",
+            "" if low is None or high is None else f"{low:.1%} - {high:.1%}",
+            str(entry["n"]),
+            "" if not seen or seen.get("accuracy") is None else f"{seen['accuracy']:.1%}",
+            "" if guess is None else f"{guess:.1%}",
+        )
+    console.print(table)
+    if depth := metrics.get("depth"):
+        console.print(
+            f"depth ({depth['alignment']} alignment): AbsRel {depth['abs_rel']:.3f}, RMSE {depth['rmse']:.3f} m, delta<1.25 {depth['delta_1']:.1%}"
+        )
+    if boxes := metrics.get("boxes"):
+        console.print(f"boxes: mAP@0.25 {boxes['map_25']:.3f}, mAP@0.5 {boxes['map_50']:.3f} ({boxes['n']} objects)")
+
+
+def _tell_skipped(metadata: Any) -> None:
+    if metadata.get("skipped"):
+        print(f"left out: {metadata['skipped']}", file=sys.stderr)
+
+
+def _quiet_libraries() -> None:
+    import logging
+    import warnings
+
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    logging.getLogger("accelerate").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message=".*pin_memory.*")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""The catalogue of procedural furniture: categories, real size ranges, colours, and what may stand where.
+
+Knows nothing of rooms or of pictures. How a piece is built from parts is the business of the modules beside this one.
+Size ranges overlap on purpose, and colours are drawn independently of the category, so that neither can be
+guessed from a name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+Range = tuple[float, float]
+Rgb = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One category. ``length`` runs from back to front, ``width`` across, ``height`` up; metres."""
+
+    length: Range
+    width: Range
+    height: Range
+    has_front: bool = False
+    round: bool = False  #: the plan is a circle: the width equals the length
+    against_wall: float = 0.0  #: how often a room gets one along a wall, as a weight
+    free: float = 0.0  #: how often a room gets one in the open floor, as a weight
+    portable: float = 0.0  #: how often one lies about: on the floor, on or under something, as a weight
+    top: bool = False  #: other things may stand on it
+
+
+KINDS: Final[dict[str, Kind]] = {
+    "armchair": Kind((0.70, 0.95), (0.70, 1.00), (0.70, 1.10), has_front=True, against_wall=0.8, free=1.2),
+    "ball": Kind((0.28, 0.65), (0.28, 0.65), (0.28, 0.65), round=True, portable=1.0),
+    "bed": Kind((1.70, 2.10), (0.80, 1.70), (0.40, 0.65), has_front=True, against_wall=1.5, top=True),
+    "bench": Kind((0.30, 0.50), (0.80, 1.50), (0.38, 0.52), against_wall=0.6, free=0.4, top=True),
+    "bin": Kind((0.25, 0.50), (0.25, 0.50), (0.30, 0.80), round=True, portable=1.0),
+    "bookshelf": Kind((0.25, 0.42), (0.50, 1.30), (0.70, 2.10), has_front=True, against_wall=1.0, top=True),
+    "box": Kind((0.25, 0.80), (0.25, 0.80), (0.20, 0.75), portable=1.2),
+    "cabinet": Kind((0.32, 0.60), (0.40, 1.50), (0.40, 1.35), has_front=True, against_wall=1.6, top=True),
+    "chair": Kind((0.42, 0.60), (0.42, 0.60), (0.75, 1.10), has_front=True, against_wall=0.5, free=1.0),
+    "desk": Kind((0.50, 0.80), (0.90, 1.60), (0.66, 0.85), has_front=True, against_wall=1.4, top=True),
+    "fridge": Kind((0.50, 0.72), (0.50, 0.85), (0.80, 1.90), has_front=True, against_wall=0.8, top=True),
+    "lamp": Kind((0.22, 0.55), (0.22, 0.55), (0.35, 1.80), round=True, portable=1.2),
+    "piano": Kind((0.50, 0.70), (1.10, 1.55), (0.90, 1.30), has_front=True, against_wall=0.6, top=True),
+    "pillow": Kind((0.32, 0.55), (0.40, 0.75), (0.13, 0.30), portable=0.8),
+    "plant": Kind((0.25, 0.85), (0.25, 0.85), (0.30, 1.80), round=True, portable=1.2),
+    "sofa": Kind((0.75, 1.00), (1.20, 2.20), (0.65, 1.00), has_front=True, against_wall=1.2, free=0.4),
+    "stool": Kind((0.30, 0.48), (0.30, 0.48), (0.40, 0.80), round=True, free=0.6, portable=0.4),
+    "table": Kind((0.60, 1.10), (0.60, 1.80), (0.42, 0.82), against_wall=0.5, free=3.0, top=True),
+    "television": Kind((0.15, 0.30), (0.55, 1.30), (0.40, 0.90), has_front=True, portable=1.0),
+    "vase": Kind((0.22, 0.45), (0.22, 0.45), (0.32, 1.00), round=True, portable=1.0),
+    "wardrobe": Kind((0.45, 0.68), (0.65, 1.60), (1.30, 2.10), has_front=True, against_wall=1.2),
+}
+
+CATEGORIES: Final[tuple[str, ...]] = tuple(KINDS)
+
+
+COLOURS: Final[dict[str, Rgb]] = {
+    "red": (0.80, 0.10, 0.10),
+    "orange": (0.96, 0.50, 0.06),
+    "yellow": (0.95, 0.84, 0.14),
+    "green": (0.14, 0.56, 0.20),
+    "blue": (0.12, 0.28, 0.80),
+    "purple": (0.50, 0.16, 0.64),
+    "pink": (0.97, 0.56, 0.72),
+    "brown": (0.40, 0.23, 0.11),
+    "black": (0.07, 0.07, 0.08),
+    "white": (0.94, 0.94, 0.93),
+    "grey": (0.40, 0.40, 0.42),
+}

@@ -1,0 +1,85 @@
+"""Small scans and photos, written to disk for the scene readers' tests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+def write_matrix(path: Path, matrix: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(" ".join(str(value) for value in row) for row in np.asarray(matrix).tolist()))
+
+
+def write_photo(path: Path, colour: tuple[int, ...] = (200, 40, 40), size: tuple[int, int] = (64, 48)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mode = {1: "L", 3: "RGB", 4: "RGBA"}[len(colour)]
+    Image.new(mode, size, colour if len(colour) > 1 else colour[0]).save(path)
+    return path
+
+
+def camera_matrix(focal: float, width: int, height: int) -> np.ndarray:
+    """4x4 as ScanNet writes it: the centre of the top left pixel is (0, 0)."""
+    matrix = np.eye(4)
+    matrix[0, 0] = matrix[1, 1] = focal
+    matrix[0, 2], matrix[1, 2] = (width - 1) / 2, (height - 1) / 2
+    return matrix
+
+
+def pose_at(x: float) -> np.ndarray:
+    pose = np.eye(4)
+    pose[0, 3] = x
+    return pose
+
+
+def make_scan(folder: Path, frames: int = 4, depth: bool = True) -> Path:
+    """A scan of ``frames`` frames: colour 64x48, depth 32x24 with 1000 + its number mm, camera i at x = i."""
+    for i in range(frames):
+        write_photo(folder / "color" / f"{i}.jpg")
+        write_matrix(folder / "pose" / f"{i}.txt", pose_at(i))
+        if depth:
+            write_depth(folder / "depth" / f"{i}.png", np.full((24, 32), 1000 + i))
+    write_matrix(folder / "intrinsic" / "intrinsic_color.txt", camera_matrix(60.0, 64, 48))
+    if depth:
+        write_matrix(folder / "intrinsic" / "intrinsic_depth.txt", camera_matrix(28.0, 32, 24))
+    return folder
+
+
+def write_depth(path: Path, millimetres: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(millimetres.astype(np.uint16)).save(path)
+
+
+def annotate_scan(folder: Path, binary: bool = True) -> None:
+    """Adds a mesh of two segments an object: a table of 2 x 1 x 0.7 m at the origin, a chair of 0.5 m cubed."""
+    name = folder.name
+    corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], dtype=np.float32)
+    table = (corners - [0.5, 0.5, 0]) * [2.0, 1.0, 0.7]
+    chair = corners * 0.5 + [3.0, 0.0, 0.0]
+    floor = np.array([[-9, -9, 0], [9, 9, 0]])
+    write_ply(folder / f"{name}_vh_clean_2.ply", np.concatenate([table, chair, floor]), binary)
+    segments = [7] * 4 + [3] * 4 + [12] * 5 + [4] * 3 + [0] * 2
+    (folder / f"{name}_vh_clean_2.0.010000.segs.json").write_text(json.dumps({"segIndices": segments}))
+    groups = [
+        {"id": 0, "objectId": 0, "segments": [3, 7], "label": "Table"},
+        {"id": 5, "objectId": 5, "segments": [12, 4], "label": "office chair"},
+    ]
+    (folder / f"{name}.aggregation.json").write_text(json.dumps({"segGroups": groups}))
+
+
+def write_ply(path: Path, vertices: np.ndarray, binary: bool) -> None:
+    kind = "binary_little_endian" if binary else "ascii"
+    properties = "".join(f"property float {axis}\n" for axis in "xyz")
+    header = (
+        f"ply\nformat {kind} 1.0\nelement vertex {len(vertices)}\n{properties}"
+        "element face 1\nproperty list uchar int vertex_indices\nend_header\n"
+    )
+    if binary:
+        face = np.uint8(3).tobytes() + np.array([0, 1, 2], dtype="<i4").tobytes()
+        path.write_bytes(header.encode() + vertices.astype("<f4").tobytes() + face)
+    else:
+        rows = "".join(f"{x} {y} {z}\n" for x, y, z in vertices.tolist())
+        path.write_text(f"{header}{rows}3 0 1 2\n")

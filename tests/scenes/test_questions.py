@@ -1,0 +1,370 @@
+"""Questions about made scenes: each answer against an independent reading of the boxes, and each margin."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dollhouse.errors import QuestionError
+from dollhouse.geometry import (
+    camera_rays,
+    inside_box,
+    intrinsics_from_fov,
+    invert_rigid,
+    look_at,
+    project,
+    transform_points,
+)
+from dollhouse.scenes.balance import Balance
+from dollhouse.scenes.candidates import Candidate, Survey
+from dollhouse.scenes.phrasings import PHRASINGS
+from dollhouse.scenes.questions import AUXILIARY, FAMILIES, Question, questions_about
+from dollhouse.scenes.references import plural, references, with_article
+from dollhouse.scenes.relations import FLOOR, Layout
+from dollhouse.scenes.scene import Box, Scene, View
+from dollhouse.scenes.visibility import visible_pixels
+
+SIZE = 126
+LABELS = ("chair", "table", "lamp", "box", "bed", "cabinet")
+COLOURS = ("red", "green", "blue")
+
+
+def make_box(id: int, label: str, x: float, y: float, size: tuple, bottom: float = 0.0, **more: object) -> Box:
+    center = np.array([x, y, bottom + 0.5 * size[2]])
+    return Box(id, label, center, np.array(size, dtype=float), float(more.pop("yaw", 0.0)), **more)  # type: ignore[arg-type]
+
+
+def make_view(name: str, boxes: tuple[Box, ...], eye: tuple, target: tuple) -> View:
+    """A view whose instances are the boxes' projected rectangles, a little enlarged, the nearest in front."""
+    pose = look_at(np.array(eye, dtype=float), np.array(target, dtype=float))
+    intrinsics = intrinsics_from_fov(np.deg2rad(80), SIZE, SIZE)
+
+    def paint() -> np.ndarray:
+        instances = np.zeros((SIZE, SIZE), dtype=np.int32)
+        for box in sorted(boxes, key=lambda box: -np.linalg.norm(box.center - eye)):
+            points = transform_points(invert_rigid(pose), np.array([box.center]))
+            (centre,), (depth,) = project(points, intrinsics)
+            if depth > 0.2:
+                reach = 0.6 * intrinsics[0, 0] * np.array([box.size[:2].max(), box.size[2]]) / depth
+                left, top = np.clip(np.rint(centre - reach), 0, SIZE).astype(int)
+                right, bottom = np.clip(np.rint(centre + reach), 0, SIZE).astype(int)
+                instances[top:bottom, left:right] = box.id
+        return instances
+
+    return View(name, lambda: np.zeros((SIZE, SIZE, 3), np.uint8), intrinsics, pose, open_instances=paint)
+
+
+def make_scene(boxes: tuple[Box, ...], name: str = "made", views: int = 2) -> Scene:
+    eyes = [(-3.0, -3.0, 1.6), (3.0, -3.5, 1.5), (0.0, 4.0, 1.6)]
+    return Scene(name, tuple(make_view(f"v{i}", boxes, eyes[i], (0.2, 0.1, 0.4)) for i in range(views)), boxes)
+
+
+def random_scene(seed: int) -> Scene:
+    rng = np.random.default_rng(seed)
+    boxes: list[Box] = []
+    for id in range(1, rng.integers(6, 11)):
+        label = str(rng.choice(LABELS))
+        size = tuple(rng.uniform(0.25, 1.3, 3))
+        below = boxes[int(rng.integers(len(boxes)))] if boxes and rng.random() < 0.5 else None
+        spot = below.center if below is not None else rng.uniform(-2, 2, 3)
+        boxes.append(
+            make_box(
+                id,
+                label,
+                float(spot[0]),
+                float(spot[1]),
+                size,
+                bottom=below.top if below is not None and below.top < 1 else 0.0,
+                yaw=rng.uniform(-3, 3),
+                has_front=label in ("chair", "bed", "cabinet"),
+                colour=str(rng.choice(COLOURS)),
+            )
+        )
+    return make_scene(tuple(boxes), f"random-{seed}")
+
+
+SCENES = [random_scene(seed) for seed in range(60)]
+BALANCE = Balance.measure(SCENES, least_count=1, least_part=0.0)
+
+
+class Reference:
+    """A slow second opinion: answers read off the boxes one pair at a time."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self.boxes = {box.id: box for box in scene.boxes or ()}
+
+    def gap(self, a: Box, b: Box) -> float:
+        """Between points on a grid through both boxes; 0 where a point of one is in the other."""
+        steps = np.linspace(-0.5, 0.5, 9)
+        grid = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(-1, 3)
+        points = []
+        for box in (a, b):
+            turn = np.array([[np.cos(box.yaw), -np.sin(box.yaw), 0], [np.sin(box.yaw), np.cos(box.yaw), 0], [0, 0, 1]])
+            points.append(grid * box.size @ turn.T + box.center)
+        return float(np.linalg.norm(points[0][:, None] - points[1][None], axis=-1).min())
+
+    def wins(self, what: str, a: Box, b: Box, question: Question) -> bool:
+        view = self.scene.views[question.view] if question.view is not None else None
+        if what == "larger":
+            return a.size[0] * a.size[1] * a.size[2] > b.size[0] * b.size[1] * b.size[2]
+        if what == "taller":
+            return a.size[2] > b.size[2]
+        if what == "longer":
+            return max(a.size[:2]) > max(b.size[:2])
+        if what == "nearer":
+            anchor = self.boxes[question.objects[2]]
+            return np.linalg.norm(a.center - anchor.center) < np.linalg.norm(b.center - anchor.center)
+        assert view is not None
+        if what == "left":
+            columns = [np.argwhere(view.instances == box.id)[:, 1].mean() for box in (a, b)]
+            return columns[0] < columns[1]
+        forward, eye = view.world_from_camera[:3, 2], view.world_from_camera[:3, 3]
+        return (a.center - eye) @ forward < (b.center - eye) @ forward
+
+    def faces(self, box: Box, point: np.ndarray) -> bool:
+        way = (point - box.center)[:2]
+        return bool(way @ [np.cos(box.yaw), np.sin(box.yaw)] > np.linalg.norm(way) * np.cos(np.deg2rad(50)))
+
+    def answer(self, question: Question) -> str | None:
+        """What the answer must be, or None where this reference has no opinion."""
+        boxes = [self.boxes[id] for id in question.objects]
+        text, form = question.text, question.form
+        for opposite, what in (("smaller", "larger"), ("lower", "taller"), ("farther", "nearer")):
+            text = text.replace(opposite, "not " + what)
+        comparison = {
+            "size.larger": "larger", "size.is_larger": "larger", "size.taller": "taller", "size.is_taller": "taller",
+            "size.longer": "longer", "size.is_longer": "longer", "proximity.nearer": "nearer",
+            "proximity.is_nearer": "nearer", "orientation.left_right": "left", "orientation.leftmost": "left",
+            "orientation.front_behind": "closer", "orientation.closer": "closer",
+        }  # fmt: skip
+        if form in comparison:
+            first = self.wins(comparison[form], boxes[0], boxes[1], question)
+            if " not " in text or ("further" in text and "further left" not in text):
+                first = not first
+            if form.partition(".")[2].startswith("is_"):
+                return "yes" if first else "no"
+            if form == "orientation.left_right":
+                return "left" if first else "right"
+            if form == "orientation.front_behind":
+                return "in front" if first else "behind"
+            # Objects are listed in the order in which the text names them.
+            return sorted(question.choices, key=question.text.index)[0 if first else 1]
+        if form == "proximity.near":
+            return "yes" if self.gap(*boxes) < 1.2 else "no"
+        if form == "contact.touching":
+            return "yes" if self.gap(*boxes) < 0.08 else None if self.gap(*boxes) < 0.4 else "no"
+        if form in ("contact.stands_on", "contact.either", "contact.floor", "contact.on"):
+            on_floor = abs(boxes[0].bottom) < 1e-6
+            below = [
+                other
+                for other in self.boxes.values()
+                if other is not boxes[0] and abs(other.top - boxes[0].bottom) < 1e-6
+                and np.linalg.norm(other.center[:2] - boxes[0].center[:2]) < 0.5
+            ]  # fmt: skip
+            if form == "contact.floor":
+                return "yes" if on_floor else "no"
+            if form == "contact.on":
+                return "yes" if any(other is boxes[1] for other in below) else "no"
+            return "the floor" if on_floor else f"the {below[0].label}"
+        if form == "orientation.facing":
+            return "yes" if self.faces(boxes[0], boxes[1].center) else "no"
+        if form == "orientation.faces_camera":
+            return "yes" if self.faces(boxes[0], self.scene.views[question.view].world_from_camera[:3, 3]) else "no"
+        if form == "counting.label":
+            return str(sum(plural(box.label) in question.text for box in self.boxes.values()))
+        if form.startswith("existence"):
+            found = any(re.search(rf"\b(an?|{box.colour}) {box.label}\b", text) and
+                        (form == "existence.label" or f"{box.colour} {box.label}" in text)
+                        for box in self.boxes.values())  # fmt: skip
+            return "yes" if found else "no"
+        if form == "distance.between":
+            return f"{round(np.linalg.norm(boxes[0].center - boxes[1].center) * 2) / 2:.1f} m"
+        if form == "distance.camera":
+            eye = self.scene.views[question.view].world_from_camera[:3, 3]
+            return f"{round(np.linalg.norm(boxes[0].center - eye) * 2) / 2:.1f} m"
+        if form == "attribute.colour":
+            return boxes[0].colour
+        counts = [(view.instances == boxes[0].id).sum() for view in self.scene.views] if boxes else []
+        if form == "attribute.best_view":
+            return f"view {int(np.argmax(counts)) + 1}"
+        if form == "attribute.where":
+            column = np.argwhere(self.scene.views[question.view].instances == boxes[0].id)[:, 1].mean()
+            return ("left", "middle", "right")[int(column // (SIZE / 3))]
+        return None
+
+
+def test_every_answer_agrees_with_the_slow_reference() -> None:
+    forms: dict[str, int] = {}
+    for scene in SCENES:
+        reference = Reference(scene)
+        for question in questions_about(scene, balance=BALANCE):
+            expected = reference.answer(question)
+            if expected is not None:
+                assert question.answer == expected, question
+                forms[question.form] = forms.get(question.form, 0) + 1
+    asked = {phrasing.form for ways in PHRASINGS.values() for phrasing in ways} - {"description.room"}
+    assert {form for form in asked if forms.get(form, 0) < 5} == set()
+
+
+def test_questions_are_well_formed() -> None:
+    for scene in SCENES[:20]:
+        questions = questions_about(scene, balance=BALANCE)
+        assert len({question.id for question in questions}) == len(questions)
+        for question in questions:
+            assert question.id.startswith(f"{scene.name}#{question.form}#")
+            assert question.family == question.form.split(".")[0]
+            assert question.family in (*FAMILIES, *AUXILIARY)
+            assert question.text == question.text.lower()
+            assert not re.search(r"[{}]|none|  ", question.text)
+            assert len(question.text.split()) <= 20
+            if question.family == "description":
+                assert question.choices == ()
+            else:
+                assert question.answer in question.choices
+                assert len(set(question.choices)) == len(question.choices) >= 2
+            assert (f"view {question.view + 1}" in question.text) if question.view is not None else True
+
+
+def test_the_same_scene_and_seed_give_the_same_questions() -> None:
+    first, again = (questions_about(random_scene(3), balance=BALANCE, limit=30, seed=5) for _ in range(2))
+    assert first == again
+    assert questions_about(random_scene(3), balance=BALANCE, limit=30, seed=6) != first
+
+
+def test_a_limit_is_spread_over_the_families() -> None:
+    questions = questions_about(SCENES[0], balance=BALANCE, limit=40)
+    assert len(questions) == 40
+    counts = {family: sum(question.family == family for question in questions) for family in FAMILIES}
+    assert sum(counts.values()) >= 20
+    assert min(counts.values()) >= 4
+    assert len(questions_about(SCENES[0], balance=BALANCE, limit=3)) == 3
+    assert questions_about(SCENES[0], balance=BALANCE, limit=0) == ()
+
+
+def facts(scene: Scene, kind: str) -> list[Candidate]:
+    return [candidate for candidate in Survey(scene).candidates() if candidate.kind == kind]
+
+
+@pytest.mark.parametrize(
+    ("gap", "answers"), [(0.6, ["yes"]), (0.8, []), (1.4, []), (1.6, ["no"])], ids=["near", "so", "so", "far"]
+)
+def test_neither_near_nor_far_is_not_asked(gap: float, answers: list[str]) -> None:
+    chair, table = make_box(1, "chair", 0, 0, (0.5, 0.5, 1)), make_box(2, "table", 1 + gap, 0, (1.5, 1, 0.7))
+    assert [fact.answer for fact in facts(make_scene((chair, table)), "proximity.near")] == answers
+
+
+@pytest.mark.parametrize(("height", "asked"), [(1.15, 0), (1.25, 1), (0.85, 0), (0.7, 1)])
+def test_nearly_equal_heights_are_not_compared(height: float, asked: int) -> None:
+    boxes = (make_box(1, "chair", 0, 0, (0.5, 0.5, 1)), make_box(2, "cabinet", 1.5, 0, (0.5, 0.5, height)))
+    assert len(facts(make_scene(boxes), "size.taller")) == asked
+
+
+def test_touching_needs_contact_and_a_sunk_chair_is_not_asked_about() -> None:
+    table = make_box(1, "table", 0, 0, (1.5, 1, 0.7))
+    beside = make_box(2, "chair", 1.01, 0, (0.5, 0.5, 1))
+    under = make_box(2, "chair", 0.8, 0, (0.5, 0.5, 1))
+    off = make_box(2, "chair", 1.1, 0, (0.5, 0.5, 1))
+    on = make_box(2, "lamp", 0, 0, (0.4, 0.4, 0.5), bottom=0.7)
+    answers = [
+        [f.answer for f in facts(make_scene((table, other)), "contact.touching")] for other in (beside, under, off, on)
+    ]
+    assert answers == [["yes"], [], [], ["yes"]]
+
+
+@pytest.mark.parametrize(("degrees", "answers"), [(0, ["yes"]), (25, ["yes"]), (50, []), (80, ["no"]), (180, ["no"])])
+def test_half_turned_is_neither_facing_nor_not(degrees: float, answers: list[str]) -> None:
+    chair = make_box(1, "chair", 0, 0, (0.5, 0.5, 1), yaw=np.deg2rad(degrees), has_front=True)
+    table = make_box(2, "table", 2, 0, (1, 1, 0.7))
+    assert [fact.answer for fact in facts(make_scene((chair, table)), "orientation.facing")] == answers
+
+
+def test_unseen_objects_are_neither_asked_about_nor_counted() -> None:
+    hidden = make_box(2, "chair", 90, -90, (0.5, 0.5, 1), colour="blue")
+    scene = make_scene((make_box(1, "chair", 0, 0, (0.5, 0.5, 1), colour="red"), hidden))
+    found = list(Survey(scene).candidates())
+    assert visible_pixels(scene)[1].tolist() == [0, 0]
+    assert all(1 not in fact.objects for fact in found if not fact.kind.startswith("existence"))
+    assert not [fact for fact in found if fact.kind == "counting.label"]
+    # The hidden one is there all the same, so nobody may be told that it is not.
+    assert ("chair", "blue") not in {fact.key[1:] for fact in Survey(scene).absent([], [("chair", "blue")]) if fact.key}
+
+
+def test_references_single_out_without_sizes_or_places() -> None:
+    def named(*boxes: Box) -> list[str | None]:
+        layout = Layout.of(boxes)
+        return [found.name if found else None for found in references(boxes, layout.supports)]
+
+    table = make_box(1, "table", 0, 0, (1.5, 1, 0.7))
+    red = make_box(2, "box", 3, 0, (0.5, 0.5, 0.5), colour="red")
+    blue = make_box(3, "box", 5, 0, (0.5, 0.5, 0.5), colour="blue")
+    red_on_table = make_box(4, "box", 0, 0, (0.5, 0.5, 0.5), bottom=0.7, colour="red")
+    assert named(table, red) == ["the table", "the box"]
+    assert named(table, red, blue) == ["the table", "the red box", "the blue box"]
+    assert named(table, red, red_on_table) == ["the table", "the box on the floor", "the box on the table"]
+    assert named(red, replace(red, id=9)) == [None, None]
+    assert named(red, replace(blue, colour=None)) == [None, None]
+
+
+def test_contact_questions_never_name_by_support() -> None:
+    for scene in SCENES:
+        for question in questions_about(scene, balance=BALANCE):
+            if question.family == "contact":
+                assert not re.search(
+                    r"(box|chair|lamp|bed|table|cabinet) on the \w+ (stand|touch|on|in)", question.text
+                )
+
+
+def test_visibility_from_depth_agrees_with_instances() -> None:
+    boxes = (make_box(1, "table", 0, 0, (1, 1, 1)), make_box(2, "chair", 1.5, 1.5, (0.5, 0.5, 1.5)))
+    scene = make_scene(boxes)
+    # The depth of the boxes' own surfaces, by marching along each pixel's ray.
+    views, masks = [], []
+    for view in scene.views:
+        rays = camera_rays(view.intrinsics, SIZE, SIZE)
+        depth, ids = np.zeros((SIZE, SIZE), np.float32), np.zeros((SIZE, SIZE), np.int32)
+        for z in np.arange(8.0, 0.5, -0.02):
+            points = transform_points(view.world_from_camera, rays * z)
+            for box in boxes:
+                inside = inside_box(points, box.center, box.size, box.yaw)
+                depth[inside], ids[inside] = z, box.id
+        views.append(replace(view, open_instances=None, open_depth=lambda depth=depth: depth))
+        masks.append([(ids == box.id).sum() for box in boxes])
+    pixels = visible_pixels(replace(scene, views=tuple(views)))
+    assert np.abs(pixels.T - masks).max() <= 5
+
+
+def test_descriptions_list_what_is_seen() -> None:
+    boxes = (
+        make_box(1, "chair", 0, 0, (0.5, 0.5, 1), colour="red"),
+        make_box(2, "chair", 1.5, 0, (0.5, 0.5, 1), colour="blue"),
+        make_box(3, "armchair", 0, 1.5, (0.8, 0.8, 1)),
+    )
+    found = [question for question in questions_about(make_scene(boxes), balance=BALANCE) if not question.choices]
+    assert [question.answer for question in found] == ["a room with two chairs and an armchair."]
+    assert plural("bookshelf") == "bookshelves"
+    assert plural("box") == "boxes"
+    assert with_article("orange box") == "an orange box"
+
+
+def test_what_cannot_be_asked_is_said() -> None:
+    scene = make_scene((make_box(1, "chair", 0, 0, (0.5, 0.5, 1)),))
+    with pytest.raises(QuestionError, match="give balance"):
+        questions_about(scene)
+    with pytest.raises(QuestionError, match="nobody annotated"):
+        questions_about(replace(scene, boxes=None), balance=BALANCE)
+    with pytest.raises(QuestionError, match="not in metres"):
+        questions_about(replace(scene, metric=False), balance=BALANCE)
+    blind = replace(scene, views=(replace(scene.views[0], open_instances=None),))
+    with pytest.raises(QuestionError, match="neither instance ids nor depth"):
+        questions_about(blind, balance=BALANCE)
+
+
+def test_an_empty_room_and_a_floor_annotated_as_a_box() -> None:
+    empty = make_scene(())
+    assert {question.answer for question in questions_about(empty, balance=BALANCE)} <= {"no", "an empty room."}
+    floor = make_box(7, "floor", 0, 0, (8, 8, 0.1), bottom=-0.1)
+    survey = Survey(make_scene((make_box(1, "chair", 0, 0, (0.5, 0.5, 1)), floor)))
+    assert survey.supports == [FLOOR]
+    assert survey.labels_present == {"chair"}

@@ -1,0 +1,256 @@
+"""ScanNet's exported layout: frames, poses, depth and boxes, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_scans import annotate_scan, camera_matrix, make_scan, pose_at, write_depth, write_matrix, write_photo
+
+from dollhouse.errors import SceneError
+from dollhouse.geometry import back_project, invert_rigid, project, transform_points
+from dollhouse.scenes.scannet import is_scannet, open_scannet
+from dollhouse.scenes.scene import View
+
+QUARTER_TURN = np.array([[0, -1, 0, 5], [1, 0, 0, 0], [0, 0, 1, 0.5], [0, 0, 0, 1.0]])
+
+
+def test_frames_stand_in_numeric_order_with_their_own_pose_and_depth(tmp_path: Path) -> None:
+    folder = make_scan(tmp_path / "scene0001_00", frames=12)
+    assert is_scannet(folder)
+    scene = open_scannet(folder)
+    assert scene.name == "scene0001_00"
+    assert [view.name for view in scene.views] == [str(i) for i in range(12)]
+    assert scene.posed
+    assert scene.has_depth
+    assert scene.metric
+    assert scene.boxes is None
+    view = scene.views[10]
+    assert view.world_from_camera is not None
+    assert view.world_from_camera[0, 3] == 10
+    assert view.depth is not None
+    assert view.depth.dtype == np.float32
+    np.testing.assert_allclose(view.depth, np.full((24, 32), 1.010), rtol=1e-6)
+    assert [view.name for view in open_scannet(folder, frames=3).views] == ["0", "6", "11"]
+
+
+def test_intrinsics_are_brought_to_pixels_that_start_at_the_corner(tmp_path: Path) -> None:
+    view = open_scannet(make_scan(tmp_path / "scan")).views[0]
+    np.testing.assert_allclose(view.intrinsics, [[60, 0, 32], [0, 60, 24], [0, 0, 1]])
+    np.testing.assert_allclose(view.depth_intrinsics, [[28, 0, 16], [0, 28, 12], [0, 0, 1]])
+
+
+def test_a_scan_without_depth_is_still_a_scene(tmp_path: Path) -> None:
+    scene = open_scannet(make_scan(tmp_path / "scan", depth=False))
+    assert scene.posed
+    assert not scene.has_depth
+    assert scene.views[0].depth is None
+
+
+def test_frames_that_lost_tracking_are_left_out_and_counted(tmp_path: Path) -> None:
+    folder = make_scan(tmp_path / "scan")
+    write_matrix(folder / "pose" / "1.txt", np.full((4, 4), -np.inf))
+    write_matrix(folder / "pose" / "3.txt", np.full((4, 4), np.nan))
+    scene = open_scannet(folder)
+    assert [view.name for view in scene.views] == ["0", "2"]
+    assert scene.metadata["frames_skipped"] == 2
+    for i in range(4):
+        write_matrix(folder / "pose" / f"{i}.txt", np.full((4, 4), np.inf))
+    with pytest.raises(SceneError, match="none of its 4 frames has a usable pose"):
+        open_scannet(folder)
+
+
+@pytest.mark.parametrize("pose", [2.0 * np.eye(4), np.diag([1.0, 1.0, -1.0, 1.0]), np.zeros((4, 4))])
+def test_a_pose_that_is_not_rigid_is_refused_by_name(tmp_path: Path, pose: np.ndarray) -> None:
+    folder = make_scan(tmp_path / "scan")
+    write_matrix(folder / "pose" / "2.txt", pose)
+    with pytest.raises(SceneError, match=r"pose/2\.txt: is not a rigid pose"):
+        open_scannet(folder)
+    scene = open_scannet(folder, skip_bad=True)
+    assert [view.name for view in scene.views] == ["0", "1", "3"]
+    assert len(scene.metadata["skipped"]) == 1
+
+
+@pytest.mark.parametrize(("words", "complaint"), [("1 2 3", "3 numbers"), ("a " * 16, "'a'"), ("", "0 numbers")])
+def test_a_pose_that_is_no_matrix_is_refused_by_name(tmp_path: Path, words: str, complaint: str) -> None:
+    folder = make_scan(tmp_path / "scan")
+    (folder / "pose" / "0.txt").write_text(words)
+    with pytest.raises(SceneError, match=rf"pose/0\.txt.*{complaint}"):
+        open_scannet(folder)
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    folder = make_scan(tmp_path / "scan")
+    (folder / "depth" / "2.png").unlink()
+    with pytest.raises(SceneError, match=r"depth/2\.png: no such file"):
+        open_scannet(folder)
+    (folder / "pose" / "1.txt").unlink()
+    with pytest.raises(SceneError, match=r"pose/1\.txt: is missing"):
+        open_scannet(folder)
+    assert [view.name for view in open_scannet(folder, skip_bad=True).views] == ["0", "3"]
+    (folder / "intrinsic" / "intrinsic_color.txt").unlink()
+    with pytest.raises(SceneError, match=r"intrinsic_color\.txt: is missing"):
+        open_scannet(folder, skip_bad=True)
+
+
+def test_depth_of_another_size_is_refused(tmp_path: Path) -> None:
+    folder = make_scan(tmp_path / "scan")
+    write_depth(folder / "depth" / "2.png", np.full((48, 64), 900))
+    with pytest.raises(SceneError, match=r"2\.png: is 64x48 pixels, but 0\.png says 32x24"):
+        open_scannet(folder)
+    (folder / "scan.txt").write_text("depthWidth = 64\ndepthHeight = 48\n")
+    write_matrix(folder / "intrinsic" / "intrinsic_depth.txt", camera_matrix(56.0, 64, 48))
+    with pytest.raises(SceneError, match=r"0\.png: is 32x24 pixels, but scan\.txt says 64x48"):
+        open_scannet(folder)
+
+
+def test_intrinsics_of_another_size_are_refused(tmp_path: Path) -> None:
+    folder = make_scan(tmp_path / "scan")
+    write_matrix(folder / "intrinsic" / "intrinsic_depth.txt", camera_matrix(570.0, 640, 480))
+    with pytest.raises(SceneError, match=r"intrinsic_depth\.txt: its principal point"):
+        open_scannet(folder)
+    (folder / "intrinsic" / "intrinsic_depth.txt").unlink()
+    with pytest.raises(SceneError, match=r"intrinsic_depth\.txt: is missing"):  # the colour camera's do not fit
+        open_scannet(folder)
+
+
+def test_8_bit_depth_and_broken_depth_are_refused(tmp_path: Path) -> None:
+    folder = make_scan(tmp_path / "scan")
+    write_photo(folder / "depth" / "1.png", (7,), size=(32, 24))
+    with pytest.raises(SceneError, match=r"1\.png: a depth map must be a 16-bit"):
+        open_scannet(folder)
+    noise = np.random.default_rng(0).integers(0, 9000, (24, 32))
+    write_depth(folder / "depth" / "1.png", noise)
+    whole = (folder / "depth" / "1.png").read_bytes()
+    (folder / "depth" / "1.png").write_bytes(whole[: len(whole) // 2])
+    view = open_scannet(folder).views[1]
+    with pytest.raises(SceneError, match=r"1\.png: is cut short or broken"):
+        _ = view.depth
+    assert [view.name for view in open_scannet(folder, skip_bad=True).views] == ["0", "2", "3"]
+
+
+def test_axis_alignment_moves_cameras_and_boxes(tmp_path: Path) -> None:
+    folder = make_scan(tmp_path / "scan")
+    annotate_scan(folder)
+    plain = open_scannet(folder)
+    assert plain.metadata["axis_aligned"] is False
+    numbers = " ".join(str(value) for value in QUARTER_TURN.ravel())
+    (folder / "scan.txt").write_text(f"colorWidth = 64\ncolorHeight = 48\naxisAlignment = {numbers}\n")
+    (folder / "notes.txt").write_text("no keys here")
+    scene = open_scannet(folder)
+    assert scene.metadata["axis_aligned"] is True
+    for view, before in zip(scene.views, plain.views, strict=True):
+        assert before.world_from_camera is not None
+        np.testing.assert_allclose(view.world_from_camera, QUARTER_TURN @ before.world_from_camera)
+    table = scene.box(1)
+    np.testing.assert_allclose(table.center, [5.0, 0.0, 0.85], atol=1e-6)
+    np.testing.assert_allclose(table.size, [1.0, 2.0, 0.7], atol=1e-6)
+    renamed = folder.rename(tmp_path / "my_flat")
+    assert open_scannet(renamed).metadata["axis_aligned"] is True
+
+
+def test_broken_axis_alignment_is_refused(tmp_path: Path) -> None:
+    folder = make_scan(tmp_path / "scan")
+    (folder / "scan.txt").write_text("axisAlignment = 1 0 0\n")
+    with pytest.raises(SceneError, match=r"scan\.txt: axisAlignment.*3 numbers"):
+        open_scannet(folder)
+    (folder / "scan.txt").write_text("axisAlignment = " + "2 " * 16)
+    with pytest.raises(SceneError, match=r"scan\.txt: axisAlignment is not a rotation"):
+        open_scannet(folder)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_boxes_are_the_bounds_of_the_annotated_vertices(tmp_path: Path, binary: bool) -> None:
+    folder = make_scan(tmp_path / "scene0002_01")
+    annotate_scan(folder, binary)
+    (folder / "scene0002_01_vh_clean.aggregation.json").write_text("speaks of the other mesh")
+    boxes = open_scannet(folder).boxes
+    assert boxes is not None
+    table, chair = boxes
+    assert (table.id, table.label, table.yaw, table.has_front) == (1, "table", 0.0, False)
+    np.testing.assert_allclose(table.center, [0, 0, 0.35], atol=1e-6)
+    np.testing.assert_allclose(table.size, [2, 1, 0.7], atol=1e-6)
+    assert (chair.id, chair.label) == (6, "office chair")
+    np.testing.assert_allclose(chair.center, [3.25, 0.25, 0.25], atol=1e-6)
+    np.testing.assert_allclose(chair.size, [0.5, 0.5, 0.5], atol=1e-6)
+
+
+def test_boxes_are_absent_where_a_file_is(tmp_path: Path) -> None:
+    folder = make_scan(tmp_path / "scan")
+    annotate_scan(folder)
+    (folder / "scan_vh_clean_2.ply").unlink()
+    assert open_scannet(folder).boxes is None
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "complaint"),
+    [
+        (".aggregation.json", '{"segGroups": [', "is not valid JSON"),
+        (".aggregation.json", "[]", "segGroups should be a list"),
+        (".aggregation.json", '{"segGroups": [3]}', r"segGroups\[0\] should be an object"),
+        (".aggregation.json", '{"segGroups": [{"objectId": "a"}]}', "objectId"),
+        (".aggregation.json", '{"segGroups": [{"objectId": 0, "segments": [3]}]}', "label"),
+        (".aggregation.json", '{"segGroups": [{"objectId": 0, "label": "x", "segments": "3"}]}', "whole numbers"),
+        (".aggregation.json", '{"segGroups": [{"objectId": 0, "label": "x", "segments": []}]}', "no segments"),
+        (".aggregation.json", '{"segGroups": [{"objectId": 0, "label": "x", "segments": [999]}]}', "segment 999"),
+        ("_vh_clean_2.0.010000.segs.json", '{"segIndices": [1, 2]}', "speaks of 2 vertices, but .* has 18"),
+        ("_vh_clean_2.0.010000.segs.json", "{}", "segIndices should be a list"),
+        ("_vh_clean_2.ply", "ply\nformat ascii 1.0\n", "is not a PLY mesh"),
+        ("_vh_clean_2.ply", "", "is not a PLY mesh"),
+    ],
+)
+def test_broken_annotation_is_refused_by_name(tmp_path: Path, file: str, content: str, complaint: str) -> None:
+    folder = make_scan(tmp_path / "scan")
+    annotate_scan(folder)
+    (folder / f"scan{file}").write_text(content)
+    with pytest.raises(SceneError, match=complaint) as caught:
+        open_scannet(folder)
+    assert f"scan{file}" in str(caught.value)
+
+
+def test_an_object_twice_is_refused(tmp_path: Path) -> None:
+    folder = make_scan(tmp_path / "scan")
+    annotate_scan(folder)
+    path = folder / "scan.aggregation.json"
+    groups = json.loads(path.read_text())
+    groups["segGroups"].append(groups["segGroups"][0])
+    path.write_text(json.dumps(groups))
+    with pytest.raises(SceneError, match="objectId 0 occurs twice"):
+        open_scannet(folder)
+
+
+@pytest.mark.parametrize("name", ["holo_office_a", "o3d_livingroom1"])
+def test_real_views_agree_about_where_things_are(shared_data: Path, name: str) -> None:
+    """Depth of one view, carried into its neighbour, is the neighbour's depth there, to under 3 cm (median)."""
+    scene = open_scannet(shared_data / name)
+    errors = np.concatenate([cross_view_error(a, b) for a, b in zip(scene.views, scene.views[1:], strict=False)])
+    assert len(errors) > 10_000
+    assert np.median(np.abs(errors)) < 0.03
+
+
+def cross_view_error(source: View, target: View) -> np.ndarray:
+    """Depth differences in metres where points seen by ``source`` fall on known depth of ``target``."""
+    depth, other = source.depth, target.depth
+    assert depth is not None
+    assert other is not None
+    assert source.depth_intrinsics is not None
+    assert target.depth_intrinsics is not None
+    assert source.world_from_camera is not None
+    assert target.world_from_camera is not None
+    points = back_project(depth, source.depth_intrinsics)[::4, ::4][depth[::4, ::4] > 0]
+    there = transform_points(invert_rigid(target.world_from_camera) @ source.world_from_camera, points)
+    pixels, z = project(there, target.depth_intrinsics)
+    column, row = np.floor(pixels).astype(int).T
+    inside = (z > 0) & (column >= 0) & (row >= 0) & (column < other.shape[1]) & (row < other.shape[0])
+    seen = other[row[inside], column[inside]]
+    error = (z[inside] - seen)[seen > 0]
+    return error[np.abs(error) < 0.3]  # farther off is one thing hiding another
+
+
+def test_poses_are_where_they_were_written(tmp_path: Path) -> None:
+    folder = make_scan(tmp_path / "scan", frames=1)
+    write_matrix(folder / "pose" / "0.txt", pose_at(2.5))
+    (view,) = open_scannet(folder).views
+    np.testing.assert_array_equal(view.world_from_camera, pose_at(2.5))
