@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dollhouse.distill.batches import IGNORE, Batch
+from dollhouse.distill.dictation import teacher_objects
 from dollhouse.distill.losses import camera_loss, depth_loss, detection_loss, text_loss, vote_loss
 from dollhouse.student.model import DollhouseForConditionalGeneration, Sight
 
@@ -23,7 +24,8 @@ class Objective(nn.Module):
 
     A batch marked ``group_by_truth`` has its patches grouped by the teacher's instances instead of by the
     student's own votes, so that the box head learns before the votes are any good. With ``frozen_eyes`` no
-    gradient is computed for anything before the object tokens.
+    gradient is computed for anything before the object tokens. With ``read_teacher`` the language model reads the
+    teacher's boxes, roughened, instead of the student's, and photos are not looked at at all.
     """
 
     def __init__(
@@ -32,12 +34,14 @@ class Objective(nn.Module):
         weighting: nn.Module,
         losses: Sequence[str],
         frozen_eyes: bool = False,
+        read_teacher: bool = False,
     ) -> None:
         super().__init__()
         self.student = student
         self.weighting = weighting
         self.losses = tuple(losses)
         self.frozen_eyes = frozen_eyes
+        self.read_teacher = read_teacher
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """One batch -> {"loss": weighted sum, and each loss by its name}."""
@@ -54,7 +58,7 @@ class Objective(nn.Module):
 
     def look(self, batch: Batch) -> Sight | None:
         """What the student sees; no gradient where its eyes are frozen."""
-        if self.student.config.blind:
+        if self.student.config.blind or self.read_teacher:
             return None
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen_eyes):
             return self.student.see(batch.pixel_values, batch.member if batch.group_by_truth else None)
@@ -74,9 +78,10 @@ class Objective(nn.Module):
 
     def prefix(self, sight: Sight | None, batch: Batch) -> Tensor:
         """The language prefix (B, N, D)."""
-        if sight is None:
+        if self.student.config.blind:
             return self.student.blind_prefix.expand(len(batch.pixel_values), -1, -1)
-        return self.student.read_objects(sight.objects)
+        objects = teacher_objects(batch, self.student.config) if sight is None else sight.objects
+        return self.student.read_objects(objects)
 
     def text(self, prefix: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy over the answer tokens of all chunks."""

@@ -191,9 +191,8 @@ def train_stage(
     weighting = (
         UncertaintyWeighting(names) if recipe.weighting == "uncertainty" else StaticWeighting(dict.fromkeys(names, 1.0))
     )
-    objective = Objective(
-        model, weighting, names, frozen_eyes=not trained - {"multi_modal_projector", "language_model"}
-    )
+    frozen_eyes = not trained - {"multi_modal_projector", "language_model"}
+    objective = Objective(model, weighting, names, frozen_eyes, read_teacher=stage.read == "teacher")
     trainer = DistillTrainer(
         objective,
         stage,

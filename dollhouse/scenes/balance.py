@@ -8,7 +8,7 @@ equally likely. Keys with one answer only, or with too few examples to tell, are
 The table for rooms ships with the package. ``python -m dollhouse.scenes.balance --rooms 30000`` made it, in
 about eight minutes; make it anew whenever the rooms or the candidates change. On 1,000 rooms outside the count,
 48 questions each, a guesser that knows the majority answer of 3,000 others for each form and the categories in it
-was within one point of chance in each of the four families. Knows nothing of geometry or wording.
+was within a point and a half of chance in each of the four families. Knows nothing of geometry or wording.
 """
 
 from __future__ import annotations

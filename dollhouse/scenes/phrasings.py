@@ -31,7 +31,7 @@ def _phrasings(form: str, answers: tuple[str, str] | None, *texts: str) -> tuple
 
 
 def _comparatives(dimension: str, more: tuple[str, ...], less: tuple[str, ...]) -> tuple[Phrasing, ...]:
-    """Which is more or less, and is it; each of the four equally many times."""
+    """Which is more or less, and is it. ("Higher" and "lower" are avoided: they are said of places, too.)"""
     found: tuple[Phrasing, ...] = ()
     for words, names, truth in ((more, NAMES, YES_NO), (less, OPPOSITE, NO_YES)):
         for word in words:
@@ -62,7 +62,7 @@ PHRASINGS: dict[str, tuple[Phrasing, ...]] = {
         "contact.touching", None, "is {a} touching {b}?", "do {a} and {b} touch?", "is {a} in contact with {b}?"
     ),
     "contact.stands_on": _phrasings(
-        "contact.stands_on", None, "what does {a} stand on?", "what is {a} standing on?", "what is under {a}?"
+        "contact.stands_on", None, "what does {a} stand on?", "what is {a} standing on?", "what is {a} on?"
     ),
     "contact.floor": _phrasings(
         "contact.floor", None, "is {a} on the floor?", "does {a} stand on the floor?", "is {a} standing on the floor?"
@@ -76,7 +76,7 @@ PHRASINGS: dict[str, tuple[Phrasing, ...]] = {
     ),
     "contact.on": _phrasings("contact.on", None, "is {a} on {b}?", "does {a} stand on {b}?", "is {a} on top of {b}?"),
     "size.larger": _comparatives("larger", ("larger", "bigger"), ("smaller",)),
-    "size.taller": _comparatives("taller", ("taller", "higher"), ("lower",)),
+    "size.taller": _comparatives("taller", ("taller",), ("shorter",)),
     "size.longer": _comparatives("longer", ("longer",), ()),
     "orientation.left": _phrasings(
         "orientation.left_right",

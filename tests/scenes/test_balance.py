@@ -94,10 +94,12 @@ def test_the_shipped_table_is_small_and_of_todays_catalogue() -> None:
 
 
 class Unbalanced(Balance):
-    """Asks everything as often as it occurs; where choices come from the table, everything that is in it."""
+    """Asks everything as often as it occurs; a comparison even where the table knows nothing of it."""
 
     def accept(self, key: Key | None, answer: str) -> float:
-        return float(super().accept(key, answer) > 0 or (key is not None and key[0].startswith(("size", "proximity"))))
+        return float(
+            super().accept(key, answer) > 0 or (key is not None and key[0].startswith(("size", "proximity.nearer")))
+        )
 
 
 class Guesser:
@@ -153,7 +155,7 @@ def test_words_alone_do_not_tell_the_answer(rooms: tuple[list[Scene], list[Scene
     if balanced:
         assert advantage < 0.03
     else:
-        assert advantage > 0.08
+        assert advantage > 0.06
 
 
 def test_neither_place_nor_yes_is_favoured(rooms: tuple[list[Scene], list[Scene]]) -> None:

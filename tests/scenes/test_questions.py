@@ -97,7 +97,7 @@ class Reference:
 
     def gap(self, a: Box, b: Box) -> float:
         """Between points on a grid through both boxes; 0 where a point of one is in the other."""
-        steps = np.linspace(-0.5, 0.5, 9)
+        steps = np.linspace(-0.5, 0.5, 7)
         grid = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(-1, 3)
         points = []
         for box in (a, b):
@@ -131,7 +131,7 @@ class Reference:
         """What the answer must be, or None where this reference has no opinion."""
         boxes = [self.boxes[id] for id in question.objects]
         text, form = question.text, question.form
-        for opposite, what in (("smaller", "larger"), ("lower", "taller"), ("farther", "nearer")):
+        for opposite, what in (("smaller", "larger"), ("shorter", "taller"), ("farther", "nearer")):
             text = text.replace(opposite, "not " + what)
         comparison = {
             "size.larger": "larger", "size.is_larger": "larger", "size.taller": "taller", "size.is_taller": "taller",
