@@ -109,7 +109,10 @@ def evaluate(
         Path | None, typer.Option(help="The blind control's model folder. Default: `blind` inside the model folder.")
     ] = None,
     questions: Annotated[int, typer.Option(min=1, help="Questions a scene.")] = 40,
-    seed: int = 0,
+    holdout_every: Annotated[
+        int, typer.Option(min=0, help="Score only every n-th view, those held out in training.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="Of the choice of questions and of the intervals.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for metrics.json and report.html.")] = None,
 ) -> None:
     """Score a model against geometry: answers beside a blind student and chance, depth, and 3D boxes.
@@ -118,26 +121,24 @@ def evaluate(
     """
     from dollhouse.distill.run import commit
     from dollhouse.evaluate.run import evaluate as score
+    from dollhouse.evaluate.table import print_metrics
+    from dollhouse.scenes.source import open_scenes
     from dollhouse.student.checkpoint import SHIPPED
     from dollhouse.student.memory import Dollhouse
 
     house = Dollhouse.from_pretrained(model)
     beside = blind or (model or SHIPPED) / "blind"
-    control = Dollhouse.from_pretrained(beside) if blind or beside.is_dir() else None
-    command = f"dollhouse evaluate {model or ''} --scenes {scenes} --questions {questions} --seed {seed}".replace(
-        "  ", " "
-    )
     report = score(
         house,
-        scenes,
-        blind=control,
+        [scene.hold_out(holdout_every)[1] for scene in open_scenes(scenes)] if holdout_every else scenes,
+        blind=Dollhouse.from_pretrained(beside) if blind or beside.is_dir() else None,
         questions_per_scene=questions,
         out=out,
         seed=seed,
         commit=commit(),
-        command=command,
+        command=" ".join(["dollhouse", *map(shlex.quote, sys.argv[1:])]),
     )
-    _print_metrics(report.metrics)
+    print_metrics(report.metrics)
     if report.folder:
         print(f"report: {report.folder / 'report.html'}")
 
@@ -223,38 +224,6 @@ def _answers_as_json(house: Dollhouse, memory: SceneMemory, answers: list[Answer
         "objects": boxes,
         "frame": "level frame of the first view: origin at the camera, x right, y ahead, z up, metres",
     }
-
-
-def _print_metrics(metrics: dict[str, Any]) -> None:
-    from rich.table import Table
-
-    console = Console()
-    table = Table(title=f"{metrics['model']} on {metrics['scenes']['source']} ({metrics['scenes']['n']} scenes)")
-    for column in ("family", "accuracy", "95 % interval", "n", "blind", "chance"):
-        table.add_column(column, justify="left" if column == "family" else "right")
-    blind, chance = metrics.get("blind") or {}, metrics.get("chance") or {}
-    rows = [*(metrics.get("families") or {}).items(), ("overall (four families)", metrics.get("overall") or {})]
-    for name, entry in rows:
-        if not entry or entry.get("accuracy") is None:
-            continue
-        seen = blind.get("overall", {}) if name.startswith("overall") else blind.get("families", {}).get(name, {})
-        guess = chance.get("overall") if name.startswith("overall") else chance.get("families", {}).get(name)
-        low, high = entry.get("ci95") or (None, None)
-        table.add_row(
-            name,
-            f"{entry['accuracy']:.1%}",
-            "" if low is None or high is None else f"{low:.1%} - {high:.1%}",
-            str(entry["n"]),
-            "" if not seen or seen.get("accuracy") is None else f"{seen['accuracy']:.1%}",
-            "" if guess is None else f"{guess:.1%}",
-        )
-    console.print(table)
-    if depth := metrics.get("depth"):
-        console.print(
-            f"depth ({depth['alignment']} alignment): AbsRel {depth['abs_rel']:.3f}, RMSE {depth['rmse']:.3f} m, delta<1.25 {depth['delta_1']:.1%}"
-        )
-    if boxes := metrics.get("boxes"):
-        console.print(f"boxes: mAP@0.25 {boxes['map_25']:.3f}, mAP@0.5 {boxes['map_50']:.3f} ({boxes['n']} objects)")
 
 
 def _tell_skipped(metadata: Any) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -229,7 +230,7 @@ def pack_questions(
         return [], [], []
     bounds = np.linspace(0, len(rows), min(chunks, len(rows)) + 1).round().astype(int)
     ids_chunks, label_chunks, owner_chunks = [], [], []
-    for low, high in zip(bounds[:-1], bounds[1:], strict=True):
+    for low, high in pairwise(bounds):
         chunk = rows[low:high]
         length = len(chunk[-1][0])
         ids = torch.full((len(chunk), length), pad)

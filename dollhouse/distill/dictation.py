@@ -56,7 +56,9 @@ def teacher_objects(batch: Batch, config: DollhouseConfig) -> Objects:
         objects.center[row, order] = _rough(truth.center[known], PLACE_NOISE)
         objects.log_size[row, order] = _rough(truth.size[known].log(), SIZE_NOISE)
         for field, angle in ((objects.front, truth.yaw[known]), (objects.axis, 2 * truth.yaw[known])):
-            field[row, order] = F.normalize(_rough(torch.stack([angle.cos(), angle.sin()], -1), DIRECTION_NOISE), dim=-1)
+            field[row, order] = F.normalize(
+                _rough(torch.stack([angle.cos(), angle.sin()], -1), DIRECTION_NOISE), dim=-1
+            )
         objects.sightings[row, order] = seen[row, known]
     return objects
 

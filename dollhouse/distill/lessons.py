@@ -100,13 +100,13 @@ class Lessons:
         if self.windows is None:
             return self.scenes[index]
         number, start = self.windows[index]
-        scene = training_views(self.scenes[number], self.data.holdout_every)
+        scene, _ = self.scenes[number].hold_out(self.data.holdout_every)
         return replace(scene, views=scene.views[start : start + self.data.views])
 
     def _windows(self) -> list[tuple[int, int]]:
-        windows = []
+        windows: list[tuple[int, int]] = []
         for number, scene in enumerate(self.scenes):
-            count = len(training_views(scene, self.data.holdout_every).views)
+            count = len(scene.hold_out(self.data.holdout_every)[0].views)
             if count < self.data.views:
                 raise SceneError(
                     f"scene {scene.name} has {count} views to learn from; data.views={self.data.views} needs as many"
@@ -120,20 +120,6 @@ class Lessons:
         if self._balance is None:
             self._balance = Balance.measure([one for one in self.scenes if one.boxes is not None])
         return self._balance
-
-
-def training_views(scene: Scene, holdout_every: int) -> Scene:
-    """The scene without its held-out views."""
-    if not holdout_every:
-        return scene
-    return replace(scene, views=tuple(v for i, v in enumerate(scene.views) if (i + 1) % holdout_every))
-
-
-def heldout_views(scene: Scene, holdout_every: int) -> Scene:
-    """The scene's held-out views only."""
-    return replace(
-        scene, views=tuple(v for i, v in enumerate(scene.views) if holdout_every and (i + 1) % holdout_every == 0)
-    )
 
 
 def _with_kept(view: View, targets: SceneTargets, index: int) -> View:

@@ -117,7 +117,10 @@ def detection_loss(objects: Objects, truths: Sequence[BoxTargets | None]) -> Ten
 
 
 def focal_loss(logits: Tensor, wanted: Tensor, present: Tensor, gamma: float = 2.0, alpha: float = 0.4) -> Tensor:
-    """Sigmoid focal loss (Lin et al. 2017), summed over slots that hold something: ``logits`` (B, N, L), ``present`` (B, N)."""
+    """Sigmoid focal loss (Lin et al. 2017), summed over slots that hold something.
+
+    ``logits`` and ``wanted`` (B, N, L), ``present`` (B, N).
+    """
     probability = logits.sigmoid()
     right = torch.where(wanted > 0, probability, 1 - probability)
     weight = torch.where(wanted > 0, alpha, 1 - alpha) * (1 - right) ** gamma

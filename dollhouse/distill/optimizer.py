@@ -46,7 +46,8 @@ class MuonWithAdamW(torch.optim.Optimizer):
 
 def split_parameters(model: nn.Module, muon: bool) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Trainable parameters: the hidden matrices, and all others (embeddings and output layers included)."""
-    matrices, rest = [], []
+    matrices: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     outer = ("embed", "lm_head", "blind_prefix")
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:

@@ -158,7 +158,7 @@ def run_tokenizer(recipe: Recipe, out: Path) -> PreTrainedTokenizerBase:
     if (folder / "done").exists():
         return PreTrainedTokenizerFast.from_pretrained(folder)
     lessons = Lessons(recipe.data, bare_config(recipe, vocab_size=300))
-    texts = []
+    texts: list[str] = []
     for index in range(min(TOKENIZER_LESSONS, len(lessons))):
         for question, answer in lessons.questions(index):
             texts.extend((" " + question, " " + answer))

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Sampler, SequentialSampler
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from dollhouse.distill.batches import Batch
@@ -49,6 +49,7 @@ class DistillTrainer(Trainer):
             **settings,
         )
         super().__init__(model=objective, args=arguments, train_dataset=dataset, data_collator=the_only_one)
+        self.remove_callback(PrinterCallback)  # the run's own progress says it better
         self.model_accepts_loss_kwargs = False
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
@@ -82,6 +83,9 @@ class DistillTrainer(Trainer):
             self.counted = 0
         super().log(logs, start_time)
 
+    optimizer: torch.optim.Optimizer | None
+    lr_scheduler: Any
+
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
             stage = self.stage
@@ -93,7 +97,7 @@ class DistillTrainer(Trainer):
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         if self.lr_scheduler is None:
             shape = partial(ramp, steps=num_training_steps, warmup=self.stage.warmup, cooldown=self.stage.cooldown)
-            self.lr_scheduler = LambdaLR(optimizer or self.optimizer, shape)
+            self.lr_scheduler = LambdaLR(optimizer or self.create_optimizer(), shape)
         return self.lr_scheduler
 
     def _get_output_dir(self, trial: Any = None) -> str:

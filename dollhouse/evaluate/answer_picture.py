@@ -28,8 +28,10 @@ def draw_answers(memory: SceneMemory, answers: Sequence[Answer], out: Path) -> N
     figure.suptitle(
         f"{memory.scene.name}, as {memory.house.model_id} sees it from {views} photos", color=INK, fontsize=11
     )
-    above, below = figure.subfigures(2, 1, height_ratios=[5.4, 0.15 + 0.38 * len(lines)])
-    left, right = above.subfigures(1, 2, width_ratios=[2.2 * views, 5.2])
+    halves: Any = figure.subfigures(2, 1, height_ratios=[5.4, 0.15 + 0.38 * len(lines)])
+    above, below = halves
+    sides: Any = above.subfigures(1, 2, width_ratios=[2.2 * views, 5.2])
+    left, right = sides
     grid: Any = left.subplots(2, views, squeeze=False)
     near, far = (float(value) for value in np.percentile(depth, [2, 98]))
     for index in range(views):

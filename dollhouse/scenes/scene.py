@@ -110,6 +110,13 @@ class Scene:
                 return box
         raise KeyError(id)
 
+    def hold_out(self, every: int) -> tuple[Scene, Scene]:
+        """The scene to learn from and the scene to test on: every ``every``-th view is held out; 0 holds out none."""
+        held = [bool(every) and (number + 1) % every == 0 for number in range(len(self.views))]
+        kept = tuple(view for view, out in zip(self.views, held, strict=True) if not out)
+        tested = tuple(view for view, out in zip(self.views, held, strict=True) if out)
+        return replace(self, views=kept), replace(self, views=tested)
+
     def choose(self, count: int) -> Scene:
         """The scene with at most ``count`` views, spread evenly over it, the first one kept."""
         if len(self.views) <= count:

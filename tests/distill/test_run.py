@@ -83,7 +83,9 @@ def run_in_process(out: Path) -> subprocess.Popen[bytes]:
         "distill(check_recipe(json.loads(sys.argv[1]), 'test'), Path(sys.argv[2]), progress=False)"
     )
     recipe = json.dumps({**TINY, "data": {**TINY["data"], "views": 4}})
-    return subprocess.Popen([sys.executable, "-c", code, recipe, str(out)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, recipe, str(out)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
 
 
 def kill_when(out: Path, reached: str) -> None:
@@ -110,7 +112,9 @@ def test_killed_three_times_ends_with_the_same_weights(undisturbed: Path, tmp_pa
         expected, got = load_file(undisturbed / name), load_file(out / name)
         assert expected.keys() == got.keys()
         assert all(torch.equal(expected[key], got[key]) for key in expected), name
-    steps = [(line["stage"], line["step"]) for line in map(json.loads, (out / "metrics.jsonl").read_text().splitlines())]
+    steps = [
+        (line["stage"], line["step"]) for line in map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
+    ]
     assert len([step for step in steps if step == ("see", 4)]) == 1, "no step is told twice"
 
 
@@ -141,7 +145,7 @@ def test_finished_model_answers(undisturbed: Path) -> None:
 
 
 def test_folder_of_another_recipe_is_refused(undisturbed: Path) -> None:
-    with pytest.raises(RecipeError, match="another recipe.*seed"):
+    with pytest.raises(RecipeError, match=r"another recipe.*seed"):
         distill(tiny_recipe(seed=5, data={**TINY["data"], "views": 4}), undisturbed, progress=False)
 
 

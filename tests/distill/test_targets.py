@@ -101,7 +101,9 @@ def test_perfect_votes_group_into_the_true_objects() -> None:
     for row, truth in enumerate(batch.boxes):
         assert truth is not None
         found = member[row].sum(0) > 0
-        same = [torch.equal(member[row][:, slot] > 0, batch.member[row][:, k] > 0) for slot in range(16) for k in range(16)]
+        same = [
+            torch.equal(member[row][:, slot] > 0, batch.member[row][:, k] > 0) for slot in range(16) for k in range(16)
+        ]
         assert int(found.sum()) == len(truth.label)
         assert sum(same) >= len(truth.label), "each group is one object's patches"
 
