@@ -5,6 +5,7 @@ Knows nothing of how lessons are made. A file is whole or absent: written to a t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import zipfile
@@ -61,7 +62,8 @@ class LessonCache:
                 fill(file)
             staging.replace(path)
         except OSError as error:
-            staging.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                staging.unlink(missing_ok=True)
             raise StorageError(
                 f"cannot keep a lesson in {path.parent}: {error.strerror}; free some space or unset data.cache"
             ) from error

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from dollhouse.distill.batches import Batch, collate, question_tokens
-from dollhouse.distill.lesson_cache import LessonCache, Questions
+from dollhouse.distill.lesson_cache import LessonCache, Questions, pack, unpack
 from dollhouse.distill.recipe import DataSettings, Stage
 from dollhouse.distill.targets import SceneTargets, mirrored, scene_targets
 from dollhouse.errors import SceneError
@@ -76,7 +76,7 @@ class Lessons:
             )
         if self.cache:
             self.cache.write_targets(number, targets)
-        return targets
+        return unpack(pack(targets))  # as the cache would give it back, so that a run is the same with and without
 
     def questions(self, number: int) -> Questions:
         """What is asked in a lesson, with the teacher's answers; () where the scene is not annotated."""

@@ -24,6 +24,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from dollhouse import __version__
 from dollhouse.distill.lessons import Batches, Lessons
 from dollhouse.distill.objective import Objective
 from dollhouse.distill.progress import StageProgress
@@ -69,7 +70,7 @@ def distill(recipe: Recipe, out: Path, progress: bool = True) -> Path:
     record = {
         "recipe": recipe.model_dump(mode="json"),
         "commit": commit(),
-        "versions": {name: version(name) for name in ("dollhouse", "torch", "transformers", "numpy")},
+        "versions": {"dollhouse": __version__} | {name: version(name) for name in ("torch", "transformers", "numpy")},
         "machine": {
             "processor": platform.processor() or platform.machine(),
             "cores": os.cpu_count(),
