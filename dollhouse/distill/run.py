@@ -21,6 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
@@ -33,7 +34,7 @@ from dollhouse.distill.trainer import DistillTrainer, MetricsFile
 from dollhouse.distill.weighting import StaticWeighting, UncertaintyWeighting
 from dollhouse.errors import RecipeError, StorageError
 from dollhouse.scenes.furniture import CATEGORIES, COLOURS, KINDS
-from dollhouse.student.checkpoint import load_student, save_student
+from dollhouse.student.checkpoint import load_student, save_student, single_weights
 from dollhouse.student.config import DollhouseConfig
 from dollhouse.student.model import DollhouseForConditionalGeneration
 from dollhouse.student.processor import DollhouseImageProcessor, DollhouseProcessor
@@ -60,7 +61,7 @@ def distill(recipe: Recipe, out: Path, progress: bool = True) -> Path:
     for name, stage in recipe.stages.items():
         done = out / name / "student.safetensors"
         if done.exists():
-            model.load_state_dict(load_file(done))
+            load_whole(done, model)
             continue
         started = time.time()
         train_stage(recipe, name, stage, model, processor.tokenizer, lessons, out, progress)
@@ -192,6 +193,8 @@ def train_stage(
     weighting = (
         UncertaintyWeighting(names) if recipe.weighting == "uncertainty" else StaticWeighting(dict.fromkeys(names, 1.0))
     )
+    if not torch.cuda.is_available():  # on short sequences plain attention is faster than the fused one
+        model.language_model.set_attn_implementation("eager")
     frozen_eyes = not trained - {"multi_modal_projector", "language_model"}
     objective = Objective(model, weighting, names, frozen_eyes, read_teacher=stage.read == "teacher")
     trainer = DistillTrainer(
@@ -240,11 +243,20 @@ def write_whole(path: Path, model: DollhouseForConditionalGeneration) -> None:
     """All weights in full precision, under a temporary name first."""
     staging = path.with_name(path.name + ".partial")
     try:
-        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, staging)
+        save_file(single_weights(model), staging)
         staging.replace(path)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         staging.unlink(missing_ok=True)
         raise StorageError(f"cannot write {path}: {error}") from error
+
+
+def load_whole(path: Path, model: DollhouseForConditionalGeneration) -> None:
+    """What :func:`write_whole` wrote, back into a model of the same shape."""
+    kept = load_file(path)
+    tied = model.state_dict().keys() - single_weights(model).keys()
+    missing, unexpected = model.load_state_dict(kept, strict=False)
+    if set(missing) - tied or unexpected:
+        raise RecipeError(f"{path} holds other weights than the recipe's student has: delete that stage's folder")
 
 
 def write_text(path: Path, text: str) -> None:

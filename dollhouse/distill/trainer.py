@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Sampler, SequentialSampler
@@ -24,6 +25,7 @@ from dollhouse.distill.objective import Objective
 from dollhouse.distill.optimizer import MuonWithAdamW
 from dollhouse.distill.recipe import Stage
 from dollhouse.errors import StorageError
+from dollhouse.student.checkpoint import single_weights
 
 
 class DistillTrainer(Trainer):
@@ -100,6 +102,9 @@ class DistillTrainer(Trainer):
             self.lr_scheduler = LambdaLR(optimizer or self.create_optimizer(), shape)
         return self.lr_scheduler
 
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        super()._save(output_dir, single_weights(self.model))
+
     def _get_output_dir(self, trial: Any = None) -> str:
         return str(self.staging or self.args.output_dir)
 
@@ -113,7 +118,9 @@ class DistillTrainer(Trainer):
             name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
             shutil.rmtree(folder / name, ignore_errors=True)
             (self.staging / name).rename(folder / name)
-        except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
+        except (OSError, RuntimeError, SafetensorError) as error:
+            if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):  # torch.save's full disk
+                raise
             raise StorageError(f"cannot write a checkpoint in {folder}: {error}; the last whole one stays") from error
         finally:
             shutil.rmtree(self.staging, ignore_errors=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
+from torch import Tensor, nn
 from transformers import AutoTokenizer
 
 from dollhouse.errors import ModelError, StorageError
@@ -29,13 +30,24 @@ def save_student(model: DollhouseForConditionalGeneration, processor: DollhouseP
     shutil.rmtree(staging, ignore_errors=True)
     try:
         staging.mkdir(parents=True)
-        weights = {name: value.detach().to(torch.bfloat16) for name, value in model.state_dict().items()}
+        weights = {name: value.to(torch.bfloat16) for name, value in single_weights(model).items()}
         model.save_pretrained(staging, state_dict=weights)
         processor.save_pretrained(staging)
         replace_folder(staging, folder)
     except OSError as error:
         shutil.rmtree(staging, ignore_errors=True)
         raise StorageError(f"cannot write model {folder}: {error.strerror or error}") from error
+
+
+def single_weights(model: nn.Module) -> dict[str, Tensor]:
+    """A state dict in which tied weights appear once, under their first name."""
+    seen: set[int] = set()
+    single = {}
+    for name, value in model.state_dict().items():
+        if value.data_ptr() not in seen or value.numel() == 0:
+            seen.add(value.data_ptr())
+            single[name] = value.detach().contiguous()
+    return single
 
 
 def replace_folder(staging: Path, folder: Path) -> None:

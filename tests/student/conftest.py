@@ -16,7 +16,9 @@ LABELS = ["chair", "table", "lamp"]
 COLOURS = ["red", "blue"]
 
 
-def tiny_house(placement: str = "before_question", blind: bool = False, family: str = "gpt_neox") -> Dollhouse:
+def tiny_house(
+    placement: str = "before_question", blind: bool = False, family: str = "gpt_neox", tied: bool = False
+) -> Dollhouse:
     """A random student of a few thousand weights; logits are spread out so that greedy choices are clear."""
     torch.manual_seed(3)
     texts = [
@@ -44,6 +46,7 @@ def tiny_house(placement: str = "before_question", blind: bool = False, family: 
             "num_attention_heads": 2,
             "intermediate_size": 64,
             "vocab_size": len(tokenizer),
+            "tie_word_embeddings": tied,
         },
         image_size=28,
         trunk_width=32,

@@ -105,8 +105,9 @@ def test_photos_and_places_come_together(photos: list[np.ndarray]) -> None:
         house.model(input_ids=inputs["input_ids"][:, 1:], pixel_values=inputs["pixel_values"])
 
 
-def test_saved_folder_loads_everywhere(tmp_path: Path, photos: list[np.ndarray]) -> None:
-    house = tiny_house()
+@pytest.mark.parametrize("tied", [False, True])
+def test_saved_folder_loads_everywhere(tmp_path: Path, photos: list[np.ndarray], tied: bool) -> None:
+    house = tiny_house(tied=tied)
     save_student(house.model, house.processor, tmp_path / "model")
     again = Dollhouse.from_pretrained(tmp_path / "model")
     assert AutoConfig.from_pretrained(tmp_path / "model").model_type == "dollhouse"
