@@ -56,6 +56,8 @@ def ask(
     """
     from dollhouse.scenes.source import open_scene
 
+    if not questions and (as_json or not sys.stdin.isatty()):
+        raise QuestionError('ask what? Give questions after the scene, such as "How many chairs are there?"')
     opened = open_scene(scene, skip_bad=skip_bad)
     _tell_skipped(opened.metadata)
     from dollhouse.student.memory import Dollhouse
@@ -63,8 +65,6 @@ def ask(
     house = Dollhouse.from_pretrained(model)
     memory = house.see(opened, views)
     if not questions:
-        if not sys.stdin.isatty() or as_json:
-            raise QuestionError('ask what? Give questions after the scene, such as "How many chairs are there?"')
         _converse(memory)
         return
     answers = memory.answer(questions)
@@ -227,8 +227,10 @@ def _answers_as_json(house: Dollhouse, memory: SceneMemory, answers: list[Answer
 
 
 def _tell_skipped(metadata: Any) -> None:
-    if metadata.get("skipped"):
-        print(f"left out: {metadata['skipped']}", file=sys.stderr)
+    for line in metadata.get("skipped") or ():
+        print(f"left out: {line}", file=sys.stderr)
+    if metadata.get("frames_skipped"):
+        print(f"left out: {metadata['frames_skipped']} frames without a pose", file=sys.stderr)
 
 
 def _quiet_libraries() -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from dollhouse.distill.targets import ObjectTargets, SceneTargets
 from dollhouse.errors import StorageError
 
-Questions = tuple[tuple[str, str], ...]
+Questions = tuple[tuple[str, str, str], ...]  #: question, answer, family
 
 
 class LessonCache:
@@ -45,10 +45,11 @@ class LessonCache:
     def read_questions(self, number: int, key: str) -> Questions | None:
         """The questions of that number, if they are of this ``key``."""
         try:
-            kept_key, questions = json.loads(self._path(number, "json").read_text(encoding="utf-8"))
+            kept_key, kept = json.loads(self._path(number, "json").read_text(encoding="utf-8"))
+            questions = tuple((question, answer, family) for question, answer, family in kept)
         except (FileNotFoundError, json.JSONDecodeError, ValueError):
             return None
-        return tuple((question, answer) for question, answer in questions) if kept_key == key else None
+        return questions if kept_key == key else None
 
     def write_questions(self, number: int, key: str, questions: Questions) -> None:
         """Keep questions. Raises StorageError where the disk is full."""

@@ -26,7 +26,7 @@ from dollhouse.scenes.scene import Scene, View
 from dollhouse.scenes.source import open_scenes
 from dollhouse.student.config import DollhouseConfig
 
-MOST_QUESTIONS = 96  #: kept of one scene; each step draws from them
+MOST_QUESTIONS = 160  #: kept of one scene; each step draws from them
 #: modules of scenes by what they decide; a kept lesson is made anew when these change
 PICTURE_MODULES = (
     "rooms",
@@ -90,7 +90,7 @@ class Lessons:
         if targets is not None and targets.instances is not None:
             scene = replace(scene, views=tuple(_with_kept(view, targets, i) for i, view in enumerate(scene.views)))
         asked = questions_about(scene, balance=self._balance_of(scene), limit=MOST_QUESTIONS)
-        questions = tuple((question.text, question.answer) for question in asked)
+        questions = tuple((question.text, question.answer, question.family) for question in asked)
         if self.cache:
             self.cache.write_questions(number, self.questions_key, questions)
         return questions
@@ -186,7 +186,8 @@ class Batches(Dataset[Batch]):
         return collate(targets, questions, self.config, group_by_truth=by_truth)
 
     def _draw_questions(self, number: int, draw: np.random.Generator) -> list[tuple[str, str]]:
-        questions = self.lessons.questions(number)
+        families = self.stage.families
+        questions = [one[:2] for one in self.lessons.questions(number) if families is None or one[2] in families]
         count = min(self.lessons.data.questions, len(questions))
         return [questions[i] for i in draw.choice(len(questions), count, replace=False)]
 

@@ -71,6 +71,7 @@ class Stage(Settings):
     cooldown: float = Field(0.4, ge=0, le=1, description="share of the steps, linear to zero")
     true_grouping: float = Field(0.0, ge=0, le=1, description="share of batches grouped by the teacher's instances")
     read: Literal["student", "teacher"] = Field("student", description="whose objects the language model reads")
+    families: list[str] | None = Field(None, description="families of questions that are asked; None: all")
     mirror: bool = Field(False, description="show half of the scenes in a mirror; only where nothing is asked")
     save_every: int = Field(500, ge=1, description="steps between checkpoints")
     log_every: int = Field(20, ge=1)

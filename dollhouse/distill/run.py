@@ -162,7 +162,7 @@ def run_tokenizer(recipe: Recipe, out: Path) -> PreTrainedTokenizerBase:
     lessons = Lessons(recipe.data, bare_config(recipe, vocab_size=300))
     texts: list[str] = []
     for index in range(min(TOKENIZER_LESSONS, len(lessons))):
-        for question, answer in lessons.questions(index):
+        for question, answer, _ in lessons.questions(index):
             texts.extend((" " + question, " " + answer))
     texts = sorted(set(texts))
     words = [*CATEGORIES, *COLOURS, *(f"{category}s" for category in CATEGORIES)]

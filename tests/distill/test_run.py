@@ -192,7 +192,7 @@ def test_cache_on_a_full_disk(tmp_path: Path) -> None:
     cache = LessonCache(folder, "key")
     (folder / "key").write_text("a file where a folder should be")
     with pytest.raises(StorageError, match=r"unset data\.cache"):
-        cache.write_questions(3, "k", (("a?", "b"),))
+        cache.write_questions(3, "k", (("a?", "b", "size"),))
 
 
 def test_no_processes_left() -> None:

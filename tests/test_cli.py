@@ -1,0 +1,259 @@
+"""The command: its options are frozen, and whatever a user gives it, an error is one line and exit code 2."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dollhouse import cli
+from dollhouse.student.checkpoint import SHIPPED
+from tests.scenes.made_scans import annotate_scan, make_scan, write_depth, write_matrix, write_photo
+
+NANO = str(Path(__file__).parents[1] / "recipes" / "nano.yaml")
+needs_model = pytest.mark.skipif(not SHIPPED.is_dir(), reason="the shipped model is not in this tree")
+
+
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of ``dollhouse ARGUMENTS``."""
+    monkeypatch.setattr(sys, "argv", ["dollhouse", *arguments])
+    code = 0
+    try:
+        cli.main()
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    told = capsys.readouterr()
+    return code, told.out, told.err
+
+
+def photos(folder: Path, count: int = 3) -> Path:
+    for number in range(count):
+        write_photo(folder / f"{number}.jpg", (40 * number, 90, 120), (160, 120))
+    return folder
+
+
+def no_such_scene(folder: Path) -> tuple[list[str], str]:
+    return ["ask", str(folder / "nowhere"), "a?"], "no such scene"
+
+
+def empty_folder(folder: Path) -> tuple[list[str], str]:
+    return ["ask", str(folder), "a?"], str(folder)
+
+
+def no_such_room(folder: Path) -> tuple[list[str], str]:
+    return ["scenes", "show", "rooms:attic/1"], "attic"
+
+
+def truncated_photo(folder: Path) -> tuple[list[str], str]:
+    photo = photos(folder) / "1.jpg"
+    photo.write_bytes(photo.read_bytes()[:400])
+    return ["ask", str(folder), "a?"], "1.jpg"
+
+
+def sixteen_bit_photo(folder: Path) -> tuple[list[str], str]:
+    write_depth(photos(folder) / "9.png", np.full((100, 120), 3000))
+    return ["ask", str(folder), "a?"], "9.png"
+
+
+def one_pixel_photo(folder: Path) -> tuple[list[str], str]:
+    Image.new("RGB", (1, 1)).save(photos(folder) / "9.png")
+    return ["ask", str(folder), "a?"], "9.png"
+
+
+def enormous_photo(folder: Path) -> tuple[list[str], str]:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0))
+    (photos(folder) / "9.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    )
+    return ["ask", str(folder), "a?"], "9.png"
+
+
+def bent_pose(folder: Path) -> tuple[list[str], str]:
+    write_matrix(make_scan(folder / "scan") / "pose" / "2.txt", np.diag([2.0, 1.0, 1.0, 1.0]))
+    return ["scenes", "show", str(folder / "scan")], "2.txt"
+
+
+def lost_poses(folder: Path) -> tuple[list[str], str]:
+    for number in range(4):
+        write_matrix(make_scan(folder / "scan") / "pose" / f"{number}.txt", np.full((4, 4), np.nan))
+    scan = make_scan(folder / "scan")
+    for number in range(4):
+        write_matrix(scan / "pose" / f"{number}.txt", np.full((4, 4), np.nan))
+    return ["scenes", "show", str(scan)], "pose"
+
+
+def depth_of_another_size(folder: Path) -> tuple[list[str], str]:
+    write_depth(make_scan(folder / "scan") / "depth" / "1.png", np.full((48, 64), 900))
+    return ["scenes", "show", str(folder / "scan")], "1.png"
+
+
+def broken_aggregation(folder: Path) -> tuple[list[str], str]:
+    scan = make_scan(folder / "scan")
+    annotate_scan(scan)
+    next(scan.glob("*aggregation.json")).write_text('{"segGroups": [')
+    return ["scenes", "show", str(scan)], "aggregation.json"
+
+
+def unknown_recipe_key(folder: Path) -> tuple[list[str], str]:
+    return ["distill", NANO, "stages.see.stepz=3"], "did you mean steps?"
+
+
+def no_such_recipe(folder: Path) -> tuple[list[str], str]:
+    return ["distill", str(folder / "none.yaml")], "cannot read recipe"
+
+
+def pickle_as_model(folder: Path) -> tuple[list[str], str]:
+    torch.save({"weights": torch.zeros(2)}, folder / "model.pt")
+    return ["ask", "rooms:test/1", "a?", "--model", str(folder / "model.pt")], "pickles are not loaded"
+
+
+def no_model(folder: Path) -> tuple[list[str], str]:
+    return ["evaluate", str(folder / "nowhere")], "no model folder"
+
+
+def incomplete_model(folder: Path) -> tuple[list[str], str]:
+    (folder / "model").mkdir()
+    (folder / "model" / "config.json").write_text("{}")
+    return ["ask", "rooms:test/1", "a?", "--model", str(folder / "model")], "lacks model.safetensors"
+
+
+CASES = [
+    no_such_scene,
+    empty_folder,
+    no_such_room,
+    truncated_photo,
+    sixteen_bit_photo,
+    one_pixel_photo,
+    enormous_photo,
+    bent_pose,
+    lost_poses,
+    depth_of_another_size,
+    broken_aggregation,
+    unknown_recipe_key,
+    no_such_recipe,
+    pickle_as_model,
+    no_model,
+    incomplete_model,
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+def test_bad_input_is_one_line(
+    case: object, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "given").mkdir()
+    arguments, named = case(tmp_path / "given")  # type: ignore[operator]
+    code, _, told = run(capsys, monkeypatch, *arguments)
+    assert code == 2
+    assert told.startswith("error: ")
+    assert len(told.strip().splitlines()) == 1, told
+    assert named in told
+    assert "Traceback" not in told
+
+
+@needs_model
+def test_skip_bad_uses_the_rest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truncated_photo(tmp_path)
+    code, told, aside = run(
+        capsys, monkeypatch, "ask", str(tmp_path), "how many chairs are there?", "--json", "--skip-bad"
+    )
+    assert code == 0
+    assert json.loads(told)["views"] == ["0.jpg", "2.jpg"]
+    assert "1.jpg" in aside
+
+
+@needs_model
+def test_damaged_model_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(SHIPPED, tmp_path / "model")
+    weights = tmp_path / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    code, _, told = run(capsys, monkeypatch, "ask", "rooms:test/1", "a?", "--model", str(tmp_path / "model"))
+    assert code == 2
+    assert "cannot read the weights" in told
+
+
+@needs_model
+def test_ask_tells_json_and_draws(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = tmp_path / "answers.png"
+    code, told, _ = run(
+        capsys, monkeypatch, "ask", "rooms:test/1", "is there a sofa?", "--json", "--show", str(picture)
+    )
+    assert code == 0
+    answer = json.loads(told)["answers"][0]
+    assert answer["question"] == "is there a sofa?"
+    assert answer["text"] in ("yes", "no")
+    assert 0 < answer["confidence"] <= 1
+    assert Image.open(picture).width > 600
+
+
+@needs_model
+def test_picture_into_nowhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, _, told = run(capsys, monkeypatch, "ask", "rooms:test/1", "a?", "--show", str(tmp_path / "no" / "where.png"))
+    assert code == 2
+    assert told.startswith("error: ")
+
+
+def test_no_question_without_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    code, _, told = run(capsys, monkeypatch, "ask", "rooms:test/1")
+    assert code == 2
+    assert "ask what?" in told
+
+
+def test_options_are_frozen(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scripts out there use these; changing one is a decision, not an accident."""
+    from typer.main import get_command
+
+    command = get_command(cli.app)
+    verbs = {name: sub for name, sub in command.commands.items()}  # type: ignore[attr-defined]
+    verbs["scenes show"] = verbs.pop("scenes").commands["show"]
+    options = {
+        name: sorted(option for p in sub.params for option in p.opts if option.startswith("--"))
+        for name, sub in verbs.items()
+    }
+    assert options == {
+        "ask": ["--json", "--model", "--show", "--skip-bad", "--views"],
+        "distill": ["--out"],
+        "evaluate": ["--blind", "--holdout-every", "--out", "--questions", "--scenes", "--seed"],
+        "scenes show": ["--out", "--skip-bad", "--views"],
+        "version": [],
+    }
+    code, told, _ = run(capsys, monkeypatch, "--help")
+    assert code == 0
+    assert all(verb in told for verb in ("ask", "distill", "evaluate", "scenes"))
+
+
+def test_importing_is_quick() -> None:
+    """``import dollhouse`` and the command's help load none of the heavy libraries."""
+    import subprocess
+
+    heavy = ("torch", "transformers", "matplotlib", "scipy")
+    code = f"import sys, dollhouse, dollhouse.cli; print([name for name in {heavy} if name in sys.modules])"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
+
+
+def test_public_names_exist() -> None:
+    import dollhouse
+
+    for name in dollhouse.__all__:
+        assert getattr(dollhouse, name) is not None
