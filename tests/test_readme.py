@@ -1,0 +1,85 @@
+"""The README's commands run as they stand there; only sizes are cut down, so that this takes seconds."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from dollhouse import cli
+from dollhouse.student.checkpoint import SHIPPED
+from tests.scenes.made_scans import make_scan, write_photo
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SMALLER = {  # what a command's words become
+    "stages.see.steps=100": "stages.see.steps=1",
+    "stages.look.steps=100": "stages.look.steps=1",
+    "stages.read.steps=100": "stages.read.steps=1",
+    "stages.speak.steps=20": "stages.speak.steps=1",
+    "rooms:test/0-19": "rooms:test/0-0",
+}
+FEWER = ["data.scenes=rooms:train/0-3", "data.workers=0", "student.vocabulary=400"]
+FEWER += [f"stages.{stage}.scenes=2" for stage in ("see", "look", "read", "speak")]
+
+pytestmark = pytest.mark.skipif(not SHIPPED.is_dir(), reason="the shipped model is not in this tree")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def dollhouse_commands() -> list[str]:
+    lines = [line.split("#")[0].strip() for block in blocks("bash") for line in block.splitlines()]
+    return [line for line in lines if line.startswith("dollhouse ")]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with what the README speaks of."""
+    monkeypatch.chdir(tmp_path)
+    for number in range(3):
+        write_photo(tmp_path / "my_photos" / f"{number}.jpg", (60 * number, 120, 90), (160, 120))
+    make_scan(tmp_path / "path/to/scene", frames=12)
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    return tmp_path
+
+
+def test_every_command_runs(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    commands = dollhouse_commands()
+    assert {command.split()[1] for command in commands} == {"ask", "scenes", "distill", "evaluate"}
+    for command in commands:
+        words = [SMALLER.get(word, word) for word in shlex.split(command)]
+        if "recipes/nano.yaml" in words:
+            words += FEWER
+        if "recipes/real_scene.yaml" in words:
+            words += ["stages.see.steps=1", "stages.see.scenes=1"]
+        if words[1] == "evaluate":
+            words += ["--questions", "4"]
+        monkeypatch.setattr(sys, "argv", words)
+        code = None
+        try:
+            cli.main()
+        except SystemExit as ended:
+            code = ended.code
+        assert not code, f"{command}: {capsys.readouterr().err}"
+    assert (place / "answers.png").exists()
+    assert (place / "room.png").exists()
+    assert (place / "runs/first/report/report.html").exists()
+    assert (place / "runs/place/model/config.json").exists()
+
+
+def test_python_runs(place: Path) -> None:
+    for block in blocks("python"):
+        exec(compile(block, "README.md", "exec"), {})
+
+
+def test_make_targets_and_links_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^make (\w+)", "\n".join(blocks("bash")), flags=re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+    for link in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / link).exists(), link

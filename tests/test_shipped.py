@@ -1,0 +1,62 @@
+"""The student that comes with the package: small enough, whole, and as good as its model card says, roughly."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dollhouse.distill.recipe import read_recipe
+from dollhouse.distill.run import distill
+from dollhouse.evaluate import evaluate
+from dollhouse.scenes.source import open_scene
+from dollhouse.student.checkpoint import SHIPPED
+from dollhouse.student.memory import Dollhouse
+
+ROOT = Path(__file__).parents[1]
+OFFICE = ROOT / "../shared/data/holo_office_a"
+
+pytestmark = pytest.mark.skipif(not SHIPPED.is_dir(), reason="the shipped model is not in this tree")
+
+
+@pytest.fixture(scope="module")
+def house() -> Dollhouse:
+    return Dollhouse.from_pretrained()
+
+
+def test_fits_the_package() -> None:
+    size = sum(path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file())
+    assert size <= 25_000_000
+
+
+def test_knows_more_than_the_blind_student(house: Dollhouse) -> None:
+    """Thirty held-out rooms: well above chance with eyes, near it without; depth and boxes far from random."""
+    blind = Dollhouse.from_pretrained(SHIPPED / "blind")
+    metrics = evaluate(house, "rooms:validation/0-29", blind=blind, progress=False).metrics
+    told = json.loads(json.dumps(metrics))
+    assert told["overall"]["accuracy"] > told["chance"]["overall"] + 0.08
+    assert abs(told["blind"]["overall"]["accuracy"] - told["chance"]["overall"]) < 0.06
+    assert told["depth"]["abs_rel"] < 0.12
+    assert told["boxes"]["map_25"] > 0.1
+
+
+@pytest.mark.skipif(not OFFICE.is_dir(), reason="the real scenes of ../shared are not beside this tree")
+def test_real_photos_are_answered(house: Dollhouse) -> None:
+    memory = house.see(open_scene(OFFICE))
+    assert all(memory.ask(["How many chairs are there?", "Describe the room."]))
+    assert np.isfinite(memory.depth).all()
+
+
+@pytest.mark.skipif(not OFFICE.is_dir(), reason="the real scenes of ../shared are not beside this tree")
+def test_distilling_on_a_real_scene_helps_its_held_out_frames(house: Dollhouse, tmp_path: Path) -> None:
+    """Sensor depth and poses as targets, no boxes: depth of frames that were never shown gets better."""
+    settings = [f"data.scenes={OFFICE}", "stages.see.steps=25", "data.workers=0"]
+    model = distill(read_recipe(ROOT / "recipes/real_scene.yaml", settings), tmp_path / "office", progress=False)
+    held_out = [open_scene(OFFICE).hold_out(4)[1]]
+    before = evaluate(house, held_out, progress=False).metrics["depth"]
+    after = evaluate(Dollhouse.from_pretrained(model), held_out, progress=False).metrics["depth"]
+    assert after["abs_rel"] < 0.8 * before["abs_rel"]  # type: ignore[index]
+    lines = [json.loads(line) for line in (tmp_path / "office/metrics.jsonl").read_text().splitlines()]
+    assert not any("detection" in line or "votes" in line or "text" in line for line in lines), "no boxes, no such loss"
