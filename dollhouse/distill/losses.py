@@ -63,9 +63,9 @@ def vote_loss(votes: Votes, target: PatchTargets) -> Tensor:
         return (error * shown).sum() / count
 
     labels = F.cross_entropy(votes.label_logits.flatten(0, 1), target.label.flatten())
-    colour_known = target.colour >= 0
-    colours = F.cross_entropy(votes.colour_logits.flatten(0, 1), target.colour.flatten(), ignore_index=-1)
-    colours = torch.where(colour_known.any(), colours, torch.zeros_like(colours))
+    coloured = (target.colour >= 0).sum().clamp(min=1)
+    hues, hue = votes.colour_logits.flatten(0, 1), target.colour.flatten()
+    colours = F.cross_entropy(hues, hue, ignore_index=-1, reduction="sum") / coloured
     known = target.depth > 0
     depth = ((votes.log_depth - target.depth.clamp(min=1e-3).log()).abs() * known).sum() / known.sum().clamp(min=1)
     closeness = 1.0 / (0.3 + target.size[..., :2].mean(-1))  # a small box forgives less

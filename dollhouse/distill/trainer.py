@@ -72,14 +72,17 @@ class DistillTrainer(Trainer):
         self, model: nn.Module, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         parts = model(inputs)
-        for name, value in parts.items():
-            self.sums[name] += float(value.detach())
-        self.counted += 1
+        if bool(torch.isfinite(parts["loss"].detach())):
+            for name, value in parts.items():
+                self.sums[name] += float(value.detach())
+            self.counted += 1
         return (parts["loss"], parts) if return_outputs else parts["loss"]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if self.counted and "loss" in logs:
+            dropped = self.sums.pop("dropped_steps", 0.0)
             logs.update({name: round(total / self.counted, 5) for name, total in self.sums.items()})
+            logs["dropped_steps"] = dropped
             logs.update({f"weight_{name}": round(value, 5) for name, value in self.model.weighting.weights().items()})
             self.sums.clear()
             self.counted = 0
@@ -102,8 +105,22 @@ class DistillTrainer(Trainer):
             self.lr_scheduler = LambdaLR(optimizer or self.create_optimizer(), shape)
         return self.lr_scheduler
 
+    def _clip_grad_norm(self, model: nn.Module) -> Any:
+        """Clip; a gradient that is not finite is dropped whole, since one such step would ruin every weight."""
+        norm = super()._clip_grad_norm(model)
+        if not bool(torch.isfinite(torch.as_tensor(norm))):
+            model.zero_grad(set_to_none=True)
+            self.sums["dropped_steps"] += 1.0
+            norm = torch.zeros(())
+        return norm
+
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         super()._save(output_dir, single_weights(self.model))
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        tied = self.model.state_dict().keys() - single_weights(self.model).keys()
+        if set(load_result.missing_keys) - tied or load_result.unexpected_keys:
+            raise StorageError(f"the checkpoint in {self.args.output_dir} is of another model: delete that folder")
 
     def _get_output_dir(self, trial: Any = None) -> str:
         return str(self.staging or self.args.output_dir)
