@@ -26,9 +26,10 @@ from dollhouse.scenes.scene import Scene
 
 KINDS = (
     "a folder of photos, a photo, a video, ScanNet's exported layout (color/, pose/, intrinsic/), "
-    "a saved room (scene.json), or a made room such as rooms:test/3"
+    "a saved room (scene.json), a made room such as rooms:test/3, or sweethome:test/3, the same room with real models "
+    "as furniture"
 )
-_ROOMS = re.compile(r"rooms:(?P<split>\w+)/(?P<first>[0-9]{1,15})(?:-(?P<last>[0-9]{1,15}))?")
+_ROOMS = re.compile(r"(?:rooms|sweethome):(?P<split>\w+)/(?P<first>[0-9]{1,15})(?:-(?P<last>[0-9]{1,15}))?")
 _UNREADABLE_PHOTOS = {".heic", ".heif", ".avif", ".gif", ".dng", ".cr2", ".nef", ".arw"}
 
 Reader = Callable[..., Scene]  #: (path, *, skip_bad, frames)
@@ -62,10 +63,10 @@ def open_scene(source: str | Path, *, skip_bad: bool = False, frames: int | None
     """
     _check_frames(frames)
     if rooms := _parse_rooms(source):
-        split, numbers = rooms
+        kind, split, numbers = rooms
         if len(numbers) != 1:
             raise SceneError(f"{source}: names {len(numbers)} rooms where one scene is wanted; give one number")
-        return _open_room(split, frames, numbers[0])
+        return _open_room(kind, split, frames, numbers[0])
     path = _existing(source)
     reader = _reader_for(path)
     if reader is None:
@@ -79,8 +80,8 @@ def open_scenes(source: str | Path, *, skip_bad: bool = False, frames: int | Non
     """
     _check_frames(frames)
     if rooms := _parse_rooms(source):
-        split, numbers = rooms
-        return SceneList(numbers, partial(_open_room, split, frames))
+        kind, split, numbers = rooms
+        return SceneList(numbers, partial(_open_room, kind, split, frames))
     path = _existing(source)
     scenes = [path] if _reader_for(path) else _scenes_in(path)
     if not scenes:
@@ -93,24 +94,28 @@ def _check_frames(frames: int | None) -> None:
         raise SceneError(f"{frames} frames were asked for; ask for at least 1")
 
 
-def _parse_rooms(source: str | Path) -> tuple[str, range] | None:
-    """(split, room numbers) of a name that starts with ``rooms:``; None for any other source."""
-    if not str(source).startswith("rooms:"):
+def _parse_rooms(source: str | Path) -> tuple[str, str, range] | None:
+    """(kind, split, room numbers) of a name that starts with ``rooms:`` or ``sweethome:``; None for any other."""
+    kind, colon, _ = str(source).partition(":")
+    if not colon or kind not in ("rooms", "sweethome"):
         return None
     match = _ROOMS.fullmatch(str(source))
     if match is None:
-        raise SceneError(f"{source}: no such rooms; write rooms:<split>/<number> or rooms:<split>/<first>-<last>")
+        raise SceneError(f"{source}: no such rooms; write {kind}:<split>/<number> or {kind}:<split>/<first>-<last>")
     first = int(match["first"])
     last = int(match["last"] or first)
     if last < first:
         raise SceneError(f"{source}: ends before it starts")
-    return match["split"], range(first, last + 1)
+    return kind, match["split"], range(first, last + 1)
 
 
-def _open_room(split: str, frames: int | None, number: int) -> Scene:
-    from dollhouse.scenes.rooms import room_scene
+def _open_room(kind: str, split: str, frames: int | None, number: int) -> Scene:
+    if kind == "sweethome":
+        from dollhouse.scenes.fittings import fitted_room as open_room
+    else:
+        from dollhouse.scenes.rooms import room_scene as open_room
 
-    return room_scene(split, number) if frames is None else room_scene(split, number, views=frames)
+    return open_room(split, number) if frames is None else open_room(split, number, views=frames)
 
 
 def _existing(source: str | Path) -> Path:

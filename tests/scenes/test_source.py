@@ -84,6 +84,7 @@ def test_a_folder_of_scenes_is_opened_in_natural_order(tmp_path: Path) -> None:
         ("rooms:test/x", "write rooms:<split>/<number>"),
         ("rooms:test/-1", "write rooms:<split>/<number>"),
         ("rooms:test/9-3", "ends before it starts"),
+        ("sweethome:test", "write sweethome:<split>/<number>"),
     ],
 )
 def test_sources_that_name_nothing_are_refused(source: str, complaint: str) -> None:

@@ -1,15 +1,25 @@
-"""Sweet Home 3D libraries: the catalogue, and models stretched to its sizes with their fronts forward."""
+"""Sweet Home 3D libraries: the catalogue, models stretched to its sizes, and rooms furnished with them."""
 
 from __future__ import annotations
 
 import zipfile
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pytest
+from embreex.mesh_construction import TriangleMesh
+from embreex.rtcore_scene import EmbreeScene
 
 from dollhouse.errors import SceneError
+from dollhouse.geometry import back_project, inside_box, transform_points
+from dollhouse.scenes import fittings
+from dollhouse.scenes.furniture import COLOURS
+from dollhouse.scenes.rooms import room_layout, room_scene
+from dollhouse.scenes.source import open_scene, open_scenes
 from dollhouse.scenes.sweethome import installed_libraries, list_pieces, load_piece, nearest_category
+
+installed = pytest.mark.skipif(not installed_libraries(), reason="Debian's sweethome3d-furniture is not installed")
 
 CATALOGUE = """# a comment
 license=Public domain
@@ -125,10 +135,9 @@ def test_names_are_matched_to_categories(name: str, category: str | None) -> Non
     assert nearest_category(name) == category
 
 
+@installed
 def test_installed_seats_have_their_backs_behind() -> None:
     pieces = [p for p in list_pieces(installed_libraries()) if p.category in ("chair", "sofa")][::6]
-    if not pieces:
-        pytest.skip("Debian's sweethome3d-furniture is not installed")
     behind = []
     for piece in pieces:
         mesh = load_piece(piece)
@@ -136,3 +145,125 @@ def test_installed_seats_have_their_backs_behind() -> None:
         np.testing.assert_allclose(np.ptp(used, axis=0), piece.size)
         behind.append(used[used[:, 2] > 0.8 * piece.size[2], 0].mean() < 0.02)
     assert np.mean(behind) > 0.9
+
+
+def test_without_libraries_the_package_to_install_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fittings, "installed_libraries", list)
+    fittings._pieces_by_category.cache_clear()
+    try:
+        with pytest.raises(SceneError, match="apt-get install sweethome3d-furniture"):
+            open_scene("sweethome:test/0")
+    finally:
+        fittings._pieces_by_category.cache_clear()
+
+
+def test_plain_rooms_are_as_they_were() -> None:
+    """Boxes to a micrometre; depth as medians of blocks, so that another processor's last bits do not count."""
+    boxes, depth = sha256(), sha256()
+    for number in range(3):
+        scene = room_scene("test", number)
+        for box in scene.boxes or ():
+            numbers = np.round([*box.center, *box.size, box.yaw], 6).tolist()
+            boxes.update(repr((box.id, box.label, box.colour, numbers)).encode())
+        for view in scene.views:
+            blocks = view.depth.reshape(9, 14, 9, 14).transpose(0, 2, 1, 3).reshape(9, 9, -1)
+            depth.update(np.round(np.median(blocks, axis=-1) * 200).astype(np.int64).tobytes())
+    assert boxes.hexdigest() == "a4d5b132f19b7e6de5a6bc8912065717f456e1f57f5bdef290168e4954f3fd12"
+    assert depth.hexdigest() == "a16696773e2b4767a70a247309328f8808962af4bc491280a33c1293490128c9"
+
+
+def test_paint_keeps_the_colour_and_the_contrast() -> None:
+    light = np.array([-0.6, 0.0, 0.6], dtype=np.float32)
+    for name, rgb in COLOURS.items():
+        dark, main, bright = fittings._painted(light, rgb)
+        np.testing.assert_allclose(main, rgb, atol=1e-6)
+        assert bright.sum() > main.sum()
+        assert dark.sum() < main.sum() or name == "black"  # which shows lighter shades only
+        for shade in (dark, bright):  # as red, green and blue were ordered, so they still are
+            assert np.array_equal(np.argsort(shade, kind="stable"), np.argsort(main, kind="stable"))
+
+
+@installed
+def test_a_fitted_room_is_the_plain_room_with_other_furniture() -> None:
+    plain, fitted = room_scene("test", 3), open_scene("sweethome:test/3")
+    assert (fitted.name, len(fitted.views)) == ("sweethome:test/3", 4)
+    assert repr(fitted.boxes) == repr(plain.boxes)
+    assert all(
+        np.array_equal(a.world_from_camera, b.world_from_camera) for a, b in zip(plain.views, fitted.views, strict=True)
+    )
+    assert not np.array_equal(fitted.views[0].image, plain.views[0].image)
+    again = open_scenes("sweethome:test/3-4")[0]
+    assert np.array_equal(again.views[1].image, fitted.views[1].image)
+    assert again.metadata == fitted.metadata
+    assert len(open_scene("sweethome:test/3", frames=2).views) == 2
+
+
+@installed
+def test_creators_and_licences_come_along() -> None:
+    metadata = open_scene("sweethome:test/3").metadata
+    assert metadata["licence"].startswith("Apache-2.0 (the room); Creative Commons")
+    for piece in metadata["furniture"]:
+        assert piece["creator"]
+        assert piece["licence"] in metadata["licence"]
+    assert not room_scene("test", 3).metadata.get("furniture")
+
+
+@installed
+def test_fitted_furniture_fills_its_box_and_faces_its_front() -> None:
+    behind = []
+    for number in range(8):
+        layout = room_layout("test", number)
+        pieces = fittings.choose_pieces(layout)
+        surfaces = fittings.fitted_surfaces(layout, pieces)
+        for index in pieces:
+            item = layout.items[index]
+            points = surfaces.triangles[surfaces.instances == index + 1].reshape(-1, 3) - item.centre
+            cos, sin = np.cos(item.yaw), np.sin(item.yaw)
+            own = points @ np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
+            np.testing.assert_allclose(own.max(0), 0.5 * np.array(item.size), atol=1e-5)
+            np.testing.assert_allclose(own.min(0), -0.5 * np.array(item.size), atol=1e-5)
+            if item.label in ("chair", "sofa"):
+                behind.append(own[own[:, 2] > 0.3 * item.size[2], 0].mean() < 0)
+    assert len(behind) > 4
+    assert all(behind)
+
+
+@installed
+def test_what_stands_on_fitted_furniture_stands_on_something() -> None:
+    """Right below each thing on a piece, the piece reaches the full height of its box."""
+    standing = 0
+    for number in range(40):
+        layout = room_layout("train", number)
+        pieces = fittings.choose_pieces(layout)
+        if not pieces.keys() & {item.support for item in layout.items}:
+            continue
+        surfaces = fittings.fitted_surfaces(layout, pieces)
+        for item in layout.items:
+            if item.support in pieces:
+                scene = EmbreeScene()
+                TriangleMesh(scene, surfaces.triangles[surfaces.instances == item.support + 1])
+                start = np.array([item.centre], dtype=np.float32)
+                hit = scene.run(start, np.array([[0, 0, -1]], dtype=np.float32), output=1)
+                assert hit["tfar"][0] == pytest.approx(0.5 * item.size[2], abs=0.02)
+                standing += 1
+    assert standing > 5
+
+
+def test_open_sides_of_faces_are_found() -> None:
+    tetrahedron = np.array([[0, 0, 0], [0.4, 0, 0], [0, 0.4, 0], [0, 0, 0.4]], dtype=np.float32)
+    triangles = tetrahedron[[[0, 2, 1], [0, 3, 1], [0, 2, 3], [1, 2, 3]]]  # the second and third are wound inwards
+    scene = EmbreeScene()
+    TriangleMesh(scene, triangles)
+    ahead, behind = fittings._escapes(triangles, scene)
+    assert ahead.tolist() == [8, 0, 0, 8]
+    assert behind.tolist() == [0, 8, 8, 0]
+
+
+@installed
+def test_pixels_of_fitted_furniture_lie_in_their_boxes() -> None:
+    scene = open_scene("sweethome:test/3")
+    for view in scene.views:
+        points = transform_points(view.world_from_camera, back_project(view.depth, view.intrinsics))
+        for id in np.unique(view.instances[view.instances > 0]):
+            box = scene.box(int(id))
+            assert inside_box(points[view.instances == id], box.center, box.size, box.yaw, margin=0.003).all()
