@@ -39,7 +39,7 @@ PICTURE_MODULES = (
     "framing",
     "furniture",
 )
-UNRELATED_MODULES = ("__init__", "plan", "saved", "sweethome")
+UNRELATED_MODULES = ("__init__", "plan", "saved")
 
 
 class Lessons:
