@@ -60,6 +60,7 @@ def ask(
         raise QuestionError('ask what? Give questions after the scene, such as "How many chairs are there?"')
     opened = open_scene(scene, skip_bad=skip_bad)
     _tell_skipped(opened.metadata)
+    _quiet_libraries()
     from dollhouse.student.memory import Dollhouse
 
     house = Dollhouse.from_pretrained(model)
@@ -119,6 +120,7 @@ def evaluate(
 
     Example: dollhouse evaluate runs/nano/model --scenes rooms:test/0-199 --out results/
     """
+    _quiet_libraries()
     from dollhouse.distill.run import commit
     from dollhouse.evaluate.run import evaluate as score
     from dollhouse.evaluate.table import print_metrics

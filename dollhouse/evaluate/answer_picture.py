@@ -24,11 +24,12 @@ def draw_answers(memory: SceneMemory, answers: Sequence[Answer], out: Path) -> N
     views = len(images)
     boxes = [box for box in memory.boxes if (box.score or 0.0) >= SURE]
     lines = [f"{answer.question}\n   {answer.text}  ({answer.confidence:.0%} sure)" for answer in answers]
-    figure = Figure(figsize=(2.2 * views + 5.2, 5.4 + 0.38 * len(lines)), dpi=110, layout="constrained")
+    tall = max(4.6, 2 * 2.2 * images.shape[1] / images.shape[2] + 1.2)  # inches: photos, depth under them, colour bar
+    figure = Figure(figsize=(2.2 * views + 5.2, tall + 0.38 * len(lines)), dpi=110, layout="constrained")
     figure.suptitle(
         f"{memory.scene.name}, as {memory.house.model_id} sees it from {views} photos", color=INK, fontsize=11
     )
-    halves: Any = figure.subfigures(2, 1, height_ratios=[5.4, 0.15 + 0.38 * len(lines)])
+    halves: Any = figure.subfigures(2, 1, height_ratios=[tall, 0.15 + 0.38 * len(lines)])
     above, below = halves
     sides: Any = above.subfigures(1, 2, width_ratios=[2.2 * views, 5.2])
     left, right = sides
@@ -37,6 +38,8 @@ def draw_answers(memory: SceneMemory, answers: Sequence[Answer], out: Path) -> N
     for index in range(views):
         draw_image(grid[0, index], images[index], f"view {index + 1}: {memory.scene.views[index].name}")
         drawn = draw_depth(grid[1, index], depth[index], near=near, far=far)
+        grid[0, index].set_anchor("S")
+        grid[1, index].set_anchor("N")
     bar = left.colorbar(drawn, ax=grid, shrink=0.5, aspect=30, pad=0.01, location="bottom")
     bar.set_label("predicted depth in metres", fontsize=8, color=INK)
     bar.ax.tick_params(labelsize=7, colors=INK)
