@@ -26,8 +26,8 @@ test: $(STAMP) lint
 	$(BIN)/python -m pytest
 
 lint: $(STAMP)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check dollhouse tests
+	$(BIN)/ruff format --check dollhouse tests
 	$(BIN)/mypy dollhouse
 
 clean:
