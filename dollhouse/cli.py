@@ -6,6 +6,7 @@ on standard error and exit code 2.
 
 from __future__ import annotations
 
+import errno
 import json
 import shlex
 import sys
@@ -177,6 +178,11 @@ def main() -> None:
         app()
     except DollhouseError as error:
         Console(stderr=True, soft_wrap=True).print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
+        raise SystemExit(2) from None
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print(f"error: the disk is full: {error}; free some space and run the same command again", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None

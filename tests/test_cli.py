@@ -213,6 +213,36 @@ def test_picture_into_nowhere(
     assert told.startswith("error: ")
 
 
+@needs_model
+@pytest.mark.parametrize("workers", [0, 1])
+def test_bad_frame_while_distilling(
+    workers: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found only when a batch is made, perhaps in another process: still one line."""
+    frame = make_scan(tmp_path / "scan") / "color" / "2.jpg"
+    frame.write_bytes(frame.read_bytes()[:300])
+    settings = [f"data.scenes={tmp_path / 'scan'}", f"data.workers={workers}", "data.holdout_every=0"]
+    recipe = str(Path(NANO).parent / "real_scene.yaml")
+    code, _, told = run(
+        capsys, monkeypatch, "distill", recipe, *settings, "stages.see.steps=1", "--out", str(tmp_path / "run")
+    )
+    errors = [line for line in told.splitlines() if line.startswith("error: ")]
+    assert code == 2
+    assert len(errors) == 1
+    assert "2.jpg" in errors[0]
+    assert "Traceback" not in told
+
+
+def test_full_disk_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cli, "app", full)
+    code, _, told = run(capsys, monkeypatch, "version")
+    assert code == 2
+    assert told.startswith("error: the disk is full")
+
+
 def test_no_question_without_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     code, _, told = run(capsys, monkeypatch, "ask", "rooms:test/1")
     assert code == 2

@@ -13,10 +13,8 @@ from torch import Tensor, nn
 from dollhouse.distill.batches import IGNORE, Batch
 from dollhouse.distill.dictation import teacher_objects
 from dollhouse.distill.losses import camera_loss, depth_loss, detection_loss, text_loss, vote_loss
+from dollhouse.errors import SceneError
 from dollhouse.student.model import DollhouseForConditionalGeneration, Sight
-
-SEEING = ("depth_reg", "camera", "votes", "detection")
-LOSSES = (*SEEING, "text")
 
 
 class Objective(nn.Module):
@@ -53,7 +51,7 @@ class Objective(nn.Module):
             prefix = self.prefix(sight, batch)
             parts["text"] = self.text(prefix, batch)
         if not parts:
-            raise ValueError("the batch has no target for any of the losses " + ", ".join(self.losses))
+            raise SceneError("these scenes have no targets for any of the losses " + ", ".join(self.losses))
         return {"loss": self.weighting(parts), **{name: value.detach() for name, value in parts.items()}}
 
     def look(self, batch: Batch) -> Sight | None:

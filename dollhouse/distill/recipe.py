@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from dollhouse.errors import RecipeError
 
-PARTS = ("encoder", "trunk", "depth_head", "camera_head", "vote_head", "object_head", "projector", "language_model")
 LossName = Literal["text", "depth_reg", "camera", "votes", "detection"]
 PartName = Literal[
     "encoder", "trunk", "depth_head", "camera_head", "vote_head", "object_head", "projector", "language_model"
@@ -103,6 +102,12 @@ class Recipe(Settings):
         if not value or "/" in value or value.startswith("."):
             raise ValueError("must be a plain name, since a folder is called so")
         return value
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Recipe:
+        if self.start_from is not None and "student" in self.model_fields_set:
+            raise ValueError("start_from brings the student's sizes with it: take out student or start_from")
+        return self
 
     @model_validator(mode="after")
     def _blind_only_reads(self) -> Recipe:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 import time
 from importlib.metadata import version
@@ -32,7 +33,7 @@ from dollhouse.distill.progress import StageProgress
 from dollhouse.distill.recipe import Recipe, Stage
 from dollhouse.distill.trainer import DistillTrainer, MetricsFile
 from dollhouse.distill.weighting import StaticWeighting, UncertaintyWeighting
-from dollhouse.errors import RecipeError, StorageError
+from dollhouse.errors import DollhouseError, RecipeError, StorageError
 from dollhouse.scenes.furniture import CATEGORIES, COLOURS, KINDS
 from dollhouse.student.checkpoint import load_student, save_student, single_weights
 from dollhouse.student.config import DollhouseConfig
@@ -211,7 +212,11 @@ def train_stage(
     trainer.add_callback(MetricsFile(out / "metrics.jsonl", name))
     if progress:
         trainer.add_callback(StageProgress(name))
-    trainer.train(resume_from_checkpoint=last_checkpoint(out / name))
+    try:
+        trainer.train(resume_from_checkpoint=last_checkpoint(out / name))
+    except DollhouseError as error:  # from a worker process it comes wrapped in that process's traceback
+        last = str(error).strip().splitlines()[-1]
+        raise type(error)(last.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")) from error
     for parameter in model.parameters():
         parameter.requires_grad_(True)
 
@@ -272,6 +277,13 @@ def write_text(path: Path, text: str) -> None:
 
 def commit() -> str | None:
     """The commit of the source tree the package runs from, or None where it is installed without one."""
-    here = Path(__file__).parent
-    told = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return told.stdout.strip() or None
+    git, here = shutil.which("git"), Path(__file__)
+    if git is None:
+        return None
+
+    def told(*words: str) -> str:
+        run = subprocess.run([git, "-C", str(here.parent), *words], capture_output=True, text=True, check=False)
+        return run.stdout.strip()
+
+    tracked = told("ls-files", here.name)  # else some other project's repository lies around an installed package
+    return (told("rev-parse", "HEAD") or None) if tracked else None

@@ -50,11 +50,6 @@ def train_tokenizer(texts: Iterable[str], words: Sequence[str], size: int, think
     )
 
 
-def add_thinking_tokens(tokenizer: PreTrainedTokenizerBase, thinking: int) -> int:
-    """Give any tokenizer the special tokens that it lacks; returns how many rows the vocabulary must grow by."""
-    return tokenizer.add_special_tokens({"additional_special_tokens": special_tokens(thinking)[2:]})
-
-
 def fill_token_ids(config: DollhouseConfig, tokenizer: PreTrainedTokenizerBase) -> None:
     """Write the tokenizer's ids of special tokens, labels and colours into ``config``."""
     config.scene_token_id = tokenizer.convert_tokens_to_ids(SCENE_TOKEN)

@@ -38,6 +38,7 @@ def test_overrides_reach_every_depth() -> None:
         ("stages.speak.mirror=true", "take out mirror or text"),
         ("student.blind=true", "a blind student has only the text loss"),
         ("name=a/b", "plain name"),
+        ("start_from=nano", "take out student or start_from"),
         ("steps", "not of the form key=value"),
         ("seed.x=1", "seed holds a value, not settings"),
         ("seed=[", "is not YAML"),

@@ -101,11 +101,10 @@ def test_perfect_votes_group_into_the_true_objects() -> None:
     for row, truth in enumerate(batch.boxes):
         assert truth is not None
         found = member[row].sum(0) > 0
-        same = [
-            torch.equal(member[row][:, slot] > 0, batch.member[row][:, k] > 0) for slot in range(16) for k in range(16)
-        ]
         assert int(found.sum()) == len(truth.label)
-        assert sum(same) >= len(truth.label), "each group is one object's patches"
+        groups = {tuple(member[row][:, slot].tolist()) for slot in range(16) if found[slot]}
+        objects = {tuple(batch.member[row][:, k].tolist()) for k in range(len(truth.label))}
+        assert groups == objects, "each group is one object's patches"
 
 
 def test_perfect_objects_leave_no_detection_loss() -> None:
