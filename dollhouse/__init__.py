@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         RecipeError,
         SceneError,
         StorageError,
+        TeacherError,
     )
     from dollhouse.scenes.plan import draw_scene
     from dollhouse.scenes.questions import Question, questions_about
@@ -48,6 +49,7 @@ _HOME = {
     "SceneError": "errors",
     "SceneMemory": "student.memory",
     "StorageError": "errors",
+    "TeacherError": "errors",
     "VggtConfig": "student.config",
     "View": "scenes.scene",
     "draw_scene": "scenes.plan",
@@ -75,6 +77,7 @@ __all__ = [
     "SceneError",
     "SceneMemory",
     "StorageError",
+    "TeacherError",
     "VggtConfig",
     "View",
     "draw_scene",

@@ -24,5 +24,9 @@ class ModelError(DollhouseError):
     """A model folder or a checkpoint is missing, incomplete or not to be trusted."""
 
 
+class TeacherError(DollhouseError):
+    """A teacher cannot be run, or cannot look at this scene."""
+
+
 class StorageError(DollhouseError):
     """A result could not be written, for instance because the disk is full."""

@@ -1,0 +1,1 @@
+"""Who answers, and how answers are kept. Knows nothing of the student."""

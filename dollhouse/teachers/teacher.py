@@ -1,0 +1,66 @@
+"""What a teacher is: whoever answers questions about a scene, and may say more about it.
+
+Knows nothing of any one teacher, of how its answers are kept or of who learns from them.
+
+Axes: T answer tokens, K kept alternatives a token, M places, D width, V views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dollhouse.geometry import Array
+from dollhouse.scenes.questions import Question
+from dollhouse.scenes.scene import Box, Scene
+
+
+@dataclass(frozen=True, eq=False)
+class TeacherAnswer:
+    """What was said to one question. A teacher that shows no tokens or probabilities leaves them None."""
+
+    text: str
+    token_ids: NDArray[np.int32] | None = None  #: (T,) in the teacher's own vocabulary, end token included
+    top_ids: NDArray[np.int32] | None = None  #: (T, K) the most likely tokens at each place, best first
+    top_log_probs: NDArray[np.float32] | None = None  #: (T, K) natural logarithms of their probabilities
+
+
+@dataclass(frozen=True, eq=False)
+class SpatialFeatures:
+    """What a teacher knows about places in the scene."""
+
+    features: NDArray[np.float32]  #: (M, D)
+    points: Array  #: (M, 3) where each place is, in the scene's world frame
+
+
+@dataclass(frozen=True, eq=False)
+class SceneGeometry:
+    """Depth and boxes as a geometry teacher sees them."""
+
+    depth: tuple[NDArray[np.float32], ...] | None = None  #: a map a view (H, W), z-depth, 0 unknown
+    metric: bool = True  #: whether that depth is in metres
+    boxes: tuple[Box, ...] | None = None  #: in the scene's world frame
+
+
+class Teacher(Protocol):
+    """Answers questions; features and geometry are None where the teacher has none to give.
+
+    All three are deterministic: the same scene, questions and settings give the same record. A scene that this
+    teacher cannot look at (no poses, no depth) raises :class:`dollhouse.errors.TeacherError`.
+    """
+
+    def provenance(self) -> dict[str, Any]:
+        """What produces the answers, JSON-able: ``teacher``, ``weights`` (hash), ``settings``, ``licence``, ..."""
+        ...
+
+    def answer(self, scene: Scene, questions: Sequence[Question]) -> list[TeacherAnswer]:
+        """One answer a question, in order. The teacher chooses which of the scene's views it looks at."""
+        ...
+
+    def features(self, scene: Scene) -> SpatialFeatures | None: ...
+
+    def geometry(self, scene: Scene) -> SceneGeometry | None: ...
