@@ -1,0 +1,167 @@
+"""LLaVA-3D at full size with random weights: written in the official layout, loaded, asked one question.
+
+    python benchmarks/full_size_llava3d.py --size full --scene PATH/TO/holo_office_a
+
+The words of the answer are noise; the path is real: sharded ``.bin`` files with an index, ``config.json``, tokenizer,
+posed RGB-D, 3D patches, greedy decoding. Full size needs 15 GB of disk and, by estimate, 17 GB of memory; ``--size
+tiny`` a moment. The question is answered in a process of its own, so that the peak memory that is printed is that of
+loading and answering.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import CLIPVisionConfig, LlamaConfig
+
+from dollhouse.scenes.questions import Question
+from dollhouse.scenes.source import open_scene
+from dollhouse.teachers.llava3d.config import CLIP_LARGE, LLaVA3DConfig, official_settings
+from dollhouse.teachers.llava3d.model import LLaVA3DModel
+from dollhouse.teachers.llava3d.teacher import LLaVA3DTeacher, Settings
+from dollhouse.teachers.llava3d.weights import official_name
+
+SHARD = 2 << 30  #: bytes
+
+
+def config_of(size: str) -> LLaVA3DConfig:
+    """``full``: the released sizes. ``tiny``: the same shape, small."""
+    if size == "full":
+        return LLaVA3DConfig()
+    return LLaVA3DConfig(
+        text=LlamaConfig(
+            vocab_size=400,
+            hidden_size=48,
+            intermediate_size=96,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=1024,
+            rms_norm_eps=1e-5,
+        ),
+        vision=CLIPVisionConfig(
+            **CLIP_LARGE
+            | {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
+            | {"image_size": 56}
+        ),
+    )
+
+
+def write_checkpoint(folder: Path, config: LLaVA3DConfig, dtype: torch.dtype, shard: int = SHARD, seed: int = 0) -> int:
+    """A random checkpoint in the official layout, one shard in memory at a time; returns its bytes."""
+    torch.manual_seed(seed)
+    with torch.device("meta"):
+        shapes = {official_name(name): tensor.shape for name, tensor in LLaVA3DModel(config).state_dict().items()}
+    groups = list(_groups(shapes, shard, dtype.itemsize))
+    places: dict[str, str] = {}
+    for number, names in enumerate(groups, 1):
+        file = f"pytorch_model-{number:05d}-of-{len(groups):05d}.bin"
+        torch.save({name: random_weight(name, shapes[name], dtype) for name in names}, folder / file)
+        places |= dict.fromkeys(names, file)
+    total = sum(shape.numel() for shape in shapes.values()) * dtype.itemsize
+    index = {"metadata": {"total_size": total}, "weight_map": places}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    (folder / "config.json").write_text(json.dumps(official_settings(config)))
+    write_tokenizer(folder, config.text.vocab_size)
+    return total
+
+
+def random_weight(name: str, shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
+    """Small numbers; norms near one, so that activations stay finite through all layers."""
+    weight = torch.empty(shape, dtype=dtype).normal_(0.0, 0.02)
+    return weight + 1 if "norm" in name and name.endswith("weight") else weight
+
+
+def _groups(shapes: dict[str, torch.Size], limit: int, itemsize: int) -> Iterator[list[str]]:
+    group: list[str] = []
+    held = 0
+    for name, shape in shapes.items():
+        size = shape.numel() * itemsize
+        if group and held + size > limit:
+            yield group
+            group, held = [], 0
+        group.append(name)
+        held += size
+    yield group
+
+
+def write_tokenizer(folder: Path, size: int) -> None:
+    """A valid LLaMA-style tokenizer of ``size`` entries: bytes, letters, and fillers that no text contains."""
+    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    pieces += ["\u2581", *map(chr, range(33, 127))]
+    pieces += [f"\u2581\u2581{number}" for number in range(size - len(pieces))]
+    tokenizer = Tokenizer(
+        models.BPE({piece: number for number, piece in enumerate(pieces)}, [], byte_fallback=True, unk_token="<unk>")
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1)]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    told = {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(told | {"legacy": False, "model_max_length": 4096}))
+
+
+def answer(folder: Path, scene_path: str, question: str, max_new_tokens: int, dtype: torch.dtype) -> None:
+    """Load, look, answer; print seconds and peak memory."""
+    start = time.perf_counter()
+    settings = Settings(max_new_tokens=max_new_tokens)
+    teacher = LLaVA3DTeacher.from_official(folder, dtype=dtype, settings=settings)
+    size = sum(parameter.nbytes for parameter in teacher.model.parameters())
+    print(f"loaded     {size / 1e9:6.2f} GB on {teacher.model.device} in {time.perf_counter() - start:.1f} s")
+    print(f"peak RSS   {peak_memory() / 1e9:6.2f} GB after loading")
+    scene = open_scene(scene_path)
+    start = time.perf_counter()
+    seen = teacher.features(scene)
+    assert seen is not None
+    print(f"saw        {len(seen.points)} voxels of {scene.name} in {time.perf_counter() - start:.1f} s")
+    start = time.perf_counter()
+    asked = Question("asked#0", scene.name, "asked", "asked", question, "", (), (), None)
+    told = teacher.answer(scene, [asked])[0]
+    assert told.token_ids is not None
+    print(f"answered   {len(told.token_ids)} tokens in {time.perf_counter() - start:.1f} s: {told.text!r}")
+    print(f"peak RSS   {peak_memory() / 1e9:6.2f} GB in all")
+
+
+def peak_memory() -> int:
+    """Most bytes that this process ever had in memory, mapped files included."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=["tiny", "full"], default="tiny")
+    parser.add_argument("--scene", required=True, help="a posed scene with depth")
+    parser.add_argument("--question", default="What is on the desk?")
+    parser.add_argument("--tokens", type=int, default=8, help="most tokens of the answer")
+    parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
+    parser.add_argument("--folder", type=Path, help="keep the checkpoint here, or use the one that is here already")
+    parser.add_argument("--answer", action="store_true", help="answer only, in this process")
+    options = parser.parse_args()
+    dtype = getattr(torch, options.dtype)
+    if options.answer:
+        answer(options.folder, options.scene, options.question, options.tokens, dtype)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
+        if not (folder / "config.json").is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            start = time.perf_counter()
+            size = write_checkpoint(folder, config_of(options.size), dtype)
+            print(f"wrote      {size / 1e9:6.2f} GB to {folder} in {time.perf_counter() - start:.1f} s", flush=True)
+        arguments = [*sys.argv[1:], "--answer", "--folder", str(folder)]
+        subprocess.run([sys.executable, __file__, *arguments], check=True)
+
+
+if __name__ == "__main__":
+    main()

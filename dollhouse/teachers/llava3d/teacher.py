@@ -1,0 +1,222 @@
+"""LLaVA-3D as a teacher: answers about posed RGB-D scenes, and what it saw where.
+
+Knows how to bring scenes, questions and the model together; keeps nothing on disk.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor
+
+from dollhouse.errors import QuestionError, TeacherError
+from dollhouse.scenes.questions import Question
+from dollhouse.scenes.scene import Scene
+from dollhouse.teachers.llava3d.decoding import Decoded, SharedPrefix
+from dollhouse.teachers.llava3d.model import LLaVA3DModel, SceneFeatures
+from dollhouse.teachers.llava3d.preprocess import FrameChoice, Framing, image_pixels, posed_views
+from dollhouse.teachers.llava3d.prompt import BOXES, conversation, encoder, expand_boxes, load_tokenizer, prompt_ids
+from dollhouse.teachers.llava3d.splice import IMAGE_TOKEN
+from dollhouse.teachers.llava3d.weights import weights_hash
+from dollhouse.teachers.teacher import SceneGeometry, SpatialFeatures, TeacherAnswer
+
+LICENCE = (
+    "LLaVA-3D: CC BY-NC-SA 4.0 (non-commercial, share-alike); Vicuna-7B v1.5: Llama 2 Community License; "
+    "CLIP ViT-L/14-336: MIT. What is distilled from them is to be treated as non-commercial."
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the teacher looks and speaks; part of every record. Decoding is always greedy."""
+
+    look_at: Literal["scene", "photo"] = "scene"  #: "photo": the first photo alone, without depth, as the paper did
+    instruction: str = ""  #: put after each question: "Answer the question using one word or one phrase."
+    max_new_tokens: int = 512
+    top_k: int = 16  #: alternatives kept a token
+    questions_at_once: int = 32  #: questions decoded together
+    frame_choice: FrameChoice = "spread"
+    portrait_fault: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("max_new_tokens", "top_k", "questions_at_once"):
+            if getattr(self, name) < 1:
+                raise TeacherError(f"settings of LLaVA-3D: {name} is {getattr(self, name)}, must be at least 1")
+
+
+class LLaVA3DTeacher:
+    """A teacher in the sense of :class:`dollhouse.teachers.teacher.Teacher`."""
+
+    def __init__(self, model: LLaVA3DModel, tokenizer: Any, settings: Settings | None = None, name: str = "") -> None:
+        """``tokenizer`` is that of the checkpoint folder; ``name`` says where the weights came from."""
+        self.model = model
+        self.tokenizer = tokenizer
+        self.settings = settings or Settings()
+        self.name = name
+        self._hash: str | None = None
+        self._seen: tuple[Scene, SceneFeatures] | None = None  # the scene looked at last
+
+    @classmethod
+    def from_official(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        settings: Settings | None = None,
+        dtype: torch.dtype = torch.bfloat16,
+        official_faults: bool = False,
+        clip_folder: str | os.PathLike[str] | None = None,
+        accept: Collection[str] = (),
+        device: str | None = None,
+    ) -> LLaVA3DTeacher:
+        """The teacher of a released checkpoint folder (:meth:`.model.LLaVA3DModel.from_official`).
+
+        ``official_faults`` turns all known faults of the official evaluation on, for parity with its numbers
+        (``docs/llava3d.md``). ``device`` is a GPU where there is one, unless named.
+
+        Raises ModelError where the folder is not such a checkpoint.
+        """
+        chosen = settings or Settings()
+        if official_faults:
+            chosen = Settings(**{**asdict(chosen), "frame_choice": "official", "portrait_fault": True})
+        model = LLaVA3DModel.from_official(
+            folder,
+            dtype=dtype,
+            geometry_dtype=torch.bfloat16 if official_faults else torch.float32,
+            unseeded_subset=official_faults,
+            clip_folder=clip_folder,
+            accept=accept,
+            device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        )
+        return cls(model, load_tokenizer(Path(folder), model.config.text), chosen, Path(folder).resolve().name)
+
+    def provenance(self) -> dict[str, Any]:
+        """What produces the answers. The hash is computed at the first call: half a minute for 7B parameters."""
+        self._hash = self._hash or weights_hash(self.model)
+        config = self.model.config
+        return {
+            "teacher": "LLaVA-3D",
+            "name": self.name,
+            "weights": self._hash,
+            "licence": LICENCE,
+            "settings": {
+                **asdict(self.settings),
+                "decoding": "greedy",
+                "dtype": str(self.model.dtype).removeprefix("torch."),
+                "geometry_dtype": str(config.geometry_dtype).removeprefix("torch."),
+                "num_frames": config.num_frames,
+                "voxel_size": config.voxel_size,
+                "max_scene_tokens": config.max_scene_tokens,
+                "subset": "unseeded" if config.unseeded_subset else f"seed {config.subset_seed}",
+            },
+            "software": {"torch": torch.__version__, "transformers": transformers.__version__},
+        }
+
+    def answer(self, scene: Scene, questions: Sequence[Question]) -> list[TeacherAnswer]:
+        """One greedy answer a question, in order.
+
+        ``<boxes>`` in a question stands for the centres of the boxes that it names in ``objects``.
+
+        Raises TeacherError for a scene without poses, depth or metres, QuestionError for a question that cannot be
+        put: its boxes do not fit, or it is too long.
+        """
+        if not questions:
+            return []
+        with torch.inference_mode():
+            prefix, embedded = self._embedded(scene, questions)
+            shared = SharedPrefix(self.model.language_model, prefix)
+            told: list[Decoded] = []
+            for start in range(0, len(embedded), self.settings.questions_at_once):
+                group = embedded[start : start + self.settings.questions_at_once]
+                told += shared.answer(group, self.settings.max_new_tokens, self._end, self.settings.top_k)
+        return [self._answer(one) for one in told]
+
+    def features(self, scene: Scene) -> SpatialFeatures | None:
+        """The pooled 3D patches that some depth was measured for, at the mean of their places.
+
+        None when the teacher looks at a photo only. Width is the vision tower's (1024), before the projector.
+        """
+        if self.settings.look_at == "photo":
+            return None
+        seen = self._look(scene)
+        known = seen.measured > 0
+        return SpatialFeatures(
+            features=seen.features[known].float().cpu().numpy(), points=seen.points[known].double().cpu().numpy()
+        )
+
+    def geometry(self, scene: Scene) -> SceneGeometry | None:
+        """None: LLaVA-3D is given depth, it does not tell any."""
+        return None
+
+    @property
+    def _end(self) -> int:
+        return int(self.model.config.text.eos_token_id)
+
+    def _look(self, scene: Scene) -> SceneFeatures:
+        if self._seen is None or self._seen[0] is not scene:
+            config = self.model.config
+            framing = Framing(
+                config.image_size, config.num_frames, self.settings.frame_choice, self.settings.portrait_fault
+            )
+            with torch.inference_mode():
+                self._seen = scene, self.model.get_scene_features(posed_views(scene, framing))
+        return self._seen[1]
+
+    def _visual_tokens(self, scene: Scene) -> Tensor:
+        if self.settings.look_at == "scene":
+            return self.model.scene_tokens(self._look(scene))
+        if not scene.views:
+            raise TeacherError(f"scene {scene.name} has no photos to look at")
+        config = self.model.config
+        return self.model.get_image_features(
+            image_pixels(scene.views[0].image, config.image_size, config.image_aspect_ratio)
+        )
+
+    def _embedded(self, scene: Scene, questions: Sequence[Question]) -> tuple[Tensor, list[Tensor]]:
+        """Embeddings of what all questions share (P, D), and of what follows for each (T, D)."""
+        prompts = [self._prompt_ids(scene, question) for question in questions]
+        place = prompts[0][0].index(IMAGE_TOKEN)
+        words = self.model.language_model.get_input_embeddings()
+        head = words(torch.tensor(prompts[0][0][:place], device=self.model.device))
+        prefix = torch.cat([head, self._visual_tokens(scene).to(head.dtype)])
+        embedded = []
+        for question, (ids, centres) in zip(questions, prompts, strict=True):
+            after = torch.tensor([ids[place + 1 :]], device=self.model.device)
+            # a row without <image> uses up one entry of the visual tokens, which may be None
+            embedded.append(self.model.embed(after, [None], centres).inputs_embeds[0])
+            if len(prefix) + len(embedded[-1]) > self.model.config.max_length:
+                raise QuestionError(
+                    f"question {question.id}: with its scene it has more than {self.model.config.max_length} tokens; "
+                    "ask in fewer words"
+                )
+        return prefix, embedded
+
+    def _prompt_ids(self, scene: Scene, question: Question) -> tuple[list[int], Tensor]:
+        """Ids of the whole prompt, and the places (n, 3) of its ``<boxes>``."""
+        if not question.text.strip():
+            raise QuestionError(f"question {question.id} is empty: ask in words")
+        centres: list[np.ndarray] = []
+        if BOXES in question.text:
+            try:
+                centres = [np.round(scene.box(number).center, 3) for number in question.objects]
+            except KeyError as error:
+                raise QuestionError(f"question {question.id}: scene {scene.name} has no box {error}") from error
+        text = expand_boxes(question.text, len(centres))
+        if self.settings.instruction:
+            text = f"{text} {self.settings.instruction}"
+        ids = prompt_ids(conversation([(text, None)]), encoder(self.tokenizer), int(self.tokenizer.bos_token_id))
+        return ids, torch.tensor(np.array(centres), dtype=torch.float32).reshape(-1, 3)
+
+    def _answer(self, decoded: Decoded) -> TeacherAnswer:
+        return TeacherAnswer(
+            text=self.tokenizer.decode(decoded.token_ids, skip_special_tokens=True).strip(),
+            token_ids=np.array(decoded.token_ids, dtype=np.int32),
+            top_ids=np.stack(decoded.top_ids),
+            top_log_probs=np.stack(decoded.top_log_probs),
+        )
