@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dollhouse.student.trunk import TrunkBlock
-from dollhouse.student.votes import Votes
+from dollhouse.student.votes import Votes, full_precision
 
 SIGHTING_FACTS = 4  #: of an object in one view: horizontal place, vertical place, log depth, share of the view
 
@@ -61,10 +61,11 @@ class ObjectHead(nn.Module):
         present = (mass > 0).float()
         share = (weight / mass.clamp(min=1e-6).unsqueeze(1)).transpose(1, 2)  # (B, N, M)
 
-        labels = share @ votes.label_logits.float().softmax(-1)[..., :-1]
-        colours = share @ votes.colour_logits.float().softmax(-1)
-        center, log_size = share @ votes.center, share @ votes.log_size
-        front, axis = share @ votes.front, share @ votes.axis
+        with full_precision(share):
+            labels = share @ votes.label_logits.float().softmax(-1)[..., :-1]
+            colours = share @ votes.colour_logits.float().softmax(-1)
+            center, log_size = share @ votes.center, share @ votes.log_size
+            front, axis = share @ votes.front, share @ votes.axis
         facts = torch.cat([labels, colours, center, log_size, front, axis, mass.log1p().unsqueeze(-1)], -1)
         features = self.read_facts(facts) + self.read_patches(share.to(patches.dtype) @ patches.flatten(1, 2))
         features = features * present.unsqueeze(-1)
@@ -115,8 +116,8 @@ class ObjectPrefix(nn.Module):
         self.nothing = nn.Parameter(torch.zeros(text_width))
         self.word_scale = nn.Parameter(torch.full((2,), 4.0))  # word embeddings are born small
 
-    def forward(self, objects: Objects, label_words: Tensor, colour_words: Tensor) -> Tensor:
-        """``label_words`` (L, H) and ``colour_words`` (C, H) word embeddings -> (B, N, H)."""
+    def facts(self, objects: Objects) -> Tensor:
+        """What is measured of each object: (B, N, F)."""
         batch, slots = objects.present.shape
         sightings = objects.sightings.new_zeros(batch, slots, self.views, SIGHTING_FACTS)
         named = min(self.views, objects.sightings.shape[2])
@@ -124,7 +125,7 @@ class ObjectPrefix(nn.Module):
         visible = (sightings[..., 3] > 0).float()
         half_height = 0.5 * objects.log_size[..., 2:].exp()
         z = objects.center[..., 2:]
-        facts = torch.cat(
+        return torch.cat(
             [
                 objects.center,
                 objects.log_size,
@@ -140,13 +141,16 @@ class ObjectPrefix(nn.Module):
             ],
             -1,
         )
+
+    def forward(self, objects: Objects, label_words: Tensor, colour_words: Tensor) -> Tensor:
+        """``label_words`` (L, H) and ``colour_words`` (C, H) word embeddings -> (B, N, H)."""
         labels = objects.label_logits.float().sigmoid()
         labels = labels / labels.sum(-1, keepdim=True).clamp(min=1e-3)
         colours = objects.colour_logits.float().softmax(-1)
         words = self.word_scale[0] * (labels @ label_words.float()) + self.word_scale[1] * (
             colours @ colour_words.float()
         )
-        token = words + self.read(facts) + self.project(objects.features)
+        token = words + self.read(self.facts(objects)) + self.project(objects.features)
         present = objects.present.unsqueeze(-1)
         return token * present + self.nothing * (1 - present)
 

@@ -7,7 +7,7 @@ Axes: B batch, V views, P patches of a view, M = V*P patches of a scene, D trunk
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,18 @@ class Votes:
         """(B, M) probability that a patch shows an object."""
         return 1.0 - self.label_logits.float().softmax(-1)[..., -1]
 
+    def placed(self, cameras: Cameras) -> Votes:
+        """The same votes carried from each view's level frame to the first one's by (other) cameras."""
+        views = cameras.focal.shape[1]
+        own_center, own_front, own_axis = (
+            value.unflatten(1, (views, -1)) for value in (self.own_center, self.own_front, self.own_axis)
+        )
+        with full_precision(own_center):
+            center = own_center @ cameras.level_from_own_level.transpose(-1, -2) + cameras.position.unsqueeze(2)
+        cos, sin = cameras.heading.unsqueeze(2).unbind(-1)
+        front, axis = turned(own_front, cos, sin), turned(own_axis, cos * cos - sin * sin, 2 * sin * cos)
+        return replace(self, center=center.flatten(1, 2), front=front.flatten(1, 2), axis=axis.flatten(1, 2))
+
 
 class VoteHead(nn.Module):
     """Patch tokens and cameras -> :class:`Votes`.
@@ -54,24 +66,30 @@ class VoteHead(nn.Module):
         told = self.mlp(patches).float()
         label_logits, colour_logits, log_depth, offset, log_size, own_front, own_axis = told.split(self.fields, -1)
         log_depth = log_depth.squeeze(-1) + 1.0
-        points = cameras.patch_rays(rows, columns) * log_depth.clamp(-3, 4).exp().unsqueeze(-1)
-        own_center = points @ cameras.own_level_from_camera.transpose(-1, -2) + offset
-        turn = cameras.level_from_own_level
-        center = own_center @ turn.transpose(-1, -2) + cameras.position.unsqueeze(2)
-        cos, sin = cameras.heading.unsqueeze(2).unbind(-1)
+        with full_precision(told):
+            points = cameras.patch_rays(rows, columns) * log_depth.clamp(-3, 4).exp().unsqueeze(-1)
+            own_center = points @ cameras.own_level_from_camera.transpose(-1, -2) + offset
         votes = Votes(
             label_logits=label_logits,
             colour_logits=colour_logits,
             log_depth=log_depth,
-            center=center,
             own_center=own_center,
             log_size=log_size - 0.5,
             own_front=own_front,
             own_axis=own_axis,
-            front=turned(own_front, cos, sin),
-            axis=turned(own_axis, cos * cos - sin * sin, 2 * sin * cos),
+            center=own_center,
+            front=own_front,
+            axis=own_axis,
         )
-        return Votes(**{name: value.flatten(1, 2) for name, value in vars(votes).items()})
+        return Votes(**{name: value.flatten(1, 2) for name, value in vars(votes).items()}).placed(cameras)
+
+
+def full_precision(like: Tensor) -> torch.autocast:
+    """A context in which products of metres and probabilities are not rounded to bfloat16, whatever surrounds it.
+
+    There 4 m would lose 2 cm, and a probability of 0.999 would become 1, whose logit is infinite.
+    """
+    return torch.autocast(like.device.type, enabled=False)
 
 
 def turned(directions: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
