@@ -30,3 +30,7 @@ class TeacherError(DollhouseError):
 
 class StorageError(DollhouseError):
     """A result could not be written, for instance because the disk is full."""
+
+
+class ScoreError(DollhouseError):
+    """Answers cannot be scored as they stand, or a scorer's package is not installed."""

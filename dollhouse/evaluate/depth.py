@@ -3,11 +3,13 @@
 Knows nothing of models or scenes: it compares stacks of depth maps of one size. The errors are those of
 Eigen et al., "Depth map prediction from a single image using a multi-scale deep network" (2014). Each is averaged
 over the valid pixels of a view first and over views second, so a view with little valid depth counts as much as
-any other.
+any other. ``abs_rel``, ``sq_rel``, ``rmse``, ``mae`` are in the depth's own unit or relative; ``si_log`` is not times
+100, as KITTI prints it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -18,6 +20,7 @@ from dollhouse.geometry import Array
 
 Alignment = Literal["none", "median", "least-squares"]
 
+VERSION = "depth:1"  #: rises when any number may change
 SMALLEST = 1e-3  #: predictions are raised to this many metres, so that ratios and logarithms exist
 
 
@@ -106,3 +109,13 @@ class DepthScorer:
             return None
         means: dict[str, float | int | str] = {name: total / self.views for name, total in self._sums.items()}
         return means | {"alignment": self.alignment, "n": self.views, "scenes": self.scenes}
+
+
+def score_depth(
+    scenes: Iterable[tuple[Array, Array]], alignment: Alignment = "none"
+) -> dict[str, float | int | str] | None:
+    """:meth:`DepthScorer.result` over predicted and true depth, (V, H, W) each, of one scene after the other."""
+    scorer = DepthScorer(alignment)
+    for predicted, truth in scenes:
+        scorer.add(predicted, truth)
+    return scorer.result()

@@ -2,7 +2,8 @@
 
 Knows nothing of models or pictures. An answer is judged against what geometry says (the question carries it), by
 comparing words after removing what carries no meaning; a distance may be half a step off. Descriptions of a room have
-many right answers and are not judged here.
+many right answers and are not judged here. Numbers are also scored by how far they are off, as VSI-Bench does (Yang et
+al., "Thinking in space", CVPR 2025, section 3).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import numpy as np
 from dollhouse.evaluate.bootstrap import accuracy_interval, interval_95, resampled_sums
 from dollhouse.scenes.questions import FAMILIES, Question
 
+VERSION = "spatial:1"  #: rises when any number may change
+RELATIVE_THRESHOLDS = np.linspace(0.5, 0.95, 10)  #: VSI-Bench's
 UNJUDGED = ("description",)  #: families without a single right answer
 DISTANCE_TOLERANCE = 0.25  #: metres; answers come in steps of half a metre
 
@@ -50,6 +53,27 @@ def distance_in_metres(answer: str) -> float | None:
     spelled = " ".join(_DIGITS.get(word, word) for word in _spaced(answer).split())
     found = _LENGTH.findall(spelled)
     return float(found[0]) if len(found) == 1 else None
+
+
+def number_in(answer: str) -> float | None:
+    """The length or the count that an answer names; None if it names none, or several."""
+    length = distance_in_metres(answer)
+    if length is not None:
+        return length
+    numbers = [word for word in normalise(answer).split() if word[0].isdigit()]
+    return float(numbers[0]) if len(numbers) == 1 else None
+
+
+def mean_relative_accuracy(said: float | None, truth: float) -> float:
+    """The share of VSI-Bench's ten thresholds t at which ``|said - truth| / truth <= 1 - t``; 0 where nothing was said.
+
+    Raises ValueError where the truth is zero, since no error is relative to that.
+    """
+    if truth == 0:
+        raise ValueError("relative accuracy needs a true number other than zero")
+    if said is None:
+        return 0.0
+    return float(np.mean(abs(said - truth) / abs(truth) <= 1 - RELATIVE_THRESHOLDS))
 
 
 def is_right(question: Question, prediction: str) -> bool | None:
@@ -86,6 +110,7 @@ class AnswerScorer:
         self._scenes: list[_SceneTally] = []
         self._distance_errors: list[float] = []
         self._distances_unread = 0
+        self._relative_accuracies: list[float] = []
 
     def add(self, questions: Sequence[Question], predictions: Sequence[str]) -> list[bool | None]:
         """Judge the answers to one scene's questions; returns the verdicts of :func:`is_right`.
@@ -102,6 +127,9 @@ class AnswerScorer:
             for group in (("family", question.family), ("form", question.form)):
                 tally.right[group] += verdict
                 tally.asked[group] += 1
+            number = number_in(question.answer)
+            if number:
+                self._relative_accuracies.append(mean_relative_accuracy(number_in(prediction), number))
             truth = distance_in_metres(question.answer)
             if truth is not None:
                 said = distance_in_metres(prediction)
@@ -118,7 +146,8 @@ class AnswerScorer:
         ``families`` holds the four spatial families, ``others`` the rest (counting and so on), ``forms`` both cut by
         form. ``overall`` is over all questions of the four families (micro), ``macro`` the mean of the four.
         ``distance`` holds ``mae`` in metres over the answers that name a distance, ``n``, and ``unread``, the answers
-        to a distance question that name none.
+        to a distance question that name none. ``numeric`` holds ``mra``, the mean relative accuracy over all answers
+        that are counts or distances above zero, and ``n``.
         """
         groups = sorted({group for tally in self._scenes for group in tally.asked})
         if not groups:
@@ -135,6 +164,10 @@ class AnswerScorer:
                 "mae": float(np.mean(self._distance_errors)) if self._distance_errors else None,
                 "n": len(self._distance_errors) + self._distances_unread,
                 "unread": self._distances_unread,
+            },
+            "numeric": {
+                "mra": float(np.mean(self._relative_accuracies)) if self._relative_accuracies else None,
+                "n": len(self._relative_accuracies),
             },
         }
 

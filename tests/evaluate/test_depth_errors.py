@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dollhouse.errors import ModelError
-from dollhouse.evaluate.depth import DepthScorer, align_depth, view_errors
+from dollhouse.evaluate.depth import DepthScorer, align_depth, score_depth, view_errors
 
 
 def test_errors_of_a_known_view():
@@ -48,3 +48,39 @@ def test_bad_predictions_are_not_passed_over():
     with pytest.raises(ValueError, match="shape"):
         DepthScorer().add(np.ones((1, 2, 2)), np.ones((1, 2, 3)))
     assert DepthScorer().result() is None
+
+
+def test_a_whole_set_names_its_alignment():
+    truth = np.random.default_rng(1).uniform(1, 5, (2, 6, 6))
+    for alignment, predicted in (("none", truth), ("median", 3 * truth), ("least-squares", 2 * truth + 1)):
+        result = score_depth([(predicted, truth), (predicted[:1], truth[:1])], alignment)
+        assert result is not None
+        assert (result["alignment"], result["n"], result["scenes"]) == (alignment, 3, 2)
+        assert result["abs_rel"] == pytest.approx(0.0, abs=1e-12)
+        assert result["delta_1"] == 1.0
+    assert score_depth([]) is None
+
+
+def slow_errors(predicted, truth):
+    """Plain reference: one valid pixel after the other, straight from the definitions."""
+    pairs = [(p, t) for p, t in zip(predicted.ravel(), truth.ravel(), strict=True) if t > 0]
+    logs = [np.log(p) - np.log(t) for p, t in pairs]
+    mean = sum(logs) / len(logs)
+    return {
+        "abs_rel": sum(abs(p - t) / t for p, t in pairs) / len(pairs),
+        "sq_rel": sum((p - t) ** 2 / t for p, t in pairs) / len(pairs),
+        "rmse": (sum((p - t) ** 2 for p, t in pairs) / len(pairs)) ** 0.5,
+        "mae": sum(abs(p - t) for p, t in pairs) / len(pairs),
+        "rmse_log": (sum(log**2 for log in logs) / len(pairs)) ** 0.5,
+        "si_log": (sum((log - mean) ** 2 for log in logs) / len(pairs)) ** 0.5,
+        **{f"delta_{n}": sum(max(p / t, t / p) < 1.25**n for p, t in pairs) / len(pairs) for n in (1, 2, 3)},
+    }
+
+
+def test_errors_against_a_plain_reference():
+    generator = np.random.default_rng(2)
+    truth = generator.uniform(0.5, 6, (12, 9)) * (generator.uniform(size=(12, 9)) > 0.2)
+    predicted = np.maximum(truth, 1.0) * generator.lognormal(0, 0.3, truth.shape)
+    errors, expected = view_errors(predicted, truth), slow_errors(predicted, truth)
+    assert errors == {name: pytest.approx(value, rel=1e-9) for name, value in expected.items()}
+    assert 0 < errors["delta_1"] < errors["delta_2"] < 1
