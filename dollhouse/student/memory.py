@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from transformers.cache_utils import DynamicCache
 
 from dollhouse.errors import ModelError, QuestionError, SceneError
 from dollhouse.geometry import Array
@@ -139,6 +140,11 @@ class SceneMemory:
                 for question, told in zip(questions, self._decode(ids, max_new_tokens), strict=True)
             ]
 
+    def open_cache(self, questions: int) -> DynamicCache:
+        """Keys and values of everything before the question, once for each of ``questions`` decoded together."""
+        rows = torch.zeros(questions, dtype=torch.long, device=self.house.model.device)
+        return scenes_of(self._keys_and_values, rows)
+
     def _checked(self, question: str) -> str:
         if not question.strip():
             raise QuestionError("an empty question cannot be answered: ask in words")
@@ -159,7 +165,7 @@ class SceneMemory:
 
     def _decode_batch(self, ids: Tensor, max_new_tokens: int) -> list[tuple[list[int], float]]:
         model = self.house.model
-        cache = scenes_of(self._keys_and_values, torch.zeros(len(ids), dtype=torch.long, device=ids.device))
+        cache = self.open_cache(len(ids))
         never = torch.tensor(model.silent_ids(), device=ids.device)
         tokens: list[list[int]] = [[] for _ in ids]
         log_probability = [0.0] * len(ids)

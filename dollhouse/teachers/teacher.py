@@ -7,13 +7,14 @@ Axes: T answer tokens, K kept alternatives a token, M places, D width, V views.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dollhouse.errors import TeacherError
 from dollhouse.geometry import Array
 from dollhouse.scenes.questions import Question
 from dollhouse.scenes.scene import Box, Scene
@@ -43,7 +44,27 @@ class SceneGeometry:
 
     depth: tuple[NDArray[np.float32], ...] | None = None  #: a map a view (H, W), z-depth, 0 unknown
     metric: bool = True  #: whether that depth is in metres
-    boxes: tuple[Box, ...] | None = None  #: in the scene's world frame
+    boxes: tuple[Box, ...] | None = None  #: in the scene's world frame; without poses: the first view's level frame
+    instances: tuple[NDArray[np.int32], ...] | None = None  #: a map a view (H, W) of box ids, 0 no object
+
+
+class TeacherGoneError(TeacherError):
+    """The teacher can answer about no scene at all (no key, no such model, nobody there): labelling stops.
+
+    ``answers`` holds what it still said about the scene in hand, by the place of the question.
+    """
+
+    def __init__(self, message: str, answers: Mapping[int, TeacherAnswer] | None = None) -> None:
+        super().__init__(message)
+        self.answers = dict(answers or {})
+
+
+class AnswersMissingError(TeacherError):
+    """Some questions of a scene were not answered; ``answers`` holds those that were, by their place."""
+
+    def __init__(self, message: str, answers: Mapping[int, TeacherAnswer]) -> None:
+        super().__init__(message)
+        self.answers = dict(answers)
 
 
 class Teacher(Protocol):

@@ -1,0 +1,97 @@
+"""A Dollhouse model as a teacher: it says what the model itself says, in the scene's own frame."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dollhouse.geometry import Array, level_from_world, transform_points
+from dollhouse.scenes.questions import questions_about
+from dollhouse.scenes.rooms import room_scene
+from dollhouse.scenes.scene import Scene
+from dollhouse.student.checkpoint import SHIPPED
+from dollhouse.student.memory import SURE, Dollhouse
+from dollhouse.teachers.checkpoint import CheckpointSettings, CheckpointTeacher
+
+pytestmark = pytest.mark.skipif(not SHIPPED.is_dir(), reason="the shipped model is not in this tree")
+
+
+@pytest.fixture(scope="module")
+def teacher() -> CheckpointTeacher:
+    return CheckpointTeacher.from_pretrained(None, CheckpointSettings(top_k=4))
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    return room_scene("test", 3)
+
+
+def test_answers_are_the_models_own(teacher: CheckpointTeacher, scene: Scene) -> None:
+    asked = questions_about(scene, limit=12)
+    answers = teacher.answer(scene, asked)
+    memory = Dollhouse.from_pretrained().see(scene)
+    own = memory.answer([question.text for question in asked])
+    assert [answer.text for answer in answers] == [answer.text for answer in own]
+    for answer, told in zip(answers, own, strict=True):
+        assert answer.token_ids is not None
+        assert answer.top_ids is not None
+        assert answer.top_log_probs is not None
+        assert answer.top_ids.shape == answer.top_log_probs.shape == (len(answer.token_ids), 4)
+        np.testing.assert_array_equal(answer.top_ids[:, 0], answer.token_ids)
+        assert np.exp(answer.top_log_probs[:, 0].mean()) == pytest.approx(told.confidence, rel=1e-4)
+
+
+def test_geometry_stands_in_the_scenes_world(teacher: CheckpointTeacher, scene: Scene) -> None:
+    told = teacher.geometry(scene)
+    memory = Dollhouse.from_pretrained().see(scene)
+    assert told is not None
+    assert told.depth is not None
+    np.testing.assert_allclose(np.stack(told.depth), memory.depth, atol=1e-4)
+    level = level_from_world(np.asarray(scene.views[0].world_from_camera))
+    sure = [box for box in memory.boxes if (box.score or 0) >= SURE]
+    assert told.boxes
+    assert len(told.boxes) == len(sure)
+    for box, own in zip(told.boxes, sure, strict=True):
+        np.testing.assert_allclose(box.moved(level).center, own.center, atol=1e-3)
+    unposed = replace(scene, views=tuple(replace(view, world_from_camera=None) for view in scene.views))
+    plain = teacher.geometry(unposed)
+    assert plain is not None
+    assert plain.boxes is not None
+    np.testing.assert_allclose(plain.boxes[0].center, sure[0].center, atol=1e-3)
+
+
+def test_features_lie_on_what_the_patches_show(teacher: CheckpointTeacher, scene: Scene) -> None:
+    features = teacher.features(scene)
+    assert features is not None
+    patches = (teacher.house.image_size // 14) ** 2
+    assert features.features.shape == (4 * patches, teacher.house.model.config.trunk_width)
+    seen = middle_points(scene)
+    known = np.asarray(np.isfinite(seen).all(-1))
+    for axis in range(3):
+        assert np.corrcoef(features.points[known, axis], seen[known, axis])[0, 1] > 0.9
+    off = np.linalg.norm(features.points - seen, axis=-1)[:patches]
+    assert np.median(off[known[:patches]]) < 0.4  # of the first view, whose frame is that of the prediction
+
+
+def middle_points(scene: Scene) -> Array:
+    """Where each patch's middle pixel really lies, in the world."""
+    from dollhouse.geometry import back_project
+
+    found = []
+    for view in scene.views:
+        depth = view.depth
+        assert depth is not None
+        assert view.intrinsics is not None
+        points = transform_points(np.asarray(view.world_from_camera), back_project(depth, view.intrinsics))
+        points[depth <= 0] = np.nan
+        found.append(points[7::14, 7::14].reshape(-1, 3))
+    return np.concatenate(found)
+
+
+def test_a_blind_student_tells_words_only(scene: Scene) -> None:
+    blind = CheckpointTeacher.from_pretrained(SHIPPED / "blind")
+    assert blind.geometry(scene) is None
+    assert blind.features(scene) is None
+    assert blind.answer(scene, questions_about(scene, limit=1))[0].text

@@ -1,0 +1,203 @@
+"""Geometry teachers: pipelines of tiny random models, lifting against rooms whose boxes are known, VGGT."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dollhouse.errors import ModelError, SceneError, TeacherError
+from dollhouse.scenes.rooms import room_scene
+from dollhouse.scenes.scene import Box, Scene
+from dollhouse.teachers.geometry import SceneSense, over_whole_photo
+from dollhouse.teachers.lifting import Detection, lift
+from dollhouse.teachers.pipelines import DepthPipeline, DepthSettings, DetectionPipeline, DetectionSettings
+from dollhouse.teachers.teacher import SceneGeometry
+from tests.teachers.small_scenes import small_scene
+from tests.teachers.tiny_models import write_depth_anything, write_yolos
+
+
+def test_the_sensor_tells_depth_and_nothing_else() -> None:
+    scene = small_scene()
+    told = SceneSense(boxes=False).geometry(scene, SceneGeometry())
+    assert told is not None
+    assert told.depth is not None
+    np.testing.assert_array_equal(told.depth[0], scene.views[0].depth)
+    assert told.boxes is None
+    assert told.instances is None
+    plain = replace(scene, boxes=None, views=tuple(replace(view, open_depth=None) for view in scene.views))
+    assert SceneSense().geometry(plain, SceneGeometry()) is None
+
+
+def test_depth_that_is_no_number_is_unknown() -> None:
+    scene = small_scene()
+    broken = np.array([[1.0, np.nan], [np.inf, 2.0]], dtype=np.float32)
+    scene = replace(scene, views=(replace(scene.views[0], open_depth=lambda: broken),))
+    told = SceneSense().geometry(scene, SceneGeometry())
+    assert told is not None
+    assert told.depth is not None
+    assert told.depth[0].tolist() == [[1, 0], [0, 2]]
+
+
+def test_a_metric_depth_model(tmp_path: Path) -> None:
+    write_depth_anything(tmp_path)
+    teacher = DepthPipeline(tmp_path)
+    scene = small_scene(size=40)
+    told = teacher.geometry(scene, SceneGeometry())
+    assert told.metric
+    assert told.depth is not None
+    assert [depth.shape for depth in told.depth] == [(40, 40), (40, 40)]
+    assert all(0 <= depth.min() < depth.max() <= 10 for depth in told.depth)
+    assert teacher.provenance()["settings"] == {"tells": "metric"}
+    again = DepthPipeline(tmp_path).geometry(scene, SceneGeometry())
+    np.testing.assert_array_equal(told.depth, again.depth)
+
+
+def test_nearness_is_turned_over(tmp_path: Path) -> None:
+    write_depth_anything(tmp_path, "relative")
+    scene = small_scene()
+    told = DepthPipeline(tmp_path).geometry(scene, SceneGeometry())
+    nearness = DepthPipeline(tmp_path, DepthSettings(tells="metric")).geometry(scene, SceneGeometry())
+    assert not told.metric
+    assert told.depth is not None
+    assert nearness.depth is not None
+    depth, near = np.stack(told.depth), np.stack(nearness.depth)
+    known = near > 0
+    assert known.mean() > 0.5
+    assert np.median(depth[known]) == pytest.approx(1, rel=1e-5)
+    product = (depth * near)[known]
+    np.testing.assert_allclose(product, product[0], rtol=1e-4)
+    assert not depth[~known].any()
+
+
+def test_a_folder_that_is_no_depth_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="hf download"):
+        DepthPipeline(tmp_path)
+    write_yolos(tmp_path)
+    with pytest.raises(ModelError, match="no depth-estimation model"):
+        DepthPipeline(tmp_path)
+
+
+def test_a_detector_is_lifted_by_the_depth_told_before_it(tmp_path: Path) -> None:
+    write_yolos(tmp_path)
+    scene = small_scene(size=64)
+    teacher = DetectionPipeline(tmp_path, DetectionSettings(threshold=0.01))
+    near = SceneGeometry(depth=(np.full((64, 64), 1, dtype=np.float32),) * 2)
+    far = SceneGeometry(depth=(np.full((64, 64), 2, dtype=np.float32),) * 2)
+    boxes, further = teacher.geometry(scene, near).boxes, teacher.geometry(scene, far).boxes
+    assert boxes
+    assert further
+    assert {box.label for box in boxes} <= {"chair", "table"}
+    eye = np.asarray(scene.views[0].world_from_camera)[:3, 3]
+    assert np.linalg.norm(further[0].center - eye) > 1.5 * np.linalg.norm(boxes[0].center - eye)
+
+
+def rectangles(scene: Scene, views: list[int], least: int = 150) -> list[Detection]:
+    """What a perfect detector would say of a made room."""
+    found = []
+    for view in views:
+        instances = scene.views[view].instances
+        assert instances is not None
+        for box in scene.boxes or ():
+            rows, columns = np.nonzero(instances == box.id)
+            if len(rows) < least:
+                continue
+            left, top, right, bottom = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+            found.append(Detection(box.label, 0.9, float(left), float(top), float(right), float(bottom), view))
+    return found
+
+
+def distance_to(found: Box, boxes: tuple[Box, ...]) -> float:
+    return min(float(np.linalg.norm(found.center - box.center)) for box in boxes if box.label == found.label)
+
+
+def test_lifted_boxes_stand_where_the_things_are() -> None:
+    errors = []
+    for number in range(4):
+        scene = room_scene("train", number)
+        assert scene.boxes is not None
+        boxes = lift(rectangles(scene, [0, 1, 2, 3]), scene, SceneGeometry())
+        assert boxes
+        errors += [distance_to(box, scene.boxes) for box in boxes]
+        assert [box.id for box in boxes] == list(range(1, len(boxes) + 1))
+    assert np.median(errors) < 0.3  # the far sides are never seen
+    assert len(errors) > 10
+
+
+def test_one_thing_seen_twice_is_one_box() -> None:
+    scene = room_scene("train", 0)
+    detections = rectangles(scene, [0])
+    once = lift(detections, scene, SceneGeometry())
+    twice = lift(detections + detections, scene, SceneGeometry())
+    assert len(once) == len(twice)
+
+
+def test_a_flat_thing_straight_ahead() -> None:
+    """A wall of 1 m at 2 m, by hand: one view without a pose stands upright at the origin and looks along y."""
+    scene = replace(small_scene(size=100, views=1, posed=False), boxes=None)
+    focal = 100.0
+    pinhole = np.array([[focal, 0, 50], [0, focal, 50], [0, 0, 1]])
+    depth = np.full((100, 100), 5, dtype=np.float32)
+    depth[25:75, 25:75] = 2
+    scene = replace(scene, views=(replace(scene.views[0], intrinsics=pinhole, open_depth=lambda: depth),))
+    (box,) = lift([Detection("wall", 0.7, 20, 20, 80, 80, 0)], scene, SceneGeometry())
+    np.testing.assert_allclose(box.center, [0, 2, 0], atol=0.02)
+    assert sorted(box.size.round(1).tolist()) == [0.0, 0.9, 0.9]
+    assert box.score == 0.7
+
+
+def test_lifting_needs_metres_and_poses() -> None:
+    detection = [Detection("chair", 0.9, 0, 0, 20, 20, 0)]
+    scene = small_scene()
+    relative = SceneGeometry(depth=(np.ones((28, 28), dtype=np.float32),) * 2, metric=False)
+    with pytest.raises(TeacherError, match="depth in metres"):
+        lift(detection, replace(scene, metric=False), relative)
+    with pytest.raises(TeacherError, match="need poses"):
+        lift(detection, small_scene(posed=False), SceneGeometry())
+    blurred = replace(scene, views=tuple(replace(view, intrinsics=None) for view in scene.views))
+    with pytest.raises(TeacherError, match="no intrinsics"):
+        lift(detection, blurred, SceneGeometry())
+
+
+def test_a_framed_map_is_laid_over_the_whole_photo() -> None:
+    photo = np.zeros((56, 28, 3), dtype=np.uint8)
+    view = replace(small_scene().views[0], open_image=lambda: photo)
+    whole = over_whole_photo(np.ones((28, 28), dtype=np.float32), view)
+    assert whole.shape == (56, 28)
+    assert whole[14:42].all()
+    assert not whole[:14].any()
+    assert not whole[42:].any()
+
+
+def test_vggt_tells_depth(tmp_path: Path) -> None:
+    from dollhouse.student.vggt import VggtModel
+    from dollhouse.teachers.vggt import VggtDepth, VggtSettings
+    from tests.student.test_vggt import small
+
+    torch.manual_seed(0)
+    VggtModel(small(heads=("camera", "depth"))).eval().save_pretrained(tmp_path)
+    teacher = VggtDepth.open(tmp_path, VggtSettings(width=28))
+    scene = small_scene(size=56)
+    told = teacher.geometry(scene, SceneGeometry())
+    assert told.metric
+    assert told.depth is not None
+    assert [depth.shape for depth in told.depth] == [(28, 28), (28, 28)]
+    ratio = []
+    for depth, view in zip(told.depth, scene.views, strict=True):
+        measured = view.depth
+        assert measured is not None
+        ratio.append((measured[1::2, 1::2] / depth).ravel())
+    assert np.median(np.concatenate(ratio)) == pytest.approx(1, abs=0.1)
+    plain = replace(scene, views=tuple(replace(view, open_depth=None, world_from_camera=None) for view in scene.views))
+    assert not teacher.geometry(plain, SceneGeometry()).metric
+    with pytest.raises(ModelError, match="camera and depth heads"):
+        VggtDepth(VggtModel(small(heads=("camera",))), "made", "0")
+    with pytest.raises(ModelError):
+        VggtDepth.open(tmp_path / "nowhere")
+    other = replace(scene.views[1], open_image=lambda: np.zeros((28, 56, 3), dtype=np.uint8))
+    mixed = replace(scene, views=(scene.views[0], other))
+    with pytest.raises(SceneError):
+        teacher.geometry(mixed, SceneGeometry())

@@ -1,0 +1,119 @@
+"""Any image-text-to-text model as a teacher, shown on a tiny random LLaVA."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from dollhouse.errors import ModelError, TeacherError
+from dollhouse.teachers.huggingface import HuggingFaceSettings, HuggingFaceTeacher
+from dollhouse.teachers.label import label
+from dollhouse.teachers.records import Records
+from dollhouse.teachers.teacher import TeacherAnswer
+from tests.teachers.small_scenes import asked_of, small_scene
+from tests.teachers.tiny_models import write_llava
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("tiny-llava")
+    write_llava(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def teacher(folder: Path) -> HuggingFaceTeacher:
+    return HuggingFaceTeacher(folder, HuggingFaceSettings(max_new_tokens=6, top_k=3))
+
+
+def chances(answer: TeacherAnswer) -> NDArray[np.float32]:
+    assert answer.top_log_probs is not None
+    return answer.top_log_probs
+
+
+def test_answers_are_those_of_the_plain_way(teacher: HuggingFaceTeacher) -> None:
+    """The prompt written out by hand, and a step at a time without a cache."""
+    scene = small_scene(size=40)
+    (question,) = asked_of(scene, 1)
+    (answer,) = teacher.answer(scene, [question])
+    tokenizer = teacher.processor.tokenizer
+    prompt = f"user: {'<image>' * 4 * len(scene.views)}{question.text}\nassistant:"
+    photos = [Image.fromarray(view.image) for view in scene.views]
+    pixels = teacher.processor.image_processor(photos, return_tensors="pt")["pixel_values"]
+    ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    assert answer.token_ids is not None
+    assert answer.top_ids is not None
+    assert answer.top_log_probs is not None
+    for step, told in enumerate(answer.token_ids):
+        with torch.inference_mode():
+            logits = teacher.model(input_ids=torch.tensor([ids]), pixel_values=pixels).logits[0, -1]
+        best = logits.log_softmax(-1).sort(descending=True, stable=True)
+        assert told == best.indices[0] == answer.top_ids[step, 0]
+        np.testing.assert_array_equal(answer.top_ids[step], best.indices[:3])
+        np.testing.assert_allclose(answer.top_log_probs[step], best.values[:3], atol=1e-4)
+        ids.append(int(told))
+    assert answer.text == tokenizer.decode(answer.token_ids, skip_special_tokens=True).strip()
+
+
+def test_an_answer_ends_with_its_end(teacher: HuggingFaceTeacher) -> None:
+    logits = torch.zeros(4, 10)
+    spoken = teacher._spoken(torch.tensor([5, teacher.model.generation_config.eos_token_id, 7, 7]), logits)
+    assert spoken.token_ids is not None
+    assert len(spoken.token_ids) == 2
+    assert spoken.top_ids is not None
+    assert spoken.top_ids.tolist() == [[0, 1, 2], [0, 1, 2]]
+    np.testing.assert_allclose(chances(spoken), np.full((2, 3), -np.log(10)), rtol=1e-6)
+
+
+def test_questions_asked_together_are_answered_alike(folder: Path, teacher: HuggingFaceTeacher) -> None:
+    scene = small_scene()
+    asked = tuple(replace(one, text="why " * number + one.text) for number, one in enumerate(asked_of(scene, 3)))
+    together = HuggingFaceTeacher(folder, replace(teacher.settings, questions_at_once=3)).answer(scene, asked)
+    for one, other in zip(teacher.answer(scene, asked), together, strict=True):
+        assert one.text == other.text
+        np.testing.assert_allclose(chances(one), chances(other), atol=1e-3)
+
+
+def test_photos_and_words_make_a_difference(teacher: HuggingFaceTeacher) -> None:
+    one, other = small_scene(0), small_scene(1)
+    asked = asked_of(one, 2)
+    first, second = teacher.answer(one, asked)
+    assert not np.array_equal(chances(first), chances(second))
+    assert not np.array_equal(chances(first), chances(teacher.answer(other, asked)[0]))
+
+
+def test_it_labels(teacher: HuggingFaceTeacher, tmp_path: Path) -> None:
+    label(teacher, [small_scene()], tmp_path, asking=asked_of)
+    (record,) = Records(tmp_path)
+    assert record.answers[0].top_ids is not None
+    assert record.answers[0].top_ids.shape[1] == 3
+    assert len(record.provenance["teacher"]["weights"]) == 12
+    assert record.features is None
+
+
+def test_folders_that_are_no_such_model(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="hf download"):
+        HuggingFaceTeacher(tmp_path)
+    silent = tmp_path / "silent"
+    shutil.copytree(folder, silent)
+    (silent / "chat_template.jinja").unlink()
+    with pytest.raises(ModelError, match="no chat template"):
+        HuggingFaceTeacher(silent)
+    broken = tmp_path / "broken"
+    shutil.copytree(folder, broken)
+    (broken / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(ModelError, match="is no image-text-to-text model") as caught:
+        HuggingFaceTeacher(broken)
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_are_checked() -> None:
+    with pytest.raises(TeacherError, match="top_k is 0"):
+        HuggingFaceSettings(top_k=0)

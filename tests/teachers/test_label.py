@@ -1,0 +1,223 @@
+"""Labelling: a record a scene, made once; what fails is told and does not stop the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dollhouse.errors import SceneError, TeacherError
+from dollhouse.scenes.questions import Question
+from dollhouse.scenes.scene import Scene
+from dollhouse.scenes.source import open_scenes
+from dollhouse.teachers.annotations import AnnotationsTeacher
+from dollhouse.teachers.asking import DESCRIPTIVE, describing, open_questions
+from dollhouse.teachers.geometry import OwnGeometry, SceneSense
+from dollhouse.teachers.label import label, remembered, sources_of
+from dollhouse.teachers.records import Records
+from dollhouse.teachers.teacher import (
+    AnswersMissingError,
+    SceneGeometry,
+    SpatialFeatures,
+    TeacherAnswer,
+    TeacherGoneError,
+)
+from tests.teachers.small_scenes import asked_of, small_scene, small_scenes
+
+
+class Told(AnnotationsTeacher):
+    """Counts what it is asked, has features, and fails where it is told to."""
+
+    def __init__(self, fail: Sequence[str] = (), missing: Sequence[int] = (), gone: Sequence[str] = ()) -> None:
+        self.fail, self.missing, self.gone = fail, missing, gone
+        self.asked: list[str] = []
+
+    def answer(self, scene: Scene, questions: Sequence[Question]) -> list[TeacherAnswer]:
+        if scene.name in self.fail:
+            raise TeacherError(f"{scene.name} cannot be looked at")
+        if scene.name in self.gone:
+            raise TeacherGoneError("nobody there", {0: TeacherAnswer(questions[0].answer)})
+        self.asked += [question.id for question in questions]
+        answers = super().answer(scene, questions)
+        if self.missing:
+            told = {place: answer for place, answer in enumerate(answers) if place not in self.missing}
+            raise AnswersMissingError("some are missing", told)
+        return answers
+
+    def features(self, scene: Scene) -> SpatialFeatures:  # type: ignore[override]
+        return SpatialFeatures(np.full((2, 3), 0.1, dtype=np.float32), np.zeros((2, 3)))
+
+
+def everything(teacher: Any) -> dict[str, Any]:
+    return {"asking": asked_of, "geometry": [OwnGeometry(teacher), SceneSense()]}
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Everything but the lock and what is not finished."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_record_a_scene_made_once(tmp_path: Path) -> None:
+    teacher = Told()
+    run = label(teacher, small_scenes(3), tmp_path, **everything(teacher))
+    assert (run.made, run.kept, run.answers, run.failures) == (3, 0, 9, [])
+    assert sorted(run.record_ids) == sorted(Records(tmp_path).ids())
+    again = label(teacher, small_scenes(4), tmp_path, **everything(teacher))
+    assert (again.made, again.kept, again.answers) == (1, 3, 3)
+    assert again.record_ids[:3] == run.record_ids
+    assert len(teacher.asked) == 12
+
+
+def test_a_record_holds_all_that_was_said(tmp_path: Path) -> None:
+    teacher = Told()
+    scene = small_scene()
+    label(teacher, [scene], tmp_path, sources=["a/folder"], **everything(teacher))
+    (record,) = Records(tmp_path)
+    assert record.questions == asked_of(scene)
+    assert [answer.text for answer in record.answers] == ["the table", "the chair", "the table"]
+    assert record.source == "a/folder"
+    assert record.provenance["geometry"] == [{"teacher": "own"}, SceneSense().provenance()]
+    assert record.features is not None
+    assert record.geometry is not None
+    assert record.geometry.boxes is not None
+    assert record.geometry.depth is not None
+    np.testing.assert_array_equal(record.geometry.depth[1], scene.views[1].depth)
+    assert record.relations is not None
+    assert len(record.relations) == 3
+
+
+def test_what_is_kept_can_be_less(tmp_path: Path) -> None:
+    teacher = Told()
+    label(teacher, [small_scene()], tmp_path, asking=asked_of, geometry=[SceneSense(boxes=False)], features=False)
+    (record,) = Records(tmp_path)
+    assert record.features is None
+    assert record.relations is None
+    assert record.geometry is not None
+    assert record.geometry.boxes is None
+    label(teacher, [small_scene()], tmp_path, half=True, **everything(teacher))
+    assert len(Records(tmp_path)) == 2
+    (halved,) = [one for one in Records(tmp_path) if one.features is not None]
+    assert halved.features is not None
+    assert halved.features.features[0, 0] == np.float16(0.1)
+
+
+def test_fewer_views_are_another_record(tmp_path: Path) -> None:
+    teacher = Told()
+    label(teacher, [small_scene(views=3)], tmp_path, views=2, **everything(teacher))
+    (record,) = Records(tmp_path)
+    assert [camera.name for camera in record.cameras] == ["00", "02"]
+
+
+def test_failures_are_told_and_do_not_stop_the_rest(tmp_path: Path) -> None:
+    class Scenes(list):  # type: ignore[type-arg]
+        def __getitem__(self, index: Any) -> Any:
+            if index == 3:
+                raise SceneError("3.jpg: is cut short")
+            return super().__getitem__(index)
+
+    teacher = Told(fail=["small/1"])
+    outcomes: list[tuple[str, str]] = []
+    run = label(
+        teacher,
+        Scenes(small_scenes(5)),
+        tmp_path,
+        on_scene=lambda *told: outcomes.append(told),
+        **everything(teacher),
+    )
+    assert (run.made, len(run.failures)) == (3, 2)
+    assert [failure.why for failure in run.failures] == ["small/1 cannot be looked at", "3.jpg: is cut short"]
+    assert [outcome for _, outcome in outcomes] == ["made", "failed", "made", "failed", "made"]
+    whole = Told()
+    assert label(whole, small_scenes(5), tmp_path, **everything(whole)).made == 2
+
+
+def test_answers_of_a_scene_that_failed_are_not_asked_for_again(tmp_path: Path) -> None:
+    scene = small_scene()
+    first = Told(missing=[1])
+    run = label(first, [scene], tmp_path / "one", **everything(first))
+    assert run.made == 0
+    assert len(Records(tmp_path / "one")) == 0
+    second = Told()
+    assert label(second, [scene], tmp_path / "one", **everything(second)).made == 1
+    assert second.asked == [asked_of(scene)[1].id]
+    undisturbed = Told()
+    label(undisturbed, [scene], tmp_path / "two", **everything(undisturbed))
+    assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
+
+
+def test_a_teacher_that_is_gone_stops_the_run_and_keeps_what_it_said(tmp_path: Path) -> None:
+    teacher = Told(gone=["small/1"])
+    with pytest.raises(TeacherGoneError, match="nobody there"):
+        label(teacher, small_scenes(3), tmp_path, **everything(teacher))
+    assert len(Records(tmp_path)) == 1
+    back = Told()
+    assert label(back, small_scenes(3), tmp_path, **everything(back)).made == 2
+    assert asked_of(small_scene(1))[0].id not in back.asked
+
+
+def test_too_few_answers_are_a_failure(tmp_path: Path) -> None:
+    class Terse(Told):
+        def answer(self, scene: Scene, questions: Sequence[Question]) -> list[TeacherAnswer]:
+            return super().answer(scene, questions)[:-1]
+
+    run = label(Terse(), [small_scene()], tmp_path, asking=asked_of)
+    assert "2 answers to 3 questions" in run.failures[0].why
+
+
+def test_pictures_are_read_once() -> None:
+    count = [0]
+
+    def look() -> np.ndarray:
+        count[0] += 1
+        return np.zeros((14, 14, 3), dtype=np.uint8)
+
+    scene = small_scene()
+    scene = remembered(replace(scene, views=(replace(scene.views[0], open_image=look),)))
+    assert scene.views[0].image is scene.views[0].image
+    assert count == [1]
+
+
+def test_annotations_answer_only_what_has_an_answer() -> None:
+    scene = small_scene()
+    with pytest.raises(TeacherError, match="8 of 8 questions carry no answer"):
+        AnnotationsTeacher().answer(scene, describing(scene))
+
+
+def test_depth_and_boxes_may_come_from_different_teachers() -> None:
+    from dollhouse.teachers.geometry import ask_in_turn
+
+    class Depth:
+        def provenance(self) -> dict[str, Any]:
+            return {}
+
+        def geometry(self, scene: Scene, known: SceneGeometry) -> SceneGeometry:
+            assert known.boxes is None
+            return SceneGeometry(depth=(np.ones((2, 2), dtype=np.float32),), metric=False)
+
+    scene = small_scene()
+    told = ask_in_turn([Depth(), SceneSense()], scene)
+    assert told is not None
+    assert told.depth is not None
+    assert told.depth[0].shape == (2, 2)
+    assert not told.metric
+    assert told.boxes == scene.boxes
+    assert ask_in_turn([], scene) is None
+
+
+def test_made_rooms_are_asked_about_their_boxes_and_photos_described(tmp_path: Path) -> None:
+    rooms = open_scenes("rooms:train/4-5")
+    assert sources_of(rooms, "rooms:train/4-5") == ["rooms:train/4", "rooms:train/5"]
+    asking = open_questions(None, rooms, limit=6)
+    asked = asking(rooms[0])
+    assert len(asked) == 6
+    assert all(question.answer for question in asked)
+    assert asking(rooms[0]) == asked
+    plain = replace(small_scene(), boxes=None)
+    assert [question.text for question in open_questions(None, [plain])(plain)] == list(DESCRIPTIVE)
+    drawn = open_questions("descriptions", [plain], limit=3, seed=1)(plain)
+    assert len(drawn) == 3
+    assert {question.text for question in drawn} < set(DESCRIPTIVE)

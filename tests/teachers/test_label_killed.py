@@ -1,0 +1,77 @@
+"""Killed with SIGKILL at random moments, labelling goes on, and its records are those of an undisturbed run.
+
+``DOLLHOUSE_KILLS=20 pytest tests/teachers/test_label_killed.py`` kills twenty times.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import time
+from pathlib import Path
+
+from dollhouse.teachers.annotations import AnnotationsTeacher
+from dollhouse.teachers.geometry import OwnGeometry
+from dollhouse.teachers.label import label
+from dollhouse.teachers.records import UNFINISHED, Records
+from tests.teachers.small_scenes import asked_of, small_scenes
+
+KILLS = int(os.environ.get("DOLLHOUSE_KILLS", "5"))
+SCENES = 30
+
+
+def label_all(folder: Path) -> None:
+    teacher = AnnotationsTeacher()
+    label(teacher, small_scenes(SCENES), folder, asking=asked_of, geometry=[OwnGeometry(teacher)])
+
+
+def record_files(folder: Path) -> dict[str, bytes]:
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+def test_killed_again_and_again(tmp_path: Path) -> None:
+    start = multiprocessing.get_context("forkserver")
+    start.set_forkserver_preload(["tests.teachers.test_label_killed"])
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    began = time.monotonic()
+    label_all(undisturbed)
+    took = time.monotonic() - began
+    draw = random.Random()
+    kills = interrupted = 0
+    while kills < KILLS:
+        run = start.Process(target=label_all, args=(disturbed,))
+        before = len(Records(disturbed)) if disturbed.exists() else 0
+        run.start()
+        while run.is_alive() and not _more_than(disturbed, before):
+            time.sleep(0.001)  # until it is at work: whoever is killed before that proves nothing
+        time.sleep(draw.uniform(0, 2 * took / KILLS))
+        run.kill()
+        run.join()
+        if run.exitcode == 0:  # it was faster: have it do some of the work again
+            _forget_some(disturbed, draw)
+            continue
+        kills += 1
+        assert run.exitcode == -9
+        interrupted += bool(list((disturbed / UNFINISHED).iterdir()))
+        assert Records(disturbed).check() == []  # what can be read is whole
+        if len(Records(disturbed)) > SCENES * 0.7:
+            _forget_some(disturbed, draw)
+    print(f"{kills} kills, {interrupted} of them in the middle of a record")
+    label_all(disturbed)
+    assert record_files(disturbed) == record_files(undisturbed)
+    assert len(Records(disturbed)) == SCENES
+
+
+def _more_than(folder: Path, count: int) -> bool:
+    return folder.exists() and len(Records(folder)) > count
+
+
+def _forget_some(folder: Path, draw: random.Random) -> None:
+    """Remove whole records, so that there is work left to be killed in."""
+    records = Records(folder)
+    for id in draw.sample(records.ids(), len(records) // 2):
+        for path in (folder / id).iterdir():
+            path.unlink()
+        (folder / id).rmdir()

@@ -1,0 +1,309 @@
+"""The store: what is read is what was written, whole; whatever is damaged is noticed and named."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.dataset as ds
+import pytest
+
+from dollhouse.errors import StorageError, TeacherError
+from dollhouse.teachers import records as store
+from dollhouse.teachers.geometry import SceneSense, ask_in_turn
+from dollhouse.teachers.identity import record_id, scene_hash
+from dollhouse.teachers.record import Record, halved
+from dollhouse.teachers.records import ANSWERS, ARRAYS, HASHES, SCENE, UNFINISHED, Records, RecordWriter, count_families
+from dollhouse.teachers.teacher import SceneGeometry, SpatialFeatures, TeacherAnswer
+from tests.teachers.small_scenes import asked_of, small_scene
+
+ANSWERED = [
+    TeacherAnswer(
+        "the table",
+        token_ids=np.array([5, 2], dtype=np.int32),
+        top_ids=np.array([[5, 6, 7], [2, 5, 6]], dtype=np.int32),
+        top_log_probs=np.array([[-0.1, -2.5, -np.inf], [-0.25, -1.5, -3.25]], dtype=np.float32),
+    ),
+    TeacherAnswer("le fauteuil\nrouge — 椅子"),
+    TeacherAnswer(""),
+]
+
+
+def made(number: int = 0, features: bool = True, geometry: bool = True) -> Record:
+    scene = small_scene(number)
+    provenance = {
+        "teacher": {"teacher": "made", "weights": "abc", "licence": "MIT", "settings": {}},
+        "geometry": [{"teacher": "scene"}],
+    }
+    seen = SpatialFeatures(np.arange(12, dtype=np.float32).reshape(4, 3), np.arange(12.0).reshape(4, 3))
+    asked = asked_of(scene)
+    return Record.of(
+        id=record_id(scene_hash(scene), asked, provenance),
+        scene=scene,
+        source=f"somewhere/{number}",
+        scene_hash=scene_hash(scene),
+        questions=asked,
+        answers=ANSWERED,
+        provenance=provenance,
+        features=seen if features else None,
+        geometry=ask_in_turn([SceneSense()], scene) if geometry else None,
+    )
+
+
+def written(folder: Path, count: int = 1) -> list[Record]:
+    kept = [made(number) for number in range(count)]
+    with RecordWriter(folder) as writer:
+        for record in kept:
+            writer.write(record)
+    return kept
+
+
+def assert_same(one: Record, other: Record) -> None:
+    for name in ("id", "scene", "source", "scene_hash", "questions", "provenance", "licence", "relations"):
+        assert getattr(one, name) == getattr(other, name), name
+    for mine, theirs in zip(one.answers, other.answers, strict=True):
+        assert mine.text == theirs.text
+        for name in ("token_ids", "top_ids", "top_log_probs"):
+            np.testing.assert_equal(getattr(mine, name), getattr(theirs, name))
+    for camera, other_camera in zip(one.cameras, other.cameras, strict=True):
+        np.testing.assert_equal(vars(camera), vars(other_camera))
+    assert (one.features is None) == (other.features is None)
+    if one.features and other.features:
+        np.testing.assert_array_equal(one.features.features, other.features.features)
+        np.testing.assert_array_equal(one.features.points, other.features.points)
+    assert (one.geometry is None) == (other.geometry is None)
+    if one.geometry and other.geometry:
+        np.testing.assert_equal(one.geometry.depth, other.geometry.depth)
+        np.testing.assert_equal(one.geometry.instances, other.geometry.instances)
+        assert one.geometry.metric == other.geometry.metric
+        np.testing.assert_equal(
+            [vars(box) for box in one.geometry.boxes or ()], [vars(box) for box in other.geometry.boxes or ()]
+        )
+
+
+@pytest.mark.parametrize(("features", "geometry"), [(True, True), (False, True), (True, False), (False, False)])
+def test_what_is_read_is_what_was_written(tmp_path: Path, features: bool, geometry: bool) -> None:
+    record = made(features=features, geometry=geometry)
+    with RecordWriter(tmp_path / "records") as writer:
+        writer.write(record)
+        assert record.id in writer
+    records = Records(tmp_path / "records")
+    assert_same(records.read(record.id), record)
+    assert records.check() == []
+    assert [one.id for one in records.of_scene("small/0")] == [record.id]
+    assert records.of_scene("small/1") == ()
+
+
+def test_licences_of_teacher_and_scene_are_told() -> None:
+    assert made().licence == "teacher: MIT; scene: CC0"
+
+
+def test_the_same_record_has_the_same_bytes_and_is_written_once(tmp_path: Path) -> None:
+    (first,) = written(tmp_path / "one")
+    written(tmp_path / "two")
+    for name in (ANSWERS, SCENE, ARRAYS, HASHES):
+        assert (tmp_path / "one" / first.id / name).read_bytes() == (tmp_path / "two" / first.id / name).read_bytes()
+    before = (tmp_path / "one" / first.id / SCENE).stat().st_mtime_ns
+    written(tmp_path / "one")
+    assert (tmp_path / "one" / first.id / SCENE).stat().st_mtime_ns == before
+
+
+def test_all_answers_are_one_table(tmp_path: Path) -> None:
+    kept = written(tmp_path, 3)
+    files = sorted(map(str, tmp_path.glob(f"*/{ANSWERS}")))
+    table = ds.dataset(files).to_table(columns=["record", "scene", "question", "answer", "top_log_probs"])
+    assert table.num_rows == 9
+    assert set(table["record"].to_pylist()) == {record.id for record in kept}
+    assert count_families(Records(tmp_path)) == {"size": 9}
+
+
+def test_half_precision_halves_depth_and_features_and_refuses_what_does_not_fit() -> None:
+    record = made()
+    features, geometry = halved(record.features, record.geometry)
+    assert features.features.dtype == np.float16
+    assert all(depth.dtype == np.float16 for depth in geometry.depth)
+    huge = SpatialFeatures(np.array([[1e6]], dtype=np.float32), np.zeros((1, 3)))
+    with pytest.raises(TeacherError, match="half precision"):
+        halved(huge, None)
+
+
+def test_a_box_that_is_not_finite_is_refused() -> None:
+    scene = small_scene()
+    assert scene.boxes is not None
+    scene.boxes[0].center[0] = np.nan
+    with pytest.raises(TeacherError, match="chair is not finite"):
+        Record.of("0" * 32, scene, "", "", (), (), {"teacher": {}}, None, SceneGeometry(boxes=scene.boxes))
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, cut_short, empty, remove], ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize("name", [ANSWERS, SCENE, ARRAYS, HASHES])
+def test_damage_is_noticed_and_named(tmp_path: Path, name: str, damage: Callable[[Path], None]) -> None:
+    first, second = written(tmp_path, 2)
+    damaged = tmp_path / second.id / name
+    damage(damaged)
+    records = Records(tmp_path)
+    (problem,) = records.check()
+    assert str(damaged.parent) in problem
+    assert name in problem
+    assert "\n" not in problem
+    with pytest.raises(StorageError, match=name):
+        records.read(second.id)
+    assert_same(records.read(first.id), first)
+
+
+@pytest.mark.parametrize("name", [SCENE, HASHES])
+def test_every_bit_counts(tmp_path: Path, name: str) -> None:
+    (record,) = written(tmp_path)
+    path = tmp_path / record.id / name
+    content = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for place in rng.choice(len(content), 60, replace=False):
+        changed = bytearray(content)
+        changed[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(changed)
+        assert len(Records(tmp_path).check()) == 1, place
+
+
+def test_a_record_under_another_name_is_named(tmp_path: Path) -> None:
+    (record,) = written(tmp_path)
+    (tmp_path / record.id).rename(tmp_path / ("0" * 32))
+    (problem,) = Records(tmp_path).check()
+    assert "0" * 32 in problem
+
+
+def test_strangers_in_the_folder_are_named(tmp_path: Path) -> None:
+    (record,) = written(tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / record.id / "more.bin").write_bytes(b"")
+    problems = Records(tmp_path).check()
+    assert [problem.split(":")[0] for problem in problems] == [
+        str(tmp_path / record.id / "more.bin"),
+        str(tmp_path / "notes.txt"),
+    ]
+
+
+def test_a_folder_that_is_not_there() -> None:
+    with pytest.raises(StorageError, match="dollhouse label"):
+        Records("nowhere")
+
+
+def steps_of_writing(monkeypatch: pytest.MonkeyPatch, act: Callable[[int], None]) -> list[int]:
+    """Call ``act`` with a running number before each step of writing: every file, every settling, the renaming."""
+    count = [0]
+    write, settle, rename = store._write, store._settle, Path.rename
+
+    def before(step: Callable[..., object]) -> Callable[..., object]:
+        def stepped(*arguments: object) -> object:
+            act(count[0])
+            count[0] += 1
+            return step(*arguments)
+
+        return stepped
+
+    monkeypatch.setattr(store, "_write", before(write))
+    monkeypatch.setattr(store, "_settle", before(settle))
+    monkeypatch.setattr(Path, "rename", before(rename))
+    return count
+
+
+def test_whole_or_absent_wherever_writing_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that ends in the middle of writing runs no clean-up: it is as if the process had been killed there."""
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
+    stop = [0]
+
+    def act(number: int) -> None:
+        if number == stop[0]:
+            raise KeyboardInterrupt
+
+    count = steps_of_writing(monkeypatch, act)
+    for stop[0] in range(1, 8):  # 0 is the card
+        folder = tmp_path / str(stop[0])
+        count[0] = 0
+        with pytest.raises(KeyboardInterrupt):
+            written(folder)
+        assert list((folder / UNFINISHED).iterdir()) or len(Records(folder)) == 1
+        assert Records(folder).check() == []
+    monkeypatch.undo()
+    for number in range(1, 8):
+        written(tmp_path / str(number))
+        assert len(Records(tmp_path / str(number))) == 1
+        assert not list((tmp_path / str(number) / UNFINISHED).iterdir())
+
+
+def test_leftovers_stay_while_another_run_is_at_work(tmp_path: Path) -> None:
+    with RecordWriter(tmp_path):
+        left = tmp_path / UNFINISHED / "record.1"
+        left.mkdir()
+        with RecordWriter(tmp_path):
+            assert left.exists()
+    with RecordWriter(tmp_path):
+        assert not left.exists()
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = made()
+    with RecordWriter(tmp_path) as writer:
+        for full in range(6):
+
+            def act(number: int, full: int = full) -> None:
+                if number == full:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+            with monkeypatch.context() as patch:
+                steps_of_writing(patch, act)
+                with pytest.raises(StorageError, match=r"No space left on device.*; free some space") as caught:
+                    writer.write(record)
+            assert "\n" not in str(caught.value)
+            assert list(tmp_path.glob("*/*.parquet")) == []
+            assert list((tmp_path / UNFINISHED).iterdir()) == []
+        writer.write(record)
+    assert_same(Records(tmp_path).read(record.id), record)
+
+
+def test_a_file_that_the_system_cuts_off(tmp_path: Path) -> None:
+    """The operating system itself refuses to write on, in the middle of a file."""
+    code = (
+        "import resource, signal, sys\n"
+        "from tests.teachers.test_records import *\n"
+        "record = made()\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "with RecordWriter(sys.argv[1]) as writer:\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
+        "    try:\n        writer.write(record)\n"
+        "    except StorageError as error:\n        print(error)\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "cannot be written (File too large)" in told.stdout
+    assert told.stdout.count("\n") == 1
+    assert Records(tmp_path).ids() == ()
+    assert list((tmp_path / UNFINISHED).iterdir()) == []

@@ -1,0 +1,183 @@
+"""Teachers and questions by their names; files that the user brings; the commands."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dollhouse import cli
+from dollhouse.errors import DollhouseError, QuestionError, TeacherError
+from dollhouse.scenes.saved import save_scene
+from dollhouse.scenes.source import open_scenes
+from dollhouse.teachers.asking import QuestionFile, open_questions
+from dollhouse.teachers.file import FileTeacher
+from dollhouse.teachers.geometry import OwnGeometry, SceneSense
+from dollhouse.teachers.records import ANSWERS, Records
+from dollhouse.teachers.source import open_geometry, open_teacher
+from tests.teachers.small_scenes import small_scene, small_scenes
+
+
+def lines(path: Path, *entries: object) -> Path:
+    path.write_text("".join(f"{json.dumps(entry)}\n" for entry in entries), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "says"),
+    [
+        ("oracle", {}, "no teacher 'oracle'; there are annotations"),
+        ("annotations", {"top_k": "3"}, "annotations has no settings"),
+        ("huggingface", {}, "needs a model folder"),
+        ("huggingface:nowhere", {}, "nowhere: no model is there"),
+        ("endpoint:http://localhost/v1", {}, "model is missing"),
+        ("endpoint:http://localhost/v1", {"api_key": "x"}, "keys come from the environment only"),
+        ("endpoint:http://localhost/v1", {"model": "m", "timeout": "soon"}, "setting timeout of endpoint"),
+        ("llava3d:nowhere", {}, "nowhere"),
+        ("llava3d:nowhere", {"dtype": "int8"}, "dtype"),
+        ("llava3d:nowhere", {"look_at": "elsewhere"}, "look_at"),
+        ("checkpoint:nowhere", {}, "no model folder nowhere"),
+        ("file:nowhere.jsonl", {}, "nowhere.jsonl"),
+    ],
+)
+def test_names_and_settings_that_do_not_fit(name: str, settings: dict[str, str], says: str) -> None:
+    with pytest.raises(DollhouseError, match=says) as caught:
+        open_teacher(name, settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_geometry_by_name() -> None:
+    teacher = open_teacher("annotations")
+    assert open_geometry(["own", "scene", "sensor"], teacher) == [
+        OwnGeometry(teacher),
+        SceneSense(),
+        SceneSense(boxes=False),
+    ]
+    assert open_geometry(["none"], teacher) == []
+    with pytest.raises(TeacherError, match="no geometry teacher 'radar'"):
+        open_geometry(["radar"], teacher)
+    with pytest.raises(TeacherError, match=r"detect\.threshold: no geometry teacher of that name"):
+        open_geometry(["scene"], teacher, {"detect.threshold": "0.3"})
+    with pytest.raises(TeacherError, match="needs a path"):
+        open_geometry(["vggt"], teacher)
+
+
+def test_a_file_says_what_is_asked_and_answered(tmp_path: Path) -> None:
+    path = lines(
+        tmp_path / "said.jsonl",
+        {"scene": "small/0", "question": "What is it?", "answer": "a room", "family": "description"},
+        {"scene": "small/1", "question": "What is it?", "answer": "a hall"},
+        {"question": "Is it large?", "answer": "yes", "choices": ["yes", "no"]},
+    )
+    teacher = FileTeacher(path)
+    asking = open_questions(str(path), small_scenes(2))
+    for scene, expected in zip(small_scenes(2), (["a room", "yes"], ["a hall", "yes"]), strict=True):
+        asked = asking(scene)
+        assert [answer.text for answer in teacher.answer(scene, asked)] == expected
+    assert asked[1].choices == ("yes", "no")
+    assert asked[0].scene == "small/1"
+    with pytest.raises(TeacherError, match="answers 0 of 1 questions"):
+        teacher.answer(small_scene(), [replace(asked[0], text="Who lives here?")])
+    with pytest.raises(QuestionError, match="no questions about scene small/7"):
+        open_questions(str(lines(path, {"scene": "small/0", "question": "?"})), [])(small_scene(7))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("", "holds no questions"),
+        ("{", "line 1"),
+        ('{"question": "a?"}\n{"question": ""}', "line 2: question"),
+        ('{"question": "a?", "reply": "b"}', "line 1: reply"),
+        ('{"question": "a?", "answer": "b"}\n{"question": "a?", "answer": "c"}', "in two ways"),
+        (b"\xff\xfe", "not UTF-8"),
+    ],
+)
+def test_files_of_questions_that_cannot_be_used(tmp_path: Path, content: str | bytes, says: str) -> None:
+    path = tmp_path / "asked.jsonl"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(QuestionError, match=says) as caught:
+        QuestionFile(path)
+    assert "\n" not in str(caught.value)
+
+
+def run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object
+) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["dollhouse", *map(str, arguments)])
+    code = 0
+    try:
+        cli.main()
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    told = capsys.readouterr()
+    return code, told.out, told.err
+
+
+def test_label_show_and_check(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        save_scene(replace(small_scene(number), name=f"s{number}"), tmp_path / "scenes" / f"s{number}")
+    said = lines(
+        tmp_path / "said.jsonl",
+        *({"scene": f"s{number}", "question": "What is it?", "answer": f"room {number}"} for number in range(2)),
+    )
+    records = tmp_path / "records"
+    label = ["label", "--teacher", f"file:{said}", "--scenes", tmp_path / "scenes", "--out", records]
+    code, out, err = run(capsys, monkeypatch, *label)
+    assert code == 1
+    assert "2 made with 2 answers, 0 there already, 1 scenes failed" in out
+    assert f"failed: {tmp_path / 'scenes' / 's2'}: {said}: has no questions about scene s2" in err
+    with said.open("a") as file:
+        file.write('{"scene": "s2", "question": "What is it?", "answer": "room 2"}\n')
+    code, out, err = run(capsys, monkeypatch, *label)
+    assert (code, err) == (0, "")
+    assert "3 made" in out  # another file is another teacher
+    assert "3 there already" in run(capsys, monkeypatch, *label)[1]
+    code, out, _ = run(capsys, monkeypatch, "records", "show", records)
+    assert code == 0
+    assert "5 records" in out
+    assert "1 answers, 2 views, 3 boxes, 3 relations" in out
+    code, out, _ = run(capsys, monkeypatch, "records", "show", records, "s2")
+    assert code == 0
+    assert "room 2" in out
+    assert run(capsys, monkeypatch, "records", "check", records)[0] == 0
+    id = Records(records).ids()[0]
+    (records / id / ANSWERS).write_bytes(b"gone")
+    code, out, _ = run(capsys, monkeypatch, "records", "check", records)
+    assert code == 1
+    assert str(records / id / ANSWERS) in out
+    assert "1 problem\n" in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["label", "--teacher", "oracle", "--scenes", "rooms:train/0", "--out", "x"],
+        ["label", "--teacher", "annotations", "--scenes", "rooms:attic/0", "--out", "x"],
+        ["label", "--teacher", "annotations", "--scenes", "rooms:train/0", "--out", "/proc/no"],
+        ["label", "--teacher", "annotations", "--scenes", "rooms:train/0", "--out", "x", "--set", "k"],
+        ["records", "show", "nowhere"],
+        ["records", "check", "nowhere"],
+    ],
+)
+def test_errors_are_one_line(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(capsys, monkeypatch, *arguments)
+    assert code in (1, 2)
+    assert err.count("\n") == 1
+
+
+def test_sources_of_several_scenes_open_them_again(tmp_path: Path) -> None:
+    from dollhouse.scenes.source import open_scene
+    from dollhouse.teachers.label import sources_of
+
+    save_scene(replace(small_scene(), name="a"), tmp_path / "a")
+    listed = open_scenes(tmp_path)
+    assert open_scene(sources_of(listed, str(tmp_path))[0]).name == "a"
