@@ -9,19 +9,23 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from dollhouse.errors import SceneError, StorageError
+from dollhouse.evaluate.benchmarks import rooms
+from dollhouse.evaluate.evidence import report, report_text, rows_text
 from dollhouse.evaluate.protocol import Model
 from dollhouse.evaluate.report import report_page
 from dollhouse.evaluate.scoring import Scoring
+from dollhouse.evaluate.verify import score_rows
 from dollhouse.scenes.scene import Scene
 from dollhouse.scenes.source import open_scenes
 
@@ -52,8 +56,8 @@ def evaluate(
     ``blind`` is the same student without images; it is asked the same questions. Depth is compared in metres without
     any alignment where the scene is metric, and after scaling by the median otherwise. Scenes that lack boxes, depth
     or poses lose the parts that need them; ``metrics["left_out"]`` counts them and says why. ``commit`` and
-    ``command`` are only written down. With ``out`` the folder gets ``metrics.json``, ``predictions.jsonl`` and
-    ``report.html``.
+    ``command`` are only written down. With ``out`` the folder gets ``metrics.json``, ``predictions.jsonl``,
+    ``report.html`` and ``report.json``.
 
     Raises :class:`~dollhouse.errors.SceneError` where there is no scene, :class:`~dollhouse.errors.StorageError` where
     ``out`` cannot be written, and whatever reading a scene raises.
@@ -77,11 +81,32 @@ def evaluate(
         "command": command,
     }
     if folder is not None:
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in scoring.rows)
+        lines = rows_text(scoring.rows)
+        figures = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
         write_whole(folder / "predictions.jsonl", lines)
         write_whole(folder / "report.html", report_page(metrics, scoring.gallery.exhibits()))
-        write_whole(folder / "metrics.json", json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+        write_whole(folder / "report.json", report_text(_evidence(metrics, scoring.rows, lines, figures)))
+        write_whole(folder / "metrics.json", figures)
     return Report(metrics, scoring.rows, folder)
+
+
+def _evidence(
+    metrics: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], lines: str, figures: str
+) -> dict[str, Any]:
+    """``report.json``: what :mod:`dollhouse.evaluate.verify` needs to score the answers again."""
+    name, _, weights = str(metrics["model"]).partition("@")
+    blind = metrics["blind"]["model"] if metrics["blind"] else None
+    scores, _ = score_rows(rooms.BENCHMARK, rows, metrics["seed"], Path("report.json"))
+    return report(
+        rooms.BENCHMARK,
+        rows,
+        lines,
+        scores,
+        model={"name": name, "weights": weights or None, "blind": blind},
+        seed=metrics["seed"],
+        made={key: metrics[key] for key in ("scenes", "command", "commit", "seconds")},
+        metrics=figures,
+    )
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -47,7 +47,9 @@ def test_what_is_written(run):
     report, folder = run
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics == report.metrics
-    assert sorted(path.name for path in folder.iterdir()) == ["metrics.json", "predictions.jsonl", "report.html"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "metrics.json", "predictions.jsonl", "report.html", "report.json",
+    ]  # fmt: skip
     assert set(metrics) >= {"families", "overall", "blind", "chance", "depth", "boxes", "model", "scenes", "seed"}
     assert set(metrics["families"]) <= {"proximity", "contact", "size", "orientation"}
     assert metrics["blind"]["families"].keys() == metrics["families"].keys() == metrics["chance"]["families"].keys()

@@ -1,0 +1,92 @@
+"""Reading the files that benchmarks' authors distribute: JSON, JSONL, tab-separated text, Parquet.
+
+Knows no benchmark. Every complaint is one QuestionError that names the file and the row.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from dollhouse.errors import QuestionError
+
+LONGEST_CELL = 1 << 26  #: characters; pictures lie in the cells of some files, as text
+
+
+def read_json(path: Path) -> Any:
+    """The whole of a JSON file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise QuestionError(f"{path}: cannot be read ({error}); fetch it again") from error
+    except json.JSONDecodeError as error:
+        raise QuestionError(f"{path}: not JSON at line {error.lineno} ({error.msg}); fetch it again") from error
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of a file, by its ending: ``.parquet``, ``.jsonl``, ``.tsv``, ``.csv``, else a JSON list.
+
+    Of tables only ``columns`` are kept. Cells of text tables that are empty are None.
+    """
+    if path.suffix == ".parquet":
+        return _parquet(path, columns)
+    if path.suffix in (".tsv", ".csv"):
+        return list(_table(path, columns))
+    rows = list(_lines(path)) if path.suffix == ".jsonl" else read_json(path)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise QuestionError(f"{path}: must hold a list of questions, each an object; is it the right file?")
+    return rows
+
+
+def field(row: dict[str, Any], name: str, kinds: type | tuple[type, ...], where: str) -> Any:
+    """A field of a row, of one of ``kinds``; ``where`` is file and row, for the complaint."""
+    if name not in row:
+        raise QuestionError(f"{where}: has no {name!r} (it has {', '.join(map(repr, row))}); is it the right file?")
+    value = row[name]
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        raise QuestionError(f"{where}: {name!r} is {value!r:.60}, which it cannot be; fetch the file again")
+    return value
+
+
+def _lines(path: Path) -> Iterator[Any]:
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                if line.strip():
+                    yield json.loads(line)
+            except json.JSONDecodeError as error:
+                raise QuestionError(f"{path}, line {number}: not JSON ({error.msg}); fetch it again") from error
+
+
+def _table(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    before = csv.field_size_limit(LONGEST_CELL)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
+            missing = [name for name in columns if name not in (reader.fieldnames or ())]
+            if missing:
+                raise QuestionError(f"{path}: has no column {missing[0]!r}; is it the right file?")
+            for row in reader:
+                yield {name: row[name] or None for name in columns}
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise QuestionError(f"{path}: cannot be read as a table ({error}); fetch it again") from error
+    finally:
+        csv.field_size_limit(before)
+
+
+def _parquet(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        names = pyarrow.parquet.read_schema(path).names
+        missing = [name for name in columns if name not in names]
+        if missing:
+            raise QuestionError(f"{path}: has no column {missing[0]!r}; is it the right file?")
+        rows: list[dict[str, Any]] = pyarrow.parquet.read_table(path, columns=list(columns)).to_pylist()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise QuestionError(f"{path}: not Parquet ({error}); fetch it again") from error
+    return rows
