@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml constraints.txt
 # Distils a student from scratch for a few minutes, scores it and the shipped one, and asks about a room.
 demo: $(STAMP)
 	$(BIN)/dollhouse distill recipes/nano.yaml name=demo data.scenes=rooms:train/0-799 data.cache=demo/cache \
-	    stages.see.steps=90 stages.look.steps=60 stages.compare.steps=20 stages.read.steps=20 stages.speak.steps=20 --out demo/run
+	    stages.see.steps=90 stages.look.steps=120 stages.compare.steps=60 stages.speak.steps=20 --out demo/run
 	$(BIN)/dollhouse evaluate demo/run/model --blind dollhouse/models/nano/blind --scenes rooms:test/0-29 --out demo/own
 	$(BIN)/dollhouse evaluate --scenes rooms:test/0-29 --out demo/shipped
 	$(BIN)/dollhouse ask rooms:test/3 "How many chairs are there?" "Describe the room." --show demo/answers.png

@@ -32,6 +32,8 @@ app = typer.Typer(
 )
 scenes_app = typer.Typer(help="Look at scenes: photos, ScanNet folders, made rooms.", no_args_is_help=True)
 app.add_typer(scenes_app, name="scenes")
+records_app = typer.Typer(help="Look at what teachers said: the folders that `label` writes.", no_args_is_help=True)
+app.add_typer(records_app, name="records")
 
 SceneArgument = Annotated[
     str,
@@ -88,19 +90,74 @@ def distill(
     out: Annotated[
         Path | None, typer.Option(help="The run's folder; a run in it is continued. Default: runs/NAME.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the shapes of one step of every stage; compute nothing.")
+    ] = False,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Rehearse: at most so many steps a stage; tell speed and memory.")
+    ] = None,
+    peak_tflops: Annotated[
+        float | None, typer.Option(min=0, help="Of the processor, for a rehearsal. Default: measured.")
+    ] = None,
 ) -> None:
     """Train a student as a recipe says. Killed at any moment, the same command goes on where it was.
 
     Example: dollhouse distill recipes/nano.yaml stages.see.steps=500 --out runs/first
     """
-    from dollhouse.distill.recipe import read_recipe
+    from dollhouse.distill.recipe import capped, read_recipe
 
     read = read_recipe(recipe, settings or [])
     _quiet_libraries()
+    if dry_run:
+        from dollhouse.distill.dry_run import dry_run as check
+        from dollhouse.plan.report import print_checks
+
+        print_checks(check(capped(read, steps) if steps else read))
+        return
+    if steps:
+        from dollhouse.distill.rehearsal import rehearse
+        from dollhouse.plan.report import print_rehearsal
+
+        folder = out or Path("runs") / f"{read.name}-{steps}-steps"
+        print_rehearsal(rehearse(read, folder, steps, peak_tflops * 1e12 if peak_tflops else None))
+        return
     from dollhouse.distill.run import distill as carry_out
 
     folder = carry_out(read, out or Path("runs") / read.name)
     print(f"model: {folder}")
+
+
+@app.command()
+def plan(
+    what: Annotated[str, typer.Argument(help='"vggt", or a recipe: its file, or the name of one in recipes/.')],
+    settings: Annotated[list[str] | None, typer.Argument(help="Overrides of the recipe.")] = None,
+    views: Annotated[int | None, typer.Option(min=1, help="Photos a scene. Default: 2, or the recipe's.")] = None,
+    size: Annotated[
+        str | None, typer.Option(help="WIDTHxHEIGHT. Default: 518x392, or the recipe's width at 4:3.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "bfloat16",
+    heads: Annotated[str, typer.Option(help="Of VGGT: which of camera,depth,point,track.")] = "camera,depth,point",
+    views_at_once: Annotated[
+        int | None, typer.Option(min=1, help="Views VGGT works on together. Default: all.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="An official VGGT checkpoint: check it, tell its licence.")
+    ] = None,
+    training: Annotated[
+        bool, typer.Option(help="Of a recipe: plan its stages too; draws a batch of its scenes.")
+    ] = True,
+) -> None:
+    """Tell parameters, size on disk and peak memory before anything is allocated.
+
+    Examples: dollhouse plan vggt --views 2 --size 518x392 --dtype bfloat16, or: dollhouse plan paper
+    """
+    _quiet_libraries()
+    from dollhouse.plan.command import plan_encoder, plan_recipe
+
+    if what == "vggt":
+        plan_encoder(views or 2, size or "518x392", dtype, heads.split(","), views_at_once, weights)
+    else:
+        plan_recipe(what, settings or [], views, size, dtype, training)
 
 
 @app.command()
@@ -116,11 +173,52 @@ def evaluate(
     ] = 0,
     seed: Annotated[int, typer.Option(help="Of the choice of questions and of the intervals.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for metrics.json and report.html.")] = None,
+    benchmark: Annotated[
+        str | None,
+        typer.Option(help="scanqa, sqa3d, beacon3d, vsibench, 3dsrbench, spatialbench or rooms; with --annotations."),
+    ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Of a benchmark: whom to ask instead of a model, named as for label.")
+    ] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Answers made elsewhere: ours, LLaVA-3D's, lmms-eval's, VLMEvalKit's, ScanQA's.")
+    ] = None,
+    annotations: Annotated[
+        list[Path] | None, typer.Option(help="The benchmark's own files; once for each file.")
+    ] = None,
+    verify: Annotated[
+        Path | None, typer.Option(help="A report.json: score it again without a model; exit code 1 if it differs.")
+    ] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None, typer.Option(help="Two report.json: paired differences, and where they part.")
+    ] = None,
 ) -> None:
     """Score a model against geometry: answers beside a blind student and chance, depth, and 3D boxes.
 
     Example: dollhouse evaluate runs/nano/model --scenes rooms:test/0-199 --out results/
+
+    Of a benchmark: dollhouse evaluate --benchmark scanqa --annotations val.json --scenes scans/ --out results/
+
+    Answers made elsewhere: dollhouse evaluate --benchmark scanqa --annotations val.json --predictions answers.jsonl
     """
+    if verify or compare or benchmark or predictions:
+        from dollhouse.evaluate import command
+
+        if verify:
+            raise typer.Exit(command.verify_report(verify))
+        if compare:
+            command.compare_reports(*compare, out=out, seed=seed)
+            return
+        if not benchmark:
+            raise QuestionError("--predictions of which benchmark? Give --benchmark and --annotations too")
+        line, files = " ".join(["dollhouse", *map(shlex.quote, sys.argv[1:])]), annotations or []
+        if predictions:
+            name = None if model is None else str(model)
+            command.score_predictions(benchmark, predictions, files, out=out, model=name, seed=seed, command=line)
+        else:
+            asked = teacher or ("checkpoint" if model is None else f"checkpoint:{model}")
+            command.ask_benchmark(benchmark, asked, Path(scenes), files, out=out, seed=seed, command=line)
+        return
     _quiet_libraries()
     from dollhouse.distill.run import commit
     from dollhouse.evaluate.run import evaluate as score
@@ -144,6 +242,84 @@ def evaluate(
     print_metrics(report.metrics)
     if report.folder:
         print(f"report: {report.folder / 'report.html'}")
+
+
+@app.command()
+def label(
+    teacher: Annotated[
+        str,
+        typer.Option(
+            help="annotations, huggingface:FOLDER, endpoint:URL, llava3d:FOLDER, checkpoint:FOLDER or file:JSONL."
+        ),
+    ],
+    scenes: Annotated[str, typer.Option(help="Scenes, such as rooms:train/0-199 or a folder.")],
+    out: Annotated[Path, typer.Option(help="The records' folder; what is in it already is not made again.")],
+    questions: Annotated[
+        str | None,
+        typer.Option(help="generated, descriptions or a JSONL file. Default: generated where there are boxes."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Questions a scene at most.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the choice of questions.")] = 0,
+    views: Annotated[int | None, typer.Option(min=1, help="Photos a scene at most, spread over it.")] = None,
+    geometry: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Who tells depth and boxes, asked in turn: own, scene, sensor, depth:FOLDER, detect:FOLDER, "
+            "vggt:PATH, checkpoint:FOLDER, none. Default: own, then scene."
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE of the teacher, or detect.KEY=VALUE of a geometry teacher."),
+    ] = None,
+    features: Annotated[bool, typer.Option(help="Keep the teacher's spatial features.")] = True,
+    half: Annotated[bool, typer.Option("--half", help="Keep features and depth in half precision.")] = False,
+    skip_bad: SkipOption = False,
+) -> None:
+    """Ask a teacher about scenes, once, and keep what it says. Killed at any moment, the same command goes on.
+
+    Example: dollhouse label --teacher annotations --scenes rooms:train/0-199 --out records/
+    """
+    _quiet_libraries()
+    from dollhouse.teachers.command import label_scenes
+
+    code = label_scenes(
+        teacher,
+        scenes,
+        out,
+        questions=questions,
+        limit=limit,
+        seed=seed,
+        views=views,
+        geometry=geometry or ["own", "scene"],
+        settings=settings or [],
+        features=features,
+        half=half,
+        skip_bad=skip_bad,
+    )
+    if code:
+        raise typer.Exit(code)
+
+
+@records_app.command("show")
+def show_records(
+    folder: Annotated[Path, typer.Argument(help="A folder that `label` wrote.")],
+    record: Annotated[str | None, typer.Argument(help="A scene's name, or the beginning of a record's id.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Lines of each sort.")] = 20,
+) -> None:
+    """Tell what a folder of records holds, or what one record says."""
+    from dollhouse.teachers.command import show_records as show
+
+    show(folder, record, limit)
+
+
+@records_app.command("check")
+def check_records(folder: Annotated[Path, typer.Argument(help="A folder that `label` wrote.")]) -> None:
+    """Compare every file of every record with its hash; exit code 1 where one is damaged."""
+    from dollhouse.teachers.command import check_records as check
+
+    if check(folder):
+        raise typer.Exit(1)
 
 
 @scenes_app.command("show")

@@ -255,21 +255,52 @@ def test_options_are_frozen(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
 
     command = get_command(cli.app)
     verbs = {name: sub for name, sub in command.commands.items()}  # type: ignore[attr-defined]
-    verbs["scenes show"] = verbs.pop("scenes").commands["show"]
+    for group in ("scenes", "records"):
+        verbs |= {f"{group} {name}": sub for name, sub in verbs.pop(group).commands.items()}
     options = {
         name: sorted(option for p in sub.params for option in p.opts if option.startswith("--"))
         for name, sub in verbs.items()
     }
     assert options == {
         "ask": ["--json", "--model", "--show", "--skip-bad", "--views"],
-        "distill": ["--out"],
-        "evaluate": ["--blind", "--holdout-every", "--out", "--questions", "--scenes", "--seed"],
+        "distill": ["--dry-run", "--out", "--peak-tflops", "--steps"],
+        "evaluate": [
+            "--annotations",
+            "--benchmark",
+            "--blind",
+            "--compare",
+            "--holdout-every",
+            "--out",
+            "--predictions",
+            "--questions",
+            "--scenes",
+            "--seed",
+            "--teacher",
+            "--verify",
+        ],
+        "label": [
+            "--features",
+            "--geometry",
+            "--half",
+            "--limit",
+            "--out",
+            "--questions",
+            "--scenes",
+            "--seed",
+            "--set",
+            "--skip-bad",
+            "--teacher",
+            "--views",
+        ],
+        "plan": ["--dtype", "--heads", "--size", "--training", "--views", "--views-at-once", "--weights"],
+        "records check": [],
+        "records show": ["--limit"],
         "scenes show": ["--out", "--skip-bad", "--views"],
         "version": [],
     }
     code, told, _ = run(capsys, monkeypatch, "--help")
     assert code == 0
-    assert all(verb in told for verb in ("ask", "distill", "evaluate", "scenes"))
+    assert all(verb in told for verb in ("ask", "distill", "evaluate", "label", "plan", "records", "scenes"))
 
 
 def test_importing_is_quick() -> None:

@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from dollhouse.distill.mentions import Mention, MentionFinder
 from dollhouse.distill.targets import ObjectTargets, SceneTargets
 from dollhouse.student.config import DollhouseConfig
 from dollhouse.student.scratchpad import END_TOKEN, question_text
@@ -78,6 +80,14 @@ class PatchTargets(Tensors):
 
 
 @dataclass
+class Mentions(Tensors):
+    """Objects that the questions of a chunk name."""
+
+    names: Tensor  #: (K, 4): row in the chunk, the name's last token, true object, view named before (-1 none)
+    pairs: Tensor  #: (K, 6) of questions that name several: row, the question's last token, view, three objects (-1)
+
+
+@dataclass
 class Batch(Tensors):
     """A few scenes and many questions."""
 
@@ -94,6 +104,7 @@ class Batch(Tensors):
     question_ids: list[Tensor]  #: chunks (R, T) of questions of like length
     question_labels: list[Tensor]  #: (R, T) each, IGNORE but on the answer
     scene_of_question: list[Tensor]  #: (R,) each
+    mentions: list[Mentions]  #: one a chunk
     group_by_truth: bool = False  #: whether the student is given ``member`` instead of grouping by its votes
 
 
@@ -160,21 +171,37 @@ def patch_targets(targets: SceneTargets, labels: int) -> PatchTargets:
     )
 
 
+class Asked(NamedTuple):
+    """One tokenised question with its answer."""
+
+    ids: list[int]
+    start: int  #: number of tokens before the answer
+    mentions: tuple[Mention, ...] = ()
+
+
 def question_tokens(
-    tokenizer: PreTrainedTokenizerBase, config: DollhouseConfig, questions: Sequence[tuple[str, str]]
-) -> list[tuple[list[int], int]]:
-    """Questions with answers -> (token ids of both, number of tokens before the answer) each."""
+    tokenizer: PreTrainedTokenizerBase,
+    config: DollhouseConfig,
+    questions: Sequence[tuple[str, str]],
+    objects: ObjectTargets | None = None,
+    finder: MentionFinder | None = None,
+) -> list[Asked]:
+    """Questions with answers -> tokens, with the mentions of ``objects`` where both are given."""
     count, placement = config.num_thinking_tokens, config.thinking_placement
     asked = [question_text(question, count, placement) for question, _ in questions]
     answers = [" " + answer.strip().lower() + END_TOKEN for _, answer in questions]
     asked_ids = tokenizer(asked, add_special_tokens=False)["input_ids"] if asked else []
     answer_ids = tokenizer(answers, add_special_tokens=False)["input_ids"] if answers else []
-    return [(list(q) + list(a), len(q)) for q, a in zip(asked_ids, answer_ids, strict=True)]
+    told = []
+    for question, answer in zip(asked_ids, answer_ids, strict=True):
+        mentions = finder.find(question, objects) if finder is not None and objects is not None else ()
+        told.append(Asked(list(question) + list(answer), len(question), mentions))
+    return told
 
 
 def collate(
     scenes: Sequence[SceneTargets],
-    questions: Sequence[Sequence[tuple[list[int], int]]],
+    questions: Sequence[Sequence[Asked]],
     config: DollhouseConfig,
     group_by_truth: bool = False,
     chunks: int = 3,
@@ -193,7 +220,7 @@ def collate(
             shown = torch.from_numpy(scene.objects.patch_object.reshape(-1).copy())
             kept = (shown >= 0) & (shown < config.num_objects)
             member[row, kept.nonzero().squeeze(-1), shown[kept]] = 1.0
-    ids, labels, owners = pack_questions(questions, config.pad_token_id, chunks)
+    ids, labels, owners, mentions = pack_questions(questions, config.pad_token_id, chunks)
     unposed = np.tile(np.eye(4), (views, 1, 1))
     upright = np.tile([0.0, -1.0, 0.0], (views, 1))
     return Batch(
@@ -216,29 +243,41 @@ def collate(
         question_ids=ids,
         question_labels=labels,
         scene_of_question=owners,
+        mentions=mentions,
         group_by_truth=group_by_truth and all(box is not None for box in boxes),
     )
 
 
 def pack_questions(
-    questions: Sequence[Sequence[tuple[list[int], int]]], pad: int, chunks: int
-) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    questions: Sequence[Sequence[Asked]], pad: int, chunks: int
+) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Mentions]]:
     """Questions of all scenes -> chunks of like length, so that a long description does not pad a short answer."""
-    rows = [(ids, start, owner) for owner, of_scene in enumerate(questions) for ids, start in of_scene]
-    rows.sort(key=lambda row: len(row[0]))
+    rows = [(asked, owner) for owner, of_scene in enumerate(questions) for asked in of_scene]
+    rows.sort(key=lambda row: len(row[0].ids))
     if not rows:
-        return [], [], []
+        return [], [], [], []
     bounds = np.linspace(0, len(rows), min(chunks, len(rows)) + 1).round().astype(int)
-    ids_chunks, label_chunks, owner_chunks = [], [], []
+    ids_chunks, label_chunks, owner_chunks, mention_chunks = [], [], [], []
     for low, high in pairwise(bounds):
         chunk = rows[low:high]
-        length = len(chunk[-1][0])
+        length = len(chunk[-1][0].ids)
         ids = torch.full((len(chunk), length), pad)
         labels = torch.full((len(chunk), length), IGNORE)
-        for row, (tokens, start, _) in enumerate(chunk):
-            ids[row, : len(tokens)] = torch.tensor(tokens)
-            labels[row, start : len(tokens)] = torch.tensor(tokens[start:])
+        names, pairs = [], []
+        for row, (asked, _) in enumerate(chunk):
+            ids[row, : len(asked.ids)] = torch.tensor(asked.ids)
+            labels[row, asked.start : len(asked.ids)] = torch.tensor(asked.ids[asked.start :])
+            names += [[row, one.place, one.object, one.view] for one in asked.mentions]
+            if len(asked.mentions) > 1:
+                objects = [one.object for one in asked.mentions[:3]] + [-1]
+                pairs.append([row, asked.start - 1, asked.mentions[1].view, *objects[:3]])
         ids_chunks.append(ids)
         label_chunks.append(labels)
-        owner_chunks.append(torch.tensor([owner for _, _, owner in chunk]))
-    return ids_chunks, label_chunks, owner_chunks
+        owner_chunks.append(torch.tensor([owner for _, owner in chunk]))
+        mention_chunks.append(
+            Mentions(
+                torch.tensor(names, dtype=torch.long).reshape(-1, 4),
+                torch.tensor(pairs, dtype=torch.long).reshape(-1, 6),
+            )
+        )
+    return ids_chunks, label_chunks, owner_chunks, mention_chunks

@@ -26,40 +26,55 @@ SURE = 4.0  #: logit of the true label and colour
 
 def teacher_objects(batch: Batch, config: DollhouseConfig) -> Objects:
     """True boxes of a batch, in random slots, roughened by torch's random numbers. Unannotated scenes are empty."""
+    true = true_objects(batch, config)
+    count, slots = true.present.shape
+    rough = Objects(
+        features=true.features,
+        present=true.present * (torch.rand_like(true.present) > MISSED),
+        label_logits=true.label_logits + 0.7 * torch.randn_like(true.label_logits),
+        colour_logits=true.colour_logits + 0.7 * torch.randn_like(true.colour_logits),
+        center=_rough(true.center, PLACE_NOISE),
+        log_size=_rough(true.log_size, SIZE_NOISE),
+        front=F.normalize(_rough(true.front, DIRECTION_NOISE), dim=-1),
+        axis=F.normalize(_rough(true.axis, DIRECTION_NOISE), dim=-1),
+        sightings=true.sightings,
+    )
+    slot = torch.rand(count, slots, device=true.present.device).argsort(-1)
+    row = torch.arange(count, device=slot.device).unsqueeze(-1)
+    return Objects(**{name: value[row, slot] for name, value in vars(rough).items()})
+
+
+def true_objects(batch: Batch, config: DollhouseConfig) -> Objects:
+    """True boxes of a batch, exact, in the order of ``batch.boxes``; objects beyond the slots are left out."""
     count, slots = len(batch.boxes), config.num_objects
     views = batch.pixel_values.shape[1]
     patch = config.get_vision_config().patch_size
     rows, columns = batch.pixel_values.shape[-2] // patch, batch.pixel_values.shape[-1] // patch
     device = batch.pixel_values.device
+    log_depth = batch.patches.depth.clamp(min=1e-3).log()
     objects = Objects(
         features=torch.zeros(count, slots, config.trunk_width, device=device),
         present=torch.zeros(count, slots, device=device),
-        label_logits=torch.randn(count, slots, len(config.labels), device=device) * 0.7 - SURE,
-        colour_logits=torch.randn(count, slots, len(config.colours), device=device) * 0.7,
+        label_logits=torch.full((count, slots, len(config.labels)), -SURE, device=device),
+        colour_logits=torch.zeros(count, slots, len(config.colours), device=device),
         center=torch.zeros(count, slots, 3, device=device),
         log_size=torch.zeros(count, slots, 3, device=device),
         front=torch.zeros(count, slots, 2, device=device),
         axis=torch.zeros(count, slots, 2, device=device),
-        sightings=torch.zeros(count, slots, views, 4, device=device),
+        sightings=sightings(batch.member, log_depth, views, rows, columns),
     )
-    log_depth = batch.patches.depth.clamp(min=1e-3).log()
-    seen = sightings(batch.member, log_depth, views, rows, columns)
     for row, truth in enumerate(batch.boxes):
         if truth is None:
             continue
-        order = torch.randperm(slots, device=device)[: len(truth.label)]
-        known = torch.arange(len(order), device=device)
-        objects.present[row, order] = (torch.rand(len(order), device=device) > MISSED).float()
-        objects.label_logits[row, order, truth.label[known]] += 2 * SURE
+        known = torch.arange(min(len(truth.label), slots), device=device)
+        objects.present[row, known] = 1.0
+        objects.label_logits[row, known, truth.label[known]] += 2 * SURE
         coloured = known[truth.colour[known] >= 0]
-        objects.colour_logits[row, order[coloured], truth.colour[coloured]] += SURE + 1
-        objects.center[row, order] = _rough(truth.center[known], PLACE_NOISE)
-        objects.log_size[row, order] = _rough(truth.size[known].log(), SIZE_NOISE)
+        objects.colour_logits[row, coloured, truth.colour[coloured]] += SURE + 1
+        objects.center[row, known] = truth.center[known]
+        objects.log_size[row, known] = truth.size[known].log()
         for field, angle in ((objects.front, truth.yaw[known]), (objects.axis, 2 * truth.yaw[known])):
-            field[row, order] = F.normalize(
-                _rough(torch.stack([angle.cos(), angle.sin()], -1), DIRECTION_NOISE), dim=-1
-            )
-        objects.sightings[row, order] = seen[row, known]
+            field[row, known] = torch.stack([angle.cos(), angle.sin()], -1)
     return objects
 
 

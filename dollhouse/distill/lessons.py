@@ -7,6 +7,7 @@ batches it would have had. Knows nothing of models or optimisers.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from dollhouse.distill.batches import Batch, collate, question_tokens
 from dollhouse.distill.lesson_cache import LessonCache, Questions, pack, unpack
+from dollhouse.distill.mentions import MentionFinder
 from dollhouse.distill.recipe import DataSettings, Stage
 from dollhouse.distill.targets import SceneTargets, mirrored, scene_targets
 from dollhouse.errors import SceneError
@@ -167,6 +169,7 @@ class Batches(Dataset[Batch]):
         self.seed = seed
         self.tokenizer = tokenizer
         self.config = config
+        self.finder = MentionFinder(tokenizer, config)
         self._orders: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -181,15 +184,23 @@ class Batches(Dataset[Batch]):
             mirror = self.stage.mirror and bool(draw.random() < 0.5)
             targets.append(mirrored(seen) if mirror else seen)
             asked = self._draw_questions(number, draw) if "text" in self.stage.losses else []
-            questions.append(question_tokens(self.tokenizer, self.config, asked))
+            finder = self.finder if "grounding" in self.stage.losses else None
+            questions.append(question_tokens(self.tokenizer, self.config, asked, seen.objects, finder))
         by_truth = bool(draw.random() < self.stage.true_grouping)
         return collate(targets, questions, self.config, group_by_truth=by_truth)
 
     def _draw_questions(self, number: int, draw: np.random.Generator) -> list[tuple[str, str]]:
+        """Questions of a lesson; where the stage weighs families, that is how often each is asked."""
         families = self.stage.families
-        questions = [one[:2] for one in self.lessons.questions(number) if families is None or one[2] in families]
+        questions = [one for one in self.lessons.questions(number) if families is None or one[2] in families]
         count = min(self.lessons.data.questions, len(questions))
-        return [questions[i] for i in draw.choice(len(questions), count, replace=False)]
+        chance = None
+        if isinstance(families, dict) and count:
+            asked = Counter(family for _, _, family in questions)
+            weights = np.array([families[family] / asked[family] for _, _, family in questions])
+            count = min(count, int((weights > 0).sum()))
+            chance = weights / weights.sum()
+        return [questions[i][:2] for i in draw.choice(len(questions), count, replace=False, p=chance)]
 
     def _lesson_at(self, place: int) -> int:
         epoch, position = divmod(place, len(self.lessons))

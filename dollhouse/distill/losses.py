@@ -21,9 +21,14 @@ from dollhouse.student.objects import Objects
 from dollhouse.student.votes import Votes
 
 
-def text_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of answer tokens: ``logits`` (T, vocabulary), ``labels`` (T)."""
-    return F.cross_entropy(logits.float(), labels)
+def text_loss(logits: Tensor, labels: Tensor, lengths: Tensor) -> Tensor:
+    """Cross-entropy of answer tokens, mean over answers: ``logits`` (T, vocabulary), ``labels`` and ``lengths`` (T).
+
+    A token of an answer of n tokens (``lengths``) weighs 1/sqrt(n): a description of the room says more than "yes",
+    but must not drown twenty of those.
+    """
+    losses = F.cross_entropy(logits.float(), labels, reduction="none")
+    return (losses / lengths.sqrt()).sum() / (1.0 / lengths).sum()
 
 
 def depth_loss(log_depth: Tensor, depth: Tensor, metric: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from dollhouse.distill.batches import IGNORE, Batch
-from dollhouse.distill.dictation import teacher_objects
+from dollhouse.distill.dictation import teacher_objects, true_objects
+from dollhouse.distill.grounding import Grounding
 from dollhouse.distill.losses import camera_loss, depth_loss, detection_loss, text_loss, vote_loss
 from dollhouse.errors import SceneError
 from dollhouse.student.model import DollhouseForConditionalGeneration, Sight
@@ -40,6 +41,11 @@ class Objective(nn.Module):
         self.losses = tuple(losses)
         self.frozen_eyes = frozen_eyes
         self.read_teacher = read_teacher
+        self.grounding: Grounding | None = None
+        if "grounding" in self.losses:
+            config = student.config
+            text = config.get_text_config()
+            self.grounding = Grounding(text.hidden_size, text.num_hidden_layers, config.max_named_views)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """One batch -> {"loss": weighted sum, and each loss by its name}."""
@@ -48,8 +54,7 @@ class Objective(nn.Module):
         if sight is not None:
             parts.update(self.seeing_losses(sight, batch))
         if "text" in self.losses and batch.question_ids:
-            prefix = self.prefix(sight, batch)
-            parts["text"] = self.text(prefix, batch)
+            parts.update(self.speaking_losses(self.prefix(sight, batch), batch))
         if not parts:
             raise SceneError("these scenes have no targets for any of the losses " + ", ".join(self.losses))
         return {"loss": self.weighting(parts), **{name: value.detach() for name, value in parts.items()}}
@@ -81,14 +86,29 @@ class Objective(nn.Module):
         objects = teacher_objects(batch, self.student.config) if sight is None else sight.objects
         return self.student.read_objects(objects)
 
-    def text(self, prefix: Tensor, batch: Batch) -> Tensor:
-        """Cross-entropy over the answer tokens of all chunks."""
+    def speaking_losses(self, prefix: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Text: cross-entropy over the answer tokens of all chunks. Grounding: what is known at each name."""
         scene = self.student.read_scene(prefix)
-        logits, labels = [], []
+        facts = self.true_facts(batch) if self.grounding is not None else None
+        logits, labels, lengths, grounded, mentions = [], [], [], [], 0
         head = self.student.get_output_embeddings()
-        for ids, label, owner in zip(batch.question_ids, batch.question_labels, batch.scene_of_question, strict=True):
-            hidden = self.student.continue_from(scene, ids, owner)
+        for ids, label, owner, mention in zip(
+            batch.question_ids, batch.question_labels, batch.scene_of_question, batch.mentions, strict=True
+        ):
+            states = self.student.hidden_states_from(scene, ids, owner)
             answers = label[:, 1:] != IGNORE
-            logits.append(head(hidden[:, :-1][answers]))
+            logits.append(head(states[-1][:, :-1][answers]))
             labels.append(label[:, 1:][answers])
-        return text_loss(torch.cat(logits), torch.cat(labels))
+            lengths.append(answers.sum(1, keepdim=True).expand_as(answers)[answers].float())
+            if self.grounding is not None and facts is not None and len(mention.names):
+                grounded.append(len(mention.names) * self.grounding(states, facts, owner, mention))
+                mentions += len(mention.names)
+        parts = {"text": text_loss(torch.cat(logits), torch.cat(labels), torch.cat(lengths))}
+        if grounded:
+            parts["grounding"] = torch.stack(grounded).sum() / mentions
+        return parts
+
+    def true_facts(self, batch: Batch) -> Tensor:
+        """What the teacher knows of each object (B, N, F)."""
+        with torch.no_grad():
+            return self.student.multi_modal_projector.facts(true_objects(batch, self.student.config)).float()

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, ValidationError, field_validator, model_validator
 
 from dollhouse.errors import RecipeError
 
-LossName = Literal["text", "depth_reg", "camera", "votes", "detection"]
+LossName = Literal["text", "grounding", "depth_reg", "camera", "votes", "detection"]
 PartName = Literal[
     "encoder", "trunk", "depth_head", "camera_head", "vote_head", "object_head", "projector", "language_model"
 ]
@@ -33,6 +33,9 @@ class StudentSettings(Settings):
     image_size: int = Field(126, ge=28, multiple_of=14, description="width in pixels to which photos are brought")
     vision: dict[str, Any] = Field(default_factory=dict, description="VggtConfig's arguments")
     text: dict[str, Any] = Field(default_factory=lambda: {"model_type": "gpt_neox"}, description="any causal LM config")
+    encoder_weights: Path | None = Field(None, description="official VGGT weights: the file, or its folder")
+    language_weights: Path | None = Field(None, description="a causal LM's folder of text's shape; its tokenizer too")
+    depth_from: Literal["trunk", "encoder"] = "trunk"
     vocabulary: int = Field(1024, ge=300, description="size of the tokenizer trained on the run's own questions")
     trunk_width: int = Field(192, ge=8)
     trunk_layers: int = Field(2, ge=0)
@@ -63,6 +66,7 @@ class Stage(Settings):
     scenes: int = Field(16, ge=1, description="scenes a step")
     losses: list[LossName] = Field(min_length=1)
     train: list[PartName] = Field(min_length=1)
+    encoder_from: int = Field(0, ge=0, description="with the encoder trained: only its rounds from this one on")
     learning_rate: float = Field(2e-3, gt=0, description="AdamW: embeddings, norms, biases, convolutions")
     muon_learning_rate: float = Field(0.02, ge=0, description="Muon: matrices; 0 leaves them to AdamW too")
     weight_decay: float = Field(0.0, ge=0)
@@ -70,15 +74,19 @@ class Stage(Settings):
     cooldown: float = Field(0.4, ge=0, le=1, description="share of the steps, linear to zero")
     true_grouping: float = Field(0.0, ge=0, le=1, description="share of batches grouped by the teacher's instances")
     read: Literal["student", "teacher"] = Field("student", description="whose objects the language model reads")
-    families: list[str] | None = Field(None, description="families of questions that are asked; None: all")
+    families: list[str] | dict[str, NonNegativeFloat] | None = Field(
+        None, description="families of questions that are asked, or how often each; None: as they come"
+    )
     mirror: bool = Field(False, description="show half of the scenes in a mirror; only where nothing is asked")
     save_every: int = Field(500, ge=1, description="steps between checkpoints")
     log_every: int = Field(20, ge=1)
 
     @model_validator(mode="after")
-    def _no_questions_in_the_mirror(self) -> Stage:
+    def _losses_fit(self) -> Stage:
         if self.mirror and "text" in self.losses:
             raise ValueError("mirror changes left and right, which the answers speak of: take out mirror or text")
+        if "grounding" in self.losses and "text" not in self.losses:
+            raise ValueError("grounding is about the names in questions: add the loss text")
         return self
 
 
@@ -137,6 +145,14 @@ def read_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     for override in overrides:
         apply_override(tree, override)
     return check_recipe(tree, str(path))
+
+
+def capped(recipe: Recipe, steps: int) -> Recipe:
+    """The recipe with no stage longer than ``steps``."""
+    stages = {
+        name: stage.model_copy(update={"steps": min(steps, stage.steps)}) for name, stage in recipe.stages.items()
+    }
+    return recipe.model_copy(update={"stages": stages})
 
 
 def apply_override(tree: dict[str, Any], override: str) -> None:

@@ -18,40 +18,49 @@ import platform
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, TrainerCallback
 
 from dollhouse import __version__
 from dollhouse.distill.lessons import Batches, Lessons
 from dollhouse.distill.objective import Objective
 from dollhouse.distill.progress import StageProgress
-from dollhouse.distill.recipe import Recipe, Stage
+from dollhouse.distill.recipe import Recipe, Stage, check_recipe
+from dollhouse.distill.start import build_student, check_eyes
 from dollhouse.distill.trainer import DistillTrainer, MetricsFile
 from dollhouse.distill.weighting import StaticWeighting, UncertaintyWeighting
 from dollhouse.errors import DollhouseError, RecipeError, StorageError
-from dollhouse.scenes.furniture import CATEGORIES, COLOURS, KINDS
-from dollhouse.student.checkpoint import load_student, save_student, single_weights
-from dollhouse.student.config import DollhouseConfig
+from dollhouse.student.checkpoint import save_student, single_weights
 from dollhouse.student.model import DollhouseForConditionalGeneration
-from dollhouse.student.processor import DollhouseImageProcessor, DollhouseProcessor
-from dollhouse.student.tokens import fill_token_ids, train_tokenizer
 
 PART_MODULES = {"projector": "multi_modal_projector"}  #: recipe names that are not the module's own
-TOKENIZER_LESSONS = 100
 
 
-def distill(recipe: Recipe, out: Path, progress: bool = True) -> Path:
+def distill(
+    recipe: Recipe,
+    out: Path,
+    progress: bool = True,
+    rehearsal: bool = False,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> Path:
     """Carry out ``recipe`` in folder ``out`` and return the model folder; a run begun there is continued.
 
-    Raises RecipeError where ``out`` holds a run of another recipe, SceneError from the data, StorageError where the
-    disk is full (what was written before stays whole).
+    A ``rehearsal`` may run with eyes that are random and never trained, which a run in earnest may not, and keeps no
+    weights: it returns ``out``. ``callbacks`` watch every stage's trainer.
+
+    Raises RecipeError where ``out`` holds a run of another recipe, SceneError from the data, ModelError from weights,
+    StorageError where the disk is full (what was written before stays whole).
     """
     begun = time.time()
+    if not rehearsal:
+        check_eyes(recipe)
     claim_folder(recipe, out)
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
@@ -65,9 +74,14 @@ def distill(recipe: Recipe, out: Path, progress: bool = True) -> Path:
             load_whole(done, model)
             continue
         started = time.time()
-        train_stage(recipe, name, stage, model, processor.tokenizer, lessons, out, progress)
-        write_whole(done, model)
+        train_stage(
+            recipe, name, stage, model, processor.tokenizer, lessons, out, progress, callbacks, keep=not rehearsal
+        )
+        if not rehearsal:
+            write_whole(done, model)
         seconds[name] = round(time.time() - started, 1)
+    if rehearsal:
+        return out
     save_student(model, processor, out / "model")
     record = {
         "recipe": recipe.model_dump(mode="json"),
@@ -90,8 +104,9 @@ def claim_folder(recipe: Recipe, out: Path) -> None:
     """Make ``out`` this recipe's folder, or say that it is another's."""
     frozen = json.dumps(recipe.model_dump(mode="json"), indent=1)
     path = out / "recipe.json"
-    if path.exists() and path.read_text() != frozen:
-        mine, theirs = json.loads(frozen), json.loads(path.read_text())
+    theirs = json.loads(path.read_text()) if path.exists() else None
+    if theirs is not None and not same_recipe(theirs, recipe):
+        mine = json.loads(frozen)
         changed = [key for key in mine if mine.get(key) != theirs.get(key)]
         raise RecipeError(
             f"{out} holds a run of another recipe (different: {', '.join(changed)}): choose another --out, or delete it"
@@ -103,75 +118,14 @@ def claim_folder(recipe: Recipe, out: Path) -> None:
     write_text(path, frozen)
 
 
-def build_student(recipe: Recipe, out: Path) -> tuple[DollhouseForConditionalGeneration, DollhouseProcessor]:
-    """A fresh student of the recipe's shape, or the one that ``start_from`` names."""
-    if recipe.start_from is not None:
-        model, processor, _ = load_student(None if str(recipe.start_from) == "nano" else recipe.start_from)
-        return model, processor
-    settings = recipe.student
-    tokenizer = run_tokenizer(recipe, out)
-    config = bare_config(recipe, vocab_size=len(tokenizer))
-    fill_token_ids(config, tokenizer)
-    model = DollhouseForConditionalGeneration(config)
-    model.generation_config.update(
-        pad_token_id=config.pad_token_id,
-        eos_token_id=config.eos_token_id,
-        suppress_tokens=model.silent_ids(),
-        max_new_tokens=48,
-    )
-    processor = DollhouseProcessor(
-        DollhouseImageProcessor(settings.image_size),
-        tokenizer,
-        prefix_length=settings.num_objects,
-        num_thinking_tokens=settings.num_thinking_tokens,
-        thinking_placement=settings.thinking_placement,
-    )
-    return model, processor
-
-
-def bare_config(recipe: Recipe, vocab_size: int) -> DollhouseConfig:
-    """The student's config before the tokenizer's ids are known."""
-    settings = recipe.student
+def same_recipe(frozen: dict[str, Any], recipe: Recipe) -> bool:
+    """Whether a recipe kept as JSON, perhaps from before some settings were known, is ``recipe``."""
+    if frozen.get("start_from") is not None:
+        frozen = {key: value for key, value in frozen.items() if key != "student"}  # the model folder brings it
     try:
-        return DollhouseConfig(
-            vision_config={"image_size": settings.image_size, "heads": [], **settings.vision},
-            text_config={**settings.text, "vocab_size": vocab_size},
-            image_size=settings.image_size,
-            trunk_width=settings.trunk_width,
-            trunk_layers=settings.trunk_layers,
-            trunk_heads=settings.trunk_heads,
-            object_layers=settings.object_layers,
-            num_objects=settings.num_objects,
-            max_named_views=settings.max_named_views,
-            num_views=recipe.data.views,
-            labels=CATEGORIES,
-            colours=tuple(COLOURS),
-            front_labels=tuple(name for name, kind in KINDS.items() if kind.has_front),
-            num_thinking_tokens=settings.num_thinking_tokens,
-            thinking_placement=settings.thinking_placement,
-            blind=settings.blind,
-        )
-    except (ValueError, TypeError, KeyError) as error:
-        raise RecipeError(f"student: {' '.join(str(error).split())}") from error
-
-
-def run_tokenizer(recipe: Recipe, out: Path) -> PreTrainedTokenizerBase:
-    """The run's tokenizer: learnt once from its first lessons, then kept."""
-    folder = out / "tokenizer"
-    if (folder / "done").exists():
-        return PreTrainedTokenizerFast.from_pretrained(folder)
-    lessons = Lessons(recipe.data, bare_config(recipe, vocab_size=300))
-    texts: list[str] = []
-    for index in range(min(TOKENIZER_LESSONS, len(lessons))):
-        for question, answer, _ in lessons.questions(index):
-            texts.extend((" " + question, " " + answer))
-    texts = sorted(set(texts))
-    words = [*CATEGORIES, *COLOURS, *(f"{category}s" for category in CATEGORIES)]
-    settings = recipe.student
-    tokenizer = train_tokenizer(texts, words, settings.vocabulary, settings.num_thinking_tokens)
-    tokenizer.save_pretrained(folder)
-    (folder / "done").touch()
-    return tokenizer
+        return check_recipe(frozen, "recipe.json") == recipe
+    except RecipeError:
+        return False
 
 
 def train_stage(
@@ -183,27 +137,25 @@ def train_stage(
     lessons: Lessons,
     out: Path,
     progress: bool,
+    callbacks: Sequence[TrainerCallback] = (),
+    keep: bool = True,
 ) -> None:
-    """One stage, from its last whole checkpoint if it has one."""
-    trained = {PART_MODULES.get(part, part) for part in stage.train} | (
-        {"blind_prefix"} if recipe.student.blind else set()
-    )
-    for parameter_name, parameter in model.named_parameters():
-        parameter.requires_grad_(parameter_name.split(".")[0] in trained)
+    """One stage, from its last whole checkpoint if it has one; without ``keep`` it writes none."""
+    trained = choose_trained(stage, model)
     names = list(stage.losses)
     weighting = (
         UncertaintyWeighting(names) if recipe.weighting == "uncertainty" else StaticWeighting(dict.fromkeys(names, 1.0))
     )
     if not torch.cuda.is_available():  # on short sequences plain attention is faster than the fused one
         model.language_model.set_attn_implementation("eager")
-    frozen_eyes = not trained - {"multi_modal_projector", "language_model"}
-    objective = Objective(model, weighting, names, frozen_eyes, read_teacher=stage.read == "teacher")
+    objective = Objective(model, weighting, names, eyes_are_frozen(trained), read_teacher=stage.read == "teacher")
     trainer = DistillTrainer(
         objective,
         stage,
         out / name,
         Batches(lessons, stage, recipe.seed, tokenizer, model.config),
         seed=recipe.seed,
+        save_strategy="steps" if keep else "no",
         bf16=use_bfloat16(recipe.precision),
         use_cpu=not torch.cuda.is_available(),
         dataloader_num_workers=recipe.data.workers,
@@ -212,6 +164,8 @@ def train_stage(
     trainer.add_callback(MetricsFile(out / "metrics.jsonl", name))
     if progress:
         trainer.add_callback(StageProgress(name))
+    for callback in callbacks:
+        trainer.add_callback(callback)
     try:
         trainer.train(resume_from_checkpoint=last_checkpoint(out / name))
     except DollhouseError as error:  # from a worker process it comes wrapped in that process's traceback
@@ -219,6 +173,26 @@ def train_stage(
         raise type(error)(last.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")) from error
     for parameter in model.parameters():
         parameter.requires_grad_(True)
+
+
+def choose_trained(stage: Stage, model: DollhouseForConditionalGeneration) -> set[str]:
+    """Let gradients flow to the parts that a stage trains, and to no other; their modules' names."""
+    trained = {PART_MODULES.get(part, part) for part in stage.train} | (
+        {"blind_prefix"} if model.config.blind else set()
+    )
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.split(".")[0] in trained)
+    if "encoder" in trained and stage.encoder_from and not model.config.blind:
+        try:
+            model.encoder.freeze_before(stage.encoder_from)
+        except ValueError as error:
+            raise RecipeError(f"encoder_from: {error}") from None
+    return trained
+
+
+def eyes_are_frozen(trained: set[str]) -> bool:
+    """Whether nothing before the object tokens is trained, given the names of the trained modules."""
+    return not trained - {"multi_modal_projector", "language_model"}
 
 
 def last_checkpoint(folder: Path) -> str | None:

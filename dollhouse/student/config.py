@@ -24,14 +24,19 @@ class VggtConfig(PreTrainedConfig):
         num_attention_heads, mlp_ratio: of the frame and global blocks.
         num_register_tokens: beside the one camera token, in front of every frame's patches.
         aa_block_size: frame blocks that run before as many global blocks.
+        aa_order: which of "frame" and "global" goes first in a round.
         rope_theta: base of the rotary frequencies.
         layerscale_value: initial layer scale of the frame, global and camera blocks.
         patch_embed: "dinov2" (a DINOv2 ViT with registers), "conv" (one strided convolution), or
             "stem" (a small convolutional stem, for encoders trained from scratch).
         dino: num_hidden_layers, num_attention_heads, mlp_ratio, num_register_tokens, layerscale_value of the ViT.
-        heads: which of "camera", "depth", "point" the model has.
+        heads: which of "camera", "depth", "point" the model has; and "track", whose parameters are held, not used.
         camera_head: num_hidden_layers, num_attention_heads, mlp_ratio of the camera head's trunk.
         dpt_head: features, out_channels and layers (which rounds are read) of the depth and point heads.
+        track_head: the sizes of the track head (:mod:`dollhouse.student.vggt_track`).
+        views_at_once: views that are worked on together where no gradient is needed: memory for the rest is only
+            their tokens, keys and values. None: all.
+        licence: what the weights may be used for; None where they are the user's own.
 
     Raises:
         ValueError: where the values contradict each other.
@@ -47,6 +52,7 @@ class VggtConfig(PreTrainedConfig):
     mlp_ratio: float = 4.0
     num_register_tokens: int = 4
     aa_block_size: int = 1
+    aa_order: list[str] | tuple[str, ...] = ("frame", "global")
     rope_theta: float = 100.0
     layerscale_value: float = 0.01
     initializer_range: float = 0.02
@@ -55,12 +61,16 @@ class VggtConfig(PreTrainedConfig):
     heads: list[str] | tuple[str, ...] = ("camera", "depth", "point")
     camera_head: dict[str, Any] | None = None
     dpt_head: dict[str, Any] | None = None
+    track_head: dict[str, Any] | None = None
+    views_at_once: int | None = None
+    licence: str | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
-        self.heads = list(self.heads)
+        self.heads, self.aa_order = list(self.heads), list(self.aa_order)
         self.dino = _filled("dino", self.dino, _DINO)
         self.camera_head = _filled("camera_head", self.camera_head, _CAMERA_HEAD)
         self.dpt_head = _filled("dpt_head", self.dpt_head, _DPT_HEAD)
+        self.track_head = _filled("track_head", self.track_head, _TRACK_HEAD)
         self._check()
         super().__post_init__(**kwargs)
 
@@ -80,8 +90,12 @@ class VggtConfig(PreTrainedConfig):
             raise ValueError(
                 f"num_hidden_layers {self.num_hidden_layers} is no multiple of aa_block_size {self.aa_block_size}"
             )
-        if unknown := set(self.heads) - {"camera", "depth", "point"}:
-            raise ValueError(f"no such heads: {', '.join(sorted(unknown))}; known are camera, depth and point")
+        if sorted(self.aa_order) != ["frame", "global"]:
+            raise ValueError(f"aa_order is {self.aa_order}; it names frame and global, in either order")
+        if unknown := set(self.heads) - {"camera", "depth", "point", "track"}:
+            raise ValueError(f"no such heads: {', '.join(sorted(unknown))}; known are camera, depth, point and track")
+        if self.views_at_once is not None and self.views_at_once < 1:
+            raise ValueError(f"views_at_once is {self.views_at_once}; give 1 or more, or None for all")
         layers = self.dpt_head["layers"] if self.dpt_head else []
         if {"depth", "point"} & set(self.heads) and (len(layers) != 4 or max(layers) >= self.num_hidden_layers):
             raise ValueError(f"dpt_head reads layers {layers}: name four of 0..{self.num_hidden_layers - 1}")
@@ -105,6 +119,8 @@ class DollhouseConfig(PreTrainedConfig):
         num_thinking_tokens, thinking_placement: Hidden CoT, see :mod:`dollhouse.student.scratchpad`.
         scene_token_id, answer_token_id, thinking_ids: special tokens, filled in with the tokenizer.
         blind: no eyes; a learned constant prefix instead (the control model).
+        depth_from: "trunk" (a head of the student's own), or "encoder" (VGGT's depth head, whose scale is its own,
+            brought to metres by one factor a scene that the trunk tells).
         licence: what the weights may be used for.
 
     Raises:
@@ -136,6 +152,7 @@ class DollhouseConfig(PreTrainedConfig):
     answer_token_id: int = 3
     thinking_ids: list[int] | tuple[int, ...] = ()
     blind: bool = False
+    depth_from: str = "trunk"
     licence: str = "Apache-2.0"
 
     def get_vision_config(self) -> VggtConfig:
@@ -146,10 +163,14 @@ class DollhouseConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         if self.thinking_placement not in PLACEMENTS:
             raise ValueError(f"thinking_placement is {self.thinking_placement!r}; choose {' or '.join(PLACEMENTS)}")
+        if self.depth_from not in ("trunk", "encoder"):
+            raise ValueError(f"depth_from is {self.depth_from!r}; choose trunk or encoder")
         if isinstance(self.vision_config, dict):
             self.vision_config = VggtConfig(**self.vision_config)
         elif self.vision_config is None:
             self.vision_config = VggtConfig()
+        if self.depth_from == "encoder" and "depth" not in self.get_vision_config().heads:
+            raise ValueError("depth_from is 'encoder', which has no depth head: name depth among its heads")
         if not isinstance(self.text_config, PreTrainedConfig):
             text = dict(self.text_config or {"model_type": "gpt_neox"})
             self.text_config = AutoConfig.for_model(text.pop("model_type"), **text)
@@ -168,6 +189,16 @@ _DINO = {
 }
 _CAMERA_HEAD = {"num_hidden_layers": 4, "num_attention_heads": 16, "mlp_ratio": 4.0}
 _DPT_HEAD = {"features": 256, "out_channels": [256, 512, 1024, 1024], "layers": [4, 11, 17, 23]}
+
+_TRACK_HEAD = {
+    "features": 128,
+    "hidden_size": 384,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 8,
+    "virtual_tracks": 64,
+    "levels": 7,
+    "radius": 4,
+}
 
 
 def _filled(name: str, given: dict[str, Any] | None, defaults: dict[str, Any]) -> dict[str, Any]:

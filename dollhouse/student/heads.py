@@ -45,6 +45,19 @@ class DepthHead(nn.Module):
         return F.pixel_shuffle(mixed, 2).view(batch, views, height, width).float() + 1.0
 
 
+class MetricDepth(nn.Module):
+    """The encoder's depth, which is up to its own scale, in metres: one factor a scene, told by the first view."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.log_scale = nn.Linear(width, 1)
+
+    def forward(self, camera_tokens: Tensor, depth: Tensor) -> Tensor:
+        """``camera_tokens`` (B, V, D), ``depth`` (B, V, H, W, 1) > 0 -> log metres (B, V, H, W), float32."""
+        log_scale = self.log_scale(camera_tokens[:, 0]).float()
+        return depth.squeeze(-1).float().clamp(min=1e-6).log() + log_scale[:, None, None]
+
+
 @dataclass
 class Cameras:
     """Where the views stand, in the level frame of the first view (:mod:`dollhouse.geometry`)."""

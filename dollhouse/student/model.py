@@ -19,8 +19,9 @@ from transformers.cache_utils import DynamicCache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from dollhouse.student.config import DollhouseConfig
-from dollhouse.student.heads import CameraHead, Cameras, DepthHead
+from dollhouse.student.heads import CameraHead, Cameras, DepthHead, MetricDepth
 from dollhouse.student.objects import ObjectHead, ObjectPrefix, Objects
+from dollhouse.student.registration import register
 from dollhouse.student.trunk import Trunk
 from dollhouse.student.vggt import VggtModel
 from dollhouse.student.votes import VoteHead, Votes, group
@@ -77,7 +78,8 @@ class DollhouseForConditionalGeneration(DollhousePreTrainedModel, GenerationMixi
             special = 1 + vision.num_register_tokens
             width, heads = config.trunk_width, config.trunk_heads
             self.trunk = Trunk(2 * vision.hidden_size, width, config.trunk_layers, heads, special)
-            self.depth_head = DepthHead(width, vision.patch_size)
+            own_depth = config.depth_from == "trunk"
+            self.depth_head = DepthHead(width, vision.patch_size) if own_depth else MetricDepth(width)
             self.camera_head = CameraHead(width)
             self.vote_head = VoteHead(width, labels, colours)
             self.object_head = ObjectHead(width, labels, colours, config.object_layers, heads)
@@ -105,14 +107,22 @@ class DollhouseForConditionalGeneration(DollhousePreTrainedModel, GenerationMixi
         """
         patch = self.config.get_vision_config().patch_size
         rows, columns = pixel_values.shape[-2] // patch, pixel_values.shape[-1] // patch
-        encoded = self.encoder(pixel_values).last_hidden_state
-        camera_tokens, patches = self.trunk(encoded)
+        of_encoder = isinstance(self.depth_head, MetricDepth)
+        seen = self.encoder(pixel_values, self.encoder.dense_layers if of_encoder else None)
+        camera_tokens, patches = self.trunk(seen.last_hidden_state)
         cameras = self.camera_head(camera_tokens)
         votes = self.vote_head(patches, cameras, rows, columns)
+        if not self.training and pixel_values.shape[1] > 1:
+            cameras = register(votes, cameras)
+            votes = votes.placed(cameras)
         if member is None:
             member = group(votes, self.config.num_objects)
         objects = self.object_head(votes, patches, member, rows, columns)
-        return Sight(self.depth_head(patches, pixel_values), cameras, votes, objects, member)
+        if of_encoder:
+            log_depth = self.depth_head(camera_tokens, self.encoder.predict_depth(seen)[0])
+        else:
+            log_depth = self.depth_head(patches, pixel_values)
+        return Sight(log_depth, cameras, votes, objects, member)
 
     def word_embeddings(self, words: Sequence[Sequence[int]]) -> Tensor:
         """Mean embedding of each word's tokens: (len(words), D)."""
@@ -151,10 +161,19 @@ class DollhouseForConditionalGeneration(DollhousePreTrainedModel, GenerationMixi
         Every question sees its scene and itself only: the same as one sequence of scene and questions under a
         block-diagonal mask, without computing what the mask throws away. ``scene`` stays as it was.
         """
+        return self.hidden_states_from(scene, question_ids, scene_of_question)[-1]
+
+    def hidden_states_from(
+        self, scene: DynamicCache, question_ids: Tensor, scene_of_question: Tensor
+    ) -> tuple[Tensor, ...]:
+        """As :meth:`continue_from`, after 0, 1, ... blocks; the last is normalised."""
         output = self.language_model.base_model(
-            input_ids=question_ids, past_key_values=scenes_of(scene, scene_of_question), use_cache=True
+            input_ids=question_ids,
+            past_key_values=scenes_of(scene, scene_of_question),
+            use_cache=True,
+            output_hidden_states=True,
         )
-        return output.last_hidden_state
+        return tuple(output.hidden_states)
 
     def forward(
         self,

@@ -17,6 +17,8 @@ from torch.nn import functional as F
 from dollhouse.student.trunk import TrunkBlock
 from dollhouse.student.votes import Votes, full_precision
 
+MEASURES = 13  #: first facts of an object: centre, sizes, bottom, top, volume, front, axis
+FRONT = slice(9, 11)  #: of these, the direction of the front
 SIGHTING_FACTS = 4  #: of an object in one view: horizontal place, vertical place, log depth, share of the view
 
 
@@ -117,7 +119,7 @@ class ObjectPrefix(nn.Module):
         self.word_scale = nn.Parameter(torch.full((2,), 4.0))  # word embeddings are born small
 
     def facts(self, objects: Objects) -> Tensor:
-        """What is measured of each object: (B, N, F)."""
+        """What is measured of each object: (B, N, F). First ``MEASURES``, last sightings and visibility by view."""
         batch, slots = objects.present.shape
         sightings = objects.sightings.new_zeros(batch, slots, self.views, SIGHTING_FACTS)
         named = min(self.views, objects.sightings.shape[2])

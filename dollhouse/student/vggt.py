@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -20,14 +21,15 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from dollhouse.student.config import VggtConfig
-from dollhouse.student.patches import ConvolutionPatches, DinoPatches, Stem
-from dollhouse.student.vggt_blocks import Block, LayerScale, RotaryTable, rotary_table
+from dollhouse.student.patches import DinoPatches
+from dollhouse.student.vggt_aggregator import Aggregator
+from dollhouse.student.vggt_blocks import LayerScale
 from dollhouse.student.vggt_camera import CameraHead
 from dollhouse.student.vggt_dense import DenseHead, activate_depth, activate_points
-from dollhouse.student.vggt_weights import load_official
+from dollhouse.student.vggt_track import TrackHead
+from dollhouse.student.vggt_weights import licence_of, load_official, save_official
 
-IMAGE_MEAN = (0.485, 0.456, 0.406)
-IMAGE_STD = (0.229, 0.224, 0.225)
+HEAD_CHUNK = 8  #: images that the dense heads work on at a time unless told otherwise, as in the official code
 
 
 @dataclass
@@ -46,75 +48,6 @@ class VggtOutput(ModelOutput):
     layers: dict[int, Tensor] | None = None
     patch_start: int | None = None
     image_size: tuple[int, int] | None = None
-
-
-class Aggregator(nn.Module):
-    """Patch embedding, then rounds of attention within each frame and across all frames."""
-
-    def __init__(self, config: VggtConfig) -> None:
-        super().__init__()
-        self.config = config
-        width, heads = config.hidden_size, config.num_attention_heads
-        self.patch_embed: nn.Module
-        if config.patch_embed == "dinov2":
-            self.patch_embed = DinoPatches(config)
-        elif config.patch_embed == "conv":
-            self.patch_embed = ConvolutionPatches(width, config.patch_size)
-        else:
-            self.patch_embed = Stem(width)
-        # [:, 0] is for frame 0, [:, 1] for every other frame
-        self.camera_token = nn.Parameter(torch.zeros(1, 2, 1, width))
-        self.register_token = nn.Parameter(torch.zeros(1, 2, config.num_register_tokens, width))
-
-        def blocks() -> nn.ModuleList:
-            shape = (width, heads, config.mlp_ratio, config.layerscale_value)
-            return nn.ModuleList(Block(*shape, qk_norm=True) for _ in range(config.num_hidden_layers))
-
-        self.frame_blocks = blocks()
-        self.global_blocks = blocks()
-
-    def forward(self, pixel_values: Tensor, output_layers: Sequence[int]) -> tuple[Tensor, dict[int, Tensor]]:
-        """(B, V, 3, H, W) in [0, 1] -> the last round (B, V, S+P, 2C), and the rounds asked for."""
-        batch, views, _, height, width = pixel_values.shape
-        images = pixel_values.flatten(0, 1)
-        # float32 first, as the official code keeps them: in float64 the difference could be seen
-        mean, std = (torch.tensor(row).to(images).view(3, 1, 1) for row in (IMAGE_MEAN, IMAGE_STD))
-        patches = self.patch_embed((images - mean) / std)
-        special = torch.cat([self.camera_token, self.register_token], 2)
-        special = torch.cat([special[:, :1], special[:, 1:].expand(-1, views - 1, -1, -1)], 1)  # (1, V, S, C)
-        special = special.expand(batch, -1, -1, -1).flatten(0, 1).to(patches.dtype)
-        tokens = torch.cat([special, patches], 1)
-
-        length = tokens.shape[1]
-        frame_rotary = self.rotary(height, width, tokens)
-        global_rotary = frame_rotary.repeat(views)
-        kept: dict[int, Tensor] = {}
-        size, last = self.config.aa_block_size, self.config.num_hidden_layers - 1
-        for start in range(0, self.config.num_hidden_layers, size):
-            rounds = range(start, start + size)
-            wanted = {index for index in rounds if index == last or index in output_layers}
-            within: dict[int, Tensor] = {}
-            for index in rounds:
-                tokens = self.frame_blocks[index](tokens, frame_rotary)
-                if index in wanted:
-                    within[index] = tokens
-            tokens = tokens.view(batch, views * length, -1)
-            for index in rounds:
-                tokens = self.global_blocks[index](tokens, global_rotary)
-                if index in wanted:
-                    seen = within[index].view(batch, views, length, -1)
-                    kept[index] = torch.cat([seen, tokens.view(batch, views, length, -1)], -1)
-            tokens = tokens.view(batch * views, length, -1)
-        return kept[last], {index: kept[index] for index in output_layers}
-
-    def rotary(self, height: int, width: int, tokens: Tensor) -> RotaryTable:
-        """Rotations of one frame: patches stand at (row + 1, column + 1), special tokens at (0, 0)."""
-        rows, columns = height // self.config.patch_size, width // self.config.patch_size
-        row, column = (torch.arange(1, count + 1, device=tokens.device) for count in (rows, columns))
-        grid = torch.cartesian_prod(row, column)
-        positions = torch.cat([grid.new_zeros(1 + self.config.num_register_tokens, 2), grid])
-        head_width = self.config.hidden_size // self.config.num_attention_heads
-        return rotary_table(positions, head_width, self.config.rope_theta, tokens.dtype)
 
 
 class VggtModel(PreTrainedModel):
@@ -137,6 +70,8 @@ class VggtModel(PreTrainedModel):
             self.point_head = DenseHead(config, outputs=4)
         if "depth" in config.heads:
             self.depth_head = DenseHead(config, outputs=2)
+        if "track" in config.heads:
+            self.track_head = TrackHead(config)
         self.post_init()
 
     @classmethod
@@ -145,18 +80,29 @@ class VggtModel(PreTrainedModel):
         path: str | os.PathLike[str],
         config: VggtConfig | None = None,
         dtype: torch.dtype = torch.float32,
+        licence: str | None = None,
     ) -> VggtModel:
-        """The model with weights of the official layout, read from a ``.safetensors`` or ``.pt`` file.
+        """The model with weights of the official layout, read from a ``.safetensors`` or ``.pt`` file or its folder.
 
-        ``config`` is VGGT-1B unless given; heads that ``config.heads`` does not name are left out.
+        ``config`` is VGGT-1B unless given; heads that ``config.heads`` does not name are left out. Memory peaks at
+        little more than the model in ``dtype``. ``config.licence`` says what the weights may be used for
+        (:func:`dollhouse.student.vggt_weights.licence_of`, unless ``licence`` is given).
 
         Raises:
             ModelError: where the file is no such checkpoint, listing what is missing, unexpected or misshapen.
         """
         with torch.device("meta"):
-            model = cls(config or VggtConfig())
+            model = cls(deepcopy(config) if config else VggtConfig())
         load_official(model, path, dtype)
+        model.config.licence = licence or licence_of(path)
         return model.eval()
+
+    def to_official(self, path: str | os.PathLike[str]) -> None:
+        """Write the weights in the official layout, as one ``.safetensors`` file, in the dtype they have.
+
+        Raises StorageError where it cannot be written; a file that stands there stays as it was until the end.
+        """
+        save_official(self, path)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -213,14 +159,31 @@ class VggtModel(PreTrainedModel):
             tokens = seen.last_hidden_state[:, :, 0]
             return self.camera_head(tokens.to(self.camera_head.embed_pose.weight.dtype))
 
-    def predict_depth(self, seen: VggtOutput, chunk: int = 8) -> tuple[Tensor, Tensor]:
+    def freeze_before(self, layer: int) -> None:
+        """No gradient for the patch embedding, the special tokens and the rounds before ``layer``.
+
+        Raises ValueError where there is no such round.
+        """
+        if not 0 <= layer < self.config.num_hidden_layers:
+            raise ValueError(f"no round {layer}: they go from 0 to {self.config.num_hidden_layers - 1}")
+        later = tuple(
+            f"{blocks}.{index}."
+            for blocks in ("frame_blocks", "global_blocks")
+            for index in range(layer, self.config.num_hidden_layers)
+        )
+        for name, parameter in self.aggregator.named_parameters():
+            if not name.startswith(later):
+                parameter.requires_grad_(False)
+
+    def predict_depth(self, seen: VggtOutput, chunk: int | None = None) -> tuple[Tensor, Tensor]:
         """z-depth (B, V, H, W, 1) in the model's own scale, and its confidence (B, V, H, W).
 
-        ``seen`` must hold the rounds of :attr:`dense_layers`. ``chunk`` images are worked on at a time.
+        ``seen`` must hold the rounds of :attr:`dense_layers`. ``chunk`` images are worked on at a time
+        (``config.views_at_once``, or 8).
         """
         return self._predict_dense("depth", activate_depth, seen, chunk)
 
-    def predict_points(self, seen: VggtOutput, chunk: int = 8) -> tuple[Tensor, Tensor]:
+    def predict_points(self, seen: VggtOutput, chunk: int | None = None) -> tuple[Tensor, Tensor]:
         """Points (B, V, H, W, 3) in the camera frame of view 0, and their confidence (B, V, H, W); see above."""
         return self._predict_dense("point", activate_points, seen, chunk)
 
@@ -231,7 +194,7 @@ class VggtModel(PreTrainedModel):
         return tuple(sorted(set(self.config.dpt_head["layers"])))
 
     def _predict_dense(
-        self, name: str, activate: Callable[[Tensor], tuple[Tensor, Tensor]], seen: VggtOutput, chunk: int
+        self, name: str, activate: Callable[[Tensor], tuple[Tensor, Tensor]], seen: VggtOutput, chunk: int | None
     ) -> tuple[Tensor, Tensor]:
         if name not in self.config.heads:
             raise ValueError(f"no {name} head: build the model with {name!r} among config.heads")
@@ -243,6 +206,7 @@ class VggtModel(PreTrainedModel):
         head: DenseHead = getattr(self, f"{name}_head")
         patches = [layers[index][:, :, seen.patch_start :] for index in head.layers]
         batch, views = patches[0].shape[:2]
+        chunk = chunk or self.config.views_at_once or HEAD_CHUNK
         flat = [tokens.flatten(0, 1) for tokens in patches]
         values, confidences = [], []
         with torch.autocast(flat[0].device.type, enabled=False):

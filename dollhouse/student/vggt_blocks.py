@@ -27,6 +27,10 @@ class RotaryTable(NamedTuple):
         """The table of ``times`` equal sequences, one after the other: (times x N, D)."""
         return RotaryTable(self.cosines.repeat(times, 1), self.sines.repeat(times, 1))
 
+    def take(self, tokens: slice) -> RotaryTable:
+        """The table of some of the tokens."""
+        return RotaryTable(self.cosines[tokens], self.sines[tokens])
+
 
 def rotary_table(positions: Tensor, head_width: int, theta: float, dtype: torch.dtype) -> RotaryTable:
     """Rotations for integer (y, x) ``positions`` (N, 2): half of a head turns with y, half with x.
@@ -65,14 +69,21 @@ class Attention(nn.Module):
 
     def forward(self, tokens: Tensor, rotary: RotaryTable | None = None) -> Tensor:
         """``tokens`` (B, N, C) -> (B, N, C)."""
+        return self.mix(*self.read(tokens, rotary))
+
+    def read(self, tokens: Tensor, rotary: RotaryTable | None) -> tuple[Tensor, Tensor, Tensor]:
+        """``tokens`` (B, N, C) -> queries, keys and values (B, H, N, D)."""
         batch, length, width = tokens.shape
         qkv = self.qkv(tokens).view(batch, length, 3, self.heads, width // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         query, key = self.q_norm(query), self.k_norm(key)
         if rotary is not None:
             query, key = rotate(query, rotary), rotate(key, rotary)
-        mixed = attention(query, key, value)
-        return self.proj(mixed.transpose(1, 2).reshape(batch, length, width))
+        return query, key, value
+
+    def mix(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Queries (B, H, N, D), keys and values (B, H, M, D) -> (B, N, C)."""
+        return self.proj(attention(query, key, value).transpose(1, 2).flatten(2))
 
 
 class Mlp(nn.Module):
@@ -124,3 +135,22 @@ class Block(GradientCheckpointingLayer):
         """``tokens`` (B, N, C) -> (B, N, C)."""
         tokens = self.ls1(tokens, self.attn(self.norm1(tokens), rotary))
         return self.ls2(tokens, self.mlp(self.norm2(tokens)))
+
+    def in_pieces(self, tokens: Tensor, rotary: RotaryTable, piece: int) -> Tensor:
+        """What ``forward`` computes, written into ``tokens`` (B, N, C) itself, ``piece`` tokens at a time.
+
+        Everything but the queries, keys and values is held for one piece only. No gradient flows through it.
+        """
+        parts = [slice(start, start + piece) for start in range(0, tokens.shape[1], piece)]
+        whole: list[Tensor] = []  # queries, keys and values of all tokens
+        for part in parts:
+            read = self.attn.read(self.norm1(tokens[:, part]), rotary.take(part))
+            if not whole:
+                whole = [one.new_empty(*one.shape[:2], tokens.shape[1], one.shape[3]) for one in read]
+            for held, one in zip(whole, read, strict=True):
+                held[:, :, part] = one
+        query, key, value = whole
+        for part in parts:
+            mixed = self.ls1(tokens[:, part], self.attn.mix(query[:, :, part], key, value))
+            tokens[:, part] = self.ls2(mixed, self.mlp(self.norm2(mixed)))
+        return tokens

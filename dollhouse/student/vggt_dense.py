@@ -21,23 +21,39 @@ POSITION_WEIGHT = 0.1  #: of the position embedding beside the features it is ad
 
 
 def position_embedding(rows: int, columns: int, channels: int, aspect: float, device: torch.device) -> Tensor:
-    """Sines and cosines of pixel positions (channels, rows, columns), float32.
+    """Sines and cosines of pixel positions (channels, rows, columns), float32: first x, then y; see :func:`_waves`."""
+    across, down = _across_and_down(rows, columns, channels, aspect, device)
+    return torch.cat([across.expand(-1, rows, -1), down.expand(-1, -1, columns)])
 
-    Positions span the image of width/height ``aspect`` such that its diagonal has length 2. The first half of the
-    channels tells x, the second y; each is [sin, cos] of frequencies 100^(-k/K), k = 0..K-1, made in float64.
+
+def add_positions(maps: Tensor, aspect: float) -> Tensor:
+    """Adds the weighted :func:`position_embedding` to ``maps`` (N, channels, rows, columns) in place.
+
+    Without ever holding it whole: at full resolution it is as large as the maps.
     """
+    channels, rows, columns = maps.shape[1:]
+    halves = maps[:, : channels // 2], maps[:, channels // 2 :]
+    for half, waves in zip(halves, _across_and_down(rows, columns, channels, aspect, maps.device), strict=True):
+        half += (POSITION_WEIGHT * waves).to(maps.dtype)
+    return maps
 
-    def waves(half_span: float, count: int) -> Tensor:
-        edge = half_span * (count - 1) / count
-        positions = torch.linspace(-edge, edge, count, dtype=torch.float64, device=device)
-        frequencies = torch.arange(channels // 4, dtype=torch.float64, device=device) / (channels // 4)
-        angles = positions * 100.0 ** -frequencies[:, None]
-        return torch.cat([angles.sin(), angles.cos()]).float()  # (channels / 2, count)
 
-    diagonal = math.hypot(aspect, 1.0)
-    across = waves(aspect / diagonal, columns)[:, None, :].expand(-1, rows, -1)
-    down = waves(1.0 / diagonal, rows)[:, :, None].expand(-1, -1, columns)
-    return torch.cat([across, down])
+def _across_and_down(
+    rows: int, columns: int, channels: int, aspect: float, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """(channels / 2, 1, columns) and (channels / 2, rows, 1), for an image of width/height ``aspect``."""
+    diagonal = math.hypot(aspect, 1.0)  # positions span the image such that its diagonal has length 2
+    across = _waves(aspect / diagonal, columns, channels, device)[:, None, :]
+    return across, _waves(1.0 / diagonal, rows, channels, device)[:, :, None]
+
+
+def _waves(half_span: float, count: int, channels: int, device: torch.device) -> Tensor:
+    """[sin, cos] of ``count`` places by frequencies 100^(-k/K), k = 0..K-1, made in float64: (channels / 2, count)."""
+    edge = half_span * (count - 1) / count
+    positions = torch.linspace(-edge, edge, count, dtype=torch.float64, device=device)
+    frequencies = torch.arange(channels // 4, dtype=torch.float64, device=device) / (channels // 4)
+    angles = positions * 100.0 ** -frequencies[:, None]
+    return torch.cat([angles.sin(), angles.cos()]).float()
 
 
 class ResidualConvUnit(nn.Module):
@@ -70,9 +86,12 @@ class Fusion(nn.Module):
 
 
 class Scratch(nn.Module):
-    """The convolutions that bring four levels to one width and fuse them, coarsest first."""
+    """The convolutions that bring four levels to one width and fuse them, coarsest first.
 
-    def __init__(self, features: int, channels: Sequence[int], outputs: int) -> None:
+    Without ``outputs`` it ends at the fused map, in full width, as the track head's features do.
+    """
+
+    def __init__(self, features: int, channels: Sequence[int], outputs: int | None) -> None:
         super().__init__()
         self.layer1_rn = nn.Conv2d(channels[0], features, 3, padding=1, bias=False)
         self.layer2_rn = nn.Conv2d(channels[1], features, 3, padding=1, bias=False)
@@ -82,10 +101,10 @@ class Scratch(nn.Module):
         self.refinenet2 = Fusion(features)
         self.refinenet3 = Fusion(features)
         self.refinenet4 = Fusion(features, adds=False)
-        self.output_conv1 = nn.Conv2d(features, features // 2, 3, padding=1)
-        self.output_conv2 = nn.Sequential(
-            nn.Conv2d(features // 2, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, outputs, 1)
-        )
+        fused = features if outputs is None else features // 2
+        self.output_conv1 = nn.Conv2d(features, fused, 3, padding=1)
+        if outputs is not None:
+            self.output_conv2 = nn.Sequential(nn.Conv2d(fused, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, outputs, 1))
 
     def fuse(self, levels: Sequence[Tensor]) -> Tensor:
         """Four maps, finest first -> one map (N, features / 2, 2h, 2w) at twice the finest one's size."""
@@ -105,7 +124,7 @@ class Scratch(nn.Module):
 class DenseHead(nn.Module):
     """Tokens of four rounds -> ``outputs`` raw numbers for every pixel; the last one is the confidence's."""
 
-    def __init__(self, config: VggtConfig, outputs: int) -> None:
+    def __init__(self, config: VggtConfig, outputs: int | None, features: int | None = None) -> None:
         super().__init__()
         assert config.dpt_head is not None  # filled by the config
         width, channels = 2 * config.hidden_size, config.dpt_head["out_channels"]
@@ -121,7 +140,7 @@ class DenseHead(nn.Module):
                 nn.Conv2d(channels[3], channels[3], 3, stride=2, padding=1),
             ]
         )
-        self.scratch = Scratch(config.dpt_head["features"], channels, outputs)
+        self.scratch = Scratch(features or config.dpt_head["features"], channels, outputs)
 
     def forward(self, patches: Sequence[Tensor], image_size: tuple[int, int]) -> Tensor:
         """Patch tokens (N, P, W) of the four rounds ``layers`` -> (N, outputs, H, W), before activation."""
@@ -129,15 +148,9 @@ class DenseHead(nn.Module):
         levels = []
         for tokens, project, resize in zip(patches, self.projects, self.resize_layers, strict=True):
             grid = self.norm(tokens).transpose(1, 2).unflatten(2, (height // self.patch_size, width // self.patch_size))
-            levels.append(resize(self.placed(project(grid), width / height)))
+            levels.append(resize(add_positions(project(grid), width / height)))
         fused = functional.interpolate(self.scratch.fuse(levels), image_size, mode="bilinear", align_corners=True)
-        return self.scratch.output_conv2(self.placed(fused, width / height))
-
-    @staticmethod
-    def placed(maps: Tensor, aspect: float) -> Tensor:
-        """``maps`` (N, channels, rows, columns) with their positions added."""
-        channels, rows, columns = maps.shape[1:]
-        return maps + POSITION_WEIGHT * position_embedding(rows, columns, channels, aspect, maps.device).to(maps.dtype)
+        return self.scratch.output_conv2(add_positions(fused, width / height))
 
 
 def activate_depth(raw: Tensor) -> tuple[Tensor, Tensor]:

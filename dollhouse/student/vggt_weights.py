@@ -14,13 +14,29 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from dollhouse.errors import ModelError
+from dollhouse.errors import ModelError, StorageError
 
 #: Parts of the official model; those that ours was built without are left out, any other key is an error.
 PARTS = ("aggregator.", "camera_head.", "point_head.", "depth_head.", "track_head.")
 _LISTED = 5  #: keys of one kind that a message names before it counts the rest
+
+
+#: Bytes of a mapped file that are read before it is mapped anew, since pages once read count as memory in use.
+_MAPPED = 2**28
+NON_COMMERCIAL = "CC BY-NC 4.0 (facebook/VGGT-1B: no commercial use)"
+COMMERCIAL = "the licence of facebook/VGGT-1B-Commercial (Meta's own; read it on its model card)"
+
+
+def licence_of(path: str | os.PathLike[str]) -> str:
+    """Which licence the weights at ``path`` come under, told by the name of the file or of a folder above it.
+
+    Both official checkpoints have one layout, so the file itself cannot tell: it is the stricter one unless some
+    name on the way says "VGGT-1B-Commercial", as downloads from the hub do.
+    """
+    return COMMERCIAL if "vggt-1b-commercial" in str(Path(path).resolve()).lower() else NON_COMMERCIAL
 
 
 def load_official(model: nn.Module, path: str | os.PathLike[str], dtype: torch.dtype) -> None:
@@ -32,23 +48,64 @@ def load_official(model: nn.Module, path: str | os.PathLike[str], dtype: torch.d
     Raises:
         ModelError: otherwise, or where the file cannot be read or holds more than tensors.
     """
-    path = Path(path)
-    if path.is_dir():
-        path = next((path / name for name in ("model.safetensors", "model.pt") if (path / name).is_file()), path)
-    shapes, read = _open(path)
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    problems = compare_keys(wanted, shapes)
-    if problems:
-        raise ModelError(f"{path}: not the weights of this VGGT: {'; '.join(problems)}")
+    checkpoint = OfficialCheckpoint(path)
+    checkpoint.check(model)
     weights = {}
-    for name in wanted:
-        stored = read(name)
+    for name in model.state_dict():
+        stored = checkpoint.read(name)
         weights[name] = stored.to(dtype, copy=True)  # never a view of the mapped file
         if not torch.isfinite(weights[name]).all():
             if torch.isfinite(stored).all():
-                raise ModelError(f"{path}: {name} overflows in {dtype}; load it in bfloat16 or float32")
-            raise ModelError(f"{path}: {name} holds values that are not finite; the file is damaged")
+                raise ModelError(f"{checkpoint.path}: {name} overflows in {dtype}; load it in bfloat16 or float32")
+            raise ModelError(f"{checkpoint.path}: {name} holds values that are not finite; the file is damaged")
     model.load_state_dict(weights, strict=True, assign=True)
+
+
+def save_official(model: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Write ``model`` as one safetensors file of official names; under a temporary name first."""
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise StorageError(f"{path}: weights are written as .safetensors; name such a file")
+    staging = path.with_name(path.name + ".partial")
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, staging)
+        staging.replace(path)
+    except (OSError, SafetensorError) as error:
+        staging.unlink(missing_ok=True)
+        raise StorageError(f"cannot write {path}: {error}") from None
+
+
+class OfficialCheckpoint:
+    """An official checkpoint file (or the folder it is in): its keys and shapes at once, its tensors one by one.
+
+    Raises ModelError where the file cannot be read, or holds more than tensors.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        path = Path(path)
+        if path.is_dir():
+            path = next((path / name for name in ("model.safetensors", "model.pt") if (path / name).is_file()), path)
+        self.path = path
+        self.shapes, self._read = _open(path)
+        self._touched = 0
+
+    def check(self, model: nn.Module) -> None:
+        """Raise ModelError unless the file holds the weights of ``model``, of which only the shapes are looked at."""
+        wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+        if problems := compare_keys(wanted, self.shapes):
+            raise ModelError(f"{self.path}: not the weights of this VGGT: {'; '.join(problems)}")
+
+    def read(self, name: str) -> Tensor:
+        """One tensor; a view of the mapped file, so copy it."""
+        if self._touched > _MAPPED:
+            del self._read
+            self.shapes, self._read = _open(self.path)
+            self._touched = 0
+        tensor = self._read(name)
+        if not tensor.is_floating_point():
+            raise ModelError(f"{self.path}: {name} is stored as {tensor.dtype}; weights are floating-point numbers")
+        self._touched += tensor.nbytes
+        return tensor
 
 
 def compare_keys(wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
@@ -24,6 +25,8 @@ from dollhouse.student.vggt_camera import (
     rotations_from_quaternions,
 )
 from dollhouse.student.vggt_dense import activate_depth, activate_points, position_embedding
+from dollhouse.student.vggt_photos import Mode, official_photos
+from dollhouse.student.vggt_weights import compare_keys
 
 FOLDER = Path(os.environ.get("DOLLHOUSE_GOLDEN") or Path(__file__).parent)
 NAMES = sorted(path.name.removesuffix(".config.json") for path in FOLDER.glob("vggt_*.config.json"))
@@ -52,6 +55,7 @@ def config_of(name: str) -> VggtConfig:
         num_register_tokens=golden["num_register_tokens"],
         rope_theta=golden["rope_freq"],
         aa_block_size=golden.get("aa_block_size", 1),
+        aa_order=golden.get("aa_order", ["frame", "global"]),
         patch_embed="conv" if golden["patch_embed"] == "conv" else "dinov2",
         dino=dino
         and {
@@ -152,19 +156,58 @@ def test_activations_and_position_embedding(parts: dict[str, Tensor]) -> None:
     torch.testing.assert_close(embedding, parts["uv/embed_c16"], atol=1e-6, rtol=0)
 
 
+PHOTOS = ("land", "port", "rgba", "wide")
+
+
+@pytest.mark.parametrize("mode", ["crop", "pad", "square"])
+@pytest.mark.parametrize("name", PHOTOS)
+def test_preprocessing_of_one_photo(name: str, mode: Mode, parts: dict[str, Tensor], tmp_path: Path) -> None:
+    photo = parts[f"img/{name}/in_uint8_hwc"].numpy()
+    path = tmp_path / "photo.png"
+    Image.fromarray(photo).save(path)
+    for given in (photo, path, str(path), Image.fromarray(photo)):
+        made = official_photos([given], mode)
+        assert_photos(made.pixel_values, parts, f"img/{name}/{mode}")
+        if mode == "square":
+            torch.testing.assert_close(made.placed, parts[f"img/{name}/square_coords"], atol=1e-4, rtol=0)
+
+
+def test_preprocessing_of_photos_of_several_shapes(parts: dict[str, Tensor]) -> None:
+    photos = [parts[f"img/{name}/in_uint8_hwc"].numpy() for name in ("land", "port", "wide")]
+    assert_photos(official_photos(photos, "crop").pixel_values, parts, "img/mixed/crop")
+
+
+def assert_photos(pixel_values: Tensor, parts: dict[str, Tensor], key: str) -> None:
+    """Integer pixels are exact, but for one step that another version of Pillow may round otherwise."""
+    found = (pixel_values * 255).round().to(torch.int16)[..., ::13, ::13]
+    expected = parts[f"{key}_stride13"].to(torch.int16)
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() <= 1
+    if f"{key}_shape" in parts:
+        assert list(pixel_values.shape) == parts[f"{key}_shape"].tolist()
+    if f"{key}_mean" in parts:
+        torch.testing.assert_close(pixel_values.double().mean((-2, -1)), parts[f"{key}_mean"], atol=1e-4, rtol=0)
+
+
 def test_full_size_model_has_exactly_the_official_keys_and_shapes() -> None:
     path = FOLDER / "vggt_1b_state_dict_shapes.json"
     if not path.is_file():
         pytest.skip(f"no {path.name} in {FOLDER}")
     official = {key: tuple(shape) for key, shape in json.loads(path.read_text()).items()}
     with torch.device("meta"):
-        model = VggtModel(VggtConfig())
-    ours = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
-    assert ours == {key: shape for key, shape in official.items() if not key.startswith("track_head.")}
+        model = VggtModel(VggtConfig(heads=("camera", "depth", "point", "track")))
+    assert {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()} == official
+    assert len(official) == 1797
+    for heads in ((), ("depth",), ("camera", "depth", "point")):  # what is not wanted is left out, nothing else
+        with torch.device("meta"):
+            part = VggtModel(VggtConfig(heads=heads))
+        assert not compare_keys({key: tuple(tensor.shape) for key, tensor in part.state_dict().items()}, official)
+    assert sum(parameter.numel() for parameter in model.parameters()) == 1_256_537_516
     counts = {name: sum(parameter.numel() for parameter in part.parameters()) for name, part in model.named_children()}
     assert counts == {
         "aggregator": 909_112_320,
         "camera_head": 216_174_610,
         "point_head": 32_654_628,
         "depth_head": 32_654_562,
+        "track_head": 65_941_396,
     }

@@ -33,7 +33,9 @@ def test_a_camera_that_is_wrong_by_metres_is_put_right(seed: int) -> None:
     rng = np.random.default_rng(seed)
     objects = room(rng, 4)
     turn, position = rng.uniform(-np.pi, np.pi), np.append(rng.uniform(-2, 2, 2), 0.05)
-    found_turn, found = fit(seen_from(objects, turn, position), objects, (turn + 1.0, position + np.array([1.5, -1.0, 0.2])))
+    found_turn, found = fit(
+        seen_from(objects, turn, position), objects, (turn + 1.0, position + np.array([1.5, -1.0, 0.2]))
+    )
     assert np.cos(found_turn - turn) == pytest.approx(1.0, abs=1e-9)
     np.testing.assert_allclose(found, position, atol=1e-6)
 

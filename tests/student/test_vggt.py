@@ -1,15 +1,12 @@
 """The VGGT encoder: what holds for any weights, checkpoints that are refused, and references beside fast paths."""
 
-import pickle
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersModel
 
-from dollhouse.errors import ModelError
-from dollhouse.student.attention import attention, plain_attention
+from dollhouse.student.attention import attention, attention_in_pieces, plain_attention
 from dollhouse.student.config import VggtConfig
 from dollhouse.student.patches import DinoPatches
 from dollhouse.student.vggt import VggtModel
@@ -115,7 +112,9 @@ def test_rounds_and_heads_that_there_are_not(photos: torch.Tensor) -> None:
     ("changes", "says"),
     [
         ({"patch_embed": "vit"}, "choose dinov2"),
-        ({"heads": ["track"]}, "no such heads: track"),
+        ({"heads": ["dance"]}, "no such heads: dance"),
+        ({"views_at_once": 0}, "views_at_once is 0"),
+        ({"aa_order": ["frame", "frame"]}, "frame and global"),
         ({"num_attention_heads": 16}, "multiple of 4"),
         ({"aa_block_size": 3}, "aa_block_size"),
         ({"dino": {"depth": 2}}, "dino does not know depth"),
@@ -170,6 +169,75 @@ def test_attention_is_what_its_definition_says(length: int, dtype: torch.dtype) 
     torch.testing.assert_close(found.double(), expected, atol=1e-5 if dtype == torch.float32 else 2e-2, rtol=0)
 
 
+@pytest.mark.parametrize("weights", [1, 300, 10_000])
+def test_attention_in_pieces_is_plain_attention(weights: int) -> None:
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 2, 3, 70, 32, dtype=torch.float64)
+    found = attention_in_pieces(query, key[:, :, :50], value[:, :, :50], weights)
+    torch.testing.assert_close(found, plain_attention(query, key[:, :, :50], value[:, :, :50]), atol=1e-12, rtol=0)
+
+
+def test_long_bfloat16_attention_is_right_with_and_without_gradient() -> None:
+    """Above the limit of the plain path the fused kernel carries gradients and pieces do without."""
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 1, 4, 2100, 16, dtype=torch.float64)
+    expected = plain_attention(query, key, value)
+    rounded = [one.bfloat16() for one in (query, key, value)]
+    torch.testing.assert_close(attention(*rounded).double(), expected, atol=2e-2, rtol=0)
+    rounded[0].requires_grad_()
+    found = attention(*rounded)
+    torch.testing.assert_close(found.detach().double(), expected, atol=2e-2, rtol=0)
+    found.sum().backward()
+    assert rounded[0].grad is not None
+
+
+@pytest.mark.parametrize(
+    ("patch_embed", "block_size", "views_at_once"), [("dinov2", 1, 2), ("dinov2", 2, 4), ("stem", 2, 1)]
+)
+def test_views_in_chunks_give_the_same(
+    patch_embed: str, block_size: int, views_at_once: int, photos: torch.Tensor
+) -> None:
+    whole = made(small(patch_embed, HEADS, aa_block_size=block_size)).double()
+    chunked = made(small(patch_embed, HEADS, aa_block_size=block_size, views_at_once=views_at_once)).double()
+    chunked.load_state_dict(whole.state_dict())
+    with torch.no_grad():
+        seen, again = whole(photos.double(), [0, 1, 2, 3]), chunked(photos.double(), [0, 1, 2, 3])
+        for index in range(4):
+            torch.testing.assert_close(again.layers[index], seen.layers[index], atol=1e-10, rtol=0)
+        torch.testing.assert_close(chunked.predict_depth(again)[0], whole.predict_depth(seen)[0], atol=1e-10, rtol=0)
+
+
+def test_chunks_yield_where_a_gradient_is_needed(photos: torch.Tensor) -> None:
+    model = made(small(views_at_once=1)).train()
+    model(photos).last_hidden_state.square().mean().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_order_of_a_round_changes_what_comes_out_not_which_half_is_which(photos: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    model = made(small(num_hidden_layers=1, aa_order=["global", "frame"])).double()
+    photos = photos.double()
+    with torch.no_grad():
+        turned = model(photos, [0]).layers[0]
+        tokens = model.aggregator.global_blocks[0].register_forward_hook(lambda *call: kept.append(call[2]))
+        kept: list[torch.Tensor] = []
+        model(photos)
+        tokens.remove()
+    torch.testing.assert_close(turned[..., 48:], kept[0].view(*turned.shape[:3], 48), atol=0, rtol=0)
+
+
+def test_freezing_by_depth_of_layer() -> None:
+    model = made(small("dinov2", HEADS))
+    model.freeze_before(2)
+    free = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert {".".join(name.split(".")[:3]) for name in free if name.startswith("aggregator")} == {
+        f"aggregator.{kind}_blocks.{index}" for kind in ("frame", "global") for index in (2, 3)
+    }
+    assert any(name.startswith("depth_head") for name in free)
+    with pytest.raises(ValueError, match="no round 4"):
+        model.freeze_before(4)
+
+
 @pytest.mark.parametrize("size", [(56, 56), (42, 56), (70, 28)])
 def test_dino_is_that_of_transformers(size: tuple[int, int]) -> None:
     torch.manual_seed(0)
@@ -219,63 +287,3 @@ def test_saved_and_loaded_is_the_same(tmp_path: Path, photos: torch.Tensor) -> N
     assert all(torch.equal(again.state_dict()[name], value) for name, value in model.state_dict().items())
     with torch.no_grad():
         assert torch.equal(again(photos).last_hidden_state, model(photos).last_hidden_state)
-
-
-@pytest.mark.parametrize("ending", ["safetensors", "pt"])
-def test_official_layout_loads_without_the_heads_that_are_not_wanted(ending: str, tmp_path: Path) -> None:
-    weights = made(small("conv", HEADS)).state_dict() | {"track_head.tracker.query_ref_token": torch.zeros(3)}
-    path = tmp_path / f"model.{ending}"
-    save_file(weights, path) if ending == "safetensors" else torch.save(weights, path)
-    model = VggtModel.from_official(path, small("conv", ("depth",)), torch.bfloat16)
-    assert {name.split(".")[0] for name in model.state_dict()} == {"aggregator", "depth_head"}
-    for name, tensor in model.state_dict().items():
-        assert torch.equal(tensor, weights[name].bfloat16())
-    assert VggtModel.from_official(tmp_path, small("conv")).dtype == torch.float32
-
-
-def test_wrong_checkpoints_are_refused_with_what_is_wrong(tmp_path: Path) -> None:
-    config = small("conv")
-    good = made(config).state_dict()
-
-    def message(weights: dict[str, torch.Tensor], dtype: torch.dtype = torch.float32) -> str:
-        path = tmp_path / "model.safetensors"
-        save_file(weights, path)
-        with pytest.raises(ModelError) as caught:
-            VggtModel.from_official(path, config, dtype)
-        assert "\n" not in str(caught.value)
-        return str(caught.value)
-
-    token, norm = "aggregator.camera_token", "aggregator.frame_blocks.0.norm1.weight"
-    assert f"missing 1: {token} (1, 2, 1, 48)" in message({name: t for name, t in good.items() if name != token})
-    assert "unexpected 1: aggregator.more (2,)" in message(good | {"aggregator.more": torch.zeros(2)})
-    assert f"misshapen 1: {norm} (3,), expected (48,)" in message(good | {norm: torch.zeros(3)})
-    unrelated = message({"layer.weight": torch.zeros(2, 2)})
-    assert "and" in unrelated
-    assert "more" in unrelated
-    assert "unexpected 1: layer.weight" in unrelated
-    assert "overflows in torch.float16" in message(good | {norm: torch.full((48,), 1e6)}, torch.float16)
-    assert "not finite" in message(good | {norm: torch.full((48,), torch.nan)})
-
-
-def test_files_that_are_no_checkpoints_are_refused(tmp_path: Path) -> None:
-    class Trap:
-        def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-            return (Path.touch, (tmp_path / "sprung",))
-
-    whole = {"aggregator.camera_token": torch.zeros(1, 2, 1, 48)}
-    torch.save({"weights": Trap()}, tmp_path / "trap.pt")
-    (tmp_path / "bare.pt").write_bytes(pickle.dumps(Trap()))
-    torch.save([1, 2], tmp_path / "list.pt")
-    torch.save(whole, tmp_path / "whole.pt")
-    save_file(whole, tmp_path / "whole.safetensors")
-    for ending in ("pt", "safetensors"):
-        bytes_ = (tmp_path / f"whole.{ending}").read_bytes()
-        (tmp_path / f"cut.{ending}").write_bytes(bytes_[: len(bytes_) // 2])
-        (tmp_path / f"empty.{ending}").write_bytes(b"")
-    (tmp_path / "weights.txt").write_text("no weights")
-    names = ["trap.pt", "bare.pt", "list.pt", "cut.pt", "cut.safetensors", "empty.pt", "empty.safetensors"]
-    for name in [*names, "weights.txt", "absent.pt"]:
-        with pytest.raises(ModelError, match=name.replace(".", r"\.")) as caught:
-            VggtModel.from_official(tmp_path / name, small("conv"))
-        assert "\n" not in str(caught.value)
-    assert not (tmp_path / "sprung").exists()

@@ -1,0 +1,123 @@
+"""The student that a run begins with: of the recipe's shape, with whatever weights and words it brings along.
+
+Knows nothing of training.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from dollhouse.distill.lessons import Lessons
+from dollhouse.distill.recipe import Recipe
+from dollhouse.errors import RecipeError
+from dollhouse.scenes.furniture import CATEGORIES, COLOURS, KINDS
+from dollhouse.student.checkpoint import load_student
+from dollhouse.student.config import DollhouseConfig
+from dollhouse.student.language import fill_language_model, read_language_config, read_tokenizer
+from dollhouse.student.model import DollhouseForConditionalGeneration
+from dollhouse.student.processor import DollhouseImageProcessor, DollhouseProcessor
+from dollhouse.student.tokens import fill_token_ids, train_tokenizer
+from dollhouse.student.vggt_weights import licence_of, load_official
+
+TOKENIZER_LESSONS = 100
+
+
+def build_student(recipe: Recipe, out: Path) -> tuple[DollhouseForConditionalGeneration, DollhouseProcessor]:
+    """A fresh student of the recipe's shape, or the one that ``start_from`` names."""
+    if recipe.start_from is not None:
+        model, processor, _ = load_student(None if str(recipe.start_from) == "nano" else recipe.start_from)
+        return model, processor
+    settings = recipe.student
+    tokenizer = run_tokenizer(recipe, out)
+    config = bare_config(recipe, vocab_size=len(tokenizer))
+    fill_token_ids(config, tokenizer)
+    model = DollhouseForConditionalGeneration(config)
+    if settings.encoder_weights is not None and not settings.blind:
+        load_official(model.encoder, settings.encoder_weights, torch.float32)
+        model.encoder.config.licence = licence_of(settings.encoder_weights)
+        config.licence = f"{config.licence}; its encoder: {model.encoder.config.licence}"
+    if settings.language_weights is not None:
+        fill_language_model(model, settings.language_weights)
+    model.generation_config.update(
+        pad_token_id=config.pad_token_id,
+        eos_token_id=config.eos_token_id,
+        suppress_tokens=model.silent_ids(),
+        max_new_tokens=48,
+    )
+    processor = DollhouseProcessor(
+        DollhouseImageProcessor(settings.image_size),
+        tokenizer,
+        prefix_length=settings.num_objects,
+        num_thinking_tokens=settings.num_thinking_tokens,
+        thinking_placement=settings.thinking_placement,
+    )
+    return model, processor
+
+
+def bare_config(recipe: Recipe, vocab_size: int) -> DollhouseConfig:
+    """The student's config before the tokenizer's ids are known.
+
+    A vocabulary that ``text`` names is kept where the tokenizer has fewer tokens: its last rows stay unused.
+    """
+    settings = recipe.student
+    text = dict(settings.text)
+    if settings.language_weights is not None:
+        text = read_language_config(settings.language_weights, settings.text).to_dict()
+    text["vocab_size"] = max(vocab_size, text.get("vocab_size", 0))
+    try:
+        return DollhouseConfig(
+            vision_config={"image_size": settings.image_size, "heads": [], **settings.vision},
+            text_config=text,
+            image_size=settings.image_size,
+            trunk_width=settings.trunk_width,
+            trunk_layers=settings.trunk_layers,
+            trunk_heads=settings.trunk_heads,
+            object_layers=settings.object_layers,
+            num_objects=settings.num_objects,
+            max_named_views=settings.max_named_views,
+            num_views=recipe.data.views,
+            labels=CATEGORIES,
+            colours=tuple(COLOURS),
+            front_labels=tuple(name for name, kind in KINDS.items() if kind.has_front),
+            num_thinking_tokens=settings.num_thinking_tokens,
+            thinking_placement=settings.thinking_placement,
+            blind=settings.blind,
+            depth_from=settings.depth_from,
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise RecipeError(f"student: {' '.join(str(error).split())}") from error
+
+
+def run_tokenizer(recipe: Recipe, out: Path) -> PreTrainedTokenizerBase:
+    """The run's tokenizer: learnt once from its first lessons, then kept."""
+    if recipe.student.language_weights is not None:
+        return read_tokenizer(recipe.student.language_weights, recipe.student.num_thinking_tokens)
+    folder = out / "tokenizer"
+    if (folder / "done").exists():
+        return PreTrainedTokenizerFast.from_pretrained(folder)
+    lessons = Lessons(recipe.data, bare_config(recipe, vocab_size=300))
+    texts: list[str] = []
+    for index in range(min(TOKENIZER_LESSONS, len(lessons))):
+        for question, answer, _ in lessons.questions(index):
+            texts.extend((" " + question, " " + answer))
+    texts = sorted(set(texts))
+    words = [*CATEGORIES, *COLOURS, *(f"{category}s" for category in CATEGORIES)]
+    settings = recipe.student
+    tokenizer = train_tokenizer(texts, words, settings.vocabulary, settings.num_thinking_tokens)
+    tokenizer.save_pretrained(folder)
+    (folder / "done").touch()
+    return tokenizer
+
+
+def check_eyes(recipe: Recipe) -> None:
+    """Raise RecipeError where the encoder would be neither loaded nor trained: it would see nothing but noise."""
+    settings = recipe.student
+    given = recipe.start_from is not None or settings.encoder_weights is not None or settings.blind
+    if not given and not any("encoder" in stage.train for stage in recipe.stages.values()):
+        raise RecipeError(
+            f"recipe {recipe.name} never trains its encoder, which would stay random: "
+            "give student.encoder_weights=PATH (docs/weights.md says where to get them)"
+        )
