@@ -18,7 +18,7 @@ PHOTO = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
 
 def test_crop_is_what_the_student_is_fed() -> None:
     made = official_photos([PHOTO], size=56).pixel_values
-    expected = torch.from_numpy(frame_image(PHOTO, 56)).permute(2, 0, 1) / 255
+    expected = torch.from_numpy(frame_image(PHOTO, 56).copy()).permute(2, 0, 1) / 255
     torch.testing.assert_close(made[0], expected)
 
 
