@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import CLIPVisionConfig, LlamaConfig
 
+from dollhouse.plan.memory import peak_resident_bytes
 from dollhouse.scenes.questions import Question
 from dollhouse.scenes.source import open_scene
 from dollhouse.teachers.llava3d.config import CLIP_LARGE, LLaVA3DConfig, official_settings
@@ -118,7 +118,7 @@ def answer(folder: Path, scene_path: str, question: str, max_new_tokens: int, dt
     teacher = LLaVA3DTeacher.from_official(folder, dtype=dtype, settings=settings)
     size = sum(parameter.nbytes for parameter in teacher.model.parameters())
     print(f"loaded     {size / 1e9:6.2f} GB on {teacher.model.device} in {time.perf_counter() - start:.1f} s")
-    print(f"peak RSS   {peak_memory() / 1e9:6.2f} GB after loading")
+    print(f"peak RSS   {peak_resident_bytes() / 1e9:6.2f} GB after loading")
     scene = open_scene(scene_path)
     start = time.perf_counter()
     seen = teacher.features(scene)
@@ -129,13 +129,7 @@ def answer(folder: Path, scene_path: str, question: str, max_new_tokens: int, dt
     told = teacher.answer(scene, [asked])[0]
     assert told.token_ids is not None
     print(f"answered   {len(told.token_ids)} tokens in {time.perf_counter() - start:.1f} s: {told.text!r}")
-    print(f"peak RSS   {peak_memory() / 1e9:6.2f} GB in all")
-
-
-def peak_memory() -> int:
-    """Most bytes that this process ever had in memory, mapped files included."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    print(f"peak RSS   {peak_resident_bytes() / 1e9:6.2f} GB in all")
 
 
 def main() -> None:

@@ -6,7 +6,6 @@ No weights are kept. Knows nothing of how a step is done.
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections import defaultdict
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from transformers import TrainerCallback
 from dollhouse.distill.dry_run import StageCheck, dry_run
 from dollhouse.distill.recipe import Recipe, capped
 from dollhouse.distill.run import distill, use_bfloat16
+from dollhouse.plan.memory import peak_resident_bytes
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,7 @@ def peak_memory() -> int:
     """The most memory so far: allocated on the graphics processor if there is one, else resident."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return peak_resident_bytes()
 
 
 def _now() -> float:

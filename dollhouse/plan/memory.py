@@ -5,6 +5,7 @@ Knows VGGT and the student; nothing of recipes' data or of training (:mod:`dollh
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,3 +109,18 @@ def resident_bytes() -> int:
     import resource
 
     return int(status.read_text().split()[1]) * resource.getpagesize()
+
+
+def peak_resident_bytes() -> int:
+    """The most memory that this process has had resident since it began its program.
+
+    The system's usual figure (``ru_maxrss``) also counts what a large parent had at the moment of starting it.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        kept = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM:")), None)
+        if kept is not None:
+            return 1024 * int(kept.split()[1])
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

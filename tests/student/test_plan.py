@@ -106,8 +106,8 @@ def test_answering_is_planned_for_any_student() -> None:
 
 
 MEASURED = """
-import json, resource, sys, torch
-from dollhouse.plan.memory import look, plan_vggt
+import json, sys, torch
+from dollhouse.plan.memory import look, peak_resident_bytes, plan_vggt
 from dollhouse.student.config import VggtConfig
 from dollhouse.student.vggt import VggtModel
 torch.set_num_threads(1)
@@ -123,7 +123,7 @@ for parameter in model.parameters():
     parameter.data.fill_(0.01)
 with torch.inference_mode():
     look(model, torch.rand(1, views, 3, height, width))
-print(json.dumps([plan.memory.peak, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))
+print(json.dumps([plan.memory.peak, peak_resident_bytes()]))
 """
 MID_SIZE = {
     "hidden_size": 256,

@@ -128,13 +128,13 @@ def test_nothing_is_left_half_loaded(tmp_path: Path) -> None:
 
 
 MEASURED = """
-import resource, sys, torch
+import sys, torch
+from dollhouse.plan.memory import peak_resident_bytes as peak
 from dollhouse.student import vggt_weights
 from dollhouse.student.config import VggtConfig
 from dollhouse.student.vggt import VggtModel
 vggt_weights._MAPPED = 2**24
 config = VggtConfig(patch_embed="conv", hidden_size=384, num_hidden_layers=16, num_attention_heads=6, heads=[])
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 before = peak()
 model = VggtModel.from_official(sys.argv[1], config, torch.bfloat16)
 print(peak() - before, sum(parameter.nbytes for parameter in model.parameters()))
