@@ -40,6 +40,8 @@ PICTURE_MODULES = (
     "render",
     "framing",
     "furniture",
+    "sweethome",
+    "fittings",
 )
 UNRELATED_MODULES = ("__init__", "plan", "saved")
 
