@@ -37,7 +37,9 @@ app.add_typer(records_app, name="records")
 
 SceneArgument = Annotated[
     str,
-    typer.Argument(help="A folder of photos, a photo, a video, a ScanNet folder, or a made room such as rooms:test/3."),
+    typer.Argument(
+        help="A folder of photos, a photo, a video, a ScanNet folder, or a room: rooms:test/3, sweethome:test/3."
+    ),
 ]
 ModelOption = Annotated[Path | None, typer.Option(help="A model folder. Default: the shipped nano student.")]
 SkipOption = Annotated[bool, typer.Option("--skip-bad", help="Leave out photos that cannot be read.")]
