@@ -3,7 +3,7 @@
     python benchmarks/full_size_llava3d.py --size full --scene PATH/TO/holo_office_a
 
 The words of the answer are noise; the path is real: sharded ``.bin`` files with an index, ``config.json``, tokenizer,
-posed RGB-D, 3D patches, greedy decoding. Full size needs 15 GB of disk and 16.3 GB of memory (measured); ``--size
+posed RGB-D, 3D patches, greedy decoding. Full size needs 15 GB of disk and 16.6 GB of memory (measured); ``--size
 tiny`` a moment. The question is answered in a process of its own, so that the peak memory that is printed is that of
 loading and answering.
 """
