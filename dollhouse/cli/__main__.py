@@ -1,0 +1,5 @@
+"""``python -m dollhouse.cli``."""
+
+from dollhouse.cli import main
+
+main()

@@ -1,0 +1,97 @@
+"""``dollhouse evaluate``: score a model or its answers, verify a report, compare two."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dollhouse.cli.root import app, command_line, quiet_libraries
+from dollhouse.errors import QuestionError
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path | None, typer.Argument(help="A model folder. Default: the shipped nano student.")] = None,
+    scenes: Annotated[str, typer.Option(help="Scenes, such as rooms:test/0-199 or a folder.")] = "rooms:test/0-199",
+    blind: Annotated[
+        Path | None, typer.Option(help="The blind control's model folder. Default: `blind` inside the model folder.")
+    ] = None,
+    questions: Annotated[int, typer.Option(min=1, help="Questions a scene.")] = 40,
+    holdout_every: Annotated[
+        int, typer.Option(min=0, help="Score only every n-th view, those held out in training.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="Of the choice of questions and of the intervals.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for metrics.json and report.html.")] = None,
+    benchmark: Annotated[
+        str | None,
+        typer.Option(help="scanqa, sqa3d, beacon3d, vsibench, 3dsrbench, spatialbench or rooms; with --annotations."),
+    ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Of a benchmark: whom to ask instead of a model, named as for label.")
+    ] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Answers made elsewhere: ours, LLaVA-3D's, lmms-eval's, VLMEvalKit's, ScanQA's.")
+    ] = None,
+    annotations: Annotated[
+        list[Path] | None, typer.Option(help="The benchmark's own files; once for each file.")
+    ] = None,
+    verify: Annotated[
+        Path | None, typer.Option(help="A report.json: score it again without a model; exit code 1 if it differs.")
+    ] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None, typer.Option(help="Two report.json: paired differences, and where they part.")
+    ] = None,
+) -> None:
+    """Score a model against geometry: answers beside a blind student and chance, depth, and 3D boxes.
+
+    Example: dollhouse evaluate runs/nano/model --scenes rooms:test/0-199 --out results/
+
+    Of a benchmark: dollhouse evaluate --benchmark scanqa --annotations val.json --scenes scans/ --out results/
+
+    Answers made elsewhere: dollhouse evaluate --benchmark scanqa --annotations val.json --predictions answers.jsonl
+    """
+    if verify or compare or benchmark or predictions:
+        from dollhouse.evaluate import command
+
+        if verify:
+            raise typer.Exit(command.verify_report(verify))
+        if compare:
+            command.compare_reports(*compare, out=out, seed=seed)
+            return
+        if not benchmark:
+            raise QuestionError("--predictions of which benchmark? Give --benchmark and --annotations too")
+        line, files = command_line(), annotations or []
+        if predictions:
+            name = None if model is None else str(model)
+            command.score_predictions(benchmark, predictions, files, out=out, model=name, seed=seed, command=line)
+        else:
+            asked = teacher or ("checkpoint" if model is None else f"checkpoint:{model}")
+            command.ask_benchmark(benchmark, asked, Path(scenes), files, out=out, seed=seed, command=line)
+        return
+    if teacher or annotations:
+        raise QuestionError("--teacher and --annotations are of a benchmark: give --benchmark too")
+    quiet_libraries()
+    from dollhouse.distill.run import commit
+    from dollhouse.evaluate.run import evaluate as score
+    from dollhouse.evaluate.table import print_metrics
+    from dollhouse.scenes.source import open_scenes
+    from dollhouse.student.checkpoint import SHIPPED
+    from dollhouse.student.memory import Dollhouse
+
+    house = Dollhouse.from_pretrained(model)
+    beside = blind or (model or SHIPPED) / "blind"
+    report = score(
+        house,
+        [scene.hold_out(holdout_every)[1] for scene in open_scenes(scenes)] if holdout_every else scenes,
+        blind=Dollhouse.from_pretrained(beside) if blind or beside.is_dir() else None,
+        questions_per_scene=questions,
+        out=out,
+        seed=seed,
+        commit=commit(),
+        command=command_line(),
+    )
+    print_metrics(report.metrics)
+    if report.folder:
+        print(f"report: {report.folder / 'report.html'}")

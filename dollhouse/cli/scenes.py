@@ -1,0 +1,28 @@
+"""``dollhouse scenes``: look at scenes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dollhouse.cli.root import SceneArgument, SkipOption, scenes_app, tell_skipped
+
+
+@scenes_app.command("show")
+def show_scene(
+    scene: SceneArgument,
+    out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("scene.png"),
+    views: Annotated[int, typer.Option(min=1, help="Views to show.")] = 8,
+    skip_bad: SkipOption = False,
+) -> None:
+    """Draw a scene: its views, its depth, and a plan from above with boxes and cameras."""
+    from dollhouse.scenes.plan import draw_scene
+    from dollhouse.scenes.source import open_scene
+
+    opened = open_scene(scene, skip_bad=skip_bad)
+    tell_skipped(opened.metadata)
+    draw_scene(opened, out, views=views)
+    boxes = "not annotated" if opened.boxes is None else f"{len(opened.boxes)} objects"
+    print(f"{opened.name}: {len(opened.views)} views, {boxes}; picture: {out}")
