@@ -276,6 +276,7 @@ def test_options_are_frozen(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
             "--scenes",
             "--seed",
             "--teacher",
+            "--true-boxes",
             "--verify",
         ],
         "label": [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 
 from dollhouse.distill.recipe import read_recipe
 from dollhouse.distill.run import distill
+from dollhouse.errors import ModelError, SceneError
 from dollhouse.evaluate import evaluate
+from dollhouse.evaluate.true_boxes import TrueBoxes
 from dollhouse.scenes.source import open_scene
 from dollhouse.student.checkpoint import SHIPPED
 from dollhouse.student.memory import Dollhouse
@@ -44,6 +47,22 @@ def test_knows_more_than_the_blind_student(house: Dollhouse) -> None:
     assert abs(told["blind"]["overall"]["accuracy"] - told["chance"]["overall"]) < 0.06
     assert told["depth"]["abs_rel"] < 0.09
     assert told["boxes"]["map_25"] > 0.33
+
+
+def test_true_boxes_are_read_better_than_seen_ones(house: Dollhouse) -> None:
+    scenes = "rooms:validation/0-9"
+    told = evaluate(TrueBoxes(house), scenes, progress=False).metrics
+    seen = evaluate(house, scenes, progress=False).metrics
+    assert told["overall"]["accuracy"] > max(0.85, seen["overall"]["accuracy"])  # type: ignore[index]
+    assert told["boxes"] == seen["boxes"]
+
+
+def test_boxes_cannot_be_told_where_nobody_annotated_them(house: Dollhouse) -> None:
+    room = open_scene("rooms:validation/0")
+    with pytest.raises(SceneError, match="cannot be told"):
+        TrueBoxes(house).see(replace(room, boxes=None))
+    with pytest.raises(ModelError, match="blind"):
+        TrueBoxes(Dollhouse.from_pretrained(SHIPPED / "blind"))
 
 
 @pytest.mark.skipif(not OFFICE.is_dir(), reason="the real scenes of ../shared are not beside this tree")

@@ -19,6 +19,9 @@ def evaluate(
         Path | None, typer.Option(help="The blind control's model folder. Default: `blind` inside the model folder.")
     ] = None,
     questions: Annotated[int, typer.Option(min=1, help="Questions a scene.")] = 40,
+    true_boxes: Annotated[
+        bool, typer.Option("--true-boxes", help="Tell the language model the true boxes: what do the eyes cost?")
+    ] = False,
     holdout_every: Annotated[
         int, typer.Option(min=0, help="Score only every n-th view, those held out in training.")
     ] = 0,
@@ -76,6 +79,7 @@ def evaluate(
     from dollhouse.distill.run import commit
     from dollhouse.evaluate.run import evaluate as score
     from dollhouse.evaluate.table import print_metrics
+    from dollhouse.evaluate.true_boxes import TrueBoxes
     from dollhouse.scenes.source import open_scenes
     from dollhouse.student.checkpoint import SHIPPED
     from dollhouse.student.memory import Dollhouse
@@ -83,7 +87,7 @@ def evaluate(
     house = Dollhouse.from_pretrained(model)
     beside = blind or (model or SHIPPED) / "blind"
     report = score(
-        house,
+        TrueBoxes(house) if true_boxes else house,
         [scene.hold_out(holdout_every)[1] for scene in open_scenes(scenes)] if holdout_every else scenes,
         blind=Dollhouse.from_pretrained(beside) if blind or beside.is_dir() else None,
         questions_per_scene=questions,

@@ -195,14 +195,15 @@ class Batches(Dataset[Batch]):
         """Questions of a lesson; where the stage weighs families, that is how often each is asked."""
         families = self.stage.families
         questions = [one for one in self.lessons.questions(number) if families is None or one[2] in families]
-        count = min(self.lessons.data.questions, len(questions))
-        chance = None
-        if isinstance(families, dict) and count:
-            asked = Counter(family for _, _, family in questions)
-            weights = np.array([families[family] / asked[family] for _, _, family in questions])
-            count = min(count, int((weights > 0).sum()))
-            chance = weights / weights.sum()
-        return [questions[i][:2] for i in draw.choice(len(questions), count, replace=False, p=chance)]
+        weights = np.ones(len(questions))
+        if isinstance(families, dict):
+            there = Counter(family for _, _, family in questions)
+            weights = np.array([families[family] / there[family] for _, _, family in questions])
+        count = min(self.lessons.data.questions, int((weights > 0).sum()))
+        if not count:
+            return []
+        chosen = draw.choice(len(questions), count, replace=False, p=weights / weights.sum())
+        return [questions[i][:2] for i in chosen]
 
     def _lesson_at(self, place: int) -> int:
         epoch, position = divmod(place, len(self.lessons))

@@ -28,6 +28,7 @@ class MentionFinder:
     """Finds mentions in questions of one tokenizer."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, config: DollhouseConfig) -> None:
+        self.slots = config.num_objects  # further objects have none, so nothing could be known of them
         self.labels = [tuple(ids) for ids in config.label_ids]
         self.label_of_last = {ids[-1]: label for label, ids in enumerate(self.labels) if ids}
         self.colour_of_last = {ids[-1]: colour for colour, ids in enumerate(config.colour_ids) if ids}
@@ -54,6 +55,6 @@ class MentionFinder:
             colour = self.colour_of_last.get(ids[before]) if before >= 0 else None
             if colour is not None:
                 fits = fits & (objects.colour == colour)
-            if fits.sum() == 1:
+            if fits.sum() == 1 and fits.argmax() < self.slots:
                 found.append(Mention(place, int(fits.argmax()), view))
         return tuple(found)

@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, ValidationError, field_validator, model_validator
 
 from dollhouse.errors import RecipeError
+from dollhouse.scenes.selection import AUXILIARY, FAMILIES
 
 LossName = Literal["text", "grounding", "depth_reg", "camera", "votes", "detection"]
 PartName = Literal[
@@ -80,6 +81,16 @@ class Stage(Settings):
     mirror: bool = Field(False, description="show half of the scenes in a mirror; only where nothing is asked")
     save_every: int = Field(500, ge=1, description="steps between checkpoints")
     log_every: int = Field(20, ge=1)
+
+    @field_validator("families")
+    @classmethod
+    def _families_are_known(cls, value: Any) -> Any:
+        known = (*FAMILIES, *AUXILIARY)
+        if unknown := [name for name in value or () if name not in known]:
+            raise ValueError(f"no such families of questions: {', '.join(unknown)}; known are {', '.join(known)}")
+        if isinstance(value, dict) and not any(value.values()):
+            raise ValueError("at least one family must be asked: give it a number above 0")
+        return value
 
     @model_validator(mode="after")
     def _losses_fit(self) -> Stage:

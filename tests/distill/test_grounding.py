@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -11,8 +13,10 @@ from transformers import PreTrainedTokenizerBase
 from dollhouse.distill.batches import Mentions, collate, question_tokens
 from dollhouse.distill.dictation import teacher_objects, true_objects
 from dollhouse.distill.grounding import Grounding, GroundingTargets, grounding_loss, grounding_targets, pair_targets
+from dollhouse.distill.lessons import Batches, Lessons
 from dollhouse.distill.losses import text_loss
 from dollhouse.distill.mentions import MentionFinder
+from dollhouse.distill.recipe import DataSettings, Stage
 from dollhouse.distill.targets import scene_targets
 from dollhouse.scenes.furniture import CATEGORIES, COLOURS
 from dollhouse.scenes.rooms import room_scene
@@ -36,6 +40,12 @@ def config(tokenizer: PreTrainedTokenizerBase) -> DollhouseConfig:
     )
     fill_token_ids(made, tokenizer)
     return made
+
+
+def replace_slots(config: DollhouseConfig, slots: int) -> DollhouseConfig:
+    changed = copy.deepcopy(config)
+    changed.num_objects = slots
+    return changed
 
 
 def test_mentions_are_the_objects_that_the_words_single_out(
@@ -72,6 +82,34 @@ def test_two_of_a_kind_are_told_apart_by_colour_or_not_at_all(
     vague, clear = question_tokens(tokenizer, config, asked, objects, finder)
     assert vague.mentions == ()
     assert [found.object for found in clear.mentions] == [1]
+
+
+def test_objects_beyond_the_slots_are_not_asked_of(tokenizer: PreTrainedTokenizerBase, config: DollhouseConfig) -> None:
+    targets = scene_targets(room_scene("train", 3), 126, CATEGORIES, list(COLOURS))
+    assert targets.objects is not None
+    last = len(targets.objects.label) - 1
+    colour, name = list(COLOURS)[targets.objects.colour[last]], CATEGORIES[targets.objects.label[last]]
+    asked = [(f"is the {colour} {name} tall?", "no")]
+    enough, few = (MentionFinder(tokenizer, replace_slots(config, slots)) for slots in (last + 1, last))
+    assert [one.object for one in question_tokens(tokenizer, config, asked, targets.objects, enough)[0].mentions] == [
+        last
+    ]
+    assert question_tokens(tokenizer, config, asked, targets.objects, few)[0].mentions == ()
+
+
+def test_families_are_asked_as_often_as_they_weigh(tokenizer: PreTrainedTokenizerBase, config: DollhouseConfig) -> None:
+    data = DataSettings(scenes="rooms:train/0-5", questions=10)
+    weights = {"size": 3.0, "existence": 1.0, "proximity": 0.0}
+    stage = Stage(steps=1, scenes=6, losses=["text"], train=["projector"], families=weights)
+    lessons = Lessons(data, config)
+    batches = Batches(lessons, stage, 0, tokenizer, config)
+    family_of = {one[:2]: one[2] for number in range(6) for one in lessons.questions(number)}
+    draw = np.random.default_rng(0)
+    drawn = [family_of[one] for number in range(6) for _ in range(40) for one in batches._draw_questions(number, draw)]
+    assert set(drawn) == {"size", "existence"}
+    assert 0.55 < drawn.count("size") / len(drawn) < 0.8
+    nothing = Batches(lessons, stage.model_copy(update={"families": {"proximity": 0.0}}), 0, tokenizer, config)
+    assert nothing._draw_questions(0, draw) == []
 
 
 def test_targets_are_the_true_measures(tokenizer: PreTrainedTokenizerBase, config: DollhouseConfig) -> None:
