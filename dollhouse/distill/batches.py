@@ -20,8 +20,10 @@ from transformers import PreTrainedTokenizerBase
 
 from dollhouse.distill.mentions import Mention, MentionFinder
 from dollhouse.distill.targets import ObjectTargets, SceneTargets
+from dollhouse.errors import SceneError
 from dollhouse.student.config import DollhouseConfig
 from dollhouse.student.scratchpad import END_TOKEN, question_text
+from dollhouse.student.sensors import Sensors
 
 IGNORE = -100  #: the label that carries no loss, as everywhere in transformers
 OBLONG = 1.15  #: from this ratio of its sides on, a box without a front still has a direction
@@ -106,6 +108,13 @@ class Batch(Tensors):
     scene_of_question: list[Tensor]  #: (R,) each
     mentions: list[Mentions]  #: one a chunk
     group_by_truth: bool = False  #: whether the student is given ``member`` instead of grouping by its votes
+
+    @property
+    def sensors(self) -> Sensors:
+        """Depth and poses, for a teacher that looks at them. Raises SceneError where a scene has none."""
+        if not bool(self.posed.all()):
+            raise SceneError("a model that looks at depth and poses cannot learn from scenes without them")
+        return Sensors.of(self.depth, self.level_from_camera, self.up, self.focal)
 
 
 def box_targets(objects: ObjectTargets) -> BoxTargets:

@@ -64,7 +64,8 @@ class Objective(nn.Module):
         if self.student.config.blind or self.read_teacher:
             return None
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen_eyes):
-            return self.student.see(batch.pixel_values, batch.member if batch.group_by_truth else None)
+            member = batch.member if batch.group_by_truth else None
+            return self.student.see(batch.pixel_values, member, batch.sensors if self.student.config.sensors else None)
 
     def seeing_losses(self, sight: Sight, batch: Batch) -> dict[str, Tensor]:
         """The losses of depth, cameras and objects, those with targets."""

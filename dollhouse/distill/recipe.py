@@ -18,7 +18,15 @@ from dollhouse.scenes.selection import AUXILIARY, FAMILIES
 
 LossName = Literal["text", "grounding", "depth_reg", "camera", "votes", "detection"]
 PartName = Literal[
-    "encoder", "trunk", "depth_head", "camera_head", "vote_head", "object_head", "projector", "language_model"
+    "encoder",
+    "sensor_patches",
+    "trunk",
+    "depth_head",
+    "camera_head",
+    "vote_head",
+    "object_head",
+    "projector",
+    "language_model",
 ]
 
 
@@ -108,6 +116,9 @@ class Recipe(Settings):
     seed: int = 0
     teacher: Literal["annotations"] = "annotations"
     start_from: Path | None = Field(None, description="a model folder whose weights the student begins with")
+    renew: list[PartName] = Field(default=[], description="with start_from: parts that begin afresh all the same")
+    wider: bool = Field(False, description="with start_from: every width twice, beginning with the same answers")
+    sensors: bool = Field(False, description="look at depth and poses beside the photos: a teacher, not a student")
     student: StudentSettings = Field(default_factory=lambda: StudentSettings())
     data: DataSettings
     weighting: Literal["uncertainty", "equal"] = "uncertainty"
@@ -126,6 +137,13 @@ class Recipe(Settings):
     def _one_origin(self) -> Recipe:
         if self.start_from is not None and "student" in self.model_fields_set:
             raise ValueError("start_from brings the student's sizes with it: take out student or start_from")
+        return self
+
+    @model_validator(mode="after")
+    def _needs_origin(self) -> Recipe:
+        for name in ("renew", "wider"):
+            if self.start_from is None and getattr(self, name):
+                raise ValueError(f"{name} is about the model that start_from brings: name one, such as start_from: nano")
         return self
 
     @model_validator(mode="after")

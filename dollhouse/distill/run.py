@@ -33,14 +33,13 @@ from dollhouse.distill.lessons import Batches, Lessons
 from dollhouse.distill.objective import Objective
 from dollhouse.distill.progress import StageProgress
 from dollhouse.distill.recipe import Recipe, Stage, check_recipe
-from dollhouse.distill.start import build_student, check_eyes
+from dollhouse.distill.start import build_student, check_eyes, module_name
 from dollhouse.distill.trainer import DistillTrainer, MetricsFile
 from dollhouse.distill.weighting import StaticWeighting, UncertaintyWeighting
 from dollhouse.errors import DollhouseError, RecipeError, StorageError
 from dollhouse.student.checkpoint import save_student, single_weights
 from dollhouse.student.model import DollhouseForConditionalGeneration
 
-PART_MODULES = {"projector": "multi_modal_projector"}  #: recipe names that are not the module's own
 
 
 def distill(
@@ -177,7 +176,7 @@ def train_stage(
 
 def choose_trained(stage: Stage, model: DollhouseForConditionalGeneration) -> set[str]:
     """Let gradients flow to the parts that a stage trains, and to no other; their modules' names."""
-    trained = {PART_MODULES.get(part, part) for part in stage.train} | (
+    trained = {module_name(part) for part in stage.train} | (
         {"blind_prefix"} if model.config.blind else set()
     )
     for name, parameter in model.named_parameters():

@@ -5,6 +5,7 @@ Knows nothing of training.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from dollhouse.errors import RecipeError
 from dollhouse.scenes.furniture import CATEGORIES, COLOURS, KINDS
 from dollhouse.student.checkpoint import load_student
 from dollhouse.student.config import DollhouseConfig
+from dollhouse.student.growth import grown
 from dollhouse.student.language import fill_language_model, read_language_config, read_tokenizer
 from dollhouse.student.model import DollhouseForConditionalGeneration
 from dollhouse.student.processor import DollhouseImageProcessor, DollhouseProcessor
@@ -29,7 +31,7 @@ def build_student(recipe: Recipe, out: Path) -> tuple[DollhouseForConditionalGen
     """A fresh student of the recipe's shape, or the one that ``start_from`` names."""
     if recipe.start_from is not None:
         model, processor, _ = load_student(None if str(recipe.start_from) == "nano" else recipe.start_from)
-        return model, processor
+        return renewed(enlarged(model, recipe), recipe.renew), processor
     settings = recipe.student
     tokenizer = run_tokenizer(recipe, out)
     config = bare_config(recipe, vocab_size=len(tokenizer))
@@ -55,6 +57,35 @@ def build_student(recipe: Recipe, out: Path) -> tuple[DollhouseForConditionalGen
         thinking_placement=settings.thinking_placement,
     )
     return model, processor
+
+
+def enlarged(model: DollhouseForConditionalGeneration, recipe: Recipe) -> DollhouseForConditionalGeneration:
+    """``model`` with the widths and the sensors that the recipe asks for."""
+    if not recipe.wider and recipe.sensors == model.config.sensors:
+        return model
+    if model.config.blind or (model.config.sensors and not recipe.sensors):
+        raise RecipeError(f"{recipe.start_from}: a blind model has nothing to widen, and one with sensors keeps them")
+    try:
+        return grown(model, recipe.wider, recipe.sensors)
+    except ValueError as error:
+        raise RecipeError(f"{recipe.start_from}: {error}") from error
+
+
+def renewed(model: DollhouseForConditionalGeneration, parts: Sequence[str]) -> DollhouseForConditionalGeneration:
+    """``model`` with ``parts`` (names as a stage trains them) as a fresh model of its shape has them."""
+    if parts:
+        fresh = DollhouseForConditionalGeneration(model.config)
+        for part in parts:
+            name = module_name(part)
+            if not hasattr(model, name):
+                raise RecipeError(f"renew: {part} is no part of the model that start_from brings")
+            getattr(model, name).load_state_dict(getattr(fresh, name).state_dict())
+    return model
+
+
+def module_name(part: str) -> str:
+    """The name in the student of a part that a recipe names."""
+    return {"projector": "multi_modal_projector"}.get(part, part)
 
 
 def bare_config(recipe: Recipe, vocab_size: int) -> DollhouseConfig:
@@ -86,6 +117,7 @@ def bare_config(recipe: Recipe, vocab_size: int) -> DollhouseConfig:
             thinking_placement=settings.thinking_placement,
             blind=settings.blind,
             depth_from=settings.depth_from,
+            sensors=recipe.sensors,
         )
     except (ValueError, TypeError, KeyError) as error:
         raise RecipeError(f"student: {' '.join(str(error).split())}") from error

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dollhouse.geometry import Array, resize_intrinsics
-from dollhouse.scenes.scene import View
+from dollhouse.errors import SceneError
+from dollhouse.geometry import Array, level_from_world, resize_intrinsics
+from dollhouse.scenes.scene import Scene, View
 
 PATCH = 14  #: side in pixels of the encoder's patches
 
@@ -82,6 +83,24 @@ def frame_view(view: View, width: int = 126, mode: Literal["crop"] = "crop") -> 
     if instances is not None:
         instances = _look_up(instances, rows * instances.shape[0], columns * instances.shape[1])
     return Frame(framed, depth, instances, intrinsics)
+
+
+def sensor_arrays(scene: Scene, width: int) -> tuple[Array, Array, Array, Array]:
+    """What a depth camera and its poses tell of a scene at ``width`` pixels.
+
+    Depth (V, H, W) in metres, 0 unknown; poses (V, 4, 4) in the level frame of the first view; against gravity in
+    each camera's frame (V, 3); focal lengths (V,) divided by ``width``.
+    Raises SceneError where depth, poses or intrinsics are missing, or views have several shapes.
+    """
+    frames = [frame_view(view, width) for view in scene.views]
+    depth = [frame.depth for frame in frames if frame.depth is not None]
+    focal = [frame.intrinsics[0, 0] / width for frame in frames if frame.intrinsics is not None]
+    if not scene.posed or len(depth) < len(frames) or len(focal) < len(frames):
+        raise SceneError(f"scene {scene.name} lacks depth, poses or intrinsics, which this model needs beside photos")
+    if len({one.shape for one in depth}) > 1:
+        raise SceneError(f"scene {scene.name} has views of several shapes: put photos of one shape together")
+    poses = np.stack([np.asarray(view.world_from_camera, dtype=np.float64) for view in scene.views])
+    return np.stack(depth), level_from_world(poses[0]) @ poses, poses[:, 2, :3], np.array(focal)
 
 
 def _crop_top(height: int, width: int) -> int:

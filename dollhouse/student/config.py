@@ -121,6 +121,7 @@ class DollhouseConfig(PreTrainedConfig):
         blind: no eyes; a learned constant prefix instead (the control model).
         depth_from: "trunk" (a head of the student's own), or "encoder" (VGGT's depth head, whose scale is its own,
             brought to metres by one factor a scene that the trunk tells).
+        sensors: depth and poses are looked at beside the photos (:mod:`dollhouse.student.sensors`): a teacher.
         licence: what the weights may be used for.
 
     Raises:
@@ -153,6 +154,7 @@ class DollhouseConfig(PreTrainedConfig):
     thinking_ids: list[int] | tuple[int, ...] = ()
     blind: bool = False
     depth_from: str = "trunk"
+    sensors: bool = False
     licence: str = "Apache-2.0"
 
     def get_vision_config(self) -> VggtConfig:

@@ -19,11 +19,13 @@ from transformers.cache_utils import DynamicCache
 
 from dollhouse.errors import ModelError, QuestionError, SceneError
 from dollhouse.geometry import Array
+from dollhouse.scenes.framing import sensor_arrays
 from dollhouse.scenes.scene import Box, Scene
 from dollhouse.student.checkpoint import load_student
 from dollhouse.student.model import DollhouseForConditionalGeneration, Sight, scenes_of
 from dollhouse.student.objects import Objects
 from dollhouse.student.processor import DollhouseProcessor
+from dollhouse.student.sensors import Sensors
 
 SURE = 0.3  #: score from which an object is shown; scoring takes all of them
 LONGEST_QUESTION = 256  #: tokens
@@ -53,7 +55,8 @@ class Dollhouse:
     def see(self, scene: Scene | str | Path, views: int | None = None) -> SceneMemory:
         """Look at a scene (or at what :func:`dollhouse.open_scene` opens), ``views`` photos of it at most.
 
-        Only the photos are looked at; depth and poses, where the scene has them, are not.
+        Only the photos are looked at; depth and poses, where the scene has them, are not - but by a teacher with
+        ``config.sensors``, which raises SceneError where the scene lacks them.
         """
         if not isinstance(scene, Scene):
             from dollhouse.scenes.source import open_scene
@@ -72,8 +75,14 @@ class Dollhouse:
         with torch.inference_mode():
             if self.model.config.blind:
                 return SceneMemory(self, scene, images, self.model.get_image_features(pixel_values), None)
-            sight = self.model.see(pixel_values)
+            sensors = self._sensors(scene) if self.model.config.sensors else None
+            sight = self.model.see(pixel_values, sensors=sensors)
             return SceneMemory(self, scene, images, self.model.read_objects(sight.objects), sight)
+
+    def _sensors(self, scene: Scene) -> Sensors:
+        """The scene's own depth and poses on the pixels that the model looks at."""
+        told = sensor_arrays(scene, self.image_size)
+        return Sensors.of(*(torch.from_numpy(array).float()[None].to(self.model.device) for array in told))
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from dollhouse.student.config import DollhouseConfig
 from dollhouse.student.heads import CameraHead, Cameras, DepthHead, MetricDepth
 from dollhouse.student.objects import ObjectHead, ObjectPrefix, Objects
 from dollhouse.student.registration import register
+from dollhouse.student.sensors import SensorPatches, Sensors
 from dollhouse.student.trunk import Trunk
 from dollhouse.student.vggt import VggtModel
 from dollhouse.student.votes import VoteHead, Votes, group
@@ -57,6 +58,10 @@ class DollhousePreTrainedModel(PreTrainedModel):
                 initialization.zeros_(module.bias)
         elif isinstance(module, ObjectPrefix):  # pooled features keep silent until training gives them something to say
             initialization.zeros_(module.project.weight)
+        elif isinstance(module, SensorPatches):  # so that a model grown from one without sensors begins where it was
+            for layer in (module.proj, module.place):
+                initialization.zeros_(layer.weight)
+                initialization.zeros_(layer.bias)
 
 
 class DollhouseForConditionalGeneration(DollhousePreTrainedModel, GenerationMixin):
@@ -80,7 +85,10 @@ class DollhouseForConditionalGeneration(DollhousePreTrainedModel, GenerationMixi
             self.trunk = Trunk(2 * vision.hidden_size, width, config.trunk_layers, heads, special)
             own_depth = config.depth_from == "trunk"
             self.depth_head = DepthHead(width, vision.patch_size) if own_depth else MetricDepth(width)
-            self.camera_head = CameraHead(width)
+            if config.sensors:
+                self.sensor_patches = SensorPatches(vision.hidden_size, vision.patch_size)
+            else:
+                self.camera_head = CameraHead(width)
             self.vote_head = VoteHead(width, labels, colours)
             self.object_head = ObjectHead(width, labels, colours, config.object_layers, heads)
             self.multi_modal_projector = ObjectPrefix(width, text.hidden_size, config.max_named_views)
@@ -99,20 +107,26 @@ class DollhouseForConditionalGeneration(DollhousePreTrainedModel, GenerationMixi
         silent = {config.scene_token_id, config.answer_token_id, *config.thinking_ids, config.pad_token_id}
         return sorted(token for token in silent if token is not None and token != config.eos_token_id)
 
-    def see(self, pixel_values: Tensor, member: Tensor | None = None) -> Sight:
+    def see(self, pixel_values: Tensor, member: Tensor | None = None, sensors: Sensors | None = None) -> Sight:
         """Photos (B, V, 3, H, W) in [0, 1] -> depth, cameras, votes and objects.
 
         ``member`` (B, M, N) groups the patches from outside (a teacher's instances, while training);
-        without it they are grouped by their votes.
+        without it they are grouped by their votes. ``sensors`` must be there where ``config.sensors`` says so (else
+        ValueError), and are not looked at otherwise.
         """
+        if not self.config.sensors:
+            sensors = None
+        elif sensors is None:
+            raise ValueError("this model looks at depth and poses beside the photos: give it sensors")
         patch = self.config.get_vision_config().patch_size
         rows, columns = pixel_values.shape[-2] // patch, pixel_values.shape[-1] // patch
         of_encoder = isinstance(self.depth_head, MetricDepth)
-        seen = self.encoder(pixel_values, self.encoder.dense_layers if of_encoder else None)
+        layers = self.encoder.dense_layers if of_encoder else None
+        seen = self.encoder(pixel_values, layers, None if sensors is None else self.sensor_patches(sensors))
         camera_tokens, patches = self.trunk(seen.last_hidden_state)
-        cameras = self.camera_head(camera_tokens)
-        votes = self.vote_head(patches, cameras, rows, columns)
-        if not self.training and pixel_values.shape[1] > 1:
+        cameras = self.camera_head(camera_tokens) if sensors is None else sensors.cameras
+        votes = self.vote_head(patches, cameras, rows, columns, None if sensors is None else sensors.depth)
+        if sensors is None and not self.training and pixel_values.shape[1] > 1:
             cameras = register(votes, cameras)
             votes = votes.placed(cameras)
         if member is None:
@@ -122,6 +136,8 @@ class DollhouseForConditionalGeneration(DollhousePreTrainedModel, GenerationMixi
             log_depth = self.depth_head(camera_tokens, self.encoder.predict_depth(seen)[0])
         else:
             log_depth = self.depth_head(patches, pixel_values)
+        if sensors is not None and not self.training:
+            log_depth = torch.where(sensors.depth > 0, sensors.depth.clamp(min=1e-3).log(), log_depth)
         return Sight(log_depth, cameras, votes, objects, member)
 
     def word_embeddings(self, words: Sequence[Sequence[int]]) -> Tensor:
@@ -134,11 +150,11 @@ class DollhouseForConditionalGeneration(DollhousePreTrainedModel, GenerationMixi
         labels, colours = self.word_embeddings(self.config.label_ids), self.word_embeddings(self.config.colour_ids)
         return self.multi_modal_projector(objects, labels, colours)
 
-    def get_image_features(self, pixel_values: Tensor) -> Tensor:
-        """Photos (B, V, 3, H, W) -> language prefix (B, N, D)."""
+    def get_image_features(self, pixel_values: Tensor, sensors: Sensors | None = None) -> Tensor:
+        """Photos (B, V, 3, H, W), and depth and poses where the model has ``sensors`` -> language prefix (B, N, D)."""
         if self.config.blind:
             return self.blind_prefix.expand(len(pixel_values), -1, -1)
-        return self.read_objects(self.see(pixel_values).objects)
+        return self.read_objects(self.see(pixel_values, sensors=sensors).objects)
 
     def read_scene(self, prefix: Tensor) -> DynamicCache:
         """Language prefix (B, N, D) -> key-value cache of the scene's part of the sequence.

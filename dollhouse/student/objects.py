@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from dollhouse.student.trunk import TrunkBlock
 from dollhouse.student.votes import Votes, full_precision
+from dollhouse.student.waves import WAVES, waves
 
 MEASURES = 13  #: first facts of an object: centre, sizes, bottom, top, volume, front, axis
 FRONT = slice(9, 11)  #: of these, the direction of the front
@@ -112,7 +113,7 @@ class ObjectPrefix(nn.Module):
     def __init__(self, width: int, text_width: int, views: int) -> None:
         super().__init__()
         self.views = views
-        facts = 3 + 3 + 3 + 2 + 2 + 1 + 3 * 12 + SIGHTING_FACTS * views + views
+        facts = 3 + 3 + 3 + 2 + 2 + 1 + WAVES + SIGHTING_FACTS * views + views
         self.read = nn.Sequential(nn.Linear(facts, 2 * text_width), nn.GELU(), nn.Linear(2 * text_width, text_width))
         self.project = nn.Linear(width, text_width)
         self.nothing = nn.Parameter(torch.zeros(text_width))
@@ -155,9 +156,3 @@ class ObjectPrefix(nn.Module):
         token = words + self.read(self.facts(objects)) + self.project(objects.features)
         present = objects.present.unsqueeze(-1)
         return token * present + self.nothing * (1 - present)
-
-
-def waves(position: Tensor) -> Tensor:
-    """Sines and cosines (..., 36) of a position (..., 3) in metres, wavelengths from 16 m to 0.5 m."""
-    angle = position.unsqueeze(-1) * (2 * torch.pi / 16.0) * 2.0 ** torch.arange(6, device=position.device)
-    return torch.cat([angle.sin(), angle.cos()], -1).flatten(-2)

@@ -126,12 +126,15 @@ class VggtModel(PreTrainedModel):
             init.trunc_normal_(module.camera_token, std=std)
             init.trunc_normal_(module.register_token, std=std)
 
-    def forward(self, pixel_values: Tensor, output_layers: Sequence[int] | None = None) -> VggtOutput:
+    def forward(
+        self, pixel_values: Tensor, output_layers: Sequence[int] | None = None, patch_bias: Tensor | None = None
+    ) -> VggtOutput:
         """Look at all views of each scene together.
 
         Args:
             pixel_values: (B, V, 3, H, W), RGB in [0, 1], not normalised; H and W multiples of the patch size.
             output_layers: rounds to keep beside the last one, counted from 0; others are not held in memory.
+            patch_bias: (B, V, P, C), added to the patch tokens before the first round.
 
         Raises:
             ValueError: on another shape, or a round that there is not.
@@ -147,7 +150,7 @@ class VggtModel(PreTrainedModel):
         rounds = tuple(output_layers or ())
         if any(not 0 <= index < self.config.num_hidden_layers for index in rounds):
             raise ValueError(f"output_layers {list(rounds)}: rounds go from 0 to {self.config.num_hidden_layers - 1}")
-        last, layers = self.aggregator(pixel_values, rounds)
+        last, layers = self.aggregator(pixel_values, rounds, patch_bias)
         special = 1 + self.config.num_register_tokens
         return VggtOutput(last_hidden_state=last, layers=layers, patch_start=special, image_size=(height, width))
 

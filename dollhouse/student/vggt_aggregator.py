@@ -45,13 +45,20 @@ class Aggregator(nn.Module):
         self.frame_blocks = blocks()
         self.global_blocks = blocks()
 
-    def forward(self, pixel_values: Tensor, output_layers: Sequence[int]) -> tuple[Tensor, dict[int, Tensor]]:
-        """(B, V, 3, H, W) in [0, 1] -> the last round (B, V, S+P, 2C), and the rounds asked for."""
+    def forward(
+        self, pixel_values: Tensor, output_layers: Sequence[int], patch_bias: Tensor | None = None
+    ) -> tuple[Tensor, dict[int, Tensor]]:
+        """(B, V, 3, H, W) in [0, 1] -> the last round (B, V, S+P, 2C), and the rounds asked for.
+
+        ``patch_bias`` (B, V, P, C) is added to the patch tokens.
+        """
         batch, views, _, height, width = pixel_values.shape
         step = self.config.views_at_once
         if step is not None and (step >= batch * views or self._needs_gradient(pixel_values)):
             step = None
         patches = self.look_at_patches(pixel_values.flatten(0, 1), step)
+        if patch_bias is not None:
+            patches = patches + patch_bias.flatten(0, 1).to(patches.dtype)
         special = torch.cat([self.camera_token, self.register_token], 2)
         special = torch.cat([special[:, :1], special[:, 1:].expand(-1, views - 1, -1, -1)], 1)  # (1, V, S, C)
         special = special.expand(batch, -1, -1, -1).flatten(0, 1).to(patches.dtype)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dollhouse.student.heads import Cameras
+from dollhouse.student.sensors import snap
 
 
 @dataclass
@@ -61,11 +62,16 @@ class VoteHead(nn.Module):
         self.fields = [labels + 1, colours, 1, 3, 3, 2, 2]
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, sum(self.fields)))
 
-    def forward(self, patches: Tensor, cameras: Cameras, rows: int, columns: int) -> Votes:
-        """``patches`` (B, V, P, D) with P = rows*columns."""
+    def forward(
+        self, patches: Tensor, cameras: Cameras, rows: int, columns: int, measured: Tensor | None = None
+    ) -> Votes:
+        """``patches`` (B, V, P, D) with P = rows*columns; ``measured`` depth (B, V, H, W), where there is any."""
         told = self.mlp(patches).float()
         label_logits, colour_logits, log_depth, offset, log_size, own_front, own_axis = told.split(self.fields, -1)
         log_depth = log_depth.squeeze(-1) + 1.0
+        if measured is not None:
+            snapped = snap(log_depth.flatten(1), measured, measured.shape[-1] // columns)
+            log_depth = snapped.view_as(log_depth)
         with full_precision(told):
             points = cameras.patch_rays(rows, columns) * log_depth.clamp(-3, 4).exp().unsqueeze(-1)
             own_center = points @ cameras.own_level_from_camera.transpose(-1, -2) + offset
