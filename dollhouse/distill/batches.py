@@ -1,48 +1,30 @@
 """Scene-packed batches: each scene once, with all its targets and many questions.
 
-Turns targets and questions into tensors; knows nothing of models or losses.
+Turns targets into tensors (questions: :mod:`dollhouse.distill.asked`); knows nothing of models or losses.
 
-Axes: B batch, V views, H and W pixels, P patches of a view, M = V*P, N object slots, K true objects, R questions of
-all scenes together, T text.
+Axes: B batch, V views, H and W pixels, P patches of a view, M = V*P, N object slots, K true objects, L labels,
+D the teacher's width, R questions of all scenes together, T text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from itertools import pairwise
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
-from dollhouse.distill.mentions import Mention, MentionFinder
+from dollhouse.distill.asked import Asked, Mentions, TopTokens, pack_questions
 from dollhouse.distill.targets import ObjectTargets, SceneTargets
-from dollhouse.errors import SceneError
+from dollhouse.distill.tensors import IGNORE, Tensors
+from dollhouse.errors import RecipeError, SceneError
 from dollhouse.student.config import DollhouseConfig
-from dollhouse.student.scratchpad import END_TOKEN, question_text
 from dollhouse.student.sensors import Sensors
 
-IGNORE = -100  #: the label that carries no loss, as everywhere in transformers
 OBLONG = 1.15  #: from this ratio of its sides on, a box without a front still has a direction
-
-
-@dataclass
-class Tensors:
-    """A dataclass of tensors that moves between devices as one."""
-
-    def to(self, device: torch.device | str) -> Tensors:
-        moved = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, (Tensor, Tensors)):
-                value = value.to(device)
-            elif isinstance(value, list):
-                value = [one.to(device) if isinstance(one, (Tensor, Tensors)) else one for one in value]
-            moved[field.name] = value
-        return type(self)(**moved)
 
 
 @dataclass
@@ -82,11 +64,14 @@ class PatchTargets(Tensors):
 
 
 @dataclass
-class Mentions(Tensors):
-    """Objects that the questions of a chunk name."""
+class TeacherTargets(Tensors):
+    """What the teacher saw in every patch of every scene; what it did not tell of a patch is marked so."""
 
-    names: Tensor  #: (K, 4): row in the chunk, the name's last token, true object, view named before (-1 none)
-    pairs: Tensor  #: (K, 6) of questions that name several: row, the question's last token, view, three objects (-1)
+    features: Tensor  #: (B, M, D); D is 0 where no scene of the batch has any
+    known: Tensor  #: (B, M) 1 where there are features
+    labels: Tensor  #: (B, M, L+1) chances of labels, the last "no object"; all 0 unknown
+    depth: Tensor  #: (B, M) metres, 0 unknown
+    relations: list[Tensor | None]  #: as ``Batch.relations``, by the teacher's own estimate
 
 
 @dataclass
@@ -102,11 +87,14 @@ class Batch(Tensors):
     focal: Tensor  #: (B, V)
     patches: PatchTargets
     boxes: list[BoxTargets | None]
+    relations: list[Tensor | None]  #: (K, K, 2) each: chance that the second is right of, above the first; nan unknown
     member: Tensor  #: (B, M, N) true grouping
     question_ids: list[Tensor]  #: chunks (R, T) of questions of like length
     question_labels: list[Tensor]  #: (R, T) each, IGNORE but on the answer
     scene_of_question: list[Tensor]  #: (R,) each
     mentions: list[Mentions]  #: one a chunk
+    top_tokens: list[TopTokens | None]  #: one a chunk
+    teacher: TeacherTargets | None  #: None where it told nothing of any patch of the batch
     group_by_truth: bool = False  #: whether the student is given ``member`` instead of grouping by its votes
 
     @property
@@ -180,32 +168,48 @@ def patch_targets(targets: SceneTargets, labels: int) -> PatchTargets:
     )
 
 
-class Asked(NamedTuple):
-    """One tokenised question with its answer."""
+def teacher_targets(scenes: Sequence[SceneTargets], patches: int, labels: int) -> TeacherTargets | None:
+    """What the teacher saw in scenes of ``patches`` patches; None where it told nothing.
 
-    ids: list[int]
-    start: int  #: number of tokens before the answer
-    mentions: tuple[Mention, ...] = ()
+    Raises RecipeError where the features of two scenes are not of one width: they are of two teachers.
+    """
+    told = [scene.teacher for scene in scenes]
+    widths = sorted({one.features.shape[-1] for one in told if one is not None and one.features is not None})
+    if len(widths) > 1:
+        raise RecipeError(
+            f"the scenes of a batch have teacher's features {' and '.join(map(str, widths))} wide: "
+            "distil from the records of one teacher"
+        )
+    if not any(told):
+        return None
+    targets = TeacherTargets(
+        features=torch.zeros(len(scenes), patches, widths[0] if widths else 0),
+        known=torch.zeros(len(scenes), patches),
+        labels=torch.zeros(len(scenes), patches, labels + 1),
+        depth=torch.zeros(len(scenes), patches),
+        relations=[None if one is None else as_tensor(one.relations) for one in told],
+    )
+    for row, one in enumerate(told):
+        if one is None:
+            continue
+        if one.features is not None and one.known is not None:
+            targets.features[row] = flat_patches(one.features)
+            targets.known[row] = flat_patches(one.known)
+        if one.labels is not None:
+            targets.labels[row] = flat_patches(one.labels)
+        if one.depth is not None:
+            targets.depth[row] = flat_patches(one.depth)
+    return targets
 
 
-def question_tokens(
-    tokenizer: PreTrainedTokenizerBase,
-    config: DollhouseConfig,
-    questions: Sequence[tuple[str, str]],
-    objects: ObjectTargets | None = None,
-    finder: MentionFinder | None = None,
-) -> list[Asked]:
-    """Questions with answers -> tokens, with the mentions of ``objects`` where both are given."""
-    count, placement = config.num_thinking_tokens, config.thinking_placement
-    asked = [question_text(question, count, placement) for question, _ in questions]
-    answers = [" " + answer.strip().lower() + END_TOKEN for _, answer in questions]
-    asked_ids = tokenizer(asked, add_special_tokens=False)["input_ids"] if asked else []
-    answer_ids = tokenizer(answers, add_special_tokens=False)["input_ids"] if answers else []
-    told = []
-    for question, answer in zip(asked_ids, answer_ids, strict=True):
-        mentions = finder.find(question, objects) if finder is not None and objects is not None else ()
-        told.append(Asked(list(question) + list(answer), len(question), mentions))
-    return told
+def flat_patches(array: NDArray[Any]) -> Tensor:
+    """(V, P, ...) -> (M, ...)."""
+    return torch.from_numpy(array.reshape(-1, *array.shape[2:]).astype(np.float32))
+
+
+def as_tensor(array: NDArray[Any] | None) -> Tensor | None:
+    """The array's numbers, if there is one."""
+    return None if array is None else torch.from_numpy(array.astype(np.float32))
 
 
 def collate(
@@ -229,7 +233,7 @@ def collate(
             shown = torch.from_numpy(scene.objects.patch_object.reshape(-1).copy())
             kept = (shown >= 0) & (shown < config.num_objects)
             member[row, kept.nonzero().squeeze(-1), shown[kept]] = 1.0
-    ids, labels, owners, mentions = pack_questions(questions, config.pad_token_id, chunks)
+    ids, labels, owners, mentions, alternatives = pack_questions(questions, config.pad_token_id, chunks)
     unposed = np.tile(np.eye(4), (views, 1, 1))
     upright = np.tile([0.0, -1.0, 0.0], (views, 1))
     return Batch(
@@ -248,45 +252,13 @@ def collate(
             *[torch.stack([getattr(one, field.name) for one in patches]) for field in fields(PatchTargets)]
         ),
         boxes=boxes,
+        relations=[None if s.objects is None else as_tensor(s.objects.relations) for s in scenes],
         member=member,
         question_ids=ids,
         question_labels=labels,
         scene_of_question=owners,
         mentions=mentions,
+        top_tokens=alternatives,
+        teacher=teacher_targets(scenes, count, len(config.labels)),
         group_by_truth=group_by_truth and all(box is not None for box in boxes),
     )
-
-
-def pack_questions(
-    questions: Sequence[Sequence[Asked]], pad: int, chunks: int
-) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Mentions]]:
-    """Questions of all scenes -> chunks of like length, so that a long description does not pad a short answer."""
-    rows = [(asked, owner) for owner, of_scene in enumerate(questions) for asked in of_scene]
-    rows.sort(key=lambda row: len(row[0].ids))
-    if not rows:
-        return [], [], [], []
-    bounds = np.linspace(0, len(rows), min(chunks, len(rows)) + 1).round().astype(int)
-    ids_chunks, label_chunks, owner_chunks, mention_chunks = [], [], [], []
-    for low, high in pairwise(bounds):
-        chunk = rows[low:high]
-        length = len(chunk[-1][0].ids)
-        ids = torch.full((len(chunk), length), pad)
-        labels = torch.full((len(chunk), length), IGNORE)
-        names, pairs = [], []
-        for row, (asked, _) in enumerate(chunk):
-            ids[row, : len(asked.ids)] = torch.tensor(asked.ids)
-            labels[row, asked.start : len(asked.ids)] = torch.tensor(asked.ids[asked.start :])
-            names += [[row, one.place, one.object, one.view] for one in asked.mentions]
-            if len(asked.mentions) > 1:
-                objects = [one.object for one in asked.mentions[:3]] + [-1]
-                pairs.append([row, asked.start - 1, asked.mentions[1].view, *objects[:3]])
-        ids_chunks.append(ids)
-        label_chunks.append(labels)
-        owner_chunks.append(torch.tensor([owner for _, owner in chunk]))
-        mention_chunks.append(
-            Mentions(
-                torch.tensor(names, dtype=torch.long).reshape(-1, 4),
-                torch.tensor(pairs, dtype=torch.long).reshape(-1, 6),
-            )
-        )
-    return ids_chunks, label_chunks, owner_chunks, mention_chunks

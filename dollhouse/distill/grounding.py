@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dollhouse.distill.batches import Mentions
+from dollhouse.distill.asked import Mentions
 from dollhouse.student.objects import FRONT, MEASURES, SIGHTING_FACTS
 
 BEND = 0.3  #: error from which the loss grows linearly

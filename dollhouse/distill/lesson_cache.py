@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from dollhouse.distill.targets import ObjectTargets, SceneTargets
+from dollhouse.distill.targets import ObjectTargets, SceneTargets, TeacherSight
 from dollhouse.errors import StorageError
 
 Questions = tuple[tuple[str, str, str], ...]  #: question, answer, family
@@ -80,15 +80,25 @@ def pack(targets: SceneTargets) -> dict[str, Any]:
     if targets.depth is not None:
         arrays["depth"] = targets.depth.astype(np.float16)
     if targets.objects is not None:
-        for name, value in vars(targets.objects).items():
-            arrays[f"objects.{name}"] = value
+        arrays.update(_told("objects", targets.objects))
+    if targets.teacher is not None:
+        arrays.update(_told("teacher", targets.teacher))
     return arrays
+
+
+def _told(group: str, of: ObjectTargets | TeacherSight) -> dict[str, Any]:
+    """The arrays of a dataclass, those that there are, as ``group.name``."""
+    return {f"{group}.{name}": value for name, value in vars(of).items() if value is not None}
+
+
+def _group(arrays: dict[str, Any], group: str) -> dict[str, Any]:
+    return {key.split(".")[1]: value for key, value in arrays.items() if key.startswith(f"{group}.")}
 
 
 def unpack(arrays: dict[str, Any]) -> SceneTargets:
     """What :func:`pack` packed."""
     name, metric = json.loads(arrays["about"].tobytes())
-    objects = {key.split(".")[1]: value for key, value in arrays.items() if key.startswith("objects.")}
+    objects, teacher = _group(arrays, "objects"), _group(arrays, "teacher")
     depth = arrays.get("depth")
     return SceneTargets(
         name=name,
@@ -100,4 +110,5 @@ def unpack(arrays: dict[str, Any]) -> SceneTargets:
         focal=arrays.get("focal"),
         objects=ObjectTargets(**objects) if objects else None,
         instances=arrays.get("instances"),
+        teacher=TeacherSight(**teacher) if teacher else None,
     )

@@ -16,7 +16,8 @@ import numpy as np
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from dollhouse.distill.batches import Batch, collate, question_tokens
+from dollhouse.distill.asked import question_tokens
+from dollhouse.distill.batches import Batch, collate
 from dollhouse.distill.lesson_cache import LessonCache, Questions, pack, unpack
 from dollhouse.distill.mentions import MentionFinder
 from dollhouse.distill.recipe import DataSettings, Stage

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from dollhouse.distill.batches import IGNORE, Batch
+from dollhouse.distill.batches import Batch
 from dollhouse.distill.dictation import teacher_objects, true_objects
 from dollhouse.distill.grounding import Grounding
 from dollhouse.distill.losses import camera_loss, depth_loss, detection_loss, text_loss, vote_loss
+from dollhouse.distill.tensors import IGNORE
 from dollhouse.errors import SceneError
 from dollhouse.student.model import DollhouseForConditionalGeneration, Sight
 

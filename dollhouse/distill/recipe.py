@@ -143,7 +143,9 @@ class Recipe(Settings):
     def _needs_origin(self) -> Recipe:
         for name in ("renew", "wider"):
             if self.start_from is None and getattr(self, name):
-                raise ValueError(f"{name} is about the model that start_from brings: name one, such as start_from: nano")
+                raise ValueError(
+                    f"{name} is about the model that start_from brings: name one, such as start_from: nano"
+                )
         return self
 
     @model_validator(mode="after")

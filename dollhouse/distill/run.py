@@ -41,7 +41,6 @@ from dollhouse.student.checkpoint import save_student, single_weights
 from dollhouse.student.model import DollhouseForConditionalGeneration
 
 
-
 def distill(
     recipe: Recipe,
     out: Path,
@@ -176,9 +175,7 @@ def train_stage(
 
 def choose_trained(stage: Stage, model: DollhouseForConditionalGeneration) -> set[str]:
     """Let gradients flow to the parts that a stage trains, and to no other; their modules' names."""
-    trained = {module_name(part) for part in stage.train} | (
-        {"blind_prefix"} if model.config.blind else set()
-    )
+    trained = {module_name(part) for part in stage.train} | ({"blind_prefix"} if model.config.blind else set())
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.split(".")[0] in trained)
     if "encoder" in trained and stage.encoder_from and not model.config.blind:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from dollhouse.geometry import Array, level_from_world
 from dollhouse.scenes.framing import Frame, frame_view
 from dollhouse.scenes.scene import Box, Scene
+from dollhouse.teachers.relations import chances
 
 PATCH = 14
 SMALLEST_SHARE = 0.12  #: of a patch's pixels that an object must cover for the patch to speak for it
@@ -35,6 +37,20 @@ class ObjectTargets:
     has_front: NDArray[np.bool_]  #: (N,)
     patch_object: NDArray[np.int64]  #: (V, P) index of the object, -1 background
     patch_depth: Array  #: (V, P) metres, mean depth of what the patch speaks for; 0 unknown
+    relations: NDArray[np.float32] | None = None  #: (N, N, 2) chances that the column's object is right of, above the
+    #: row's, as :mod:`dollhouse.teachers.relations` tells them; nan unknown
+
+
+@dataclass(frozen=True, eq=False)
+class TeacherSight:
+    """What a teacher saw in each patch, by its own account, which may be soft or wrong; None: it does not tell."""
+
+    features: NDArray[np.float32] | None = None  #: (V, P, D) its spatial features
+    known: NDArray[np.bool_] | None = None  #: (V, P) where there are features; None where there are none at all
+    labels: NDArray[np.float32] | None = None  #: (V, P, L+1) chances of the student's labels, the last "no object";
+    #: all 0 where unknown
+    depth: NDArray[np.float32] | None = None  #: (V, P) metres, 0 unknown
+    relations: NDArray[np.float32] | None = None  #: as those of :class:`ObjectTargets`, for the same objects
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +66,7 @@ class SceneTargets:
     focal: Array | None  #: (V,) focal length over image width
     objects: ObjectTargets | None
     instances: NDArray[np.uint8] | None = None  #: (V, H, W) box ids, where annotated
+    teacher: TeacherSight | None = None
 
 
 def frame_scene(scene: Scene, width: int) -> list[Frame]:
@@ -110,7 +127,14 @@ def object_targets(
         has_front=np.array([box.has_front for box in known], dtype=bool),
         patch_object=patch_object,
         patch_depth=patch_depth,
+        relations=soft_relations(known),
     )
+
+
+def soft_relations(boxes: Sequence[Box]) -> NDArray[np.float32]:
+    """Chances (N, N, 2) of right and above, for boxes in the level frame."""
+    told = [chances(boxes, axis) for axis in (0, 2)]
+    return np.stack(told, -1).astype(np.float32)
 
 
 def speak_for_patches(
@@ -145,19 +169,29 @@ def speak_for_patches(
 
 
 def mirrored(targets: SceneTargets) -> SceneTargets:
-    """The scene in a mirror: left and right change places, in the photos and in space alike."""
+    """The scene in a mirror: left and right change places, in the photos and in space alike.
+
+    The teacher's features of a place stay what they were: it has not looked into the mirror.
+    """
     flip = np.diag([-1.0, 1.0, 1.0, 1.0])
-    objects = targets.objects
+    columns = targets.images.shape[2] // PATCH
+    objects, teacher = targets.objects, targets.teacher
     if objects is not None:
-        views, rows_columns = objects.patch_object.shape
-        columns = targets.images.shape[2] // PATCH
-        shape = (views, rows_columns // columns, columns)
         objects = replace(
             objects,
             center=objects.center * np.array([-1.0, 1.0, 1.0], dtype=np.float32),
             yaw=(np.pi - objects.yaw).astype(np.float32),
-            patch_object=objects.patch_object.reshape(shape)[:, :, ::-1].reshape(views, -1),
-            patch_depth=objects.patch_depth.reshape(shape)[:, :, ::-1].reshape(views, -1),
+            patch_object=_mirrored_patches(objects.patch_object, columns),
+            patch_depth=_mirrored_patches(objects.patch_depth, columns),
+            relations=_mirrored_relations(objects.relations),
+        )
+    if teacher is not None:
+        teacher = TeacherSight(
+            features=_mirrored_patches(teacher.features, columns),
+            known=_mirrored_patches(teacher.known, columns),
+            labels=_mirrored_patches(teacher.labels, columns),
+            depth=_mirrored_patches(teacher.depth, columns),
+            relations=_mirrored_relations(teacher.relations),
         )
     return replace(
         targets,
@@ -167,4 +201,20 @@ def mirrored(targets: SceneTargets) -> SceneTargets:
         up=None if targets.up is None else targets.up * np.array([-1.0, 1.0, 1.0]),
         objects=objects,
         instances=None if targets.instances is None else targets.instances[:, :, ::-1],
+        teacher=teacher,
     )
+
+
+def _mirrored_patches(patches: Any, columns: int) -> Any:
+    """(V, P, ...) with every row of patches turned round."""
+    if patches is None:
+        return None
+    views, count = patches.shape[:2]
+    return patches.reshape(views, count // columns, columns, *patches.shape[2:])[:, :, ::-1].reshape(patches.shape)
+
+
+def _mirrored_relations(relations: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+    """What was right is left; above stays above."""
+    if relations is None:
+        return None
+    return np.stack([1 - relations[..., 0], relations[..., 1]], -1)

@@ -10,7 +10,8 @@ import torch
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
-from dollhouse.distill.batches import Mentions, collate, question_tokens
+from dollhouse.distill.asked import Mentions, question_tokens
+from dollhouse.distill.batches import collate
 from dollhouse.distill.dictation import teacher_objects, true_objects
 from dollhouse.distill.grounding import Grounding, GroundingTargets, grounding_loss, grounding_targets, pair_targets
 from dollhouse.distill.lessons import Batches, Lessons

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from dollhouse.distill.batches import IGNORE, Batch, collate
+from dollhouse.distill.batches import Batch, collate
 from dollhouse.distill.losses import camera_loss, detection_loss, vote_loss
 from dollhouse.distill.targets import SceneTargets, mirrored, scene_targets
+from dollhouse.distill.tensors import IGNORE
 from dollhouse.geometry import inside_box
 from dollhouse.scenes.furniture import CATEGORIES, COLOURS
 from dollhouse.scenes.rooms import room_scene
