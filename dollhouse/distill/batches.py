@@ -9,7 +9,7 @@ D the teacher's width, R questions of all scenes together, T text.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -96,6 +96,7 @@ class Batch(Tensors):
     top_tokens: list[TopTokens | None]  #: one a chunk
     teacher: TeacherTargets | None  #: None where it told nothing of any patch of the batch
     group_by_truth: bool = False  #: whether the student is given ``member`` instead of grouping by its votes
+    numbers: list[int] = field(default_factory=list)  #: of the lessons, where they have any
 
     @property
     def sensors(self) -> Sensors:
@@ -218,8 +219,12 @@ def collate(
     config: DollhouseConfig,
     group_by_truth: bool = False,
     chunks: int = 3,
+    numbers: Sequence[int] = (),
 ) -> Batch:
-    """Scenes with their tokenised questions -> one batch. All scenes must have one image shape and view count."""
+    """Scenes with their tokenised questions -> one batch. All scenes must have one image shape and view count.
+
+    ``numbers`` are the lessons that the scenes are.
+    """
     views, height, width = scenes[0].images.shape[:3]
     count = views * (height // 14) * (width // 14)
     images = torch.from_numpy(np.stack([scene.images for scene in scenes]))
@@ -261,4 +266,5 @@ def collate(
         top_tokens=alternatives,
         teacher=teacher_targets(scenes, count, len(config.labels)),
         group_by_truth=group_by_truth and all(box is not None for box in boxes),
+        numbers=list(numbers),
     )

@@ -25,6 +25,7 @@ from dollhouse.distill.lessons import Batches, Lessons
 from dollhouse.distill.objective import Objective
 from dollhouse.distill.optimizer import MuonWithAdamW
 from dollhouse.distill.recipe import Recipe
+from dollhouse.distill.recorded import open_lessons
 from dollhouse.distill.run import choose_trained, eyes_are_frozen, use_bfloat16
 from dollhouse.distill.start import bare_config, build_student
 from dollhouse.distill.weighting import UncertaintyWeighting
@@ -89,8 +90,8 @@ def first_batches(recipe: Recipe) -> tuple[DollhouseConfig, dict[str, Batch]]:
     """The student's config, and the first batch of every stage, with a tokenizer learnt from one lesson."""
     if recipe.start_from is not None:
         started, processor = build_student(recipe, Path())
-        return started.config, batches_of(recipe, Lessons(recipe.data, started.config), processor.tokenizer)
-    lessons = Lessons(recipe.data, bare_config(recipe, vocab_size=300))
+        return started.config, batches_of(recipe, open_lessons(recipe.data, started.config), processor.tokenizer)
+    lessons = open_lessons(recipe.data, bare_config(recipe, vocab_size=300))
     settings = recipe.student
     if settings.language_weights is not None:
         tokenizer = read_tokenizer(settings.language_weights, settings.num_thinking_tokens)

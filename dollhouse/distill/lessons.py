@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from dollhouse.distill.asked import question_tokens
+from dollhouse.distill.asked import Asked, question_tokens
 from dollhouse.distill.batches import Batch, collate
 from dollhouse.distill.lesson_cache import LessonCache, Questions, pack, unpack
 from dollhouse.distill.mentions import MentionFinder
@@ -28,6 +29,7 @@ from dollhouse.scenes.questions import questions_about
 from dollhouse.scenes.scene import Scene, View
 from dollhouse.scenes.source import open_scenes
 from dollhouse.student.config import DollhouseConfig
+from dollhouse.teachers.teacher import TeacherAnswer
 
 MOST_QUESTIONS = 160  #: kept of one scene; each step draws from them
 #: modules of scenes by what they decide; a kept lesson is made anew when these change
@@ -73,15 +75,19 @@ class Lessons:
         kept = self.cache.read_targets(number) if self.cache else None
         if kept is not None:
             return kept
-        scene = self.view_window(number)
-        targets = scene_targets(scene, self.config.image_size, self.config.labels, self.config.colours)
+        targets = self.make_targets(number)
         if len(targets.images) != self.data.views:
             raise SceneError(
-                f"scene {scene.name} gives {len(targets.images)} views of one shape, not data.views={self.data.views}"
+                f"scene {targets.name} gives {len(targets.images)} views of one shape, not data.views={self.data.views}"
             )
         if self.cache:
             self.cache.write_targets(number, targets)
         return unpack(pack(targets))  # as the cache would give it back, so that a run is the same with and without
+
+    def make_targets(self, number: int) -> SceneTargets:
+        """The targets of a lesson, read off its scene."""
+        scene = self.view_window(number)
+        return scene_targets(scene, self.config.image_size, self.config.labels, self.config.colours)
 
     def questions(self, number: int) -> Questions:
         """What is asked in a lesson, with the teacher's answers; () where the scene is not annotated."""
@@ -99,6 +105,14 @@ class Lessons:
         if self.cache:
             self.cache.write_questions(number, self.questions_key, questions)
         return questions
+
+    def said(self, number: int) -> tuple[TeacherAnswer, ...] | None:
+        """The teacher's own tokens for each of :meth:`questions`; None where a lesson tells none."""
+        return None
+
+    def shares_vocabulary(self, tokenizer: PreTrainedTokenizerBase) -> bool:
+        """Whether :meth:`said` is in the tokenizer's own tokens."""
+        return False
 
     def view_window(self, index: int) -> Scene:
         """The scene of a lesson, with the views of that lesson."""
@@ -134,7 +148,7 @@ def _with_kept(view: View, targets: SceneTargets, index: int) -> View:
     return replace(view, open_instances=lambda: instances)
 
 
-def targets_key(data: DataSettings, config: DollhouseConfig) -> str:
+def targets_key(data: DataSettings, config: DollhouseConfig, records: Sequence[str] = ()) -> str:
     """Changes whenever kept targets would come out differently, the code of rooms and targets included."""
     package = Path(__file__).parent.parent
     sources = [
@@ -144,7 +158,8 @@ def targets_key(data: DataSettings, config: DollhouseConfig) -> str:
     ]
     sources += [Path(__file__).parent / "targets.py", package / "geometry.py"]
     digest = sha256("".join(path.read_text(encoding="utf-8") for path in sources).encode())
-    rooms = data.scenes.startswith("rooms:")
+    digest.update("".join(records).encode())
+    rooms = not records and data.scenes.startswith("rooms:")
     split = data.scenes.split("/")[0] if rooms else str(Path(data.scenes).resolve())
     first = data.scenes.split("/")[1].split("-")[0] if rooms else ""
     settings = [split, first, data.views, data.holdout_every, config.image_size, config.labels, config.colours]
@@ -173,6 +188,7 @@ class Batches(Dataset[Batch]):
         self.tokenizer = tokenizer
         self.config = config
         self.finder = MentionFinder(tokenizer, config)
+        self.by_tokens = lessons.shares_vocabulary(tokenizer)
         self._orders: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -180,31 +196,44 @@ class Batches(Dataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         draw = np.random.default_rng([self.seed, step])
-        targets, questions = [], []
+        targets, questions, numbers = [], [], []
         for place in range(step * self.stage.scenes, (step + 1) * self.stage.scenes):
             number = self._lesson_at(place)
             seen = self.lessons.targets(number)
             mirror = self.stage.mirror and bool(draw.random() < 0.5)
             targets.append(mirrored(seen) if mirror else seen)
-            asked = self._draw_questions(number, draw) if "text" in self.stage.losses else []
-            finder = self.finder if "grounding" in self.stage.losses else None
-            questions.append(question_tokens(self.tokenizer, self.config, asked, seen.objects, finder))
+            questions.append(self._ask(number, seen, draw) if "text" in self.stage.losses else [])
+            numbers.append(number)
         by_truth = bool(draw.random() < self.stage.true_grouping)
-        return collate(targets, questions, self.config, group_by_truth=by_truth)
+        return collate(targets, questions, self.config, group_by_truth=by_truth, numbers=numbers)
 
-    def _draw_questions(self, number: int, draw: np.random.Generator) -> list[tuple[str, str]]:
-        """Questions of a lesson; where the stage weighs families, that is how often each is asked."""
+    def _ask(self, number: int, seen: SceneTargets, draw: np.random.Generator) -> list[Asked]:
+        """Some of a lesson's questions, as tokens."""
+        questions = self.lessons.questions(number)
+        chosen = self._choose(questions, draw)
+        said = self.lessons.said(number) if self.by_tokens else None
+        return question_tokens(
+            self.tokenizer,
+            self.config,
+            [questions[place][:2] for place in chosen],
+            seen.objects,
+            self.finder if "grounding" in self.stage.losses else None,
+            None if said is None else [said[place] for place in chosen],
+        )
+
+    def _choose(self, questions: Questions, draw: np.random.Generator) -> list[int]:
+        """Places of the questions that are asked; where the stage weighs families, that is how often each is."""
         families = self.stage.families
-        questions = [one for one in self.lessons.questions(number) if families is None or one[2] in families]
-        weights = np.ones(len(questions))
+        places = [place for place, one in enumerate(questions) if families is None or one[2] in families]
+        weights = np.ones(len(places))
         if isinstance(families, dict):
-            there = Counter(family for _, _, family in questions)
-            weights = np.array([families[family] / there[family] for _, _, family in questions])
+            there = Counter(questions[place][2] for place in places)
+            weights = np.array([families[questions[place][2]] / there[questions[place][2]] for place in places])
         count = min(self.lessons.data.questions, int((weights > 0).sum()))
         if not count:
             return []
-        chosen = draw.choice(len(questions), count, replace=False, p=weights / weights.sum())
-        return [questions[i][:2] for i in chosen]
+        chosen = draw.choice(len(places), count, replace=False, p=weights / weights.sum())
+        return [places[i] for i in chosen]
 
     def _lesson_at(self, place: int) -> int:
         epoch, position = divmod(place, len(self.lessons))

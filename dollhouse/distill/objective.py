@@ -14,9 +14,12 @@ from dollhouse.distill.batches import Batch
 from dollhouse.distill.dictation import teacher_objects, true_objects
 from dollhouse.distill.grounding import Grounding
 from dollhouse.distill.losses import camera_loss, depth_loss, detection_loss, text_loss, vote_loss
+from dollhouse.distill.sight_store import SightStore
 from dollhouse.distill.tensors import IGNORE
 from dollhouse.errors import SceneError
 from dollhouse.student.model import DollhouseForConditionalGeneration, Sight
+from dollhouse.student.objects import Objects
+from dollhouse.student.sensors import Sensors
 
 
 class Objective(nn.Module):
@@ -26,6 +29,7 @@ class Objective(nn.Module):
     student's own votes, so that the box head learns before the votes are any good. With ``frozen_eyes`` no
     gradient is computed for anything before the object tokens. With ``read_teacher`` the language model reads the
     teacher's boxes, roughened, instead of the student's, and photos are not looked at at all.
+    Frozen eyes look as they will when the student is used; with a ``store``, only at what is not kept there.
     """
 
     def __init__(
@@ -35,6 +39,7 @@ class Objective(nn.Module):
         losses: Sequence[str],
         frozen_eyes: bool = False,
         read_teacher: bool = False,
+        store: SightStore | None = None,
     ) -> None:
         super().__init__()
         self.student = student
@@ -42,6 +47,7 @@ class Objective(nn.Module):
         self.losses = tuple(losses)
         self.frozen_eyes = frozen_eyes
         self.read_teacher = read_teacher
+        self.store = store
         self.grounding: Grounding | None = None
         if "grounding" in self.losses:
             config = student.config
@@ -62,11 +68,34 @@ class Objective(nn.Module):
 
     def look(self, batch: Batch) -> Sight | None:
         """What the student sees; no gradient where its eyes are frozen."""
-        if self.student.config.blind or self.read_teacher:
+        if self.student.config.blind or self.read_teacher or self.store is not None:
             return None
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen_eyes):
-            member = batch.member if batch.group_by_truth else None
-            return self.student.see(batch.pixel_values, member, batch.sensors if self.student.config.sensors else None)
+        member = batch.member if batch.group_by_truth else None
+        sensors = batch.sensors if self.student.config.sensors else None
+        if self.frozen_eyes:
+            return self.look_frozen(batch.pixel_values, member, sensors)
+        return self.student.see(batch.pixel_values, member, sensors)
+
+    def look_frozen(self, pixel_values: Tensor, member: Tensor | None = None, sensors: Sensors | None = None) -> Sight:
+        """What the student sees when it is used, without gradient."""
+        training = self.student.training
+        self.student.eval()
+        with torch.no_grad():
+            sight = self.student.see(pixel_values, member, sensors)
+        self.student.train(training)
+        return sight
+
+    def kept_objects(self, batch: Batch, store: SightStore) -> Objects:
+        """The objects of a batch, of which only those are looked for that are not kept."""
+
+        def look(row: int) -> Objects:
+            one = slice(row, row + 1)
+            sensors = batch.sensors.take(one) if self.student.config.sensors else None
+            return self.look_frozen(batch.pixel_values[one], None, sensors).objects
+
+        kept = store.objects(batch.numbers, look)
+        device = batch.pixel_values.device
+        return Objects(**{name: value.to(device) for name, value in vars(kept).items()})
 
     def seeing_losses(self, sight: Sight, batch: Batch) -> dict[str, Tensor]:
         """The losses of depth, cameras and objects, those with targets."""
@@ -85,7 +114,12 @@ class Objective(nn.Module):
         """The language prefix (B, N, D)."""
         if self.student.config.blind:
             return self.student.blind_prefix.expand(len(batch.pixel_values), -1, -1)
-        objects = teacher_objects(batch, self.student.config) if sight is None else sight.objects
+        if sight is not None:
+            objects = sight.objects
+        elif self.store is not None:
+            objects = self.kept_objects(batch, self.store)
+        else:
+            objects = teacher_objects(batch, self.student.config)
         return self.student.read_objects(objects)
 
     def speaking_losses(self, prefix: Tensor, batch: Batch) -> dict[str, Tensor]:

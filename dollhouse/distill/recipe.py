@@ -45,6 +45,7 @@ class StudentSettings(Settings):
     encoder_weights: Path | None = Field(None, description="official VGGT weights: the file, or its folder")
     language_weights: Path | None = Field(None, description="a causal LM's folder of text's shape; its tokenizer too")
     depth_from: Literal["trunk", "encoder"] = "trunk"
+    tokenizer: Path | None = Field(None, description="a model folder whose words the student speaks: its teacher's")
     vocabulary: int = Field(1024, ge=300, description="size of the tokenizer trained on the run's own questions")
     trunk_width: int = Field(192, ge=8)
     trunk_layers: int = Field(2, ge=0)
@@ -60,7 +61,8 @@ class StudentSettings(Settings):
 class DataSettings(Settings):
     """Which scenes, and how they are looked at."""
 
-    scenes: str = Field(description="rooms:<split>/<from>-<to>, or a folder")
+    scenes: str = Field("", description="rooms:<split>/<from>-<to>, or a folder; with records: which of theirs")
+    records: Path | None = Field(None, description="what a teacher said (`dollhouse label --out`), to learn from")
     views: int = Field(4, ge=1, description="photos a scene")
     questions: int = Field(24, ge=0, description="questions a scene and step")
     holdout_every: int = Field(0, ge=0, description="of one real scene: every n-th frame is kept for testing; 0 none")
@@ -114,7 +116,7 @@ class Recipe(Settings):
 
     name: str
     seed: int = 0
-    teacher: Literal["annotations"] = "annotations"
+    teacher: Literal["annotations", "records"] = "annotations"
     start_from: Path | None = Field(None, description="a model folder whose weights the student begins with")
     renew: list[PartName] = Field(default=[], description="with start_from: parts that begin afresh all the same")
     wider: bool = Field(False, description="with start_from: every width twice, beginning with the same answers")
@@ -137,6 +139,23 @@ class Recipe(Settings):
     def _one_origin(self) -> Recipe:
         if self.start_from is not None and "student" in self.model_fields_set:
             raise ValueError("start_from brings the student's sizes with it: take out student or start_from")
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _teacher_is_told(cls, tree: Any) -> Any:
+        data = tree.get("data") if isinstance(tree, dict) else None
+        recorded = isinstance(data, dict) and data.get("records") is not None
+        return {**tree, "teacher": "records"} if recorded else tree
+
+    @model_validator(mode="after")
+    def _something_to_learn_from(self) -> Recipe:
+        if not self.data.scenes and self.data.records is None:
+            raise ValueError("data needs scenes or records: say data.scenes=rooms:train/0-999, or data.records=FOLDER")
+        if self.teacher == "records" and self.data.records is None:
+            raise ValueError("teacher: records needs data.records=FOLDER, what `dollhouse label --out` wrote")
+        if self.data.records is not None and self.data.holdout_every:
+            raise ValueError("data.holdout_every is about a scene's own frames: take it out where there are records")
         return self
 
     @model_validator(mode="after")

@@ -33,12 +33,17 @@ from dollhouse.distill.lessons import Batches, Lessons
 from dollhouse.distill.objective import Objective
 from dollhouse.distill.progress import StageProgress
 from dollhouse.distill.recipe import Recipe, Stage, check_recipe
+from dollhouse.distill.recorded import open_lessons
+from dollhouse.distill.sight_store import SightStore, eyes_hash
 from dollhouse.distill.start import build_student, check_eyes, module_name
 from dollhouse.distill.trainer import DistillTrainer, MetricsFile
 from dollhouse.distill.weighting import StaticWeighting, UncertaintyWeighting
 from dollhouse.errors import DollhouseError, RecipeError, StorageError
 from dollhouse.student.checkpoint import save_student, single_weights
 from dollhouse.student.model import DollhouseForConditionalGeneration
+
+MIND = {"multi_modal_projector", "language_model"}  #: the modules behind the object tokens; all others are eyes
+SPEAKING = {"text", "text_kl", "grounding", "thoughts"}  #: losses that need nothing of what was seen but the objects
 
 
 def distill(
@@ -64,7 +69,9 @@ def distill(
         torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
     model, processor = build_student(recipe, out)
-    lessons = Lessons(recipe.data, model.config)
+    lessons = open_lessons(recipe.data, model.config)
+    if recipe.data.records is not None and not lessons.shares_vocabulary(processor.tokenizer):
+        print("the teacher speaks in other tokens than the student: it is learnt from by its answers' text only")
     seconds = {}
     for name, stage in recipe.stages.items():
         done = out / name / "student.safetensors"
@@ -146,7 +153,10 @@ def train_stage(
     )
     if not torch.cuda.is_available():  # on short sequences plain attention is faster than the fused one
         model.language_model.set_attn_implementation("eager")
-    objective = Objective(model, weighting, names, eyes_are_frozen(trained), read_teacher=stage.read == "teacher")
+    frozen, read_teacher = eyes_are_frozen(trained), stage.read == "teacher"
+    only_objects = set(names) <= SPEAKING and not stage.true_grouping and not read_teacher and not model.config.blind
+    store = sight_store(recipe, model, lessons) if frozen and only_objects else None
+    objective = Objective(model, weighting, names, frozen, read_teacher, store)
     trainer = DistillTrainer(
         objective,
         stage,
@@ -173,6 +183,15 @@ def train_stage(
         parameter.requires_grad_(True)
 
 
+def sight_store(recipe: Recipe, model: DollhouseForConditionalGeneration, lessons: Lessons) -> SightStore:
+    """Where what the student's frozen eyes see is kept between steps and runs, beside the lessons if they are kept."""
+    if lessons.cache is None:
+        return SightStore(None)
+    eyes = [child for name, child in sorted(model.named_children()) if name not in MIND]
+    rounded = "bfloat16" if use_bfloat16(recipe.precision) else "float32"
+    return SightStore(lessons.cache.folder / f"seen-{eyes_hash(eyes)}-{rounded}")
+
+
 def choose_trained(stage: Stage, model: DollhouseForConditionalGeneration) -> set[str]:
     """Let gradients flow to the parts that a stage trains, and to no other; their modules' names."""
     trained = {module_name(part) for part in stage.train} | ({"blind_prefix"} if model.config.blind else set())
@@ -188,7 +207,7 @@ def choose_trained(stage: Stage, model: DollhouseForConditionalGeneration) -> se
 
 def eyes_are_frozen(trained: set[str]) -> bool:
     """Whether nothing before the object tokens is trained, given the names of the trained modules."""
-    return not trained - {"multi_modal_projector", "language_model"}
+    return not trained - MIND
 
 
 def last_checkpoint(folder: Path) -> str | None:

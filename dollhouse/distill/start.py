@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from dollhouse.distill.lessons import Lessons
 from dollhouse.distill.recipe import Recipe
+from dollhouse.distill.recorded import open_lessons
 from dollhouse.errors import RecipeError
 from dollhouse.scenes.furniture import CATEGORIES, COLOURS, KINDS
-from dollhouse.student.checkpoint import load_student
+from dollhouse.student.checkpoint import load_processor, load_student
 from dollhouse.student.config import DollhouseConfig
 from dollhouse.student.growth import grown
 from dollhouse.student.language import fill_language_model, read_language_config, read_tokenizer
@@ -127,10 +127,12 @@ def run_tokenizer(recipe: Recipe, out: Path) -> PreTrainedTokenizerBase:
     """The run's tokenizer: learnt once from its first lessons, then kept."""
     if recipe.student.language_weights is not None:
         return read_tokenizer(recipe.student.language_weights, recipe.student.num_thinking_tokens)
+    if recipe.student.tokenizer is not None:
+        return load_processor(recipe.student.tokenizer).tokenizer
     folder = out / "tokenizer"
     if (folder / "done").exists():
         return PreTrainedTokenizerFast.from_pretrained(folder)
-    lessons = Lessons(recipe.data, bare_config(recipe, vocab_size=300))
+    lessons = open_lessons(recipe.data, bare_config(recipe, vocab_size=300))
     texts: list[str] = []
     for index in range(min(TOKENIZER_LESSONS, len(lessons))):
         for question, answer, _ in lessons.questions(index):

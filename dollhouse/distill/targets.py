@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dollhouse.geometry import Array, level_from_world
+from dollhouse.geometry import Array, back_project, inside_box, level_from_world, transform_points
 from dollhouse.scenes.framing import Frame, frame_view
 from dollhouse.scenes.scene import Box, Scene
 from dollhouse.teachers.relations import chances
 
 PATCH = 14
+BOX_MARGIN = 0.02  #: metres by which a pixel may lie outside the box that it shows
 SMALLEST_SHARE = 0.12  #: of a patch's pixels that an object must cover for the patch to speak for it
 FEWEST_PIXELS = 20  #: over all views; an object that shows less is nobody's target
 
@@ -91,11 +92,30 @@ def scene_targets(scene: Scene, width: int, labels: Sequence[str], colours: Sequ
     if all(frame.intrinsics is not None for frame in frames):
         focal = np.array([frame.intrinsics[0, 0] / images.shape[2] for frame in frames if frame.intrinsics is not None])
     instances = [frame.instances for frame in frames]
+    if posed and depth is not None and scene.boxes is not None and focal is not None:
+        instances = [
+            shown if shown is not None else instances_by_depth(frame, pose, scene.boxes)
+            for shown, frame, pose in zip(instances, frames, poses, strict=True)
+        ]
     if posed and depth is not None and scene.boxes is not None and all(map_ is not None for map_ in instances):
         ids = np.stack([map_ for map_ in instances if map_ is not None])
         objects = object_targets([box.moved(level) for box in scene.boxes], ids, depth, labels, colours)
         seen = ids.astype(np.uint8) if ids.max(initial=0) < 256 else None
     return SceneTargets(scene.name, images, depth, scene.metric, level_from_camera, up, focal, objects, seen)
+
+
+def instances_by_depth(frame: Frame, world_from_camera: Array, boxes: Sequence[Box]) -> NDArray[np.int32]:
+    """Ids (H, W) of the ``boxes`` (in the world) that a frame's pixels lie in by their depth, the smallest first.
+
+    For scenes whose boxes are known but not which pixels show them. 0 where there is none, or no depth.
+    """
+    assert frame.depth is not None
+    assert frame.intrinsics is not None
+    points = transform_points(world_from_camera, back_project(frame.depth, frame.intrinsics))
+    ids = np.zeros(frame.depth.shape, dtype=np.int32)
+    for box in sorted(boxes, key=lambda one: -float(np.prod(one.size))):
+        ids[inside_box(points, box.center, box.size, box.yaw, BOX_MARGIN) & (frame.depth > 0)] = box.id
+    return ids
 
 
 def object_targets(

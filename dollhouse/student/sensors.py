@@ -34,6 +34,10 @@ class Sensors:
         heading = torch.stack([ahead[..., 1], -ahead[..., 0]], -1)  # the first view's heading is the y axis
         return cls(depth, Cameras(up, heading, level_from_camera[..., :3, 3], focal))
 
+    def take(self, scenes: slice) -> Sensors:
+        """Those of some of the scenes."""
+        return Sensors(self.depth[scenes], Cameras(*(value[scenes] for value in vars(self.cameras).values())))
+
     def own_points(self) -> Tensor:
         """Where every pixel lies in its own view's level frame (B, V, H, W, 3); zeros where depth is unknown."""
         rows, columns = self.depth.shape[-2:]

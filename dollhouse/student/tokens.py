@@ -6,7 +6,9 @@ Byte-level BPE, so no text is unknown to it, lower-cased, with the special token
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -48,6 +50,12 @@ def train_tokenizer(texts: Iterable[str], words: Sequence[str], size: int, think
         padding_side="left",
         clean_up_tokenization_spaces=False,
     )
+
+
+def vocabulary_hash(tokenizer: PreTrainedTokenizerBase) -> str:
+    """12 hex digits that two tokenizers share if they give every token the same id."""
+    entries = sorted(tokenizer.get_vocab().items())
+    return sha256(json.dumps(entries).encode()).hexdigest()[:12]
 
 
 def fill_token_ids(config: DollhouseConfig, tokenizer: PreTrainedTokenizerBase) -> None:

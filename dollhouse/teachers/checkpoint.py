@@ -22,6 +22,7 @@ from dollhouse.geometry import back_project, transform_points
 from dollhouse.scenes.questions import Question
 from dollhouse.scenes.scene import Scene
 from dollhouse.student.memory import SURE, Dollhouse, SceneMemory
+from dollhouse.student.tokens import vocabulary_hash
 from dollhouse.teachers.geometry import over_whole_photo, world_from_first_level
 from dollhouse.teachers.teacher import SceneGeometry, SpatialFeatures, TeacherAnswer
 
@@ -63,6 +64,7 @@ class CheckpointTeacher:
             "teacher": "checkpoint",
             "name": name,
             "weights": weights,
+            "vocabulary": vocabulary_hash(self.house.processor.tokenizer),
             "licence": settings.pop("licence"),
             "settings": {**settings, "decoding": "greedy"},
             "software": {"torch": torch.__version__, "transformers": transformers.__version__},

@@ -104,13 +104,13 @@ def test_families_are_asked_as_often_as_they_weigh(tokenizer: PreTrainedTokenize
     stage = Stage(steps=1, scenes=6, losses=["text"], train=["projector"], families=weights)
     lessons = Lessons(data, config)
     batches = Batches(lessons, stage, 0, tokenizer, config)
-    family_of = {one[:2]: one[2] for number in range(6) for one in lessons.questions(number)}
+    asked = [lessons.questions(number) for number in range(6)]
     draw = np.random.default_rng(0)
-    drawn = [family_of[one] for number in range(6) for _ in range(40) for one in batches._draw_questions(number, draw)]
+    drawn = [of_scene[place][2] for of_scene in asked for _ in range(40) for place in batches._choose(of_scene, draw)]
     assert set(drawn) == {"size", "existence"}
     assert 0.55 < drawn.count("size") / len(drawn) < 0.8
     nothing = Batches(lessons, stage.model_copy(update={"families": {"proximity": 0.0}}), 0, tokenizer, config)
-    assert nothing._draw_questions(0, draw) == []
+    assert nothing._choose(asked[0], draw) == []
 
 
 def test_targets_are_the_true_measures(tokenizer: PreTrainedTokenizerBase, config: DollhouseConfig) -> None:
