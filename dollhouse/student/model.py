@@ -96,13 +96,24 @@ class DollhouseForConditionalGeneration(DollhousePreTrainedModel, GenerationMixi
                 self.camera_head = CameraHead(width)
             self.vote_head = VoteHead(width, labels, colours)
             self.object_head = ObjectHead(width, labels, colours, config.object_layers, heads)
-            if config.depth_bins:
-                self.depth_bin_head = DepthBinHead(width, config.depth_bins)
-            if config.relation_head:
-                self.relation_head = RelationHead(width)
+            self._make_heads(config.depth_bins, config.relation_head)
             self.multi_modal_projector = ObjectPrefix(width, text.hidden_size, config.max_named_views)
         self.language_model = AutoModelForCausalLM.from_config(text)
         self.post_init()
+
+    def _make_heads(self, depth_bins: int, relation_head: bool) -> None:
+        if depth_bins:
+            self.depth_bin_head = DepthBinHead(self.config.trunk_width, depth_bins)
+        if relation_head:
+            self.relation_head = RelationHead(self.config.trunk_width)
+
+    def add_heads(self, depth_bins: int = 0, relation_head: bool = False) -> None:
+        """Give a model the heads that its config has not named so far, fresh."""
+        self._make_heads(depth_bins, relation_head)
+        for head in [self.depth_bin_head] * bool(depth_bins) + [self.relation_head] * relation_head:
+            head.apply(self._init_weights)
+        self.config.depth_bins = depth_bins or self.config.depth_bins
+        self.config.relation_head = relation_head or self.config.relation_head
 
     def get_input_embeddings(self) -> nn.Module:
         return self.language_model.get_input_embeddings()
