@@ -45,6 +45,23 @@ class TopTokens(Tensors):
     ids: Tensor  #: (A, K)
     log_probs: Tensor  #: (A, K) natural logarithms
 
+    @staticmethod
+    def join(chunks: Sequence[TopTokens | None], counts: Sequence[int]) -> TopTokens | None:
+        """Chunks of so many answer tokens, one after the other; None where the teacher told nothing in any."""
+        told = [chunk for chunk in chunks if chunk is not None]
+        if not told:
+            return None
+        width, device = max(chunk.ids.shape[1] for chunk in told), told[0].ids.device
+        ids = torch.zeros(sum(counts), width, dtype=torch.long, device=device)
+        log_probs = torch.full((sum(counts), width), -torch.inf, device=device)
+        at = 0
+        for chunk, count in zip(chunks, counts, strict=True):
+            if chunk is not None:
+                kept = chunk.ids.shape[1]
+                ids[at : at + count, :kept], log_probs[at : at + count, :kept] = chunk.ids, chunk.log_probs
+            at += count
+        return TopTokens(ids, log_probs)
+
 
 class Asked(NamedTuple):
     """One tokenised question with its answer."""

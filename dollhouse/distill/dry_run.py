@@ -119,10 +119,14 @@ def check_stage(
     stage = recipe.stages[name]
     trained = choose_trained(stage, student)
     student.train().zero_grad(set_to_none=True)
-    objective = Objective(student, nn.Module(), stage.losses, eyes_are_frozen(trained), stage.read == "teacher")
-    if objective.grounding is not None:
-        with fake:
-            objective.grounding.to_empty(device="cpu")
+    told = 0 if batch.teacher is None else batch.teacher.features.shape[-1]
+    objective = Objective(
+        student, nn.Module(), stage.losses, eyes_are_frozen(trained), stage.read == "teacher", told, stage.temperature
+    )
+    for helper in (objective.grounding, objective.teacher_map):
+        if helper is not None:
+            with fake:
+                helper.to_empty(device="cpu")
     weights = list(objective.parameters())
     dictated = teacher_objects(batch, student.config) if objective.read_teacher else None
     live = LiveMemory(weights)
@@ -132,6 +136,7 @@ def check_stage(
     losses: dict[str, Tensor] = {}
     with fake, live, counters[0], bfloat16:
         sight = objective.look(batch)
+        mapped = None if sight is None else objective.as_teacher(sight, batch)
     if "text" in stage.losses and batch.question_ids:
         with fake, live, counters[1], bfloat16:
             prefix = objective.prefix(sight, batch) if dictated is None else student.read_objects(dictated)
@@ -139,7 +144,7 @@ def check_stage(
             said = objective.speaking_losses(prefix, batch)
         losses.update({key: stand_ins.like(loss) for key, loss in said.items()})
     if sight is not None:
-        losses.update(objective.seeing_losses(stand_ins.like(sight), batch))
+        losses.update(objective.seeing_losses(stand_ins.like(sight), batch, stand_ins.like(mapped)))
     if not losses:
         raise SceneError("these scenes have no targets for any of the losses " + ", ".join(stage.losses))
     UncertaintyWeighting(list(losses))(losses).backward()
@@ -206,6 +211,8 @@ class StandIns:
 
     def like(self, predicted: Any) -> Any:
         """A tensor, or a dataclass of tensors and dataclasses, with every tensor a random one in [0.5, 1.5)."""
+        if predicted is None:
+            return None
         if is_dataclass(predicted) and not isinstance(predicted, type):
             return type(predicted)(*[self.like(getattr(predicted, field.name)) for field in fields(predicted)])
         real = torch.rand(predicted.shape) + 0.5

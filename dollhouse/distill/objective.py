@@ -10,13 +10,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from dollhouse.distill.asked import TopTokens
 from dollhouse.distill.batches import Batch
 from dollhouse.distill.dictation import teacher_objects, true_objects
 from dollhouse.distill.grounding import Grounding
-from dollhouse.distill.losses import camera_loss, depth_loss, detection_loss, text_loss, vote_loss
+from dollhouse.distill.losses import text_kl, text_loss
+from dollhouse.distill.seeing import seeing_losses
 from dollhouse.distill.sight_store import SightStore
 from dollhouse.distill.tensors import IGNORE
-from dollhouse.errors import SceneError
+from dollhouse.errors import RecipeError, SceneError
 from dollhouse.student.model import DollhouseForConditionalGeneration, Sight
 from dollhouse.student.objects import Objects
 from dollhouse.student.sensors import Sensors
@@ -28,8 +30,9 @@ class Objective(nn.Module):
     A batch marked ``group_by_truth`` has its patches grouped by the teacher's instances instead of by the
     student's own votes, so that the box head learns before the votes are any good. With ``frozen_eyes`` no
     gradient is computed for anything before the object tokens. With ``read_teacher`` the language model reads the
-    teacher's boxes, roughened, instead of the student's, and photos are not looked at at all.
-    Frozen eyes look as they will when the student is used; with a ``store``, only at what is not kept there.
+    teacher's boxes, roughened, instead of the student's, and photos are not looked at at all. Frozen eyes look as
+    they will when the student is used; with a ``store``, only at what is not kept there. ``teacher_width`` is that of
+    the teacher's features (0: it has none), ``temperature`` softens what it says for the loss text_kl.
     """
 
     def __init__(
@@ -40,6 +43,8 @@ class Objective(nn.Module):
         frozen_eyes: bool = False,
         read_teacher: bool = False,
         store: SightStore | None = None,
+        teacher_width: int = 0,
+        temperature: float = 1.0,
     ) -> None:
         super().__init__()
         self.student = student
@@ -48,6 +53,10 @@ class Objective(nn.Module):
         self.frozen_eyes = frozen_eyes
         self.read_teacher = read_teacher
         self.store = store
+        self.temperature = temperature
+        self.teacher_map: nn.Linear | None = None
+        if "spatial" in self.losses and teacher_width:
+            self.teacher_map = nn.Linear(student.config.trunk_width, teacher_width)
         self.grounding: Grounding | None = None
         if "grounding" in self.losses:
             config = student.config
@@ -55,11 +64,11 @@ class Objective(nn.Module):
             self.grounding = Grounding(text.hidden_size, text.num_hidden_layers, config.max_named_views)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """One batch -> {"loss": weighted sum, and each loss by its name}."""
+        """One batch -> {"loss": weighted sum, and each loss by its name; with a slash: a part of one}."""
         sight = self.look(batch)
         parts: dict[str, Tensor] = {}
         if sight is not None:
-            parts.update(self.seeing_losses(sight, batch))
+            parts.update(self.seeing_losses(sight, batch, self.as_teacher(sight, batch)))
         if "text" in self.losses and batch.question_ids:
             parts.update(self.speaking_losses(self.prefix(sight, batch), batch))
         if not parts:
@@ -97,18 +106,27 @@ class Objective(nn.Module):
         device = batch.pixel_values.device
         return Objects(**{name: value.to(device) for name, value in vars(kept).items()})
 
-    def seeing_losses(self, sight: Sight, batch: Batch) -> dict[str, Tensor]:
-        """The losses of depth, cameras and objects, those with targets."""
-        parts = {}
-        if "depth_reg" in self.losses and bool((batch.depth > 0).any()):
-            parts["depth_reg"] = depth_loss(sight.log_depth, batch.depth, batch.metric)
-        if "camera" in self.losses and bool(batch.posed.all()):
-            parts["camera"] = camera_loss(sight.cameras, batch.level_from_camera, batch.up, batch.focal)
-        if "votes" in self.losses and bool((batch.patches.label != IGNORE).any()):
-            parts["votes"] = vote_loss(sight.votes, batch.patches)
-        if "detection" in self.losses and any(box is not None for box in batch.boxes):
-            parts["detection"] = detection_loss(sight.objects, batch.boxes)
-        return parts
+    def as_teacher(self, sight: Sight, batch: Batch) -> Tensor | None:
+        """The trunk's features brought to the teacher's width (B, V, P, D); None where there is nothing to meet.
+
+        Raises RecipeError where the features of this batch are not as wide as those that the run began with.
+        """
+        width = 0 if batch.teacher is None else batch.teacher.features.shape[-1]
+        if "spatial" not in self.losses or not width:
+            return None
+        if self.teacher_map is None or self.teacher_map.out_features != width:
+            expected = 0 if self.teacher_map is None else self.teacher_map.out_features
+            raise RecipeError(
+                f"the teacher's features are {width} wide here and {expected} in the first scenes: "
+                "distil from the records of one teacher"
+            )
+        mapped: Tensor = self.teacher_map(sight.patches)
+        return mapped
+
+    def seeing_losses(self, sight: Sight, batch: Batch, mapped: Tensor | None) -> dict[str, Tensor]:
+        """The losses of what is seen, those with targets; ``mapped`` as :meth:`as_teacher` has it."""
+        patch = self.student.config.get_vision_config().patch_size
+        return seeing_losses(self.losses, sight, batch, self.student.bins, patch, mapped)
 
     def prefix(self, sight: Sight | None, batch: Batch) -> Tensor:
         """The language prefix (B, N, D)."""
@@ -123,7 +141,7 @@ class Objective(nn.Module):
         return self.student.read_objects(objects)
 
     def speaking_losses(self, prefix: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Text: cross-entropy over the answer tokens of all chunks. Grounding: what is known at each name."""
+        """Text: what was answered, and what the teacher might have. Grounding: what is known at each name."""
         scene = self.student.read_scene(prefix)
         facts = self.true_facts(batch) if self.grounding is not None else None
         logits, labels, lengths, grounded, mentions = [], [], [], [], 0
@@ -131,15 +149,25 @@ class Objective(nn.Module):
         for ids, label, owner, mention in zip(
             batch.question_ids, batch.question_labels, batch.scene_of_question, batch.mentions, strict=True
         ):
-            states = self.student.hidden_states_from(scene, ids, owner)
+            if self.grounding is not None and facts is not None:
+                states = self.student.hidden_states_from(scene, ids, owner)
+                last = states[-1]
+                if len(mention.names):
+                    grounded.append(len(mention.names) * self.grounding(states, facts, owner, mention))
+                    mentions += len(mention.names)
+            else:
+                last = self.student.continue_from(scene, ids, owner)
             answers = label[:, 1:] != IGNORE
-            logits.append(head(states[-1][:, :-1][answers]))
+            logits.append(head(last[:, :-1][answers]))
             labels.append(label[:, 1:][answers])
             lengths.append(answers.sum(1, keepdim=True).expand_as(answers)[answers].float())
-            if self.grounding is not None and facts is not None and len(mention.names):
-                grounded.append(len(mention.names) * self.grounding(states, facts, owner, mention))
-                mentions += len(mention.names)
-        parts = {"text": text_loss(torch.cat(logits), torch.cat(labels), torch.cat(lengths))}
+        said, counts = torch.cat(logits), torch.cat(lengths)
+        parts = {"text": text_loss(said, torch.cat(labels), counts)}
+        if "text_kl" in self.losses and (top := TopTokens.join(batch.top_tokens, [len(one) for one in labels])):
+            known = torch.isfinite(top.log_probs).any(-1)
+            parts["text_kl"] = text_kl(
+                said[known], top.ids[known], top.log_probs[known], counts[known], self.temperature
+            )
         if grounded:
             parts["grounding"] = torch.stack(grounded).sum() / mentions
         return parts

@@ -11,12 +11,34 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from dollhouse.errors import RecipeError
 from dollhouse.scenes.selection import AUXILIARY, FAMILIES
 
-LossName = Literal["text", "grounding", "depth_reg", "camera", "votes", "detection"]
+LossName = Literal[
+    "text",
+    "text_kl",
+    "grounding",
+    "depth_reg",
+    "depth_ce",
+    "depth_kl",
+    "camera",
+    "votes",
+    "detection",
+    "spatial",
+    "multiview",
+    "feature",
+]
 PartName = Literal[
     "encoder",
     "sensor_patches",
@@ -25,9 +47,20 @@ PartName = Literal[
     "camera_head",
     "vote_head",
     "object_head",
+    "depth_bin_head",
+    "relation_head",
     "projector",
     "language_model",
 ]
+
+
+#: heads that only some losses read; a student has them, and they are trained, where such a loss is named
+HEAD_OF_LOSS: dict[str, PartName] = {
+    "depth_ce": "depth_bin_head",
+    "depth_kl": "depth_bin_head",
+    "spatial": "relation_head",
+    "feature": "relation_head",
+}
 
 
 class Settings(BaseModel):
@@ -55,6 +88,9 @@ class StudentSettings(Settings):
     max_named_views: int = Field(4, ge=1)
     num_thinking_tokens: int = Field(4, ge=0)
     thinking_placement: Literal["before_question", "after_question"] = "before_question"
+    depth_bins: int | None = Field(None, ge=2, le=256, description="bins of log depth; None: 32 where a loss asks")
+    depth_bin_range: tuple[PositiveFloat, PositiveFloat] = Field((0.3, 12.0), description="metres, near and far")
+    relation_head: bool | None = Field(None, description="tell relations of objects; None: where a loss asks")
     blind: bool = Field(False, description="no eyes: the control model")
 
 
@@ -84,6 +120,7 @@ class Stage(Settings):
     warmup: float = Field(0.05, ge=0, le=1, description="share of the steps")
     cooldown: float = Field(0.4, ge=0, le=1, description="share of the steps, linear to zero")
     true_grouping: float = Field(0.0, ge=0, le=1, description="share of batches grouped by the teacher's instances")
+    temperature: float = Field(2.0, gt=0, description="softens the teacher's words for the loss text_kl")
     read: Literal["student", "teacher"] = Field("student", description="whose objects the language model reads")
     families: list[str] | dict[str, NonNegativeFloat] | None = Field(
         None, description="families of questions that are asked, or how often each; None: as they come"
@@ -106,8 +143,9 @@ class Stage(Settings):
     def _losses_fit(self) -> Stage:
         if self.mirror and "text" in self.losses:
             raise ValueError("mirror changes left and right, which the answers speak of: take out mirror or text")
-        if "grounding" in self.losses and "text" not in self.losses:
-            raise ValueError("grounding is about the names in questions: add the loss text")
+        for name, about in (("grounding", "the names in questions"), ("text_kl", "the words of answers")):
+            if name in self.losses and "text" not in self.losses:
+                raise ValueError(f"{name} is about {about}: add the loss text")
         return self
 
 
@@ -123,7 +161,10 @@ class Recipe(Settings):
     sensors: bool = Field(False, description="look at depth and poses beside the photos: a teacher, not a student")
     student: StudentSettings = Field(default_factory=lambda: StudentSettings())
     data: DataSettings
-    weighting: Literal["uncertainty", "equal"] = "uncertainty"
+    weighting: Literal["uncertainty", "static", "equal"] = "uncertainty"
+    static_weights: dict[LossName, NonNegativeFloat] = Field(
+        default={}, description="with weighting: static: what each loss is multiplied by; the others have a default"
+    )
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves torch's own choice")
     stages: dict[str, Stage] = Field(min_length=1)
@@ -170,9 +211,26 @@ class Recipe(Settings):
     @model_validator(mode="after")
     def _blind_only_reads(self) -> Recipe:
         for name, stage in self.stages.items():
-            if self.student.blind and set(stage.losses) != {"text"}:
-                raise ValueError(f"stage {name}: a blind student has only the text loss")
+            if self.student.blind and not set(stage.losses) <= {"text", "text_kl"}:
+                raise ValueError(f"stage {name}: a blind student has only the text losses")
         return self
+
+    @model_validator(mode="after")
+    def _static_weights_are_used(self) -> Recipe:
+        if self.static_weights and self.weighting != "static":
+            raise ValueError("static_weights are for weighting: static; take them out, or choose that")
+        return self
+
+    @model_validator(mode="after")
+    def _heads_are_there(self) -> Recipe:
+        if self.student.relation_head is False and "relation_head" in self.heads_needed():
+            raise ValueError("student.relation_head is false, but a loss reads it: take out spatial and feature")
+        return self
+
+    def heads_needed(self) -> set[PartName]:
+        """The heads that the losses named read and others do not."""
+        named = {loss for stage in self.stages.values() for loss in stage.losses}
+        return {head for loss, head in HEAD_OF_LOSS.items() if loss in named}
 
 
 def read_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:

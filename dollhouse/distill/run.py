@@ -4,6 +4,7 @@
     <out>/tokenizer/         learnt from the run's own questions
     <out>/<stage>/           checkpoints; student.safetensors once the stage is done
     <out>/metrics.jsonl      one line each few steps
+    <out>/curves.png         the same as a picture: losses and their weights
     <out>/model/             the student, for `dollhouse ask --model`
     <out>/run.json           recipe, versions, data, commit, times
 
@@ -29,15 +30,16 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 
 from dollhouse import __version__
+from dollhouse.distill.curves import draw_curves
 from dollhouse.distill.lessons import Batches, Lessons
 from dollhouse.distill.objective import Objective
 from dollhouse.distill.progress import StageProgress
-from dollhouse.distill.recipe import Recipe, Stage, check_recipe
+from dollhouse.distill.recipe import HEAD_OF_LOSS, Recipe, Stage, check_recipe
 from dollhouse.distill.recorded import open_lessons
 from dollhouse.distill.sight_store import SightStore, eyes_hash
-from dollhouse.distill.start import build_student, check_eyes, module_name
+from dollhouse.distill.start import build_student, check_eyes, module_name, teacher_width
 from dollhouse.distill.trainer import DistillTrainer, MetricsFile
-from dollhouse.distill.weighting import StaticWeighting, UncertaintyWeighting
+from dollhouse.distill.weighting import weighting_of
 from dollhouse.errors import DollhouseError, RecipeError, StorageError
 from dollhouse.student.checkpoint import save_student, single_weights
 from dollhouse.student.model import DollhouseForConditionalGeneration
@@ -88,6 +90,7 @@ def distill(
     if rehearsal:
         return out
     save_student(model, processor, out / "model")
+    draw_curves(out / "metrics.jsonl", out / "curves.png")
     record = {
         "recipe": recipe.model_dump(mode="json"),
         "commit": commit(),
@@ -148,15 +151,21 @@ def train_stage(
     """One stage, from its last whole checkpoint if it has one; without ``keep`` it writes none."""
     trained = choose_trained(stage, model)
     names = list(stage.losses)
-    weighting = (
-        UncertaintyWeighting(names) if recipe.weighting == "uncertainty" else StaticWeighting(dict.fromkeys(names, 1.0))
-    )
+    weighting = weighting_of(recipe.weighting, names, {str(loss): one for loss, one in recipe.static_weights.items()})
     if not torch.cuda.is_available():  # on short sequences plain attention is faster than the fused one
         model.language_model.set_attn_implementation("eager")
     frozen, read_teacher = eyes_are_frozen(trained), stage.read == "teacher"
     only_objects = set(names) <= SPEAKING and not stage.true_grouping and not read_teacher and not model.config.blind
-    store = sight_store(recipe, model, lessons) if frozen and only_objects else None
-    objective = Objective(model, weighting, names, frozen, read_teacher, store)
+    objective = Objective(
+        model,
+        weighting,
+        names,
+        frozen,
+        read_teacher,
+        store=sight_store(recipe, model, lessons) if frozen and only_objects else None,
+        teacher_width=teacher_width(lessons, names),
+        temperature=stage.temperature,
+    )
     trainer = DistillTrainer(
         objective,
         stage,
@@ -195,6 +204,7 @@ def sight_store(recipe: Recipe, model: DollhouseForConditionalGeneration, lesson
 def choose_trained(stage: Stage, model: DollhouseForConditionalGeneration) -> set[str]:
     """Let gradients flow to the parts that a stage trains, and to no other; their modules' names."""
     trained = {module_name(part) for part in stage.train} | ({"blind_prefix"} if model.config.blind else set())
+    trained |= {HEAD_OF_LOSS[loss] for loss in stage.losses if loss in HEAD_OF_LOSS}
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.split(".")[0] in trained)
     if "encoder" in trained and stage.encoder_from and not model.config.blind:

@@ -25,13 +25,16 @@ from dollhouse.student.tokens import fill_token_ids, train_tokenizer
 from dollhouse.student.vggt_weights import licence_of, load_official
 
 TOKENIZER_LESSONS = 100
+WIDTH_LESSONS = 8  #: looked at for the width of the teacher's features
+DEPTH_BINS = 32  #: where a loss asks for bins and the recipe does not say how many
 
 
 def build_student(recipe: Recipe, out: Path) -> tuple[DollhouseForConditionalGeneration, DollhouseProcessor]:
     """A fresh student of the recipe's shape, or the one that ``start_from`` names."""
     if recipe.start_from is not None:
         model, processor, _ = load_student(None if str(recipe.start_from) == "nano" else recipe.start_from)
-        return renewed(enlarged(model, recipe), recipe.renew), processor
+        model = with_heads(enlarged(model, recipe), recipe)
+        return renewed(model, recipe.renew), processor
     settings = recipe.student
     tokenizer = run_tokenizer(recipe, out)
     config = bare_config(recipe, vocab_size=len(tokenizer))
@@ -71,6 +74,27 @@ def enlarged(model: DollhouseForConditionalGeneration, recipe: Recipe) -> Dollho
         raise RecipeError(f"{recipe.start_from}: {error}") from error
 
 
+def with_heads(model: DollhouseForConditionalGeneration, recipe: Recipe) -> DollhouseForConditionalGeneration:
+    """``model`` with the heads that the recipe's losses read; those that it lacks begin fresh, which is said."""
+    fresh = [name for name in sorted(recipe.heads_needed()) if not hasattr(model, name)]
+    if fresh and not model.config.blind:
+        print(f"{recipe.start_from} has no {' and no '.join(fresh)}, which the losses read: begun fresh")
+        model.add_heads(
+            depth_bins=DEPTH_BINS if "depth_bin_head" in fresh else 0, relation_head="relation_head" in fresh
+        )
+    return model
+
+
+def teacher_width(lessons: Lessons, losses: Sequence[str]) -> int:
+    """How wide the teacher's features are, by the first lessons that have any; 0: none, or no loss asks for them."""
+    if "spatial" in losses:
+        for number in range(min(WIDTH_LESSONS, len(lessons))):
+            teacher = lessons.targets(number).teacher
+            if teacher is not None and teacher.features is not None:
+                return int(teacher.features.shape[-1])
+    return 0
+
+
 def renewed(model: DollhouseForConditionalGeneration, parts: Sequence[str]) -> DollhouseForConditionalGeneration:
     """``model`` with ``parts`` (names as a stage trains them) as a fresh model of its shape has them."""
     if parts:
@@ -94,6 +118,7 @@ def bare_config(recipe: Recipe, vocab_size: int) -> DollhouseConfig:
     A vocabulary that ``text`` names is kept where the tokenizer has fewer tokens: its last rows stay unused.
     """
     settings = recipe.student
+    needed = recipe.heads_needed()
     text = dict(settings.text)
     if settings.language_weights is not None:
         text = read_language_config(settings.language_weights, settings.text).to_dict()
@@ -118,6 +143,9 @@ def bare_config(recipe: Recipe, vocab_size: int) -> DollhouseConfig:
             blind=settings.blind,
             depth_from=settings.depth_from,
             sensors=recipe.sensors,
+            depth_bins=settings.depth_bins or (DEPTH_BINS if "depth_bin_head" in needed else 0),
+            depth_bin_range=settings.depth_bin_range,
+            relation_head=settings.relation_head or "relation_head" in needed,
         )
     except (ValueError, TypeError, KeyError) as error:
         raise RecipeError(f"student: {' '.join(str(error).split())}") from error

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections import defaultdict
+from collections import Counter, defaultdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ class DistillTrainer(Trainer):
     def __init__(self, objective: Objective, stage: Stage, folder: Path, dataset: Any, **settings: Any) -> None:
         self.stage = stage
         self.sums: dict[str, float] = defaultdict(float)
-        self.counted = 0
+        self.counts: Counter[str] = Counter()
         self.staging: Path | None = None
         arguments = TrainingArguments(
             output_dir=str(folder),
@@ -75,17 +75,17 @@ class DistillTrainer(Trainer):
         if bool(torch.isfinite(parts["loss"].detach())):
             for name, value in parts.items():
                 self.sums[name] += float(value.detach())
-            self.counted += 1
+                self.counts[name] += 1
         return (parts["loss"], parts) if return_outputs else parts["loss"]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        if self.counted and "loss" in logs:
+        if self.counts and "loss" in logs:
             dropped = self.sums.pop("dropped_steps", 0.0)
-            logs.update({name: round(total / self.counted, 5) for name, total in self.sums.items()})
+            logs.update({name: round(total / self.counts[name], 5) for name, total in self.sums.items()})
             logs["dropped_steps"] = dropped
             logs.update({f"weight_{name}": round(value, 5) for name, value in self.model.weighting.weights().items()})
             self.sums.clear()
-            self.counted = 0
+            self.counts.clear()
         super().log(logs, start_time)
 
     optimizer: torch.optim.Optimizer | None

@@ -122,6 +122,9 @@ class DollhouseConfig(PreTrainedConfig):
         depth_from: "trunk" (a head of the student's own), or "encoder" (VGGT's depth head, whose scale is its own,
             brought to metres by one factor a scene that the trunk tells).
         sensors: depth and poses are looked at beside the photos (:mod:`dollhouse.student.sensors`): a teacher.
+        depth_bins: bins of log depth that a second depth head chooses among; 0: there is no such head.
+        depth_bin_range: nearest and farthest depth of these bins, metres.
+        relation_head: whether a head tells left or right, above or below, of pairs of objects.
         licence: what the weights may be used for.
 
     Raises:
@@ -155,6 +158,9 @@ class DollhouseConfig(PreTrainedConfig):
     blind: bool = False
     depth_from: str = "trunk"
     sensors: bool = False
+    depth_bins: int = 0
+    depth_bin_range: list[float] | tuple[float, float] = (0.3, 12.0)
+    relation_head: bool = False
     licence: str = "Apache-2.0"
 
     def get_vision_config(self) -> VggtConfig:
@@ -167,6 +173,13 @@ class DollhouseConfig(PreTrainedConfig):
             raise ValueError(f"thinking_placement is {self.thinking_placement!r}; choose {' or '.join(PLACEMENTS)}")
         if self.depth_from not in ("trunk", "encoder"):
             raise ValueError(f"depth_from is {self.depth_from!r}; choose trunk or encoder")
+        near, far = self.depth_bin_range
+        if self.depth_bins < 0 or self.depth_bins == 1 or not 0 < near < far:
+            raise ValueError(
+                f"depth_bins {self.depth_bins} in depth_bin_range {near} to {far}: "
+                "give 0 for none or at least 2, from a depth above 0 to a larger one"
+            )
+        self.depth_bin_range = [float(near), float(far)]
         if isinstance(self.vision_config, dict):
             self.vision_config = VggtConfig(**self.vision_config)
         elif self.vision_config is None:

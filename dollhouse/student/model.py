@@ -3,7 +3,7 @@
 Sequence ``[V][T1..TK][Q][A]`` (or with the thinking tokens after the question), see
 :mod:`dollhouse.student.scratchpad`. Knows nothing of files, of training or of what questions mean.
 
-Axes: B batch, V views, H and W pixels, N object slots, D text width, T text.
+Axes: B batch, V views, H and W pixels, P patches of a view, M = V*P, N object slots, D text width, T text.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from transformers.cache_utils import DynamicCache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from dollhouse.student.config import DollhouseConfig
+from dollhouse.student.depth_bins import DepthBinHead, DepthBins
 from dollhouse.student.heads import CameraHead, Cameras, DepthHead, MetricDepth
 from dollhouse.student.objects import ObjectHead, ObjectPrefix, Objects
 from dollhouse.student.registration import register
+from dollhouse.student.relations import RelationHead
 from dollhouse.student.sensors import SensorPatches, Sensors
 from dollhouse.student.trunk import Trunk
 from dollhouse.student.vggt import VggtModel
@@ -37,6 +39,9 @@ class Sight:
     votes: Votes
     objects: Objects
     member: Tensor  #: (B, M, N) which patch belongs to which object
+    patches: Tensor  #: (B, V, P, trunk width) what the trunk makes of each patch
+    depth_bins: Tensor | None = None  #: (B, V, P, bins) logits; None where there is no such head
+    relations: Tensor | None = None  #: (B, N, N, 2) logits of right and above; None where there is no such head
 
 
 class DollhousePreTrainedModel(PreTrainedModel):
@@ -91,9 +96,24 @@ class DollhouseForConditionalGeneration(DollhousePreTrainedModel, GenerationMixi
                 self.camera_head = CameraHead(width)
             self.vote_head = VoteHead(width, labels, colours)
             self.object_head = ObjectHead(width, labels, colours, config.object_layers, heads)
+            self._make_heads(config.depth_bins, config.relation_head)
             self.multi_modal_projector = ObjectPrefix(width, text.hidden_size, config.max_named_views)
         self.language_model = AutoModelForCausalLM.from_config(text)
         self.post_init()
+
+    def _make_heads(self, depth_bins: int, relation_head: bool) -> None:
+        if depth_bins:
+            self.depth_bin_head = DepthBinHead(self.config.trunk_width, depth_bins)
+        if relation_head:
+            self.relation_head = RelationHead(self.config.trunk_width)
+
+    def add_heads(self, depth_bins: int = 0, relation_head: bool = False) -> None:
+        """Give a model the heads that its config has not named so far, fresh."""
+        self._make_heads(depth_bins, relation_head)
+        for head in [self.depth_bin_head] * bool(depth_bins) + [self.relation_head] * relation_head:
+            head.apply(self._init_weights)
+        self.config.depth_bins = depth_bins or self.config.depth_bins
+        self.config.relation_head = relation_head or self.config.relation_head
 
     def get_input_embeddings(self) -> nn.Module:
         return self.language_model.get_input_embeddings()
@@ -106,6 +126,12 @@ class DollhouseForConditionalGeneration(DollhousePreTrainedModel, GenerationMixi
         config = self.config
         silent = {config.scene_token_id, config.answer_token_id, *config.thinking_ids, config.pad_token_id}
         return sorted(token for token in silent if token is not None and token != config.eos_token_id)
+
+    @property
+    def bins(self) -> DepthBins:
+        """What the depth bins are."""
+        near, far = self.config.depth_bin_range
+        return DepthBins(self.config.depth_bins, near, far)
 
     def see(self, pixel_values: Tensor, member: Tensor | None = None, sensors: Sensors | None = None) -> Sight:
         """Photos (B, V, 3, H, W) in [0, 1] -> depth, cameras, votes and objects.
@@ -138,7 +164,16 @@ class DollhouseForConditionalGeneration(DollhousePreTrainedModel, GenerationMixi
             log_depth = self.depth_head(patches, pixel_values)
         if sensors is not None and not self.training:
             log_depth = torch.where(sensors.depth > 0, sensors.depth.clamp(min=1e-3).log(), log_depth)
-        return Sight(log_depth, cameras, votes, objects, member)
+        return Sight(
+            log_depth,
+            cameras,
+            votes,
+            objects,
+            member,
+            patches,
+            depth_bins=self.depth_bin_head(patches) if self.config.depth_bins else None,
+            relations=self.relation_head(objects) if self.config.relation_head else None,
+        )
 
     def word_embeddings(self, words: Sequence[Sequence[int]]) -> Tensor:
         """Mean embedding of each word's tokens: (len(words), D)."""
@@ -177,19 +212,20 @@ class DollhouseForConditionalGeneration(DollhousePreTrainedModel, GenerationMixi
         Every question sees its scene and itself only: the same as one sequence of scene and questions under a
         block-diagonal mask, without computing what the mask throws away. ``scene`` stays as it was.
         """
-        return self.hidden_states_from(scene, question_ids, scene_of_question)[-1]
+        states: Tensor = self._continued(scene, question_ids, scene_of_question).last_hidden_state
+        return states
 
     def hidden_states_from(
         self, scene: DynamicCache, question_ids: Tensor, scene_of_question: Tensor
     ) -> tuple[Tensor, ...]:
-        """As :meth:`continue_from`, after 0, 1, ... blocks; the last is normalised."""
-        output = self.language_model.base_model(
-            input_ids=question_ids,
-            past_key_values=scenes_of(scene, scene_of_question),
-            use_cache=True,
-            output_hidden_states=True,
+        """As :meth:`continue_from`, after 0, 1, ... blocks; the last is normalised. Holds all of them in memory."""
+        states = self._continued(scene, question_ids, scene_of_question, output_hidden_states=True).hidden_states
+        return tuple(states)
+
+    def _continued(self, scene: DynamicCache, question_ids: Tensor, scene_of_question: Tensor, **wanted: bool) -> Any:
+        return self.language_model.base_model(
+            input_ids=question_ids, past_key_values=scenes_of(scene, scene_of_question), use_cache=True, **wanted
         )
-        return tuple(output.hidden_states)
 
     def forward(
         self,
