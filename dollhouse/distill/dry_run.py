@@ -119,9 +119,10 @@ def check_stage(
     trained = choose_trained(stage, student)
     student.train().zero_grad(set_to_none=True)
     objective = Objective(student, nn.Module(), stage.losses, eyes_are_frozen(trained), stage.read == "teacher")
-    if objective.grounding is not None:
-        with fake:
-            objective.grounding.to_empty(device="cpu")
+    for readout in (objective.grounding, objective.thoughts):
+        if readout is not None:
+            with fake:
+                readout.to_empty(device="cpu")
     weights = list(objective.parameters())
     dictated = teacher_objects(batch, student.config) if objective.read_teacher else None
     live = LiveMemory(weights)

@@ -187,7 +187,7 @@ class Batches(Dataset[Batch]):
             mirror = self.stage.mirror and bool(draw.random() < 0.5)
             targets.append(mirrored(seen) if mirror else seen)
             asked = self._draw_questions(number, draw) if "text" in self.stage.losses else []
-            finder = self.finder if "grounding" in self.stage.losses else None
+            finder = self.finder if {"grounding", "thoughts"} & set(self.stage.losses) else None
             questions.append(question_tokens(self.tokenizer, self.config, asked, seen.objects, finder))
         by_truth = bool(draw.random() < self.stage.true_grouping)
         return collate(targets, questions, self.config, group_by_truth=by_truth)

@@ -15,6 +15,7 @@ from dollhouse.distill.dictation import teacher_objects, true_objects
 from dollhouse.distill.grounding import Grounding
 from dollhouse.distill.losses import camera_loss, depth_loss, detection_loss, text_loss, vote_loss
 from dollhouse.distill.tensors import IGNORE
+from dollhouse.distill.thoughts import Thoughts
 from dollhouse.errors import SceneError
 from dollhouse.student.model import DollhouseForConditionalGeneration, Sight
 
@@ -47,6 +48,7 @@ class Objective(nn.Module):
             config = student.config
             text = config.get_text_config()
             self.grounding = Grounding(text.hidden_size, text.num_hidden_layers, config.max_named_views)
+        self.thoughts = Thoughts(student.config) if "thoughts" in self.losses else None
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """One batch -> {"loss": weighted sum, and each loss by its name}."""
@@ -89,9 +91,17 @@ class Objective(nn.Module):
         return self.student.read_objects(objects)
 
     def speaking_losses(self, prefix: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Text: cross-entropy over the answer tokens of all chunks. Grounding: what is known at each name."""
-        scene = self.student.read_scene(prefix)
-        facts = self.true_facts(batch) if self.grounding is not None else None
+        """Text: cross-entropy over the answer tokens of all chunks. Grounding: what is known at each name.
+
+        Thoughts: what is known at the thinking tokens.
+        """
+        thought: list[Tensor] = []
+        if self.thoughts is not None and self.thoughts.of_scene:
+            scene, scene_states = self.student.read_scene_states(prefix)
+            thought.append(self.thoughts.about_scenes(scene_states, batch.boxes))
+        else:
+            scene = self.student.read_scene(prefix)
+        facts = self.true_facts(batch) if self.grounding is not None or self.thoughts is not None else None
         logits, labels, lengths, grounded, mentions = [], [], [], [], 0
         head = self.student.get_output_embeddings()
         for ids, label, owner, mention in zip(
@@ -105,9 +115,13 @@ class Objective(nn.Module):
             if self.grounding is not None and facts is not None and len(mention.names):
                 grounded.append(len(mention.names) * self.grounding(states, facts, owner, mention))
                 mentions += len(mention.names)
+            if self.thoughts is not None and not self.thoughts.of_scene and facts is not None:
+                thought.append(self.thoughts.about_questions(states, ids, facts, owner, mention))
         parts = {"text": text_loss(torch.cat(logits), torch.cat(labels), torch.cat(lengths))}
         if grounded:
             parts["grounding"] = torch.stack(grounded).sum() / mentions
+        if sum(map(len, thought)):
+            parts["thoughts"] = torch.cat(thought).mean()
         return parts
 
     def true_facts(self, batch: Batch) -> Tensor:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, ValidationE
 from dollhouse.errors import RecipeError
 from dollhouse.scenes.selection import AUXILIARY, FAMILIES
 
-LossName = Literal["text", "grounding", "depth_reg", "camera", "votes", "detection"]
+LossName = Literal["text", "grounding", "thoughts", "depth_reg", "camera", "votes", "detection"]
 PartName = Literal[
     "encoder",
     "sensor_patches",
@@ -54,6 +54,7 @@ class StudentSettings(Settings):
     max_named_views: int = Field(4, ge=1)
     num_thinking_tokens: int = Field(4, ge=0)
     thinking_placement: Literal["before_question", "after_question"] = "before_question"
+    thinking_passes: int = Field(1, ge=1, description="how often the thinking tokens are gone over")
     blind: bool = Field(False, description="no eyes: the control model")
 
 
@@ -106,6 +107,8 @@ class Stage(Settings):
             raise ValueError("mirror changes left and right, which the answers speak of: take out mirror or text")
         if "grounding" in self.losses and "text" not in self.losses:
             raise ValueError("grounding is about the names in questions: add the loss text")
+        if "thoughts" in self.losses and "text" not in self.losses:
+            raise ValueError("thoughts is about tokens that only answering passes through: add the loss text")
         return self
 
 
@@ -146,6 +149,14 @@ class Recipe(Settings):
                 raise ValueError(
                     f"{name} is about the model that start_from brings: name one, such as start_from: nano"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _thoughts_have_tokens(self) -> Recipe:
+        if self.start_from is None and not self.student.num_thinking_tokens:
+            for name, stage in self.stages.items():
+                if "thoughts" in stage.losses:
+                    raise ValueError(f"stage {name}: thoughts needs student.num_thinking_tokens above 0")
         return self
 
     @model_validator(mode="after")

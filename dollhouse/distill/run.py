@@ -176,6 +176,8 @@ def train_stage(
 def choose_trained(stage: Stage, model: DollhouseForConditionalGeneration) -> set[str]:
     """Let gradients flow to the parts that a stage trains, and to no other; their modules' names."""
     trained = {module_name(part) for part in stage.train} | ({"blind_prefix"} if model.config.blind else set())
+    if "language_model" in trained and model.config.thinking_passes > 1:
+        trained.add("thinking_map")
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.split(".")[0] in trained)
     if "encoder" in trained and stage.encoder_from and not model.config.blind:
@@ -188,7 +190,7 @@ def choose_trained(stage: Stage, model: DollhouseForConditionalGeneration) -> se
 
 def eyes_are_frozen(trained: set[str]) -> bool:
     """Whether nothing before the object tokens is trained, given the names of the trained modules."""
-    return not trained - {"multi_modal_projector", "language_model"}
+    return not trained - {"multi_modal_projector", "language_model", "thinking_map"}
 
 
 def last_checkpoint(folder: Path) -> str | None:
