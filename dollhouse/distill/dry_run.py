@@ -120,13 +120,20 @@ def check_stage(
     trained = choose_trained(stage, student)
     student.train().zero_grad(set_to_none=True)
     told = 0 if batch.teacher is None else batch.teacher.features.shape[-1]
+    frozen, read_teacher = eyes_are_frozen(trained), stage.read == "teacher"
     objective = Objective(
-        student, nn.Module(), stage.losses, eyes_are_frozen(trained), stage.read == "teacher", told, stage.temperature
+        student,
+        nn.Module(),
+        stage.losses,
+        frozen,
+        read_teacher,
+        teacher_width=told,
+        temperature=stage.temperature,
     )
-    for helper in (objective.grounding, objective.teacher_map):
-        if helper is not None:
+    for readout in (objective.grounding, objective.thoughts, objective.teacher_map):
+        if readout is not None:
             with fake:
-                helper.to_empty(device="cpu")
+                readout.to_empty(device="cpu")
     weights = list(objective.parameters())
     dictated = teacher_objects(batch, student.config) if objective.read_teacher else None
     live = LiveMemory(weights)

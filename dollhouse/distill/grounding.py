@@ -98,8 +98,13 @@ def weighed(measures: Tensor) -> Tensor:
 
 def grounding_loss(said: Tensor, target: GroundingTargets) -> Tensor:
     """Smooth L1 (Huber) of measures (K, F): metres, log metres, unit vectors, places in a view from -1 to 1."""
+    return grounding_errors(said, target).mean()
+
+
+def grounding_errors(said: Tensor, target: GroundingTargets) -> Tensor:
+    """The loss (K,) of each mention by itself."""
     error = F.smooth_l1_loss(said.float(), target.told, reduction="none", beta=BEND)
-    return ((error * target.weight).sum(1) / target.weight.sum(1)).mean()
+    return (error * target.weight).sum(1) / target.weight.sum(1)
 
 
 class Grounding(nn.Module):

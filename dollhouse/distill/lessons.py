@@ -217,7 +217,7 @@ class Batches(Dataset[Batch]):
             self.config,
             [questions[place][:2] for place in chosen],
             seen.objects,
-            self.finder if "grounding" in self.stage.losses else None,
+            self.finder if {"grounding", "thoughts"} & set(self.stage.losses) else None,
             None if said is None else [said[place] for place in chosen],
         )
 

@@ -18,6 +18,7 @@ from dollhouse.distill.losses import text_kl, text_loss
 from dollhouse.distill.seeing import seeing_losses
 from dollhouse.distill.sight_store import SightStore
 from dollhouse.distill.tensors import IGNORE
+from dollhouse.distill.thoughts import Thoughts
 from dollhouse.errors import RecipeError, SceneError
 from dollhouse.student.model import DollhouseForConditionalGeneration, Sight
 from dollhouse.student.objects import Objects
@@ -62,6 +63,7 @@ class Objective(nn.Module):
             config = student.config
             text = config.get_text_config()
             self.grounding = Grounding(text.hidden_size, text.num_hidden_layers, config.max_named_views)
+        self.thoughts = Thoughts(student.config) if "thoughts" in self.losses else None
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """One batch -> {"loss": weighted sum, and each loss by its name; with a slash: a part of one}."""
@@ -141,20 +143,31 @@ class Objective(nn.Module):
         return self.student.read_objects(objects)
 
     def speaking_losses(self, prefix: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Text: what was answered, and what the teacher might have. Grounding: what is known at each name."""
-        scene = self.student.read_scene(prefix)
-        facts = self.true_facts(batch) if self.grounding is not None else None
+        """Text: what was answered, and what the teacher might have. Grounding: what is known at each name.
+
+        Thoughts: what is known at the thinking tokens.
+        """
+        thought: list[Tensor] = []
+        if self.thoughts is not None and self.thoughts.of_scene:
+            scene, scene_states = self.student.read_scene_states(prefix)
+            thought.append(self.thoughts.about_scenes(scene_states, batch.boxes))
+        else:
+            scene = self.student.read_scene(prefix)
+        of_questions = self.thoughts is not None and not self.thoughts.of_scene
+        facts = self.true_facts(batch) if self.grounding is not None or of_questions else None
         logits, labels, lengths, grounded, mentions = [], [], [], [], 0
         head = self.student.get_output_embeddings()
         for ids, label, owner, mention in zip(
             batch.question_ids, batch.question_labels, batch.scene_of_question, batch.mentions, strict=True
         ):
-            if self.grounding is not None and facts is not None:
+            if facts is not None:
                 states = self.student.hidden_states_from(scene, ids, owner)
                 last = states[-1]
-                if len(mention.names):
+                if self.grounding is not None and len(mention.names):
                     grounded.append(len(mention.names) * self.grounding(states, facts, owner, mention))
                     mentions += len(mention.names)
+                if self.thoughts is not None and of_questions:
+                    thought.append(self.thoughts.about_questions(states, ids, facts, owner, mention))
             else:
                 last = self.student.continue_from(scene, ids, owner)
             answers = label[:, 1:] != IGNORE
@@ -170,6 +183,8 @@ class Objective(nn.Module):
             )
         if grounded:
             parts["grounding"] = torch.stack(grounded).sum() / mentions
+        if sum(map(len, thought)):
+            parts["thoughts"] = torch.cat(thought).mean()
         return parts
 
     def true_facts(self, batch: Batch) -> Tensor:

@@ -29,6 +29,7 @@ LossName = Literal[
     "text",
     "text_kl",
     "grounding",
+    "thoughts",
     "depth_reg",
     "depth_ce",
     "depth_kl",
@@ -88,6 +89,7 @@ class StudentSettings(Settings):
     max_named_views: int = Field(4, ge=1)
     num_thinking_tokens: int = Field(4, ge=0)
     thinking_placement: Literal["before_question", "after_question"] = "before_question"
+    thinking_passes: int = Field(1, ge=1, description="how often the thinking tokens are gone over")
     depth_bins: int | None = Field(None, ge=2, le=256, description="bins of log depth; None: 32 where a loss asks")
     depth_bin_range: tuple[PositiveFloat, PositiveFloat] = Field((0.3, 12.0), description="metres, near and far")
     relation_head: bool | None = Field(None, description="tell relations of objects; None: where a loss asks")
@@ -143,9 +145,14 @@ class Stage(Settings):
     def _losses_fit(self) -> Stage:
         if self.mirror and "text" in self.losses:
             raise ValueError("mirror changes left and right, which the answers speak of: take out mirror or text")
-        for name, about in (("grounding", "the names in questions"), ("text_kl", "the words of answers")):
+        about = {
+            "grounding": "the names in questions",
+            "text_kl": "the words of answers",
+            "thoughts": "tokens that only answering passes through",
+        }
+        for name, subject in about.items():
             if name in self.losses and "text" not in self.losses:
-                raise ValueError(f"{name} is about {about}: add the loss text")
+                raise ValueError(f"{name} is about {subject}: add the loss text")
         return self
 
 
@@ -206,6 +213,14 @@ class Recipe(Settings):
                 raise ValueError(
                     f"{name} is about the model that start_from brings: name one, such as start_from: nano"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _thoughts_have_tokens(self) -> Recipe:
+        if self.start_from is None and not self.student.num_thinking_tokens:
+            for name, stage in self.stages.items():
+                if "thoughts" in stage.losses:
+                    raise ValueError(f"stage {name}: thoughts needs student.num_thinking_tokens above 0")
         return self
 
     @model_validator(mode="after")

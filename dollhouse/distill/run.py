@@ -44,7 +44,11 @@ from dollhouse.errors import DollhouseError, RecipeError, StorageError
 from dollhouse.student.checkpoint import save_student, single_weights
 from dollhouse.student.model import DollhouseForConditionalGeneration
 
-MIND = {"multi_modal_projector", "language_model"}  #: the modules behind the object tokens; all others are eyes
+MIND = {
+    "multi_modal_projector",
+    "language_model",
+    "thinking_map",
+}  #: the modules behind the object tokens; all others are eyes
 SPEAKING = {"text", "text_kl", "grounding", "thoughts"}  #: losses that need nothing of what was seen but the objects
 
 
@@ -205,6 +209,8 @@ def choose_trained(stage: Stage, model: DollhouseForConditionalGeneration) -> se
     """Let gradients flow to the parts that a stage trains, and to no other; their modules' names."""
     trained = {module_name(part) for part in stage.train} | ({"blind_prefix"} if model.config.blind else set())
     trained |= {HEAD_OF_LOSS[loss] for loss in stage.losses if loss in HEAD_OF_LOSS}
+    if "language_model" in trained and model.config.thinking_passes > 1:
+        trained.add("thinking_map")
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.split(".")[0] in trained)
     if "encoder" in trained and stage.encoder_from and not model.config.blind:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from dollhouse.distill.lessons import Lessons
 from dollhouse.distill.recipe import Recipe
 from dollhouse.distill.recorded import open_lessons
 from dollhouse.errors import RecipeError
@@ -140,6 +141,7 @@ def bare_config(recipe: Recipe, vocab_size: int) -> DollhouseConfig:
             front_labels=tuple(name for name, kind in KINDS.items() if kind.has_front),
             num_thinking_tokens=settings.num_thinking_tokens,
             thinking_placement=settings.thinking_placement,
+            thinking_passes=settings.thinking_passes,
             blind=settings.blind,
             depth_from=settings.depth_from,
             sensors=recipe.sensors,

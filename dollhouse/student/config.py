@@ -117,6 +117,7 @@ class DollhouseConfig(PreTrainedConfig):
         front_labels: the labels whose objects have a front.
         label_ids, colour_ids: the tokens of those words, filled in with the tokenizer.
         num_thinking_tokens, thinking_placement: Hidden CoT, see :mod:`dollhouse.student.scratchpad`.
+        thinking_passes: how often the thinking tokens are gone over, see :mod:`dollhouse.student.thinking`.
         scene_token_id, answer_token_id, thinking_ids: special tokens, filled in with the tokenizer.
         blind: no eyes; a learned constant prefix instead (the control model).
         depth_from: "trunk" (a head of the student's own), or "encoder" (VGGT's depth head, whose scale is its own,
@@ -152,6 +153,7 @@ class DollhouseConfig(PreTrainedConfig):
     colour_ids: list[list[int]] | tuple[list[int], ...] = ()
     num_thinking_tokens: int = 8
     thinking_placement: str = "before_question"
+    thinking_passes: int = 1
     scene_token_id: int = 2
     answer_token_id: int = 3
     thinking_ids: list[int] | tuple[int, ...] = ()
@@ -171,6 +173,11 @@ class DollhouseConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         if self.thinking_placement not in PLACEMENTS:
             raise ValueError(f"thinking_placement is {self.thinking_placement!r}; choose {' or '.join(PLACEMENTS)}")
+        if self.thinking_passes < 1 or (self.thinking_passes > 1 and not self.num_thinking_tokens):
+            raise ValueError(
+                f"thinking_passes is {self.thinking_passes} over {self.num_thinking_tokens} thinking tokens; "
+                "give 1 or more, and more than 1 only where there are thinking tokens"
+            )
         if self.depth_from not in ("trunk", "encoder"):
             raise ValueError(f"depth_from is {self.depth_from!r}; choose trunk or encoder")
         near, far = self.depth_bin_range

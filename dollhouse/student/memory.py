@@ -167,36 +167,42 @@ class SceneMemory:
         for length in sorted({len(one) for one in ids}):
             rows = [row for row, one in enumerate(ids) if len(one) == length]
             batch = torch.tensor([ids[row] for row in rows], device=self.house.model.device)
-            for row, (tokens, confidence) in zip(rows, self._decode_batch(batch, max_new_tokens), strict=True):
+            spoken = speak(self.house.model, self.open_cache(len(rows)), batch, max_new_tokens)
+            for row, (tokens, confidence) in zip(rows, spoken, strict=True):
                 text = self.house.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
                 told[row] = (text, confidence)
         return told
 
-    def _decode_batch(self, ids: Tensor, max_new_tokens: int) -> list[tuple[list[int], float]]:
-        model = self.house.model
-        cache = self.open_cache(len(ids))
-        never = torch.tensor(model.silent_ids(), device=ids.device)
-        tokens: list[list[int]] = [[] for _ in ids]
-        log_probability = [0.0] * len(ids)
-        open_rows = set(range(len(ids)))
-        feed = ids
-        for _ in range(max_new_tokens):
-            output = model.language_model(input_ids=feed, past_key_values=cache, use_cache=True, logits_to_keep=1)
-            logits = output.logits[:, -1].float()
-            logits[:, never] = -torch.inf
-            best, choice = logits.log_softmax(-1).max(-1)
-            for row in list(open_rows):
-                log_probability[row] += float(best[row])
-                token = int(choice[row])
-                tokens[row].append(token)
-                if token == model.config.eos_token_id:
-                    open_rows.discard(row)
-            if not open_rows:
-                break
-            feed = choice.unsqueeze(-1)
-        return [
-            (row, float(np.exp(total / max(len(row), 1)))) for row, total in zip(tokens, log_probability, strict=True)
-        ]
+
+def speak(
+    model: DollhouseForConditionalGeneration, cache: DynamicCache, ids: Tensor, max_new_tokens: int, skip: int = 0
+) -> list[tuple[list[int], float]]:
+    """Greedy answers to questions (R, T) of one length: tokens, and the geometric mean of their probabilities.
+
+    ``cache`` holds what stands before each question and grows. ``skip`` positions before the question stay empty.
+    """
+    never = torch.tensor(model.silent_ids(), device=ids.device)
+    tokens: list[list[int]] = [[] for _ in ids]
+    log_probability = [0.0] * len(ids)
+    open_rows = set(range(len(ids)))
+    feed = ids
+    for _ in range(max_new_tokens):
+        first = cache.get_seq_length() + skip
+        places = torch.arange(first, first + feed.shape[1], device=ids.device).unsqueeze(0) if skip else None
+        output = model(input_ids=feed, position_ids=places, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        logits = output.logits[:, -1].float()
+        logits[:, never] = -torch.inf
+        best, choice = logits.log_softmax(-1).max(-1)
+        for row in list(open_rows):
+            log_probability[row] += float(best[row])
+            token = int(choice[row])
+            tokens[row].append(token)
+            if token == model.config.eos_token_id:
+                open_rows.discard(row)
+        if not open_rows:
+            break
+        feed = choice.unsqueeze(-1)
+    return [(row, float(np.exp(total / max(len(row), 1)))) for row, total in zip(tokens, log_probability, strict=True)]
 
 
 def read_boxes(

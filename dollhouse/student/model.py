@@ -25,6 +25,7 @@ from dollhouse.student.objects import ObjectHead, ObjectPrefix, Objects
 from dollhouse.student.registration import register
 from dollhouse.student.relations import RelationHead
 from dollhouse.student.sensors import SensorPatches, Sensors
+from dollhouse.student.thinking import ThinkingMap, think_again
 from dollhouse.student.trunk import Trunk
 from dollhouse.student.vggt import VggtModel
 from dollhouse.student.votes import VoteHead, Votes, group
@@ -57,7 +58,10 @@ class DollhousePreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Linear):
+        if isinstance(module, ThinkingMap):
+            initialization.zeros_(module.weight)
+            initialization.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
             initialization.trunc_normal_(module.weight, std=0.02)
             if module.bias is not None:
                 initialization.zeros_(module.bias)
@@ -99,6 +103,8 @@ class DollhouseForConditionalGeneration(DollhousePreTrainedModel, GenerationMixi
             self._make_heads(config.depth_bins, config.relation_head)
             self.multi_modal_projector = ObjectPrefix(width, text.hidden_size, config.max_named_views)
         self.language_model = AutoModelForCausalLM.from_config(text)
+        if config.thinking_passes > 1:
+            self.thinking_map = ThinkingMap(text.hidden_size, text.hidden_size)
         self.post_init()
 
     def _make_heads(self, depth_bins: int, relation_head: bool) -> None:
@@ -197,14 +203,38 @@ class DollhouseForConditionalGeneration(DollhousePreTrainedModel, GenerationMixi
         It holds the prefix and, where they stand before the question, the thinking tokens; every question
         about the scene continues from it (:meth:`continue_from`).
         """
+        return self._read_scene(prefix)[0]
+
+    def read_scene_states(self, prefix: Tensor) -> tuple[DynamicCache, tuple[Tensor, ...]]:
+        """As :meth:`read_scene`, with the hidden states (B, N+K, D) after 0, 1, ... blocks; the last is normalised."""
+        cache, output = self._read_scene(prefix, output_hidden_states=True)
+        return cache, tuple(output.hidden_states)
+
+    def _read_scene(self, prefix: Tensor, **told: bool) -> tuple[DynamicCache, Any]:
         thoughts = self.config.thinking_ids if self.config.thinking_placement == "before_question" else []
         embeds = prefix.to(self.dtype)
         if thoughts:
             ids = torch.tensor(list(thoughts), device=prefix.device).expand(len(prefix), -1)
             embeds = torch.cat([embeds, self.get_input_embeddings()(ids).to(embeds.dtype)], 1)
+            thinking = torch.arange(embeds.shape[1], device=prefix.device) >= prefix.shape[1]
+            embeds = self.think_over(embeds, thinking.expand(len(prefix), -1))
         cache = DynamicCache(config=self.language_model.config)
-        self.language_model.base_model(inputs_embeds=embeds, past_key_values=cache, use_cache=True)
-        return cache
+        output = self.language_model.base_model(inputs_embeds=embeds, past_key_values=cache, use_cache=True, **told)
+        return cache, output
+
+    def thinking_places(self, input_ids: Tensor) -> Tensor:
+        """Where thinking tokens stand in ids (B, T): bool (B, T)."""
+        return torch.isin(input_ids, torch.tensor(self.config.thinking_ids, dtype=torch.long, device=input_ids.device))
+
+    def think_over(self, embeds: Tensor, thinking: Tensor, **context: Any) -> Tensor:
+        """Input embeddings (B, T, D) as the last pass over the thinking tokens, marked by (B, T), reads them.
+
+        ``context``: the cache of what stands before, masks and positions, as the language model takes them.
+        """
+        again = self.config.thinking_passes - 1
+        if not again:
+            return embeds
+        return think_again(self.language_model.base_model, self.thinking_map, again, embeds, thinking, **context)
 
     def continue_from(self, scene: DynamicCache, question_ids: Tensor, scene_of_question: Tensor) -> Tensor:
         """Last hidden states (R, T, D) of right-padded questions (R, T), each on its scene (R).
@@ -223,8 +253,13 @@ class DollhouseForConditionalGeneration(DollhousePreTrainedModel, GenerationMixi
         return tuple(states)
 
     def _continued(self, scene: DynamicCache, question_ids: Tensor, scene_of_question: Tensor, **wanted: bool) -> Any:
+        cache = scenes_of(scene, scene_of_question)
+        embeds = self.get_input_embeddings()(question_ids)
         return self.language_model.base_model(
-            input_ids=question_ids, past_key_values=scenes_of(scene, scene_of_question), use_cache=True, **wanted
+            inputs_embeds=self.think_over(embeds, self.thinking_places(question_ids), past_key_values=cache),
+            past_key_values=cache,
+            use_cache=True,
+            **wanted,
         )
 
     def forward(
@@ -262,6 +297,15 @@ class DollhouseForConditionalGeneration(DollhousePreTrainedModel, GenerationMixi
                     raise ValueError(f"the prompt has {int(places.sum())} <scene> places for {offered} tokens")
                 prefix = prefix.to(inputs_embeds.dtype)
                 inputs_embeds = inputs_embeds.masked_scatter(places.unsqueeze(-1), prefix)
+            thinking = self.thinking_places(input_ids)
+            if self.config.thinking_passes > 1 and bool(thinking.any()):  # not at every word of the answer
+                inputs_embeds = self.think_over(
+                    inputs_embeds,
+                    thinking,
+                    past_key_values=past_key_values,
+                    attention_mask=attention_mask,
+                    position_ids=position_ids,
+                )
         return self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,

@@ -141,7 +141,7 @@ class CheckpointTeacher:
         open_rows = set(range(len(ids)))
         feed = ids
         for _ in range(self.settings.max_new_tokens):
-            output = model.language_model(input_ids=feed, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            output = model(input_ids=feed, past_key_values=cache, use_cache=True, logits_to_keep=1)
             logits = output.logits[:, -1].float()
             logits[:, never] = -torch.inf
             best = logits.log_softmax(-1).sort(descending=True, stable=True)

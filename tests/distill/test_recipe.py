@@ -37,6 +37,7 @@ def test_overrides_reach_every_depth() -> None:
         ("student.image_size=100", "multiple of 14"),
         ("stages.speak.mirror=true", "take out mirror or text"),
         ("stages.speak.losses=[grounding]", "add the loss text"),
+        ("student.thinking_passes=0", "greater than or equal to 1"),
         ("stages.speak.families=[sise]", "no such families of questions: sise"),
         ("stages.speak.families={size: 0}", "a number above 0"),
         ("stages.speak.families={size: -1}", "greater than or equal to 0"),
