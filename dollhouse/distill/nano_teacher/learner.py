@@ -2,18 +2,18 @@
 
 This is the module that the trainer steps. Knows nothing of optimisers, schedules or disks.
 
-Axes: V views, S image size, P tokens of the prefix, M voxel tokens, R questions, T text, D text width.
+Axes: M voxel tokens, L ids of all questions of a room, D text width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache
 
-from dollhouse.distill.batches import IGNORE, Batch
+from dollhouse.distill.batches import IGNORE, Batch, Mentions
 from dollhouse.distill.dictation import true_objects
 from dollhouse.distill.grounding import Grounding
 from dollhouse.distill.losses import text_loss
@@ -23,6 +23,8 @@ from dollhouse.student.config import DollhouseConfig
 from dollhouse.student.objects import object_facts
 from dollhouse.teachers.llava3d.model import LLaVA3DModel, PosedViews, SceneFeatures
 from dollhouse.teachers.llava3d.preprocess import CLIP_MEAN, CLIP_STD
+
+EVERYBODY = -1  #: owner of what comes before the questions
 
 
 class Learner(nn.Module):
@@ -51,28 +53,30 @@ class Learner(nn.Module):
             parts.update(self._speaking_losses(tokens, batch))
         return {"loss": self.weighting(parts), **{name: value.detach() for name, value in parts.items()}}
 
-    def read_scene(self, tokens: Tensor) -> DynamicCache:
-        """Voxel tokens (M, D) -> keys and values of all that comes before a question (P = head and scene)."""
-        language_model = self.model.language_model
-        words = language_model.get_input_embeddings()(self.head)
-        cache = DynamicCache(config=self.model.config.text)
-        prefix = torch.cat([words, tokens.to(words.dtype)])
-        language_model.model(inputs_embeds=prefix[None], past_key_values=cache, use_cache=True)
-        return cache
+    def read(self, tokens: Tensor, questions: Packed) -> tuple[Tensor, ...]:
+        """Voxel tokens (M, D) and questions -> hidden states (L, D) of the questions' ids after 0, 1, ... blocks.
 
-    def hidden_states_from(self, scene: DynamicCache, question_ids: Tensor) -> tuple[Tensor, ...]:
-        """Hidden states (R, T, D) of right-padded questions (R, T) after 0, 1, ... blocks; ``scene`` stays as it was.
-
-        Each question sees the scene and itself only, at the positions it would have alone.
+        One sequence of prefix and questions, in which each question sees the prefix and itself only, at the positions
+        it would have alone: the same as a sequence for each, with the prefix computed once and never copied.
         """
-        own = DynamicCache()
-        for number, layer in enumerate(scene.layers):
-            rows = (len(question_ids), -1, -1, -1)
-            own.update(layer.keys.expand(*rows), layer.values.expand(*rows), number)
-        output = self.model.language_model.model(
-            input_ids=question_ids, past_key_values=own, use_cache=True, output_hidden_states=True
+        language_model = self.model.language_model
+        words = language_model.get_input_embeddings()(torch.cat([self.head, questions.ids]))
+        prefix = len(self.head) + len(tokens)
+        embeds = torch.cat([words[: len(self.head)], tokens.to(words.dtype), words[len(self.head) :]])
+        before = torch.arange(prefix, device=embeds.device)
+        positions = torch.cat([before, prefix + questions.positions])
+        owner = torch.cat([torch.full_like(before, EVERYBODY), questions.owner])
+        seen = (owner == EVERYBODY) | (owner == owner[:, None])
+        seen = seen & (positions <= positions[:, None])
+        mask = torch.zeros(seen.shape, device=embeds.device).masked_fill_(~seen, torch.finfo(torch.float32).min)
+        output = language_model.model(
+            inputs_embeds=embeds[None],
+            attention_mask=mask[None, None],
+            position_ids=positions[None],
+            use_cache=False,
+            output_hidden_states=True,
         )
-        return tuple(output.hidden_states)
+        return tuple(states[0, prefix:] for states in output.hidden_states)
 
     def _voting_loss(self, scene: SceneFeatures, tokens: Tensor, batch: Batch) -> Tensor:
         table = self.model.language_model.get_input_embeddings().weight
@@ -88,25 +92,46 @@ class Learner(nn.Module):
 
     def _speaking_losses(self, tokens: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Text: cross-entropy over answer tokens. Grounding: what is known at each name."""
-        scene = self.read_scene(tokens)
-        facts = object_facts(true_objects(batch, self.named), self.named.max_named_views).float()
-        head = self.model.language_model.lm_head
-        logits, labels, lengths, grounded, mentions = [], [], [], [], 0
-        for ids, label, owner, mention in zip(
-            batch.question_ids, batch.question_labels, batch.scene_of_question, batch.mentions, strict=True
-        ):
-            states = self.hidden_states_from(scene, ids)
-            answers = label[:, 1:] != IGNORE
-            logits.append(head(states[-1][:, :-1][answers]))
-            labels.append(label[:, 1:][answers])
-            lengths.append(answers.sum(1, keepdim=True).expand_as(answers)[answers].float())
-            if "grounding" in self.losses and len(mention.names):
-                grounded.append(len(mention.names) * self.grounding(states, facts, owner, mention))
-                mentions += len(mention.names)
-        parts = {"text": text_loss(torch.cat(logits), torch.cat(labels), torch.cat(lengths))}
-        if grounded:
-            parts["grounding"] = torch.stack(grounded).sum() / mentions
+        questions = pack(batch)
+        states = self.read(tokens, questions)
+        answers = questions.labels != IGNORE
+        before = answers.nonzero().squeeze(-1) - 1
+        lengths = torch.bincount(questions.owner[answers])[questions.owner[answers]].float()
+        logits = self.model.language_model.lm_head(states[-1][before])
+        parts = {"text": text_loss(logits, questions.labels[answers], lengths)}
+        if "grounding" in self.losses and len(questions.mentions.names):
+            facts = object_facts(true_objects(batch, self.named), self.named.max_named_views).float()
+            owner = torch.zeros(1, dtype=torch.long, device=facts.device)  # all of them in one row, about one room
+            parts["grounding"] = self.grounding([one[None] for one in states], facts, owner, questions.mentions)
         return parts
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """The questions of one room one after another, without padding."""
+
+    ids: Tensor  #: (L,)
+    labels: Tensor  #: (L,) IGNORE but on the answers
+    owner: Tensor  #: (L,) which question an id is of
+    positions: Tensor  #: (L,) place in its question
+    mentions: Mentions  #: of one row, their places those among the L
+
+
+def pack(batch: Batch) -> Packed:
+    """The questions of a batch of one room, all in one chunk."""
+    ids, labels = batch.question_ids[0], batch.question_labels[0]
+    places = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+    lengths = torch.where(labels != IGNORE, places + 1, 0).amax(1)  # an answer ends its question
+    kept = places < lengths[:, None]
+    starts = lengths.cumsum(0) - lengths
+    owner = torch.arange(len(ids), device=ids.device)[:, None].expand_as(ids)
+
+    def in_one_row(mentions: Tensor) -> Tensor:
+        row, place, *others = mentions.unbind(1)
+        return torch.stack([torch.zeros_like(row), place + starts[row], *others], 1)
+
+    mentions = Mentions(*[in_one_row(getattr(batch.mentions[0], field.name)) for field in fields(Mentions)])
+    return Packed(ids[kept], labels[kept], owner[kept], places[kept], mentions)
 
 
 def posed_views(batch: Batch) -> PosedViews:

@@ -44,7 +44,7 @@ class PosedLessons(Batches):
         asked = self._draw_questions(lesson, draw) if "text" in self.stage.losses else []
         fitting = [one for one in asked if named_view(one[0]) in (None, view)]
         objects = turned.objects if "grounding" in self.stage.losses else None
-        return collate([turned], [self.phrasebook.asked(fitting, objects, view)], self.config)
+        return collate([turned], [self.phrasebook.asked(fitting, objects, view)], self.config, chunks=1)
 
 
 def in_axes_of(targets: SceneTargets, view: int) -> SceneTargets:
