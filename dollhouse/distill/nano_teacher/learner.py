@@ -30,6 +30,8 @@ EVERYBODY = -1  #: owner of what comes before the questions
 class Learner(nn.Module):
     """Model, read-outs and weighting in one module; ``forward(batch)`` gives the loss and its parts."""
 
+    head: Tensor
+
     def __init__(self, model: LLaVA3DModel, named: DollhouseConfig, head: Sequence[int], losses: Sequence[str]) -> None:
         """``named`` holds what can be named, with its ids; ``head`` are the ids before the scene in every prompt."""
         super().__init__()

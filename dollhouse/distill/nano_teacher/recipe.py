@@ -51,7 +51,9 @@ class NanoTeacherRecipe(Settings):
     @classmethod
     def _rooms_have_boxes(cls, value: DataSettings) -> DataSettings:
         if not value.scenes.startswith("rooms:"):
-            raise ValueError(f"scenes are {value.scenes!r}: the nano teacher learns from made rooms, such as rooms:train/0-999")
+            raise ValueError(
+                f"scenes are {value.scenes!r}: the nano teacher learns from made rooms, such as rooms:train/0-999"
+            )
         return value
 
     @model_validator(mode="after")
@@ -88,5 +90,7 @@ def check_nano_teacher(tree: dict[str, Any], origin: str) -> NanoTeacherRecipe:
     try:
         return NanoTeacherRecipe.model_validate(tree)
     except ValidationError as error:
-        faults = (f"{'.'.join(map(str, one['loc']))}: {one['msg'].removeprefix('Value error, ')}" for one in error.errors())
+        faults = (
+            f"{'.'.join(map(str, one['loc']))}: {one['msg'].removeprefix('Value error, ')}" for one in error.errors()
+        )
         raise RecipeError(f"{origin}: " + "; ".join(fault.removeprefix(": ") for fault in faults)) from error

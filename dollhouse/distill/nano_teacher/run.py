@@ -82,7 +82,16 @@ def train_nano_teacher(
             load_learner(done, learner)
             continue
         started = time.time()
-        train_stage(recipe, name, stage, learner, PosedLessons(lessons, stage, recipe.seed, tokenizer, named), out, progress, callbacks)
+        train_stage(
+            recipe,
+            name,
+            stage,
+            learner,
+            PosedLessons(lessons, stage, recipe.seed, tokenizer, named),
+            out,
+            progress,
+            callbacks,
+        )
         save_learner(done, learner)
         seconds[name] = round(time.time() - started, 1)
     save_teacher(model, out / "tokenizer", out / "model")

@@ -124,6 +124,9 @@ def read_config(
             f"{path}: not the LLaVA-3D that this code computes: {'; '.join(problems)}; "
             "where a difference is known to be right, name the setting in accept"
         )
+    own = settings.get(_OURS, {})
+    if not isinstance(own, Mapping) or own.get("axes", "scene") not in AXES:
+        raise ModelError(f"{path}: {_OURS} should be an object whose axes are {' or '.join(AXES)}")
     missing = [key for key in _LLAMA_SIZES if key not in settings]
     if missing:
         raise ModelError(f"{path}: lacks {', '.join(missing)}; copy the whole checkpoint again")
@@ -135,7 +138,8 @@ def read_config(
             num_frames=int(settings.get("num_frames", EXPECTED["num_frames"])),
             max_length=int(settings.get("tokenizer_model_max_length", EXPECTED["tokenizer_model_max_length"])),
             image_aspect_ratio=str(settings.get("image_aspect_ratio", EXPECTED["image_aspect_ratio"])),
-            **_own_settings(settings, path),
+            axes=own.get("axes", "scene"),
+            licence=str(own.get("licence", LICENCE)),
             **ours,
         )
     except (TypeError, ValueError, StrictDataclassError) as error:
@@ -175,13 +179,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ModelError(f"{path}: should hold a JSON object, holds a {type(value).__name__}")
     return value
-
-
-def _own_settings(settings: Mapping[str, Any], path: Path) -> dict[str, str]:
-    own = settings.get(_OURS, {})
-    if not isinstance(own, Mapping) or own.get("axes", AXES[0]) not in AXES:
-        raise ModelError(f"{path}: {_OURS} should be an object whose axes are {' or '.join(AXES)}")
-    return {key: str(own[key]) for key in ("axes", "licence") if key in own}
 
 
 def _differences(settings: Mapping[str, Any], accept: Collection[str]) -> list[str]:

@@ -23,10 +23,19 @@ from dollhouse.scenes.scene import Scene
 from dollhouse.teachers.llava3d.decoding import Decoded, SharedPrefix
 from dollhouse.teachers.llava3d.model import LLaVA3DModel, SceneFeatures
 from dollhouse.teachers.llava3d.preprocess import FrameChoice, Framing, image_pixels, posed_views
-from dollhouse.teachers.llava3d.prompt import BOXES, conversation, encoder, expand_boxes, load_tokenizer, named_view, prompt_ids
+from dollhouse.teachers.llava3d.prompt import (
+    BOXES,
+    conversation,
+    encoder,
+    expand_boxes,
+    load_tokenizer,
+    named_view,
+    prompt_ids,
+)
 from dollhouse.teachers.llava3d.splice import IMAGE_TOKEN
 from dollhouse.teachers.llava3d.weights import weights_hash
 from dollhouse.teachers.teacher import SceneGeometry, SpatialFeatures, TeacherAnswer
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -199,9 +208,7 @@ class LLaVA3DTeacher:
             told += shared.answer(group, settings.max_new_tokens, self._end, settings.top_k)
         return told
 
-    def _embedded(
-        self, scene: Scene, questions: Sequence[Question], view: int | None
-    ) -> tuple[Tensor, list[Tensor]]:
+    def _embedded(self, scene: Scene, questions: Sequence[Question], view: int | None) -> tuple[Tensor, list[Tensor]]:
         """Embeddings of what all questions share (P, D), and of what follows for each (T, D)."""
         prompts = [self._prompt_ids(scene, question, view) for question in questions]
         place = prompts[0][0].index(IMAGE_TOKEN)
