@@ -20,7 +20,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import CLIPVisionConfig, LlamaConfig
 
 from dollhouse.plan.memory import peak_resident_bytes
@@ -29,6 +28,7 @@ from dollhouse.scenes.source import open_scene
 from dollhouse.teachers.llava3d.config import CLIP_LARGE, LLaVA3DConfig, official_settings
 from dollhouse.teachers.llava3d.model import LLaVA3DModel
 from dollhouse.teachers.llava3d.teacher import LLaVA3DTeacher, Settings
+from dollhouse.teachers.llava3d.vocabulary import FIRST, write_tokenizer
 from dollhouse.teachers.llava3d.weights import official_name
 
 SHARD = 2 << 30  #: bytes
@@ -71,7 +71,9 @@ def write_checkpoint(folder: Path, config: LLaVA3DConfig, dtype: torch.dtype, sh
     index = {"metadata": {"total_size": total}, "weight_map": places}
     (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
     (folder / "config.json").write_text(json.dumps(official_settings(config)))
-    write_tokenizer(folder, config.text.vocab_size)
+    letters = ["\u2581", *map(chr, range(33, 127))]
+    fillers = [f"\u2581\u2581{number}" for number in range(config.text.vocab_size - len(FIRST) - len(letters))]
+    write_tokenizer(folder, letters + fillers)  # fillers stand for pieces that no text contains
     return total
 
 
@@ -92,23 +94,6 @@ def _groups(shapes: dict[str, torch.Size], limit: int, itemsize: int) -> Iterato
         group.append(name)
         held += size
     yield group
-
-
-def write_tokenizer(folder: Path, size: int) -> None:
-    """A valid LLaMA-style tokenizer of ``size`` entries: bytes, letters, and fillers that no text contains."""
-    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
-    pieces += ["\u2581", *map(chr, range(33, 127))]
-    pieces += [f"\u2581\u2581{number}" for number in range(size - len(pieces))]
-    tokenizer = Tokenizer(
-        models.BPE({piece: number for number, piece in enumerate(pieces)}, [], byte_fallback=True, unk_token="<unk>")
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
-    tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1)]
-    )
-    tokenizer.save(str(folder / "tokenizer.json"))
-    told = {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(told | {"legacy": False, "model_max_length": 4096}))
 
 
 def answer(folder: Path, scene_path: str, question: str, max_new_tokens: int, dtype: torch.dtype) -> None:

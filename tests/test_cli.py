@@ -297,6 +297,7 @@ def test_options_are_frozen(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
         "records check": [],
         "records show": ["--limit"],
         "scenes show": ["--out", "--skip-bad", "--views"],
+        "train-teacher": ["--out"],
         "version": [],
     }
     code, told, _ = run(capsys, monkeypatch, "--help")

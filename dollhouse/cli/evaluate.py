@@ -32,7 +32,7 @@ def evaluate(
         typer.Option(help="scanqa, sqa3d, beacon3d, vsibench, 3dsrbench, spatialbench or rooms; with --annotations."),
     ] = None,
     teacher: Annotated[
-        str | None, typer.Option(help="Of a benchmark: whom to ask instead of a model, named as for label.")
+        str | None, typer.Option(help="Whom to ask instead of a model, named as for label: its answers only.")
     ] = None,
     predictions: Annotated[
         Path | None, typer.Option(help="Answers made elsewhere: ours, LLaVA-3D's, lmms-eval's, VLMEvalKit's, ScanQA's.")
@@ -51,17 +51,23 @@ def evaluate(
 
     Example: dollhouse evaluate runs/nano/model --scenes rooms:test/0-199 --out results/
 
+    Of a teacher: dollhouse evaluate --teacher llava3d:FOLDER --scenes rooms:test/0-199 --out results/
+
     Of a benchmark: dollhouse evaluate --benchmark scanqa --annotations val.json --scenes scans/ --out results/
 
     Answers made elsewhere: dollhouse evaluate --benchmark scanqa --annotations val.json --predictions answers.jsonl
     """
-    if verify or compare or benchmark or predictions:
+    if verify or compare or benchmark or predictions or (teacher and not annotations):
         from dollhouse.evaluate import command
 
         if verify:
             raise typer.Exit(command.verify_report(verify))
         if compare:
             command.compare_reports(*compare, out=out, seed=seed)
+            return
+        if teacher and not benchmark:
+            line = command_line()
+            command.ask_teacher(teacher, scenes, limit=questions, out=out, seed=seed, command=line)
             return
         if not benchmark:
             raise QuestionError("--predictions of which benchmark? Give --benchmark and --annotations too")
@@ -73,8 +79,8 @@ def evaluate(
             asked = teacher or ("checkpoint" if model is None else f"checkpoint:{model}")
             command.ask_benchmark(benchmark, asked, Path(scenes), files, out=out, seed=seed, command=line)
         return
-    if teacher or annotations:
-        raise QuestionError("--teacher and --annotations are of a benchmark: give --benchmark too")
+    if annotations:
+        raise QuestionError("--annotations are of a benchmark: give --benchmark too")
     quiet_libraries()
     from dollhouse.distill.run import commit
     from dollhouse.evaluate.run import evaluate as score

@@ -39,10 +39,11 @@ class GroundingTargets:
     weight: Tensor  #: (K, F) 0 where there is nothing to know, such as the place in a view that does not show it
 
 
-def grounding_targets(facts: Tensor, views: int, named: Tensor) -> GroundingTargets:
+def grounding_targets(facts: Tensor, views: int, named: Tensor, every_view: bool = True) -> GroundingTargets:
     """From facts (K, ...) as :meth:`dollhouse.student.objects.ObjectPrefix.facts` has them.
 
     ``views`` is the number of views that the facts tell of, ``named`` (K) the view each question has named, -1 none.
+    Without ``every_view`` nothing need be known of the others.
     """
     measures = facts[:, :MEASURES]
     visible = facts[:, -views:]
@@ -53,8 +54,8 @@ def grounding_targets(facts: Tensor, views: int, named: Tensor) -> GroundingTarg
     weight = torch.cat(
         [
             weighed(measures),
-            visible.repeat_interleave(SIGHTING_FACTS, 1),
-            torch.ones_like(visible),
+            every_view * visible.repeat_interleave(SIGHTING_FACTS, 1),
+            every_view * torch.ones_like(visible),
             NAMED_VIEW * shown.unsqueeze(1).expand(-1, SIGHTING_FACTS),
         ],
         1,
@@ -110,9 +111,10 @@ def grounding_errors(said: Tensor, target: GroundingTargets) -> Tensor:
 class Grounding(nn.Module):
     """Reads measures out of the hidden states of a language model: of names first, of pairs above."""
 
-    def __init__(self, text_width: int, text_layers: int, views: int) -> None:
+    def __init__(self, text_width: int, text_layers: int, views: int, every_view: bool = True) -> None:
         super().__init__()
         self.views = views
+        self.every_view = every_view  #: whether the language model can know how views look that nobody named
         first = max(3 * text_layers // 8, 1)
         self.name_layers = sorted({first, min(first + 1, text_layers)})
         self.pair_layer = min(first + 2, text_layers)  # the blocks above turn what is known into words
@@ -124,7 +126,7 @@ class Grounding(nn.Module):
     def forward(self, hidden_states: Sequence[Tensor], facts: Tensor, owner: Tensor, asked: Mentions) -> Tensor:
         """``hidden_states`` (R, T, D) after 0, 1, ... blocks; ``facts`` (B, N, ...) of true objects; ``owner`` (R)."""
         row, place, object_, view = asked.names.unbind(1)
-        target = grounding_targets(facts[owner[row], object_], self.views, view)
+        target = grounding_targets(facts[owner[row], object_], self.views, view, self.every_view)
         losses = [
             grounding_loss(head(hidden_states[layer][row, place]), target)
             for layer, head in zip(self.name_layers, self.names, strict=True)

@@ -254,7 +254,11 @@ def read_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     Raises :class:`RecipeError` for a missing file, bad YAML, an unknown key (naming the nearest known one) or a
     value out of range; every fault found is in the one message.
     """
-    path = Path(path)
+    return check_recipe(read_tree(Path(path), overrides), str(path))
+
+
+def read_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """A YAML mapping with ``key=value`` overrides, not yet checked. Raises RecipeError where it is none."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -267,7 +271,7 @@ def read_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"{path} holds no settings: a recipe is a YAML mapping such as recipes/nano.yaml")
     for override in overrides:
         apply_override(tree, override)
-    return check_recipe(tree, str(path))
+    return tree
 
 
 def capped(recipe: Recipe, steps: int) -> Recipe:

@@ -21,7 +21,6 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerContr
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from dollhouse.distill.batches import Batch
-from dollhouse.distill.objective import Objective
 from dollhouse.distill.optimizer import MuonWithAdamW
 from dollhouse.distill.recipe import Stage
 from dollhouse.errors import StorageError
@@ -29,9 +28,13 @@ from dollhouse.student.checkpoint import single_weights
 
 
 class DistillTrainer(Trainer):
-    """Steps an :class:`Objective` over batches that are items of a dataset."""
+    """Steps an objective over batches that are items of a dataset.
 
-    def __init__(self, objective: Objective, stage: Stage, folder: Path, dataset: Any, **settings: Any) -> None:
+    An objective is what :class:`dollhouse.distill.objective.Objective` is: a batch in, the loss and its parts out, and
+    a ``weighting``.
+    """
+
+    def __init__(self, objective: nn.Module, stage: Stage, folder: Path, dataset: Any, **settings: Any) -> None:
         self.stage = stage
         self.sums: dict[str, float] = defaultdict(float)
         self.counts: Counter[str] = Counter()

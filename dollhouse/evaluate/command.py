@@ -69,6 +69,16 @@ def ask_benchmark(
     print_scored(ask_and_score(chosen, asked, scenes, annotations, out=out, seed=seed, command=command))
 
 
+def ask_teacher(teacher: str, scenes: str, *, limit: int, out: Path | None, seed: int, command: str) -> None:
+    """Ask a teacher the questions of annotated scenes and print what its answers earned."""
+    from dollhouse.evaluate.asked_teacher import ask_about_scenes
+    from dollhouse.scenes.source import open_scenes
+    from dollhouse.teachers.source import open_teacher
+
+    opened = open_scenes(scenes)
+    print_scored(ask_about_scenes(open_teacher(teacher), opened, limit=limit, out=out, seed=seed, command=command))
+
+
 def verify_report(path: Path) -> int:
     """Verify a report and print what was found; the exit code, 1 where something does not agree."""
     found = verify(path)

@@ -120,30 +120,8 @@ class ObjectPrefix(nn.Module):
         self.word_scale = nn.Parameter(torch.full((2,), 4.0))  # word embeddings are born small
 
     def facts(self, objects: Objects) -> Tensor:
-        """What is measured of each object: (B, N, F). First ``MEASURES``, last sightings and visibility by view."""
-        batch, slots = objects.present.shape
-        sightings = objects.sightings.new_zeros(batch, slots, self.views, SIGHTING_FACTS)
-        named = min(self.views, objects.sightings.shape[2])
-        sightings[:, :, :named] = objects.sightings[:, :, :named]
-        visible = (sightings[..., 3] > 0).float()
-        half_height = 0.5 * objects.log_size[..., 2:].exp()
-        z = objects.center[..., 2:]
-        return torch.cat(
-            [
-                objects.center,
-                objects.log_size,
-                z - half_height,
-                z + half_height,
-                objects.log_size.sum(-1, keepdim=True),
-                F.normalize(objects.front, dim=-1, eps=1e-3),
-                F.normalize(objects.axis, dim=-1, eps=1e-3),
-                objects.score.unsqueeze(-1),
-                waves(objects.center),
-                sightings.flatten(2),
-                visible,
-            ],
-            -1,
-        )
+        """:func:`object_facts` of as many views as questions may name."""
+        return object_facts(objects, self.views)
 
     def forward(self, objects: Objects, label_words: Tensor, colour_words: Tensor) -> Tensor:
         """``label_words`` (L, H) and ``colour_words`` (C, H) word embeddings -> (B, N, H)."""
@@ -156,3 +134,30 @@ class ObjectPrefix(nn.Module):
         token = words + self.read(self.facts(objects)) + self.project(objects.features)
         present = objects.present.unsqueeze(-1)
         return token * present + self.nothing * (1 - present)
+
+
+def object_facts(objects: Objects, views: int) -> Tensor:
+    """What is measured of each object: (B, N, F). First ``MEASURES``, last sightings and visibility by view."""
+    batch, slots = objects.present.shape
+    sightings = objects.sightings.new_zeros(batch, slots, views, SIGHTING_FACTS)
+    named = min(views, objects.sightings.shape[2])
+    sightings[:, :, :named] = objects.sightings[:, :, :named]
+    visible = (sightings[..., 3] > 0).float()
+    half_height = 0.5 * objects.log_size[..., 2:].exp()
+    z = objects.center[..., 2:]
+    return torch.cat(
+        [
+            objects.center,
+            objects.log_size,
+            z - half_height,
+            z + half_height,
+            objects.log_size.sum(-1, keepdim=True),
+            F.normalize(objects.front, dim=-1, eps=1e-3),
+            F.normalize(objects.axis, dim=-1, eps=1e-3),
+            objects.score.unsqueeze(-1),
+            waves(objects.center),
+            sightings.flatten(2),
+            visible,
+        ],
+        -1,
+    )

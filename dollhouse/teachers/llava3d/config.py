@@ -11,7 +11,7 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -57,10 +57,21 @@ CLIP_LARGE = {
     "projection_dim": 768,
     "hidden_act": "quick_gelu",
 }
+LICENCE = (
+    "LLaVA-3D: CC BY-NC-SA 4.0 (non-commercial, share-alike); Vicuna-7B v1.5: Llama 2 Community License; "
+    "CLIP ViT-L/14-336: MIT. What is distilled from them is to be treated as non-commercial."
+)
+_OURS = "dollhouse"  #: key of config.json under which a checkpoint trained here says what no official one does
 _LLAMA_SIZES = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
 _LLAMA_FORMS = ("num_key_value_heads", "hidden_act", "max_position_embeddings", "rms_norm_eps", "attention_bias")
 _LLAMA_OTHERS = ("rope_theta", "rope_scaling", "bos_token_id", "eos_token_id", "pad_token_id")
 _LLAMA_KEYS = _LLAMA_SIZES + _LLAMA_FORMS + _LLAMA_OTHERS
+
+
+#: The world in which patches have their places. "scene": the scene's own, as officially. "named_view": the level
+#: frame of the view that a question names, of the first where it names none; so that left and right, near and far can
+#: be told, since nothing else tells the language model which patch is of which view.
+AXES = ("scene", "named_view")
 
 
 @dataclass(frozen=True)
@@ -78,6 +89,8 @@ class LLaVA3DConfig:
     geometry_dtype: torch.dtype = torch.float32  #: of depth, poses and intrinsics; bfloat16 in the official evaluation
     unseeded_subset: bool = False  #: whether too many voxels are thinned as officially: by chance, and left unsorted
     subset_seed: int = 0
+    axes: Literal["scene", "named_view"] = "scene"  #: of the places it is told: see :data:`AXES`
+    licence: str = LICENCE
 
     @property
     def image_size(self) -> int:
@@ -111,6 +124,9 @@ def read_config(
             f"{path}: not the LLaVA-3D that this code computes: {'; '.join(problems)}; "
             "where a difference is known to be right, name the setting in accept"
         )
+    own = settings.get(_OURS, {})
+    if not isinstance(own, Mapping) or own.get("axes", "scene") not in AXES:
+        raise ModelError(f"{path}: {_OURS} should be an object whose axes are {' or '.join(AXES)}")
     missing = [key for key in _LLAMA_SIZES if key not in settings]
     if missing:
         raise ModelError(f"{path}: lacks {', '.join(missing)}; copy the whole checkpoint again")
@@ -122,6 +138,8 @@ def read_config(
             num_frames=int(settings.get("num_frames", EXPECTED["num_frames"])),
             max_length=int(settings.get("tokenizer_model_max_length", EXPECTED["tokenizer_model_max_length"])),
             image_aspect_ratio=str(settings.get("image_aspect_ratio", EXPECTED["image_aspect_ratio"])),
+            axes=own.get("axes", "scene"),
+            licence=str(own.get("licence", LICENCE)),
             **ours,
         )
     except (TypeError, ValueError, StrictDataclassError) as error:
@@ -146,6 +164,7 @@ def official_settings(config: LLaVA3DConfig) -> dict[str, Any]:
         "tokenizer_model_max_length": config.max_length,
         "image_aspect_ratio": config.image_aspect_ratio,
         "vision_config": vision,
+        _OURS: {"axes": config.axes, "licence": config.licence},
     }
 
 

@@ -45,10 +45,14 @@ class SceneFeatures:
     features: Tensor  #: (M, C) vision features plus position embedding
     points: Tensor  #: (M, 3) mean place of the patches that have depth, metres; meaningless where ``measured`` is 0
     measured: Tensor  #: (M,) how many of its patches have depth
+    voxel_of_patch: Tensor  #: (VP,) view by view, row by row
 
 
 class LLaVA3DModel(nn.Module):
-    """Vision tower, 3D position embedding, voxel pooling, projector, language model. For answering only."""
+    """Vision tower, 3D position embedding, voxel pooling, projector, language model.
+
+    Loaded weights want no gradient; a model made from a config can be trained.
+    """
 
     def __init__(self, config: LLaVA3DConfig) -> None:
         super().__init__()
@@ -104,7 +108,6 @@ class LLaVA3DModel(nn.Module):
     def dtype(self) -> torch.dtype:
         return self.language_model.lm_head.weight.dtype
 
-    @torch.no_grad()
     def get_vision_features(self, images: Tensor) -> Tensor:
         """Images (V, 3, S, S) -> patch features (V, P, C) of the selected layer, without the class token."""
         images = images.to(self.device, self.dtype)
@@ -135,6 +138,7 @@ class LLaVA3DModel(nn.Module):
             features=mean_by_voxel(seen, numbers, count),
             points=mean_by_voxel(points.float(), numbers, count, has_depth),
             measured=has_depth.new_zeros(count).index_add_(0, numbers, has_depth).long(),
+            voxel_of_patch=numbers,
         )
 
     def scene_tokens(self, scene: SceneFeatures) -> Tensor:

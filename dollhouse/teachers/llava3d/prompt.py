@@ -25,6 +25,8 @@ SYSTEM = (
 )
 END = "</s>"
 
+_VIEW = re.compile(r"\bview ([1-9][0-9]{0,2})\b", re.IGNORECASE)
+
 Encode = Callable[[str], Sequence[int]]  #: text -> ids, without any begin or end token
 
 
@@ -64,6 +66,12 @@ def expand_boxes(question: str, count: int) -> str:
     if places and places != count:
         raise QuestionError(f"{question!r}: has {places} <boxes> but {count} objects; name an object for each")
     return question
+
+
+def named_view(question: str) -> int | None:
+    """Index from 0 of the view that a question names first ("in view 2, ..."); None where it names none."""
+    named = _VIEW.search(question)
+    return int(named[1]) - 1 if named else None
 
 
 def format_boxes(boxes: Sequence[Sequence[float]]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,20 +17,24 @@ import transformers
 from torch import Tensor
 
 from dollhouse.errors import QuestionError, TeacherError
+from dollhouse.geometry import Array, invert_rigid, level_from_world, transform_points
 from dollhouse.scenes.questions import Question
 from dollhouse.scenes.scene import Scene
 from dollhouse.teachers.llava3d.decoding import Decoded, SharedPrefix
 from dollhouse.teachers.llava3d.model import LLaVA3DModel, SceneFeatures
 from dollhouse.teachers.llava3d.preprocess import FrameChoice, Framing, image_pixels, posed_views
-from dollhouse.teachers.llava3d.prompt import BOXES, conversation, encoder, expand_boxes, load_tokenizer, prompt_ids
+from dollhouse.teachers.llava3d.prompt import (
+    BOXES,
+    conversation,
+    encoder,
+    expand_boxes,
+    load_tokenizer,
+    named_view,
+    prompt_ids,
+)
 from dollhouse.teachers.llava3d.splice import IMAGE_TOKEN
 from dollhouse.teachers.llava3d.weights import weights_hash
 from dollhouse.teachers.teacher import SceneGeometry, SpatialFeatures, TeacherAnswer
-
-LICENCE = (
-    "LLaVA-3D: CC BY-NC-SA 4.0 (non-commercial, share-alike); Vicuna-7B v1.5: Llama 2 Community License; "
-    "CLIP ViT-L/14-336: MIT. What is distilled from them is to be treated as non-commercial."
-)
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,8 @@ class LLaVA3DTeacher:
         self.settings = settings or Settings()
         self.name = name
         self._hash: str | None = None
-        self._seen: tuple[Scene, SceneFeatures] | None = None  # the scene looked at last
+        self._scene: Scene | None = None  # the scene looked at last
+        self._seen: dict[int | None, SceneFeatures] = {}  # what was seen of it, by the view whose axes were taken
 
     @classmethod
     def from_official(
@@ -104,12 +109,13 @@ class LLaVA3DTeacher:
             "teacher": "LLaVA-3D",
             "name": self.name,
             "weights": self._hash,
-            "licence": LICENCE,
+            "licence": config.licence,
             "settings": {
                 **asdict(self.settings),
                 "decoding": "greedy",
                 "dtype": str(self.model.dtype).removeprefix("torch."),
                 "geometry_dtype": str(config.geometry_dtype).removeprefix("torch."),
+                "axes": config.axes,
                 "num_frames": config.num_frames,
                 "voxel_size": config.voxel_size,
                 "max_scene_tokens": config.max_scene_tokens,
@@ -128,14 +134,14 @@ class LLaVA3DTeacher:
         """
         if not questions:
             return []
+        views = [self._axes(scene, question.text) for question in questions]
+        told: dict[int, Decoded] = {}
         with torch.inference_mode():
-            prefix, embedded = self._embedded(scene, questions)
-            shared = SharedPrefix(self.model.language_model, prefix)
-            told: list[Decoded] = []
-            for start in range(0, len(embedded), self.settings.questions_at_once):
-                group = embedded[start : start + self.settings.questions_at_once]
-                told += shared.answer(group, self.settings.max_new_tokens, self._end, self.settings.top_k)
-        return [self._answer(one) for one in told]
+            for view in dict.fromkeys(views):
+                numbers = [number for number, one in enumerate(views) if one == view]
+                prefix, embedded = self._embedded(scene, [questions[number] for number in numbers], view)
+                told.update(zip(numbers, self._decoded(prefix, embedded), strict=True))
+        return [self._answer(told[number]) for number in range(len(questions))]
 
     def features(self, scene: Scene) -> SpatialFeatures | None:
         """The pooled 3D patches that some depth was measured for, at the mean of their places.
@@ -144,10 +150,13 @@ class LLaVA3DTeacher:
         """
         if self.settings.look_at == "photo":
             return None
-        seen = self._look(scene)
+        view = self._axes(scene, "")
+        seen = self._look(scene, view)
         known = seen.measured > 0
+        points = seen.points[known].double().cpu().numpy()
         return SpatialFeatures(
-            features=seen.features[known].float().cpu().numpy(), points=seen.points[known].double().cpu().numpy()
+            features=seen.features[known].float().cpu().numpy(),
+            points=transform_points(invert_rigid(_told_from_world(scene, view)), points),
         )
 
     def geometry(self, scene: Scene) -> SceneGeometry | None:
@@ -158,19 +167,31 @@ class LLaVA3DTeacher:
     def _end(self) -> int:
         return int(self.model.config.text.eos_token_id)
 
-    def _look(self, scene: Scene) -> SceneFeatures:
-        if self._seen is None or self._seen[0] is not scene:
+    def _axes(self, scene: Scene, text: str) -> int | None:
+        """The view in whose level frame places are told; None: in the scene's own world."""
+        if self.model.config.axes == "scene" or self.settings.look_at == "photo":
+            return None
+        view = named_view(text) or 0
+        return view if view < len(scene.views) else 0
+
+    def _look(self, scene: Scene, view: int | None) -> SceneFeatures:
+        if self._scene is not scene:
+            self._scene, self._seen = scene, {}
+        if view not in self._seen:
             config = self.model.config
             framing = Framing(
                 config.image_size, config.num_frames, self.settings.frame_choice, self.settings.portrait_fault
             )
+            views = posed_views(scene, framing)
+            told_from_world = torch.from_numpy(_told_from_world(scene, view)).float()
+            turned = replace(views, world_from_camera=told_from_world @ views.world_from_camera)
             with torch.inference_mode():
-                self._seen = scene, self.model.get_scene_features(posed_views(scene, framing))
-        return self._seen[1]
+                self._seen[view] = self.model.get_scene_features(views if view is None else turned)
+        return self._seen[view]
 
-    def _visual_tokens(self, scene: Scene) -> Tensor:
+    def _visual_tokens(self, scene: Scene, view: int | None) -> Tensor:
         if self.settings.look_at == "scene":
-            return self.model.scene_tokens(self._look(scene))
+            return self.model.scene_tokens(self._look(scene, view))
         if not scene.views:
             raise TeacherError(f"scene {scene.name} has no photos to look at")
         config = self.model.config
@@ -178,13 +199,22 @@ class LLaVA3DTeacher:
             image_pixels(scene.views[0].image, config.image_size, config.image_aspect_ratio)
         )
 
-    def _embedded(self, scene: Scene, questions: Sequence[Question]) -> tuple[Tensor, list[Tensor]]:
+    def _decoded(self, prefix: Tensor, embedded: Sequence[Tensor]) -> list[Decoded]:
+        settings = self.settings
+        shared = SharedPrefix(self.model.language_model, prefix)
+        told: list[Decoded] = []
+        for start in range(0, len(embedded), settings.questions_at_once):
+            group = embedded[start : start + settings.questions_at_once]
+            told += shared.answer(group, settings.max_new_tokens, self._end, settings.top_k)
+        return told
+
+    def _embedded(self, scene: Scene, questions: Sequence[Question], view: int | None) -> tuple[Tensor, list[Tensor]]:
         """Embeddings of what all questions share (P, D), and of what follows for each (T, D)."""
-        prompts = [self._prompt_ids(scene, question) for question in questions]
+        prompts = [self._prompt_ids(scene, question, view) for question in questions]
         place = prompts[0][0].index(IMAGE_TOKEN)
         words = self.model.language_model.get_input_embeddings()
         head = words(torch.tensor(prompts[0][0][:place], device=self.model.device))
-        prefix = torch.cat([head, self._visual_tokens(scene).to(head.dtype)])
+        prefix = torch.cat([head, self._visual_tokens(scene, view).to(head.dtype)])
         embedded = []
         for question, (ids, centres) in zip(questions, prompts, strict=True):
             after = torch.tensor([ids[place + 1 :]], device=self.model.device)
@@ -197,16 +227,18 @@ class LLaVA3DTeacher:
                 )
         return prefix, embedded
 
-    def _prompt_ids(self, scene: Scene, question: Question) -> tuple[list[int], Tensor]:
+    def _prompt_ids(self, scene: Scene, question: Question, view: int | None) -> tuple[list[int], Tensor]:
         """Ids of the whole prompt, and the places (n, 3) of its ``<boxes>``."""
         if not question.text.strip():
             raise QuestionError(f"question {question.id} is empty: ask in words")
         centres: list[np.ndarray] = []
         if BOXES in question.text:
             try:
-                centres = [np.round(scene.box(number).center, 3) for number in question.objects]
+                boxes = [scene.box(number).center for number in question.objects]
             except KeyError as error:
                 raise QuestionError(f"question {question.id}: scene {scene.name} has no box {error}") from error
+            told_from_world = _told_from_world(scene, view)
+            centres = [np.round(transform_points(told_from_world, centre), 3) for centre in boxes]
         text = expand_boxes(question.text, len(centres))
         if self.settings.instruction:
             text = f"{text} {self.settings.instruction}"
@@ -220,3 +252,9 @@ class LLaVA3DTeacher:
             top_ids=np.stack(decoded.top_ids),
             top_log_probs=np.stack(decoded.top_log_probs),
         )
+
+
+def _told_from_world(scene: Scene, view: int | None) -> Array:
+    """(4, 4) into the axes in which the model is told places: the level frame of ``view``, or the scene's own."""
+    pose = None if view is None else scene.views[view].world_from_camera
+    return np.eye(4) if pose is None else level_from_world(np.asarray(pose, dtype=np.float64))

@@ -1,0 +1,209 @@
+"""A nano teacher from its recipe to a checkpoint folder, continued wherever it was killed.
+
+    <out>/recipe.json        the resolved recipe; another recipe is refused here
+    <out>/tokenizer/         learnt from the run's own questions
+    <out>/<stage>/           checkpoints; learner.safetensors once the stage is done
+    <out>/metrics.jsonl      one line each few steps
+    <out>/model/             the teacher in the official layout, for `dollhouse label --teacher llava3d:<out>/model`
+    <out>/run.json           recipe, versions, commit, times
+
+Knows the order of things; how each is done stands in the modules beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from transformers import TrainerCallback
+
+from dollhouse import __version__
+from dollhouse.distill.lessons import Lessons
+from dollhouse.distill.nano_teacher.learner import Learner
+from dollhouse.distill.nano_teacher.lessons import PosedLessons
+from dollhouse.distill.nano_teacher.recipe import PARTS, NanoTeacherRecipe, check_nano_teacher
+from dollhouse.distill.nano_teacher.words import Phrasebook, fill_word_ids, run_tokenizer
+from dollhouse.distill.progress import StageProgress
+from dollhouse.distill.recipe import Stage
+from dollhouse.distill.run import commit, last_checkpoint, use_bfloat16, write_text
+from dollhouse.distill.trainer import DistillTrainer, MetricsFile
+from dollhouse.errors import RecipeError, StorageError
+from dollhouse.scenes.furniture import CATEGORIES, COLOURS
+from dollhouse.student.checkpoint import replace_folder, single_weights
+from dollhouse.student.config import DollhouseConfig
+from dollhouse.teachers.llava3d.model import LLaVA3DModel
+from dollhouse.teachers.llava3d.weights import to_official, weights_hash
+
+MOST_OBJECTS = 32  #: of one room; those beyond have no targets
+
+
+def train_nano_teacher(
+    recipe: NanoTeacherRecipe, out: Path, progress: bool = True, callbacks: Sequence[TrainerCallback] = ()
+) -> Path:
+    """Carry out ``recipe`` in folder ``out`` and return the checkpoint folder; a run begun there is continued.
+
+    ``callbacks`` watch every stage's trainer. Raises RecipeError where ``out`` holds a run of another recipe, and
+    StorageError where the disk is full (what was written before stays whole).
+    """
+    begun = time.time()
+    claim_folder(recipe, out)
+    if recipe.threads:
+        torch.set_num_threads(recipe.threads)
+    torch.manual_seed(recipe.seed)
+    named = DollhouseConfig(
+        image_size=recipe.model.image_size,
+        num_objects=MOST_OBJECTS,
+        max_named_views=recipe.data.views,
+        labels=CATEGORIES,
+        colours=tuple(COLOURS),
+    )
+    lessons = Lessons(recipe.data, named)
+    tokenizer = run_tokenizer(lessons, recipe.model.vocabulary, out / "tokenizer")
+    fill_word_ids(named, tokenizer)
+    model = LLaVA3DModel(recipe.config(recipe.model.vocabulary))
+    if not torch.cuda.is_available():  # on short sequences plain attention is faster than the fused one
+        for part in (model.language_model, model.vision_tower):
+            part.set_attn_implementation("eager")
+    learner = Learner(model, named, Phrasebook(tokenizer, named).head, ())
+    seconds = {}
+    for name, stage in recipe.stages.items():
+        done = out / name / "learner.safetensors"
+        if done.exists():
+            load_learner(done, learner)
+            continue
+        started = time.time()
+        train_stage(
+            recipe,
+            name,
+            stage,
+            learner,
+            PosedLessons(lessons, stage, recipe.seed, tokenizer, named),
+            out,
+            progress,
+            callbacks,
+        )
+        save_learner(done, learner)
+        seconds[name] = round(time.time() - started, 1)
+    save_teacher(model, out / "tokenizer", out / "model")
+    record = {
+        "recipe": recipe.model_dump(mode="json"),
+        "commit": commit(),
+        "versions": {"dollhouse": __version__} | {name: version(name) for name in ("torch", "transformers", "numpy")},
+        "machine": {
+            "processor": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+        },
+        "parameters": count_parameters(model),
+        "weights": weights_hash(model),
+        "lessons": len(lessons),
+        "seconds": {"this_call": round(time.time() - begun, 1), **seconds},
+    }
+    write_text(out / "run.json", json.dumps(record, indent=1))
+    return out / "model"
+
+
+def claim_folder(recipe: NanoTeacherRecipe, out: Path) -> None:
+    """Make ``out`` this recipe's folder, or say that it is another's."""
+    path = out / "recipe.json"
+    if path.exists():
+        try:
+            theirs = check_nano_teacher(json.loads(path.read_text(encoding="utf-8")), str(path))
+        except json.JSONDecodeError as error:
+            raise RecipeError(f"{path} is not JSON ({error}): choose another --out, or delete that folder") from error
+        changed = [key for key in type(recipe).model_fields if getattr(theirs, key) != getattr(recipe, key)]
+        if changed:
+            raise RecipeError(
+                f"{out} holds a run of another recipe (different: {', '.join(changed)}): choose another --out, or "
+                "delete it"
+            )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot make folder {out}: {error.strerror}") from error
+    write_text(path, json.dumps(recipe.model_dump(mode="json"), indent=1))
+
+
+def train_stage(
+    recipe: NanoTeacherRecipe,
+    name: str,
+    stage: Stage,
+    learner: Learner,
+    lessons: PosedLessons,
+    out: Path,
+    progress: bool,
+    callbacks: Sequence[TrainerCallback],
+) -> None:
+    """One stage, from its last whole checkpoint if it has one. A room at a time; a step is ``stage.scenes`` rooms."""
+    learner.losses = tuple(stage.losses)
+    trained = {module for part in stage.train for module in PARTS[part]}
+    for parameter_name, parameter in learner.model.named_parameters():
+        parameter.requires_grad_(parameter_name.split(".")[0] in trained)
+    trainer = DistillTrainer(
+        learner,
+        stage,
+        out / name,
+        lessons,
+        seed=recipe.seed,
+        gradient_accumulation_steps=stage.scenes,
+        save_strategy="steps",
+        bf16=use_bfloat16(recipe.precision),
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_num_workers=recipe.data.workers,
+        dataloader_prefetch_factor=4 if recipe.data.workers else None,
+    )
+    trainer.add_callback(MetricsFile(out / "metrics.jsonl", name))
+    if progress:
+        trainer.add_callback(StageProgress(name))
+    for callback in callbacks:
+        trainer.add_callback(callback)
+    trainer.train(resume_from_checkpoint=last_checkpoint(out / name))
+
+
+def save_learner(path: Path, learner: Learner) -> None:
+    """All weights, read-outs included, under a temporary name first."""
+    staging = path.with_name(path.name + ".partial")
+    try:
+        save_file(single_weights(learner), staging)
+        staging.replace(path)
+    except (OSError, SafetensorError) as error:
+        staging.unlink(missing_ok=True)
+        raise StorageError(f"cannot write {path}: {error}") from error
+
+
+def load_learner(path: Path, learner: Learner) -> None:
+    """What :func:`save_learner` wrote, back into a learner of the same shape."""
+    try:
+        learner.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError) as error:
+        raise RecipeError(f"{path} holds other weights than this recipe's: delete that stage's folder") from error
+
+
+def save_teacher(model: LLaVA3DModel, tokenizer: Path, folder: Path) -> None:
+    """A checkpoint folder in the official layout, whole or not at all."""
+    staging = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(staging, ignore_errors=True)
+    to_official(model, model.config, staging)
+    try:
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(tokenizer / name, staging / name)
+        replace_folder(staging, folder)
+    except OSError as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise StorageError(f"cannot write model {folder}: {error.strerror or error}") from error
+
+
+def count_parameters(model: Any) -> dict[str, int]:
+    """Parameters of each part and in all."""
+    parts = {name: sum(p.numel() for p in child.parameters()) for name, child in model.named_children()}
+    return {**parts, "all": sum(parts.values())}
