@@ -47,6 +47,13 @@ def sample_of(row: Mapping[str, Any]) -> Sample:
     return Sample(row["id"], row["scene"], row["family"], row["question"], (row["answer"],), facts)
 
 
+def sample_of_question(question: Question) -> Sample:
+    """A question that was made from a scene, as a sample."""
+    return Sample(
+        question.id, question.scene, question.family, question.text, (question.answer,), {"form": question.form}
+    )
+
+
 def row_of(sample: Sample, prediction: str, prompt: str | None, score: float | None) -> dict[str, Any]:
     """A line of ``predictions.jsonl`` as ``dollhouse evaluate`` writes it, without a blind student."""
     return {
