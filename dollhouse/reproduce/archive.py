@@ -21,6 +21,7 @@ from dollhouse.distill.run import distill
 from dollhouse.reproduce.measured import Measured, read_measured
 from dollhouse.reproduce.measuring import Measuring, measure
 from dollhouse.student.checkpoint import NEEDED, SHIPPED
+from dollhouse.teachers.records import HASHES
 
 PACKAGE = Path(__file__).parent.parent
 TRAINING_CODE = ("geometry.py", "scenes", "teachers", "student", "distill")
@@ -81,15 +82,15 @@ def recipe_key(recipe: Recipe) -> str:
     told = recipe.model_dump(mode="json", exclude=set(INDIFFERENT))
     told["data"] = {key: value for key, value in told["data"].items() if key not in ("cache", "workers")}
     origin = None if recipe.start_from is None else model_key(_folder(recipe.start_from))
-    records = told["data"].get("records")
-    data = None if records is None else files_key(sorted(Path(records).rglob("*")))
-    return _short([told, origin, data, code_key(TRAINING_CODE)])
+    records = told["data"].pop("records", None)
+    said = None if records is None else files_key(sorted(Path(records).glob(f"*/{HASHES}")))
+    return short_key([told, origin, said, code_key(TRAINING_CODE)])
 
 
 def measuring_key(model: Path, measuring: Measuring) -> str:
     """Changes whenever something else would be measured of a model folder."""
     blind = None if measuring.blind is None else model_key(measuring.blind)
-    return _short([model_key(model), blind, measuring.settings(), code_key(MEASURING_CODE)])
+    return short_key([model_key(model), blind, measuring.settings(), code_key(MEASURING_CODE)])
 
 
 def model_key(folder: Path) -> str:
@@ -117,7 +118,8 @@ def _folder(start: Path) -> Path:
     return SHIPPED if str(start) == "nano" else start
 
 
-def _short(told: Any) -> str:
+def short_key(told: Any) -> str:
+    """A short hash of anything that JSON can hold."""
     return sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 

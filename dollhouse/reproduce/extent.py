@@ -49,7 +49,8 @@ class Extent(Settings):
 
 
 def read_extent(overrides: Sequence[str] = ()) -> Extent:
-    """The default extent with ``key=value`` overrides (``steps.losses=10``). Raises RecipeError naming what is wrong."""
+    """The default extent with ``key=value`` overrides (``steps.losses=10``). Raises RecipeError naming what is "
+    "wrong."""
     tree: dict[str, Any] = yaml.safe_load(DEFAULT.read_text(encoding="utf-8"))
     for override in overrides:
         apply_override(tree, override)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,14 @@ class Measured:
     def by_id(self) -> dict[str, dict[str, Any]]:
         """The rows by their questions' ids."""
         return {str(row["id"]): row for row in self.rows}
+
+    def restricted(self, names: Sequence[str]) -> Measured:
+        """The same of some rooms only, in that order; losses, which are of other rooms, stay. Raises ScoreError."""
+        by_name = {str(room["scene"]): room for room in self.rooms}
+        if missing := [name for name in names if name not in by_name]:
+            raise ScoreError(f"{self.model} was not asked about {missing[0]}: let the runs be among the rooms compared")
+        rows = [row for row in self.rows if row["scene"] in set(names)]
+        return replace(self, rooms=[by_name[name] for name in names], rows=rows)
 
     def accuracy(self, families: Sequence[str] = FAMILIES, said: str = "prediction") -> Counted:
         """Share of right answers over all questions of ``families``; of the blind control for "blind_prediction"."""

@@ -48,8 +48,8 @@ TEXTS = PaperTable(
         ("words, teacher", 63.5),
     ),
     comparable=(
-        "The same scores by the same programs, of other texts: descriptions of made rooms have one pattern, so ours are "
-        "far higher. What can be compared is how much of a score is length: see the length-normalised columns."
+        "The same scores by the same programs, of other texts: descriptions of made rooms have one pattern, so ours "
+        "are far higher. What can be compared is how much of a score is length: see the length-normalised columns."
     ),
 )
 
@@ -75,9 +75,9 @@ LOSSES = PaperTable(
         ("static weights", 6.89, 0.097, 0.55, 0.27),
     ),
     comparable=(
-        "The sign of each difference may be compared, no size: the paper gives neither seeds nor intervals, in its code "
-        "multi-view and feature losses are the constant 2.5 and detection targets are zeros, and its validation loss is "
-        "a sum of other losses than ours."
+        "The sign of each difference may be compared, no size: the paper gives neither seeds nor intervals, in its "
+        "code multi-view and feature losses are the constant 2.5 and detection targets are zeros, and its validation "
+        "loss is a sum of other losses than ours."
     ),
 )
 
@@ -92,7 +92,11 @@ THINKING = PaperTable(
 
 EFFICIENCY = PaperTable(
     columns=("model", "ms a sample", "GB", "peak GPU GB"),
-    rows=(("LLaVA-3D-7B (teacher)", 133_611, 26.7, "–"), ("student 2.29B", 15_330, 8.7, 5.2), ("ratio", 8.72, 3.07, "–")),
+    rows=(
+        ("LLaVA-3D-7B (teacher)", 133_611, 26.7, "–"),
+        ("student 2.29B", 15_330, 8.7, 5.2),
+        ("ratio", 8.72, 3.07, "–"),
+    ),
     comparable=(
         "The ratios may be compared, with care: the paper's milliseconds are of an H100, and 15 s an answer is far "
         "slower than a model of this size needs there. Ours are teacher and student on one machine, asked in turn the "
@@ -119,7 +123,7 @@ DIAGNOSIS = PaperTable(
     columns=("figure", "what the paper shows"),
     rows=(("Fig. 4", "an answer without and with the thinking tokens' most likely words"),),
     comparable=(
-        "The same read-out. No loss ever asked a thinking token for a word, in the paper as here, so what is read there "
-        "is an untrained read-out: it must not be taken for a thought."
+        "The same read-out. No loss ever asked a thinking token for a word, in the paper as here, so what is read "
+        "there is an untrained read-out: it must not be taken for a thought."
     ),
 )

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import Tensor
 
-from dollhouse.student.checkpoint import SHIPPED, load_student, save_student
+from dollhouse.student.checkpoint import SHIPPED, load_student, save_student, weights_hash
+from dollhouse.student.model import DollhouseForConditionalGeneration
 from dollhouse.student.scratchpad import thinking_tokens
 from dollhouse.student.tokens import fill_token_ids
 
@@ -33,18 +35,18 @@ def altered(
     All of them are new, also where the student had as many, so that no count has a head start. With ``prefix``
     "pooled" the language model reads the mean of the object tokens, one token a scene, as in the paper.
     """
-    model, processor, model_id = load_student(student)
-    told = f"{model_id}|{thinking}|{placement if thinking else ''}|{prefix}|{seed if thinking else 0}"
+    origin = weights_hash(folder_of(student))
+    told = f"{origin}|{thinking}|{placement if thinking else ''}|{prefix}|{seed if thinking else 0}"
     folder = out / sha256(told.encode()).hexdigest()[:12]
     if folder.is_dir():
         return folder
+    model, processor, _ = load_student(student)
     config, tokenizer = model.config, processor.tokenizer
     names = thinking_tokens(thinking)
     tokenizer.add_tokens([name for name in names if name not in tokenizer.get_vocab()], special_tokens=True)
-    table = model.get_input_embeddings()
-    if len(tokenizer) > table.num_embeddings:
+    if len(tokenizer) > len(embeddings(model)):
         model.language_model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-        config.text_config.vocab_size = model.language_model.config.vocab_size
+        config.get_text_config().vocab_size = model.language_model.config.vocab_size
     config.num_thinking_tokens = processor.num_thinking_tokens = thinking
     config.thinking_placement = processor.thinking_placement = placement
     config.prefix = prefix
@@ -52,10 +54,17 @@ def altered(
     fill_token_ids(config, tokenizer)
     newborn = torch.randn(thinking, config.get_text_config().hidden_size, generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
-        model.get_input_embeddings().weight[list(config.thinking_ids)] = SPREAD * newborn
+        embeddings(model)[list(config.thinking_ids)] = SPREAD * newborn
     model.generation_config.suppress_tokens = model.silent_ids()
     save_student(model, processor, folder)
     return folder
+
+
+def embeddings(model: DollhouseForConditionalGeneration) -> Tensor:
+    """The table of word embeddings (vocabulary, D), which is the model's own."""
+    table = model.get_input_embeddings().weight
+    assert isinstance(table, Tensor)
+    return table
 
 
 def folder_of(student: Path | None) -> Path:

@@ -117,7 +117,12 @@ class Result:
         """Heads and rows as text. n is the largest of a row's estimates."""
         heads = ["", *(column.name for column in self.columns), "n", "seeds"]
         rows = [
-            [row.name, *(column.told(row.values.get(column.name)) for column in self.columns), _counts(row), str(row.seeds)]
+            [
+                row.name,
+                *(column.told(row.values.get(column.name)) for column in self.columns),
+                _counts(row),
+                str(row.seeds),
+            ]
             for row in self.rows
         ]
         if all(row[-2] == "–" for row in rows):
