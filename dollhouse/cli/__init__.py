@@ -12,7 +12,15 @@ import sys
 from rich.console import Console
 from rich.markup import escape
 
-from dollhouse.cli import ask, distill, evaluate, label, scenes, train_teacher  # noqa: F401 - each adds its verbs
+from dollhouse.cli import (  # noqa: F401 - each adds its verbs
+    ask,
+    distill,
+    evaluate,
+    label,
+    reproduce,
+    scenes,
+    train_teacher,
+)
 from dollhouse.cli.root import app
 from dollhouse.errors import DollhouseError
 

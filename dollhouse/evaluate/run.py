@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +22,7 @@ from rich.text import Text
 from dollhouse.errors import SceneError, StorageError
 from dollhouse.evaluate.benchmarks import rooms
 from dollhouse.evaluate.evidence import report, report_text, rows_text
+from dollhouse.evaluate.gallery import Exhibit
 from dollhouse.evaluate.protocol import Model
 from dollhouse.evaluate.report import report_page
 from dollhouse.evaluate.scoring import Scoring
@@ -50,6 +51,8 @@ def evaluate(
     progress: bool = True,
     commit: str | None = None,
     command: str | None = None,
+    page: bool = True,
+    on_scene: Callable[[Exhibit], None] = lambda exhibit: None,
 ) -> Report:
     """Measure ``model`` on ``scenes`` (scenes, or a name such as ``rooms:test/0-199``).
 
@@ -57,7 +60,8 @@ def evaluate(
     any alignment where the scene is metric, and after scaling by the median otherwise. Scenes that lack boxes, depth
     or poses lose the parts that need them; ``metrics["left_out"]`` counts them and says why. ``commit`` and
     ``command`` are only written down. With ``out`` the folder gets ``metrics.json``, ``predictions.jsonl``,
-    ``report.html`` and ``report.json``.
+    ``report.html`` and ``report.json``; without ``page``, whose pictures take seconds to draw, all but the page.
+    ``on_scene`` is told of every scene as soon as it is scored.
 
     Raises :class:`~dollhouse.errors.SceneError` where there is no scene, :class:`~dollhouse.errors.StorageError` where
     ``out`` cannot be written, and whatever reading a scene raises.
@@ -68,7 +72,7 @@ def evaluate(
         raise SceneError(f"there is no scene to evaluate in {source or 'the list given'}; name at least one")
     folder = _made_folder(Path(out)) if out is not None else None
     started = time.monotonic()
-    scoring = Scoring(model, blind, opened, questions_per_scene, seed)
+    scoring = Scoring(model, blind, opened, questions_per_scene, seed, on_scene)
     for scene in _with_progress(opened, progress):
         scoring.add(scene)
     metrics = scoring.metrics() | {
@@ -84,7 +88,8 @@ def evaluate(
         lines = rows_text(scoring.rows)
         figures = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
         write_whole(folder / "predictions.jsonl", lines)
-        write_whole(folder / "report.html", report_page(metrics, scoring.gallery.exhibits()))
+        if page:
+            write_whole(folder / "report.html", report_page(metrics, scoring.gallery.exhibits()))
         write_whole(folder / "report.json", report_text(_evidence(metrics, scoring.rows, lines, figures)))
         write_whole(folder / "metrics.json", figures)
     return Report(metrics, scoring.rows, folder)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -33,9 +33,16 @@ class Scoring:
     """Scores of ``model`` over the scenes added so far, beside those of ``blind``, the same student without images."""
 
     def __init__(
-        self, model: Model, blind: Model | None, scenes: Sequence[Scene], questions_per_scene: int, seed: int
+        self,
+        model: Model,
+        blind: Model | None,
+        scenes: Sequence[Scene],
+        questions_per_scene: int,
+        seed: int,
+        on_scene: Callable[[Exhibit], None] = lambda exhibit: None,
     ) -> None:
         self.model, self.blind, self.scenes = model, blind, scenes
+        self.on_scene = on_scene
         self.questions_per_scene, self.seed = questions_per_scene, seed
         self.rows: list[dict[str, object]] = []
         self.gallery = Gallery()
@@ -55,24 +62,24 @@ class Scoring:
         true_depth, alignment, abs_rel = self._compare_depth(seen, frames)
         counted, hardly_seen = self._compare_boxes(seen)
         verdicts = [bool(row["correct"]) for row in rows if row["correct"] is not None]
-        self.gallery.offer(
-            Exhibit(
-                scene=scene.name,
-                accuracy=float(np.mean(verdicts)) if verdicts else None,
-                images=seen.images,
-                depth=seen.depth if true_depth is None else align_depth(seen.depth, true_depth, alignment),
-                true_depth=true_depth,
-                depth_alignment=alignment,
-                depth_abs_rel=abs_rel,
-                boxes=seen.boxes,
-                true_boxes=counted,
-                hardly_seen=hardly_seen,
-                cameras=_cameras(seen),
-                fovs=_fields_of_view(frames),
-                floor=_floor(seen.scene),
-                answers=tuple(rows),
-            )
+        exhibit = Exhibit(
+            scene=scene.name,
+            accuracy=float(np.mean(verdicts)) if verdicts else None,
+            images=seen.images,
+            depth=seen.depth if true_depth is None else align_depth(seen.depth, true_depth, alignment),
+            true_depth=true_depth,
+            depth_alignment=alignment,
+            depth_abs_rel=abs_rel,
+            boxes=seen.boxes,
+            true_boxes=counted,
+            hardly_seen=hardly_seen,
+            cameras=_cameras(seen),
+            fovs=_fields_of_view(frames),
+            floor=_floor(seen.scene),
+            answers=tuple(rows),
         )
+        self.gallery.offer(exhibit)
+        self.on_scene(exhibit)
 
     def metrics(self) -> dict[str, object]:
         """Everything measured, as it goes into ``metrics.json``."""

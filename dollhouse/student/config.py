@@ -111,6 +111,7 @@ class DollhouseConfig(PreTrainedConfig):
         trunk_width, trunk_layers, trunk_heads: the trunk's blocks.
         object_layers: blocks over object slots.
         num_objects: object slots, each one token of the language prefix.
+        prefix: "objects" (a token an object), or "pooled" (their mean, one token a scene, as the paper has it).
         max_named_views: views whose sightings the object tokens carry ("in view 2").
         num_views: photos of a scene that are looked at by default.
         labels, colours: what the heads can name, lower case.
@@ -144,6 +145,7 @@ class DollhouseConfig(PreTrainedConfig):
     trunk_heads: int = 16
     object_layers: int = 2
     num_objects: int = 32
+    prefix: str = "objects"
     max_named_views: int = 8
     num_views: int = 4
     labels: list[str] | tuple[str, ...] = ()
@@ -178,6 +180,8 @@ class DollhouseConfig(PreTrainedConfig):
                 f"thinking_passes is {self.thinking_passes} over {self.num_thinking_tokens} thinking tokens; "
                 "give 1 or more, and more than 1 only where there are thinking tokens"
             )
+        if self.prefix not in ("objects", "pooled"):
+            raise ValueError(f"prefix is {self.prefix!r}; choose objects or pooled")
         if self.depth_from not in ("trunk", "encoder"):
             raise ValueError(f"depth_from is {self.depth_from!r}; choose trunk or encoder")
         near, far = self.depth_bin_range

@@ -187,9 +187,13 @@ class DollhouseForConditionalGeneration(DollhousePreTrainedModel, GenerationMixi
         return torch.stack([table(torch.tensor(list(ids), device=self.device)).mean(0) for ids in words])
 
     def read_objects(self, objects: Objects) -> Tensor:
-        """Objects -> language prefix (B, N, D)."""
+        """Objects -> language prefix (B, N, D); (B, 1, D) where it is pooled."""
         labels, colours = self.word_embeddings(self.config.label_ids), self.word_embeddings(self.config.colour_ids)
-        return self.multi_modal_projector(objects, labels, colours)
+        tokens = self.multi_modal_projector(objects, labels, colours)
+        if self.config.prefix == "objects":
+            return tokens
+        share = objects.present / objects.present.sum(1, keepdim=True).clamp(min=1)
+        return (share.unsqueeze(1) @ tokens).to(tokens.dtype)
 
     def get_image_features(self, pixel_values: Tensor, sensors: Sensors | None = None) -> Tensor:
         """Photos (B, V, 3, H, W), and depth and poses where the model has ``sensors`` -> language prefix (B, N, D)."""

@@ -249,7 +249,7 @@ def test_a_run_with_all_losses_and_its_dry_run(teaching: None, tmp_path: Path) -
 
 
 def test_resuming_keeps_the_learned_weights(teaching: None, tmp_path: Path) -> None:
-    """A run that stops at step 2 and goes on has, bit for bit, the sigmas, the map and the student of one that did not."""
+    """A run that stops at step 2 and goes on has, bit for bit, the sigmas, map and student of one that did not."""
     recipe = recipe_of()
     distill(recipe, tmp_path / "whole", progress=False)
 

@@ -13,11 +13,13 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor, nn
 
-from dollhouse.distill.batches import IGNORE, Batch, Mentions
+from dollhouse.distill.asked import Mentions
+from dollhouse.distill.batches import Batch
 from dollhouse.distill.dictation import true_objects
 from dollhouse.distill.grounding import Grounding
 from dollhouse.distill.losses import text_loss
 from dollhouse.distill.nano_teacher.readouts import VoxelReadout
+from dollhouse.distill.tensors import IGNORE
 from dollhouse.distill.weighting import UncertaintyWeighting
 from dollhouse.student.config import DollhouseConfig
 from dollhouse.student.objects import object_facts

@@ -41,7 +41,9 @@ class PosedLessons(Batches):
         seen = self.lessons.targets(lesson)
         view = int(draw.integers(len(seen.images)))
         turned = in_axes_of(seen, view)
-        asked = self._draw_questions(lesson, draw) if "text" in self.stage.losses else []
+        questions = self.lessons.questions(lesson)
+        chosen = self._choose(questions, draw) if "text" in self.stage.losses else []
+        asked = [questions[place][:2] for place in chosen]
         fitting = [one for one in asked if named_view(one[0]) in (None, view)]
         objects = turned.objects if "grounding" in self.stage.losses else None
         return collate([turned], [self.phrasebook.asked(fitting, objects, view)], self.config, chunks=1)

@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers import LlamaConfig
 
-from dollhouse.distill.batches import Asked
+from dollhouse.distill.asked import Asked
 from dollhouse.distill.lessons import Lessons
 from dollhouse.distill.mentions import MentionFinder
 from dollhouse.distill.targets import ObjectTargets

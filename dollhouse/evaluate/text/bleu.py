@@ -28,7 +28,7 @@ def simple_words(text: str) -> list[str]:
     return _SIMPLE_WORD.findall(text.lower())
 
 
-class _Counts:
+class BleuCounts:
     """What BLEU counts: n-grams found and guessed for each n, and the two lengths."""
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class _Counts:
         self.length = self.closest = 0
 
     @classmethod
-    def of(cls, words: Sequence[str], references: Sequence[Sequence[str]]) -> _Counts:
+    def of(cls, words: Sequence[str], references: Sequence[Sequence[str]]) -> BleuCounts:
         counts = cls()
         counts.length = len(words)
         counts.closest = min((abs(len(other) - len(words)), len(other)) for other in references)[1]
@@ -46,7 +46,7 @@ class _Counts:
             counts.found[len(ngram) - 1] += min(count, max(other[ngram] for other in known))
         return counts
 
-    def add(self, other: _Counts) -> None:
+    def add(self, other: BleuCounts) -> None:
         self.found = [a + b for a, b in zip(self.found, other.found, strict=True)]
         self.guessed = [a + b for a, b in zip(self.guessed, other.guessed, strict=True)]
         self.length += other.length
@@ -70,9 +70,9 @@ def coco_bleu(
 
     The brevity penalty takes the closest reference length, the shorter of two equally close.
     """
-    total, rows = _Counts(), np.empty((len(predictions), ORDERS))
+    total, rows = BleuCounts(), np.empty((len(predictions), ORDERS))
     for row, (words, others) in enumerate(zip(predictions, references, strict=True)):
-        counts = _Counts.of(words, others)
+        counts = BleuCounts.of(words, others)
         total.add(counts)
         rows[row] = counts.scores()
     return tuple(TextScore(value, rows[:, n].copy()) for n, value in enumerate(total.scores()))

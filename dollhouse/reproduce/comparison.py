@@ -1,0 +1,33 @@
+"""A row of a table from the figures of its runs, one a seed, and its differences from the row that it is paired with.
+
+Knows statistics over rooms, nothing of what they are of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from dollhouse.reproduce.measured import Counted
+from dollhouse.reproduce.paired import Estimate, difference, estimate
+from dollhouse.reproduce.table import Column, Row, Value
+
+Figures = Mapping[str, Counted]  #: by column, of one run
+
+
+def paired_row(
+    name: str, columns: Sequence[Column], runs: Sequence[Figures], pairs: Sequence[tuple[Figures, Figures]] = ()
+) -> Row:
+    """The row of ``runs`` (one a seed); ``pairs`` are runs beside what they are compared with, of like seed.
+
+    A figure that does not exist, as the accuracy of a family that was never asked, is None.
+    """
+    values: dict[str, Value] = {}
+    differences: dict[str, Estimate] = {}
+    for column in (one for one in columns if one.name in runs[0]):
+        counted = [run[column.name] for run in runs]
+        values[column.name] = estimate([one.statistic for one in counted], counted[0].rooms, counted[0].n)
+        changes = [difference(a[column.name].statistic, b[column.name].statistic) for a, b in pairs]
+        change = estimate(changes, counted[0].rooms, counted[0].n) if changes else None
+        if change is not None:
+            differences[column.name] = change
+    return Row(name, values, differences, len(runs))

@@ -1,0 +1,131 @@
+"""Fig. 4: an answer, and beside it the words that the thinking tokens come nearest to (the paper's diagnostic mode).
+
+An untrained read-out: no loss ever asked a thinking token for a word. Knows the student; nothing of scores.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from dollhouse.evaluate.run import write_whole
+from dollhouse.reproduce import paper
+from dollhouse.reproduce.archive import code_key, model_key, short_key
+from dollhouse.reproduce.bench import Bench
+from dollhouse.reproduce.drawing import BLUE, plain_axes
+from dollhouse.reproduce.plan import Job
+from dollhouse.reproduce.table import Column, Result, Row
+from dollhouse.scenes.plan import INK, draw_image, save_figure
+from dollhouse.scenes.questions import questions_about
+from dollhouse.scenes.scene import Scene
+from dollhouse.scenes.selection import FAMILIES
+from dollhouse.scenes.source import open_scenes
+from dollhouse.student.memory import Dollhouse, SceneMemory
+
+KEY = "fig4"
+WORDS = 3  #: shown of each token
+METHOD = (
+    "The first room and its first question of the four families. The vocabulary's likeliest words at each thinking "
+    "token, with their probabilities: an untrained read-out. Reading changes nothing, so both answers are the same."
+)
+
+
+def jobs(bench: Bench) -> list[Job]:
+    return [Job("diagnostic mode", KEY, 2, 4, lambda: _look(bench), lambda: _file(bench).is_file())]
+
+
+def results(bench: Bench) -> list[Result]:
+    if not _file(bench).is_file():
+        return []
+    told = json.loads(_file(bench).read_text(encoding="utf-8"))
+    columns = [Column(f"{place}. word") for place in ("1", "2", "3")]
+    rows = [
+        Row(f"<think_{number}>", {column.name: f"{word} ({chance:.0%})" for column, (word, chance) in pairs})
+        for number, words in enumerate(told["words"], 1)
+        if (pairs := list(zip(columns, words, strict=True)))
+    ]
+    told_answers = f"answer: {told['plain']}; in diagnostic mode: {told['diagnosed']}; by geometry: {told['truth']}"
+    sentences = [f"{told['scene']}, “{told['question']}”: {told_answers}."]
+    result = Result(KEY, "Fig. 4: diagnostic mode", columns, rows, paper.DIAGNOSIS, sentences, [METHOD])
+    if not rows:
+        result.left_out = ["the read-out: this student has no thinking tokens"]
+    scene = open_scenes(bench.extent.compared)[0]
+    result.picture = lambda out: draw_diagnosis(scene, told, out)
+    return [result]
+
+
+def read_out(memory: SceneMemory, question: str) -> list[list[tuple[str, float]]]:
+    """The likeliest words at each thinking token, with probabilities; [] where the student has none."""
+    house = memory.house
+    model, config = house.model, house.model.config
+    if not config.thinking_ids:
+        return []
+    with torch.inference_mode():
+        if config.thinking_placement == "before_question":
+            ids = torch.tensor([list(config.thinking_ids)])
+            states = _states_before(memory, ids)
+        else:
+            ids = torch.tensor([house.processor.question_ids(question)])
+            output = model.language_model.base_model(input_ids=ids, past_key_values=memory.open_cache(1))
+            states = output.last_hidden_state[torch.isin(ids, torch.tensor(list(config.thinking_ids)))]
+        chances, words = model.get_output_embeddings()(states).float().softmax(-1).topk(WORDS)
+    decode = house.processor.tokenizer.decode
+    return [
+        [(decode([word]).strip() or "(space)", float(chance)) for word, chance in zip(*row, strict=True)]
+        for row in zip(words.tolist(), chances.tolist(), strict=True)
+    ]
+
+
+def draw_diagnosis(scene: Scene, told: dict[str, Any], out: Path) -> None:
+    """The photos, the answer, and a bar for each word of each thinking token."""
+    tokens = told["words"]
+    figure = Figure(figsize=(10.5, 4.4 if tokens else 2.8), dpi=120, layout="constrained")
+    question = f"{told['question']}\nwithout diagnostic mode: {told['plain']}     with: {told['diagnosed']}"
+    figure.suptitle(f"{question}     by geometry: {told['truth']}", fontsize=10, color=INK)
+    halves: Any = figure.subfigures(2 if tokens else 1, 1, squeeze=False)
+    photos: Any = halves[0, 0].subplots(1, len(scene.views), squeeze=False)
+    for place, view in enumerate(scene.views):
+        draw_image(photos[0, place], view.image, f"view {place + 1}")
+    if tokens:
+        panels: Any = halves[1, 0].subplots(1, len(tokens), squeeze=False)
+        for number, (axes, words) in enumerate(zip(panels[0], tokens, strict=True), 1):
+            plain_axes(axes, f"<think_{number}>, untrained read-out")
+            axes.barh(range(len(words)), [chance for _, chance in words], color=BLUE, height=0.6)
+            axes.set_yticks(range(len(words)), [word for word, _ in words])
+            axes.set_xlim(0, 1)
+            axes.invert_yaxis()
+    save_figure(figure, out)
+
+
+def _states_before(memory: SceneMemory, ids: Tensor) -> Tensor:
+    """Last hidden states (K, D) of thinking tokens that stand before the question."""
+    model = memory.house.model
+    assert memory.sight is not None
+    prefix = model.read_objects(memory.sight.objects).to(model.dtype)
+    embeds = torch.cat([prefix, model.get_input_embeddings()(ids.to(prefix.device)).to(prefix.dtype)], 1)
+    return model.language_model.base_model(inputs_embeds=embeds).last_hidden_state[0, prefix.shape[1] :]
+
+
+def _look(bench: Bench) -> None:
+    house = Dollhouse.from_pretrained(bench.student_folder)
+    scene = open_scenes(bench.extent.compared)[0]
+    asked = next(one for one in questions_about(scene, limit=bench.extent.questions) if one.family in FAMILIES)
+    memory = house.see(scene)
+    plain = memory.ask([asked.text])[0]
+    words = read_out(memory, asked.text)
+    diagnosed = memory.ask([asked.text])[0]
+    told: dict[str, Any] = {"scene": scene.name, "question": asked.text, "truth": asked.answer}
+    told |= {"plain": plain, "diagnosed": diagnosed, "words": words}
+    _file(bench).parent.mkdir(parents=True, exist_ok=True)
+    write_whole(_file(bench), json.dumps(told))
+
+
+def _file(bench: Bench) -> Path:
+    settings = [bench.extent.compared, bench.extent.questions]
+    code = code_key(("student", "scenes", "reproduce/diagnosis.py"))
+    return bench.out / "diagnosis" / f"{short_key([model_key(bench.student_folder), settings, code])}.json"
