@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 WEIGHT = "weight_"
 NOT_LOSSES = {"stage", "step", "loss", "grad_norm", "learning_rate", "epoch", "dropped_steps"}
+LABELLED = (1.0, 2.0, 3.0, 5.0, 7.0)  #: of each power of ten on an axis
 MOST_POINTS = 400  #: a line has; a longer run is thinned
 
 
@@ -29,6 +30,7 @@ def draw_curves(metrics: Path, picture: Path) -> bool:
         return False
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator
 
     figure = Figure(figsize=(2.2 + 3.4 * len(stages), 7.2), layout="constrained")
     FigureCanvasAgg(figure)
@@ -44,6 +46,9 @@ def draw_curves(metrics: Path, picture: Path) -> bool:
         bottom.set_xlabel("step")
         for axes in (top, bottom):
             axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=LABELLED))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_locator(NullLocator())
             axes.grid(alpha=0.25, which="major")
             axes.spines[["top", "right"]].set_visible(False)
     grid[0, 0].set_ylabel("loss")

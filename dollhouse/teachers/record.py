@@ -7,7 +7,7 @@ Knows no files: its form as rows and arrays is :mod:`dollhouse.teachers.record_f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -98,7 +98,9 @@ def halved(features: SpatialFeatures | None, geometry: SceneGeometry | None) -> 
             half = features.features.astype(np.float16)
         if np.isfinite(half).sum() < np.isfinite(features.features).sum():
             raise TeacherError("the teacher's features do not fit into half precision; label without --half")
-        features = SpatialFeatures(half, features.points)  # type: ignore[arg-type]  # read back as float32
+        features = replace(features, features=half)  # type: ignore[arg-type]  # read back as float32
+        if features.label_chances is not None:
+            features = replace(features, label_chances=features.label_chances.astype(np.float16))  # type: ignore[arg-type]
     if geometry is not None and geometry.depth is not None:
         depth: Any = tuple(one.astype(np.float16) for one in geometry.depth)
         geometry = SceneGeometry(depth, geometry.metric, geometry.boxes, geometry.instances)

@@ -183,7 +183,7 @@ def test_relation_kl_against_pairs_by_hand() -> None:
                 p = float(chances[a, b, axis])
                 if math.isnan(p):
                     continue
-                q = float(logits[0, matches[0][0][a], matches[0][0][b], axis].sigmoid())  # type: ignore[index]
+                q = float(logits.detach()[0, matches[0][0][a], matches[0][0][b], axis].sigmoid())  # type: ignore[index]
                 total.append(sum(x * math.log(x / y) for x, y in ((p, q), (1 - p, 1 - q)) if x))
     got = relation_kl(logits, [chances, chances], matches)
     assert got is not None
