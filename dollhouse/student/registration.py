@@ -26,6 +26,7 @@ ALIKE = 0.3  #: affinity from which two sightings may be of one object
 BLUR = 0.2  #: metres by which places of one object differ at no distance
 BLUR_PER_METRE = 0.1  #: and what every metre from the camera adds
 STRETCH = 0.35  #: how far two objects may be further apart in one view than in the other, as a logarithm
+NEARLY = 0.5  #: sightings by which a guess from two objects may stay behind and still be looked at again with all
 DOUBT = 1.0  #: sightings that must agree more with another camera than with the head's own before it is changed
 
 
@@ -117,7 +118,7 @@ def fit(own: Sighted, known: Sighted, proposed: tuple[float, Array]) -> tuple[fl
             middle, goal = 0.5 * (own.place[a] + own.place[b]), 0.5 * (known.place[c] + known.place[d])
             shift = goal - moved(middle[None], turn, np.zeros(3))[0]
             score, pull = agreement(turn, shift)
-            if score > best_score - 0.5:  # worth a second look with all objects that agree
+            if score > best_score - NEARLY:  # worth a second look with all objects that agree
                 turn, shift = procrustes(own, known, pull)
                 score = agreement(turn, shift)[0]
             if score > best_score:
