@@ -20,6 +20,8 @@ SMALLER = {  # what a command's words become
     "stages.look.steps=200": "stages.look.steps=1",
     "stages.compare.steps=100": "stages.compare.steps=1",
     "stages.speak.steps=20": "stages.speak.steps=1",
+    **{f"stages.{stage}.steps=20": f"stages.{stage}.steps=1" for stage in ("see", "look", "compare")},
+    "stages.speak.steps=10": "stages.speak.steps=1",
     "rooms:test/0-19": "rooms:test/0-0",
     "rooms:train/0-19": "rooms:train/0-1",
 }
