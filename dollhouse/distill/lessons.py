@@ -157,6 +157,7 @@ def targets_key(data: DataSettings, config: DollhouseConfig, records: Sequence[s
         if set(PICTURE_MODULES) & {path.stem, path.parent.name}
     ]
     sources += [Path(__file__).parent / "targets.py", package / "geometry.py"]
+    sources += [Path(__file__).parent / "recorded.py"] if records else []
     digest = sha256("".join(path.read_text(encoding="utf-8") for path in sources).encode())
     digest.update("".join(records).encode())
     rooms = not records and data.scenes.startswith("rooms:")

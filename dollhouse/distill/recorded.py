@@ -9,6 +9,7 @@ Axes: V views, H and W pixels, P patches of a view, M places, D width, K neighbo
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
@@ -28,6 +29,7 @@ from dollhouse.scenes.scene import Scene, View
 from dollhouse.scenes.source import open_scene, open_scenes
 from dollhouse.student.config import DollhouseConfig
 from dollhouse.student.tokens import vocabulary_hash
+from dollhouse.teachers.geometry import OwnGeometry
 from dollhouse.teachers.identity import scene_hash
 from dollhouse.teachers.label import remembered, sources_of
 from dollhouse.teachers.record import Camera, Record
@@ -99,7 +101,13 @@ class RecordedLessons(Lessons):
         if record.features is None:
             return targets
         places = patch_places(targets, self.view_window(number))
-        return replace(targets, teacher=None if places is None else teacher_sight(record.features, places))
+        if places is None:
+            return targets
+        cameras = np.stack([np.asarray(view.world_from_camera) for view in self.view_window(number).views])
+        sight = teacher_sight(record.features, places, cameras, self.config.labels)
+        by_itself = record.provenance.get("geometry") == [OwnGeometry.UNNAMED]  # its boxes are its own estimate
+        relations = targets.objects.relations if by_itself and targets.objects is not None else None
+        return replace(targets, teacher=replace(sight, relations=relations))
 
     def _record(self, number: int) -> Record:
         return self._read(self.rows[number]["record"])
@@ -171,8 +179,14 @@ def patch_places(targets: SceneTargets, scene: Scene) -> Array | None:
     return np.stack(places)
 
 
-def teacher_sight(told: SpatialFeatures, places: Array) -> TeacherSight:
-    """What a teacher knows of the places (V, P, 3) that patches show: of the nearest place that it speaks of."""
+def teacher_sight(
+    told: SpatialFeatures, places: Array, cameras: Array | None = None, labels: Sequence[str] = ()
+) -> TeacherSight:
+    """What a teacher knows of the places (V, P, 3) that patches show: of the nearest place that it speaks of.
+
+    How deep in the view it puts that place, given ``cameras`` (V, 4, 4; world from camera), is its depth hint. Its
+    label chances are taken where it names all of the student's ``labels``; those of other labels count as no object.
+    """
     flat = places.reshape(-1, 3)
     there = np.isfinite(flat).all(-1)
     distance = np.full(len(flat), np.inf)
@@ -181,4 +195,21 @@ def teacher_sight(told: SpatialFeatures, places: Array) -> TeacherSight:
         distance[there], nearest[there] = cKDTree(told.points).query(flat[there])
     known = (distance <= NEAR).reshape(places.shape[:2])
     features = told.features[nearest].reshape(*places.shape[:2], -1) * known[..., None]
-    return TeacherSight(features=features.astype(np.float32), known=known)
+    depth = None
+    if cameras is not None:
+        points = told.points[nearest].reshape(places.shape) - cameras[:, None, :3, 3]
+        ahead = np.einsum("vpi,vi->vp", points, cameras[:, :3, 2])
+        depth = np.where(known & (ahead > 0), ahead, 0.0).astype(np.float32)
+    chances = student_chances(told, labels)
+    if chances is not None:
+        chances = chances[nearest].reshape(*places.shape[:2], -1) * known[..., None]
+    return TeacherSight(features=features.astype(np.float32), known=known, labels=chances, depth=depth)
+
+
+def student_chances(told: SpatialFeatures, labels: Sequence[str]) -> NDArray[np.float32] | None:
+    """The teacher's label chances (M, L+1) in the order of ``labels``; None where it tells none, or not of them all."""
+    if told.label_chances is None or not labels or not set(labels) <= set(told.labels):
+        return None
+    named = told.label_chances[:, [told.labels.index(label) for label in labels]]
+    rest = 1 - named.sum(1, keepdims=True)
+    return np.concatenate([named, rest.clip(min=0)], 1).astype(np.float32)

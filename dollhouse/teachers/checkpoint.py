@@ -85,17 +85,18 @@ class CheckpointTeacher:
         return [answer for answer in answers if answer is not None]
 
     def features(self, scene: Scene) -> SpatialFeatures | None:
-        """Trunk features (V*P, D) of every patch, at the place that the patch's predicted depth gives it."""
-        model = self.house.model
-        if model.config.blind:
-            return None
+        """Trunk features (V*P, D) of every patch, at the place that the patch's predicted depth gives it.
+
+        With them, what each patch votes for: the chances of its labels.
+        """
         memory = self._look(scene)
-        photos = torch.from_numpy(memory.images).permute(0, 3, 1, 2)[None].to(model.device, torch.float32) / 255
-        with torch.inference_mode():
-            _, patches = model.trunk(model.encoder(photos).last_hidden_state)
+        if memory.sight is None:
+            return None
         return SpatialFeatures(
-            features=patches[0].flatten(0, 1).float().cpu().numpy(),
+            features=memory.sight.patches[0].flatten(0, 1).float().cpu().numpy(),
             points=transform_points(world_from_first_level(scene), self._patch_points(memory)),
+            label_chances=memory.sight.votes.label_logits[0].float().softmax(-1).cpu().numpy(),
+            labels=tuple(self.house.model.config.labels),
         )
 
     def geometry(self, scene: Scene) -> SceneGeometry | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,11 +61,13 @@ class OwnGeometry:
     ``named``: it is another one than answers the questions, so that its provenance is to be told.
     """
 
+    UNNAMED: ClassVar[dict[str, Any]] = {"teacher": "own"}
+
     teacher: Teacher
     named: bool = False
 
     def provenance(self) -> dict[str, Any]:
-        return self.teacher.provenance() if self.named else {"teacher": "own"}
+        return self.teacher.provenance() if self.named else self.UNNAMED
 
     def geometry(self, scene: Scene, known: SceneGeometry) -> SceneGeometry | None:
         return self.teacher.geometry(scene)

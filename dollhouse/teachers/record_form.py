@@ -139,16 +139,14 @@ def scene_table(record: Record) -> pa.Table:
 def arrays_of(record: Record) -> dict[str, NDArray[Any]]:
     """``features`` (M, D), ``points`` (M, 3), ``depth.0000`` and ``instances.0000`` (H, W) and so on.
 
-    Where the teacher told them: ``patch_labels`` (M, L+1) with ``label_names`` (JSON, as bytes), ``patch_depth`` (M,).
+    Where the teacher told them: ``label_chances`` (M, L+1) with ``labels``, their names as JSON, in bytes.
     """
     arrays: dict[str, NDArray[Any]] = {}
     if record.features is not None:
         arrays["features"], arrays["points"] = record.features.features, record.features.points
         if record.features.label_chances is not None:
-            arrays["patch_labels"] = record.features.label_chances
-            arrays["label_names"] = np.frombuffer(json.dumps(record.features.labels).encode(), dtype=np.uint8)
-        if record.features.depth is not None:
-            arrays["patch_depth"] = record.features.depth
+            arrays["label_chances"] = record.features.label_chances
+            arrays["labels"] = np.frombuffer(json.dumps(record.features.labels).encode(), dtype=np.uint8)
     for name in ("depth", "instances"):
         for number, one in enumerate((getattr(record.geometry, name) if record.geometry else None) or ()):
             arrays[f"{name}.{number:04d}"] = _narrow(one) if name == "instances" else one
@@ -161,13 +159,12 @@ def record_from(
     """The record of which the three above gave these."""
     features = None
     if "features" in arrays:
-        chances, names, hints = (arrays.get(name) for name in ("patch_labels", "label_names", "patch_depth"))
+        chances, names = arrays.get("label_chances"), arrays.get("labels")
         features = SpatialFeatures(
             features=arrays["features"].astype(np.float32),
             points=arrays["points"],
             label_chances=None if chances is None else chances.astype(np.float32),
             labels=() if names is None else tuple(json.loads(names.tobytes())),
-            depth=None if hints is None else hints.astype(np.float32),
         )
     boxes, relations = row["boxes"], row["relations"]
     geometry = None

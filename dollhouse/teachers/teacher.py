@@ -38,7 +38,6 @@ class SpatialFeatures:
     points: Array  #: (M, 3) where each place is, in the scene's world frame
     label_chances: NDArray[np.float32] | None = None  #: (M, L+1) of what is seen there, the last one "no object"
     labels: tuple[str, ...] = ()  #: (L) whose chances those are, lower case
-    depth: NDArray[np.float32] | None = None  #: (M,) metres from the camera to what is seen there, 0 unknown
 
     def __post_init__(self) -> None:
         chances, places = self.label_chances, len(self.features)
@@ -47,8 +46,6 @@ class SpatialFeatures:
                 f"a teacher told label chances of shape {chances.shape} for {places} places and "
                 f"{len(self.labels)} labels: they must be {(places, len(self.labels) + 1)}, no object last"
             )
-        if self.depth is not None and self.depth.shape != (places,):
-            raise TeacherError(f"a teacher told depths of shape {self.depth.shape} for {places} places")
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,7 +27,7 @@ from dollhouse.student.checkpoint import SHIPPED, load_student
 from dollhouse.teachers.annotations import AnnotationsTeacher
 from dollhouse.teachers.asking import open_questions
 from dollhouse.teachers.checkpoint import CheckpointTeacher
-from dollhouse.teachers.geometry import SceneSense
+from dollhouse.teachers.geometry import OwnGeometry, SceneSense
 from dollhouse.teachers.label import label, sources_of
 from dollhouse.teachers.records import Records
 from dollhouse.teachers.teacher import SpatialFeatures, Teacher
@@ -124,6 +124,27 @@ def test_features_are_those_of_the_place_that_a_patch_shows(by_checkpoint: Path,
             expected = record.features.features[distance.argmin()]
             np.testing.assert_allclose(targets.teacher.features[view, patch], expected, rtol=1e-2, atol=1e-2)
     assert 0.5 < targets.teacher.known.mean() <= 1.0
+    known, sight = targets.teacher.known, targets.teacher
+    np.testing.assert_allclose(sight.labels.sum(-1), known, atol=1e-2)
+    assert (sight.labels.argmax(-1)[known] == best_labels(targets, config)[known]).mean() > 0.8
+    assert np.abs(sight.depth - targets.objects.patch_depth)[known].mean() < 0.3
+    assert (sight.depth[~known] == 0).all()
+    assert sight.relations is None, "the boxes of these records are the scene's own"
+
+
+def best_labels(targets, config) -> np.ndarray:
+    shown = targets.objects.patch_object
+    return np.where(shown >= 0, targets.objects.label[shown.clip(0)], len(config.labels))
+
+
+def test_relations_are_the_teachers_own_where_its_boxes_are(tmp_path: Path, shipped) -> None:
+    config, _ = shipped
+    teacher, scenes = CheckpointTeacher.from_pretrained(None), open_scenes("rooms:train/3-3")
+    asking = open_questions("generated", scenes)
+    label(teacher, scenes, tmp_path, asking=asking, geometry=[OwnGeometry(teacher)], sources=["rooms:train/3"])
+    targets = open_lessons(DataSettings(records=tmp_path), config).targets(0)
+    assert len(targets.objects.label) > 1
+    np.testing.assert_array_equal(targets.teacher.relations, targets.objects.relations)
 
 
 def test_a_patch_far_from_all_that_is_known_has_no_features() -> None:
@@ -133,6 +154,21 @@ def test_a_patch_far_from_all_that_is_known_has_no_features() -> None:
     sight = teacher_sight(told, places)
     assert sight.known.tolist() == [[True, True, False, False]]
     assert sight.features[0, :2].tolist() == [[3, 4], [1, 2]]
+    assert sight.labels is None
+    assert sight.depth is None
+
+
+def test_depth_hints_are_where_the_teacher_puts_a_place_and_labels_come_in_the_students_order() -> None:
+    points = np.array([[0.0, 0, 2.1], [1, 0, 3]])
+    chances = np.array([[0.6, 0.3, 0.1, 0.0], [0.0, 0.2, 0.2, 0.6]], dtype=np.float32)
+    told = SpatialFeatures(np.ones((2, 1), dtype=np.float32), points, chances, ("bed", "vase", "chair"))
+    camera = np.eye(4)
+    camera[2, 3] = 0.5
+    places = np.array([[[0.0, 0, 2], [1, 0.1, 3], [1, 0, -2]]])
+    sight = teacher_sight(told, places, camera[None], ["chair", "bed"])
+    np.testing.assert_allclose(sight.depth, [[1.6, 2.5, 0.0]], atol=1e-6)
+    np.testing.assert_allclose(sight.labels, [[[0.1, 0.6, 0.3], [0.2, 0.0, 0.8], [0, 0, 0]]], atol=1e-6)
+    assert teacher_sight(told, places, camera[None], ["chair", "sofa"]).labels is None, "it cannot name a sofa"
 
 
 def test_pixels_are_told_by_depth_where_nobody_drew_them() -> None:

@@ -67,6 +67,11 @@ def test_features_lie_on_what_the_patches_show(teacher: CheckpointTeacher, scene
     assert features is not None
     patches = (teacher.house.image_size // 14) ** 2
     assert features.features.shape == (4 * patches, teacher.house.model.config.trunk_width)
+    sight = Dollhouse.from_pretrained().see(scene).sight
+    assert sight is not None
+    assert features.label_chances is not None
+    np.testing.assert_allclose(features.label_chances, sight.votes.label_logits[0].softmax(-1).numpy(), atol=1e-5)
+    assert features.labels == tuple(teacher.house.model.config.labels)
     seen = middle_points(scene)
     known = np.asarray(np.isfinite(seen).all(-1))
     for axis in range(3):

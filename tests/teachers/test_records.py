@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from dollhouse.teachers import records as store
 from dollhouse.teachers.geometry import SceneSense, ask_in_turn
 from dollhouse.teachers.identity import record_id, scene_hash
 from dollhouse.teachers.record import Record, halved
+from dollhouse.teachers.record_form import arrays_of
 from dollhouse.teachers.records import ANSWERS, ARRAYS, HASHES, SCENE, UNFINISHED, Records, RecordWriter, count_families
 from dollhouse.teachers.teacher import SceneGeometry, SpatialFeatures, TeacherAnswer
 from tests.teachers.small_scenes import asked_of, small_scene
@@ -77,6 +79,8 @@ def assert_same(one: Record, other: Record) -> None:
     if one.features and other.features:
         np.testing.assert_array_equal(one.features.features, other.features.features)
         np.testing.assert_array_equal(one.features.points, other.features.points)
+        np.testing.assert_equal(one.features.label_chances, other.features.label_chances)
+        assert one.features.labels == other.features.labels
     assert (one.geometry is None) == (other.geometry is None)
     if one.geometry and other.geometry:
         np.testing.assert_equal(one.geometry.depth, other.geometry.depth)
@@ -121,6 +125,24 @@ def test_all_answers_are_one_table(tmp_path: Path) -> None:
     assert table.num_rows == 9
     assert set(table["record"].to_pylist()) == {record.id for record in kept}
     assert count_families(Records(tmp_path)) == {"size": 9}
+
+
+def test_label_chances_are_kept_with_their_names_and_checked(tmp_path: Path) -> None:
+    plain = made()
+    chances = np.array([[0.5, 0.25, 0.25], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=np.float32)
+    seen = replace(plain.features, label_chances=chances, labels=("chair", "lampadaire à pied"))
+    record = replace(plain, features=seen)
+    assert set(arrays_of(record)) - set(arrays_of(plain)) == {"label_chances", "labels"}, (
+        "older records lack just these"
+    )
+    with RecordWriter(tmp_path) as writer:
+        writer.write(record)
+    assert_same(Records(tmp_path).read(record.id), record)
+    half, _ = halved(seen, None)
+    assert half.label_chances.dtype == np.float16
+    assert half.labels == seen.labels
+    with pytest.raises(TeacherError, match=r"must be \(4, 2\), no object last"):
+        replace(seen, labels=("chair",))
 
 
 def test_half_precision_halves_depth_and_features_and_refuses_what_does_not_fit() -> None:
