@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dollhouse.errors import QuestionError, TeacherError
+from dollhouse.geometry import level_from_world
 from dollhouse.scenes.scene import Scene
 from dollhouse.teachers.llava3d.decoding import SharedPrefix
 from dollhouse.teachers.llava3d.preprocess import Framing, image_pixels, posed_views
@@ -200,3 +201,32 @@ def test_provenance_names_weights_settings_and_licence(teacher: LLaVA3DTeacher, 
     assert faults["subset"] == "unseeded"
     assert len(official.answer(scene, [question("What?")])[0].token_ids) == 3
     assert official.geometry(scene) is None
+
+
+def test_a_view_that_is_named_gives_the_axes(teacher: LLaVA3DTeacher, scene: Scene) -> None:
+    """With such axes the answers are those about the same scene moved into the level frame of that view."""
+    model = teacher.model
+    asked = [question("In view 3, where is it?"), question("Where?"), question("in view 3 is it at <boxes>?", (7,))]
+    plain = ids_of(teacher.answer(scene, asked))
+    features = teacher.features(scene)
+    try:
+        model.config = replace(model.config, axes="named_view")
+        turned = LLaVA3DTeacher(model, teacher.tokenizer, teacher.settings)
+        told, seen = ids_of(turned.answer(scene, asked)), turned.features(scene)
+    finally:
+        model.config = replace(model.config, axes="scene")
+    third, first = (level_from_world(scene.views[number].world_from_camera) for number in (2, 0))
+    assert told != plain
+    assert [told[0], told[2]] == ids_of(teacher.answer(moved(scene, third), [asked[0], asked[2]]))
+    assert [told[1]] == ids_of(teacher.answer(moved(scene, first), [asked[1]]))
+    assert features is not None
+    assert seen is not None
+    assert abs(len(seen.points) - len(features.points)) < 10  # other voxels, but in the scene's own world
+    apart = np.linalg.norm(seen.points[:, None] - features.points, axis=-1).min(1)
+    assert apart.max() < 0.3
+
+
+def moved(scene: Scene, transform: np.ndarray) -> Scene:
+    """The same scene in another world."""
+    views = tuple(replace(view, world_from_camera=transform @ view.world_from_camera) for view in scene.views)
+    return replace(scene, views=views, boxes=tuple(box.moved(transform) for box in scene.boxes or ()))

@@ -38,6 +38,9 @@ class Learner(nn.Module):
         """``named`` holds what can be named, with its ids; ``head`` are the ids before the scene in every prompt."""
         super().__init__()
         text = model.config.text
+        for part in (model.language_model, model.vision_tower):
+            # on short sequences faster than the fused kernel, which also misreads a mask of another dtype than its own
+            part.set_attn_implementation("eager")
         self.model = model
         self.named = named
         self.losses = tuple(losses)  #: of the stage under way

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from huggingface_hub.errors import StrictDataclassError
 from pydantic import Field, ValidationError, field_validator, model_validator
 from transformers import CLIPVisionConfig, LlamaConfig
 
@@ -76,7 +77,7 @@ class NanoTeacherRecipe(Settings):
             return LLaVA3DConfig(
                 text=LlamaConfig(**text), vision=CLIPVisionConfig(**vision), axes="named_view", licence="Apache-2.0"
             )
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, StrictDataclassError) as error:
             raise RecipeError(f"model: {' '.join(str(error).split())}") from error
 
 

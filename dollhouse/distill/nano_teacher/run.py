@@ -60,20 +60,11 @@ def train_nano_teacher(
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
-    named = DollhouseConfig(
-        image_size=recipe.model.image_size,
-        num_objects=MOST_OBJECTS,
-        max_named_views=recipe.data.views,
-        labels=CATEGORIES,
-        colours=tuple(COLOURS),
-    )
+    named = named_things(recipe)
     lessons = Lessons(recipe.data, named)
     tokenizer = run_tokenizer(lessons, recipe.model.vocabulary, out / "tokenizer")
     fill_word_ids(named, tokenizer)
     model = LLaVA3DModel(recipe.config(recipe.model.vocabulary))
-    if not torch.cuda.is_available():  # on short sequences plain attention is faster than the fused one
-        for part in (model.language_model, model.vision_tower):
-            part.set_attn_implementation("eager")
     learner = Learner(model, named, Phrasebook(tokenizer, named).head, ())
     seconds = {}
     for name, stage in recipe.stages.items():
@@ -111,6 +102,18 @@ def train_nano_teacher(
     }
     write_text(out / "run.json", json.dumps(record, indent=1))
     return out / "model"
+
+
+def named_things(recipe: NanoTeacherRecipe) -> DollhouseConfig:
+    """What rooms show and questions name, as lessons want it told; nothing else of a student's config is used."""
+    return DollhouseConfig(
+        image_size=recipe.model.image_size,
+        num_objects=MOST_OBJECTS,
+        max_named_views=recipe.data.views,
+        labels=CATEGORIES,
+        colours=tuple(COLOURS),
+        pad_token_id=0,
+    )
 
 
 def claim_folder(recipe: NanoTeacherRecipe, out: Path) -> None:

@@ -40,11 +40,10 @@ def run_tokenizer(lessons: Lessons, size: int, folder: Path) -> Any:
 
 
 def fill_word_ids(named: DollhouseConfig, tokenizer: Any) -> None:
-    """Write the ids of labels and colours, and what pads, into ``named``."""
+    """Write the ids of labels and colours into ``named``."""
     encode = encoder(tokenizer)
     named.label_ids = [list(encode(word)) for word in named.labels]
     named.colour_ids = [list(encode(word)) for word in named.colours]
-    named.pad_token_id = 0
 
 
 class Phrasebook:
