@@ -12,7 +12,7 @@ import sys
 from rich.console import Console
 from rich.markup import escape
 
-from dollhouse.cli import ask, distill, evaluate, label, scenes  # noqa: F401 - each adds its verbs
+from dollhouse.cli import ask, distill, evaluate, label, probe, scenes  # noqa: F401 - each adds its verbs
 from dollhouse.cli.root import app
 from dollhouse.errors import DollhouseError
 

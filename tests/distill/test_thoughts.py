@@ -9,7 +9,8 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from dollhouse.distill.batches import Batch, BoxTargets, Mentions, collate, question_tokens
+from dollhouse.distill.asked import Mentions, question_tokens
+from dollhouse.distill.batches import Batch, BoxTargets, collate
 from dollhouse.distill.dictation import true_objects
 from dollhouse.distill.dry_run import dry_run
 from dollhouse.distill.grounding import grounding_targets, pair_targets
