@@ -294,6 +294,7 @@ def test_options_are_frozen(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
             "--views",
         ],
         "plan": ["--dtype", "--heads", "--size", "--training", "--views", "--views-at-once", "--weights"],
+        "probe": ["--out", "--questions", "--scenes", "--seed"],
         "records check": [],
         "records show": ["--limit"],
         "scenes show": ["--out", "--skip-bad", "--views"],
@@ -302,7 +303,7 @@ def test_options_are_frozen(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     }
     code, told, _ = run(capsys, monkeypatch, "--help")
     assert code == 0
-    assert all(verb in told for verb in ("ask", "distill", "evaluate", "label", "plan", "records", "scenes"))
+    assert all(verb in told for verb in ("ask", "distill", "evaluate", "label", "plan", "probe", "records", "scenes"))
 
 
 def test_importing_is_quick() -> None:

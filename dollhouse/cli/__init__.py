@@ -17,6 +17,7 @@ from dollhouse.cli import (  # noqa: F401 - each adds its verbs
     distill,
     evaluate,
     label,
+    probe,
     reproduce,
     scenes,
     train_teacher,

@@ -115,9 +115,9 @@ class Grounding(nn.Module):
         super().__init__()
         self.views = views
         self.every_view = every_view  #: whether the language model can know how views look that nobody named
-        first = max(3 * text_layers // 8, 1)
+        first = name_layer(text_layers)
         self.name_layers = sorted({first, min(first + 1, text_layers)})
-        self.pair_layer = min(first + 2, text_layers)  # the blocks above turn what is known into words
+        self.pair_layer = pair_layer(text_layers)
         of_name = MEASURES + views * (1 + SIGHTING_FACTS) + SIGHTING_FACTS
         of_pair = FRONT.start + 3 + 1 + SIGHTING_FACTS
         self.names = nn.ModuleList(readout(text_width, of_name) for _ in self.name_layers)
@@ -140,6 +140,16 @@ class Grounding(nn.Module):
             target = pair_targets(facts_of, self.views, view, third)
             loss = loss + grounding_loss(self.pairs(hidden_states[self.pair_layer][row, place]), target)
         return loss
+
+
+def name_layer(text_layers: int) -> int:
+    """After how many of a language model's blocks it should know what a name stands for: below the middle."""
+    return max(3 * text_layers // 8, 1)
+
+
+def pair_layer(text_layers: int) -> int:
+    """After how many blocks it should have compared: the blocks above turn what is known into words."""
+    return min(name_layer(text_layers) + 2, text_layers)
 
 
 def readout(width: int, told: int) -> nn.Module:

@@ -105,6 +105,8 @@ def renewed(model: DollhouseForConditionalGeneration, parts: Sequence[str]) -> D
             if not hasattr(model, name):
                 raise RecipeError(f"renew: {part} is no part of the model that start_from brings")
             getattr(model, name).load_state_dict(getattr(fresh, name).state_dict())
+        if "language_model" in parts and model.config.thinking_passes > 1:
+            model.thinking_map.load_state_dict(fresh.thinking_map.state_dict())
     return model
 
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from dollhouse.distill.asked import Mentions
 from dollhouse.distill.batches import BoxTargets
-from dollhouse.distill.grounding import GroundingTargets, grounding_errors, grounding_targets, pair_targets
+from dollhouse.distill.grounding import GroundingTargets, grounding_errors, grounding_targets, pair_layer, pair_targets
 from dollhouse.errors import RecipeError
 from dollhouse.scenes.relations import Layout
 from dollhouse.student.config import DollhouseConfig
@@ -49,7 +49,7 @@ class Thoughts(nn.Module):
         self.thinking_ids = list(config.thinking_ids)
         self.of_scene = config.thinking_placement == "before_question"
         self.labels, self.objects, self.views = len(config.labels), config.num_objects, config.max_named_views
-        self.layer = min(max(3 * text.num_hidden_layers // 8, 1) + 2, text.num_hidden_layers)  # as pairs are grounded
+        self.layer = pair_layer(text.num_hidden_layers)
         of_object = MEASURES + self.views * (1 + SIGHTING_FACTS) + SIGHTING_FACTS
         of_pair = FRONT.start + 3 + 1 + SIGHTING_FACTS
         facts = 2 * self.labels + NEAREST if self.of_scene else 2 * of_object + of_pair

@@ -61,6 +61,8 @@ def grown(
         norm = model.language_model.base_model.final_layer_norm
         norm.weight.mul_(0.5)
         norm.bias.mul_(0.5)
+        if model.config.thinking_passes > 1:  # which reads what the norm has halved
+            model.thinking_map.weight.mul_(2)
     return model
 
 

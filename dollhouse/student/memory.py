@@ -103,6 +103,7 @@ class SceneMemory:
         self.house = house
         self.scene = scene
         self.images = images  #: (V, H, W, 3) as the student saw them
+        self.prefix = prefix  #: (1, N, D) what the language model reads first
         self.sight = sight
         with torch.inference_mode():
             self._keys_and_values = house.model.read_scene(prefix)
