@@ -21,7 +21,7 @@ from dollhouse.distill.asked import Asked, question_tokens
 from dollhouse.distill.batches import Batch, collate
 from dollhouse.distill.lesson_cache import LessonCache, Questions, pack, unpack
 from dollhouse.distill.mentions import MentionFinder
-from dollhouse.distill.recipe import DataSettings, Stage
+from dollhouse.distill.settings import DataSettings, Stage
 from dollhouse.distill.targets import SceneTargets, mirrored, scene_targets
 from dollhouse.errors import SceneError
 from dollhouse.scenes.balance import ROOMS_TABLE, Balance

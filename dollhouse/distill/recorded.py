@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerBase
 
 from dollhouse.distill.lesson_cache import LessonCache, Questions
 from dollhouse.distill.lessons import Lessons, targets_key
-from dollhouse.distill.recipe import DataSettings
+from dollhouse.distill.settings import DataSettings
 from dollhouse.distill.targets import PATCH, SceneTargets, TeacherSight
 from dollhouse.errors import RecipeError, SceneError
 from dollhouse.geometry import Array, back_project, invert_rigid, level_from_world, transform_points

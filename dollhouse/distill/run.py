@@ -34,8 +34,9 @@ from dollhouse.distill.curves import draw_curves
 from dollhouse.distill.lessons import Batches, Lessons
 from dollhouse.distill.objective import Objective
 from dollhouse.distill.progress import StageProgress
-from dollhouse.distill.recipe import HEAD_OF_LOSS, Recipe, Stage, check_recipe
+from dollhouse.distill.recipe import Recipe, check_recipe
 from dollhouse.distill.recorded import open_lessons
+from dollhouse.distill.settings import HEAD_OF_LOSS, Stage
 from dollhouse.distill.sight_store import SightStore, eyes_hash
 from dollhouse.distill.start import build_student, check_eyes, module_name, teacher_width
 from dollhouse.distill.trainer import DistillTrainer, MetricsFile

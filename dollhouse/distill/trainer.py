@@ -22,7 +22,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from dollhouse.distill.batches import Batch
 from dollhouse.distill.optimizer import MuonWithAdamW
-from dollhouse.distill.recipe import Stage
+from dollhouse.distill.settings import Stage
 from dollhouse.errors import StorageError
 from dollhouse.student.checkpoint import single_weights
 

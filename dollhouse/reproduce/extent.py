@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
-from dollhouse.distill.recipe import Settings, apply_override
+from dollhouse.distill.recipe import apply_override
+from dollhouse.distill.settings import Settings
 from dollhouse.errors import RecipeError
 
 DEFAULT = Path(__file__).with_name("extent.yaml")

@@ -15,8 +15,8 @@ import torch
 
 from dollhouse.distill.lessons import Batches, Lessons
 from dollhouse.distill.objective import Objective
-from dollhouse.distill.recipe import DataSettings, LossName, Stage
 from dollhouse.distill.run import commit
+from dollhouse.distill.settings import DataSettings, LossName, Stage
 from dollhouse.distill.weighting import StaticWeighting
 from dollhouse.evaluate.depth import valid_depth, view_errors
 from dollhouse.evaluate.gallery import Exhibit

@@ -17,7 +17,7 @@ from dollhouse.distill.grounding import Grounding, GroundingTargets, grounding_l
 from dollhouse.distill.lessons import Batches, Lessons
 from dollhouse.distill.losses import text_loss
 from dollhouse.distill.mentions import MentionFinder
-from dollhouse.distill.recipe import DataSettings, Stage
+from dollhouse.distill.settings import DataSettings, Stage
 from dollhouse.distill.targets import scene_targets
 from dollhouse.scenes.furniture import CATEGORIES, COLOURS
 from dollhouse.scenes.rooms import room_scene

@@ -16,9 +16,10 @@ import torch
 from safetensors.torch import load_file
 
 from dollhouse.distill.lessons import Batches, Lessons
-from dollhouse.distill.recipe import DataSettings, Stage, check_recipe
+from dollhouse.distill.recipe import check_recipe
 from dollhouse.distill.recorded import RecordedLessons, open_lessons, patch_places, recorded_scene, teacher_sight
 from dollhouse.distill.run import distill
+from dollhouse.distill.settings import DataSettings, Stage
 from dollhouse.distill.targets import frame_scene, instances_by_depth, scene_targets
 from dollhouse.errors import RecipeError, SceneError, StorageError
 from dollhouse.scenes.rooms import room_scene

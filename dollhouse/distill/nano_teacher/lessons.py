@@ -13,7 +13,7 @@ import numpy as np
 from dollhouse.distill.batches import Batch, collate
 from dollhouse.distill.lessons import Batches, Lessons
 from dollhouse.distill.nano_teacher.words import Phrasebook
-from dollhouse.distill.recipe import Stage
+from dollhouse.distill.settings import Stage
 from dollhouse.distill.targets import SceneTargets
 from dollhouse.geometry import level_from_world, transform_points
 from dollhouse.student.config import DollhouseConfig

@@ -14,7 +14,8 @@ from huggingface_hub.errors import StrictDataclassError
 from pydantic import Field, ValidationError, field_validator, model_validator
 from transformers import CLIPVisionConfig, LlamaConfig
 
-from dollhouse.distill.recipe import DataSettings, Settings, Stage, read_tree
+from dollhouse.distill.recipe import read_tree
+from dollhouse.distill.settings import DataSettings, Settings, Stage
 from dollhouse.errors import RecipeError
 from dollhouse.teachers.llava3d.config import CLIP_LARGE, LLaVA3DConfig
 

@@ -34,8 +34,8 @@ from dollhouse.distill.nano_teacher.lessons import PosedLessons
 from dollhouse.distill.nano_teacher.recipe import PARTS, NanoTeacherRecipe, check_nano_teacher
 from dollhouse.distill.nano_teacher.words import Phrasebook, fill_word_ids, run_tokenizer
 from dollhouse.distill.progress import StageProgress
-from dollhouse.distill.recipe import Stage
 from dollhouse.distill.run import commit, last_checkpoint, use_bfloat16, write_text
+from dollhouse.distill.settings import Stage
 from dollhouse.distill.trainer import DistillTrainer, MetricsFile
 from dollhouse.errors import RecipeError, StorageError
 from dollhouse.scenes.furniture import CATEGORIES, COLOURS
