@@ -55,8 +55,10 @@ def draw_curves(metrics: Path, picture: Path) -> bool:
     grid[1, 0].set_ylabel("weight of the loss")
     handles = {handle.get_label(): handle for axes in grid[0] for handle in axes.get_lines()}
     figure.legend(handles.values(), handles.keys(), loc="outside right upper", frameon=False)
+    staging = picture.with_name(picture.name + ".partial")
     try:
-        figure.savefig(picture, dpi=110, format="png")
+        figure.savefig(staging, dpi=110, format="png")
+        staging.replace(picture)
     except OSError as error:
         raise StorageError(f"cannot write {picture}: {error.strerror}") from error
     return True

@@ -12,21 +12,23 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-#: fixed weights, about what uncertainty learned for the shipped student at the end of its stages (each loss brought
-#: to about one half, which is where Eq. 2 settles); for the others, one half over the loss of a trained student
+#: fixed weights: one half over what the loss is for a trained student, where Eq. 2 settles. Those of the first six are
+#: about what uncertainty learned for the shipped student; depth_ce, depth_kl, spatial and multiview are from that
+#: student's losses in new rooms, with the missing heads trained for a moment; the rest is a guess
 STATIC_WEIGHTS = {
     "text": 1.0,
-    "text_kl": 1.0,
     "grounding": 1.0,
     "depth_reg": 7.0,
-    "depth_ce": 0.5,
-    "depth_kl": 0.5,
     "camera": 2.0,
     "votes": 0.4,
     "detection": 0.25,
-    "spatial": 0.5,
-    "multiview": 1.0,
-    "feature": 0.5,
+    "depth_ce": 0.4,
+    "depth_kl": 0.75,
+    "spatial": 1.0,
+    "multiview": 2.0,
+    "feature": 1.0,
+    "text_kl": 1.0,
+    "thoughts": 1.0,
 }
 
 
