@@ -12,6 +12,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterable
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,8 @@ def files_key(paths: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def code_key(parts: Iterable[str]) -> str:
+@cache  # the code of this process stays what it was, whatever is edited meanwhile
+def code_key(parts: tuple[str, ...]) -> str:
     """The source code of modules and folders of this package."""
     chosen = [PACKAGE / part for part in parts]
     return files_key(path for one in chosen for path in ([one] if one.is_file() else sorted(one.rglob("*.py"))))

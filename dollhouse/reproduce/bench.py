@@ -15,7 +15,7 @@ import yaml
 
 from dollhouse.distill.recipe import Recipe, check_recipe
 from dollhouse.errors import ModelError
-from dollhouse.reproduce.archive import Archive
+from dollhouse.reproduce.archive import Archive, model_key
 from dollhouse.reproduce.extent import Extent
 from dollhouse.reproduce.measured import Measured
 from dollhouse.reproduce.measuring import Measuring
@@ -30,6 +30,7 @@ RECIPES = Path(__file__).parent / "recipes"
 STEP = {"losses": 1.6, "thinking": 0.7}  #: of a training step
 ROOM = 0.35  #: of a room that is evaluated
 LOSS_ROOM = 0.3  #: of a validation room
+RECORDS_JOB = "the teacher's records"
 LABELLED_ROOM = 0.5  #: of a room that the teacher is asked about
 
 
@@ -62,7 +63,9 @@ class Bench:
 
     @property
     def records(self) -> Path:
-        return self.out / "records"
+        """What this teacher says; another one's lie beside them."""
+        assert self.teacher_folder is not None
+        return self.out / f"records-{model_key(self.teacher_folder)[:12]}"
 
     @cached_property
     def student_folder(self) -> Path:
@@ -170,7 +173,7 @@ class Bench:
         count = self.rooms(self.extent.training)
         return [
             Job(
-                "the teacher's records",
+                RECORDS_JOB,
                 chapter,
                 2,
                 LABELLED_ROOM * count,

@@ -38,6 +38,7 @@ COLUMNS = [
     Column("peak memory", "lower", digits=0, unit=" MB"),
     Column("of it for the model", "lower", digits=0, unit=" MB"),
 ]
+TIMES = Column("", digits=1, unit="×")
 METHOD = (
     "first answer: photos in memory to the last token, looking included. later answer: the same scene asked again. "
     "many at once: all questions of a room about a scene already seen. Means over rooms; intervals resample rooms. "
@@ -58,15 +59,16 @@ def results(bench: Bench) -> list[Result]:
     if not _file(bench).is_file():
         return []
     told = json.loads(_file(bench).read_text(encoding="utf-8"))
+    more: dict[str, Any] = {"machine": told["machine"], "packages": told["packages"], "threads": told["threads"]}
     rows = [Row(name, _values(told["models"][name])) for name in told["models"]]
     sentences = []
     if "teacher" in told["models"]:
         ratios = _ratios(told["models"]["teacher"], told["models"]["student"])
-        rows.append(Row("teacher / student", ratios))
+        rows.append(Row("teacher / student", {name: TIMES.told(value) for name, value in ratios.items()}))
         sentences = [_sentence(ratios)]
+        more["ratios"] = {name: one.as_json() if isinstance(one, Estimate) else one for name, one in ratios.items()}
     how = f"{METHOD} {told['tokens']} tokens an answer, {told['rooms']} rooms, one model after the other in every room."
     left_out = [] if "teacher" in told["models"] else ["the teacher: none was given (--teacher MODEL)"]
-    more = {"machine": told["machine"], "packages": told["packages"], "threads": told["threads"]}
     table = Result(KEY, "Table IV: efficiency", COLUMNS, rows, paper.EFFICIENCY, sentences, [how], left_out, more)
     figure = Result(
         FIGURE, "Fig. 2: speed, size, memory", [], [], paper.EFFICIENCY, [], ["The figures of Table IV."], left_out
@@ -154,10 +156,9 @@ def _ratios(teacher: dict[str, Any], student: dict[str, Any]) -> dict[str, Any]:
 
 def _sentence(ratios: dict[str, Any]) -> str:
     first, later, size = ratios["first answer"], ratios["later answer"], ratios["parameters"]
-    plain = Column("", digits=1)
     return (
-        f"The student's first answer takes {plain.told(first)} times less time than the teacher's, a later one "
-        f"{plain.told(later)} times less; it has {size:.1f} times fewer parameters. The paper says 8.72 times and 3.1."
+        f"The student's first answer takes {TIMES.told(first)} less time than the teacher's, a later one "
+        f"{TIMES.told(later)} less; it has {size:.1f}× fewer parameters. The paper says 8.72× and 3.1×."
     )
 
 

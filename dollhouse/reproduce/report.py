@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -18,13 +19,15 @@ from dollhouse.evaluate.run import write_whole
 from dollhouse.reproduce.paper import PAPER, PaperTable
 from dollhouse.reproduce.table import Result
 
+_INTERVAL = re.compile(r"\S+ to \S+\)")
 MORE_STYLE = """
-.sides { display: grid; grid-template-columns: minmax(0, 2.2fr) minmax(0, 1fr); gap: 22px; align-items: start; }
+body { max-width: 1560px; } td small { display: block; color: var(--soft); font-size: 11.5px; white-space: nowrap; }
+.sides { display: grid; grid-template-columns: minmax(0, 3fr) minmax(0, 1fr); gap: 22px; align-items: start; }
 @media (max-width: 900px) { .sides { grid-template-columns: minmax(0, 1fr); } }
 .sides td { white-space: normal; vertical-align: top; } .sides th { white-space: normal; }
 .paper { border-left: 3px solid var(--line); padding-left: 16px; }
 h4 { margin: 0 0 6px; font-size: 13px; font-weight: 600; color: var(--soft); }
-.sides img { background: #fff; border-radius: 6px; max-width: 100%; height: auto; margin-top: 12px; }
+.sides img { background: #fff; border-radius: 6px; max-width: min(100%, 1100px); height: auto; margin-top: 12px; }
 section p.said { color: var(--ink); margin: 4px 0; } .method { font-size: 13px; }
 nav { margin: 14px 0; } nav a { margin-right: 14px; color: var(--model); }
 """
@@ -97,8 +100,16 @@ def _paper(table: PaperTable) -> str:
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     top = "".join(f"<th>{escape(head)}</th>" for head in heads)
-    lines = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    lines = "".join("<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>'
+
+
+def _cell(text: str) -> str:
+    """A figure with its interval below it, smaller."""
+    value, bracket, interval = text.partition(" (")
+    if not bracket or not _INTERVAL.fullmatch(interval):
+        return escape(text)
+    return f"{escape(value)}<small>{escape(interval[:-1])}</small>"
 
 
 def _left_out(about: Mapping[str, Any]) -> str:

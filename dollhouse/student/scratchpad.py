@@ -24,6 +24,11 @@ def thinking_tokens(count: int) -> list[str]:
     return [f"<think_{number}>" for number in range(1, count + 1)]
 
 
+def is_thinking_token(token: str) -> bool:
+    """Whether ``token`` is one of :func:`thinking_tokens`, however many there are."""
+    return token.startswith("<think_") and token.endswith(">")
+
+
 def special_tokens(thinking: int) -> list[str]:
     """Every token that stands outside ordinary text, in the order of their ids."""
     return [PAD_TOKEN, END_TOKEN, SCENE_TOKEN, ANSWER_TOKEN, *thinking_tokens(thinking)]

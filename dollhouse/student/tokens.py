@@ -19,6 +19,7 @@ from dollhouse.student.scratchpad import (
     END_TOKEN,
     PAD_TOKEN,
     SCENE_TOKEN,
+    is_thinking_token,
     special_tokens,
     thinking_tokens,
 )
@@ -53,8 +54,11 @@ def train_tokenizer(texts: Iterable[str], words: Sequence[str], size: int, think
 
 
 def vocabulary_hash(tokenizer: PreTrainedTokenizerBase) -> str:
-    """12 hex digits that two tokenizers share if they give every token the same id."""
-    entries = sorted(tokenizer.get_vocab().items())
+    """12 hex digits that two tokenizers share if they give every token that can be said the same id.
+
+    Thinking tokens are never said: models that differ in how many they have still speak the same words.
+    """
+    entries = sorted(entry for entry in tokenizer.get_vocab().items() if not is_thinking_token(entry[0]))
     return sha256(json.dumps(entries).encode()).hexdigest()[:12]
 
 
