@@ -22,6 +22,7 @@ from rich.text import Text
 from dollhouse.errors import SceneError, StorageError
 from dollhouse.evaluate.benchmarks import rooms
 from dollhouse.evaluate.evidence import report, report_text, rows_text
+from dollhouse.evaluate.origin import NONE_TOLD
 from dollhouse.evaluate.protocol import Model
 from dollhouse.evaluate.report import report_page
 from dollhouse.evaluate.scoring import Scoring
@@ -50,14 +51,16 @@ def evaluate(
     progress: bool = True,
     commit: str | None = None,
     command: str | None = None,
+    origin: Mapping[str, Any] | None = None,
 ) -> Report:
     """Measure ``model`` on ``scenes`` (scenes, or a name such as ``rooms:test/0-199``).
 
     ``blind`` is the same student without images; it is asked the same questions. Depth is compared in metres without
     any alignment where the scene is metric, and after scaling by the median otherwise. Scenes that lack boxes, depth
-    or poses lose the parts that need them; ``metrics["left_out"]`` counts them and says why. ``commit`` and
-    ``command`` are only written down. With ``out`` the folder gets ``metrics.json``, ``predictions.jsonl``,
-    ``report.html`` and ``report.json``.
+    or poses lose the parts that need them; ``metrics["left_out"]`` counts them and says why. ``commit``,
+    ``command`` and ``origin`` (what the model was made from, :mod:`~dollhouse.evaluate.origin`) are only written down.
+    With ``out`` the folder gets ``metrics.json``, ``predictions.jsonl``, ``sight.jsonl``, ``report.html`` and
+    ``report.json``.
 
     Raises :class:`~dollhouse.errors.SceneError` where there is no scene, :class:`~dollhouse.errors.StorageError` where
     ``out`` cannot be written, and whatever reading a scene raises.
@@ -83,15 +86,23 @@ def evaluate(
     if folder is not None:
         lines = rows_text(scoring.rows)
         figures = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
+        sight = rows_text(scoring.sights)
         write_whole(folder / "predictions.jsonl", lines)
         write_whole(folder / "report.html", report_page(metrics, scoring.gallery.exhibits()))
-        write_whole(folder / "report.json", report_text(_evidence(metrics, scoring.rows, lines, figures)))
+        write_whole(folder / "sight.jsonl", sight)
+        told = _evidence(metrics, scoring.rows, lines, figures, sight, origin)
+        write_whole(folder / "report.json", report_text(told))
         write_whole(folder / "metrics.json", figures)
     return Report(metrics, scoring.rows, folder)
 
 
 def _evidence(
-    metrics: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], lines: str, figures: str
+    metrics: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    lines: str,
+    figures: str,
+    sight: str,
+    origin: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """``report.json``: what :mod:`dollhouse.evaluate.verify` needs to score the answers again."""
     name, _, weights = str(metrics["model"]).partition("@")
@@ -102,10 +113,11 @@ def _evidence(
         rows,
         lines,
         scores,
-        model={"name": name, "weights": weights or None, "blind": blind},
+        model={"name": name, "weights": weights or None, "blind": blind, "origin": origin or NONE_TOLD},
         seed=metrics["seed"],
         made={key: metrics[key] for key in ("scenes", "command", "commit", "seconds")},
         metrics=figures,
+        sight=sight,
     )
 
 
