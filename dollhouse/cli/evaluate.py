@@ -83,6 +83,7 @@ def evaluate(
         raise QuestionError("--annotations are of a benchmark: give --benchmark too")
     quiet_libraries()
     from dollhouse.distill.run import commit
+    from dollhouse.evaluate.origin import origin_of
     from dollhouse.evaluate.run import evaluate as score
     from dollhouse.evaluate.table import print_metrics
     from dollhouse.evaluate.true_boxes import TrueBoxes
@@ -101,6 +102,7 @@ def evaluate(
         seed=seed,
         commit=commit(),
         command=command_line(),
+        origin=origin_of(model or SHIPPED),
     )
     print_metrics(report.metrics)
     if report.folder:

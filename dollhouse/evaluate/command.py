@@ -18,6 +18,7 @@ from dollhouse.errors import QuestionError
 from dollhouse.evaluate.benchmarks import Benchmark, find_benchmark, rooms
 from dollhouse.evaluate.benchmarks.summary import FEW_SCENES
 from dollhouse.evaluate.compare import Comparison, compare
+from dollhouse.evaluate.origin import origin_of
 from dollhouse.evaluate.run import write_whole
 from dollhouse.evaluate.scored import Scored, ask_and_score, make_folder, score_file
 from dollhouse.evaluate.verify import verify
@@ -59,6 +60,7 @@ def ask_benchmark(
     command: str,
 ) -> None:
     """Ask a teacher or a model a benchmark's questions and print what its answers earned."""
+    from dollhouse.student.checkpoint import SHIPPED
     from dollhouse.teachers.source import open_teacher
 
     chosen = find_benchmark(benchmark)
@@ -66,7 +68,10 @@ def ask_benchmark(
         raise QuestionError("rooms are asked without --benchmark: dollhouse evaluate MODEL --scenes rooms:test/0-199")
     chosen.samples(annotations)  # before a large model is opened
     asked = open_teacher(teacher)
-    print_scored(ask_and_score(chosen, asked, scenes, annotations, out=out, seed=seed, command=command))
+    kind, _, folder = teacher.partition(":")
+    origin = origin_of(Path(folder) if folder else SHIPPED) if kind == "checkpoint" else None
+    scored = ask_and_score(chosen, asked, scenes, annotations, out=out, seed=seed, command=command, origin=origin)
+    print_scored(scored)
 
 
 def ask_teacher(teacher: str, scenes: str, *, limit: int, out: Path | None, seed: int, command: str) -> None:

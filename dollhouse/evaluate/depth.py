@@ -9,7 +9,7 @@ any other. ``abs_rel``, ``sq_rel``, ``rmse``, ``mae`` are in the depth's own uni
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -21,6 +21,7 @@ from dollhouse.geometry import Array
 Alignment = Literal["none", "median", "least-squares"]
 
 VERSION = "depth:1"  #: rises when any number may change
+DISTANCES = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0, 12.0)  #: metres, edges of bins
 SMALLEST = 1e-3  #: predictions are raised to this many metres, so that ratios and logarithms exist
 
 
@@ -73,6 +74,35 @@ def view_errors(predicted: Array, truth: Array) -> dict[str, float]:
     }
 
 
+def scene_errors(predicted: Array, truth: Array, alignment: Alignment) -> list[dict[str, float]]:
+    """:func:`view_errors` of the views (V, H, W) of one scene, aligned together; views without depth are left out.
+
+    Raises ValueError where the shapes differ, and :class:`~dollhouse.errors.ModelError` where a prediction is not
+    finite.
+    """
+    predicted, truth = np.asarray(predicted), np.asarray(truth)
+    if predicted.shape != truth.shape or predicted.ndim != 3:
+        raise ValueError(f"predicted depth has shape {predicted.shape}, true depth {truth.shape}; both (V, H, W)")
+    if not np.isfinite(predicted).all():
+        raise ModelError("the model predicted depth that is not a finite number; its weights may be damaged")
+    aligned = align_depth(predicted, truth, alignment)
+    return [view_errors(one, other) for one, other in zip(aligned, truth, strict=True) if valid_depth(other).any()]
+
+
+def errors_by_distance(predicted: Array, truth: Array, edges: Sequence[float] = DISTANCES) -> list[list[float]]:
+    """``[pixels, sum of relative errors]`` of the valid pixels between each two neighbouring ``edges`` (metres).
+
+    Both maps are of one shape; what lies beyond the last edge is left out. AbsRel by distance is the ratio of the sums,
+    so that those of many scenes can be added.
+    """
+    valid = valid_depth(truth)
+    target = np.asarray(truth, dtype=np.float64)[valid]
+    error = np.abs(np.maximum(np.asarray(predicted, dtype=np.float64)[valid], SMALLEST) - target) / target
+    counts, _ = np.histogram(target, edges)
+    sums, _ = np.histogram(target, edges, weights=error)
+    return [[int(count), float(total)] for count, total in zip(counts, sums, strict=True)]
+
+
 class DepthScorer:
     """Gathers depth errors scene by scene; keeps nine numbers however many scenes it is shown."""
 
@@ -85,16 +115,12 @@ class DepthScorer:
     def add(self, predicted: Array, truth: Array) -> float | None:
         """Compare the views (V, H, W) of one scene; returns the scene's own AbsRel, None where nothing was valid.
 
-        Views without a valid pixel are left out. Raises ValueError where the shapes differ, and
-        :class:`~dollhouse.errors.ModelError` where a prediction is not finite.
+        Raises what :func:`scene_errors` raises.
         """
-        predicted, truth = np.asarray(predicted), np.asarray(truth)
-        if predicted.shape != truth.shape or predicted.ndim != 3:
-            raise ValueError(f"predicted depth has shape {predicted.shape}, true depth {truth.shape}; both (V, H, W)")
-        if not np.isfinite(predicted).all():
-            raise ModelError("the model predicted depth that is not a finite number; its weights may be damaged")
-        aligned = align_depth(predicted, truth, self.alignment)
-        errors = [view_errors(a, b) for a, b in zip(aligned, truth, strict=True) if valid_depth(b).any()]
+        return self.add_views(scene_errors(predicted, truth, self.alignment))
+
+    def add_views(self, errors: Sequence[Mapping[str, float]]) -> float | None:
+        """Count what :func:`scene_errors` found in one scene; returns its AbsRel, None where there is no view."""
         if not errors:
             return None
         for name in errors[0]:

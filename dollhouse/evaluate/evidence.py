@@ -24,7 +24,7 @@ FORMAT = "dollhouse report 1"
 #: packages whose release may move a figure
 PACKAGES = ("dollhouse", "numpy", "scipy", "torch", "transformers", "sacrebleu", "rouge-score", "nltk")
 #: what the digests of a row are over; all other fields are "rest"
-SAID, ASKED = ("prediction", "blind_prediction"), ("question", "prompt")
+SAID, ASKED = ("prediction", "blind_prediction", "confidence"), ("question", "prompt")
 #: sections without which nothing can be checked
 _NEEDED = {
     "benchmark": dict, "prompts": dict, "frames": dict, "scores": dict, "scorers": dict, "seed": int, "packages": dict,
@@ -44,12 +44,13 @@ def report(
     made: Mapping[str, Any],
     asked: Mapping[str, int] | None = None,
     metrics: str | None = None,
+    sight: str | None = None,
 ) -> dict[str, Any]:
     """The report of ``rows`` that were scored; JSON-able.
 
-    ``lines`` is the text of ``predictions.jsonl``, ``metrics`` that of ``metrics.json`` where there is one; ``scores``
-    what :mod:`verify` must find again; ``made`` says when and how (command, commit); ``asked``
-    how many rows say that they were asked in the benchmark's words.
+    ``lines`` is the text of ``predictions.jsonl``, ``metrics`` and ``sight`` those of ``metrics.json`` and
+    ``sight.jsonl`` where there are such; ``scores`` what :mod:`verify` must find again; ``made`` says when and how
+    (command, commit); ``asked`` how many rows say that they were asked in the benchmark's words.
     """
     ids = [str(row["id"]) for row in rows]
     digests = [row_digests(row) for row in rows]
@@ -69,6 +70,7 @@ def report(
         "machine": machine(),
         "predictions": {"file": "predictions.jsonl", "sha256": text_digest(lines), "n": len(rows)},
         "metrics": None if metrics is None else {"file": "metrics.json", "sha256": text_digest(metrics)},
+        "sight": None if sight is None else {"file": "sight.jsonl", "lines": line_digests(sight)},
         "samples": {
             "n": len(ids),
             "sha256": text_digest("\n".join(ids)),
@@ -112,6 +114,16 @@ def row_digests(row: Mapping[str, Any]) -> dict[str, str]:
         "rest": {key: value for key, value in row.items() if key not in (*SAID, *ASKED)},
     }
     return {part: seal(value)[:SHORT] for part, value in parts.items()}
+
+
+def line_digests(text: str) -> list[str]:
+    """Short digests of the lines of a JSONL file."""
+    return [text_digest(line)[:SHORT] for line in lines_of(text)]
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a JSONL file, whose strings may hold what else ends a line."""
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 def seal(value: Any) -> str:

@@ -6,7 +6,7 @@ Knows nothing of how models are built; the student fulfils these protocols witho
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,25 @@ class Seen(Protocol):
 
     def ask(self, questions: Sequence[str]) -> list[str]:
         """One answer a question."""
+
+
+class Told(Protocol):
+    """An answer of a model that says how sure it is."""
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def confidence(self) -> float:
+        """The probability that it gives its answer."""
+
+
+@runtime_checkable
+class Confident(Protocol):
+    """A :class:`Seen` may also be this; then its answers are checked for calibration."""
+
+    def answer(self, questions: Sequence[str]) -> Sequence[Told]:
+        """One answer a question, the same as ``ask`` gives."""
 
 
 class Model(Protocol):

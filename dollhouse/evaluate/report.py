@@ -6,17 +6,18 @@ text that comes from scenes, models or users is escaped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from dollhouse.evaluate.charts import Bar, bars, curve
 from dollhouse.evaluate.gallery import Exhibit
+from dollhouse.evaluate.page import facts, html_page, interval, listed, many, number, percent, section, table, tiles
 from dollhouse.evaluate.pictures import MOST_VIEWS, SHOWN_SCORE, plan_picture, views_picture
-from dollhouse.evaluate.report_style import STYLE
 
 UNBALANCED = 0.05  #: a blind student this far above chance means that the questions give their answers away
 SUMS = ("all four", "mean of four")  #: rows over all questions of the four families (micro), and over families (macro)
-_UNKNOWN = "–"
 
 
 def report_page(metrics: Mapping[str, Any], exhibits: Sequence[Exhibit]) -> str:
@@ -25,74 +26,38 @@ def report_page(metrics: Mapping[str, Any], exhibits: Sequence[Exhibit]) -> str:
     title = f"Dollhouse: {metrics['model']} on {source}"
     body = [
         f"<header><h1>{escape(str(metrics['model']))}</h1>",
-        f"<p>evaluated on {escape(source)} ({_many(metrics['scenes']['n'], 'scene')}, "
-        f"{_many(metrics['questions']['n'], 'question')}, seed {metrics['seed']})</p></header>",
+        f"<p>evaluated on {escape(source)} ({many(metrics['scenes']['n'], 'scene')}, "
+        f"{many(metrics['questions']['n'], 'question')}, seed {metrics['seed']})</p></header>",
         _headlines(metrics),
         _answers_part(metrics),
         f"<div class=pair>{_depth_part(metrics)}{_boxes_part(metrics)}</div>",
+        _curves_part(metrics),
         _gallery_part(exhibits),
         _how_part(metrics),
         _facts_part(metrics),
     ]
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
-    return (
-        f'<!doctype html><html lang="en"><head>{head}<style>{STYLE}</style></head><body>{"".join(body)}</body></html>\n'
-    )
-
-
-def _percent(share: float | None, digits: int = 1) -> str:
-    return _UNKNOWN if share is None else f"{100 * share:.{digits}f} %"
-
-
-def _number(value: float | None, unit: str = "") -> str:
-    return _UNKNOWN if value is None else f"{value:.3f}{unit}"
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def _interval(entry: Mapping[str, Any] | None) -> str:
-    if not entry or not entry["ci95"]:
-        return _UNKNOWN
-    low, high = entry["ci95"]
-    return f"{100 * low:.1f} – {100 * high:.1f}"
+    return html_page(title, body)
 
 
 def _accuracy(entry: Mapping[str, Any] | None) -> float | None:
     return entry["accuracy"] if entry else None
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; cells are escaped, all but the first column stand to the right."""
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    lines = "".join(
-        ("<tr class=sum>" if row[0] in SUMS else "<tr>") + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
-        for row in rows
-    )
-    return f"<div class=scroll><table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>"
-
-
 def _headlines(metrics: Mapping[str, Any]) -> str:
     overall, blind, depth, boxes = metrics["overall"], metrics["blind"], metrics["depth"], metrics["boxes"]
-    tiles = []
+    shown = []
     if overall:
-        interval = f"95 %: {_interval(overall)}" if overall["ci95"] else "one scene, so no interval"
-        tiles.append(("accuracy, four families", _percent(overall["accuracy"]), interval))
+        note = f"95 %: {interval(overall)}" if overall["ci95"] else "one scene, so no interval"
+        shown.append(("accuracy, four families", percent(overall["accuracy"]), note))
         if blind:
-            tiles.append(("the same, blind", _percent(_accuracy(blind["overall"])), "no image seen"))
-        tiles.append(("chance", _percent(metrics["chance"]["overall"]), "guessing among the choices"))
+            shown.append(("the same, blind", percent(_accuracy(blind["overall"])), "no image seen"))
+        shown.append(("chance", percent(metrics["chance"]["overall"]), "guessing among the choices"))
     if depth:
         aligned = "no alignment" if depth["alignment"] == "none" else f"aligned by {depth['alignment']}"
-        tiles.append(("depth AbsRel", _number(depth["abs_rel"]), aligned))
+        shown.append(("depth AbsRel", number(depth["abs_rel"]), aligned))
     if boxes:
-        tiles.append(("boxes mAP@0.25", _number(boxes["map_25"]), f"@0.5: {_number(boxes['map_50'])}"))
-    shown = "".join(
-        f"<div class=tile><span>{escape(name)}</span><strong>{escape(value)}</strong>"
-        f"<small>{escape(note)}</small></div>"
-        for name, value, note in tiles
-    )
-    return f"<div class=tiles>{shown}</div>"
+        shown.append(("boxes mAP@0.25", number(boxes["map_25"]), f"@0.5: {number(boxes['map_50'])}"))
+    return tiles(shown)
 
 
 def _answers_part(metrics: Mapping[str, Any]) -> str:
@@ -111,26 +76,31 @@ def _answers_part(metrics: Mapping[str, Any]) -> str:
     if metrics["overall"]:
         rows.insert(count, (SUMS[0], metrics["overall"], blind["overall"], chance["overall"]))
         rows.insert(count + 1, (SUMS[1], metrics["macro"], blind["macro"], None))
-    bars = [row for row in rows if row[0] != SUMS[1]]
+    shown = [
+        Bar(name, entry["accuracy"], entry["ci95"], _accuracy(beside), guess)
+        for name, entry, beside, guess in rows
+        if name != SUMS[1]
+    ]
     distance = metrics["distance"]
     note = ""
     if distance["n"]:
-        note = f"<p>Distances: mean absolute error {_number(distance['mae'], ' m')} over {distance['n']:,} answers"
+        note = f"<p>Distances: mean absolute error {number(distance['mae'], ' m')} over {distance['n']:,} answers"
         note += f", {distance['unread']:,} of which named no distance.</p>" if distance["unread"] else ".</p>"
-    forms = _table(
+    forms = table(
         ["form", "accuracy", "95 %", "n"],
-        ([name, _percent(e["accuracy"]), _interval(e), f"{e['n']:,}"] for name, e in metrics["forms"].items()),
+        ([name, percent(e["accuracy"]), interval(e), f"{e['n']:,}"] for name, e in metrics["forms"].items()),
     )
-    table = _table(
+    families = table(
         ["family", "accuracy", "95 %", "blind", "chance", "n"],
         (
-            [name, _percent(e["accuracy"]), _interval(e), _percent(_accuracy(b)), _percent(c), f"{e['n']:,}"]
+            [name, percent(e["accuracy"]), interval(e), percent(_accuracy(b)), percent(c), f"{e['n']:,}"]
             for name, e, b, c in rows
         ),
+        SUMS,
     )
     return (
-        f"<section><h2>Answers</h2>{_balance_warning(metrics)}<div class=pair><div>{_bars(bars)}</div>"
-        f"<div>{table}{note}</div></div><details><summary>By form of question</summary>{forms}</details></section>"
+        f"<section><h2>Answers</h2>{_balance_warning(metrics)}<div class=pair><div>{bars(shown)}</div>"
+        f"<div>{families}{note}</div></div><details><summary>By form of question</summary>{forms}</details></section>"
     )
 
 
@@ -145,39 +115,6 @@ def _balance_warning(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def _bars(rows: Sequence[tuple[str, Any, Any, float | None]]) -> str:
-    """Bars (SVG) of accuracy with its interval, a thin bar for the blind student and a tick at chance."""
-    left, width, step = 130, 350, 34
-    height = step * len(rows) + 30
-    parts = []
-    for percent in (0, 25, 50, 75, 100):
-        x = left + width * percent / 100
-        parts.append(f'<line class=grid x1="{x}" x2="{x}" y1="4" y2="{height - 22}"/>')
-        parts.append(f'<text x="{x}" y="{height - 6}" text-anchor=middle>{percent}</text>')
-    for index, (name, entry, blind, chance) in enumerate(rows):
-        y = 8 + step * index
-        parts.append(f'<text x="{left - 8}" y="{y + 14}" text-anchor=end>{escape(name)}</text>')
-        parts.append(_bar("model", left, y, width * entry["accuracy"], 14))
-        if blind:
-            parts.append(_bar("blind", left, y + 16, width * blind["accuracy"], 6))
-        if entry["ci95"]:
-            low, high = (left + width * end for end in entry["ci95"])
-            parts.append(
-                f'<path class=whisker d="M{low:.1f} {y + 7}H{high:.1f}M{low:.1f} {y + 3}v8M{high:.1f} {y + 3}v8"/>'
-            )
-        if chance is not None:
-            x = left + width * chance
-            parts.append(f'<line class=chance x1="{x:.1f}" x2="{x:.1f}" y1="{y - 3}" y2="{y + 25}"/>')
-    labels = (("model", "model, with 95 % interval"), ("blind", "blind"), ("chance", "chance"))
-    legend = "".join(f"<i class={kind}></i>{label}" for kind, label in labels)
-    frame = f'viewBox="0 0 {left + width + 20} {height}" role=img aria-label="accuracy in percent"'
-    return f"<svg {frame}>{''.join(parts)}</svg><p class=legend>{legend}</p>"
-
-
-def _bar(kind: str, x: float, y: float, width: float, height: float) -> str:
-    return f'<rect class={kind} x="{x}" y="{y}" width="{width:.1f}" height="{height}" rx="2"/>'
-
-
 def _depth_part(metrics: Mapping[str, Any]) -> str:
     if not metrics["depth"]:
         return "<section><h2>Depth</h2><p>No scene had depth to compare with.</p></section>"
@@ -186,17 +123,17 @@ def _depth_part(metrics: Mapping[str, Any]) -> str:
         if depth:
             unit = " m" if depth["alignment"] == "none" else ""
             rows = [
-                ("AbsRel", _number(depth["abs_rel"])),
-                ("SqRel", _number(depth["sq_rel"])),
-                ("RMSE", _number(depth["rmse"], unit)),
-                ("MAE", _number(depth["mae"], unit)),
-                ("RMSE (log)", _number(depth["rmse_log"])),
-                ("SI log", _number(depth["si_log"])),
-                *((f"δ < 1.25{power}", _percent(depth[f"delta_{n}"])) for n, power in enumerate(("", "²", "³"), 1)),
+                ("AbsRel", number(depth["abs_rel"])),
+                ("SqRel", number(depth["sq_rel"])),
+                ("RMSE", number(depth["rmse"], unit)),
+                ("MAE", number(depth["mae"], unit)),
+                ("RMSE (log)", number(depth["rmse_log"])),
+                ("SI log", number(depth["si_log"])),
+                *((f"δ < 1.25{power}", percent(depth[f"delta_{n}"])) for n, power in enumerate(("", "²", "³"), 1)),
                 ("alignment", depth["alignment"]),
                 ("views", f"{depth['n']:,}"),
             ]
-            tables.append(_table(["error", ""], rows))
+            tables.append(table(["error", ""], rows))
     return f"<section><h2>Depth</h2>{''.join(tables)}</section>"
 
 
@@ -205,47 +142,87 @@ def _boxes_part(metrics: Mapping[str, Any]) -> str:
     if not boxes:
         return "<section><h2>Boxes</h2><p>No scene had boxes to compare with.</p></section>"
     rows = [
-        ("mAP", _number(boxes["map_25"]), _number(boxes["map_50"])),
-        ("recall", _percent(boxes["recall_25"]), _percent(boxes["recall_50"])),
+        ("mAP", number(boxes["map_25"]), number(boxes["map_50"])),
+        ("recall", percent(boxes["recall_25"]), percent(boxes["recall_50"])),
     ]
-    classes = _table(
+    classes = table(
         ["class", "AP@0.25", "AP@0.5", "n"],
-        ([name, _number(c["ap_25"]), _number(c["ap_50"]), f"{c['n']:,}"] for name, c in boxes["classes"].items()),
+        ([name, number(c["ap_25"]), number(c["ap_50"]), f"{c['n']:,}"] for name, c in boxes["classes"].items()),
     )
-    error = f"; half of the centres lie within {_number(boxes['center_error'], ' m')}" if boxes["center_error"] else ""
+    error = f"; half of the centres lie within {number(boxes['center_error'], ' m')}" if boxes["center_error"] else ""
     note = f"{boxes['n']:,} objects, {boxes['predicted']:,} predictions{error}."
-    table = _table(["", "IoU 0.25", "IoU 0.5"], rows)
+    totals = table(["", "IoU 0.25", "IoU 0.5"], rows)
     by_class = f"<details><summary>By class</summary>{classes}</details>"
-    return f"<section><h2>Boxes</h2>{table}<p>{note}</p>{by_class}</section>"
+    return f"<section><h2>Boxes</h2>{totals}<p>{note}</p>{by_class}</section>"
+
+
+def _curves_part(metrics: Mapping[str, Any]) -> str:
+    """Whether the model knows when it is wrong, and what makes it wrong."""
+    charts = []
+    if calibration := metrics["calibration"]:
+        points = calibration["points"]
+        start = min(0.5, math.floor(10 * points[0]["middle"]) / 10)
+        drawn = curve(
+            points, "confidence, %", "right answers, %", x_ends=(start, 1.02), y_top=1.0, percent=True, diagonal=True
+        )
+        told = (
+            f"Calibration of {calibration['n']:,} yes/no answers: on the dashed line, confidence is accuracy; below "
+            f"it, the model is too sure. Expected calibration error {percent(calibration['ece'])}."
+        )
+        charts.append((drawn, told))
+    wrong = "wrong answers, %"
+    if metrics["by_distance"]:
+        drawn = curve(metrics["by_distance"], "distance, m", wrong)
+        charts.append((drawn, "Wrong answers of the four families by the distance from the nearest camera to the "
+                              "farthest object that the question names."))  # fmt: skip
+    if metrics["by_objects"]:
+        drawn = curve(metrics["by_objects"], "objects in view", wrong)
+        charts.append((drawn, "Wrong answers of the four families by how many objects the views of the scene show."))
+    if metrics["depth_by_distance"]:
+        points = [
+            {"middle": (bin["from"] + bin["to"]) / 2, "value": bin["abs_rel"], "ci95": None, "n": bin["n"]}
+            for bin in metrics["depth_by_distance"]
+        ]
+        drawn = curve(points, "true depth, m", "AbsRel, %")
+        charts.append((drawn, "Relative error of depth by true depth, over pixels."))
+    figures = "".join(f"<figure>{drawn}<figcaption>{escape(told)}</figcaption></figure>" for drawn, told in charts)
+    note = "<p>Whiskers are 95 % intervals over scenes; a point without one is a single scene, or all of one kind.</p>"
+    return section("When it errs", f"{note}<div class=charts>{figures}</div>") if charts else ""
 
 
 def _gallery_part(exhibits: Sequence[Exhibit]) -> str:
-    if not exhibits:
-        return ""
+    """Successes, the best first, then failures, the worst first, then scenes that were not asked about."""
+    judged = [exhibit for exhibit in exhibits if exhibit.accuracy is not None]
+    half = (len(judged) + 1) // 2
+    failures = [exhibit for exhibit in judged[half:] if (exhibit.accuracy or 0.0) < 1.0][::-1]
+    successes = [exhibit for exhibit in judged if exhibit not in failures]
+    others = [exhibit for exhibit in exhibits if exhibit.accuracy is None]
     intro = (
-        "Best answered first, worst last. In the plan, filled boxes are true (pale ones are hardly seen and do not "
+        "In the plan, filled boxes are true (pale ones are hardly seen and do not "
         f"count), dashed ones are predicted with a score of {SHOWN_SCORE} or more, and named where no such thing is "
         "near; the first camera looks up the page."
     )
-    return f"<section><h2>Scenes</h2><p>{intro}</p>{''.join(_exhibit(exhibit) for exhibit in exhibits)}</section>"
+    groups = (("Successes: answered best", successes), ("Failures: answered worst", failures), ("Scenes", others))
+    return "".join(section(title, f"<p>{escape(intro)}</p>", *map(_exhibit, shown)) for title, shown in groups if shown)
 
 
 def _exhibit(exhibit: Exhibit) -> str:
-    facts = []
+    told = []
     if exhibit.accuracy is not None:
-        facts.append(f"{_percent(exhibit.accuracy, 0)} right")
+        told.append(f"{percent(exhibit.accuracy, 0)} right")
     if exhibit.depth_abs_rel is not None:
-        facts.append(f"depth AbsRel {_number(exhibit.depth_abs_rel)}")
+        told.append(f"depth AbsRel {number(exhibit.depth_abs_rel)}")
     if len(exhibit.images) > MOST_VIEWS:
-        facts.append(f"{MOST_VIEWS} of {len(exhibit.images)} views shown")
+        told.append(f"{MOST_VIEWS} of {len(exhibit.images)} views shown")
     name = escape(exhibit.scene)
     pictures = f'<img src="{views_picture(exhibit)}" alt="views and depth of {name}">'
     if exhibit.boxes or exhibit.true_boxes:
         pictures += f'<img src="{plan_picture(exhibit)}" alt="plan of {name}">'
-    answers = "".join(_answer(row) for row in exhibit.answers)
+    wrong_first = sorted(exhibit.answers, key=lambda row: (row["correct"] is None, bool(row["correct"])))
+    answers = "".join(map(_answer, wrong_first))
     asked = f"<details open><summary>Questions</summary><ul class=answers>{answers}</ul></details>" if answers else ""
     return (
-        f"<article><h3>{name} <small>{escape(' · '.join(facts))}</small></h3><div class=pictures>{pictures}</div>"
+        f"<article><h3>{name} <small>{escape(' · '.join(told))}</small></h3><div class=pictures>{pictures}</div>"
         f"{asked}</article>"
     )
 
@@ -274,16 +251,15 @@ def _how_part(metrics: Mapping[str, Any]) -> str:
         "help nor hurt. Recall is over all objects.",
     ]
     lines += [
-        f"{part.capitalize()}: {_many(count, 'scene')} left out ({reason})."
+        f"{part.capitalize()}: {many(count, 'scene')} left out ({reason})."
         for part, reasons in metrics["left_out"].items()
         for reason, count in reasons.items()
     ]
-    listed = "".join(f"<li>{escape(line)}</li>" for line in lines)
-    return f"<section><h2>How the numbers were made</h2><ul>{listed}</ul></section>"
+    return section("How the numbers were made", listed(lines))
 
 
 def _facts_part(metrics: Mapping[str, Any]) -> str:
-    facts = [
+    told = [
         ("model", metrics["model"]),
         ("blind student", metrics["blind"]["model"] if metrics["blind"] else "none"),
         ("scenes", f"{metrics['scenes']['source'] or 'a list'} ({metrics['scenes']['n']:,})"),
@@ -294,5 +270,4 @@ def _facts_part(metrics: Mapping[str, Any]) -> str:
         ("versions", ", ".join(f"{name} {version}" for name, version in metrics["versions"].items())),
         ("seconds", metrics["seconds"]),
     ]
-    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in facts)
-    return f"<section><h2>This run</h2><dl>{rows}</dl></section>"
+    return section("This run", facts(told))

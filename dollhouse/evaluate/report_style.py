@@ -30,6 +30,10 @@ svg { width: 100%; height: auto; font-size: 12px; } svg text { fill: var(--ink);
 svg .grid { stroke: var(--line); } svg .model { fill: var(--model); } svg .blind { fill: var(--blind); }
 svg .whisker { stroke: var(--ink); fill: none; stroke-width: 1.3; }
 svg .chance { stroke: var(--chance); stroke-width: 2; }
+svg .diagonal { stroke: var(--soft); stroke-dasharray: 5 4; fill: none; }
+svg .line { stroke: var(--model); stroke-width: 1.6; fill: none; opacity: .55; } svg .axis { fill: var(--soft); }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(440px, 100%), 1fr)); gap: 20px 28px; }
+figure { margin: 0; } figcaption { color: var(--soft); font-size: 13px; margin-top: 4px; }
 .legend { color: var(--soft); font-size: 13px; margin: 4px 0; }
 .legend i { display: inline-block; width: 14px; height: 10px; margin: 0 6px 0 12px; border-radius: 2px; }
 i.model { background: var(--model); } i.blind { background: var(--blind); }

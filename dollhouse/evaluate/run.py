@@ -23,6 +23,7 @@ from dollhouse.errors import SceneError, StorageError
 from dollhouse.evaluate.benchmarks import rooms
 from dollhouse.evaluate.evidence import report, report_text, rows_text
 from dollhouse.evaluate.gallery import Exhibit
+from dollhouse.evaluate.origin import NONE_TOLD
 from dollhouse.evaluate.protocol import Model
 from dollhouse.evaluate.report import report_page
 from dollhouse.evaluate.scoring import Scoring
@@ -51,6 +52,7 @@ def evaluate(
     progress: bool = True,
     commit: str | None = None,
     command: str | None = None,
+    origin: Mapping[str, Any] | None = None,
     page: bool = True,
     on_scene: Callable[[Exhibit], None] = lambda exhibit: None,
 ) -> Report:
@@ -58,10 +60,11 @@ def evaluate(
 
     ``blind`` is the same student without images; it is asked the same questions. Depth is compared in metres without
     any alignment where the scene is metric, and after scaling by the median otherwise. Scenes that lack boxes, depth
-    or poses lose the parts that need them; ``metrics["left_out"]`` counts them and says why. ``commit`` and
-    ``command`` are only written down. With ``out`` the folder gets ``metrics.json``, ``predictions.jsonl``,
-    ``report.html`` and ``report.json``; without ``page``, whose pictures take seconds to draw, all but the page.
-    ``on_scene`` is told of every scene as soon as it is scored.
+    or poses lose the parts that need them; ``metrics["left_out"]`` counts them and says why. ``commit``,
+    ``command`` and ``origin`` (what the model was made from, :mod:`~dollhouse.evaluate.origin`) are only written down.
+    With ``out`` the folder gets ``metrics.json``, ``predictions.jsonl``, ``sight.jsonl``, ``report.html`` and
+    ``report.json``; without ``page``, whose pictures take seconds to draw, all but the page. ``on_scene`` is told of
+    every scene as soon as it is scored.
 
     Raises :class:`~dollhouse.errors.SceneError` where there is no scene, :class:`~dollhouse.errors.StorageError` where
     ``out`` cannot be written, and whatever reading a scene raises.
@@ -87,16 +90,24 @@ def evaluate(
     if folder is not None:
         lines = rows_text(scoring.rows)
         figures = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
+        sight = rows_text(scoring.sights)
         write_whole(folder / "predictions.jsonl", lines)
         if page:
             write_whole(folder / "report.html", report_page(metrics, scoring.gallery.exhibits()))
-        write_whole(folder / "report.json", report_text(_evidence(metrics, scoring.rows, lines, figures)))
+        write_whole(folder / "sight.jsonl", sight)
+        told = _evidence(metrics, scoring.rows, lines, figures, sight, origin)
+        write_whole(folder / "report.json", report_text(told))
         write_whole(folder / "metrics.json", figures)
     return Report(metrics, scoring.rows, folder)
 
 
 def _evidence(
-    metrics: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], lines: str, figures: str
+    metrics: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    lines: str,
+    figures: str,
+    sight: str,
+    origin: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """``report.json``: what :mod:`dollhouse.evaluate.verify` needs to score the answers again."""
     name, _, weights = str(metrics["model"]).partition("@")
@@ -107,10 +118,11 @@ def _evidence(
         rows,
         lines,
         scores,
-        model={"name": name, "weights": weights or None, "blind": blind},
+        model={"name": name, "weights": weights or None, "blind": blind, "origin": origin or NONE_TOLD},
         seed=metrics["seed"],
         made={key: metrics[key] for key in ("scenes", "command", "commit", "seconds")},
         metrics=figures,
+        sight=sight,
     )
 
 

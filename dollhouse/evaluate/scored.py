@@ -28,6 +28,7 @@ from dollhouse.evaluate.benchmarks.asking import ask
 from dollhouse.evaluate.benchmarks.benchmark import Benchmark, Sample
 from dollhouse.evaluate.benchmarks.summary import all_scores, credit_of_samples
 from dollhouse.evaluate.evidence import report, report_text, rows_text
+from dollhouse.evaluate.origin import NONE_TOLD
 from dollhouse.evaluate.predictions import Predictions, read_predictions
 from dollhouse.evaluate.run import write_whole
 from dollhouse.teachers.teacher import Teacher
@@ -80,9 +81,11 @@ def ask_and_score(
     seed: int = 0,
     command: str | None = None,
     progress: bool = True,
+    origin: Mapping[str, Any] | None = None,
 ) -> Scored:
     """Ask ``teacher`` every question about the scenes, videos or pictures in ``scenes``, and score what it says.
 
+    ``origin`` (what the model was made from) is only written down.
     Raises what :func:`~dollhouse.evaluate.benchmarks.asking.ask` and :func:`score_file` raise.
     """
     make_folder(out)
@@ -92,7 +95,7 @@ def ask_and_score(
         task = bar.add_task("asking", total=len({(sample.scene, sample.media) for sample in samples}))
         texts = ask(benchmark, samples, teacher, scenes, lambda scene: bar.advance(task))
     prompts: list[str | None] = [benchmark.prompt_of(sample) for sample in samples]
-    told = teacher.provenance()
+    told = {**teacher.provenance(), "origin": origin or NONE_TOLD}
     said = Predictions(str(told.get("teacher")), texts, prompts)
     return score_answers(benchmark, samples, said, out=out, model=told, seed=seed, command=command, progress=progress)
 

@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from dollhouse.evaluate.boxes import BoxScorer
-from dollhouse.evaluate.depth import Alignment, DepthScorer, align_depth
+from dollhouse.evaluate.curves import answer_curves
+from dollhouse.evaluate.depth import Alignment, align_depth
 from dollhouse.evaluate.gallery import Exhibit, Gallery
-from dollhouse.evaluate.protocol import Model, Seen
+from dollhouse.evaluate.protocol import Confident, Model, Seen
+from dollhouse.evaluate.sight import SightScorer, seen_boxes, seen_depth
 from dollhouse.evaluate.spatial import AnswerScorer, ChanceScorer
 from dollhouse.geometry import Array, level_from_world, transform_points
 from dollhouse.scenes.balance import Balance
 from dollhouse.scenes.framing import Frame, frame_view
-from dollhouse.scenes.questions import FAMILIES, questions_about
+from dollhouse.scenes.questions import FAMILIES, Question, questions_about
 from dollhouse.scenes.scene import Box, Scene, View
 from dollhouse.scenes.visibility import see
 
 VISIBLE_SHARE = 0.0035  #: of some view's pixels that an object must cover to count: 55 of 126 x 126
+TrueBoxes = tuple[tuple[Box, ...], tuple[Box, ...]]  #: those that count, and those hardly seen
+
 OWN_BALANCE_LEAST = 2  #: examples that an answer needs where the balance comes from the evaluated scenes themselves
 
 
@@ -45,10 +49,10 @@ class Scoring:
         self.on_scene = on_scene
         self.questions_per_scene, self.seed = questions_per_scene, seed
         self.rows: list[dict[str, object]] = []
+        self.sights: list[dict[str, object]] = []  #: what is seen of each scene, beside the truth
         self.gallery = Gallery()
         self.answers, self.blind_answers, self.chance = AnswerScorer(seed), AnswerScorer(seed), ChanceScorer()
-        self.boxes = BoxScorer()
-        self.depths: dict[Alignment, DepthScorer] = {"none": DepthScorer("none"), "median": DepthScorer("median")}
+        self.sight = SightScorer()
         self.left_out: dict[str, Counter[str]] = {"questions": Counter(), "depth": Counter(), "boxes": Counter()}
         self._asked = hashlib.sha256()
         self._own_balance: Balance | None = None
@@ -57,10 +61,15 @@ class Scoring:
         """See the scene once, ask its questions, compare depth and boxes where the scene has them."""
         seen = self.model.see(scene)
         frames = [frame_view(view, width=self.model.image_size) for view in seen.scene.views]
-        rows = self._ask(seen)
+        true_boxes = self._true_boxes(seen)
+        rows = self._ask(seen, true_boxes)
         self.rows += rows
-        true_depth, alignment, abs_rel = self._compare_depth(seen, frames)
-        counted, hardly_seen = self._compare_boxes(seen)
+        alignment: Alignment = "none" if seen.scene.metric else "median"
+        true_depth = self._true_depth(frames)
+        depth = None if true_depth is None else seen_depth(seen.depth, true_depth, alignment)
+        boxes = None if true_boxes is None else seen_boxes(seen.boxes, *true_boxes)
+        self.sights.append({"scene": scene.name, "depth": depth, "boxes": boxes})
+        self.sight.add(self.sights[-1])
         verdicts = [bool(row["correct"]) for row in rows if row["correct"] is not None]
         exhibit = Exhibit(
             scene=scene.name,
@@ -69,10 +78,12 @@ class Scoring:
             depth=seen.depth if true_depth is None else align_depth(seen.depth, true_depth, alignment),
             true_depth=true_depth,
             depth_alignment=alignment,
-            depth_abs_rel=abs_rel,
+            depth_abs_rel=float(np.mean([view["abs_rel"] for view in depth["views"]]))
+            if depth and depth["views"]
+            else None,
             boxes=seen.boxes,
-            true_boxes=counted,
-            hardly_seen=hardly_seen,
+            true_boxes=None if true_boxes is None else true_boxes[0],
+            hardly_seen=() if true_boxes is None else true_boxes[1],
             cameras=_cameras(seen),
             fovs=_fields_of_view(frames),
             floor=_floor(seen.scene),
@@ -96,11 +107,7 @@ class Scoring:
         if self.blind is not None:
             metrics["blind"] = {"model": self.blind.model_id} | (self.blind_answers.result() or nothing)
         metrics["chance"] = self.chance.result()
-        metric, scaled = self.depths["none"].result(), self.depths["median"].result()
-        metrics["depth"] = metric or scaled
-        if metric and scaled:
-            metrics["depth_aligned"] = scaled
-        metrics["boxes"] = self.boxes.result()
+        metrics |= self.sight.result() | answer_curves(self.rows, self.seed)
         metrics["left_out"] = {part: dict(reasons) for part, reasons in self.left_out.items() if reasons}
         metrics["questions"] = {
             "n": len(self.rows),
@@ -110,7 +117,7 @@ class Scoring:
         }
         return metrics
 
-    def _ask(self, seen: Seen) -> list[dict[str, object]]:
+    def _ask(self, seen: Seen, true_boxes: TrueBoxes | None) -> list[dict[str, object]]:
         reason = _why_not_asked(seen.scene)
         if reason:
             self.left_out["questions"][reason] += 1
@@ -122,7 +129,7 @@ class Scoring:
             self.left_out["questions"]["nothing to ask"] += 1
             return []
         texts = [question.text for question in questions]
-        predictions = seen.ask(texts)
+        predictions, confidences = _answers(seen, texts)
         verdicts = self.answers.add(questions, predictions)
         self.chance.add(questions)
         blind_predictions: Sequence[str | None] = [None] * len(texts)
@@ -131,8 +138,8 @@ class Scoring:
             self.blind_answers.add(questions, answered)
             blind_predictions = answered
         rows: list[dict[str, object]] = []
-        for question, prediction, blind, verdict in zip(
-            questions, predictions, blind_predictions, verdicts, strict=True
+        for question, prediction, confidence, blind, verdict in zip(
+            questions, predictions, confidences, blind_predictions, verdicts, strict=True
         ):
             self._asked.update(json.dumps([question.id, question.text, question.answer]).encode())
             rows.append(
@@ -142,10 +149,14 @@ class Scoring:
                     "family": question.family,
                     "form": question.form,
                     "question": question.text,
+                    "choices": list(question.choices),
                     "answer": question.answer,
                     "prediction": prediction,
+                    "confidence": confidence,
                     "blind_prediction": blind,
                     "correct": verdict,
+                    "distance": _distance(question, seen.scene),
+                    "objects": None if true_boxes is None else len(true_boxes[0]),
                 }
             )
         return rows
@@ -161,31 +172,46 @@ class Scoring:
             )
         return self._own_balance
 
-    def _compare_depth(self, seen: Seen, frames: Sequence[Frame]) -> tuple[Array | None, Alignment, float | None]:
-        """True depth (V, H, W), the alignment used, and the scene's AbsRel, where there is true depth."""
-        alignment: Alignment = "none" if seen.scene.metric else "median"
+    def _true_depth(self, frames: Sequence[Frame]) -> Array | None:
+        """True depth (V, H, W), 0 where unknown; None where no view has any."""
         if not any(frame.depth is not None for frame in frames):
             self.left_out["depth"]["no depth"] += 1
-            return None, alignment, None
+            return None
         shape = frames[0].image.shape[:2]
-        truth = np.stack([np.zeros(shape, np.float32) if frame.depth is None else frame.depth for frame in frames])
-        return truth, alignment, self.depths[alignment].add(seen.depth, truth)
+        return np.stack([np.zeros(shape, np.float32) if frame.depth is None else frame.depth for frame in frames])
 
-    def _compare_boxes(self, seen: Seen) -> tuple[tuple[Box, ...] | None, tuple[Box, ...]]:
-        """Score the boxes of a scene; the true ones in the level frame: those that count, and those hardly seen."""
+    def _true_boxes(self, seen: Seen) -> TrueBoxes | None:
+        """The true boxes of a scene in the level frame: those that count, and those hardly seen."""
         scene = seen.scene
         reason = _why_not_asked(scene) or (None if scene.posed else "no poses")
         if reason:
             self.left_out["boxes"][reason] += 1
-            return None, ()
+            return None
         level = _level(scene)
         largest = see(scene).shares.max(axis=1, initial=0.0)
         counted: list[Box] = []
         hardly_seen: list[Box] = []
         for box, share in zip(scene.boxes or (), largest, strict=True):
             (counted if share >= VISIBLE_SHARE else hardly_seen).append(box.moved(level))
-        self.boxes.add(seen.boxes, counted, hardly_seen)
         return tuple(counted), tuple(hardly_seen)
+
+
+def _answers(seen: Seen, questions: Sequence[str]) -> tuple[list[str], list[float | None]]:
+    """Answers, and how sure the model was of each, where it says so."""
+    if not isinstance(seen, Confident):
+        said = seen.ask(questions)
+        return said, [None] * len(said)
+    told = seen.answer(questions)
+    return [answer.text for answer in told], [answer.confidence for answer in told]
+
+
+def _distance(question: Question, scene: Scene) -> float | None:
+    """Metres from the nearest camera to the farthest object that a question names; None where either is unknown."""
+    named = [box.center for box in scene.boxes or () if box.id in question.objects]
+    if not named or not scene.posed:
+        return None
+    eyes = [view.world_from_camera[:3, 3] for view in scene.views if view.world_from_camera is not None]
+    return max(min(math.dist(center, eye) for eye in eyes) for center in named)
 
 
 def _why_not_asked(scene: Scene) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,17 @@ from dollhouse.errors import QuestionError, ScoreError
 from dollhouse.evaluate.benchmarks import Benchmark, find_benchmark
 from dollhouse.evaluate.benchmarks.benchmark import Judged, Progress, Sample
 from dollhouse.evaluate.benchmarks.summary import all_scores, credit_of_samples
-from dollhouse.evaluate.evidence import benchmark_scorers, package_versions, read_report, row_digests, seal, text_digest
+from dollhouse.evaluate.evidence import (
+    benchmark_scorers,
+    line_digests,
+    lines_of,
+    package_versions,
+    read_report,
+    row_digests,
+    seal,
+    text_digest,
+)
+from dollhouse.evaluate.sight import SightScorer
 
 MOST = 10  #: findings of one sort that are told
 _PARTS = {"said": "the prediction", "asked": "the question or its prompt", "rest": "the true answer or another field"}
@@ -117,7 +128,7 @@ def read_rows_of(report: Mapping[str, Any], file: Path) -> tuple[list[dict[str, 
     except UnicodeDecodeError as error:
         raise ScoreError(f"{path}: is no longer UTF-8 at byte {error.start}; it was changed") from error
     rows = []
-    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else (), 1):
+    for number, line in enumerate(lines_of(text), 1):
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
@@ -203,7 +214,7 @@ def _wrong_credits(rows: Sequence[Mapping[str, Any]], credits: Sequence[float | 
 
 
 def _metrics(report: Mapping[str, Any], file: Path, scores: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with the ``metrics.json`` beside a report that speaks of one."""
+    """What is wrong with the ``metrics.json`` and ``sight.jsonl`` beside a report that speaks of them."""
     if not report.get("metrics"):
         return
     path = file.parent / "metrics.json"
@@ -217,10 +228,33 @@ def _metrics(report: Mapping[str, Any], file: Path, scores: Mapping[str, Any]) -
         told = json.loads(text)
     except json.JSONDecodeError:
         return  # it was changed, which is told
-    for part, held in (("answers", told), ("blind", told.get("blind"))):
-        found = scores["more"][part] or {}
-        for name, value in found.items():
-            yield from (f"{path.name}: {line}" for line in _differences((held or {}).get(name), value, name))
+    sight, changed = _scored_sight(report, file.parent / "sight.jsonl")
+    yield from changed
+    more = scores["more"]
+    for name, value in {**(more["answers"] or {}), **more["curves"], "chance": more["chance"], **sight}.items():
+        yield from (f"{path.name}: {line}" for line in _differences(told.get(name), value, name))
+    for name, value in (more["blind"] or {}).items():
+        held = (told.get("blind") or {}).get(name)
+        yield from (f"{path.name}: {line}" for line in _differences(held, value, f"blind.{name}"))
+
+
+def _scored_sight(report: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], list[str]]:
+    """Depth and boxes scored again, and what is wrong with their file."""
+    if not report.get("sight"):
+        return {}, []
+    if not path.is_file():
+        return {}, [f"{path.name}: is missing"]
+    text = path.read_bytes().decode("utf-8", "replace")
+    theirs, ours = report["sight"].get("lines") or [], line_digests(text)
+    changed = [number for number, pair in enumerate(zip_longest(theirs, ours), 1) if pair[0] != pair[1]]
+    findings = [f"{path.name}, line {number}: was changed after it was written" for number in changed[:MOST]]
+    scorer = SightScorer()
+    for number, line in enumerate(lines_of(text), 1):
+        try:
+            scorer.add(json.loads(line))
+        except (KeyError, TypeError, ValueError) as error:  # a line that is no longer JSON is a ValueError
+            return {}, [*findings, f"{path.name}, line {number}: cannot be scored again ({error!r:.100})"]
+    return scorer.result(), findings
 
 
 def _other_packages(report: Mapping[str, Any]) -> Iterator[str]:

@@ -48,7 +48,7 @@ def test_what_is_written(run):
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics == report.metrics
     assert sorted(path.name for path in folder.iterdir()) == [
-        "metrics.json", "predictions.jsonl", "report.html", "report.json",
+        "metrics.json", "predictions.jsonl", "report.html", "report.json", "sight.jsonl",
     ]  # fmt: skip
     assert set(metrics) >= {"families", "overall", "blind", "chance", "depth", "boxes", "model", "scenes", "seed"}
     assert set(metrics["families"]) <= {"proximity", "contact", "size", "orientation"}
@@ -61,7 +61,8 @@ def test_what_is_written(run):
     assert lines == report.predictions
     assert len(lines) == metrics["questions"]["n"]
     assert set(lines[0]) == {
-        "scene", "id", "family", "form", "question", "answer", "prediction", "blind_prediction", "correct",
+        "scene", "id", "family", "form", "question", "choices", "answer", "prediction", "confidence",
+        "blind_prediction", "correct", "distance", "objects",
     }  # fmt: skip
 
 

@@ -4,6 +4,8 @@ import json
 import random
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -66,6 +68,7 @@ def test_what_a_report_holds(folder):
     assert report["prompts"]["short"].startswith("{question} Answer")
     assert report["asked"] == {"in these words": 0, "in other words": 0, "not told": COUNT}
     assert report["scorers"]["scanqa"] == "scanqa:1"
+    assert report["sight"] is report["metrics"] is None
     assert {"exact_match", "coco"} < set(report["scorers"])
     assert report["samples"]["ids"] == [f"q{n}" for n in range(COUNT)]
     assert report["packages"]["numpy"] == np.__version__
@@ -197,13 +200,60 @@ def test_an_evaluation_on_scenes_is_verified_without_its_model(rooms_run, tmp_pa
     assert report["scores"]["overall"]["value"] == metrics["overall"]["accuracy"]
     assert report["scores"]["overall"]["ci95"] == pytest.approx(metrics["overall"]["ci95"], abs=1e-12)
     assert report["scores"]["more"]["blind"]["families"] == metrics["blind"]["families"]
-    assert report["model"] == {"name": "guesser", "weights": "1", "blind": "guesser@1"}
+    assert report["model"] == {"name": "guesser", "weights": "1", "blind": "guesser@1", "origin": "none told"}
     shutil.copytree(rooms_run, tmp_path / "copy")
     metrics["overall"]["accuracy"] += 1e-9
     (tmp_path / "copy" / "metrics.json").write_text(json.dumps(metrics))
     findings = verify(tmp_path / "copy").findings
     assert findings[0] == "metrics.json: was changed after it was written"
     assert findings[1].startswith("metrics.json: overall.accuracy: the report says")
+
+
+def test_a_report_verifies_in_another_place_and_process(rooms_run, tmp_path):
+    shutil.copytree(rooms_run, tmp_path / "there" / "report")
+    code = (
+        "import sys; sys.argv = ['dollhouse', 'evaluate', '--verify', 'report']; from dollhouse.cli import main; main()"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path / "there", capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith("verified: ")
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "finding"),
+    [
+        ("sight.jsonl", lambda line: line["depth"]["views"][0].update(abs_rel=0.5), r"metrics.json: depth.abs_rel: "),
+        ("sight.jsonl", lambda line: line["depth"]["by_distance"][3].__setitem__(1, 9.0), r"depth_by_distance\[\d\]"),
+        ("sight.jsonl", lambda line: line["boxes"]["truth"][0].update(label="x"), r"metrics.json: boxes.map_25"),
+        ("sight.jsonl", lambda line: line["boxes"]["predicted"].pop(), "metrics.json: boxes.predicted: "),
+        ("sight.jsonl", lambda line: line.pop("boxes"), r"line 1: cannot be scored again \(KeyError"),
+        ("sight.jsonl", lambda line: line["boxes"]["truth"][0].update(center=[1]), "line 1: cannot be scored again"),
+        ("sight.jsonl", lambda line: line.update(scene="made:9"), "sight.jsonl, line 1: was changed after"),
+        ("predictions.jsonl", lambda line: line.update(choices=["a"]), "metrics.json: chance."),
+        ("predictions.jsonl", lambda line: line.update(distance=9.0), "metrics.json: by_distance"),
+        ("metrics.json", lambda told: told["chance"].update(overall=0.1), "metrics.json: chance.overall: "),
+        ("metrics.json", lambda told: told["depth"].update(rmse=0.1), "metrics.json: depth.rmse: "),
+        ("metrics.json", lambda told: told["blind"]["overall"].update(n=1), "metrics.json: blind.overall.n: "),
+    ],
+)
+def test_depth_boxes_and_chance_are_scored_again(rooms_run, tmp_path, file, change, finding):
+    shutil.copytree(rooms_run, tmp_path / "copy")
+    path = tmp_path / "copy" / file
+    lines = [path.read_text(encoding="utf-8")] if file == "metrics.json" else path.read_text("utf-8").splitlines()
+    places = range(len(lines)) if file == "predictions.jsonl" else range(1)
+    for place in places:  # some rows of predictions count in no figure
+        first = json.loads(lines[place])
+        change(first)
+        lines[place] = json.dumps(first, ensure_ascii=False)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    findings = verify(tmp_path / "copy").findings
+    assert any(re.search(finding, line) for line in findings), findings
+    assert len(findings) > 1 or file == "sight.jsonl"
+    path.unlink()
+    if file == "sight.jsonl":
+        assert "sight.jsonl: is missing" in verify(tmp_path / "copy").findings
 
 
 def test_predictions_for_rooms_made_elsewhere(rooms_run, tmp_path):

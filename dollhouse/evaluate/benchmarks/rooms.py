@@ -23,7 +23,8 @@ from dollhouse.evaluate.benchmarks.benchmark import (
     Unit,
     all_frames,
 )
-from dollhouse.evaluate.spatial import AnswerScorer, is_right
+from dollhouse.evaluate.curves import answer_curves
+from dollhouse.evaluate.spatial import AnswerScorer, ChanceScorer, is_right
 from dollhouse.scenes.questions import FAMILIES, Question
 
 ASKED = "{question}"
@@ -32,40 +33,43 @@ ASKED = "{question}"
 def read(paths: Sequence[Path]) -> list[Sample]:
     """The questions of files that ``dollhouse evaluate`` wrote; what was answered there is passed over."""
     return [
-        sample_of({key: field(row, key, str, f"{path}, line {number}") for key in _KEYS})
+        sample_of({key: field(row, key, kind, f"{path}, line {number}") for key, kind in _KEYS.items()})
         for path in paths
         for number, row in enumerate(read_rows(path, ()), 1)
     ]
 
 
-_KEYS = ("id", "scene", "family", "form", "question", "answer")
+_KEYS = dict.fromkeys(("id", "scene", "family", "form", "question", "answer"), str) | {"choices": list}
 
 
 def sample_of(row: Mapping[str, Any]) -> Sample:
     """The sample of a line of ``predictions.jsonl``."""
-    facts = {"form": row["form"]}
+    facts = {"form": row["form"], "choices": list(row["choices"])}
     return Sample(row["id"], row["scene"], row["family"], row["question"], (row["answer"],), facts)
 
 
 def sample_of_question(question: Question) -> Sample:
     """A question that was made from a scene, as a sample."""
-    return Sample(
-        question.id, question.scene, question.family, question.text, (question.answer,), {"form": question.form}
-    )
+    facts = {"form": question.form, "choices": list(question.choices)}
+    return Sample(question.id, question.scene, question.family, question.text, (question.answer,), facts)
 
 
 def row_of(sample: Sample, prediction: str, prompt: str | None, score: float | None) -> dict[str, Any]:
-    """A line of ``predictions.jsonl`` as ``dollhouse evaluate`` writes it, without a blind student."""
+    """A line of ``predictions.jsonl`` as ``dollhouse evaluate`` writes it, without what only the scene tells."""
     return {
         "scene": sample.scene,
         "id": sample.id,
         "family": sample.kind,
         "form": sample.facts["form"],
         "question": sample.question,
+        "choices": sample.facts["choices"],
         "answer": sample.answers[0],
         "prediction": prediction,
+        "confidence": None,
         "blind_prediction": None,
         "correct": None if score is None else bool(score),
+        "distance": None,
+        "objects": None,
     }
 
 
@@ -81,16 +85,26 @@ def judge(samples: Sequence[Sample], predictions: Sequence[str], progress: Progr
 
 
 def answer_metrics(rows: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Any]:
-    """What ``metrics.json`` says about answers, from its ``predictions.jsonl`` alone: ``answers`` and ``blind``.
+    """What ``metrics.json`` says about answers, from its ``predictions.jsonl`` alone.
 
-    ``blind`` is None where no blind student was asked.
+    ``answers``, ``blind`` (None where no blind student was asked), ``chance`` and ``curves``
+    (:func:`~dollhouse.evaluate.curves.answer_curves`).
     """
     scorers = {"prediction": AnswerScorer(seed), "blind_prediction": AnswerScorer(seed)}
-    for said, scorer in scorers.items():
-        for scene in _by_scene(rows):
+    chance = ChanceScorer()
+    for scene in _by_scene(rows):
+        questions = [_question(sample_of(row)) for row in scene]
+        chance.add(questions)
+        for said, scorer in scorers.items():
             if all(isinstance(row.get(said), str) for row in scene):
-                scorer.add([_question(sample_of(row)) for row in scene], [row[said] for row in scene])
-    return {"answers": scorers["prediction"].result(), "blind": scorers["blind_prediction"].result()}
+                scorer.add(questions, [row[said] for row in scene])
+    judged = [{**row, "correct": is_right(_question(sample_of(row)), row["prediction"])} for row in rows]
+    return {
+        "answers": scorers["prediction"].result(),
+        "blind": scorers["blind_prediction"].result(),
+        "chance": chance.result(),
+        "curves": answer_curves(judged, seed),
+    }
 
 
 def _by_scene(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
@@ -108,14 +122,14 @@ def _by_scene(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, A
 
 
 def _question(sample: Sample) -> Question:
-    form = sample.facts["form"]
-    return Question(sample.id, sample.scene, sample.kind, form, sample.question, sample.answers[0], (), (), None)
+    form, choices = sample.facts["form"], tuple(sample.facts["choices"])
+    return Question(sample.id, sample.scene, sample.kind, form, sample.question, sample.answers[0], choices, (), None)
 
 
 BENCHMARK = Benchmark(
     name="rooms",
     title="Dollhouse's rooms",
-    version="rooms:1",
+    version="rooms:2",
     frames=Frames("all views of a scene, as wide as the model sees", None, all_frames),
     prompts={"asked": ASKED},
     prompt_of=lambda sample: ASKED.format(question=sample.question),
@@ -128,7 +142,7 @@ BENCHMARK = Benchmark(
         "an answer is right when it says what geometry says, case, articles and punctuation aside; a distance may be "
         "0.25 m off. Overall counts the four families; descriptions are not judged."
     ),
-    scorers=("spatial",),
+    scorers=("spatial", "depth", "boxes"),
     read=read,
     judge=judge,
     from_row=sample_of,
