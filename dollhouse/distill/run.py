@@ -19,14 +19,16 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 
 from dollhouse import __version__
@@ -96,7 +98,14 @@ def distill(
         return out
     save_student(model, processor, out / "model")
     draw_curves(out / "metrics.jsonl", out / "curves.png")
-    record = {
+    times = {"this_call": round(time.time() - begun, 1), **seconds}
+    write_text(out / "run.json", json.dumps(run_record(recipe, model, len(lessons), times), indent=1))
+    return out / "model"
+
+
+def run_record(recipe: BaseModel, model: nn.Module, lessons: int, seconds: Mapping[str, float]) -> dict[str, Any]:
+    """What ``run.json`` tells of a run, JSON-able."""
+    return {
         "recipe": recipe.model_dump(mode="json"),
         "commit": commit(),
         "versions": {"dollhouse": __version__} | {name: version(name) for name in ("torch", "transformers", "numpy")},
@@ -106,11 +115,9 @@ def distill(
             "threads": torch.get_num_threads(),
         },
         "parameters": count_parameters(model),
-        "lessons": len(lessons),
-        "seconds": {"this_call": round(time.time() - begun, 1), **seconds},
+        "lessons": lessons,
+        "seconds": dict(seconds),
     }
-    write_text(out / "run.json", json.dumps(record, indent=1))
-    return out / "model"
 
 
 def claim_folder(recipe: Recipe, out: Path) -> None:
@@ -244,13 +251,13 @@ def use_bfloat16(precision: str) -> bool:
     )
 
 
-def count_parameters(model: DollhouseForConditionalGeneration) -> dict[str, int]:
+def count_parameters(model: nn.Module) -> dict[str, int]:
     """Parameters of each part and in all."""
     parts = {name: sum(p.numel() for p in child.parameters()) for name, child in model.named_children()}
     return {**parts, "all": sum(p.numel() for p in model.parameters())}
 
 
-def write_whole(path: Path, model: DollhouseForConditionalGeneration) -> None:
+def write_whole(path: Path, model: nn.Module) -> None:
     """All weights in full precision, under a temporary name first."""
     staging = path.with_name(path.name + ".partial")
     try:
@@ -261,13 +268,13 @@ def write_whole(path: Path, model: DollhouseForConditionalGeneration) -> None:
         raise StorageError(f"cannot write {path}: {error}") from error
 
 
-def load_whole(path: Path, model: DollhouseForConditionalGeneration) -> None:
+def load_whole(path: Path, model: nn.Module) -> None:
     """What :func:`write_whole` wrote, back into a model of the same shape."""
     kept = load_file(path)
     tied = model.state_dict().keys() - single_weights(model).keys()
     missing, unexpected = model.load_state_dict(kept, strict=False)
     if set(missing) - tied or unexpected:
-        raise RecipeError(f"{path} holds other weights than the recipe's student has: delete that stage's folder")
+        raise RecipeError(f"{path} holds other weights than the recipe's model has: delete that stage's folder")
 
 
 def write_text(path: Path, text: str) -> None:

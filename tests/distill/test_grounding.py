@@ -130,6 +130,11 @@ def test_targets_are_the_true_measures(tokenizer: PreTrainedTokenizerBase, confi
     assert torch.equal(target.weight[:, -1] > 0, seen[:, 3] > 0)
     unnamed = grounding_targets(facts[:count], VIEWS, torch.full((count,), -1))
     assert not unnamed.weight[:, -4:].any()
+    alone = grounding_targets(facts[:count], VIEWS, torch.full((count,), 1), every_view=False)
+    assert torch.equal(alone.told, target.told)
+    assert not alone.weight[:, MEASURES:-4].any()  # nothing of views that nobody named
+    assert torch.equal(alone.weight[:, :MEASURES], target.weight[:, :MEASURES])
+    assert torch.equal(alone.weight[:, -4:], target.weight[:, -4:])
 
 
 def test_loss_is_huber_over_what_can_be_known() -> None:

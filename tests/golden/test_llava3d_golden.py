@@ -122,7 +122,7 @@ def everything(model: LLaVA3DModel, given: dict[str, Tensor], expected: dict[str
     found["inputs_embeds"] = read.inputs_embeds
     if read.labels is not None and read.attention_mask is not None:
         found |= {"out_labels": read.labels, "out_attention_mask": read.attention_mask}
-    output = model(ids, seen, clicks, given.get("attention_mask"), labels)
+    output = model(read)
     found["logits"] = output.logits
     if output.loss is not None:
         found["loss"] = output.loss

@@ -79,7 +79,8 @@ def test_log_probabilities_are_those_of_the_whole_sequence(teacher: LLaVA3DTeach
     ids = prompt_ids(conversation([(TEXTS[1], None)]), encoder(teacher.tokenizer), 1)
     views = posed_views(scene, Framing(teacher.model.config.image_size))
     with torch.no_grad():
-        logits = teacher.model(torch.tensor([ids + answer.token_ids.tolist()]), [views]).logits[0]
+        whole = teacher.model.embed(torch.tensor([ids + answer.token_ids.tolist()]), [views])
+        logits = teacher.model(whole).logits[0]
     expected = logits[-length - 1 : -1].log_softmax(-1).gather(1, torch.from_numpy(answer.top_ids).long())
     np.testing.assert_allclose(answer.top_log_probs, expected, atol=1e-6)
     assert (np.diff(answer.top_log_probs) <= 0).all()

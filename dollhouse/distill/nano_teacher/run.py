@@ -13,33 +13,27 @@ Knows the order of things; how each is done stands in the modules beside it.
 from __future__ import annotations
 
 import json
-import os
-import platform
 import shutil
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
-from dollhouse import __version__
+from dollhouse.distill.curves import draw_curves
 from dollhouse.distill.lessons import Lessons
 from dollhouse.distill.nano_teacher.learner import Learner
 from dollhouse.distill.nano_teacher.lessons import PosedLessons
 from dollhouse.distill.nano_teacher.recipe import PARTS, NanoTeacherRecipe, check_nano_teacher
 from dollhouse.distill.nano_teacher.words import Phrasebook, fill_word_ids, run_tokenizer
 from dollhouse.distill.progress import StageProgress
-from dollhouse.distill.run import commit, last_checkpoint, use_bfloat16, write_text
+from dollhouse.distill.run import last_checkpoint, load_whole, run_record, use_bfloat16, write_text, write_whole
 from dollhouse.distill.settings import Stage
 from dollhouse.distill.trainer import DistillTrainer, MetricsFile
 from dollhouse.errors import RecipeError, StorageError
 from dollhouse.scenes.furniture import CATEGORIES, COLOURS
-from dollhouse.student.checkpoint import replace_folder, single_weights
+from dollhouse.student.checkpoint import replace_folder
 from dollhouse.student.config import DollhouseConfig
 from dollhouse.teachers.llava3d.model import LLaVA3DModel
 from dollhouse.teachers.llava3d.weights import to_official, weights_hash
@@ -70,7 +64,7 @@ def train_nano_teacher(
     for name, stage in recipe.stages.items():
         done = out / name / "learner.safetensors"
         if done.exists():
-            load_learner(done, learner)
+            load_whole(done, learner)
             continue
         started = time.time()
         train_stage(
@@ -83,23 +77,12 @@ def train_nano_teacher(
             progress,
             callbacks,
         )
-        save_learner(done, learner)
+        write_whole(done, learner)
         seconds[name] = round(time.time() - started, 1)
     save_teacher(model, out / "tokenizer", out / "model")
-    record = {
-        "recipe": recipe.model_dump(mode="json"),
-        "commit": commit(),
-        "versions": {"dollhouse": __version__} | {name: version(name) for name in ("torch", "transformers", "numpy")},
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-        },
-        "parameters": count_parameters(model),
-        "weights": weights_hash(model),
-        "lessons": len(lessons),
-        "seconds": {"this_call": round(time.time() - begun, 1), **seconds},
-    }
+    times = {"this_call": round(time.time() - begun, 1), **seconds}
+    record = run_record(recipe, model, len(lessons), times) | {"weights": weights_hash(model)}
+    draw_curves(out / "metrics.jsonl", out / "curves.png")
     write_text(out / "run.json", json.dumps(record, indent=1))
     return out / "model"
 
@@ -173,25 +156,6 @@ def train_stage(
     trainer.train(resume_from_checkpoint=last_checkpoint(out / name))
 
 
-def save_learner(path: Path, learner: Learner) -> None:
-    """All weights, read-outs included, under a temporary name first."""
-    staging = path.with_name(path.name + ".partial")
-    try:
-        save_file(single_weights(learner), staging)
-        staging.replace(path)
-    except (OSError, SafetensorError) as error:
-        staging.unlink(missing_ok=True)
-        raise StorageError(f"cannot write {path}: {error}") from error
-
-
-def load_learner(path: Path, learner: Learner) -> None:
-    """What :func:`save_learner` wrote, back into a learner of the same shape."""
-    try:
-        learner.load_state_dict(load_file(path))
-    except (SafetensorError, RuntimeError) as error:
-        raise RecipeError(f"{path} holds other weights than this recipe's: delete that stage's folder") from error
-
-
 def save_teacher(model: LLaVA3DModel, tokenizer: Path, folder: Path) -> None:
     """A checkpoint folder in the official layout, whole or not at all."""
     staging = folder.with_name(folder.name + ".partial")
@@ -204,9 +168,3 @@ def save_teacher(model: LLaVA3DModel, tokenizer: Path, folder: Path) -> None:
     except OSError as error:
         shutil.rmtree(staging, ignore_errors=True)
         raise StorageError(f"cannot write model {folder}: {error.strerror or error}") from error
-
-
-def count_parameters(model: Any) -> dict[str, int]:
-    """Parameters of each part and in all."""
-    parts = {name: sum(p.numel() for p in child.parameters()) for name, child in model.named_children()}
-    return {**parts, "all": sum(parts.values())}

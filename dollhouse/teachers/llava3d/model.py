@@ -178,17 +178,8 @@ class LLaVA3DModel(nn.Module):
         words = self.language_model.get_input_embeddings()
         return splice(words, input_ids, tokens, points, attention_mask, labels, self.config.max_length)
 
-    def forward(
-        self,
-        input_ids: Tensor,
-        visual: Sequence[Tensor | PosedViews | None],
-        clicks: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        labels: Tensor | None = None,
-        **kwargs: Any,
-    ) -> CausalLMOutputWithPast:
-        """Logits (B, L, vocabulary) and, with ``labels``, the loss; arguments as :meth:`embed`."""
-        read = self.embed(input_ids, visual, clicks, attention_mask, labels)
+    def forward(self, read: Spliced, **kwargs: Any) -> CausalLMOutputWithPast:
+        """What :meth:`embed` made of a prompt -> logits (B, L, vocabulary) and, where it has labels, the loss."""
         return self.language_model(
             inputs_embeds=read.inputs_embeds, attention_mask=read.attention_mask, labels=read.labels, **kwargs
         )

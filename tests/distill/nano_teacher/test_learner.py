@@ -26,7 +26,7 @@ def test_questions_in_one_row_are_as_alone(tmp_path: Path) -> None:
     for number in range(int(questions.owner.max()) + 1):
         ids = questions.ids[questions.owner == number]
         prompt = torch.cat([made.learner.head, torch.tensor([IMAGE_TOKEN]), ids])
-        alone = model(prompt[None], [views]).logits[0, -len(ids) :]
+        alone = model(model.embed(prompt[None], [views])).logits[0, -len(ids) :]
         torch.testing.assert_close(told[questions.owner == number], alone, atol=1e-6, rtol=0)  # softmax in float32
 
 

@@ -1,0 +1,79 @@
+"""From LLaVA-3D to a student that answers, on posed RGB-D frames: label, distil, evaluate, ask, all by the command.
+
+The weights are random and so are the words; what is tested is that every part reads what the one before it wrote.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from benchmarks.full_size_llava3d import config_of, write_checkpoint
+from dollhouse import cli
+from tests.distill.test_run import TINY
+from tests.scenes.conftest import SHARED_DATA
+from tests.scenes.made_scans import make_scan
+
+RECIPE = {
+    **TINY,
+    "data": {"scenes": "", "records": "records", "views": 4, "questions": 4, "workers": 0},
+    "stages": {
+        "see": {
+            "steps": 2,
+            "scenes": 1,
+            "losses": ["depth_reg", "camera", "spatial"],
+            "train": ["encoder", "trunk", "depth_head", "camera_head"],
+            "log_every": 1,
+        },
+        "speak": {
+            "steps": 2,
+            "scenes": 1,
+            "losses": ["text"],
+            "train": ["projector", "language_model"],
+            "log_every": 1,
+        },
+    },
+}
+
+
+def dollhouse(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    monkeypatch.setattr(sys, "argv", ["dollhouse", *map(str, arguments)])
+    try:
+        cli.main()
+    except SystemExit as ended:
+        assert not ended.code, arguments
+
+
+@pytest.mark.parametrize("name", ["made", "holo_office_a"])
+def test_a_teacher_in_the_official_layout_makes_a_student(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = make_scan(tmp_path / "scan") if name == "made" else (SHARED_DATA / name).resolve()
+    if not scene.is_dir():
+        pytest.skip(f"{name} is not beside the repository")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "teacher").mkdir()
+    write_checkpoint(tmp_path / "teacher", config_of("tiny"), torch.float32)
+    asked = [json.dumps({"question": text}) for text in ("What is on the desk?", "Where is the door?", "Why?")]
+    (tmp_path / "questions.jsonl").write_text("\n".join(asked))
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
+
+    label = ["label", "--teacher", "llava3d:teacher", "--scenes", scene, "--out", "records", "--views", 4]
+    settings = ["--set", "dtype=float32", "--set", "max_new_tokens=6", "--questions", "questions.jsonl"]
+    dollhouse(monkeypatch, *label, *settings)
+    dollhouse(monkeypatch, "distill", "recipe.yaml", "--out", "run")
+    metrics = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    for loss in ("depth_reg", "spatial", "text"):  # the sensor's depth, the teacher's features, the teacher's words
+        assert any(loss in line for line in metrics), loss
+    dollhouse(monkeypatch, "evaluate", "run/model", "--scenes", scene, "--out", "results")
+    measured = json.loads((tmp_path / "results" / "metrics.json").read_text())
+    assert measured["depth"]["abs_rel"] > 0
+    capsys.readouterr()
+    dollhouse(monkeypatch, "ask", scene, "What is on the desk?", "--model", "run/model", "--json")
+    told = json.loads(capsys.readouterr().out)
+    assert told["answers"][0]["question"] == "What is on the desk?"
