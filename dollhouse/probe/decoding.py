@@ -39,7 +39,8 @@ NUMBERS = "number of each label"
 PRESENCE = "which labels are there"
 NEAREST = "labels of the nearest pair"
 DISTANCE = "distance of the two objects asked about"
-MEASURES = {NUMBER: "R2", NUMBERS: "R2", PRESENCE: "accuracy", NEAREST: "found of two", DISTANCE: "R2"}
+R2 = "R²"
+MEASURES = {NUMBER: R2, NUMBERS: R2, PRESENCE: "accuracy", NEAREST: "found of two", DISTANCE: R2}
 FEWEST = 2 * FOLDS  #: scenes without which nothing can be trained and tested
 RARE = 0.05  #: a label in fewer, or missing in fewer, of the scenes is not asked for
 
@@ -168,12 +169,12 @@ def _table(name: str, samples: Sequence[Sample], truth: Array, seed: int) -> dic
 def score(name: str, truth: Array, x: Array, fold: NDArray[np.int64]) -> Scored:
     """What a probe on features ``x`` (n, F) earns on ``truth`` (n, t); ``name`` decides how that is measured.
 
-    R2: the part of the squared error of always saying the mean that the probe saves. Accuracy: labels told rightly to
+    R²: the part of the squared error of always saying the mean that the probe saves. Accuracy: labels told rightly to
     be there or not, against always saying what is commoner. Found of two: the nearest pair's labels among the two
     likeliest, against always saying the commonest two. "Always" is learnt on the probe's own training scenes.
     """
     predicted, mean = predict_unseen(x, truth, fold)
-    if MEASURES[name] == "R2":
+    if MEASURES[name] == R2:
         weight = ((truth - mean) ** 2).sum(1)
         return Scored(weight - ((truth - predicted) ** 2).sum(1), np.zeros(len(truth)), weight)
     if MEASURES[name] == "accuracy":

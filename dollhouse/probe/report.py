@@ -30,7 +30,7 @@ def probe_page(found: Mapping[str, Any]) -> str:
         f"{escape(thinking['placement'].replace('_', ' the '))}{passes}"
         f"{', in a blind student' if thinking['blind'] else ''}; probed on {escape(scenes['source'] or 'scenes')} "
         f"({scenes['n']:,} scenes, {found['questions']:,} questions, seed {found['seed']})</p></header>",
-        f"<section><h2>In one sentence</h2><div class=warning>{escape(found['verdict'])}</div></section>",
+        f"<section><h2>In words</h2><div class=warning>{escape(found['verdict'])}</div></section>",
         _controls_part(found),
         _read_out_part(found["read_out"]),
         _attention_part(found),
@@ -86,8 +86,8 @@ def _read_out_part(read_out: Mapping[str, Any]) -> str:
         for scene, tokens in read_out["examples"].items()
     )
     return (
-        f"<section><h2>In words: {escape(read_out['title'])}</h2><p>What the vocabulary gives at the thinking "
-        "positions, the paper's diagnostic mode. No loss taught these positions to say anything: what is read here "
+        f"<section><h2>The tokens in words: {escape(read_out['title'])}</h2><p>What the vocabulary gives at the "
+        "thinking positions, the paper's diagnostic mode. No loss taught these positions to say anything: what is read here "
         f"are words of a part that was never asked to speak. Over {read_out['scenes']:,} scenes.</p>"
         + _table(["", "likeliest word (scenes)", "different ones", "likeliest five, mean chance"], rows)
         + f"<details><summary>Some scenes</summary>{examples}</details></section>"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -12,14 +13,18 @@ from rich.table import Table
 from dollhouse.probe.accuracy import BASE, OVERALL
 from dollhouse.probe.attention import ANSWER, THOUGHTS
 from dollhouse.probe.decoding import ALL_THINKING, SLOTS, SOME_SLOTS, THINKING
+from dollhouse.scenes.selection import FAMILIES
 
-READ = (THINKING, SLOTS, ALL_THINKING, SOME_SLOTS)  #: positions of the linear probe that are told on a terminal
+#: Positions of the linear probe that are told on a terminal, and how they are called there.
+READ = {THINKING: "thoughts", SLOTS: "slots", ALL_THINKING: "K thoughts", SOME_SLOTS: "K slots"}
 
 
 def print_probe(found: Mapping[str, Any], console: Console | None = None) -> None:
     """Controls, read-out, attention, the linear probe, and the one sentence."""
     console = console or Console(highlight=False)
     console.print(_controls(found))
+    if any(group in FAMILIES for group in found["controls"][BASE]["groups"]):
+        console.print(_families(found))
     console.print(_read_out(found["read_out"]))
     if line := _attention(found["attention"]["rows"]):
         console.print(line)
@@ -31,34 +36,48 @@ def print_probe(found: Mapping[str, Any], console: Console | None = None) -> Non
 
 
 def _controls(found: Mapping[str, Any]) -> Table:
+    """Over the four families together."""
     scenes = found["scenes"]
     title = f"{found['model']} on {scenes['source'] or 'scenes'} ({scenes['n']}): thinking tokens replaced"
-    table = Table(title=escape(title), title_justify="left")
-    groups = list(found["controls"][BASE]["groups"])
-    table.add_column("control")
-    for column in ["accuracy", "n", "change", "95 % interval", "other words"] if OVERALL in groups else []:
-        table.add_column(column, justify="right")
-    families = [group for group in groups if group != OVERALL]
-    for family in families:
-        table.add_column(family, justify="right")
+    table = _table(title, "control", "accuracy", "n", "change in points", "95 % interval", "other words")
     for name, control in found["controls"].items():
-        cells = []
-        if OVERALL in groups:
-            overall = control["groups"][OVERALL]
+        if overall := control["groups"].get(OVERALL):
             ends = overall["difference_ci95"]
             interval = "" if ends is None else "{:+.1f} to {:+.1f}".format(*(100 * end for end in ends))
-            change = "" if name == BASE else f"{100 * overall['difference']:+.1f}"
-            cells = [f"{overall['accuracy']:.1%}", f"{overall['n']:,}", change, "" if name == BASE else interval,
-                     "" if name == BASE else f"{overall['changed']:.1%}"]  # fmt: skip
-        each = (control["groups"][family] for family in families)
-        told = [f"{one['accuracy']:.1%}" if name == BASE else f"{100 * one['difference']:+.1f}" for one in each]
-        table.add_row(name, *cells, *told, style="bold" if name == BASE else None)
+            compared = [f"{100 * overall['difference']:+.1f}", interval, f"{overall['changed']:.1%}"]
+            cells = [f"{overall['accuracy']:.1%}", f"{overall['n']:,}", *(["", "", ""] if name == BASE else compared)]
+            table.add_row(name, *cells, style="bold" if name == BASE else None)
+    return table
+
+
+def _families(found: Mapping[str, Any]) -> Table:
+    """Every family by itself; a star where the interval of the change does not include none."""
+    families = [group for group in found["controls"][BASE]["groups"] if group in FAMILIES]
+    table = _table("by family: change in points (* if the interval excludes none)", "control", *families)
+    for name, control in found["controls"].items():
+        each = [control["groups"][family] for family in families]
+        if name == BASE:
+            table.add_row(name, *(f"{one['accuracy']:.1%}" for one in each), style="bold")
+        else:
+            table.add_row(name, *(f"{100 * one['difference']:+.1f}{_star(one['difference_ci95'])}" for one in each))
+    return table
+
+
+def _star(interval: Sequence[float] | None) -> str:
+    return "*" if interval is not None and (interval[0] > 0 or interval[1] < 0) else ""
+
+
+def _table(title: str, first: str, *others: str) -> Table:
+    table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column(first)
+    for column in others:
+        table.add_column(column, justify="right")
     return table
 
 
 def _read_out(read_out: Mapping[str, Any]) -> Table:
-    table = Table(title=f"in words ({read_out['title']})", title_justify="left")
-    for column in ("thought", "likeliest word (scenes)", "five likeliest, mean chance"):
+    table = Table(title=f"in words: {read_out['title']}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("thought", "likeliest (scenes)", "five likeliest, mean chance"):
         table.add_column(column)
     for number, token in enumerate(read_out["tokens"], 1):
         table.add_row(
@@ -80,16 +99,13 @@ def _attention(rows: Mapping[str, Any]) -> str:
 
 
 def _decoding(targets: Mapping[str, Any]) -> Table:
-    table = Table(title="what a linear probe reads on unseen scenes", title_justify="left")
-    table.add_column("what")
+    """A star where the interval over chance excludes none."""
     shown = [place for place in READ if place in next(iter(targets.values()))["positions"]]
-    for column in ("measure", "chance", *shown):
-        table.add_column(column, justify="right")
+    title = "what a linear probe reads on unseen scenes (* if above chance)"
+    table = _table(title, "what", "measure", "chance", *(READ[place] for place in shown))
     for name, told in targets.items():
-        table.add_row(
-            name,
-            told["measure"],
-            f"{told['chance']:.3f}",
-            *(f"{told['positions'][place]['score']:.3f}" for place in shown),
-        )
+        each = [told["positions"][place] for place in shown]
+        stars = ["*" if one["over_chance_ci95"] and one["over_chance_ci95"][0] > 0 else "" for one in each]
+        scores = [f"{one['score']:.2f}{star}" for one, star in zip(each, stars, strict=True)]
+        table.add_row(name, told["measure"], f"{told['chance']:.2f}", *scores)
     return table

@@ -1,4 +1,4 @@
-"""One plain sentence on whether the thinking tokens carry content, drawn from the controls' intervals and nothing else.
+"""A plain word on whether the thinking tokens carry content, drawn from the controls' intervals and nothing else.
 
 Knows figures, nothing of models. Two questions are kept apart: does anything have to stand at the thinking positions
 that was trained to stand there (zeros, noise, ...), and does it have to be about this scene (shuffled).
@@ -6,10 +6,11 @@ that was trained to stand there (zeros, noise, ...), and does it have to be abou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from dollhouse.probe.accuracy import BASE, OVERALL, Figure
+from dollhouse.scenes.selection import FAMILIES
 
 MARGIN = 0.02  #: a change that is surely smaller than this counts as none
 CONTENT = "shuffled"  #: the control that changes the content and nothing else
@@ -32,51 +33,71 @@ def effect(figure: Figure) -> Effect:
 
 
 def verdict(found: Mapping[str, Mapping[str, Figure]]) -> str:
-    """The sentence, from :func:`dollhouse.probe.accuracy.figures` over the four families."""
-    overall = {name: groups[OVERALL] for name, groups in found.items() if name != BASE and OVERALL in groups}
+    """What is to be said, from :func:`dollhouse.probe.accuracy.figures`: of the four families, then of the others."""
+    controls = {name: groups for name, groups in found.items() if name != BASE}
+    overall = {name: groups[OVERALL] for name, groups in controls.items() if OVERALL in groups}
     if not overall or all(one.difference_ci95 is None for one in overall.values()):
-        return "Whether the thinking tokens carry content cannot be told from so few scenes: probe at least two."
+        return "Whether the thinking tokens carry content cannot be told from so few scenes: probe more of them."
+    return " ".join(part for part in (_of_content(overall), _of_rises(overall), _of_others(controls)) if part)
+
+
+def _of_content(overall: Mapping[str, Figure]) -> str:
     effects = {name: effect(one) for name, one in overall.items()}
-    falls = [name for name in overall if effects[name] == "falls"]
-    rises = [name for name in overall if effects[name] == "rises"]
-    forms = [name for name in falls if name != CONTENT]
-    better = f" Accuracy rises with {_named(rises, overall)}: the student does better so." if rises else ""
-    if effects.get(CONTENT) == "falls":
+    falls = [name for name, seen in effects.items() if seen == "falls"]
+    if CONTENT in falls:
         return (
-            "The thinking tokens carry content about the scene that the answers use: with those of another scene "
-            f"accuracy falls by {_points(overall[CONTENT])}.{better}"
+            "The thinking tokens carry content about the scene that the answers use: given those of another scene, "
+            f"accuracy falls ({_points(overall[CONTENT])})."
         )
-    of_content = _about_content(overall, effects)
-    if forms:
+    if falls:
         return (
-            f"The answers need what was trained to stand at the thinking positions (accuracy falls with "
-            f"{_named(forms, overall)}), but {of_content}{better}"
+            "The answers need what was trained to stand at the thinking positions: accuracy falls with "
+            f"{_named(falls, overall)}. {_of_another_scene(overall, effects)}"
         )
-    largest = max((max(map(abs, one.difference_ci95 or (0.0, 0.0))) for one in overall.values()), default=0.0)
-    if all(one in ("stays", "rises") for one in effects.values()):
+    largest = max(max(map(abs, one.difference_ci95 or (0.0, 0.0))) for one in overall.values())
+    if "unclear" not in effects.values():
         return (
             "The thinking tokens carry no content that the answers use: no control costs accuracy, to within "
-            f"{100 * largest:.1f} points.{better}"
+            f"{100 * largest:.1f} points."
         )
+    first = next(iter(overall.values()))
     return (
-        "No control costs accuracy that these scenes could show, so nothing says that the thinking tokens carry "
-        f"content; changes of up to {100 * largest:.1f} points cannot be ruled out with {_scenes(overall)}.{better}"
+        "Nothing says that the thinking tokens carry content: no control costs accuracy as far as "
+        f"{first.n:,} questions about {first.scenes} scenes can show; changes of up to {100 * largest:.1f} points "
+        "cannot be ruled out."
     )
 
 
-def _about_content(overall: Mapping[str, Figure], effects: Mapping[str, Effect]) -> str:
+def _of_another_scene(overall: Mapping[str, Figure], effects: Mapping[str, Effect]) -> str:
     if CONTENT not in overall:
-        return "whether it is about the scene was not tried."
+        return "Whether it is about the scene was not tried."
     if effects[CONTENT] in ("stays", "rises"):
-        return f"it need not be about this scene: those of another scene do as well ({_points(overall[CONTENT])})."
+        return f"It need not be about this scene: what another scene gave does as well ({_points(overall[CONTENT])})."
     return (
-        "that it is about this scene is not shown: with those of another scene the change is "
-        f"{_points(overall[CONTENT])}, which includes none."
+        "That it is about this scene is not shown: given those of another scene, the change includes none "
+        f"({_points(overall[CONTENT])})."
     )
 
 
-def _named(names: list[str], overall: Mapping[str, Figure]) -> str:
-    return ", ".join(f"{name} {_points(overall[name])}" for name in names)
+def _of_rises(overall: Mapping[str, Figure]) -> str:
+    rises = [name for name, one in overall.items() if effect(one) == "rises"]
+    return f"Accuracy rises with {_named(rises, overall)}: the student does better so." if rises else ""
+
+
+def _of_others(controls: Mapping[str, Mapping[str, Figure]]) -> str:
+    """The families outside the four in which some control costs accuracy."""
+    told = []
+    for family in dict.fromkeys(group for groups in controls.values() for group in groups):
+        if family == OVERALL or family in FAMILIES:
+            continue
+        falls = [name for name, groups in controls.items() if family in groups and effect(groups[family]) == "falls"]
+        if falls:
+            told.append(f"{family} falls with {', '.join(falls)}")
+    return f"Beside the four families, {'; '.join(told)}." if told else ""
+
+
+def _named(names: Sequence[str], overall: Mapping[str, Figure]) -> str:
+    return ", ".join(f"{name} ({_points(overall[name])})" for name in names)
 
 
 def _points(figure: Figure) -> str:
@@ -84,8 +105,3 @@ def _points(figure: Figure) -> str:
         return f"{100 * figure.difference:+.1f} points"
     low, high = figure.difference_ci95
     return f"{100 * figure.difference:+.1f} points, 95 %: {100 * low:+.1f} to {100 * high:+.1f}"
-
-
-def _scenes(overall: Mapping[str, Figure]) -> str:
-    first = next(iter(overall.values()))
-    return f"{first.n:,} questions about {first.scenes} scenes"
