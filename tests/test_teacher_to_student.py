@@ -46,7 +46,8 @@ def dollhouse(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
     try:
         cli.main()
     except SystemExit as ended:
-        assert not ended.code, arguments
+        if ended.code:
+            pytest.fail(f"dollhouse {' '.join(arguments)} ended with {ended.code}")
 
 
 @pytest.mark.parametrize("name", ["made", "holo_office_a"])
