@@ -87,8 +87,8 @@ def _read_out_part(read_out: Mapping[str, Any]) -> str:
     )
     return (
         f"<section><h2>The tokens in words: {escape(read_out['title'])}</h2><p>What the vocabulary gives at the "
-        "thinking positions, the paper's diagnostic mode. No loss taught these positions to say anything: what is read here "
-        f"are words of a part that was never asked to speak. Over {read_out['scenes']:,} scenes.</p>"
+        "thinking positions, the paper's diagnostic mode. No loss taught these positions to say anything: these are "
+        f"words of a part that was never asked to speak. Over {read_out['scenes']:,} scenes.</p>"
         + _table(["", "likeliest word (scenes)", "different ones", "likeliest five, mean chance"], rows)
         + f"<details><summary>Some scenes</summary>{examples}</details></section>"
     )

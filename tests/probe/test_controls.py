@@ -12,6 +12,7 @@ from torch import Tensor
 from dollhouse.probe.controls import CONTROLS, UNTOUCHED, Control, Materials, answers, embedded, noise
 from dollhouse.probe.sequence import thinking_embeddings
 from dollhouse.student.memory import Dollhouse, SceneMemory
+from tests.probe.conftest import LONGEST
 from tests.student.conftest import tiny_house
 from tests.student.test_model import QUESTIONS, scene_of
 from tests.student.test_thinking import with_passes
@@ -45,10 +46,10 @@ def with_rows(house: Dollhouse, rows: Tensor) -> Dollhouse:
 
 
 def plain(house: Dollhouse, prompt_ids: Tensor, prefix: Tensor, mask: Tensor | None, places: Tensor) -> str:
-    """Greedy answer of up to 24 tokens by whole sequences, without any cache."""
+    """Greedy answer of up to LONGEST tokens by whole sequences, without any cache."""
     model = house.model
     told: list[int] = []
-    for _ in range(24):
+    for _ in range(LONGEST):
         embeds = model.get_input_embeddings()(torch.cat([prompt_ids, torch.tensor(told, dtype=torch.long)]))
         embeds = torch.cat([prefix, embeds.unsqueeze(0)], 1)
         more = torch.arange(len(told)) + places[-1] + 1
@@ -74,7 +75,7 @@ def test_untouched_and_replaced_by_themselves(
     memory, other = seen(house, pictures)
     themselves = Control("themselves", "", embedded(lambda materials: materials.own.clone()))
     told = answers(memory, other, QUESTIONS, [UNTOUCHED, themselves], Materials.of(house, 0))
-    assert told["untouched"] == [one.text for one in memory.answer(QUESTIONS, max_new_tokens=24)]
+    assert told["untouched"] == [one.text for one in memory.answer(QUESTIONS, max_new_tokens=LONGEST)]
     assert told["themselves"] == told["untouched"]
     own = answers(memory, memory, QUESTIONS, [BY_NAME["shuffled"]], Materials.of(house, 0))
     assert own["shuffled"] == told["untouched"], "a scene shuffled with itself"
@@ -97,7 +98,7 @@ def test_replaced_embeddings_are_those_of_another_vocabulary(
     }[name]
     memory, _ = seen(house, pictures)
     expected, _ = seen(with_rows(house, rows), pictures)
-    assert under(house, name, memory, None) == [one.text for one in expected.answer(QUESTIONS, max_new_tokens=24)]
+    assert under(house, name, memory, None) == [one.text for one in expected.answer(QUESTIONS, max_new_tokens=LONGEST)]
     assert under(house, name, memory, None) != under(house, "noise", memory, None)
 
 
@@ -114,9 +115,7 @@ def test_noise_is_as_long_as_what_it_replaces_and_seeded(pictures: list[list[np.
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
 @pytest.mark.parametrize("name", ["hidden", "removed"])
-def test_hidden_and_removed_by_whole_sequences(
-    placement: str, name: str, pictures: list[list[np.ndarray]]
-) -> None:
+def test_hidden_and_removed_by_whole_sequences(placement: str, name: str, pictures: list[list[np.ndarray]]) -> None:
     """Hidden: masked, every position kept. Removed: as if the processor had never put them there."""
     house = tiny_house(placement)
     memory, _ = seen(house, pictures)
@@ -131,19 +130,21 @@ def test_hidden_and_removed_by_whole_sequences(
         else:
             expected.append(plain(house, ids[kept[4:]], memory.prefix.clone(), None, torch.arange(int(kept.sum()))))
     assert under(house, name, memory, None) == expected
-    assert expected != memory.ask(QUESTIONS)
+    assert expected != [one.text for one in memory.answer(QUESTIONS, max_new_tokens=LONGEST)]
 
 
 def test_shuffled_takes_keys_and_values_of_the_other_scene(pictures: list[list[np.ndarray]]) -> None:
     house = tiny_house()
-    memory, other = seen(house, pictures)
-    spliced = house.see(scene_of(pictures[0]))
+    draw = torch.Generator().manual_seed(2)
+    unlike = [3 * torch.randn(1, 4, 32, generator=draw) for _ in range(2)]
+    scene, images = scene_of(pictures[0]), np.zeros((1, 28, 28, 3), np.uint8)
+    memory, other, spliced = (SceneMemory(house, scene, images, unlike[number], None) for number in (0, 1, 0))
     for own, theirs in zip(spliced._keys_and_values.layers, other._keys_and_values.layers, strict=True):
         own.keys = torch.cat([own.keys[:, :, :4], theirs.keys[:, :, 4:]], 2)
         own.values = torch.cat([own.values[:, :, :4], theirs.values[:, :, 4:]], 2)
-    expected = [one.text for one in spliced.answer(QUESTIONS, max_new_tokens=24)]
+    expected = [one.text for one in spliced.answer(QUESTIONS, max_new_tokens=LONGEST)]
     assert under(house, "shuffled", memory, other) == expected
-    assert expected != [one.text for one in memory.answer(QUESTIONS, max_new_tokens=24)]
+    assert expected != [one.text for one in memory.answer(QUESTIONS, max_new_tokens=LONGEST)]
 
 
 def test_blind_thoughts_are_the_same_everywhere(pictures: list[list[np.ndarray]]) -> None:
