@@ -5,8 +5,9 @@ Knows the order of things; each table knows its own jobs.
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -94,7 +95,7 @@ def reproduce(
         "jobs": {"kept": outcome.kept, "seconds": outcome.seconds},
     }
     page = write_results(results, about, out / "results")
-    keep_run_files(out)
+    keep_run_files(bench.archive.used, out / "results" / "runs")
     return page, outcome
 
 
@@ -137,12 +138,12 @@ def results_of(bench: Bench, chosen: Sequence[str]) -> list[Result]:
     return [found[key] for key in chosen if key in found]
 
 
-def keep_run_files(out: Path) -> None:
-    """Beside the tables, what every run says of itself: recipe, versions, commit, times."""
-    folder = out / "results" / "runs"
-    folder.mkdir(parents=True, exist_ok=True)
-    for told in sorted((out / "runs").glob("*/run.json")):
-        write_whole(folder / f"{told.parent.name}.json", told.read_text(encoding="utf-8"))
+def keep_run_files(runs: Iterable[Path], folder: Path) -> None:
+    """Beside the tables, what every run behind them says of itself: recipe, versions, commit, times."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for run in sorted(runs):
+        write_whole(folder / f"{run.name}.json", (run / "run.json").read_text(encoding="utf-8"))
 
 
 def tell(job: Job, number: int, count: int) -> None:

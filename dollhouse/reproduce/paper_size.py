@@ -26,6 +26,7 @@ from dollhouse.reproduce.bench import Bench
 from dollhouse.reproduce.plan import Job
 from dollhouse.reproduce.table import Column, Result, Row
 from dollhouse.scenes.source import open_scenes
+from dollhouse.teachers.label import sources_of
 
 KEY = "paper-size"
 MODELS = ("teacher", "student")
@@ -91,7 +92,7 @@ def _figures(one: dict[str, Any]) -> tuple[float, ...]:
 
 
 def _time(bench: Bench) -> None:
-    room = str(open_scenes(bench.extent.compared)[0].name)
+    room = sources_of(open_scenes(bench.extent.compared)[:1], bench.extent.compared)[0]
     tokens = bench.extent.timing.tokens
     told: dict[str, Any] = {name: _in_a_process(name, room, tokens) for name in MODELS}
     told |= {"tokens": tokens, "room": room, "machine": machine(), "packages": package_versions()}
