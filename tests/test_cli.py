@@ -296,7 +296,7 @@ def test_options_are_frozen(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
         "plan": ["--dtype", "--heads", "--size", "--training", "--views", "--views-at-once", "--weights"],
         "probe": ["--out", "--questions", "--scenes", "--seed"],
         "records check": [],
-        "reproduce": ["--budget", "--cache", "--dry-run", "--only", "--out", "--student", "--teacher"],
+        "reproduce": ["--budget", "--cache", "--dry-run", "--only", "--out", "--paper-size", "--student", "--teacher"],
         "records show": ["--limit"],
         "scenes show": ["--out", "--skip-bad", "--views"],
         "train-teacher": ["--out"],

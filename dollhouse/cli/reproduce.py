@@ -20,13 +20,18 @@ def reproduce(
         float, typer.Option(min=0, help="Minutes; what does not fit is left out and said so. 0: no limit.")
     ] = 60,
     only: Annotated[
-        str | None, typer.Option(help="Of I, II, III, IV, V, text, retention, fig2, fig3, fig4; commas between.")
+        str | None,
+        typer.Option(help="Of I, II, III, controls, IV, V, text, retention, fig2, fig3, fig4; commas between."),
     ] = None,
     teacher: Annotated[
         Path | None, typer.Option(help="A larger Dollhouse model's folder. Without one, geometry's answers stand in.")
     ] = None,
     student: ModelOption = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of rendered rooms. Default: rooms in the folder.")] = None,
+    paper_size: Annotated[
+        bool,
+        typer.Option("--paper-size", help="Time both at the paper's size too, with random weights: 17 GB, minutes."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would be done; do nothing.")] = False,
 ) -> None:
     """Make the paper's Tables I to V, Figs. 2 to 4 and its text metrics again at nano size, measured, with intervals.
@@ -38,7 +43,8 @@ def reproduce(
     quiet_libraries()
     from dollhouse.reproduce import command
 
-    chosen = only.split(",") if only else None
+    chosen = only.split(",") if only else list(command.CHAPTERS)
+    chosen += ["paper-size"] if paper_size else []
     limit = budget or None
     given = settings or []
     if dry_run:

@@ -36,10 +36,11 @@ class Archive:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.used: set[Path] = set()  #: folders of the runs that anyone asked about and that are finished
 
     def trained(self, recipe: Recipe) -> Path | None:
         """The model that ``recipe`` made earlier."""
-        found = self._kept("runs", recipe_key(recipe), "run.json")
+        found = self.run_folder(recipe)
         return found / "model" if found else None
 
     def train(self, name: str, recipe: Recipe) -> Path:
@@ -55,7 +56,10 @@ class Archive:
 
     def run_folder(self, recipe: Recipe) -> Path | None:
         """Where the finished run of ``recipe`` lies."""
-        return self._kept("runs", recipe_key(recipe), "run.json")
+        found = self._kept("runs", recipe_key(recipe), "run.json")
+        if found:
+            self.used.add(found)
+        return found
 
     def measured(self, model: Path, measuring: Measuring) -> Measured | None:
         """What was measured of a model folder earlier."""

@@ -5,8 +5,9 @@ Knows the order of things; each table knows its own jobs.
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -17,11 +18,13 @@ from dollhouse.evaluate.run import write_whole
 from dollhouse.reproduce import (
     ablation,
     cases,
+    controls,
     curve,
     descriptions,
     diagnosis,
     efficiency,
     models,
+    paper_size,
     retention,
     thinking,
 )
@@ -38,12 +41,16 @@ CHAPTERS: dict[str, ModuleType] = {
     "retention": retention,
     "II": ablation,
     "III": thinking,
+    "controls": controls,
     "IV": efficiency,
     "V": cases,
     "fig2": efficiency,
     "fig3": curve,
     "fig4": diagnosis,
 }
+#: what is made only where it is asked for
+ONLY_ASKED: dict[str, ModuleType] = {"paper-size": paper_size}
+ALL_CHAPTERS = CHAPTERS | ONLY_ASKED
 MINUTES = 60.0  #: of the default budget
 
 
@@ -62,7 +69,7 @@ def reproduce(
 
     Args:
         budget: minutes; what does not fit is left out, the worthiest first. None: no limit.
-        only: keys of CHAPTERS; None: all.
+        only: keys of ALL_CHAPTERS; None: all of CHAPTERS.
         teacher, student: model folders; None: no teacher, the shipped student.
         cache: where rendered rooms are kept; None: below ``out``.
         settings: overrides of the extent, ``key=value``.
@@ -88,7 +95,7 @@ def reproduce(
         "jobs": {"kept": outcome.kept, "seconds": outcome.seconds},
     }
     page = write_results(results, about, out / "results")
-    keep_run_files(out)
+    keep_run_files(bench.archive.used, out / "results" / "runs")
     return page, outcome
 
 
@@ -108,35 +115,35 @@ def foretell(
 
 
 def choose(only: Sequence[str] | None) -> list[str]:
-    """Keys of CHAPTERS, in the page's order, however they are written. Raises RecipeError."""
+    """Keys of ALL_CHAPTERS, in the page's order, however they are written. Raises RecipeError."""
     if only is None:
         return list(CHAPTERS)
-    known = {key.lower(): key for key in CHAPTERS}
+    known = {key.lower(): key for key in ALL_CHAPTERS}
     asked = [one.strip().lower().replace(".", "").replace(" ", "") for one in only]
     if odd := [one for one, plain in zip(only, asked, strict=True) if plain not in known]:
-        raise RecipeError(f"--only {odd[0]}: the paper has no such table here; known are {', '.join(CHAPTERS)}")
-    return [key for key in CHAPTERS if key.lower() in asked]
+        raise RecipeError(f"--only {odd[0]}: the paper has no such table here; known are {', '.join(ALL_CHAPTERS)}")
+    return [key for key in ALL_CHAPTERS if key.lower() in asked]
 
 
 def jobs_of(bench: Bench, chosen: Sequence[str]) -> list[Job]:
     """All jobs of the chapters, each once."""
-    modules = list(dict.fromkeys(CHAPTERS[key] for key in chosen))
+    modules = list(dict.fromkeys(ALL_CHAPTERS[key] for key in chosen))
     return in_order([job for module in modules for job in module.jobs(bench)])
 
 
 def results_of(bench: Bench, chosen: Sequence[str]) -> list[Result]:
     """The results that there are, in the page's order."""
-    modules = list(dict.fromkeys(CHAPTERS[key] for key in chosen))
+    modules = list(dict.fromkeys(ALL_CHAPTERS[key] for key in chosen))
     found: dict[str, Result] = {result.key: result for module in modules for result in module.results(bench)}
     return [found[key] for key in chosen if key in found]
 
 
-def keep_run_files(out: Path) -> None:
-    """Beside the tables, what every run says of itself: recipe, versions, commit, times."""
-    folder = out / "results" / "runs"
-    folder.mkdir(parents=True, exist_ok=True)
-    for told in sorted((out / "runs").glob("*/run.json")):
-        write_whole(folder / f"{told.parent.name}.json", told.read_text(encoding="utf-8"))
+def keep_run_files(runs: Iterable[Path], folder: Path) -> None:
+    """Beside the tables, what every run behind them says of itself: recipe, versions, commit, times."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for run in sorted(runs):
+        write_whole(folder / f"{run.name}.json", (run / "run.json").read_text(encoding="utf-8"))
 
 
 def tell(job: Job, number: int, count: int) -> None:

@@ -9,11 +9,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from dollhouse.evaluate.run import write_whole
+from dollhouse.probe.readout import ReadOut
+from dollhouse.probe.scan import attention_kept, scan
 from dollhouse.reproduce import paper
 from dollhouse.reproduce.archive import code_key, model_key, short_key
 from dollhouse.reproduce.bench import Bench
@@ -62,23 +62,13 @@ def results(bench: Bench) -> list[Result]:
 def read_out(memory: SceneMemory, question: str) -> list[list[tuple[str, float]]]:
     """The likeliest words at each thinking token, with probabilities; [] where the student has none."""
     house = memory.house
-    model, config = house.model, house.model.config
-    if not config.thinking_ids:
+    if not house.model.config.thinking_ids:
         return []
-    with torch.inference_mode():
-        if config.thinking_placement == "before_question":
-            ids = torch.tensor([list(config.thinking_ids)])
-            states = _states_before(memory, ids)
-        else:
-            ids = torch.tensor([house.processor.question_ids(question)])
-            output = model.language_model.base_model(input_ids=ids, past_key_values=memory.open_cache(1))
-            states = output.last_hidden_state[torch.isin(ids, torch.tensor(list(config.thinking_ids)))]
-        chances, words = model.get_output_embeddings()(states).float().softmax(-1).topk(WORDS)
-    decode = house.processor.tokenizer.decode
-    return [
-        [(decode([word]).strip() or "(space)", float(chance)) for word, chance in zip(*row, strict=True)]
-        for row in zip(words.tolist(), chances.tolist(), strict=True)
-    ]
+    reading = ReadOut(house.processor.tokenizer)
+    with attention_kept(house.model):
+        reading.add(memory.scene.name, scan(memory, question).thinking_logits)
+    tokens = reading.result()["examples"][memory.scene.name]
+    return [[(word["word"], word["chance"]) for word in words[:WORDS]] for words in tokens]
 
 
 def draw_diagnosis(scene: Scene, told: dict[str, Any], out: Path) -> None:
@@ -102,15 +92,6 @@ def draw_diagnosis(scene: Scene, told: dict[str, Any], out: Path) -> None:
     save_figure(figure, out)
 
 
-def _states_before(memory: SceneMemory, ids: Tensor) -> Tensor:
-    """Last hidden states (K, D) of thinking tokens that stand before the question."""
-    model = memory.house.model
-    assert memory.sight is not None
-    prefix = model.read_objects(memory.sight.objects).to(model.dtype)
-    embeds = torch.cat([prefix, model.get_input_embeddings()(ids.to(prefix.device)).to(prefix.dtype)], 1)
-    return model.language_model.base_model(inputs_embeds=embeds).last_hidden_state[0, prefix.shape[1] :]
-
-
 def _look(bench: Bench) -> None:
     house = Dollhouse.from_pretrained(bench.student_folder)
     scene = open_scenes(bench.extent.compared)[0]
@@ -127,5 +108,5 @@ def _look(bench: Bench) -> None:
 
 def _file(bench: Bench) -> Path:
     settings = [bench.extent.compared, bench.extent.questions]
-    code = code_key(("student", "scenes", "reproduce/diagnosis.py"))
+    code = code_key(("student", "scenes", "probe", "reproduce/diagnosis.py"))
     return bench.out / "diagnosis" / f"{short_key([model_key(bench.student_folder), settings, code])}.json"

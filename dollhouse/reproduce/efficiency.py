@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from dollhouse.errors import RecipeError
 from dollhouse.evaluate.evidence import machine, package_versions
 from dollhouse.evaluate.run import write_whole
 from dollhouse.reproduce import paper
@@ -26,6 +27,7 @@ from dollhouse.reproduce.stopwatch import Stopwatch
 from dollhouse.reproduce.table import Column, Result, Row
 from dollhouse.scenes.questions import questions_about
 from dollhouse.scenes.source import open_scenes
+from dollhouse.teachers.label import sources_of
 
 KEY, FIGURE = "IV", "fig2"
 MEGA = 1e6
@@ -91,6 +93,11 @@ def _time(bench: Bench) -> None:
     timing = bench.extent.timing
     folders = {"teacher": bench.teacher_folder, "student": bench.student_folder}
     scenes = open_scenes(bench.extent.compared)[: timing.rooms + 1]
+    if len(scenes) < 2:
+        raise RecipeError(
+            f"compared={bench.extent.compared} is one room, and the first only warms up: name two or more"
+        )
+    names = sources_of(scenes, bench.extent.compared)
     told: dict[str, dict[str, Any]] = {}
     with ExitStack() as stack:
         watches = {name: stack.enter_context(Stopwatch(folder)) for name, folder in folders.items() if folder}
@@ -100,7 +107,7 @@ def _time(bench: Bench) -> None:
             questions = [question.text for question in questions_about(scene, limit=timing.batch)]
             turn = list(watches) if number % 2 else list(reversed(watches))
             for name in turn:
-                seconds = watches[name].ask(str(scene.name), questions, timing.tokens)
+                seconds = watches[name].ask(names[number], questions, timing.tokens)
                 if number:  # the first room warms up
                     told[name]["questions"].append(len(questions))
                     for part, value in seconds.items():

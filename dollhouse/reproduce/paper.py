@@ -90,6 +90,15 @@ THINKING = PaperTable(
     ),
 )
 
+CONTROLS = PaperTable(
+    columns=("control", "what the paper shows"),
+    rows=(("all", "none"),),
+    comparable=(
+        "Not at all: the paper has no controls. Papers of 2026 that made them (2605.21642, 2605.18445, 2606.01287) "
+        "find that latent tokens mostly carry no content."
+    ),
+)
+
 EFFICIENCY = PaperTable(
     columns=("model", "ms a sample", "GB", "peak GPU GB"),
     rows=(

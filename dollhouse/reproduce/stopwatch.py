@@ -113,9 +113,12 @@ def main(folder: Path) -> None:
 
 
 def answer(memory: Any, ids: Any, tokens: int) -> None:
-    """Greedy answers of exactly ``tokens`` tokens to questions (R, T) of one length about one scene."""
-    model = memory.house.model
-    cache = memory.open_cache(len(ids))
+    """Questions (R, T) of one length about a scene that was seen, answered as :func:`say` does."""
+    say(memory.house.model, memory.open_cache(len(ids)), ids, tokens)
+
+
+def say(model: Any, cache: Any, ids: Any, tokens: int) -> None:
+    """Greedy answers of exactly ``tokens`` tokens to questions (R, T), continuing from ``cache``."""
     feed = ids.to(model.device)
     for _ in range(tokens):
         output = model.language_model(input_ids=feed, past_key_values=cache, use_cache=True, logits_to_keep=1)
