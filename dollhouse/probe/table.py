@@ -53,7 +53,7 @@ def _controls(found: Mapping[str, Any]) -> Table:
 def _families(found: Mapping[str, Any]) -> Table:
     """Every family by itself; a star where the interval of the change does not include none."""
     families = [group for group in found["controls"][BASE]["groups"] if group in FAMILIES]
-    table = _table("by family: change in points (* if the interval excludes none)", "control", *families)
+    table = _table("by family: change in points (* interval without 0)", "control", *families)
     for name, control in found["controls"].items():
         each = [control["groups"][family] for family in families]
         if name == BASE:

@@ -10,6 +10,7 @@ import torch
 
 from dollhouse.student.checkpoint import save_student
 from dollhouse.student.config import DollhouseConfig
+from dollhouse.student.growth import grown
 from dollhouse.student.memory import Dollhouse
 from tests.student.conftest import tiny_house
 from tests.student.test_model import QUESTIONS, scene_of
@@ -116,3 +117,14 @@ def test_passes_are_kept_in_a_model_folder(tmp_path: Path, photos: list[np.ndarr
 def test_passes_over_nothing_are_refused(passes: int, tokens: int) -> None:
     with pytest.raises(ValueError, match="thinking_passes"):
         DollhouseConfig(thinking_passes=passes, num_thinking_tokens=tokens)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_wider_student_thinks_again_alike(tied: bool, photos: list[np.ndarray]) -> None:
+    house = with_passes(tiny_house(tied=tied), 2)
+    torch.manual_seed(0)
+    wide = Dollhouse(grown(house.model), house.processor, "wide")
+    inputs = house.processor(images=photos, text=QUESTIONS[0])
+    with torch.inference_mode():
+        told, expected = wide.model(**inputs).logits, house.model(**inputs).logits
+    torch.testing.assert_close(told, expected, atol=2e-3, rtol=1e-2)
