@@ -21,7 +21,7 @@ def reproduce(
     ] = 60,
     only: Annotated[
         str | None,
-        typer.Option(help="Of I, II, III, controls, IV, V, text, retention, fig2, fig3, fig4; commas between."),
+        typer.Option(help="Of I, II, III, forms, controls, IV, V, text, retention, fig2, fig3, fig4; commas between."),
     ] = None,
     teacher: Annotated[
         Path | None, typer.Option(help="A larger Dollhouse model's folder. Without one, geometry's answers stand in.")

@@ -81,10 +81,17 @@ class Bench:
         folder = self.student_folder / "blind"
         return folder if folder.is_dir() else None
 
-    def start(self, thinking: int, placement: str = "before_question", prefix: Any = "objects", seed: int = 0) -> Path:
+    def start(
+        self,
+        thinking: int,
+        placement: str = "before_question",
+        prefix: Any = "objects",
+        passes: int = 1,
+        seed: int = 0,
+    ) -> Path:
         """The student with newborn thinking tokens, or one token a scene."""
-        folder = self.out / "starts"
-        return altered(self.student, folder, thinking=thinking, placement=placement, prefix=prefix, seed=seed)
+        told = {"thinking": thinking, "placement": placement, "prefix": prefix, "passes": passes}
+        return altered(self.student, self.out / "starts", **told, seed=seed)
 
     def recipe(
         self, kind: str, start: Path, seed: int, change: Callable[[dict[str, Any]], None] | None = None

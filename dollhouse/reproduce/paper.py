@@ -90,6 +90,12 @@ THINKING = PaperTable(
     ),
 )
 
+THINKING_FORMS = PaperTable(
+    columns=("form", "what the paper shows"),
+    rows=(("tokens before the question, learning from answers alone", "Table III"),),
+    comparable="Not at all: the paper has the one form.",
+)
+
 CONTROLS = PaperTable(
     columns=("control", "what the paper shows"),
     rows=(("all", "none"),),

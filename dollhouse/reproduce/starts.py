@@ -28,15 +28,17 @@ def altered(
     thinking: int,
     placement: str = "before_question",
     prefix: Literal["objects", "pooled"] = "objects",
+    passes: int = 1,
     seed: int = 0,
 ) -> Path:
     """A model folder below ``out``: ``student`` (None: the shipped one) with ``thinking`` newborn thinking tokens.
 
     All of them are new, also where the student had as many, so that no count has a head start. With ``prefix``
-    "pooled" the language model reads the mean of the object tokens, one token a scene, as in the paper.
+    "pooled" the language model reads the mean of the object tokens, one token a scene, as in the paper; ``passes`` go
+    over the thinking tokens.
     """
     origin = weights_hash(folder_of(student))
-    told = f"{origin}|{thinking}|{placement if thinking else ''}|{prefix}|{seed if thinking else 0}"
+    told = f"{origin}|{thinking}|{placement if thinking else ''}|{prefix}|{passes}|{seed if thinking else 0}"
     folder = out / sha256(told.encode()).hexdigest()[:12]
     if folder.is_dir():
         return folder
@@ -50,6 +52,9 @@ def altered(
     config.num_thinking_tokens = processor.num_thinking_tokens = thinking
     config.thinking_placement = processor.thinking_placement = placement
     config.prefix = prefix
+    if passes > 1:
+        config.thinking_passes = passes
+        model = with_map(model)
     processor.prefix_length = 1 if prefix == "pooled" else config.num_objects
     fill_token_ids(config, tokenizer)
     newborn = torch.randn(thinking, config.get_text_config().hidden_size, generator=torch.Generator().manual_seed(seed))
@@ -58,6 +63,14 @@ def altered(
     model.generation_config.suppress_tokens = model.silent_ids()
     save_student(model, processor, folder)
     return folder
+
+
+def with_map(model: DollhouseForConditionalGeneration) -> DollhouseForConditionalGeneration:
+    """The model with the map between passes that its config asks for, born silent."""
+    mapped = DollhouseForConditionalGeneration(model.config)
+    mapped.load_state_dict(model.state_dict(), strict=False)
+    mapped.generation_config = model.generation_config
+    return mapped
 
 
 def embeddings(model: DollhouseForConditionalGeneration) -> Tensor:

@@ -6,7 +6,7 @@ Knows nothing of what the tokens hold (``dollhouse probe`` looks into that).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,16 +59,24 @@ def settings(counts: Sequence[int]) -> list[Setting]:
 def trials(bench: Bench) -> dict[Setting, list[Trial]]:
     """Every setting's trials, one a seed."""
     return {
-        (count, placement): [
-            Trial(
-                f"{KEY} {name_of((count, placement))}, seed {seed}",
-                KEY,
-                bench.recipe("thinking", bench.start(count, placement, seed=seed), seed),
-            )
-            for seed in bench.extent.seeds
-        ]
-        for count, placement in settings(bench.extent.thinking_counts)
+        setting: [trial(bench, setting, seed) for seed in bench.extent.seeds]
+        for setting in settings(bench.extent.thinking_counts)
     }
+
+
+def trial(
+    bench: Bench,
+    setting: Setting,
+    seed: int,
+    *,
+    passes: int = 1,
+    change: Callable[[dict[str, Any]], None] | None = None,
+    form: str = "",
+) -> Trial:
+    """The run of a setting; another ``form`` of it goes over the tokens in ``passes``, or changes the recipe."""
+    count, placement = setting
+    start = bench.start(count, placement, passes=passes, seed=seed)
+    return Trial(f"{KEY} {name_of(setting)}{form}, seed {seed}", KEY, bench.recipe("thinking", start, seed, change))
 
 
 def jobs(bench: Bench) -> list[Job]:
@@ -111,8 +119,7 @@ def table(measured: Mapping[Setting, Sequence[Measured | None]], teacher: Measur
         if there:
             rows[setting] = paired_row(name_of(setting), COLUMNS, there, pairs)
     sentences = [sentence_of(row, COLUMNS, NONE) for (count, _), row in rows.items() if count]
-    helped = [row for row in rows.values() if (change := row.differences.get(SPATIAL.name)) and change.certain]
-    sentences.insert(0, _verdict(helped, [row for (count, _), row in rows.items() if count]))
+    sentences.insert(0, verdict([row for (count, _), row in rows.items() if count]))
     result = Result(
         KEY, "Table III: thinking tokens", COLUMNS, list(rows.values()), paper.THINKING, sentences, [METHOD]
     )
@@ -156,10 +163,11 @@ def draw_counts(rows: Mapping[Setting, Row], out: Path) -> None:
     save_figure(figure, out)
 
 
-def _verdict(changed: Sequence[Row], asked: Sequence[Row]) -> str:
-    """One sentence on whether thinking tokens changed spatial accuracy."""
+def verdict(asked: Sequence[Row]) -> str:
+    """One sentence on whether thinking tokens changed spatial accuracy, of the rows that have some."""
     if not asked:
         return "Only K = 0 was run: nothing is shown about thinking tokens."
+    changed = [row for row in asked if (change := row.differences.get(SPATIAL.name)) and change.certain]
     better = [row.name for row in changed if row.differences[SPATIAL.name].value > 0]
     worse = [row.name for row in changed if row.differences[SPATIAL.name].value < 0]
     if not better and not worse:
