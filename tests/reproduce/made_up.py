@@ -50,5 +50,5 @@ def _row(
 ) -> dict[str, Any]:
     form = f"{family}.made"
     told = {"prediction": said, "blind_prediction": blind, "correct": correct}
-    asked = {"question": question, "answer": answer}
+    asked = {"question": question, "answer": answer, "choices": ["yes", "no"]}
     return {"scene": scene, "id": f"{scene}#{form}#{number}", "family": family, "form": form, **asked, **told}
