@@ -46,9 +46,7 @@ def ask_about_scenes(
         for scene in bar.track(scenes, total=len(scenes)):
             questions = asking(scene)
             texts += [answer.text for answer in teacher.answer(scene, questions)]
-            samples += [
-                Sample(one.id, one.scene, one.family, one.text, (one.answer,), {"form": one.form}) for one in questions
-            ]
+            samples += map(rooms.sample_of_question, questions)
     prompts: list[str | None] = [rooms.BENCHMARK.prompt_of(sample) for sample in samples]
     told = teacher.provenance()
     said = Predictions(str(told.get("teacher")), texts, prompts)

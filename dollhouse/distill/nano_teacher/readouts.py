@@ -48,7 +48,8 @@ class VoxelReadout(nn.Module):
         member: Tensor,
         boxes: BoxTargets,
     ) -> Tensor:
-        """Every patch asks the token of its voxel; mean over patches, and over patches of objects.
+        """Every patch asks the token of its voxel; objects together weigh as much as what is behind them, which fills
+        most of the patches and would else be the answer to all of them.
 
         Args:
             tokens: (M, D).
@@ -66,7 +67,8 @@ class VoxelReadout(nn.Module):
             return F.cross_entropy(labels[voxel_of_patch], torch.full_like(voxel_of_patch, background)) + own_place
         truth = boxes.take(member.argmax(-1))
         label = torch.where(shown, truth.label, torch.full_like(truth.label, background))
-        named = F.cross_entropy(labels[voxel_of_patch], label)
+        named = F.cross_entropy(labels[voxel_of_patch], label, reduction="none")
+        named = torch.stack([part.mean() for part in (named[shown], named[~shown]) if len(part)]).mean()
         coloured = torch.where(shown, truth.colour, torch.full_like(truth.colour, -1))
         hue = F.cross_entropy(colours[voxel_of_patch], coloured, ignore_index=-1, reduction="sum")
         at, box = voxel_of_patch[shown], truth.take(shown)
