@@ -15,7 +15,8 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from dollhouse.student.memory import SceneMemory
-from dollhouse.student.model import DollhouseForConditionalGeneration, scenes_of
+from dollhouse.student.model import DollhouseForConditionalGeneration
+from dollhouse.student.reading import scenes_of
 
 
 @dataclass

@@ -167,8 +167,9 @@ def student_at(config: Any, scene: Any, tokens: int) -> Asked:
     import torch
 
     from dollhouse.reproduce.stopwatch import say
-    from dollhouse.student.model import DollhouseForConditionalGeneration, scenes_of
+    from dollhouse.student.model import DollhouseForConditionalGeneration
     from dollhouse.student.processor import DollhouseImageProcessor
+    from dollhouse.student.reading import scenes_of
 
     model = random_weights(lambda: DollhouseForConditionalGeneration(config))
     for name, part in model.named_children():

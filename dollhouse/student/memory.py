@@ -22,9 +22,10 @@ from dollhouse.geometry import Array
 from dollhouse.scenes.framing import sensor_arrays
 from dollhouse.scenes.scene import Box, Scene
 from dollhouse.student.checkpoint import load_student
-from dollhouse.student.model import DollhouseForConditionalGeneration, Sight, scenes_of
+from dollhouse.student.model import DollhouseForConditionalGeneration, Sight
 from dollhouse.student.objects import Objects
 from dollhouse.student.processor import DollhouseProcessor
+from dollhouse.student.reading import scenes_of
 from dollhouse.student.sensors import Sensors
 
 SURE = 0.3  #: score from which an object is shown; scoring takes all of them

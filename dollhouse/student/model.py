@@ -14,18 +14,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel, initialization
-from transformers.cache_utils import DynamicCache
+from transformers import AutoModelForCausalLM, GenerationMixin
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from dollhouse.student.config import DollhouseConfig
 from dollhouse.student.depth_bins import DepthBinHead, DepthBins
 from dollhouse.student.heads import CameraHead, Cameras, DepthHead, MetricDepth
 from dollhouse.student.objects import ObjectHead, ObjectPrefix, Objects
+from dollhouse.student.reading import ReadingModel
 from dollhouse.student.registration import register
 from dollhouse.student.relations import RelationHead
 from dollhouse.student.sensors import SensorPatches, Sensors
-from dollhouse.student.thinking import ThinkingMap, think_again
+from dollhouse.student.thinking import ThinkingMap
 from dollhouse.student.trunk import Trunk
 from dollhouse.student.vggt import VggtModel
 from dollhouse.student.votes import VoteHead, Votes, group
@@ -45,35 +45,7 @@ class Sight:
     relations: Tensor | None = None  #: (B, N, N, 2) logits of right and above; None where there is no such head
 
 
-class DollhousePreTrainedModel(PreTrainedModel):
-    """Weight initialisation and loading, as transformers has them."""
-
-    config: DollhouseConfig
-    config_class = DollhouseConfig
-    base_model_prefix = "model"
-    main_input_name = "input_ids"
-    input_modalities = ("image", "text")
-    _supports_sdpa = True
-    _supports_attention_backend = True
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, ThinkingMap):
-            initialization.zeros_(module.weight)
-            initialization.zeros_(module.bias)
-        elif isinstance(module, nn.Linear):
-            initialization.trunc_normal_(module.weight, std=0.02)
-            if module.bias is not None:
-                initialization.zeros_(module.bias)
-        elif isinstance(module, ObjectPrefix):  # pooled features keep silent until training gives them something to say
-            initialization.zeros_(module.project.weight)
-        elif isinstance(module, SensorPatches):  # so that a model grown from one without sensors begins where it was
-            for layer in (module.proj, module.place):
-                initialization.zeros_(layer.weight)
-                initialization.zeros_(layer.bias)
-
-
-class DollhouseForConditionalGeneration(DollhousePreTrainedModel, GenerationMixin):
+class DollhouseForConditionalGeneration(ReadingModel, GenerationMixin):
     """Answers questions about a room from plain photos; estimates depth and finds objects on the way.
 
     With ``config.blind`` it has no eyes: the prefix is a learned constant. That is the control which every
@@ -120,12 +92,6 @@ class DollhouseForConditionalGeneration(DollhousePreTrainedModel, GenerationMixi
             head.apply(self._init_weights)
         self.config.depth_bins = depth_bins or self.config.depth_bins
         self.config.relation_head = relation_head or self.config.relation_head
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.language_model.get_input_embeddings()
-
-    def get_output_embeddings(self) -> nn.Module:
-        return self.language_model.get_output_embeddings()
 
     def silent_ids(self) -> list[int]:
         """Tokens that are never sampled: places, marks and thoughts."""
@@ -201,71 +167,6 @@ class DollhouseForConditionalGeneration(DollhousePreTrainedModel, GenerationMixi
             return self.blind_prefix.expand(len(pixel_values), -1, -1)
         return self.read_objects(self.see(pixel_values, sensors=sensors).objects)
 
-    def read_scene(self, prefix: Tensor) -> DynamicCache:
-        """Language prefix (B, N, D) -> key-value cache of the scene's part of the sequence.
-
-        It holds the prefix and, where they stand before the question, the thinking tokens; every question
-        about the scene continues from it (:meth:`continue_from`).
-        """
-        return self._read_scene(prefix)[0]
-
-    def read_scene_states(self, prefix: Tensor) -> tuple[DynamicCache, tuple[Tensor, ...]]:
-        """As :meth:`read_scene`, with the hidden states (B, N+K, D) after 0, 1, ... blocks; the last is normalised."""
-        cache, output = self._read_scene(prefix, output_hidden_states=True)
-        return cache, tuple(output.hidden_states)
-
-    def _read_scene(self, prefix: Tensor, **told: bool) -> tuple[DynamicCache, Any]:
-        thoughts = self.config.thinking_ids if self.config.thinking_placement == "before_question" else []
-        embeds = prefix.to(self.dtype)
-        if thoughts:
-            ids = torch.tensor(list(thoughts), device=prefix.device).expand(len(prefix), -1)
-            embeds = torch.cat([embeds, self.get_input_embeddings()(ids).to(embeds.dtype)], 1)
-            thinking = torch.arange(embeds.shape[1], device=prefix.device) >= prefix.shape[1]
-            embeds = self.think_over(embeds, thinking.expand(len(prefix), -1))
-        cache = DynamicCache(config=self.language_model.config)
-        output = self.language_model.base_model(inputs_embeds=embeds, past_key_values=cache, use_cache=True, **told)
-        return cache, output
-
-    def thinking_places(self, input_ids: Tensor) -> Tensor:
-        """Where thinking tokens stand in ids (B, T): bool (B, T)."""
-        return torch.isin(input_ids, torch.tensor(self.config.thinking_ids, dtype=torch.long, device=input_ids.device))
-
-    def think_over(self, embeds: Tensor, thinking: Tensor, **context: Any) -> Tensor:
-        """Input embeddings (B, T, D) as the last pass over the thinking tokens, marked by (B, T), reads them.
-
-        ``context``: the cache of what stands before, masks and positions, as the language model takes them.
-        """
-        again = self.config.thinking_passes - 1
-        if not again:
-            return embeds
-        return think_again(self.language_model.base_model, self.thinking_map, again, embeds, thinking, **context)
-
-    def continue_from(self, scene: DynamicCache, question_ids: Tensor, scene_of_question: Tensor) -> Tensor:
-        """Last hidden states (R, T, D) of right-padded questions (R, T), each on its scene (R).
-
-        Every question sees its scene and itself only: the same as one sequence of scene and questions under a
-        block-diagonal mask, without computing what the mask throws away. ``scene`` stays as it was.
-        """
-        states: Tensor = self._continued(scene, question_ids, scene_of_question).last_hidden_state
-        return states
-
-    def hidden_states_from(
-        self, scene: DynamicCache, question_ids: Tensor, scene_of_question: Tensor
-    ) -> tuple[Tensor, ...]:
-        """As :meth:`continue_from`, after 0, 1, ... blocks; the last is normalised. Holds all of them in memory."""
-        states = self._continued(scene, question_ids, scene_of_question, output_hidden_states=True).hidden_states
-        return tuple(states)
-
-    def _continued(self, scene: DynamicCache, question_ids: Tensor, scene_of_question: Tensor, **wanted: bool) -> Any:
-        cache = scenes_of(scene, scene_of_question)
-        embeds = self.get_input_embeddings()(question_ids)
-        return self.language_model.base_model(
-            inputs_embeds=self.think_over(embeds, self.thinking_places(question_ids), past_key_values=cache),
-            past_key_values=cache,
-            use_cache=True,
-            **wanted,
-        )
-
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -328,11 +229,3 @@ class DollhouseForConditionalGeneration(DollhousePreTrainedModel, GenerationMixi
         if is_first_iteration or not kwargs.get("use_cache", True):
             inputs["pixel_values"] = pixel_values
         return inputs
-
-
-def scenes_of(scene: DynamicCache, rows: Tensor) -> DynamicCache:
-    """A cache of its own whose row i is row ``rows[i]`` of ``scene``."""
-    chosen = DynamicCache()
-    for number, layer in enumerate(scene.layers):
-        chosen.update(layer.keys[rows], layer.values[rows], number)
-    return chosen

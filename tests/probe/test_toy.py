@@ -12,7 +12,8 @@ from dollhouse.probe.controls import CONTROLS, UNTOUCHED, Materials, answers
 from dollhouse.probe.verdict import verdict
 from dollhouse.scenes.scene import Scene
 from dollhouse.student.memory import Dollhouse, SceneMemory
-from dollhouse.student.model import DollhouseForConditionalGeneration, scenes_of
+from dollhouse.student.model import DollhouseForConditionalGeneration
+from dollhouse.student.reading import scenes_of
 from tests.student.conftest import tiny_house
 
 QUESTION = "is the red chair near the table?"

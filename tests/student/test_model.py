@@ -14,7 +14,7 @@ from dollhouse.errors import ModelError, QuestionError
 from dollhouse.scenes.scene import Scene, View
 from dollhouse.student.checkpoint import load_student, save_student
 from dollhouse.student.memory import Dollhouse
-from dollhouse.student.model import scenes_of
+from dollhouse.student.reading import scenes_of
 from tests.student.conftest import tiny_house
 
 QUESTIONS = ["is the red chair near the table?", "which is taller, the lamp or the blue chair?", "lamp?"]
