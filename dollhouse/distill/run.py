@@ -190,16 +190,7 @@ def train_stage(
         dataloader_num_workers=recipe.data.workers,
         dataloader_prefetch_factor=4 if recipe.data.workers else None,
     )
-    trainer.add_callback(MetricsFile(out / "metrics.jsonl", name))
-    if progress:
-        trainer.add_callback(StageProgress(name))
-    for callback in callbacks:
-        trainer.add_callback(callback)
-    try:
-        trainer.train(resume_from_checkpoint=last_checkpoint(out / name))
-    except DollhouseError as error:  # from a worker process it comes wrapped in that process's traceback
-        last = str(error).strip().splitlines()[-1]
-        raise type(error)(last.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")) from error
+    go_on(trainer, out, name, progress, callbacks)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
 
@@ -211,6 +202,20 @@ def sight_store(recipe: Recipe, model: DollhouseForConditionalGeneration, lesson
     eyes = [child for name, child in sorted(model.named_children()) if name not in MIND]
     rounded = "bfloat16" if use_bfloat16(recipe.precision) else "float32"
     return SightStore(lessons.cache.folder / f"seen-{eyes_hash(eyes)}-{rounded}")
+
+
+def go_on(trainer: DistillTrainer, out: Path, name: str, progress: bool, callbacks: Sequence[TrainerCallback]) -> None:
+    """Train the stage ``name`` from its last whole checkpoint in ``out`` to its end, watched by ``callbacks``."""
+    trainer.add_callback(MetricsFile(out / "metrics.jsonl", name))
+    if progress:
+        trainer.add_callback(StageProgress(name))
+    for callback in callbacks:
+        trainer.add_callback(callback)
+    try:
+        trainer.train(resume_from_checkpoint=last_checkpoint(out / name))
+    except DollhouseError as error:  # from a worker process it comes wrapped in that process's traceback
+        last = str(error).strip().splitlines()[-1]
+        raise type(error)(last.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")) from error
 
 
 def choose_trained(stage: Stage, model: DollhouseForConditionalGeneration) -> set[str]:

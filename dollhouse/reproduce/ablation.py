@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from dollhouse.reproduce import paper
 from dollhouse.reproduce.bench import Bench, Trial
-from dollhouse.reproduce.comparison import paired_row
+from dollhouse.reproduce.comparison import row_of_trials
 from dollhouse.reproduce.descriptions import rouge_1
 from dollhouse.reproduce.drawing import draw_rows
 from dollhouse.reproduce.measured import Counted, Measured
@@ -118,14 +119,9 @@ def table(measured: Mapping[str, Sequence[Measured | None]], teacher: Measured |
     base = measured[ALL]
     rows = []
     for name, of_row in measured.items():
-        there = [figures(one, teacher) for one in of_row if one is not None]
-        pairs = [
-            (figures(a, teacher), figures(b, teacher))
-            for a, b in zip(of_row, base, strict=False)
-            if name != ALL and a is not None and b is not None
-        ]
-        if there:
-            rows.append(paired_row(name, COLUMNS, there, pairs))
+        row = row_of_trials(name, COLUMNS, of_row, base, partial(figures, teacher=teacher))
+        if row is not None:
+            rows.append(row)
     sentences = [sentence_of(row, COLUMNS, ALL) for row in rows if row.name != ALL]
     result = Result(KEY, "Table II: the losses", COLUMNS, rows, paper.LOSSES, sentences, [METHOD])
     result.picture = lambda out: draw_rows(COLUMNS, rows, ALL, out)

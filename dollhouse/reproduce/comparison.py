@@ -5,9 +5,9 @@ Knows statistics over rooms, nothing of what they are of.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from dollhouse.reproduce.measured import Counted
+from dollhouse.reproduce.measured import Counted, Measured
 from dollhouse.reproduce.paired import Estimate, difference, estimate
 from dollhouse.reproduce.table import Column, Row, Value
 
@@ -31,3 +31,20 @@ def paired_row(
         if change is not None:
             differences[column.name] = change
     return Row(name, values, differences, len(runs))
+
+
+def row_of_trials(
+    name: str,
+    columns: Sequence[Column],
+    of_row: Sequence[Measured | None],
+    base: Sequence[Measured | None],
+    figures: Callable[[Measured], Figures],
+) -> Row | None:
+    """The row of measurements, one a seed and None where a run is not there, paired with those of ``base``.
+
+    The row of ``base`` itself has no differences; None where nothing was measured.
+    """
+    there = [figures(one) for one in of_row if one is not None]
+    both = zip(of_row, base, strict=False)
+    pairs = [(figures(a), figures(b)) for a, b in both if of_row is not base and a is not None and b is not None]
+    return paired_row(name, columns, there, pairs) if there else None

@@ -7,15 +7,16 @@ The paper's tokens learn only from the answers behind them. Here they are also t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from dollhouse.reproduce import paper, thinking
 from dollhouse.reproduce.bench import Bench, Trial
-from dollhouse.reproduce.comparison import paired_row
+from dollhouse.reproduce.comparison import row_of_trials
 from dollhouse.reproduce.drawing import draw_rows
 from dollhouse.reproduce.measured import Measured
 from dollhouse.reproduce.plan import Job
-from dollhouse.reproduce.table import Result, Row, sentence_of
+from dollhouse.reproduce.table import Result, sentence_of
 from dollhouse.student.scratchpad import PLACEMENTS
 
 KEY = "forms"
@@ -75,16 +76,9 @@ def results(bench: Bench) -> list[Result]:
 def table(measured: Mapping[str, Sequence[Measured | None]], teacher: Measured | None) -> Result:
     """The table of measurements by row and seed, None where a run is not there."""
     base = measured[thinking.NONE]
-    rows: list[Row] = []
-    for name, of_row in measured.items():
-        there = [thinking.figures(one, teacher) for one in of_row if one is not None]
-        pairs = [
-            (thinking.figures(a, teacher), thinking.figures(b, teacher))
-            for a, b in zip(of_row, base, strict=True)
-            if name != thinking.NONE and a is not None and b is not None
-        ]
-        if there:
-            rows.append(paired_row(name, thinking.COLUMNS, there, pairs))
+    figures = partial(thinking.figures, teacher=teacher)
+    found = [row_of_trials(name, thinking.COLUMNS, of_row, base, figures) for name, of_row in measured.items()]
+    rows = [row for row in found if row is not None]
     others = [row for row in rows if row.name != thinking.NONE]
     sentences = [thinking.verdict(others), *(sentence_of(row, thinking.COLUMNS, thinking.NONE) for row in others)]
     result = Result(KEY, "Other forms of Hidden CoT", thinking.COLUMNS, rows, paper.THINKING_FORMS, sentences, [METHOD])

@@ -7,6 +7,7 @@ Knows nothing of what the tokens hold (``dollhouse probe`` looks into that).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 
 from dollhouse.reproduce import paper
 from dollhouse.reproduce.bench import Bench, Trial
-from dollhouse.reproduce.comparison import paired_row
+from dollhouse.reproduce.comparison import row_of_trials
 from dollhouse.reproduce.descriptions import rouge_1
 from dollhouse.reproduce.drawing import BLUE, GREY, LINE, ORANGE, plain_axes
 from dollhouse.reproduce.measured import Counted, Measured
@@ -110,14 +111,9 @@ def table(measured: Mapping[Setting, Sequence[Measured | None]], teacher: Measur
     base = next(of_row for (count, _), of_row in measured.items() if not count)
     rows: dict[Setting, Row] = {}
     for setting, of_row in measured.items():
-        there = [figures(one, teacher) for one in of_row if one is not None]
-        pairs = [
-            (figures(a, teacher), figures(b, teacher))
-            for a, b in zip(of_row, base, strict=True)
-            if setting[0] and a is not None and b is not None
-        ]
-        if there:
-            rows[setting] = paired_row(name_of(setting), COLUMNS, there, pairs)
+        row = row_of_trials(name_of(setting), COLUMNS, of_row, base, partial(figures, teacher=teacher))
+        if row is not None:
+            rows[setting] = row
     sentences = [sentence_of(row, COLUMNS, NONE) for (count, _), row in rows.items() if count]
     sentences.insert(0, verdict([row for (count, _), row in rows.items() if count]))
     result = Result(

@@ -27,10 +27,9 @@ from dollhouse.distill.nano_teacher.learner import Learner
 from dollhouse.distill.nano_teacher.lessons import PosedLessons
 from dollhouse.distill.nano_teacher.recipe import PARTS, NanoTeacherRecipe, check_nano_teacher
 from dollhouse.distill.nano_teacher.words import Phrasebook, fill_word_ids, run_tokenizer
-from dollhouse.distill.progress import StageProgress
-from dollhouse.distill.run import last_checkpoint, load_whole, run_record, use_bfloat16, write_text, write_whole
+from dollhouse.distill.run import go_on, load_whole, run_record, use_bfloat16, write_text, write_whole
 from dollhouse.distill.settings import Stage
-from dollhouse.distill.trainer import DistillTrainer, MetricsFile
+from dollhouse.distill.trainer import DistillTrainer
 from dollhouse.errors import RecipeError, StorageError
 from dollhouse.scenes.furniture import CATEGORIES, COLOURS
 from dollhouse.student.checkpoint import replace_folder
@@ -148,12 +147,7 @@ def train_stage(
         dataloader_num_workers=recipe.data.workers,
         dataloader_prefetch_factor=4 if recipe.data.workers else None,
     )
-    trainer.add_callback(MetricsFile(out / "metrics.jsonl", name))
-    if progress:
-        trainer.add_callback(StageProgress(name))
-    for callback in callbacks:
-        trainer.add_callback(callback)
-    trainer.train(resume_from_checkpoint=last_checkpoint(out / name))
+    go_on(trainer, out, name, progress, callbacks)
 
 
 def save_teacher(model: LLaVA3DModel, tokenizer: Path, folder: Path) -> None:
