@@ -141,7 +141,7 @@ def print_scored(scored: Scored, console: Console | None = None) -> None:
     for name, value in scores["scores"].items():
         console.print(f"{name}: {_figure(value)}")
     if scored.folder:
-        console.print(f"report: {scored.folder / 'report.json'}")
+        console.print(f"report: {scored.folder / 'report.html'} and {scored.folder / 'report.json'}")
 
 
 def print_comparison(found: Comparison, console: Console | None = None) -> None:

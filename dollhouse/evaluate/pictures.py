@@ -13,12 +13,15 @@ from dataclasses import replace
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from numpy.typing import NDArray
+from PIL import Image
 
 from dollhouse.evaluate.gallery import Exhibit
 from dollhouse.scenes.plan import draw_depth, draw_image, draw_plan
 from dollhouse.scenes.scene import Box
 
 MOST_VIEWS = 6  #: shown of a scene, so that a page stays small
+STRIP = 150  #: pixels, height of a strip of frames
 SHOWN_SCORE = 0.3  #: predicted boxes less sure than this are not drawn
 NEAR = 0.6  #: metres between centres, seen from above, at which a prediction plainly means a true box of its class
 PREDICTED = "#d6249f"  #: outline of predicted boxes; no furniture has this colour
@@ -67,6 +70,18 @@ def plan_picture(exhibit: Exhibit) -> str:
     sure = [box for box in exhibit.boxes if (box.score or 0.0) >= SHOWN_SCORE]
     draw_plan(axes, [_named_if_wrong(box, truth) for box in sure], (), outline=PREDICTED)
     return _data_uri(figure)
+
+
+def strip_picture(images: Sequence[NDArray[np.uint8]]) -> str:
+    """Frames (H, W, 3) side by side, at most :data:`MOST_VIEWS`, as a JPEG data URI."""
+    chosen = [images[place] for place in sorted({*np.linspace(0, len(images) - 1, MOST_VIEWS).round().astype(int)})]
+    small = [Image.fromarray(one).resize((round(STRIP * one.shape[1] / one.shape[0]), STRIP)) for one in chosen]
+    strip = Image.new("RGB", (sum(one.width for one in small), STRIP))
+    for place, one in enumerate(small):
+        strip.paste(one, (sum(before.width for before in small[:place]), 0))
+    kept = io.BytesIO()
+    strip.save(kept, format="jpeg", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(kept.getvalue()).decode("ascii")
 
 
 def _named_if_wrong(predicted: Box, truth: Sequence[Box]) -> Box:

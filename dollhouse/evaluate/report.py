@@ -250,6 +250,12 @@ def _how_part(metrics: Mapping[str, Any]) -> str:
         "overlap of turned boxes; an object counts if it covers 0.35 % of some view, and hardly visible ones neither "
         "help nor hurt. Recall is over all objects.",
     ]
+    if metrics["questions"]["balanced"] == "by kind":
+        lines.append(
+            "These scenes are too few to balance answers by the categories that a question names, so they are balanced "
+            "by kind of question only. What is larger by its name alone is given away: the blind student tells how "
+            "much."
+        )
     lines += [
         f"{part.capitalize()}: {many(count, 'scene')} left out ({reason})."
         for part, reasons in metrics["left_out"].items()

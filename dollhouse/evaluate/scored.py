@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,11 +25,13 @@ from rich.progress import (
 )
 
 from dollhouse.errors import StorageError
-from dollhouse.evaluate.benchmarks.asking import ask
+from dollhouse.evaluate.benchmark_page import benchmark_page
+from dollhouse.evaluate.benchmarks.asking import ask, open_shown, place_of
 from dollhouse.evaluate.benchmarks.benchmark import Benchmark, Sample
 from dollhouse.evaluate.benchmarks.summary import all_scores, credit_of_samples
 from dollhouse.evaluate.evidence import report, report_text, rows_text
 from dollhouse.evaluate.origin import NONE_TOLD
+from dollhouse.evaluate.pictures import strip_picture
 from dollhouse.evaluate.predictions import Predictions, read_predictions
 from dollhouse.evaluate.run import write_whole
 from dollhouse.teachers.teacher import Teacher
@@ -61,8 +64,8 @@ def score_file(
 ) -> Scored:
     """Score ``predictions`` against the authors' ``annotations``; ``model`` is only written down.
 
-    With ``out`` the folder gets ``predictions.jsonl`` and ``report.json``. Raises QuestionError from annotations,
-    ScoreError from predictions, StorageError where ``out`` cannot be written.
+    With ``out`` the folder gets ``predictions.jsonl``, ``report.html`` and ``report.json``. Raises QuestionError from
+    annotations, ScoreError from predictions, StorageError where ``out`` cannot be written.
     """
     make_folder(out)
     samples = benchmark.samples(annotations)
@@ -97,7 +100,22 @@ def ask_and_score(
     prompts: list[str | None] = [benchmark.prompt_of(sample) for sample in samples]
     told = {**teacher.provenance(), "origin": origin or NONE_TOLD}
     said = Predictions(str(told.get("teacher")), texts, prompts)
-    return score_answers(benchmark, samples, said, out=out, model=told, seed=seed, command=command, progress=progress)
+
+    @cache
+    def frames(scene: str, media: tuple[str, ...]) -> str:
+        return strip_picture([view.image for view in open_shown(benchmark, place_of(scenes, scene, media)).views])
+
+    return score_answers(
+        benchmark,
+        samples,
+        said,
+        out=out,
+        model=told,
+        seed=seed,
+        command=command,
+        progress=progress,
+        picture=lambda row: frames(row["scene"], tuple(row["media"])),
+    )
 
 
 def score_answers(
@@ -110,8 +128,12 @@ def score_answers(
     seed: int,
     command: str | None,
     progress: bool,
+    picture: Callable[[Mapping[str, Any]], str | None] = lambda row: None,
 ) -> Scored:
-    """Score answers in the order of ``samples``, and write the report where there is a folder for it."""
+    """Score answers in the order of ``samples``, and write the report where there is a folder for it.
+
+    ``picture`` gives a data URI of what was shown for a row of ``predictions.jsonl``, for the page.
+    """
     what = f"scoring {len(samples):,} answers"
     judged = _with_clock(what, progress, lambda: benchmark.judge(samples, said.texts, None))
     credits = credit_of_samples(judged, len(samples))
@@ -121,7 +143,9 @@ def score_answers(
     if out is not None:
         lines, made = rows_text(rows), {"command": command}
         told = report(benchmark, rows, lines, scores, model=model, seed=seed, made=made, asked=asked)
+        page = {"model": model.get("name"), "seed": seed, "command": command or "not given"}
         write_whole(out / "predictions.jsonl", lines)
+        write_whole(out / "report.html", benchmark_page(benchmark, scores, rows, page, picture))
         write_whole(out / "report.json", report_text(told))
     return Scored(benchmark, scores, rows, said.program, asked, out)
 

@@ -30,6 +30,7 @@ from dollhouse.scenes.visibility import see
 VISIBLE_SHARE = 0.0035  #: of some view's pixels that an object must cover to count: 55 of 126 x 126
 TrueBoxes = tuple[tuple[Box, ...], tuple[Box, ...]]  #: those that count, and those hardly seen
 
+MANY_SCENES = 50  #: with fewer, the same categories hardly ever meet twice, so that nothing could be asked about them
 OWN_BALANCE_LEAST = 2  #: examples that an answer needs where the balance comes from the evaluated scenes themselves
 
 
@@ -113,6 +114,7 @@ class Scoring:
             "n": len(self.rows),
             "per_scene": self.questions_per_scene,
             "families": list(FAMILIES),
+            "balanced": "by category" if self._own_balance is None or not self._own_balance.by_kind else "by kind",
             "sha256": self._asked.hexdigest(),
         }
         return metrics
@@ -166,10 +168,7 @@ class Scoring:
         if scene.metadata.get("source") == "rooms":
             return None
         if self._own_balance is None:
-            askable = (other for other in self.scenes if other.metadata.get("source") != "rooms")
-            self._own_balance = Balance.measure(
-                (other for other in askable if not _why_not_asked(other)), least_count=OWN_BALANCE_LEAST
-            )
+            self._own_balance = own_balance(self.scenes)
         return self._own_balance
 
     def _true_depth(self, frames: Sequence[Frame]) -> Array | None:
@@ -194,6 +193,12 @@ class Scoring:
         for box, share in zip(scene.boxes or (), largest, strict=True):
             (counted if share >= VISIBLE_SHARE else hardly_seen).append(box.moved(level))
         return tuple(counted), tuple(hardly_seen)
+
+
+def own_balance(scenes: Sequence[Scene]) -> Balance:
+    """The balance of the answers in scenes that bring none; by kind of question only where they are few."""
+    askable = [scene for scene in scenes if scene.metadata.get("source") != "rooms" and not _why_not_asked(scene)]
+    return Balance.measure(askable, least_count=OWN_BALANCE_LEAST, by_kind=len(askable) < MANY_SCENES)
 
 
 def _answers(seen: Seen, questions: Sequence[str]) -> tuple[list[str], list[float | None]]:

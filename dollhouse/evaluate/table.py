@@ -30,6 +30,8 @@ def print_metrics(metrics: Mapping[str, Any], console: Console | None = None) ->
     if boxes := metrics.get("boxes"):
         found = f"mAP@0.25 {boxes['map_25']:.3f}, mAP@0.5 {boxes['map_50']:.3f}"
         console.print(f"boxes: {found} ({boxes['n']} objects)")
+    if (metrics.get("questions") or {}).get("balanced") == "by kind":
+        console.print("few scenes: answers are balanced by kind of question only, not by what is spoken of")
     for part, reasons in (metrics.get("left_out") or {}).items():
         for reason, count in reasons.items():
             console.print(f"{part} left out for {count} scene(s): {reason}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dollhouse.evaluate.scoring import OWN_BALANCE_LEAST
+from dollhouse.evaluate.scoring import own_balance
 from dollhouse.geometry import (
     camera_rays,
     intrinsics_from_fov,
@@ -17,7 +17,6 @@ from dollhouse.geometry import (
     look_at,
     transform_points,
 )
-from dollhouse.scenes.balance import Balance
 from dollhouse.scenes.framing import frame_view
 from dollhouse.scenes.questions import Question, questions_about
 from dollhouse.scenes.scene import Box, Scene, View
@@ -69,6 +68,11 @@ def made_scene(number: int, views: int = 3) -> Scene:
                 colour=list(COLOURS)[int(generator.integers(len(COLOURS)))],
             )
         )
+    return pictured(f"made:{number}", boxes, views)
+
+
+def pictured(name: str, boxes: Sequence[Box], views: int = 3) -> Scene:
+    """Boxes on a floor as a scene, with pictures, depth and instance ids."""
     intrinsics = intrinsics_from_fov(np.radians(70.0), WIDTH, WIDTH)
     eye = np.array([0.3, -1.5, 1.5])
     pictures = []
@@ -88,7 +92,7 @@ def made_scene(number: int, views: int = 3) -> Scene:
                 open_instances=lambda ids=ids: ids,
             )
         )
-    return Scene(f"made:{number}", tuple(pictures), tuple(boxes), metadata={"source": "made"})
+    return Scene(name, tuple(pictures), tuple(boxes), metadata={"source": "made"})
 
 
 @dataclass
@@ -119,8 +123,9 @@ class Oracle:
         depth_factor: float = 1.0,
     ) -> None:
         self.model_id, self.guess, self.depth_factor = model_id, guess, depth_factor
-        annotated = [scene for scene in scenes if scene.boxes is not None and scene.metric]
-        self.balance = Balance.measure(annotated, least_count=OWN_BALANCE_LEAST) if annotated else None
+        self.balance = (
+            own_balance(scenes) if any(scene.boxes is not None and scene.metric for scene in scenes) else None
+        )
         self.seen: list[str] = []
 
     def see(self, scene: Scene) -> FakeMemory:

@@ -70,20 +70,23 @@ def prompt_of(sample: Sample) -> str:
 
 
 def judge(samples: Sequence[Sample], predictions: Sequence[str], progress: Progress | None = None) -> Judged:
-    """``circular``: right under every rotation of the choices. Beside it ``vanilla`` and ``circular_flip``."""
+    """``circular``: right under every rotation of the choices. And ``vanilla``, ``flip``, ``circular_flip``."""
     right = [
         letter_of(text, sample.facts["choices"]) == sample.answers[0]
         for sample, text in zip(samples, predictions, strict=True)
     ]
     rotations: dict[str, list[int]] = defaultdict(list)
     variants: dict[str, list[int]] = defaultdict(list)
+    mirrored: dict[str, list[int]] = defaultdict(list)
     for place, sample in enumerate(samples):
+        mirrored[sample.id.replace("-flip", "")].append(place)
         rotations[_ROTATED.sub("", sample.id)].append(place)
         variants[sample.scene].append(place)
     units = [Unit(samples[places[0]].scene, samples[places[0]].kind, tuple(places)) for places in rotations.values()]
     circular = np.array([all(right[place] for place in unit.members) for unit in units], dtype=np.float64)
     scores: dict[str, Any] = {
         "vanilla": _share([float(one) for one in right]),
+        "flip": _share([float(all(right[place] for place in places)) for places in mirrored.values()]),
         "circular_flip": _share([float(all(right[place] for place in places)) for places in variants.values()]),
     }
     for name in TYPES:
@@ -100,7 +103,7 @@ def _share(credits: Sequence[float]) -> dict[str, float]:
 BENCHMARK = Benchmark(
     name="3dsrbench",
     title="3DSRBench",
-    version="3dsrbench:1",
+    version="3dsrbench:2",
     frames=ONE_PICTURE,
     prompts={"choice": CHOICE},
     prompt_of=prompt_of,
@@ -111,8 +114,9 @@ BENCHMARK = Benchmark(
     ),
     scoring=(
         "circular: right only under all rotations of the choices (ids that differ in -1), a mirrored photo being a "
-        "question of its own, as the authors' script; vanilla: every row by itself; circular_flip: right in the photo "
-        "and in its mirror image too (ids that differ in -flip). The letter is read by rule, never by a language model."
+        "question of its own, as the authors' script; vanilla: every row by itself; flip: right in the photo and in "
+        "its mirror image (ids that differ in -flip), rotation by rotation; circular_flip: right in all of them. "
+        "Figures of the four types are circular. The letter is read by rule, never by a language model."
     ),
     scorers=("spatial",),
     read=read,

@@ -1,7 +1,8 @@
 """VSI-Bench: distances, sizes, counts, directions and routes asked about videos of rooms. Yang et al. (CVPR 2025).
 
-Knows the rows of the authors' file (``specs/formats.md``, section 6) and two ways to read an answer: the official one,
-which looks at the first word only, and a forgiving one, reported beside it as ``read``.
+Knows the rows of the authors' file (``specs/formats.md``, section 6) and three ways to read an answer: the official
+one, which looks at the first word only, that of lmms-eval since 0.7, which takes the first number of an answer, and a
+forgiving one that takes no number where there are several.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from dollhouse.evaluate.benchmarks.benchmark import (
     spread_evenly,
 )
 from dollhouse.evaluate.benchmarks.choices import first_word, letter_of
+from dollhouse.evaluate.benchmarks.first_number import first_number
 from dollhouse.evaluate.spatial import mean_relative_accuracy, number_in
 
 DIRECTIONS = ("object_rel_direction_easy", "object_rel_direction_medium", "object_rel_direction_hard")
@@ -93,17 +95,20 @@ def prompt_of(sample: Sample) -> str:
 
 
 def judge(samples: Sequence[Sample], predictions: Sequence[str], progress: Progress | None = None) -> Judged:
-    """Accuracy of choices, mean relative accuracy of numbers, over the eight kinds: ``official`` and ``read``."""
-    official, forgiving = np.empty(len(samples)), np.empty(len(samples))
+    """Accuracy of choices, mean relative accuracy of numbers, over the eight kinds: once for each way of reading."""
+    official, lmms_eval, forgiving = (np.empty(len(samples)) for _ in range(3))
     for place, (sample, text) in enumerate(zip(samples, predictions, strict=True)):
         word, truth = first_word(text), sample.answers[0]
         if sample.kind in NUMBERS:
             official[place] = mean_relative_accuracy(_finite(_number(word)), float(truth))
+            lmms_eval[place] = mean_relative_accuracy(first_number(text), float(truth))
             forgiving[place] = mean_relative_accuracy(number_in(text), float(truth))
         else:
-            official[place] = word.lower() == truth.lower()
+            official[place] = lmms_eval[place] = word.lower() == truth.lower()
             forgiving[place] = letter_of(text, _lettered(sample.facts["options"])) == truth
-    return Judged(single_units(samples), {"official": official, "read": forgiving}, groups=GROUPS)
+    return Judged(
+        single_units(samples), {"official": official, "lmms_eval": lmms_eval, "read": forgiving}, groups=GROUPS
+    )
 
 
 def _finite(number: float | None) -> float | None:
@@ -113,7 +118,7 @@ def _finite(number: float | None) -> float | None:
 BENCHMARK = Benchmark(
     name="vsibench",
     title="VSI-Bench",
-    version="vsibench:1",
+    version="vsibench:2",
     frames=Frames("32 frames of the video at equal steps, the first and the last included", 32, spread_evenly(32)),
     prompts=PROMPTS,
     prompt_of=prompt_of,
@@ -123,8 +128,9 @@ BENCHMARK = Benchmark(
         "Apache-2.0; the videos under the terms of ScanNet, ScanNet++ and ARKitScenes",
     ),
     scoring=(
-        "official: the first word is the letter or the number, as lmms-eval; accuracy of choices, mean relative "
-        "accuracy over thresholds 0.50 to 0.95 of numbers; the mean of eight kinds, the three directions being one. "
+        "official: the first word is the letter or the number, as the authors' evaluation; accuracy of choices, mean "
+        "relative accuracy over thresholds 0.50 to 0.95 of numbers; the mean of eight kinds, the three directions "
+        "being one. lmms_eval: the same with the first number of the answer, in digits or words, as lmms-eval 0.7. "
         'read: the same with answers read more forgivingly ("about 2.5 m", "two", "(B)").'
     ),
     scorers=("spatial",),
