@@ -114,9 +114,7 @@ def test_noise_is_as_long_as_what_it_replaces_and_seeded(pictures: list[list[np.
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
 @pytest.mark.parametrize("name", ["hidden", "removed"])
-def test_hidden_and_removed_by_whole_sequences(
-    placement: str, name: str, pictures: list[list[np.ndarray]]
-) -> None:
+def test_hidden_and_removed_by_whole_sequences(placement: str, name: str, pictures: list[list[np.ndarray]]) -> None:
     """Hidden: masked, every position kept. Removed: as if the processor had never put them there."""
     house = tiny_house(placement)
     memory, _ = seen(house, pictures)

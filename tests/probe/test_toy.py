@@ -68,9 +68,7 @@ def probed(house: Dollhouse) -> dict[str, dict[str, object]]:
     scenes = [Scene(f"toy:{number}", ()) for number in range(len(BITS))]
     images = np.zeros((1, 28, 28, 3), np.uint8)
     signs = prefixes(BITS)
-    memories = [
-        SceneMemory(house, scene, images, signs[row : row + 1], None) for row, scene in enumerate(scenes)
-    ]
+    memories = [SceneMemory(house, scene, images, signs[row : row + 1], None) for row, scene in enumerate(scenes)]
     controls = [UNTOUCHED, *CONTROLS]
     rows = []
     for number, memory in enumerate(memories):
