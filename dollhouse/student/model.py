@@ -88,8 +88,9 @@ class DollhouseForConditionalGeneration(ReadingModel, GenerationMixin):
     def add_heads(self, depth_bins: int = 0, relation_head: bool = False) -> None:
         """Give a model the heads that its config has not named so far, fresh."""
         self._make_heads(depth_bins, relation_head)
-        for head in [self.depth_bin_head] * bool(depth_bins) + [self.relation_head] * relation_head:
-            head.apply(self._init_weights)
+        made = {"depth_bin_head": depth_bins, "relation_head": relation_head}
+        for name in (name for name, wanted in made.items() if wanted):
+            getattr(self, name).apply(self._init_weights)
         self.config.depth_bins = depth_bins or self.config.depth_bins
         self.config.relation_head = relation_head or self.config.relation_head
 

@@ -159,3 +159,16 @@ def test_blind_student_has_no_eyes(photos: list[np.ndarray]) -> None:
     assert memory.ask(QUESTIONS) == other.ask(QUESTIONS)
     with pytest.raises(ModelError, match="blind"):
         _ = memory.depth
+
+
+@pytest.mark.parametrize(
+    "heads", [{"depth_bins": 4}, {"relation_head": True}, {"depth_bins": 4, "relation_head": True}]
+)
+def test_a_head_comes_alone_or_with_others(heads: dict[str, int]) -> None:
+    """A loss may ask for one head that the model lacks; the others are not missed."""
+    model = tiny_house("before_question").model
+    before = {name for name, _ in model.named_children()}
+    model.add_heads(**heads)
+    made = {name for name, _ in model.named_children()} - before
+    assert made == {"depth_bin_head" if name == "depth_bins" else name for name in heads}
+    assert all(float(weight.detach().abs().max()) < 1 for name in made for weight in getattr(model, name).parameters())
