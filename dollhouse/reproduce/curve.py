@@ -24,7 +24,8 @@ def jobs(bench: Bench) -> list[Job]:
 
 def results(bench: Bench) -> list[Result]:
     folder = bench.archive.run_folder(_run(bench).recipe)
-    return [] if folder is None else [curve(folder / "metrics.jsonl")]
+    told = folder is not None and read_stages(folder / "metrics.jsonl")  # a run of a step or two logs nothing
+    return [curve(folder / "metrics.jsonl")] if folder is not None and told else []
 
 
 def curve(metrics: Path) -> Result:

@@ -253,18 +253,21 @@ def cameras_at(position: Tensor) -> Cameras:
 
 
 def test_point_disagreement_is_the_squared_distance_of_lifted_points() -> None:
-    """True depth and cameras agree; a camera 0.3 m off disagrees by 0.09 square metres; depth is pulled too."""
+    """True depth and cameras agree; a camera 0.3 m off disagrees by 0.09 over the distances; depth is pulled too."""
     shared = some_points()
     log_depth = torch.full((1, 2, 6, 6), math.log(2.0), dtype=torch.float64)
     true = torch.tensor([[[0.0, 0, 0], [0.4, 0, 0]]], dtype=torch.float64)
     assert float(point_disagreement(log_depth, cameras_at(true), shared)) == pytest.approx(0, abs=1e-12)
     off = true + torch.tensor([[[0.0, 0, 0], [0, 0, 0.3]]])
-    assert float(point_disagreement(log_depth, cameras_at(off), shared)) == pytest.approx(0.09)
+    far = [2.0 * (1 + (place - 0.5).square().sum(-1)).sqrt() for place in (shared.place, shared.other_place)]
+    expected = (0.09 / (far[0] * far[1])).mean()
+    torch.testing.assert_close(point_disagreement(log_depth, cameras_at(off), shared), expected)
     deeper = log_depth.clone()
     deeper[0, 1] = math.log(2.5)
     c = shared.other_place[shared.view == 0] - 0.5
-    expected = (0.5**2 * (1 + c.square().sum(-1))).mean()
+    slant = (1 + c.square().sum(-1)).sqrt()
     one_way = [getattr(shared, name)[shared.view == 0] for name in vars(shared)]
+    expected = (0.5**2 * slant / (2.5 * far[0][shared.view == 0])).mean()
     got = point_disagreement(deeper, cameras_at(true), SharedPoints(*one_way))
     torch.testing.assert_close(got, expected)
 
