@@ -164,7 +164,7 @@ def test_same_text_same_bits_in_one_process_or_two():
 
 
 def test_versions_name_what_numbers_rest_on():
-    assert SCORERS["coco"].version == "coco:1"
+    assert SCORERS["coco"].version == "coco:2"
     nltk = pytest.importorskip("nltk", reason="needs the extra 'evaluate'")
     assert SCORERS["meteor"].version.startswith(f"meteor:1|nltk:{nltk.__version__}|wordnet:")
 

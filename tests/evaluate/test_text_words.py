@@ -33,6 +33,7 @@ def test_made_lines_are_split_as_the_reference_splits_them():
         ("1 1/2 ft.", ("1\xa01/2", "ft.")),
         ("no. There is no. 5", ("no", "there", "is", "no.", "5")),
         ("tab\tnew\nline", ("tab", "new", "line")),
+        ("See Http://a.org/b?", ("see", "http://a.org/b")),
         ("\x00a\x07b \ud83d\ude00 😀", ("a", "b")),
     ],
 )

@@ -90,7 +90,7 @@ def test_what_a_report_holds(folder):
         ("predictions.jsonl", '{"id"', '{ "id"', "white space"),
         ("report.json", "using one word", "using two words", "prompt 'short': the report's is not that of scanqa:1"),
         ("report.json", '"scanqa": "scanqa:1"', '"scanqa": "scanqa:2"', "scorer scanqa: the report says scanqa:2"),
-        ("report.json", '"coco": "coco:1', '"coco": "coco:0', "scorer coco: the report says coco:0"),
+        ("report.json", '"coco": "coco:2', '"coco": "coco:0', "scorer coco: the report says coco:0"),
         ("report.json", '"overall": {"value": 0.5', '"overall": {"value": 0.6', "overall.value: .* 0.6, .* 0.5"),
         ("report.json", '"count": 24', '"count": 20', "frames: the report's rule"),
         ("report.json", '"seed": 0', '"seed": 1', "'seed' was changed"),

@@ -55,7 +55,7 @@ SCORERS: Mapping[str, TextScorer] = {
     scorer.name: scorer
     for scorer in (
         TextScorer("exact_match", 1, score_exact_match),
-        TextScorer("coco", 1, score_coco),
+        TextScorer("coco", 2, score_coco),
         TextScorer("chrf", 1, score_chrf),
         TextScorer("rouge", 1, score_rouge, ("rouge-score", "nltk")),
         TextScorer("sacrebleu", 1, score_sacrebleu, ("sacrebleu",)),

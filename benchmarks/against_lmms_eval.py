@@ -1,0 +1,100 @@
+"""VSI-Bench and 3DSRBench as lmms-eval scores them beside ours, on made answers: the same bits?
+
+    pip install --no-deps lmms-eval pandas datasets loguru
+    python benchmarks/against_lmms_eval.py [--rows 4000]
+
+Prints each figure of lmms-eval 0.7 beside ours; exit code 1 where one differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from importlib import import_module
+from importlib.metadata import version
+
+from dollhouse.evaluate.benchmarks import BENCHMARKS
+from dollhouse.evaluate.benchmarks.benchmark import Sample
+from dollhouse.evaluate.benchmarks.first_number import first_number
+from dollhouse.evaluate.benchmarks.summary import summarise
+
+ODD = "and about the m -2.5 3 3. 12.75 b2 one, Two- - 1,000 twenty-one A ONE é 0"
+CHOICES = dict(zip("ABCD", ("the sofa", "the chair", "the bed", "the lamp"), strict=True))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rows", type=int, default=4000)
+    options = parser.parse_args()
+    print(f"lmms-eval {version('lmms-eval')}")
+    draw = random.Random(0)
+    agree = [numbers(draw, 50 * options.rows), vsibench(draw, options.rows), threedsrbench(draw, options.rows // 4)]
+    return 0 if all(agree) else 1
+
+
+def numbers(draw: random.Random, count: int) -> bool:
+    theirs = import_module("lmms_eval.tasks.vsibench.utils")
+    words = [
+        *theirs._NUMBER_WORDS,
+        *ODD.split(),
+    ]
+    odd = 0
+    for _ in range(count):
+        text = draw.choice((" ", "", "-", ", ")).join(draw.choices(words, k=draw.randint(0, 6)))
+        odd += theirs.extract_number(text) != first_number(text)
+    print(f"numbers read in {count:,} answers: {odd} differ")
+    return not odd
+
+
+def vsibench(draw: random.Random, count: int) -> bool:
+    theirs = import_module("lmms_eval.tasks.vsibench.utils")
+    samples, said = [], []
+    for number in range(count):
+        kind = draw.choice((*theirs.MCA_QUESTION_TYPES, *theirs.NA_QUESTION_TYPES))
+        truth = draw.choice("ABCD") if kind in theirs.MCA_QUESTION_TYPES else f"{draw.uniform(0.5, 20):.1f}"
+        facts = {"options": [f"{letter}. {text}" for letter, text in CHOICES.items()]}
+        samples.append(Sample(str(number), f"s{number % 50}", kind, "?", (truth,), facts))
+        said.append(draw.choice((truth, f"{truth}.", f"about {truth}", f"{draw.uniform(0.5, 20):.1f} m", "two", "(B)")))
+    ours = summarise(BENCHMARKS["vsibench"].judge(samples, said, None))["credits"]["lmms_eval"]["value"]
+    rows = [
+        theirs.vsibench_process_results({"question_type": one.kind, "ground_truth": one.answers[0]}, [text])
+        for one, text in zip(samples, said, strict=True)
+    ]
+    return told(
+        "VSI-Bench, overall", theirs._compute_all_subscores([row["vsibench_overall"] for row in rows])["overall"], ours
+    )
+
+
+def threedsrbench(draw: random.Random, count: int) -> bool:
+    theirs = import_module("lmms_eval.tasks.3dsrbench.utils")
+    samples, said, rows = [], [], []
+    for number in range(count):
+        category = draw.choice(list(theirs.CATEGORY_MAPPING))
+        for ending in draw.choice((("", "-1", "-flip", "-flip-1"), ("", "-1"), ("", "-flip"))):
+            truth, id = draw.choice("ABCD"), f"{number:08d}{ending}"
+            said.append(truth if draw.random() < 0.8 else draw.choice("ABCD"))
+            samples.append(Sample(id, f"{number:08d}", category, "?", (truth,), {"choices": CHOICES}))
+            document = {"index": id, "qid": id, "answer": truth, "category": category}
+            rows.append(theirs.process_results(document, said[-1:]))
+    found = summarise(BENCHMARKS["3dsrbench"].judge(samples, said, None))
+    pairs = {
+        "vanilla_accuracy": found["scores"]["vanilla"],
+        "flip_accuracy": found["scores"]["flip"],
+        "circular_accuracy": found["overall"],
+        "flip_circular_accuracy": found["scores"]["circular_flip"],
+    }
+    agree = [
+        told(f"3DSRBench, {name}", getattr(theirs, f"aggregate_{name}")([row[name] for row in rows]), ours["value"])
+        for name, ours in pairs.items()
+    ]
+    return all(agree)
+
+
+def told(name: str, theirs: float, ours: float) -> bool:
+    print(f"{name}: lmms-eval {theirs!r}, ours {ours!r}")
+    return theirs == ours
+
+
+if __name__ == "__main__":
+    sys.exit(main())
