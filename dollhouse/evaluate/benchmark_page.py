@@ -45,7 +45,11 @@ def benchmark_page(
         ([name, _figure(entry), _interval(entry), f"{entry['n']:,}"] for name, entry in lines if entry),
         ("overall",),
     )
-    charted = [Bar(name, entry["value"], entry["ci95"]) for name, entry in lines if entry and 0 <= entry["value"] <= 1]
+    charted = [  # of the headline only: other scores have other scales
+        Bar(name, entry["value"], entry["ci95"])
+        for name, entry in (*scores["kinds"].items(), ("overall", overall))
+        if entry and 0 <= entry["value"] <= 1
+    ]
     others = table(["score", ""], ([name, _told(value)] for name, value in scores["scores"].items()))
     judged = [row for row in rows if _credit(row) is not None]
     successes = _spread([row for row in judged if _credit(row) == 1.0])
