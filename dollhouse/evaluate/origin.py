@@ -20,7 +20,7 @@ def origin_of(model: Path) -> dict[str, Any]:
     """Where a model folder comes from, JSON-able: for the ``model`` section of ``report.json``.
 
     ``run.json`` is looked for in the folder, then beside it, where ``dollhouse distill`` leaves it. Whatever is not
-    told there is :data:`NONE_TOLD`; records are named by a hash over their ids, which are hashes of what is in them.
+    told there is :data:`NONE_TOLD`; records are named by a hash over the ids, themselves hashes, of those there now.
     Raises StorageError where a ``run.json`` is there but cannot be read.
     """
     path = next((path for path in (model / "run.json", model.parent / "run.json") if path.is_file()), None)

@@ -11,6 +11,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from dollhouse.reproduce.paired import Estimate
 from dollhouse.reproduce.table import Column, Row
@@ -18,6 +19,7 @@ from dollhouse.scenes.plan import INK, save_figure
 
 BLUE, ORANGE, GREY, RED, GREEN = "#2f6fb2", "#d97706", "#9aa3b2", "#c02626", "#17803d"
 LINE = "#d9d9df"
+PANELS = 3  #: beside each other
 
 
 def plain_axes(axes: Axes, title: str = "") -> Axes:
@@ -38,9 +40,14 @@ def draw_rows(columns: Sequence[Column], rows: Sequence[Row], beside: str | None
     ``beside`` names the row that others are compared with; a dotted line stands at its figure.
     """
     shown = [column for column in columns if any(isinstance(row.values.get(column.name), Estimate) for row in rows)]
-    figure = Figure(figsize=(2.2 + 2.1 * len(shown), 0.9 + 0.3 * len(rows)), dpi=130, layout="constrained")
-    grid: Any = figure.subplots(1, len(shown), squeeze=False, sharey=True)
-    for axes, column in zip(grid[0], shown, strict=True):
+    bands = -(-len(shown) // PANELS)
+    across = min(PANELS, len(shown))
+    size = (2.4 + 2.4 * across, 0.5 + bands * (0.6 + 0.27 * len(rows)))
+    figure = Figure(figsize=size, dpi=130, layout="constrained")
+    grid: Any = figure.subplots(bands, across, squeeze=False, sharey=True)
+    for spare in grid.flat[len(shown) :]:
+        spare.axis("off")
+    for axes, column in zip(grid.flat, shown, strict=False):
         arrow = {"higher": "  → better", "lower": "  ← better"}.get(column.better or "", "")
         plain_axes(axes, f"{column.name}{arrow}")
         scale = 100 if column.percent else 1
@@ -59,6 +66,7 @@ def draw_rows(columns: Sequence[Column], rows: Sequence[Row], beside: str | None
             if row.name == beside:
                 axes.axvline(scale * value.value, color=BLUE, linewidth=0.8, linestyle=":")
         axes.set_yticks(range(len(rows)), [row.name for row in rows])
+        axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.set_ylim(len(rows) - 0.5, -0.5)
     if beside and any(row.differences for row in rows):
         told = (
