@@ -1,6 +1,7 @@
 """Reports that agree, and every single change that must be noticed and named."""
 
 import json
+import os
 import random
 import re
 import shutil
@@ -209,16 +210,30 @@ def test_an_evaluation_on_scenes_is_verified_without_its_model(rooms_run, tmp_pa
     assert findings[1].startswith("metrics.json: overall.accuracy: the report says")
 
 
-def test_a_report_verifies_in_another_place_and_process(rooms_run, tmp_path):
-    shutil.copytree(rooms_run, tmp_path / "there" / "report")
+def test_a_report_verifies_in_another_place_process_and_processor(rooms_run, folder, tmp_path):
+    """The other processor is this one without its wide registers and without fused multiply and add."""
+    wide = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+    older = {
+        "NPY_DISABLE_CPU_FEATURES": " ".join(wide),
+        "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX,-AVX2,-AVX512F,-FMA,-FMA4",
+    }
     code = (
         "import sys; sys.argv = ['dollhouse', 'evaluate', '--verify', 'report']; from dollhouse.cli import main; main()"
     )
-    ran = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path / "there", capture_output=True, text=True, check=False
-    )
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.startswith("verified: ")
+    for name, report in (("rooms", rooms_run), ("answers", folder)):
+        there = tmp_path / name
+        shutil.copytree(report, there / "report")
+        for environment in ({}, older):
+            ran = subprocess.run(
+                [sys.executable, "-c", code],
+                cwd=there,
+                env={**os.environ, **environment},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert ran.returncode == 0, ran.stdout + ran.stderr
+            assert ran.stdout.startswith("verified: ")
 
 
 @pytest.mark.parametrize(
