@@ -67,8 +67,10 @@ def enlarged(model: DollhouseForConditionalGeneration, recipe: Recipe) -> Dollho
     """``model`` with the widths and the sensors that the recipe asks for."""
     if not recipe.wider and recipe.sensors == model.config.sensors:
         return model
-    if model.config.blind or (model.config.sensors and not recipe.sensors):
-        raise RecipeError(f"{recipe.start_from}: a blind model has nothing to widen, and one with sensors keeps them")
+    if model.config.blind:
+        raise RecipeError(f"{recipe.start_from} is a blind model: it can neither be wider nor have sensors")
+    if model.config.sensors and not recipe.sensors:
+        raise RecipeError(f"{recipe.start_from} looks at depth and poses and cannot do without: set sensors: true")
     try:
         return grown(model, recipe.wider, recipe.sensors)
     except ValueError as error:
