@@ -14,8 +14,6 @@ Knows the order of things; how each is done stands in the modules beside it.
 from __future__ import annotations
 
 import json
-import os
-import platform
 import shutil
 import subprocess
 import time
@@ -44,6 +42,7 @@ from dollhouse.distill.start import build_student, check_eyes, module_name, teac
 from dollhouse.distill.trainer import DistillTrainer, MetricsFile
 from dollhouse.distill.weighting import weighting_of
 from dollhouse.errors import DollhouseError, RecipeError, StorageError
+from dollhouse.machine import machine
 from dollhouse.student.checkpoint import save_student, single_weights
 from dollhouse.student.model import DollhouseForConditionalGeneration
 
@@ -109,11 +108,7 @@ def run_record(recipe: BaseModel, model: nn.Module, lessons: int, seconds: Mappi
         "recipe": recipe.model_dump(mode="json"),
         "commit": commit(),
         "versions": {"dollhouse": __version__} | {name: version(name) for name in ("torch", "transformers", "numpy")},
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-        },
+        "machine": machine() | {"threads": torch.get_num_threads()},
         "parameters": count_parameters(model),
         "lessons": lessons,
         "seconds": dict(seconds),

@@ -8,7 +8,6 @@ signature, since whoever changes a report can make them anew.
 from __future__ import annotations
 
 import json
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -19,6 +18,7 @@ from typing import Any
 from dollhouse.errors import ScoreError
 from dollhouse.evaluate.benchmarks.benchmark import Benchmark
 from dollhouse.evaluate.versions import scorer_versions
+from dollhouse.machine import machine
 
 FORMAT = "dollhouse report 1"
 #: packages whose release may move a figure
@@ -158,8 +158,3 @@ def package_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
-
-
-def machine() -> dict[str, Any]:
-    """What the scores were computed on."""
-    return {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()}

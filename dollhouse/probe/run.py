@@ -17,11 +17,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from dollhouse.distill.targets import scene_targets
 from dollhouse.errors import ModelError, SceneError
-from dollhouse.evaluate.evidence import machine, package_versions, rows_text
+from dollhouse.evaluate.evidence import package_versions, rows_text
 from dollhouse.evaluate.run import write_whole
 from dollhouse.evaluate.scored import make_folder
 from dollhouse.evaluate.scoring import OWN_BALANCE_LEAST
 from dollhouse.evaluate.spatial import UNJUDGED, is_right
+from dollhouse.machine import machine
 from dollhouse.probe.accuracy import Figure, Row, figures
 from dollhouse.probe.attention import AttentionTally
 from dollhouse.probe.controls import CONTROLS, UNTOUCHED, Control, Materials, answers

@@ -13,8 +13,9 @@ from types import ModuleType
 
 from dollhouse.distill.run import commit
 from dollhouse.errors import RecipeError
-from dollhouse.evaluate.evidence import machine, package_versions
+from dollhouse.evaluate.evidence import package_versions
 from dollhouse.evaluate.run import write_whole
+from dollhouse.machine import machine
 from dollhouse.reproduce import (
     ablation,
     cases,

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from dollhouse.errors import RecipeError
-from dollhouse.evaluate.evidence import machine, package_versions
+from dollhouse.evaluate.evidence import package_versions
 from dollhouse.evaluate.run import write_whole
+from dollhouse.machine import machine
 from dollhouse.reproduce import paper
 from dollhouse.reproduce.archive import code_key, model_key, short_key
 from dollhouse.reproduce.bench import Bench

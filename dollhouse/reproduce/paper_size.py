@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from dollhouse.errors import ModelError
-from dollhouse.evaluate.evidence import machine, package_versions
+from dollhouse.evaluate.evidence import package_versions
 from dollhouse.evaluate.run import write_whole
+from dollhouse.machine import machine
 from dollhouse.reproduce import paper
 from dollhouse.reproduce.archive import code_key, short_key
 from dollhouse.reproduce.bench import Bench
