@@ -47,6 +47,8 @@ class StageProgress(TrainerCallback):
         told = "  ".join(f"{name} {float(logs[name]):.3f}" for name in SHOWN if name in (logs or {}))
         if not told:
             return
+        if dropped := int(logs.get("dropped_steps", 0)):
+            told += f"  {dropped} steps dropped: their gradients were not finite"
         if self.bar:
             self.bar.update(self.bar.task_ids[0], losses=told)
         elif self.lines % 5 == 0:

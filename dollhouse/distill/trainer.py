@@ -23,8 +23,10 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 from dollhouse.distill.batches import Batch
 from dollhouse.distill.optimizer import MuonWithAdamW
 from dollhouse.distill.settings import Stage
-from dollhouse.errors import StorageError
+from dollhouse.errors import RecipeError, StorageError
 from dollhouse.student.checkpoint import single_weights
+
+PATIENCE = 20  #: steps in a row without a usable gradient; one now and then is bad luck, so many are a fault
 
 
 class DistillTrainer(Trainer):
@@ -38,6 +40,7 @@ class DistillTrainer(Trainer):
         self.stage = stage
         self.sums: dict[str, float] = defaultdict(float)
         self.counts: Counter[str] = Counter()
+        self.dropped_in_a_row = 0
         self.staging: Path | None = None
         arguments = TrainingArguments(
             output_dir=str(folder),
@@ -111,11 +114,18 @@ class DistillTrainer(Trainer):
     def _clip_grad_norm(self, model: nn.Module) -> Any:
         """Clip; a gradient that is not finite is dropped whole, since one such step would ruin every weight."""
         norm = super()._clip_grad_norm(model)
-        if not bool(torch.isfinite(torch.as_tensor(norm))):
-            model.zero_grad(set_to_none=True)
-            self.sums["dropped_steps"] += 1.0
-            norm = torch.zeros(())
-        return norm
+        if bool(torch.isfinite(torch.as_tensor(norm))):
+            self.dropped_in_a_row = 0
+            return norm
+        model.zero_grad(set_to_none=True)
+        self.sums["dropped_steps"] += 1.0
+        self.dropped_in_a_row += 1
+        if self.dropped_in_a_row == PATIENCE:
+            raise RecipeError(
+                f"{Path(self.args.output_dir).name}: the gradients of {PATIENCE} steps in a row were not finite, so "
+                "nothing is learnt: lower learning_rate and muon_learning_rate, or begin with other weights"
+            )
+        return torch.zeros(())
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         super()._save(output_dir, single_weights(self.model))

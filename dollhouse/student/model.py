@@ -30,6 +30,8 @@ from dollhouse.student.trunk import Trunk
 from dollhouse.student.vggt import VggtModel
 from dollhouse.student.votes import VoteHead, Votes, group
 
+BLIND_SPREAD = 0.02  #: of the numbers that a blind student's prefix begins with
+
 
 @dataclass
 class Sight:
@@ -56,7 +58,8 @@ class DollhouseForConditionalGeneration(ReadingModel, GenerationMixin):
         super().__init__(config)
         text = config.get_text_config()
         if config.blind:
-            self.blind_prefix = nn.Parameter(torch.zeros(config.num_objects, text.hidden_size))
+            # not zeros: every norm that zeros pass through multiplies gradients by hundreds, and ten blocks overflow
+            self.blind_prefix = nn.Parameter(BLIND_SPREAD * torch.randn(config.num_objects, text.hidden_size))
         else:
             labels, colours = len(config.labels), len(config.colours)
             vision = config.get_vision_config()
