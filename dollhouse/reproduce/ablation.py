@@ -61,13 +61,14 @@ VARIATIONS = (
     Variation("without the match of boxes", without=("detection",), worth=6),
 )
 METHOD = (
-    "A run: the student's encoder frozen, trunk and heads afresh, its language model learning on. The validation loss "
-    "is the plain sum of text, depth_reg, camera, votes and detection on rooms that no run learns from, the same for "
-    "every row whatever it learnt with. “Without detection” also lacks votes, the dense classes and boxes by patch, "
-    "which are how this student finds objects; “without the match of boxes” lacks the Hungarian loss alone. "
-    "“Without depth” lacks depth_reg, depth_ce and depth_kl; the votes still tell each patch its depth. ROUGE-1 is "
-    "against the teacher's descriptions. Rows of one seed have intervals over rooms only: what another seed would "
-    "give is not in them."
+    "A run: the student learns on, its encoder frozen; a row shows what the losses it lacks had kept up, and all rows "
+    "what so few steps at so high a learning rate cost: compare them with each other, not with the student. The "
+    "validation loss is the plain sum of text, depth_reg, camera, votes and detection on rooms that no run learns "
+    "from, the same for every row whatever it learnt with. “Without detection” also lacks votes, the dense classes "
+    "and boxes by patch, which are how this student finds objects; “without the match of boxes” lacks the Hungarian "
+    "loss alone. “Without depth” lacks depth_reg, depth_ce and depth_kl; the votes still tell each patch its depth. "
+    "ROUGE-1 is against the teacher's descriptions. Rows of one seed have intervals over rooms only: what another "
+    "seed would give is not in them."
 )
 
 

@@ -30,13 +30,13 @@ COLUMNS = [
     Column("parameters", "lower", digits=2, unit=" M"),
 ]
 METHOD = (
-    "All rows on the same rooms. “Short” rows learnt for the few steps of this command's runs and are to be "
-    "compared with each other, not with the student. Without 3D losses: Table II's recipe with the losses of text "
-    "alone (text, and the teacher's token probabilities where it tells them), so that no depth, box, camera or measure "
-    "is ever told; beside it the same steps with all losses. One token a scene: the language model reads the mean of "
-    "the object tokens, as the paper's reads the mean of VGGT's; not taught: the student as it stands, its tokens "
-    "averaged; short: then taught for Table III's steps, beside the same steps with all object tokens (K = 0 in both). "
-    "Scenes/s: looked at and asked once, from Table IV's timing."
+    "All rows on the same rooms. “Short” rows are the student learning on for the few steps of this command's runs "
+    "and are to be compared with each other, not with the student. Without 3D losses: Table II's recipe with the "
+    "losses of text alone (text, and the teacher's token probabilities where it tells them), so that no depth, box, "
+    "camera or measure is told any more; beside it the same steps with all losses. One token a scene: the language "
+    "model reads the mean of the object tokens, as the paper's reads the mean of VGGT's; not taught: the student as "
+    "it stands, its tokens averaged; short: then taught for Table III's steps, beside the same steps with all object "
+    "tokens (K = 0 in both). Scenes/s: looked at and asked once, from Table IV's timing."
 )
 
 
@@ -135,7 +135,7 @@ def _figures(measured: Measured, teacher: Measured | None) -> dict[str, Counted]
 
 
 def _flat(bench: Bench, seed: int) -> Any:
-    """Table II's recipe without anything that tells of three dimensions."""
+    """Table II's recipe, no longer told anything of three dimensions."""
 
     def change(tree: dict[str, Any]) -> None:
         stage = tree["stages"]["learn"]
