@@ -48,5 +48,6 @@ def test_table() -> None:
     told = dict(zip(MODELS, (one, other), strict=True)) | {"tokens": 8, "machine": {}, "packages": {}}
     result = table(told)
     assert result.rows[2].values["later answer"] == "8.0×"
-    assert "3.0× less time" in result.sentences[0]
+    assert "first answer takes 3.0× the student's time. A later one takes 30.0× where" in result.sentences[0]
+    assert result.rows[3].values == {"later answer": "30.0×"}
     assert "| teacher | 30.00 s | 8.00 s | 7,000 M | 16.00 GB |" in result.as_markdown()
