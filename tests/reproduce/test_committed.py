@@ -1,0 +1,52 @@
+"""What lies in ``docs/results`` is whole: every table and figure, each told with what it was made of."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from dollhouse.reproduce.command import CHAPTERS
+from dollhouse.reproduce.report import file_name
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "docs" / "results"
+KEYS = ["table-III" if key == "III" else file_name(key) for key in CHAPTERS]
+
+
+def told(name: str) -> dict[str, object]:
+    return dict(json.loads((RESULTS / f"{name}.json").read_text()))
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_every_result_is_there(name: str) -> None:
+    result = told(name)
+    assert result["title"]
+    assert (RESULTS / f"{name}.md").read_text().startswith(f"# {result['title']}")
+
+
+def test_runs_tell_commit_machine_and_recipe() -> None:
+    runs = sorted((RESULTS / "runs").glob("*.json"))
+    assert len(runs) > 30
+    for path in runs:
+        run = json.loads(path.read_text())
+        assert run["recipe"]["seed"] in (0, 1, 2)
+        assert re.fullmatch(r"[0-9a-f]{40}", run["commit"])
+        assert run["machine"]["cores"] >= 1
+
+
+def test_nothing_tells_where_it_was_made() -> None:
+    """Paths of one person's machine help nobody."""
+    for path in RESULTS.rglob("*.*"):
+        if path.suffix in (".json", ".md", ".html"):
+            assert not re.search(r"/(tmp|root|home|work)/", path.read_text()), path
+
+
+def test_the_card_quotes_the_teachers_figures() -> None:
+    card = (ROOT / "docs/models/nano_depth_teacher.md").read_text()
+    rows = {row["name"]: row["values"]["teacher"]["value"] for row in told("retention")["rows"]}  # type: ignore[attr-defined]
+    assert set(rows) == {"proximity", "contact", "size", "orientation", "all four"}
+    for accuracy in rows.values():
+        assert f"{accuracy:.1%}" in card
