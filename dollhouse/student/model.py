@@ -20,7 +20,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from dollhouse.student.config import DollhouseConfig
 from dollhouse.student.depth_bins import DepthBinHead, DepthBins
 from dollhouse.student.heads import CameraHead, Cameras, DepthHead, MetricDepth
-from dollhouse.student.objects import ObjectHead, ObjectPrefix, Objects
+from dollhouse.student.objects import BIRTH_SPREAD, ObjectHead, ObjectPrefix, Objects
 from dollhouse.student.reading import ReadingModel
 from dollhouse.student.registration import register
 from dollhouse.student.relations import RelationHead
@@ -29,8 +29,6 @@ from dollhouse.student.thinking import ThinkingMap
 from dollhouse.student.trunk import Trunk
 from dollhouse.student.vggt import VggtModel
 from dollhouse.student.votes import VoteHead, Votes, group
-
-BLIND_SPREAD = 0.02  #: of the numbers that a blind student's prefix begins with
 
 
 @dataclass
@@ -58,8 +56,7 @@ class DollhouseForConditionalGeneration(ReadingModel, GenerationMixin):
         super().__init__(config)
         text = config.get_text_config()
         if config.blind:
-            # not zeros: every norm that zeros pass through multiplies gradients by hundreds, and ten blocks overflow
-            self.blind_prefix = nn.Parameter(BLIND_SPREAD * torch.randn(config.num_objects, text.hidden_size))
+            self.blind_prefix = nn.Parameter(BIRTH_SPREAD * torch.randn(config.num_objects, text.hidden_size))
         else:
             labels, colours = len(config.labels), len(config.colours)
             vision = config.get_vision_config()

@@ -21,6 +21,9 @@ from dollhouse.student.waves import WAVES, waves
 MEASURES = 13  #: first facts of an object: centre, sizes, bottom, top, volume, front, axis
 FRONT = slice(9, 11)  #: of these, the direction of the front
 SIGHTING_FACTS = 4  #: of an object in one view: horizontal place, vertical place, log depth, share of the view
+#: of a learned token at its birth, that of a word's embedding. Not zero: every norm that zeros pass through multiplies
+#: gradients by hundreds, and in ten blocks they overflow
+BIRTH_SPREAD = 0.02
 
 
 @dataclass
@@ -116,7 +119,7 @@ class ObjectPrefix(nn.Module):
         facts = 3 + 3 + 3 + 2 + 2 + 1 + WAVES + SIGHTING_FACTS * views + views
         self.read = nn.Sequential(nn.Linear(facts, 2 * text_width), nn.GELU(), nn.Linear(2 * text_width, text_width))
         self.project = nn.Linear(width, text_width)
-        self.nothing = nn.Parameter(torch.zeros(text_width))
+        self.nothing = nn.Parameter(BIRTH_SPREAD * torch.randn(text_width))
         self.word_scale = nn.Parameter(torch.full((2,), 4.0))  # word embeddings are born small
 
     def facts(self, objects: Objects) -> Tensor:

@@ -14,7 +14,9 @@ from dollhouse.distill.run import distill
 from dollhouse.errors import RecipeError
 from dollhouse.student.checkpoint import SHIPPED, load_student, save_student
 
-BLIND = Path(__file__).parents[2] / "recipes" / "nano_blind.yaml"
+RECIPES = Path(__file__).parents[2] / "recipes"
+BLIND, NANO = RECIPES / "nano_blind.yaml", RECIPES / "nano.yaml"
+STAGES = ("see", "look", "compare", "speak")
 SHORT = ["data.scenes=rooms:train/0-3", "stages.speak.scenes=1", "threads=1"]
 
 
@@ -26,6 +28,18 @@ def test_a_blind_student_of_many_blocks_learns(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["dropped_steps"] for line in lines if "text" in line] == [0, 0, 0]
     assert all(line["grad_norm"] > 0 for line in lines if "text" in line)
+
+
+def test_nano_learns_from_scratch_in_every_stage(tmp_path: Path) -> None:
+    """Also where a slot is empty, whose token is learnt."""
+    steps = [f"stages.{stage}.{setting}" for stage in STAGES for setting in ("steps=3", "scenes=2", "log_every=1")]
+    recipe = read_recipe(NANO, ["data.scenes=rooms:train/0-7", "data.workers=0", "threads=1", *steps])
+    assert list(recipe.stages) == list(STAGES)
+    distill(recipe, tmp_path / "run", progress=False)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    told = [line for line in lines if "grad_norm" in line]
+    assert len(told) == 3 * len(STAGES)
+    assert all(line["dropped_steps"] == 0 and line["grad_norm"] > 0 for line in told)
 
 
 def test_a_run_without_usable_gradients_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
