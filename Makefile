@@ -12,7 +12,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-# Distils a student from scratch for a few minutes, scores it and the shipped one, and asks about a room.
+# Distils a student from scratch (too briefly to be of use), scores it and the shipped one, and asks about a room.
 demo: $(STAMP)
 	$(BIN)/dollhouse distill recipes/nano.yaml name=demo data.scenes=rooms:train/0-799 data.cache=demo/cache \
 	    stages.see.steps=90 stages.look.steps=120 stages.compare.steps=60 stages.speak.steps=20 --out demo/run

@@ -36,6 +36,7 @@ _SYNONYMS = {
     "cupboard": "cabinet",
 }
 _DEFAULT_COLOUR = (0.7, 0.7, 0.7)
+#: what zipfile raises for a damaged archive; NotImplementedError: for a compression that it does not know
 _ZIP_ERRORS = (OSError, zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError, EOFError)
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from dollhouse.reproduce.command import CHAPTERS
+from dollhouse.reproduce.command import ALL_CHAPTERS
 from dollhouse.reproduce.report import file_name
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
-KEYS = ["table-III" if key == "III" else file_name(key) for key in CHAPTERS]
+KEYS = [file_name(key) for key in ALL_CHAPTERS]
 
 
 def told(name: str) -> dict[str, object]:
