@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from dollhouse.probe.sequence import Lead, joined, lead_to_thoughts, think, thinking_embeddings
+from dollhouse.student.decoding import PlainDecoder
 from dollhouse.student.memory import Dollhouse, SceneMemory, speak
 from dollhouse.student.model import DollhouseForConditionalGeneration
 
@@ -157,7 +158,8 @@ def _spoken(
         own, theirs = lead.copy(), None if elsewhere is None else elsewhere.copy()
         skip = control.enter(own, theirs, materials)
         alike.setdefault((own.cache.get_seq_length(), skip), []).append((control, own))
+    decoder = PlainDecoder(materials.model)
     for (_, skip), several in alike.items():
         cache = joined([own.cache for _, own in several])
         rest = lead.rest.repeat(len(several), 1)
-        yield [control for control, _ in several], speak(materials.model, cache, rest, LONGEST_ANSWER, skip)
+        yield [control for control, _ in several], speak(decoder, cache, rest, LONGEST_ANSWER, skip)

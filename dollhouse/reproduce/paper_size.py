@@ -176,9 +176,9 @@ def student_at(config: Any, scene: Any, tokens: int) -> Asked:
     import torch
 
     from dollhouse.reproduce.stopwatch import say
+    from dollhouse.student.decoding import decoder_of
     from dollhouse.student.model import DollhouseForConditionalGeneration
     from dollhouse.student.processor import DollhouseImageProcessor
-    from dollhouse.student.reading import scenes_of
 
     model = random_weights(lambda: DollhouseForConditionalGeneration(config))
     for name, part in model.named_children():
@@ -187,13 +187,14 @@ def student_at(config: Any, scene: Any, tokens: int) -> Asked:
     model.trunk.register_forward_pre_hook(lambda part, given: tuple(one.float() for one in given))
     look_at = DollhouseImageProcessor(config.image_size)
     question = torch.arange(QUESTION_TOKENS, device=model.device)[None]
+    decoder = decoder_of(model)
 
     def look() -> Any:
         pixels = torch.from_numpy(look_at([view.image for view in scene.views])["pixel_values"])
-        return model.read_scene(model.get_image_features(pixels.to(model.device, torch.bfloat16)))
+        return decoder.read_scene(model.get_image_features(pixels.to(model.device, torch.bfloat16)))
 
     def answer(seen: Any) -> None:
-        say(model, scenes_of(seen, torch.zeros(1, dtype=torch.long, device=model.device)), question, tokens)
+        say(decoder, decoder.open(seen, 1, QUESTION_TOKENS + tokens), question, tokens)
 
     return Asked(sum(one.numel() for one in model.parameters()), look, answer)
 

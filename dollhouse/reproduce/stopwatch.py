@@ -114,15 +114,14 @@ def main(folder: Path) -> None:
 
 def answer(memory: Any, ids: Any, tokens: int) -> None:
     """Questions (R, T) of one length about a scene that was seen, answered as :func:`say` does."""
-    say(memory.house.model, memory.open_cache(len(ids)), ids, tokens)
+    say(memory.decoder, memory.open_past(ids, tokens), ids, tokens)
 
 
-def say(model: Any, cache: Any, ids: Any, tokens: int) -> None:
-    """Greedy answers of exactly ``tokens`` tokens to questions (R, T), continuing from ``cache``."""
-    feed = ids.to(model.device)
+def say(decoder: Any, past: Any, ids: Any, tokens: int) -> None:
+    """Greedy answers of exactly ``tokens`` tokens to questions (R, T), continuing from the decoder's ``past``."""
+    feed = ids.to(decoder.model.device)
     for _ in range(tokens):
-        output = model.language_model(input_ids=feed, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        feed = output.logits[:, -1:].argmax(-1)
+        feed = decoder.step(past, feed).argmax(-1, keepdim=True)
     feed.cpu()  # a graphics processor is done only when its result is here
 
 

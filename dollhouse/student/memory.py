@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,10 +23,10 @@ from dollhouse.geometry import Array
 from dollhouse.scenes.framing import sensor_arrays
 from dollhouse.scenes.scene import Box, Scene
 from dollhouse.student.checkpoint import load_student
+from dollhouse.student.decoding import Decoder, decoder_of
 from dollhouse.student.model import DollhouseForConditionalGeneration, Sight
 from dollhouse.student.objects import Objects
 from dollhouse.student.processor import DollhouseProcessor
-from dollhouse.student.reading import scenes_of
 from dollhouse.student.sensors import Sensors
 
 SURE = 0.3  #: score from which an object is shown; scoring takes all of them
@@ -39,6 +40,13 @@ class Dollhouse:
         self.model = model.eval()
         self.processor = processor
         self.model_id = model_id
+        self._decoder: Decoder | None = None
+
+    @property
+    def decoder(self) -> Decoder:
+        """What speaks for the language model as it is now."""
+        self._decoder = decoder_of(self.model, self._decoder)
+        return self._decoder
 
     @classmethod
     def from_pretrained(cls, folder: str | Path | None = None, device: str | None = None) -> Dollhouse:
@@ -107,12 +115,18 @@ class SceneMemory:
         self.prefix = prefix  #: (1, N, D) what the language model reads first
         self.sight = sight
         with torch.inference_mode():
-            self._keys_and_values = house.model.read_scene(prefix)
+            self._scene = self.decoder.read_scene(prefix)
+
+    @property
+    def decoder(self) -> Decoder:
+        """What goes on from this scene."""
+        return self.house.decoder
 
     @property
     def depth(self) -> NDArray[np.float32]:
-        """Predicted z-depth (V, H, W) in metres."""
-        return self._eyes.log_depth[0].exp().cpu().numpy()
+        """Predicted z-depth (V, H, W) in metres; made when it is first asked for."""
+        with torch.inference_mode():
+            return self._eyes.log_depth[0].exp().cpu().numpy()
 
     @property
     def level_from_camera(self) -> Array:
@@ -152,9 +166,12 @@ class SceneMemory:
             ]
 
     def open_cache(self, questions: int) -> DynamicCache:
-        """Keys and values of everything before the question, once for each of ``questions`` decoded together."""
-        rows = torch.zeros(questions, dtype=torch.long, device=self.house.model.device)
-        return scenes_of(self._keys_and_values, rows)
+        """Keys and values of all that stands before the question, once a question, in Hugging Face's form."""
+        return self.decoder.cache(self._scene, questions)
+
+    def open_past(self, questions: Tensor, max_new_tokens: int) -> Any:
+        """The same as :attr:`decoder` goes on from, with room for questions (R, T) of one length and their answers."""
+        return self.decoder.open(self._scene, len(questions), questions.shape[1] + max_new_tokens)
 
     def _checked(self, question: str) -> str:
         if not question.strip():
@@ -169,7 +186,7 @@ class SceneMemory:
         for length in sorted({len(one) for one in ids}):
             rows = [row for row, one in enumerate(ids) if len(one) == length]
             batch = torch.tensor([ids[row] for row in rows], device=self.house.model.device)
-            spoken = speak(self.house.model, self.open_cache(len(rows)), batch, max_new_tokens)
+            spoken = speak(self.decoder, self.open_past(batch, max_new_tokens), batch, max_new_tokens)
             for row, (tokens, confidence) in zip(rows, spoken, strict=True):
                 text = self.house.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
                 told[row] = (text, confidence)
@@ -177,29 +194,28 @@ class SceneMemory:
 
 
 def speak(
-    model: DollhouseForConditionalGeneration, cache: DynamicCache, ids: Tensor, max_new_tokens: int, skip: int = 0
+    decoder: Decoder, past: Any, ids: Tensor, max_new_tokens: int, skip: int = 0
 ) -> list[tuple[list[int], float]]:
     """Greedy answers to questions (R, T) of one length: tokens, and the geometric mean of their probabilities.
 
-    ``cache`` holds what stands before each question and grows. ``skip`` positions before the question stay empty.
+    ``past`` is the decoder's own: what stands before each question; it grows. ``skip`` positions before the question
+    stay empty.
     """
-    never = torch.tensor(model.silent_ids(), device=ids.device)
+    never = torch.tensor(decoder.model.silent_ids(), device=ids.device)
+    end = decoder.model.config.eos_token_id
     tokens: list[list[int]] = [[] for _ in ids]
     log_probability = [0.0] * len(ids)
     open_rows = set(range(len(ids)))
     feed = ids
     for _ in range(max_new_tokens):
-        first = cache.get_seq_length() + skip
-        places = torch.arange(first, first + feed.shape[1], device=ids.device).unsqueeze(0) if skip else None
-        output = model(input_ids=feed, position_ids=places, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        logits = output.logits[:, -1].float()
+        logits = decoder.step(past, feed, skip)
         logits[:, never] = -torch.inf
         best, choice = logits.log_softmax(-1).max(-1)
+        chances, chosen = best.tolist(), choice.tolist()
         for row in list(open_rows):
-            log_probability[row] += float(best[row])
-            token = int(choice[row])
-            tokens[row].append(token)
-            if token == model.config.eos_token_id:
+            log_probability[row] += chances[row]
+            tokens[row].append(chosen[row])
+            if chosen[row] == end:
                 open_rows.discard(row)
         if not open_rows:
             break

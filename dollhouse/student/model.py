@@ -8,8 +8,9 @@ Axes: B batch, V views, H and W pixels, P patches of a view, M = V*P, N object s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ from dollhouse.student.relations import RelationHead
 from dollhouse.student.sensors import SensorPatches, Sensors
 from dollhouse.student.thinking import ThinkingMap
 from dollhouse.student.trunk import Trunk
-from dollhouse.student.vggt import VggtModel
+from dollhouse.student.vggt import VggtModel, VggtOutput
 from dollhouse.student.votes import VoteHead, Votes, group
 
 
@@ -35,14 +36,19 @@ from dollhouse.student.votes import VoteHead, Votes, group
 class Sight:
     """What the student makes of the photos, before any question."""
 
-    log_depth: Tensor  #: (B, V, H, W) log metres
     cameras: Cameras
     votes: Votes
     objects: Objects
     member: Tensor  #: (B, M, N) which patch belongs to which object
     patches: Tensor  #: (B, V, P, trunk width) what the trunk makes of each patch
+    make_depth: Callable[[], Tensor]  #: what :attr:`log_depth` is made by
     depth_bins: Tensor | None = None  #: (B, V, P, bins) logits; None where there is no such head
     relations: Tensor | None = None  #: (B, N, N, 2) logits of right and above; None where there is no such head
+
+    @cached_property
+    def log_depth(self) -> Tensor:
+        """(B, V, H, W) log metres; made when it is first looked at, since answers do not need it."""
+        return self.make_depth()
 
 
 class DollhouseForConditionalGeneration(ReadingModel, GenerationMixin):
@@ -119,8 +125,7 @@ class DollhouseForConditionalGeneration(ReadingModel, GenerationMixin):
             raise ValueError("this model looks at depth and poses beside the photos: give it sensors")
         patch = self.config.get_vision_config().patch_size
         rows, columns = pixel_values.shape[-2] // patch, pixel_values.shape[-1] // patch
-        of_encoder = isinstance(self.depth_head, MetricDepth)
-        layers = self.encoder.dense_layers if of_encoder else None
+        layers = self.encoder.dense_layers if isinstance(self.depth_head, MetricDepth) else None
         seen = self.encoder(pixel_values, layers, None if sensors is None else self.sensor_patches(sensors))
         camera_tokens, patches = self.trunk(seen.last_hidden_state)
         cameras = self.camera_head(camera_tokens) if sensors is None else sensors.cameras
@@ -131,22 +136,28 @@ class DollhouseForConditionalGeneration(ReadingModel, GenerationMixin):
         if member is None:
             member = group(votes, self.config.num_objects)
         objects = self.object_head(votes, patches, member, rows, columns)
-        if of_encoder:
-            log_depth = self.depth_head(camera_tokens, self.encoder.predict_depth(seen)[0])
-        else:
-            log_depth = self.depth_head(patches, pixel_values)
-        if sensors is not None and not self.training:
-            log_depth = torch.where(sensors.depth > 0, sensors.depth.clamp(min=1e-3).log(), log_depth)
         return Sight(
-            log_depth,
             cameras,
             votes,
             objects,
             member,
             patches,
+            partial(self.make_depth, seen, camera_tokens, patches, pixel_values, None if self.training else sensors),
             depth_bins=self.depth_bin_head(patches) if self.config.depth_bins else None,
             relations=self.relation_head(objects) if self.config.relation_head else None,
         )
+
+    def make_depth(
+        self, seen: VggtOutput, camera_tokens: Tensor, patches: Tensor, pixel_values: Tensor, sensors: Sensors | None
+    ) -> Tensor:
+        """Log metres (B, V, H, W) of what was seen; what ``sensors`` measured stands as they have it."""
+        if isinstance(self.depth_head, MetricDepth):
+            log_depth = self.depth_head(camera_tokens, self.encoder.predict_depth(seen)[0])
+        else:
+            log_depth = self.depth_head(patches, pixel_values)
+        if sensors is not None:
+            log_depth = torch.where(sensors.depth > 0, sensors.depth.clamp(min=1e-3).log(), log_depth)
+        return log_depth
 
     def word_embeddings(self, words: Sequence[Sequence[int]]) -> Tensor:
         """Mean embedding of each word's tokens: (len(words), D)."""

@@ -76,16 +76,20 @@ class ReadingModel(DollhousePreTrainedModel):
         return cache, tuple(output.hidden_states)
 
     def _read_scene(self, prefix: Tensor, **told: bool) -> tuple[DynamicCache, Any]:
-        thoughts = self.config.thinking_ids if self.config.thinking_placement == "before_question" else []
         embeds = prefix.to(self.dtype)
-        if thoughts:
-            ids = torch.tensor(list(thoughts), device=prefix.device).expand(len(prefix), -1)
+        ids = self.scene_thoughts(len(prefix))
+        if ids.shape[1]:
             embeds = torch.cat([embeds, self.get_input_embeddings()(ids).to(embeds.dtype)], 1)
             thinking = torch.arange(embeds.shape[1], device=prefix.device) >= prefix.shape[1]
             embeds = self.think_over(embeds, thinking.expand(len(prefix), -1))
         cache = DynamicCache(config=self.language_model.config)
         output = self.language_model.base_model(inputs_embeds=embeds, past_key_values=cache, use_cache=True, **told)
         return cache, output
+
+    def scene_thoughts(self, rows: int) -> Tensor:
+        """Ids (rows, K) of the thinking tokens that belong to the scene; K is 0 where they follow the question."""
+        thoughts = self.config.thinking_ids if self.config.thinking_placement == "before_question" else []
+        return torch.tensor(list(thoughts), dtype=torch.long, device=self.device).expand(rows, -1)
 
     def thinking_places(self, input_ids: Tensor) -> Tensor:
         """Where thinking tokens stand in ids (B, T): bool (B, T)."""

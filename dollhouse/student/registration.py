@@ -105,25 +105,33 @@ def fit(own: Sighted, known: Sighted, proposed: tuple[float, Array]) -> tuple[fl
         return float((own.weight * pull.max(1)).sum()), pull
 
     best, best_score = proposed, agreement(*proposed)[0] + DOUBT
-    for first in range(len(rows)):
-        for second in range(first + 1, len(rows)):
-            a, b, c, d = rows[first], rows[second], columns[first], columns[second]
-            if a == b or c == d:
-                continue
-            apart, wanted = own.place[b] - own.place[a], known.place[d] - known.place[c]
-            lengths = np.hypot(*apart[:2]) + 0.05, np.hypot(*wanted[:2]) + 0.05
-            if min(lengths) < 0.4 or abs(np.log(lengths[0] / lengths[1])) > STRETCH:
-                continue
-            turn = float(np.arctan2(wanted[1], wanted[0]) - np.arctan2(apart[1], apart[0]))
-            middle, goal = 0.5 * (own.place[a] + own.place[b]), 0.5 * (known.place[c] + known.place[d])
-            shift = goal - moved(middle[None], turn, np.zeros(3))[0]
-            score, pull = agreement(turn, shift)
-            if score > best_score - NEARLY:  # worth a second look with all objects that agree
-                turn, shift = procrustes(own, known, pull)
-                score = agreement(turn, shift)[0]
-            if score > best_score:
-                best, best_score = (turn, shift), score
+    turns, shifts = guesses(own.place, known.place, rows, columns)
+    distance = np.linalg.norm(moved_each(own.place, turns, shifts)[:, :, None] - known.place, axis=-1)
+    scores = (likeness * np.exp(-0.5 * (distance / blur) ** 2)).max(-1) @ own.weight
+    for guess, score in enumerate(scores.tolist()):
+        turn, shift = float(turns[guess]), shifts[guess]
+        if score > best_score - NEARLY:  # worth a second look with all objects that agree
+            turn, shift = procrustes(own, known, agreement(turn, shift)[1])
+            score = agreement(turn, shift)[0]
+        if score > best_score:
+            best, best_score = (turn, shift), score
     return best
+
+
+def guesses(own: Array, known: Array, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> tuple[Array, Array]:
+    """Turns (G,) and shifts (G, 3) that lay two of the ``own`` places over two of the ``known``.
+
+    Of every two pairs (own[rows[i]], known[columns[i]]) that are about as far apart here as there.
+    """
+    first, second = np.triu_indices(len(rows), 1)
+    a, b, c, d = rows[first], rows[second], columns[first], columns[second]
+    apart, wanted = own[b] - own[a], known[d] - known[c]
+    lengths = np.hypot(*apart[:, :2].T) + 0.05, np.hypot(*wanted[:, :2].T) + 0.05
+    alike = (np.minimum(*lengths) >= 0.4) & (np.abs(np.log(lengths[0] / lengths[1])) <= STRETCH) & (a != b) & (c != d)
+    a, b, c, d, apart, wanted = (one[alike] for one in (a, b, c, d, apart, wanted))
+    turns = np.arctan2(wanted[:, 1], wanted[:, 0]) - np.arctan2(apart[:, 1], apart[:, 0])
+    middle, goal = 0.5 * (own[a] + own[b]), 0.5 * (known[c] + known[d])
+    return turns, goal - moved_each(middle[:, None], turns, np.zeros((len(turns), 3)))[:, 0]
 
 
 def procrustes(own: Sighted, known: Sighted, pull: Array) -> tuple[float, Array]:
@@ -141,6 +149,12 @@ def procrustes(own: Sighted, known: Sighted, pull: Array) -> tuple[float, Array]
 
 def moved(places: Array, turn: float, shift: Array) -> Array:
     """Places (N, 3) turned about z, then shifted."""
-    cos, sin = np.cos(turn), np.sin(turn)
-    x, y, z = places.T
-    return np.stack([cos * x - sin * y, sin * x + cos * y, z], -1) + shift
+    return moved_each(places, np.array([turn]), shift[None])[0]
+
+
+def moved_each(places: Array, turns: Array, shifts: Array) -> Array:
+    """Places (N, 3), or (G, N, 3), under each of G turns and shifts (G, 3): (G, N, 3)."""
+    cos, sin = np.cos(turns)[:, None], np.sin(turns)[:, None]
+    x, y, z = places[..., 0], places[..., 1], places[..., 2]
+    turned = np.stack([cos * x - sin * y, sin * x + cos * y, np.broadcast_to(z, cos.shape[:1] + z.shape[-1:])], -1)
+    return turned + shifts[:, None]

@@ -135,15 +135,14 @@ class CheckpointTeacher:
     def _speak(self, memory: SceneMemory, ids: Tensor) -> list[TeacherAnswer]:
         """Greedy answers to questions (R, T) of one length."""
         model = self.house.model
-        cache = memory.open_cache(len(ids))
+        past = memory.open_past(ids, self.settings.max_new_tokens)
         never = torch.tensor(model.silent_ids(), device=ids.device)
         tokens: list[list[int]] = [[] for _ in ids]
         kept: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in ids]
         open_rows = set(range(len(ids)))
         feed = ids
         for _ in range(self.settings.max_new_tokens):
-            output = model(input_ids=feed, past_key_values=cache, use_cache=True, logits_to_keep=1)
-            logits = output.logits[:, -1].float()
+            logits = memory.decoder.step(past, feed)
             logits[:, never] = -torch.inf
             best = logits.log_softmax(-1).sort(descending=True, stable=True)
             top_ids = best.indices[:, : self.settings.top_k].int().cpu().numpy()

@@ -14,7 +14,6 @@ from dollhouse.errors import ModelError, QuestionError
 from dollhouse.scenes.scene import Scene, View
 from dollhouse.student.checkpoint import load_student, save_student
 from dollhouse.student.memory import Dollhouse
-from dollhouse.student.reading import scenes_of
 from tests.student.conftest import tiny_house
 
 QUESTIONS = ["is the red chair near the table?", "which is taller, the lamp or the blue chair?", "lamp?"]
@@ -69,9 +68,11 @@ def test_packed_questions_equal_one_sequence_each(photos: list[np.ndarray]) -> N
 def test_question_cannot_see_other_scenes(photos: list[np.ndarray]) -> None:
     house = tiny_house()
     memory = house.see(scene_of(photos))
-    alone = scenes_of(memory._keys_and_values, torch.tensor([0, 0]))
+    before = [layer.clone() for layer in memory._scene.keys]
+    alone = memory.open_cache(2)
     assert alone.layers[0].keys.shape[0] == 2
-    assert memory._keys_and_values.layers[0].keys.shape[0] == 1
+    memory.ask(QUESTIONS)
+    assert all(torch.equal(now, then) for now, then in zip(memory._scene.keys, before, strict=True))
 
 
 def test_thinking_tokens_are_never_sampled(photos: list[np.ndarray]) -> None:

@@ -1,0 +1,217 @@
+"""Answers word by word: the language model's own forward pass, or the same numbers with less ado.
+
+A small language model spends most of a word on bookkeeping around multiplications that take microseconds. Where its
+kind is known (GPT-NeoX in float32) :class:`NeoxDecoder` does the multiplications alone; :class:`PlainDecoder` is the
+reference beside it and the path of every other kind. Knows nothing of photos, tokenizers or when an answer ends, and no
+gradient flows.
+
+Axes: R rows (questions), T tokens, N prefix tokens, D text width, H heads, W head width, L places, S vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers.cache_utils import DynamicCache
+
+from dollhouse.student.reading import ReadingModel, scenes_of
+
+
+class Decoder(Protocol):
+    """A language model that reads a scene once and goes on from it. ``scene`` and ``past`` are its own affair."""
+
+    model: ReadingModel
+
+    def read_scene(self, prefix: Tensor) -> Any:
+        """Language prefix (1, N, D) -> what stands before every question of a scene."""
+
+    def open(self, scene: Any, rows: int, room: int) -> Any:
+        """A past of its own for ``rows`` questions about ``scene``, to which up to ``room`` tokens will be added."""
+
+    def step(self, past: Any, ids: Tensor, skip: int = 0) -> Tensor:
+        """Tokens (R, T) are added to ``past``; logits (R, S) of what comes after the last, in float32.
+
+        ``skip`` positions before them stay empty.
+        """
+
+    def cache(self, scene: Any, rows: int) -> DynamicCache:
+        """The scene as Hugging Face's ``generate`` takes it, for ``rows`` questions."""
+
+
+class PlainDecoder:
+    """The model itself."""
+
+    def __init__(self, model: ReadingModel) -> None:
+        self.model = model
+
+    def read_scene(self, prefix: Tensor) -> DynamicCache:
+        return self.model.read_scene(prefix)
+
+    def open(self, scene: DynamicCache, rows: int, room: int) -> DynamicCache:
+        return self.cache(scene, rows)
+
+    def step(self, past: DynamicCache, ids: Tensor, skip: int = 0) -> Tensor:
+        first = past.get_seq_length() + skip
+        places = torch.arange(first, first + ids.shape[1], device=ids.device).unsqueeze(0) if skip else None
+        told = self.model(input_ids=ids, position_ids=places, past_key_values=past, use_cache=True, logits_to_keep=1)
+        logits: Tensor = told.logits[:, -1].float()
+        return logits
+
+    def cache(self, scene: DynamicCache, rows: int) -> DynamicCache:
+        return scenes_of(scene, torch.zeros(rows, dtype=torch.long, device=self.model.device))
+
+
+@dataclass
+class Past:
+    """Keys and values (R, H, L, W) of every layer, of which the first ``length`` places are filled."""
+
+    keys: list[Tensor]
+    values: list[Tensor]
+    length: int
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One block's weights; those of queries, keys and values in one matrix (see :func:`_packed`)."""
+
+    norm: nn.LayerNorm
+    read: tuple[Tensor, Tensor]
+    write: nn.Linear
+    norm_after: nn.LayerNorm
+    mlp: nn.Module
+
+
+class NeoxDecoder:
+    """GPT-NeoX, every operation that it needs and no other; the same numbers but for rounding."""
+
+    def __init__(self, model: ReadingModel) -> None:
+        """``model`` must be one that :func:`is_neox` accepts, as it is now: weights changed later are not seen."""
+        base = model.language_model.base_model
+        config = base.config
+        self.model = model
+        self.weights = weights_now(model)
+        self.heads, self.width = config.num_attention_heads, config.hidden_size // config.num_attention_heads
+        self.parallel = bool(config.use_parallel_residual)
+        self.frequencies = base.rotary_emb.inv_freq.float()
+        self.turning = 2 * len(self.frequencies)  # channels of a head that turn with the place
+        self.embed, self.head = base.embed_in, model.language_model.get_output_embeddings()
+        self.norm = base.final_layer_norm
+        with torch.no_grad():
+            self.layers = [
+                _Layer(
+                    layer.input_layernorm,
+                    _packed(layer.attention.query_key_value, self.heads, self.turning),
+                    layer.attention.dense,
+                    layer.post_attention_layernorm,
+                    layer.mlp,
+                )
+                for layer in base.layers
+            ]
+
+    def read_scene(self, prefix: Tensor) -> Past:
+        states = torch.cat([prefix.float(), self.embed(self.model.scene_thoughts(len(prefix)))], 1)
+        past = self._empty(len(states), states.shape[1], states)
+        self._read(past, states)
+        return past
+
+    def open(self, scene: Past, rows: int, room: int) -> Past:
+        past = self._empty(rows, scene.length + room, scene.keys[0])
+        for mine, its in ((past.keys, scene.keys), (past.values, scene.values)):
+            for held, one in zip(mine, its, strict=True):
+                held[:, :, : scene.length] = one
+        past.length = scene.length
+        return past
+
+    def step(self, past: Past, ids: Tensor, skip: int = 0) -> Tensor:
+        states = self._read(past, self.embed(ids), skip)
+        logits: Tensor = self.head(self.norm(states[:, -1]))
+        return logits
+
+    def cache(self, scene: Past, rows: int) -> DynamicCache:
+        cache = DynamicCache()
+        for number, (keys, values) in enumerate(zip(scene.keys, scene.values, strict=True)):
+            cache.update(keys.repeat(rows, 1, 1, 1), values.repeat(rows, 1, 1, 1), number)
+        return cache
+
+    def _empty(self, rows: int, places: int, like: Tensor) -> Past:
+        shape = (rows, self.heads, places, self.width)
+        return Past([like.new_empty(shape) for _ in self.layers], [like.new_empty(shape) for _ in self.layers], 0)
+
+    def _read(self, past: Past, states: Tensor, skip: int = 0) -> Tensor:
+        """Embeddings (R, T, D) after ``past`` -> states (R, T, D) after the last block; ``past`` grows by them."""
+        rows, count, _ = states.shape
+        start, end = past.length, past.length + count
+        angles = torch.arange(start + skip, end + skip, device=states.device).unsqueeze(-1) * self.frequencies
+        angles = torch.cat([angles, angles], -1).view(count, 1, 1, self.turning)
+        cosines, sines = angles.cos(), angles.sin()
+        later = states.new_full((count, end), -torch.inf).triu(start + 1) if count > 1 else None
+        fields = 3 * self.heads * self.width
+        for layer, keys, values in zip(self.layers, past.keys, past.values, strict=True):
+            told = F.linear(layer.norm(states), *layer.read)
+            query, key, value = told[..., :fields].view(rows, count, 3, self.heads, self.width).unbind(2)
+            swapped = told[..., fields:].view(rows, count, 2, self.heads, self.turning)
+            turned = told[..., : 2 * self.heads * self.width].view(rows, count, 2, self.heads, self.width)
+            turned[..., : self.turning].mul_(cosines).addcmul_(swapped, sines)
+            keys[:, :, start:end], values[:, :, start:end] = key.transpose(1, 2), value.transpose(1, 2)
+            weights = query.transpose(1, 2) @ keys[:, :, :end].transpose(2, 3)
+            if later is not None:
+                weights += later
+            mixed = (weights.softmax(-1) @ values[:, :, :end]).transpose(1, 2).reshape(states.shape)
+            written = layer.write(mixed)
+            if self.parallel:
+                states = written.add_(layer.mlp(layer.norm_after(states))).add_(states)
+            else:
+                states = written.add_(states)
+                states = layer.mlp(layer.norm_after(states)).add_(states)
+        past.length = end
+        return states
+
+
+def _packed(read: nn.Linear, heads: int, turning: int) -> tuple[Tensor, Tensor]:
+    """Weight and bias that give queries, keys and values, and then what is turned into queries and keys by sines.
+
+    Queries come divided by the root of their width. In the first ``turning`` channels of a head, channel j is turned
+    with channel j + turning/2; so its partner, with its sign, is one more output instead of two more operations.
+    """
+    width = read.out_features // (3 * heads)
+    told = [read.weight] if read.bias is None else [read.weight, read.bias.unsqueeze(-1)]
+    fields = torch.cat(told, 1).view(heads, 3, width, -1).transpose(0, 1).clone()  # (3, H, W, D + 1)
+    fields[0] *= width**-0.5
+    low, high = fields[:2, :, :turning].chunk(2, 2)
+    partners = torch.cat([-high, low], 2)
+    both = torch.cat([fields.flatten(0, 2), partners.flatten(0, 2)])
+    if read.bias is None:
+        return both, both.new_zeros(len(both))
+    return both[:, :-1].contiguous(), both[:, -1].contiguous()
+
+
+def is_neox(model: ReadingModel) -> bool:
+    """Whether :class:`NeoxDecoder` computes what this model does."""
+    config = model.config.get_text_config()
+    return (
+        config.model_type == "gpt_neox"
+        and config.rope_parameters["rope_type"] == "default"
+        and model.config.thinking_passes == 1
+        and all(weight.dtype == torch.float32 for weight in model.language_model.parameters())
+    )
+
+
+def decoder_of(model: ReadingModel, kept: Decoder | None = None) -> Decoder:
+    """The quickest decoder of a model in evaluation: ``kept`` while it is that, else another."""
+    if not is_neox(model):
+        return PlainDecoder(model)
+    if isinstance(kept, NeoxDecoder) and kept.model is model and kept.weights == weights_now(model):
+        return kept
+    return NeoxDecoder(model)
+
+
+def weights_now(model: ReadingModel) -> list[tuple[int, int]]:
+    """Something that changes with the language model's weights: where each lies, and how often it was written to."""
+    return [
+        (weight.data_ptr(), 0 if weight.is_inference() else weight._version)
+        for weight in model.language_model.parameters()
+    ]
