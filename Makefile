@@ -12,15 +12,15 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-# Distils a student from scratch (too briefly to be of use), scores it and the shipped one, and asks about a room.
+# Asks the shipped student about a room and scores it; then a teacher speaks, and a student learns on from its records.
 demo: $(STAMP)
-	$(BIN)/dollhouse distill recipes/nano.yaml name=demo data.scenes=rooms:train/0-799 data.cache=demo/cache \
-	    stages.see.steps=90 stages.look.steps=120 stages.compare.steps=60 stages.speak.steps=20 --out demo/run
-	$(BIN)/dollhouse evaluate demo/run/model --blind dollhouse/models/nano/blind --scenes rooms:test/0-29 --out demo/own
-	$(BIN)/dollhouse evaluate --scenes rooms:test/0-29 --out demo/shipped
 	$(BIN)/dollhouse ask rooms:test/3 "How many chairs are there?" "Describe the room." --show demo/answers.png
 	$(BIN)/dollhouse scenes show rooms:test/3 --out demo/room.png
-	@echo "Look at demo/shipped/report.html (the shipped student), demo/own/report.html (yours) and demo/answers.png"
+	$(BIN)/dollhouse evaluate --scenes rooms:test/0-29 --out demo/shipped
+	$(BIN)/dollhouse label --teacher annotations --scenes rooms:train/0-39 --out demo/records
+	$(BIN)/dollhouse distill recipes/learn_on.yaml data.records=demo/records --out demo/run
+	$(BIN)/dollhouse evaluate demo/run/model --blind dollhouse/models/nano/blind --scenes rooms:test/0-29 --out demo/own
+	@echo "Look at demo/answers.png, demo/shipped/report.html (the shipped student) and demo/own/report.html (yours)"
 
 test: $(STAMP) lint
 	$(BIN)/python -m pytest
