@@ -10,6 +10,7 @@ Axes: R rows (questions), T tokens, N prefix tokens, D text width, H heads, W he
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -76,13 +77,15 @@ class Past:
 
 @dataclass(frozen=True)
 class _Layer:
-    """One block's weights; those of queries, keys and values in one matrix (see :func:`_packed`)."""
+    """One block's weights and biases, to be used without modules around them, which cost as much as they compute."""
 
-    norm: nn.LayerNorm
-    read: tuple[Tensor, Tensor]
-    write: nn.Linear
-    norm_after: nn.LayerNorm
-    mlp: nn.Module
+    norm: tuple[Tensor, Tensor]
+    read: tuple[Tensor, Tensor]  #: queries, keys and values in one matrix, see :func:`_packed`
+    write: tuple[Tensor, Tensor | None]
+    norm_after: tuple[Tensor, Tensor]
+    widen: tuple[Tensor, Tensor]
+    act: Callable[[Tensor], Tensor]
+    narrow: tuple[Tensor, Tensor]
 
 
 class NeoxDecoder:
@@ -93,21 +96,25 @@ class NeoxDecoder:
         base = model.language_model.base_model
         config = base.config
         self.model = model
-        self.weights = weights_now(model)
+        self.weights = list(model.language_model.parameters())
+        self.made_of = _state(self.weights)
         self.heads, self.width = config.num_attention_heads, config.hidden_size // config.num_attention_heads
         self.parallel = bool(config.use_parallel_residual)
         self.frequencies = base.rotary_emb.inv_freq.float()
         self.turning = 2 * len(self.frequencies)  # channels of a head that turn with the place
         self.embed, self.head = base.embed_in, model.language_model.get_output_embeddings()
-        self.norm = base.final_layer_norm
+        self.shape, self.eps = (config.hidden_size,), config.layer_norm_eps
+        self.norm = _both(base.final_layer_norm)
         with torch.no_grad():
             self.layers = [
                 _Layer(
-                    layer.input_layernorm,
+                    _both(layer.input_layernorm),
                     _packed(layer.attention.query_key_value, self.heads, self.turning),
-                    layer.attention.dense,
-                    layer.post_attention_layernorm,
-                    layer.mlp,
+                    _both(layer.attention.dense),
+                    _both(layer.post_attention_layernorm),
+                    _both(layer.mlp.dense_h_to_4h),
+                    F.gelu if config.hidden_act == "gelu" else layer.mlp.act,
+                    _both(layer.mlp.dense_4h_to_h),
                 )
                 for layer in base.layers
             ]
@@ -128,8 +135,13 @@ class NeoxDecoder:
 
     def step(self, past: Past, ids: Tensor, skip: int = 0) -> Tensor:
         states = self._read(past, self.embed(ids), skip)
-        logits: Tensor = self.head(self.norm(states[:, -1]))
+        logits: Tensor = self.head(F.layer_norm(states[:, -1], self.shape, *self.norm, self.eps))
         return logits
+
+    def is_current(self, model: ReadingModel) -> bool:
+        """Whether this is a decoder of ``model`` with the weights that it has now."""
+        same = self.model is model and next(model.language_model.parameters()) is self.weights[0]
+        return same and _state(self.weights) == self.made_of
 
     def cache(self, scene: Past, rows: int) -> DynamicCache:
         cache = DynamicCache()
@@ -151,7 +163,7 @@ class NeoxDecoder:
         later = states.new_full((count, end), -torch.inf).triu(start + 1) if count > 1 else None
         fields = 3 * self.heads * self.width
         for layer, keys, values in zip(self.layers, past.keys, past.values, strict=True):
-            told = F.linear(layer.norm(states), *layer.read)
+            told = F.linear(F.layer_norm(states, self.shape, *layer.norm, self.eps), *layer.read)
             query, key, value = told[..., :fields].view(rows, count, 3, self.heads, self.width).unbind(2)
             swapped = told[..., fields:].view(rows, count, 2, self.heads, self.turning)
             turned = told[..., : 2 * self.heads * self.width].view(rows, count, 2, self.heads, self.width)
@@ -161,12 +173,9 @@ class NeoxDecoder:
             if later is not None:
                 weights += later
             mixed = (weights.softmax(-1) @ values[:, :, :end]).transpose(1, 2).reshape(states.shape)
-            written = layer.write(mixed)
-            if self.parallel:
-                states = written.add_(layer.mlp(layer.norm_after(states))).add_(states)
-            else:
-                states = written.add_(states)
-                states = layer.mlp(layer.norm_after(states)).add_(states)
+            written = F.linear(mixed, *layer.write).add_(states)
+            after = F.layer_norm(states if self.parallel else written, self.shape, *layer.norm_after, self.eps)
+            states = F.linear(layer.act(F.linear(after, *layer.widen)), *layer.narrow).add_(written)
         past.length = end
         return states
 
@@ -202,16 +211,16 @@ def is_neox(model: ReadingModel) -> bool:
 
 def decoder_of(model: ReadingModel, kept: Decoder | None = None) -> Decoder:
     """The quickest decoder of a model in evaluation: ``kept`` while it is that, else another."""
-    if not is_neox(model):
-        return PlainDecoder(model)
-    if isinstance(kept, NeoxDecoder) and kept.model is model and kept.weights == weights_now(model):
+    if isinstance(kept, NeoxDecoder) and kept.is_current(model) and model.config.thinking_passes == 1:
         return kept
-    return NeoxDecoder(model)
+    return NeoxDecoder(model) if is_neox(model) else PlainDecoder(model)
 
 
-def weights_now(model: ReadingModel) -> list[tuple[int, int]]:
-    """Something that changes with the language model's weights: where each lies, and how often it was written to."""
-    return [
-        (weight.data_ptr(), 0 if weight.is_inference() else weight._version)
-        for weight in model.language_model.parameters()
-    ]
+def _both(layer: Any) -> tuple[Tensor, Any]:
+    """Weight and bias of a layer."""
+    return layer.weight, layer.bias
+
+
+def _state(weights: Sequence[Tensor]) -> list[tuple[int, torch.dtype, int]]:
+    """Something that changes with weights: where each lies, as what, and how often it was written to."""
+    return [(one.data_ptr(), one.dtype, 0 if one.is_inference() else one._version) for one in weights]

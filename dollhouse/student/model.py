@@ -161,8 +161,11 @@ class DollhouseForConditionalGeneration(ReadingModel, GenerationMixin):
 
     def word_embeddings(self, words: Sequence[Sequence[int]]) -> Tensor:
         """Mean embedding of each word's tokens: (len(words), D)."""
-        table = self.get_input_embeddings()
-        return torch.stack([table(torch.tensor(list(ids), device=self.device)).mean(0) for ids in words])
+        longest = max(map(len, words), default=1)
+        ids = torch.tensor([[*word, *[0] * (longest - len(word))] for word in words], device=self.device)
+        counts = torch.tensor([[len(word)] for word in words], device=self.device)
+        share = (torch.arange(longest, device=self.device) < counts) / counts
+        return (self.get_input_embeddings()(ids) * share.unsqueeze(-1)).sum(1)
 
     def read_objects(self, objects: Objects) -> Tensor:
         """Objects -> language prefix (B, N, D); (B, 1, D) where it is pooled."""

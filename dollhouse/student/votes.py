@@ -117,16 +117,17 @@ def group(votes: Votes, slots: int) -> Tensor:
         foreground = labels.sum(-1)
         reach = 0.12 + 0.35 * votes.log_size[..., :2].exp().amin(-1).clamp(max=2.0)
         distance = torch.cdist(votes.center, votes.center) / (0.5 * (reach.unsqueeze(1) + reach.unsqueeze(2)))
-        alike = F.normalize(labels, dim=-1) @ F.normalize(labels, dim=-1).transpose(1, 2)
-        shade = F.normalize(colours, dim=-1) @ F.normalize(colours, dim=-1).transpose(1, 2)
+        kind, hue = F.normalize(labels, dim=-1), F.normalize(colours, dim=-1)
+        alike, shade = kind @ kind.transpose(1, 2), hue @ hue.transpose(1, 2)
         agreement = torch.exp(-0.5 * distance**2) * alike * (0.4 + 0.6 * shade)
         density = (agreement @ foreground.unsqueeze(-1)).squeeze(-1) * foreground
         free = foreground > 0.4
         member = torch.zeros(*foreground.shape, slots, device=foreground.device)
         rows = torch.arange(len(foreground), device=foreground.device)
+        agreed = agreement > 0.25
         for slot in range(slots):
             seed = (density * free).argmax(-1)
-            gathered = free & (agreement[rows, seed] > 0.25) & free[rows, seed].unsqueeze(-1)
+            gathered = agreed[rows, seed] & free & free[rows, seed].unsqueeze(-1)
             member[..., slot] = gathered.float()
             free = free & ~gathered
         return member
