@@ -47,7 +47,8 @@ METHOD = (
     "first answer: photos in memory to the last token, looking included. later answer: the same scene asked again; "
     "teacher and student both remember what they saw. Looking again: LLaVA-3D has no such memory and the paper times "
     "it so; every answer of the teacher is then a first one. "
-    "many at once: all questions of a room about a scene already seen. Means over rooms; intervals resample rooms. "
+    "many at once: all questions of a room about a scene already seen. Each is timed five times in a room and the "
+    "median counts; means over rooms; intervals resample rooms. "
     "peak memory: the process's, Python and torch included; for the model: what it rose above the process without a "
     "model."
 )
