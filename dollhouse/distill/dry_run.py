@@ -34,9 +34,11 @@ from dollhouse.plan.live_memory import LiveMemory, without_memory
 from dollhouse.scenes.furniture import CATEGORIES, COLOURS
 from dollhouse.student.config import DollhouseConfig
 from dollhouse.student.language import read_tokenizer
-from dollhouse.student.model import DollhouseForConditionalGeneration
+from dollhouse.student.model import DollhouseForConditionalGeneration, Sight
 from dollhouse.student.tokens import fill_token_ids, train_tokenizer
 from dollhouse.student.vggt_weights import OfficialCheckpoint
+
+OF_DEPTH = {"depth_reg", "depth_ce", "depth_kl", "spatial", "multiview"}  #: losses that look at the depth map
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,8 @@ def check_stage(
     losses: dict[str, Tensor] = {}
     with fake, live, counters[0], bfloat16:
         sight = objective.look(batch)
+        if sight is not None and OF_DEPTH & set(stage.losses):
+            _ = sight.log_depth  # made here, where it is counted
         mapped = None if sight is None else objective.as_teacher(sight, batch)
     if "text" in stage.losses and batch.question_ids:
         with fake, live, counters[1], bfloat16:
@@ -220,6 +224,10 @@ class StandIns:
         """A tensor, or a dataclass of tensors and dataclasses, with every tensor a random one in [0.5, 1.5)."""
         if predicted is None:
             return None
+        if isinstance(predicted, Sight):
+            depth = self.like(vars(predicted).get("log_depth"))
+            names = [one.name for one in fields(predicted) if one.name != "make_depth"]
+            return Sight(make_depth=lambda: depth, **{name: self.like(getattr(predicted, name)) for name in names})
         if is_dataclass(predicted) and not isinstance(predicted, type):
             return type(predicted)(*[self.like(getattr(predicted, field.name)) for field in fields(predicted)])
         real = torch.rand(predicted.shape) + 0.5
