@@ -14,6 +14,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 # Asks the shipped student about a room and scores it; then a teacher speaks, and a student learns on from its records.
 demo: $(STAMP)
+	mkdir -p demo
 	$(BIN)/dollhouse ask rooms:test/3 "How many chairs are there?" "Describe the room." --show demo/answers.png
 	$(BIN)/dollhouse scenes show rooms:test/3 --out demo/room.png
 	$(BIN)/dollhouse evaluate --scenes rooms:test/0-29 --out demo/shipped
