@@ -58,6 +58,7 @@ class PlainDecoder:
     def step(self, past: DynamicCache, ids: Tensor, skip: int = 0) -> Tensor:
         first = past.get_seq_length() + skip
         places = torch.arange(first, first + ids.shape[1], device=ids.device).unsqueeze(0) if skip else None
+        # the whole model only where it has to go over thinking tokens again: no photo comes after the prefix
         speaks = self.model if self.model.config.thinking_passes > 1 else self.model.language_model
         told = speaks(input_ids=ids, position_ids=places, past_key_values=past, use_cache=True, logits_to_keep=1)
         logits: Tensor = told.logits[:, -1].float()
