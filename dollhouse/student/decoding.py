@@ -70,10 +70,12 @@ class PlainDecoder:
 
 @dataclass
 class Past:
-    """Keys and values (R, H, L, W) of every layer, of which the first ``length`` places are filled."""
+    """Keys and values of all layers (layers, R, 2, H, L, W), of which the first ``length`` places are filled.
 
-    keys: list[Tensor]
-    values: list[Tensor]
+    In one tensor, because the places of a step are then cut out once and not once a layer.
+    """
+
+    told: Tensor
     length: int
 
 
@@ -128,10 +130,8 @@ class NeoxDecoder:
         return past
 
     def open(self, scene: Past, rows: int, room: int) -> Past:
-        past = self._empty(rows, scene.length + room, scene.keys[0])
-        for mine, its in ((past.keys, scene.keys), (past.values, scene.values)):
-            for held, one in zip(mine, its, strict=True):
-                held[:, :, : scene.length] = one
+        past = self._empty(rows, scene.length + room, scene.told)
+        past.told[..., : scene.length, :] = scene.told
         past.length = scene.length
         return past
 
@@ -147,13 +147,13 @@ class NeoxDecoder:
 
     def cache(self, scene: Past, rows: int) -> DynamicCache:
         cache = DynamicCache()
-        for number, (keys, values) in enumerate(zip(scene.keys, scene.values, strict=True)):
-            cache.update(keys.repeat(rows, 1, 1, 1), values.repeat(rows, 1, 1, 1), number)
+        for number, layer in enumerate(scene.told):
+            keys, values = layer.repeat(rows, 1, 1, 1, 1).unbind(1)
+            cache.update(keys, values, number)
         return cache
 
     def _empty(self, rows: int, places: int, like: Tensor) -> Past:
-        shape = (rows, self.heads, places, self.width)
-        return Past([like.new_empty(shape) for _ in self.layers], [like.new_empty(shape) for _ in self.layers], 0)
+        return Past(like.new_empty(len(self.layers), rows, 2, self.heads, places, self.width), 0)
 
     def _read(self, past: Past, states: Tensor, skip: int = 0) -> Tensor:
         """Embeddings (R, T, D) after ``past`` -> states (R, T, D) after the last block; ``past`` grows by them."""
@@ -163,18 +163,22 @@ class NeoxDecoder:
         angles = torch.cat([angles, angles], -1).view(count, 1, 1, self.turning)
         cosines, sines = angles.cos(), angles.sin()
         later = states.new_full((count, end), -torch.inf).triu(start + 1) if count > 1 else None
-        fields = 3 * self.heads * self.width
-        for layer, keys, values in zip(self.layers, past.keys, past.values, strict=True):
+        fields, partners = 3 * self.heads * self.width, 2 * self.heads * self.turning
+        added = past.told.narrow(4, start, count).unbind()
+        known_keys, known_values = past.told.narrow(4, 0, end).unbind(2)
+        known_keys = known_keys.transpose(3, 4)
+        for layer, place, keys, values in zip(self.layers, added, known_keys, known_values, strict=True):
             told = F.linear(F.layer_norm(states, self.shape, *layer.norm, self.eps), *layer.read)
-            query, key, value = told[..., :fields].view(rows, count, 3, self.heads, self.width).unbind(2)
-            swapped = told[..., fields:].view(rows, count, 2, self.heads, self.turning)
-            turned = told[..., : 2 * self.heads * self.width].view(rows, count, 2, self.heads, self.width)
-            turned[..., : self.turning].mul_(cosines).addcmul_(swapped, sines)
-            keys[:, :, start:end], values[:, :, start:end] = key.transpose(1, 2), value.transpose(1, 2)
-            weights = query.transpose(1, 2) @ keys[:, :, :end].transpose(2, 3)
+            own, swapped = told.split((fields, partners), 2)
+            own = own.view(rows, count, 3, self.heads, self.width)
+            turned = own.narrow(2, 0, 2).narrow(4, 0, self.turning)
+            turned.mul_(cosines).addcmul_(swapped.view(turned.shape), sines)
+            own = own.permute(2, 0, 3, 1, 4)
+            place.copy_(own.narrow(0, 1, 2).transpose(0, 1))
+            weights = own[0] @ keys
             if later is not None:
                 weights += later
-            mixed = (weights.softmax(-1) @ values[:, :, :end]).transpose(1, 2).reshape(states.shape)
+            mixed = (weights.softmax(-1) @ values).transpose(1, 2).reshape(states.shape)
             written = F.linear(mixed, *layer.write).add_(states)
             after = F.layer_norm(states if self.parallel else written, self.shape, *layer.norm_after, self.eps)
             states = F.linear(layer.act(F.linear(after, *layer.widen)), *layer.narrow).add_(written)

@@ -24,6 +24,7 @@ from dollhouse.scenes.framing import sensor_arrays
 from dollhouse.scenes.scene import Box, Scene
 from dollhouse.student.checkpoint import load_student
 from dollhouse.student.decoding import Decoder, decoder_of
+from dollhouse.student.freed_memory import keep_freed_memory
 from dollhouse.student.model import DollhouseForConditionalGeneration, Sight
 from dollhouse.student.objects import Objects
 from dollhouse.student.processor import DollhouseProcessor
@@ -55,6 +56,7 @@ class Dollhouse:
         Raises ModelError where the folder is missing, incomplete or not a Dollhouse model.
         """
         model, processor, model_id = load_student(folder)
+        keep_freed_memory()
         return cls(model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")), processor, model_id)
 
     @property

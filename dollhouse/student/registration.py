@@ -79,12 +79,10 @@ def sightings_by_view(votes: Votes, batch: int, views: int) -> list[list[Sighted
     place, log_size = share @ apart.own_center, share @ apart.log_size
     label = F.normalize(share @ apart.label_logits.float().softmax(-1)[..., :-1], dim=-1)
     colour = F.normalize(share @ apart.colour_logits.float().softmax(-1), dim=-1)
+    told = [value.double().cpu().numpy() for value in (place, label, colour, log_size, mass)]
     found = []
     for row in range(batch * views):
-        there = (mass[row] > 0).nonzero().squeeze(-1)
-        where, kind, shade, extent, much = (
-            value[row, there].double().cpu().numpy() for value in (place, label, colour, log_size, mass)
-        )
+        where, kind, shade, extent, much = (value[row, told[-1][row] > 0] for value in told)
         blur = BLUR + BLUR_PER_METRE * np.linalg.norm(where[:, :2], axis=-1)
         found.append(Sighted(where, kind, shade, extent, np.minimum(1.0, much / 4.0), blur))
     return [found[row * views : (row + 1) * views] for row in range(batch)]
@@ -97,17 +95,20 @@ def fit(own: Sighted, known: Sighted, proposed: tuple[float, Array]) -> tuple[fl
     rows, columns = np.nonzero(likeness > ALIKE)
     if len(rows) < 2:
         return proposed
-    blur = np.hypot(own.blur[:, None], known.blur[None])
+    sharpness = -0.5 / (own.blur[:, None] ** 2 + known.blur**2)
+
+    def pulls(places: Array) -> Array:
+        """How much each own object, at ``places`` (..., N, 3), and each known one want to be the same (..., N, K)."""
+        gap = places[..., None, :] - known.place
+        return likeness * np.exp(sharpness * np.einsum("...i,...i", gap, gap))
 
     def agreement(turn: float, shift: Array) -> tuple[float, Array]:
-        distance = np.linalg.norm(moved(own.place, turn, shift)[:, None] - known.place[None], axis=-1)
-        pull = likeness * np.exp(-0.5 * (distance / blur) ** 2)
-        return float((own.weight * pull.max(1)).sum()), pull
+        pull = pulls(moved(own.place, turn, shift))
+        return float(own.weight @ pull.max(1)), pull
 
     best, best_score = proposed, agreement(*proposed)[0] + DOUBT
     turns, shifts = guesses(own.place, known.place, rows, columns)
-    distance = np.linalg.norm(moved_each(own.place, turns, shifts)[:, :, None] - known.place, axis=-1)
-    scores = (likeness * np.exp(-0.5 * (distance / blur) ** 2)).max(-1) @ own.weight
+    scores = pulls(moved_each(own.place, turns, shifts)).max(-1) @ own.weight
     for guess, score in enumerate(scores.tolist()):
         turn, shift = float(turns[guess]), shifts[guess]
         if score > best_score - NEARLY:  # worth a second look with all objects that agree
@@ -155,6 +156,8 @@ def moved(places: Array, turn: float, shift: Array) -> Array:
 def moved_each(places: Array, turns: Array, shifts: Array) -> Array:
     """Places (N, 3), or (G, N, 3), under each of G turns and shifts (G, 3): (G, N, 3)."""
     cos, sin = np.cos(turns)[:, None], np.sin(turns)[:, None]
-    x, y, z = places[..., 0], places[..., 1], places[..., 2]
-    turned = np.stack([cos * x - sin * y, sin * x + cos * y, np.broadcast_to(z, cos.shape[:1] + z.shape[-1:])], -1)
-    return turned + shifts[:, None]
+    x, y = places[..., 0], places[..., 1]
+    turned = np.empty((len(turns), *places.shape[-2:]))
+    turned[..., 0], turned[..., 1], turned[..., 2] = cos * x - sin * y, sin * x + cos * y, places[..., 2]
+    turned += shifts[:, None]
+    return turned

@@ -6,10 +6,8 @@ model computes. Sources: ``model.safetensors`` or ``model.pt`` of facebook/VGGT-
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pickle
-import sys
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -20,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dollhouse.errors import ModelError, StorageError
+from dollhouse.student.freed_memory import return_freed_memory
 
 #: Parts of the official model; those that ours was built without are left out, any other key is an error.
 PARTS = ("aggregator.", "camera_head.", "point_head.", "depth_head.", "track_head.")
@@ -130,17 +129,6 @@ def compare_keys(wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tupl
     if misshapen:
         problems.append(f"misshapen {_some(misshapen)}")
     return problems
-
-
-def return_freed_memory() -> None:
-    """Give freed memory that lies between live tensors back to the system, where the C library is glibc.
-
-    It keeps such pages otherwise: while a large model is loaded they came to an eighth of it.
-    """
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
-        if trim is not None:
-            trim(0)
 
 
 def _some(items: Iterable[str]) -> str:

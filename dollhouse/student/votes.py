@@ -121,13 +121,13 @@ def group(votes: Votes, slots: int) -> Tensor:
         alike, shade = kind @ kind.transpose(1, 2), hue @ hue.transpose(1, 2)
         agreement = torch.exp(-0.5 * distance**2) * alike * (0.4 + 0.6 * shade)
         density = (agreement @ foreground.unsqueeze(-1)).squeeze(-1) * foreground
-        free = foreground > 0.4
+        # what a free patch would gather; 0 where it is gathered already, so an all-zero row gathers nothing more
+        left = density * (foreground > 0.4)
         member = torch.zeros(*foreground.shape, slots, device=foreground.device)
-        rows = torch.arange(len(foreground), device=foreground.device)
         agreed = agreement > 0.25
+        rows = torch.arange(len(foreground), device=foreground.device)
         for slot in range(slots):
-            seed = (density * free).argmax(-1)
-            gathered = agreed[rows, seed] & free & free[rows, seed].unsqueeze(-1)
-            member[..., slot] = gathered.float()
-            free = free & ~gathered
+            gathered = agreed[rows, left.argmax(-1)] & (left > 0)
+            member[..., slot] = gathered
+            left = left.masked_fill(gathered, 0.0)
         return member
