@@ -11,6 +11,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from dollhouse.student.attention import attention
+from dollhouse.student.linear import Linear
 
 
 class TrunkBlock(nn.Module):
@@ -20,11 +21,11 @@ class TrunkBlock(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm1 = nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)
+        self.proj = Linear(width, width)
         self.norm2 = nn.LayerNorm(width)
         hidden = int(width * mlp_ratio)
-        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+        self.mlp = nn.Sequential(Linear(width, hidden), nn.GELU(), Linear(hidden, width))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """``tokens`` (B, N, D) -> (B, N, D)."""
@@ -43,7 +44,7 @@ class Trunk(nn.Module):
         super().__init__()
         self.special_tokens = special_tokens
         self.norm_in = nn.LayerNorm(encoder_width)
-        self.project = nn.Linear(encoder_width, width)
+        self.project = Linear(encoder_width, width)
         self.blocks = nn.ModuleList(TrunkBlock(width, heads) for _ in range(layers))
         self.norm_out = nn.LayerNorm(width)
 

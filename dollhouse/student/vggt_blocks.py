@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from dollhouse.student.attention import attention
+from dollhouse.student.linear import Linear
 
 
 class RotaryTable(NamedTuple):
@@ -62,10 +63,10 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int, qk_norm: bool) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
+        self.qkv = Linear(width, 3 * width)
         self.q_norm = nn.LayerNorm(width // heads) if qk_norm else nn.Identity()
         self.k_norm = nn.LayerNorm(width // heads) if qk_norm else nn.Identity()
-        self.proj = nn.Linear(width, width)
+        self.proj = Linear(width, width)
 
     def forward(self, tokens: Tensor, rotary: RotaryTable | None = None) -> Tensor:
         """``tokens`` (B, N, C) -> (B, N, C)."""
@@ -91,8 +92,8 @@ class Mlp(nn.Module):
 
     def __init__(self, width: int, hidden: int, out: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, out)
+        self.fc1 = Linear(width, hidden)
+        self.fc2 = Linear(hidden, out)
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self.fc2(nn.functional.gelu(self.fc1(tokens)))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dollhouse.student.heads import Cameras
+from dollhouse.student.linear import Linear
 from dollhouse.student.sensors import snap
 
 
@@ -60,7 +61,7 @@ class VoteHead(nn.Module):
     def __init__(self, width: int, labels: int, colours: int) -> None:
         super().__init__()
         self.fields = [labels + 1, colours, 1, 3, 3, 2, 2]
-        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, sum(self.fields)))
+        self.mlp = nn.Sequential(Linear(width, 2 * width), nn.GELU(), Linear(2 * width, sum(self.fields)))
 
     def forward(
         self, patches: Tensor, cameras: Cameras, rows: int, columns: int, measured: Tensor | None = None
