@@ -1,4 +1,4 @@
-"""The command: its options are frozen, and whatever a user gives it, an error is one line and exit code 2."""
+"""The command: whatever a user gives it, an error is one line and exit code 2."""
 
 from __future__ import annotations
 
@@ -247,78 +247,3 @@ def test_no_question_without_a_terminal(capsys: pytest.CaptureFixture[str], monk
     code, _, told = run(capsys, monkeypatch, "ask", "rooms:test/1")
     assert code == 2
     assert "ask what?" in told
-
-
-def test_options_are_frozen(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scripts out there use these; changing one is a decision, not an accident."""
-    from typer.main import get_command
-
-    command = get_command(cli.app)
-    verbs = {name: sub for name, sub in command.commands.items()}  # type: ignore[attr-defined]
-    for group in ("scenes", "records"):
-        verbs |= {f"{group} {name}": sub for name, sub in verbs.pop(group).commands.items()}
-    options = {
-        name: sorted(option for p in sub.params for option in p.opts if option.startswith("--"))
-        for name, sub in verbs.items()
-    }
-    assert options == {
-        "ask": ["--json", "--model", "--show", "--skip-bad", "--views"],
-        "distill": ["--dry-run", "--out", "--peak-tflops", "--steps"],
-        "evaluate": [
-            "--annotations",
-            "--benchmark",
-            "--blind",
-            "--compare",
-            "--holdout-every",
-            "--out",
-            "--predictions",
-            "--questions",
-            "--scenes",
-            "--seed",
-            "--teacher",
-            "--true-boxes",
-            "--verify",
-        ],
-        "label": [
-            "--features",
-            "--geometry",
-            "--half",
-            "--limit",
-            "--out",
-            "--questions",
-            "--scenes",
-            "--seed",
-            "--set",
-            "--skip-bad",
-            "--teacher",
-            "--views",
-        ],
-        "plan": ["--dtype", "--heads", "--size", "--training", "--views", "--views-at-once", "--weights"],
-        "probe": ["--out", "--questions", "--scenes", "--seed"],
-        "records check": [],
-        "reproduce": ["--budget", "--cache", "--dry-run", "--only", "--out", "--paper-size", "--student", "--teacher"],
-        "records show": ["--limit"],
-        "scenes show": ["--out", "--skip-bad", "--views"],
-        "train-teacher": ["--out"],
-        "version": [],
-    }
-    code, told, _ = run(capsys, monkeypatch, "--help")
-    assert code == 0
-    assert all(verb in told for verb in ("ask", "distill", "evaluate", "label", "plan", "probe", "records", "scenes"))
-
-
-def test_importing_is_quick() -> None:
-    """``import dollhouse`` and the command's help load none of the heavy libraries."""
-    import subprocess
-
-    heavy = ("torch", "transformers", "matplotlib", "scipy")
-    code = f"import sys, dollhouse, dollhouse.cli; print([name for name in {heavy} if name in sys.modules])"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "[]"
-
-
-def test_public_names_exist() -> None:
-    import dollhouse
-
-    for name in dollhouse.__all__:
-        assert getattr(dollhouse, name) is not None

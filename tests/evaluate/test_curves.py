@@ -13,7 +13,7 @@ from dollhouse.evaluate.charts import curve, ticks
 from dollhouse.evaluate.curves import LEAST, POINTS, answer_curves
 from dollhouse.evaluate.origin import NONE_TOLD, origin_of
 from dollhouse.evaluate.sight import SightScorer, seen_depth
-from tests.teachers.test_records import written
+from tests.teachers.made_records import written
 
 
 def row(number, **fields):

@@ -1,4 +1,4 @@
-"""The store: what is read is what was written, whole; whatever is damaged is noticed and named."""
+"""The store: what is read is what was written, whole, wherever writing stops."""
 
 from __future__ import annotations
 
@@ -17,78 +17,12 @@ import pytest
 
 from dollhouse.errors import StorageError, TeacherError
 from dollhouse.teachers import records as store
-from dollhouse.teachers.geometry import SceneSense, ask_in_turn
-from dollhouse.teachers.identity import record_id, scene_hash
 from dollhouse.teachers.record import Record, halved
 from dollhouse.teachers.record_form import arrays_of
 from dollhouse.teachers.records import ANSWERS, ARRAYS, HASHES, SCENE, UNFINISHED, Records, RecordWriter, count_families
-from dollhouse.teachers.teacher import SceneGeometry, SpatialFeatures, TeacherAnswer
-from tests.teachers.small_scenes import asked_of, small_scene
-
-ANSWERED = [
-    TeacherAnswer(
-        "the table",
-        token_ids=np.array([5, 2], dtype=np.int32),
-        top_ids=np.array([[5, 6, 7], [2, 5, 6]], dtype=np.int32),
-        top_log_probs=np.array([[-0.1, -2.5, -np.inf], [-0.25, -1.5, -3.25]], dtype=np.float32),
-    ),
-    TeacherAnswer("le fauteuil\nrouge — 椅子"),
-    TeacherAnswer(""),
-]
-
-
-def made(number: int = 0, features: bool = True, geometry: bool = True) -> Record:
-    scene = small_scene(number)
-    provenance = {
-        "teacher": {"teacher": "made", "weights": "abc", "licence": "MIT", "settings": {}},
-        "geometry": [{"teacher": "scene"}],
-    }
-    seen = SpatialFeatures(np.arange(12, dtype=np.float32).reshape(4, 3), np.arange(12.0).reshape(4, 3))
-    asked = asked_of(scene)
-    return Record.of(
-        id=record_id(scene_hash(scene), asked, provenance),
-        scene=scene,
-        source=f"somewhere/{number}",
-        scene_hash=scene_hash(scene),
-        questions=asked,
-        answers=ANSWERED,
-        provenance=provenance,
-        features=seen if features else None,
-        geometry=ask_in_turn([SceneSense()], scene) if geometry else None,
-    )
-
-
-def written(folder: Path, count: int = 1) -> list[Record]:
-    kept = [made(number) for number in range(count)]
-    with RecordWriter(folder) as writer:
-        for record in kept:
-            writer.write(record)
-    return kept
-
-
-def assert_same(one: Record, other: Record) -> None:
-    for name in ("id", "scene", "source", "scene_hash", "questions", "provenance", "licence", "relations"):
-        assert getattr(one, name) == getattr(other, name), name
-    for mine, theirs in zip(one.answers, other.answers, strict=True):
-        assert mine.text == theirs.text
-        for name in ("token_ids", "top_ids", "top_log_probs"):
-            np.testing.assert_equal(getattr(mine, name), getattr(theirs, name))
-    for camera, other_camera in zip(one.cameras, other.cameras, strict=True):
-        np.testing.assert_equal(vars(camera), vars(other_camera))
-    assert (one.features is None) == (other.features is None)
-    if one.features and other.features:
-        np.testing.assert_array_equal(one.features.features, other.features.features)
-        np.testing.assert_array_equal(one.features.points, other.features.points)
-        np.testing.assert_equal(one.features.label_chances, other.features.label_chances)
-        assert one.features.labels == other.features.labels
-    assert (one.geometry is None) == (other.geometry is None)
-    if one.geometry and other.geometry:
-        np.testing.assert_equal(one.geometry.depth, other.geometry.depth)
-        np.testing.assert_equal(one.geometry.instances, other.geometry.instances)
-        assert one.geometry.metric == other.geometry.metric
-        np.testing.assert_equal(
-            [vars(box) for box in one.geometry.boxes or ()], [vars(box) for box in other.geometry.boxes or ()]
-        )
+from dollhouse.teachers.teacher import SceneGeometry, SpatialFeatures
+from tests.teachers.made_records import assert_same, made, written
+from tests.teachers.small_scenes import small_scene
 
 
 @pytest.mark.parametrize(("features", "geometry"), [(True, True), (False, True), (True, False), (False, False)])
@@ -161,76 +95,6 @@ def test_a_box_that_is_not_finite_is_refused() -> None:
     scene.boxes[0].center[0] = np.nan
     with pytest.raises(TeacherError, match="chair is not finite"):
         Record.of("0" * 32, scene, "", "", (), (), {"teacher": {}}, None, SceneGeometry(boxes=scene.boxes))
-
-
-def flip_a_bit(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
-def cut_short(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-20])
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def remove(path: Path) -> None:
-    path.unlink()
-
-
-@pytest.mark.parametrize("damage", [flip_a_bit, cut_short, empty, remove], ids=lambda damage: damage.__name__)
-@pytest.mark.parametrize("name", [ANSWERS, SCENE, ARRAYS, HASHES])
-def test_damage_is_noticed_and_named(tmp_path: Path, name: str, damage: Callable[[Path], None]) -> None:
-    first, second = written(tmp_path, 2)
-    damaged = tmp_path / second.id / name
-    damage(damaged)
-    records = Records(tmp_path)
-    (problem,) = records.check()
-    assert str(damaged.parent) in problem
-    assert name in problem
-    assert "\n" not in problem
-    with pytest.raises(StorageError, match=name):
-        records.read(second.id)
-    assert_same(records.read(first.id), first)
-
-
-@pytest.mark.parametrize("name", [SCENE, HASHES])
-def test_every_bit_counts(tmp_path: Path, name: str) -> None:
-    (record,) = written(tmp_path)
-    path = tmp_path / record.id / name
-    content = path.read_bytes()
-    rng = np.random.default_rng(0)
-    for place in rng.choice(len(content), 60, replace=False):
-        changed = bytearray(content)
-        changed[place] ^= 1 << int(rng.integers(8))
-        path.write_bytes(changed)
-        assert len(Records(tmp_path).check()) == 1, place
-
-
-def test_a_record_under_another_name_is_named(tmp_path: Path) -> None:
-    (record,) = written(tmp_path)
-    (tmp_path / record.id).rename(tmp_path / ("0" * 32))
-    (problem,) = Records(tmp_path).check()
-    assert "0" * 32 in problem
-
-
-def test_strangers_in_the_folder_are_named(tmp_path: Path) -> None:
-    (record,) = written(tmp_path)
-    (tmp_path / "notes.txt").write_text("mine")
-    (tmp_path / record.id / "more.bin").write_bytes(b"")
-    problems = Records(tmp_path).check()
-    assert [problem.split(":")[0] for problem in problems] == [
-        str(tmp_path / record.id / "more.bin"),
-        str(tmp_path / "notes.txt"),
-    ]
-
-
-def test_a_folder_that_is_not_there() -> None:
-    with pytest.raises(StorageError, match="dollhouse label"):
-        Records("nowhere")
 
 
 def steps_of_writing(monkeypatch: pytest.MonkeyPatch, act: Callable[[int], None]) -> list[int]:
@@ -310,7 +174,9 @@ def test_a_file_that_the_system_cuts_off(tmp_path: Path) -> None:
     """The operating system itself refuses to write on, in the middle of a file."""
     code = (
         "import resource, signal, sys\n"
-        "from tests.teachers.test_records import *\n"
+        "from dollhouse.errors import StorageError\n"
+        "from dollhouse.teachers.records import RecordWriter\n"
+        "from tests.teachers.made_records import made\n"
         "record = made()\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "with RecordWriter(sys.argv[1]) as writer:\n"
