@@ -82,11 +82,11 @@ def evaluate(
     if annotations:
         raise QuestionError("--annotations are of a benchmark: give --benchmark too")
     quiet_libraries()
-    from dollhouse.distill.run import commit
     from dollhouse.evaluate.origin import origin_of
     from dollhouse.evaluate.run import evaluate as score
     from dollhouse.evaluate.table import print_metrics
     from dollhouse.evaluate.true_boxes import TrueBoxes
+    from dollhouse.provenance import commit
     from dollhouse.scenes.source import open_scenes
     from dollhouse.student.checkpoint import SHIPPED
     from dollhouse.student.memory import Dollhouse

@@ -23,9 +23,9 @@ def probe(
     Example: dollhouse probe runs/nano/model --scenes rooms:test/0-99 --out probed/
     """
     quiet_libraries()
-    from dollhouse.distill.run import commit
     from dollhouse.probe.run import probe as look_into
     from dollhouse.probe.table import print_probe
+    from dollhouse.provenance import commit
     from dollhouse.student.memory import Dollhouse
 
     probed = look_into(

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dollhouse.errors import StorageError
+from dollhouse.whole_file import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,12 +55,8 @@ def draw_curves(metrics: Path, picture: Path) -> bool:
     grid[1, 0].set_ylabel("weight of the loss")
     handles = {handle.get_label(): handle for axes in grid[0] for handle in axes.get_lines()}
     figure.legend(handles.values(), handles.keys(), loc="outside right upper", frameon=False)
-    staging = picture.with_name(picture.name + ".partial")
-    try:
-        figure.savefig(staging, dpi=110, format="png")
-        staging.replace(picture)
-    except OSError as error:
-        raise StorageError(f"cannot write {picture}: {error.strerror}") from error
+    with whole_file(picture) as unfinished:
+        figure.savefig(unfinished, dpi=110, format="png")
     return True
 
 

@@ -5,9 +5,7 @@ Knows nothing of how lessons are made. A file is whole or absent: written to a t
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from dollhouse.distill.targets import ObjectTargets, SceneTargets, TeacherSight
-from dollhouse.errors import StorageError
+from dollhouse.whole_file import whole_file
 
 Questions = tuple[tuple[str, str, str], ...]  #: question, answer, family
 
@@ -56,18 +54,10 @@ class LessonCache:
         self._write(self._path(number, "json"), lambda file: file.write(json.dumps([key, questions]).encode()))
 
     def _write(self, path: Path, fill: Callable[[BinaryIO], Any]) -> None:
-        staging = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
+        with whole_file(path, "free some space or unset data.cache") as unfinished:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with staging.open("wb") as file:
+            with unfinished.open("wb") as file:
                 fill(file)
-            staging.replace(path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                staging.unlink(missing_ok=True)
-            raise StorageError(
-                f"cannot keep a lesson in {path.parent}: {error.strerror}; free some space or unset data.cache"
-            ) from error
 
 
 def pack(targets: SceneTargets) -> dict[str, Any]:

@@ -14,8 +14,6 @@ Knows the order of things; how each is done stands in the modules beside it.
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -24,7 +22,6 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedTokenizerBase, TrainerCallback
@@ -43,8 +40,10 @@ from dollhouse.distill.trainer import DistillTrainer, MetricsFile
 from dollhouse.distill.weighting import weighting_of
 from dollhouse.errors import DollhouseError, RecipeError, StorageError
 from dollhouse.machine import machine
+from dollhouse.provenance import commit
 from dollhouse.student.checkpoint import save_student, single_weights
 from dollhouse.student.model import DollhouseForConditionalGeneration
+from dollhouse.whole_file import whole_file, write_text
 
 MIND = {
     "multi_modal_projector",
@@ -84,14 +83,14 @@ def distill(
     for name, stage in recipe.stages.items():
         done = out / name / "student.safetensors"
         if done.exists():
-            load_whole(done, model)
+            load_weights(done, model)
             continue
         started = time.time()
         train_stage(
             recipe, name, stage, model, processor.tokenizer, lessons, out, progress, callbacks, keep=not rehearsal
         )
         if not rehearsal:
-            write_whole(done, model)
+            write_weights(done, model)
         seconds[name] = round(time.time() - started, 1)
     if rehearsal:
         return out
@@ -257,46 +256,16 @@ def count_parameters(model: nn.Module) -> dict[str, int]:
     return {**parts, "all": sum(p.numel() for p in model.parameters())}
 
 
-def write_whole(path: Path, model: nn.Module) -> None:
-    """All weights in full precision, under a temporary name first."""
-    staging = path.with_name(path.name + ".partial")
-    try:
-        save_file(single_weights(model), staging)
-        staging.replace(path)
-    except (OSError, SafetensorError) as error:
-        staging.unlink(missing_ok=True)
-        raise StorageError(f"cannot write {path}: {error}") from error
+def write_weights(path: Path, model: nn.Module) -> None:
+    """All weights in full precision; the file is whole or not there. Raises StorageError."""
+    with whole_file(path) as unfinished:
+        save_file(single_weights(model), unfinished)
 
 
-def load_whole(path: Path, model: nn.Module) -> None:
-    """What :func:`write_whole` wrote, back into a model of the same shape."""
+def load_weights(path: Path, model: nn.Module) -> None:
+    """What :func:`write_weights` wrote, back into a model of the same shape."""
     kept = load_file(path)
     tied = model.state_dict().keys() - single_weights(model).keys()
     missing, unexpected = model.load_state_dict(kept, strict=False)
     if set(missing) - tied or unexpected:
         raise RecipeError(f"{path} holds other weights than the recipe's model has: delete that stage's folder")
-
-
-def write_text(path: Path, text: str) -> None:
-    """A text file, under a temporary name first."""
-    staging = path.with_name(path.name + ".partial")
-    try:
-        staging.write_text(text)
-        staging.replace(path)
-    except OSError as error:
-        staging.unlink(missing_ok=True)
-        raise StorageError(f"cannot write {path}: {error.strerror}") from error
-
-
-def commit() -> str | None:
-    """The commit of the source tree the package runs from, or None where it is installed without one."""
-    git, here = shutil.which("git"), Path(__file__)
-    if git is None:
-        return None
-
-    def told(*words: str) -> str:
-        run = subprocess.run([git, "-C", str(here.parent), *words], capture_output=True, text=True, check=False)
-        return run.stdout.strip()
-
-    tracked = told("ls-files", here.name)  # else some other project's repository lies around an installed package
-    return (told("rev-parse", "HEAD") or None) if tracked else None

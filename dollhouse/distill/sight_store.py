@@ -6,8 +6,6 @@ how they are looked at.
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from hashlib import sha256
@@ -18,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from dollhouse.errors import StorageError
 from dollhouse.student.objects import Objects
+from dollhouse.whole_file import whole_file
 
 
 class SightStore:
@@ -57,17 +55,9 @@ class SightStore:
         if self.folder is None:
             return
         path = _path(self.folder, number)
-        staging = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
+        with whole_file(path, "free some space or unset data.cache") as unfinished:
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_file({name: value.detach().cpu().contiguous() for name, value in vars(objects).items()}, staging)
-            staging.replace(path)
-        except (OSError, SafetensorError) as error:
-            with contextlib.suppress(OSError):
-                staging.unlink(missing_ok=True)
-            raise StorageError(
-                f"cannot keep what was seen in {path.parent}: {error}; free some space or unset data.cache"
-            ) from error
+            save_file({name: value.detach().cpu().contiguous() for name, value in vars(objects).items()}, unfinished)
 
 
 def _path(folder: Path, number: int) -> Path:

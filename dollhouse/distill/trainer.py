@@ -25,6 +25,7 @@ from dollhouse.distill.optimizer import MuonWithAdamW
 from dollhouse.distill.settings import Stage
 from dollhouse.errors import RecipeError, StorageError
 from dollhouse.student.checkpoint import single_weights
+from dollhouse.whole_file import write_text
 
 PATIENCE = 20  #: steps in a row without a usable gradient; one now and then is bad luck, so many are a fault
 
@@ -180,9 +181,7 @@ class MetricsFile(TrainerCallback):
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.path.exists():
             kept = [line for line in self.path.read_text().splitlines() if self._stands(line, state.global_step)]
-            staging = self.path.with_name(self.path.name + ".partial")
-            staging.write_text("".join(line + "\n" for line in kept))
-            staging.replace(self.path)
+            write_text(self.path, "".join(line + "\n" for line in kept))
 
     def _stands(self, line: str, step: int) -> bool:
         try:

@@ -19,9 +19,9 @@ from dollhouse.evaluate.benchmarks import Benchmark, find_benchmark, rooms
 from dollhouse.evaluate.benchmarks.summary import FEW_SCENES
 from dollhouse.evaluate.compare import Comparison, compare
 from dollhouse.evaluate.origin import origin_of
-from dollhouse.evaluate.run import write_whole
 from dollhouse.evaluate.scored import Scored, ask_and_score, make_folder, score_file
 from dollhouse.evaluate.verify import verify
+from dollhouse.whole_file import write_text
 
 PARTING_SHOWN = 10
 
@@ -107,7 +107,7 @@ def compare_reports(a: Path, b: Path, *, out: Path | None, seed: int) -> None:
     print_comparison(found)
     if out is not None:
         make_folder(out)
-        write_whole(out / "comparison.json", json.dumps(found.as_json(), ensure_ascii=False, indent=1) + "\n")
+        write_text(out / "comparison.json", json.dumps(found.as_json(), ensure_ascii=False, indent=1) + "\n")
         print(f"comparison: {out / 'comparison.json'}")
 
 

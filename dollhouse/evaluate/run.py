@@ -30,6 +30,7 @@ from dollhouse.evaluate.scoring import Scoring
 from dollhouse.evaluate.verify import score_rows
 from dollhouse.scenes.scene import Scene
 from dollhouse.scenes.source import open_scenes
+from dollhouse.whole_file import write_text
 
 
 @dataclass(frozen=True)
@@ -91,13 +92,13 @@ def evaluate(
         lines = rows_text(scoring.rows)
         figures = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
         sight = rows_text(scoring.sights)
-        write_whole(folder / "predictions.jsonl", lines)
+        write_text(folder / "predictions.jsonl", lines)
         if page:
-            write_whole(folder / "report.html", report_page(metrics, scoring.gallery.exhibits()))
-        write_whole(folder / "sight.jsonl", sight)
+            write_text(folder / "report.html", report_page(metrics, scoring.gallery.exhibits()))
+        write_text(folder / "sight.jsonl", sight)
         told = _evidence(metrics, scoring.rows, lines, figures, sight, origin)
-        write_whole(folder / "report.json", report_text(told))
-        write_whole(folder / "metrics.json", figures)
+        write_text(folder / "report.json", report_text(told))
+        write_text(folder / "metrics.json", figures)
     return Report(metrics, scoring.rows, folder)
 
 
@@ -124,24 +125,6 @@ def _evidence(
         metrics=figures,
         sight=sight,
     )
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that ``path`` is at every moment absent, the old file, or the whole new one.
-
-    Raises :class:`~dollhouse.errors.StorageError`.
-    """
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        try:
-            unfinished.write_text(text, encoding="utf-8")
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageError(
-            f"cannot write {path} ({error.strerror or error}); free some space or choose another folder"
-        ) from error
 
 
 def _made_folder(folder: Path) -> Path:

@@ -33,8 +33,8 @@ from dollhouse.evaluate.evidence import report, report_text, rows_text
 from dollhouse.evaluate.origin import NONE_TOLD
 from dollhouse.evaluate.pictures import strip_picture
 from dollhouse.evaluate.predictions import Predictions, read_predictions
-from dollhouse.evaluate.run import write_whole
 from dollhouse.teachers.teacher import Teacher
+from dollhouse.whole_file import write_text
 
 T = TypeVar("T")
 
@@ -144,9 +144,9 @@ def score_answers(
         lines, made = rows_text(rows), {"command": command}
         told = report(benchmark, rows, lines, scores, model=model, seed=seed, made=made, asked=asked)
         page = {"model": model.get("name"), "seed": seed, "command": command or "not given"}
-        write_whole(out / "predictions.jsonl", lines)
-        write_whole(out / "report.html", benchmark_page(benchmark, scores, rows, page, picture))
-        write_whole(out / "report.json", report_text(told))
+        write_text(out / "predictions.jsonl", lines)
+        write_text(out / "report.html", benchmark_page(benchmark, scores, rows, page, picture))
+        write_text(out / "report.json", report_text(told))
     return Scored(benchmark, scores, rows, said.program, asked, out)
 
 

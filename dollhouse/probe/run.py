@@ -18,7 +18,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dollhouse.distill.targets import scene_targets
 from dollhouse.errors import ModelError, SceneError
 from dollhouse.evaluate.evidence import package_versions, rows_text
-from dollhouse.evaluate.run import write_whole
 from dollhouse.evaluate.scored import make_folder
 from dollhouse.evaluate.scoring import OWN_BALANCE_LEAST
 from dollhouse.evaluate.spatial import UNJUDGED, is_right
@@ -35,6 +34,7 @@ from dollhouse.scenes.questions import Question, questions_about
 from dollhouse.scenes.scene import Scene
 from dollhouse.scenes.source import open_scenes
 from dollhouse.student.memory import Dollhouse, SceneMemory
+from dollhouse.whole_file import write_text
 
 SCANNED = 4  #: questions of a scene that name two objects and are looked into
 
@@ -124,9 +124,9 @@ def probe(
     if folder is not None:
         from dollhouse.probe.report import probe_page
 
-        write_whole(folder / "answers.jsonl", rows_text([vars(row) for row in looked.rows]))
-        write_whole(folder / "probe.html", probe_page(found))
-        write_whole(folder / "probe.json", json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        write_text(folder / "answers.jsonl", rows_text([vars(row) for row in looked.rows]))
+        write_text(folder / "probe.html", probe_page(found))
+        write_text(folder / "probe.json", json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     return Probed(found, told, looked.rows, folder)
 
 

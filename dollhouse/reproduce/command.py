@@ -11,11 +11,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from dollhouse.distill.run import commit
 from dollhouse.errors import RecipeError
 from dollhouse.evaluate.evidence import package_versions
-from dollhouse.evaluate.run import write_whole
 from dollhouse.machine import machine
+from dollhouse.provenance import commit
 from dollhouse.reproduce import (
     ablation,
     cases,
@@ -35,6 +34,7 @@ from dollhouse.reproduce.extent import read_extent
 from dollhouse.reproduce.plan import Job, Outcome, carry_out, foresee, in_order
 from dollhouse.reproduce.report import write_results
 from dollhouse.reproduce.table import Result
+from dollhouse.whole_file import write_text
 
 #: what can be asked for, in the order of the page
 CHAPTERS: dict[str, ModuleType] = {
@@ -146,7 +146,7 @@ def keep_run_files(runs: Iterable[Path], folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for run in sorted(runs):
-        write_whole(folder / f"{run.name}.json", (run / "run.json").read_text(encoding="utf-8"))
+        write_text(folder / f"{run.name}.json", (run / "run.json").read_text(encoding="utf-8"))
 
 
 def tell(job: Job, number: int, count: int) -> None:

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dollhouse.distill.run import commit
 from dollhouse.probe.accuracy import BASE, OVERALL
+from dollhouse.provenance import commit
 from dollhouse.reproduce import paper, thinking
 from dollhouse.reproduce.archive import code_key, model_key, short_key
 from dollhouse.reproduce.bench import ROOM, Bench, Trial

@@ -11,7 +11,6 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from dollhouse.evaluate.run import write_whole
 from dollhouse.probe.readout import ReadOut
 from dollhouse.probe.scan import attention_kept, scan
 from dollhouse.reproduce import paper
@@ -26,6 +25,7 @@ from dollhouse.scenes.scene import Scene
 from dollhouse.scenes.selection import FAMILIES
 from dollhouse.scenes.source import open_scenes
 from dollhouse.student.memory import Dollhouse, SceneMemory
+from dollhouse.whole_file import write_text
 
 KEY = "fig4"
 WORDS = 3  #: shown of each token
@@ -103,7 +103,7 @@ def _look(bench: Bench) -> None:
     told: dict[str, Any] = {"scene": scene.name, "question": asked.text, "truth": asked.answer}
     told |= {"plain": plain, "diagnosed": diagnosed, "words": words}
     _file(bench).parent.mkdir(parents=True, exist_ok=True)
-    write_whole(_file(bench), json.dumps(told))
+    write_text(_file(bench), json.dumps(told))
 
 
 def _file(bench: Bench) -> Path:

@@ -16,7 +16,6 @@ import numpy as np
 
 from dollhouse.errors import RecipeError
 from dollhouse.evaluate.evidence import package_versions
-from dollhouse.evaluate.run import write_whole
 from dollhouse.machine import machine
 from dollhouse.reproduce import paper
 from dollhouse.reproduce.archive import code_key, model_key, short_key
@@ -29,6 +28,7 @@ from dollhouse.reproduce.table import Column, Result, Row
 from dollhouse.scenes.questions import questions_about
 from dollhouse.scenes.source import open_scenes
 from dollhouse.teachers.label import sources_of
+from dollhouse.whole_file import write_text
 
 KEY, FIGURE = "IV", "fig2"
 MEGA = 1e6
@@ -133,7 +133,7 @@ def _time(bench: Bench) -> None:
         "threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1),
     }
     _file(bench).parent.mkdir(parents=True, exist_ok=True)
-    write_whole(_file(bench), json.dumps(found, indent=1))
+    write_text(_file(bench), json.dumps(found, indent=1))
 
 
 def _file(bench: Bench) -> Path:

@@ -15,14 +15,15 @@ import torch
 
 from dollhouse.distill.lessons import Batches, Lessons
 from dollhouse.distill.objective import Objective
-from dollhouse.distill.run import commit
 from dollhouse.distill.settings import DataSettings, LossName, Stage
 from dollhouse.distill.weighting import StaticWeighting
 from dollhouse.evaluate.depth import valid_depth, view_errors
 from dollhouse.evaluate.gallery import Exhibit
-from dollhouse.evaluate.run import evaluate, write_whole
+from dollhouse.evaluate.run import evaluate
+from dollhouse.provenance import commit
 from dollhouse.reproduce.detections import room_detections
 from dollhouse.student.memory import Dollhouse
+from dollhouse.whole_file import write_text
 
 #: the losses of the validation rooms: of every student the same ones, whatever it learnt with, each counted once
 FIXED_LOSSES: tuple[LossName, ...] = ("text", "depth_reg", "camera", "votes", "detection")
@@ -64,7 +65,7 @@ def measure(model: Path, measuring: Measuring, folder: Path) -> None:
     losses = None if measuring.validation is None else validation_losses(house, measuring.validation, measuring.cache)
     parameters = sum(parameter.numel() for parameter in house.model.parameters())
     told = {"model": house.model_id, "parameters": parameters, "rooms": rooms, "losses": losses}
-    write_whole(folder / "rooms.json", json.dumps(told))
+    write_text(folder / "rooms.json", json.dumps(told))
 
 
 def room_facts(exhibit: Exhibit) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from typing import Any
 
 from dollhouse.errors import ModelError
 from dollhouse.evaluate.evidence import package_versions
-from dollhouse.evaluate.run import write_whole
 from dollhouse.machine import machine
 from dollhouse.reproduce import paper
 from dollhouse.reproduce.archive import code_key, short_key
@@ -28,6 +27,7 @@ from dollhouse.reproduce.plan import Job
 from dollhouse.reproduce.table import Column, Result, Row
 from dollhouse.scenes.source import open_scenes
 from dollhouse.teachers.label import sources_of
+from dollhouse.whole_file import write_text
 
 KEY = "paper-size"
 MODELS = ("teacher", "student")
@@ -106,7 +106,7 @@ def _time(bench: Bench) -> None:
     told: dict[str, Any] = {name: _in_a_process(name, room, tokens) for name in MODELS}
     told |= {"tokens": tokens, "room": room, "machine": machine(), "packages": package_versions()}
     _file(bench).parent.mkdir(parents=True, exist_ok=True)
-    write_whole(_file(bench), json.dumps(told, indent=1))
+    write_text(_file(bench), json.dumps(told, indent=1))
 
 
 def _in_a_process(name: str, room: str, tokens: int) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from dollhouse.evaluate.report_style import STYLE
-from dollhouse.evaluate.run import write_whole
 from dollhouse.reproduce.paper import PAPER, PaperTable
 from dollhouse.reproduce.table import Result
+from dollhouse.whole_file import write_text
 
 _INTERVAL = re.compile(r"\S+ to \S+\)")
 MORE_STYLE = """
@@ -48,10 +48,10 @@ def write_results(results: Sequence[Result], about: Mapping[str, Any], folder: P
             pictures[result.key] = folder / f"{name}.png"
             result.picture(pictures[result.key])
         shown = f"{name}.png" if result.key in pictures else None
-        write_whole(folder / f"{name}.json", json.dumps(result.as_json(), indent=1, ensure_ascii=False) + "\n")
-        write_whole(folder / f"{name}.md", result.as_markdown(shown))
-    write_whole(folder / "about.json", json.dumps(about, indent=1, ensure_ascii=False) + "\n")
-    write_whole(folder / "report.html", page(results, about, pictures))
+        write_text(folder / f"{name}.json", json.dumps(result.as_json(), indent=1, ensure_ascii=False) + "\n")
+        write_text(folder / f"{name}.md", result.as_markdown(shown))
+    write_text(folder / "about.json", json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+    write_text(folder / "report.html", page(results, about, pictures))
     return folder / "report.html"
 
 

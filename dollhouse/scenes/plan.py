@@ -6,7 +6,6 @@ Knows nothing of models. No pyplot, hence no global state: safe in servers and t
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from dollhouse.geometry import Array, back_project, level_from_world, transform_
 from dollhouse.scenes.framing import Frame, frame_view
 from dollhouse.scenes.furniture import COLOURS
 from dollhouse.scenes.scene import Box, Scene, View
+from dollhouse.whole_file import whole_file
 
 INK = "#2b2b33"
 CAMERA = "#c2410c"
@@ -162,14 +162,8 @@ def save_figure(figure: Figure, out: Path) -> None:
     out = Path(out)
     if out.suffix.lower() not in _SUFFIXES:
         raise StorageError(f"{out}: pictures are written as {', '.join(_SUFFIXES)}; give a name that ends in one")
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
-        figure.savefig(part, format=out.suffix.lower().lstrip("."), facecolor="white")
-        part.replace(out)
-    except OSError as error:
-        raise StorageError(f"{out}: cannot be written ({error.strerror or error})") from error
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(out) as unfinished:
+        figure.savefig(unfinished, format=out.suffix.lower().lstrip("."), facecolor="white")
 
 
 def _depth_range(depths: Sequence[Array]) -> tuple[float, float]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from dollhouse.errors import ModelError, StorageError
 from dollhouse.student.freed_memory import return_freed_memory
+from dollhouse.whole_file import whole_file
 
 #: Parts of the official model; those that ours was built without are left out, any other key is an error.
 PARTS = ("aggregator.", "camera_head.", "point_head.", "depth_head.", "track_head.")
@@ -68,13 +69,8 @@ def save_official(model: nn.Module, path: str | os.PathLike[str]) -> None:
     path = Path(path)
     if path.suffix != ".safetensors":
         raise StorageError(f"{path}: weights are written as .safetensors; name such a file")
-    staging = path.with_name(path.name + ".partial")
-    try:
-        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, staging)
-        staging.replace(path)
-    except (OSError, SafetensorError) as error:
-        staging.unlink(missing_ok=True)
-        raise StorageError(f"cannot write {path}: {error}") from None
+    with whole_file(path) as unfinished:
+        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, unfinished)
 
 
 class OfficialCheckpoint:

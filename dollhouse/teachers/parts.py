@@ -5,9 +5,7 @@ They are no records and nobody learns from them. Knows nothing of teachers.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import numpy as np
 
 from dollhouse.errors import StorageError
 from dollhouse.teachers.teacher import TeacherAnswer
+from dollhouse.whole_file import whole_file
 
 PARTS = ".parts"
 _ARRAYS = {"token_ids": np.int32, "top_ids": np.int32, "top_log_probs": np.float32}
@@ -43,17 +42,10 @@ class Parts:
         if not answers:
             return
         path = self._path(id)
-        staging = path.with_name(f".{path.name}.{os.getpid()}")
         told = {str(place): _entry(answer) for place, answer in sorted(answers.items())}
-        try:
+        with whole_file(path, "free some space") as unfinished:
             self.folder.mkdir(exist_ok=True)
-            with staging.open("w", encoding="utf-8") as file:
-                json.dump(told, file)
-            staging.replace(path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                staging.unlink(missing_ok=True)
-            raise StorageError(f"{path}: answers cannot be kept ({error.strerror}); free some space") from error
+            unfinished.write_text(json.dumps(told), encoding="utf-8")
 
     def forget(self, id: str) -> None:
         """The record is whole: its parts are not needed any more."""

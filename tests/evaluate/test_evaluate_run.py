@@ -8,7 +8,7 @@ import pytest
 
 from dollhouse.errors import SceneError, StorageError
 from dollhouse.evaluate.gallery import Gallery
-from dollhouse.evaluate.run import evaluate, write_whole
+from dollhouse.evaluate.run import evaluate
 
 from .stand_ins import QUESTIONS, Oracle
 
@@ -158,22 +158,6 @@ def test_an_interrupted_run_leaves_the_old_result_whole(scenes, tmp_path):
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(
         ("metrics.json", "predictions.jsonl", "report.html"), "old"
     )
-
-
-def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "metrics.json"
-    path.write_text("old")
-
-    def full(self, text, encoding):
-        with self.open("w") as file:
-            file.write(text[:3])
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("pathlib.Path.write_text", full)
-    with pytest.raises(StorageError, match="No space left"):
-        write_whole(path, "much")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_wrong_input_is_told_before_the_work(scenes, tmp_path):

@@ -75,6 +75,6 @@ def test_pictures_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
     scene = open_scene(write_photo(tmp_path / "1.jpg"))
     with pytest.raises(StorageError, match=r"written as \.png"):
         draw_scene(scene, tmp_path / "plan.txt")
-    with pytest.raises(StorageError, match="cannot be written"):
+    with pytest.raises(StorageError, match="cannot write"):
         draw_scene(scene, tmp_path / "nowhere" / "plan.png")
     assert [path.name for path in tmp_path.iterdir()] == ["1.jpg"]

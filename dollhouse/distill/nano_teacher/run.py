@@ -27,7 +27,7 @@ from dollhouse.distill.nano_teacher.learner import Learner
 from dollhouse.distill.nano_teacher.lessons import PosedLessons
 from dollhouse.distill.nano_teacher.recipe import PARTS, NanoTeacherRecipe, check_nano_teacher
 from dollhouse.distill.nano_teacher.words import Phrasebook, fill_word_ids, run_tokenizer
-from dollhouse.distill.run import go_on, load_whole, run_record, use_bfloat16, write_text, write_whole
+from dollhouse.distill.run import go_on, load_weights, run_record, use_bfloat16, write_weights
 from dollhouse.distill.settings import Stage
 from dollhouse.distill.trainer import DistillTrainer
 from dollhouse.errors import RecipeError, StorageError
@@ -36,6 +36,7 @@ from dollhouse.student.checkpoint import replace_folder
 from dollhouse.student.config import DollhouseConfig
 from dollhouse.teachers.llava3d.model import LLaVA3DModel
 from dollhouse.teachers.llava3d.weights import to_official, weights_hash
+from dollhouse.whole_file import write_text
 
 MOST_OBJECTS = 32  #: of one room; those beyond have no targets
 
@@ -63,7 +64,7 @@ def train_nano_teacher(
     for name, stage in recipe.stages.items():
         done = out / name / "learner.safetensors"
         if done.exists():
-            load_whole(done, learner)
+            load_weights(done, learner)
             continue
         started = time.time()
         train_stage(
@@ -76,7 +77,7 @@ def train_nano_teacher(
             progress,
             callbacks,
         )
-        write_whole(done, learner)
+        write_weights(done, learner)
         seconds[name] = round(time.time() - started, 1)
     save_teacher(model, out / "tokenizer", out / "model")
     times = {"this_call": round(time.time() - begun, 1), **seconds}

@@ -18,7 +18,7 @@ from typing import Any
 
 from PIL import Image
 
-from dollhouse.errors import QuestionError, StorageError
+from dollhouse.errors import QuestionError
 from dollhouse.evaluate.benchmarks import find_benchmark, rooms
 from dollhouse.evaluate.benchmarks.asking import open_shown, place_of
 from dollhouse.evaluate.benchmarks.benchmark import Sample
@@ -26,6 +26,7 @@ from dollhouse.evaluate.benchmarks.summary import summarise
 from dollhouse.scenes.questions import questions_about
 from dollhouse.scenes.scene import Scene
 from dollhouse.scenes.source import open_scene, open_scenes
+from dollhouse.whole_file import whole_file
 
 SCENES = "DOLLHOUSE_SCENES"  #: names the folder of scans
 QUESTIONS_A_ROOM = 40  #: as ``dollhouse evaluate`` asks by default, with seed 0
@@ -82,15 +83,9 @@ class BenchmarkTask:
         text = "".join(json.dumps(document_of(sample), ensure_ascii=False) + "\n" for sample in self.samples.values())
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dollhouse" / "lmms_eval"
         path = folder / f"{self.benchmark.name}-{sha256(text.encode()).hexdigest()[:16]}.jsonl"
-        unfinished = path.with_suffix(f".{os.getpid()}")  # several ranks may write at once
-        try:
+        with whole_file(path, "set XDG_CACHE_HOME to another folder") as unfinished:  # several ranks may write at once
             folder.mkdir(parents=True, exist_ok=True)
             unfinished.write_text(text, encoding="utf-8")
-            unfinished.replace(path)
-        except OSError as error:
-            raise StorageError(
-                f"cannot write {path} ({error.strerror}); set XDG_CACHE_HOME to another folder"
-            ) from error
         return str(path)
 
     def doc_to_visual(self, document: Document) -> list[Image.Image]:

@@ -1,0 +1,58 @@
+"""A file is the old one or the new one, and nothing else is left, wherever writing stops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from safetensors import SafetensorError
+
+from dollhouse.errors import StorageError
+from dollhouse.whole_file import whole_file, write_text
+
+
+def test_the_new_file_takes_the_old_ones_place_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "told.json"
+    for text in ("first", "seconde né"):
+        with whole_file(path) as unfinished:
+            assert unfinished.parent == tmp_path
+            unfinished.write_text(text, encoding="utf-8")
+            assert not path.exists() if text == "first" else path.read_text() == "first"
+        assert path.read_text(encoding="utf-8") == text
+    write_text(path, "third")
+    assert path.read_bytes() == b"third"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("stop", "raised"),
+    [
+        (OSError(28, "No space left on device"), StorageError),
+        (SafetensorError("I/O error: No space left on device"), StorageError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+        (ValueError("something else"), ValueError),
+    ],
+    ids=lambda given: type(given).__name__ if isinstance(given, BaseException) else "",
+)
+def test_wherever_writing_stops(stop: BaseException, raised: type[BaseException], tmp_path: Path) -> None:
+    path = tmp_path / "told.json"
+    path.write_text("old")
+
+    def write() -> None:
+        with whole_file(path, "make room") as unfinished:
+            unfinished.write_text("ne")
+            raise stop
+
+    with pytest.raises(raised) as caught:
+        write()
+    if raised is StorageError:
+        assert str(caught.value).startswith(f"cannot write {path} (")
+        assert "No space left on device" in str(caught.value)
+        assert str(caught.value).endswith("); make room")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="free some space or choose another folder"):
+        write_text(tmp_path / "nowhere" / "file", "text")
