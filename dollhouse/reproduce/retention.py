@@ -28,7 +28,8 @@ COLUMNS = [
 ]
 METHOD = (
     "Both are asked the same questions about the same rooms and judged by geometry. The interval of the ratio draws "
-    "rooms with replacement, both models on the same ones."
+    "rooms with replacement, both models on the same ones. It is a ratio of two accuracies: it tells what distilling "
+    "keeps only where the student learnt from this teacher's records alone, which its model card says."
 )
 
 

@@ -140,9 +140,7 @@ def test_shuffled_takes_keys_and_values_of_the_other_scene(pictures: list[list[n
     scene, images = scene_of(pictures[0]), np.zeros((1, 28, 28, 3), np.uint8)
     memory, other, spliced = (SceneMemory(house, scene, images, unlike[number], None) for number in (0, 1, 0))
     with torch.inference_mode():
-        for held in ("keys", "values"):
-            for own, theirs in zip(getattr(spliced._scene, held), getattr(other._scene, held), strict=True):
-                own[:, :, 4:] = theirs[:, :, 4:]
+        spliced._scene.told[..., 4:, :] = other._scene.told[..., 4:, :]
     expected = [one.text for one in spliced.answer(QUESTIONS, max_new_tokens=LONGEST)]
     assert under(house, "shuffled", memory, other) == expected
     assert expected != [one.text for one in memory.answer(QUESTIONS, max_new_tokens=LONGEST)]
