@@ -30,7 +30,7 @@ def ask(
 ) -> None:
     """Answer questions about a scene, from its photos alone.
 
-    Example: dollhouse ask ./my_photos "What is next to the sofa?"
+    Example: dollhouse ask ./my_photos "Is the lamp near the sofa?"
     """
     from dollhouse.scenes.source import open_scene
 
