@@ -39,7 +39,8 @@ def pages_taken(how: str) -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="hints for glibc")
 def test_memory_is_used_again() -> None:
-    assert pages_taken("kept") < 100 < 5000 < pages_taken("returned")
+    """Against the same looks with all freed memory given back; how large a page is differs between systems."""
+    assert 4 * pages_taken("kept") < pages_taken("returned")
 
 
 @pytest.mark.parametrize("system", ["linux", "darwin", "win32"])
