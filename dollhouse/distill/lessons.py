@@ -22,31 +22,22 @@ from dollhouse.distill.batches import Batch, collate
 from dollhouse.distill.lesson_cache import LessonCache, Questions, pack, unpack
 from dollhouse.distill.mentions import MentionFinder
 from dollhouse.distill.settings import DataSettings, Stage
-from dollhouse.distill.targets import SceneTargets, mirrored, scene_targets
+from dollhouse.distill.targets import TARGETS_VERSION, SceneTargets, mirrored, scene_targets
 from dollhouse.errors import SceneError
 from dollhouse.scenes.balance import ROOMS_TABLE, Balance
-from dollhouse.scenes.questions import questions_about
+from dollhouse.scenes.fittings import SWEETHOME_VERSION
+from dollhouse.scenes.framing import FRAMING_VERSION
+from dollhouse.scenes.questions import QUESTIONS_VERSION, questions_about
+from dollhouse.scenes.rooms import ROOMS_VERSION
 from dollhouse.scenes.scene import Scene, View
 from dollhouse.scenes.source import open_scenes
 from dollhouse.student.config import DollhouseConfig
 from dollhouse.teachers.teacher import TeacherAnswer
 
 MOST_QUESTIONS = 160  #: kept of one scene; each step draws from them
-#: modules of scenes by what they decide; a kept lesson is made anew when these change
-PICTURE_MODULES = (
-    "rooms",
-    "layout",
-    "placement",
-    "standpoints",
-    "surfaces",
-    "materials",
-    "render",
-    "framing",
-    "furniture",
-    "sweethome",
-    "fittings",
-)
-UNRELATED_MODULES = ("__init__", "plan", "saved")
+#: whatever decides what targets or questions come out of a scene; each is raised beside the code that it versions
+TARGETS_VERSIONS = (ROOMS_VERSION, SWEETHOME_VERSION, FRAMING_VERSION, TARGETS_VERSION)
+QUESTIONS_VERSIONS = (ROOMS_VERSION, SWEETHOME_VERSION, QUESTIONS_VERSION)
 
 
 class Lessons:
@@ -148,33 +139,19 @@ def _with_kept(view: View, targets: SceneTargets, index: int) -> View:
     return replace(view, open_instances=lambda: instances)
 
 
-def targets_key(data: DataSettings, config: DollhouseConfig, records: Sequence[str] = ()) -> str:
-    """Changes whenever kept targets would come out differently, the code of rooms and targets included."""
-    package = Path(__file__).parent.parent
-    sources = [
-        path
-        for path in sorted((package / "scenes").rglob("*.py"))
-        if set(PICTURE_MODULES) & {path.stem, path.parent.name}
-    ]
-    sources += [Path(__file__).parent / "targets.py", package / "geometry.py"]
-    sources += [Path(__file__).parent / "recorded.py"] if records else []
-    digest = sha256("".join(path.read_text(encoding="utf-8") for path in sources).encode())
-    digest.update("".join(records).encode())
+def targets_key(data: DataSettings, config: DollhouseConfig, records: Sequence[str] = (), version: int = 0) -> str:
+    """Changes whenever kept targets would come out differently; ``version`` is that of what reads ``records``."""
     rooms = not records and data.scenes.startswith("rooms:")
     split = data.scenes.split("/")[0] if rooms else str(Path(data.scenes).resolve())
     first = data.scenes.split("/")[1].split("-")[0] if rooms else ""
     settings = [split, first, data.views, data.holdout_every, config.image_size, config.labels, config.colours]
-    digest.update(json.dumps(settings).encode())
-    return digest.hexdigest()[:16]
+    versions = [*TARGETS_VERSIONS, version]
+    return sha256(json.dumps([versions, list(records), settings]).encode()).hexdigest()[:16]
 
 
 def questions_key() -> str:
     """Changes whenever other questions would be asked."""
-    scenes = Path(__file__).parent.parent / "scenes"
-    sources = [path for path in sorted(scenes.rglob("*.py")) if path.stem not in UNRELATED_MODULES]
-    digest = sha256("".join(path.read_text(encoding="utf-8") for path in sources).encode())
-    digest.update(ROOMS_TABLE.read_bytes())
-    return digest.hexdigest()[:16]
+    return sha256(json.dumps(QUESTIONS_VERSIONS).encode() + ROOMS_TABLE.read_bytes()).hexdigest()[:16]
 
 
 class Batches(Dataset[Batch]):

@@ -36,6 +36,7 @@ from dollhouse.teachers.record import Camera, Record
 from dollhouse.teachers.records import Records
 from dollhouse.teachers.teacher import SpatialFeatures, TeacherAnswer
 
+RECORD_TARGETS_VERSION = 1  #: raise it whenever the same record gives other targets
 NEAR = 0.25  #: metres within which a patch is given what a teacher knows of a place
 
 
@@ -59,7 +60,7 @@ class RecordedLessons(Lessons):
         if not self.rows:
             of = f" of {data.scenes}" if data.scenes else ""
             raise RecipeError(f"{data.records} holds no records{of}: make them with `dollhouse label --out`")
-        key = targets_key(data, config, [row["record"] for row in self.rows])
+        key = targets_key(data, config, [row["record"] for row in self.rows], RECORD_TARGETS_VERSION)
         self.cache = LessonCache(data.cache, key) if data.cache else None
         self._read = lru_cache(maxsize=64)(self.records.read)
 

@@ -45,6 +45,7 @@ from dollhouse.student.checkpoint import save_student, single_weights
 from dollhouse.student.model import DollhouseForConditionalGeneration
 from dollhouse.whole_file import whole_file, write_text
 
+TRAINING_VERSION = 1  #: raise it whenever the same recipe, data and seed would give other weights
 MIND = {
     "multi_modal_projector",
     "language_model",

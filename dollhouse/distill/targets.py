@@ -20,6 +20,7 @@ from dollhouse.scenes.framing import Frame, frame_view
 from dollhouse.scenes.scene import Box, Scene
 from dollhouse.teachers.relations import chances
 
+TARGETS_VERSION = 1  #: raise it whenever the same scene gives other targets
 PATCH = 14
 BOX_MARGIN = 0.02  #: metres by which a pixel may lie outside the box that it shows
 SMALLEST_SHARE = 0.12  #: of a patch's pixels that an object must cover for the patch to speak for it

@@ -12,21 +12,19 @@ import json
 import re
 import shutil
 from collections.abc import Iterable
-from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from dollhouse.distill.lessons import QUESTIONS_VERSIONS, TARGETS_VERSIONS
 from dollhouse.distill.recipe import Recipe
-from dollhouse.distill.run import distill
+from dollhouse.distill.run import TRAINING_VERSION, distill
+from dollhouse.evaluate.versions import scorer_versions
 from dollhouse.reproduce.measured import Measured, read_measured
-from dollhouse.reproduce.measuring import Measuring, measure
+from dollhouse.reproduce.measuring import MEASURING_VERSION, Measuring, measure
 from dollhouse.student.checkpoint import NEEDED, SHIPPED
 from dollhouse.teachers.records import HASHES
 
-PACKAGE = Path(__file__).parent.parent
-TRAINING_CODE = ("geometry.py", "scenes", "teachers", "student", "distill")
-MEASURING_CODE = ("geometry.py", "scenes", "student", "distill", "evaluate", "reproduce/measuring.py")
 #: settings that change where a run lies or how fast it goes, and nothing of what comes out
 INDIFFERENT = ("name", "threads", "start_from")
 
@@ -89,13 +87,13 @@ def recipe_key(recipe: Recipe) -> str:
     origin = None if recipe.start_from is None else model_key(_folder(recipe.start_from))
     records = told["data"].pop("records", None)
     said = None if records is None else files_key(sorted(Path(records).glob(f"*/{HASHES}")))
-    return short_key([told, origin, said, code_key(TRAINING_CODE)])
+    return short_key([told, origin, said, [TRAINING_VERSION, *TARGETS_VERSIONS, *QUESTIONS_VERSIONS]])
 
 
 def measuring_key(model: Path, measuring: Measuring) -> str:
     """Changes whenever something else would be measured of a model folder."""
     blind = None if measuring.blind is None else model_key(measuring.blind)
-    return short_key([model_key(model), blind, measuring.settings(), code_key(MEASURING_CODE)])
+    return short_key([model_key(model), blind, measuring.settings(), [MEASURING_VERSION, *scorer_versions().values()]])
 
 
 def model_key(folder: Path) -> str:
@@ -111,13 +109,6 @@ def files_key(paths: Iterable[Path]) -> str:
             digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-@cache  # the code of this process stays what it was, whatever is edited meanwhile
-def code_key(parts: tuple[str, ...]) -> str:
-    """The source code of modules and folders of this package."""
-    chosen = [PACKAGE / part for part in parts]
-    return files_key(path for one in chosen for path in ([one] if one.is_file() else sorted(one.rglob("*.py"))))
 
 
 def _folder(start: Path) -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 from dollhouse.probe.accuracy import BASE, OVERALL
 from dollhouse.provenance import commit
 from dollhouse.reproduce import paper, thinking
-from dollhouse.reproduce.archive import code_key, model_key, short_key
+from dollhouse.reproduce.archive import model_key, short_key
 from dollhouse.reproduce.bench import ROOM, Bench, Trial
 from dollhouse.reproduce.drawing import draw_rows
 from dollhouse.reproduce.paired import Estimate
@@ -22,6 +22,7 @@ from dollhouse.reproduce.table import Column, Result, Row, Value
 from dollhouse.student.memory import Dollhouse
 from dollhouse.student.scratchpad import PLACEMENTS
 
+CONTROLS_VERSION = 1  #: raise it whenever the same models would be measured otherwise
 KEY = "controls"
 WORTH = 7
 COSTLIER = 4  #: times that probing a room takes what evaluating it does
@@ -131,4 +132,4 @@ def _folder(bench: Bench, trial: Trial | None) -> Path | None:
     if model is None:
         return None
     told = [model_key(model), bench.extent.runs, bench.extent.questions]
-    return bench.out / "probed" / short_key([told, code_key(("student", "scenes", "evaluate", "probe"))])
+    return bench.out / "probed" / short_key([told, CONTROLS_VERSION])

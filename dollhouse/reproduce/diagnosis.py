@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from dollhouse.probe.readout import ReadOut
 from dollhouse.probe.scan import attention_kept, scan
 from dollhouse.reproduce import paper
-from dollhouse.reproduce.archive import code_key, model_key, short_key
+from dollhouse.reproduce.archive import model_key, short_key
 from dollhouse.reproduce.bench import Bench
 from dollhouse.reproduce.drawing import BLUE, plain_axes
 from dollhouse.reproduce.plan import Job
@@ -27,6 +27,7 @@ from dollhouse.scenes.source import open_scenes
 from dollhouse.student.memory import Dollhouse, SceneMemory
 from dollhouse.whole_file import write_text
 
+DIAGNOSIS_VERSION = 1  #: raise it whenever the same models would be measured otherwise
 KEY = "fig4"
 WORDS = 3  #: shown of each token
 METHOD = (
@@ -108,5 +109,5 @@ def _look(bench: Bench) -> None:
 
 def _file(bench: Bench) -> Path:
     settings = [bench.extent.compared, bench.extent.questions]
-    code = code_key(("student", "scenes", "probe", "reproduce/diagnosis.py"))
+    code = DIAGNOSIS_VERSION
     return bench.out / "diagnosis" / f"{short_key([model_key(bench.student_folder), settings, code])}.json"

@@ -32,6 +32,7 @@ from dollhouse.scenes.sweethome import DEBIAN_FOLDER, Piece, installed_libraries
 
 Floats = NDArray[np.float32]
 
+SWEETHOME_VERSION = 1  #: raise it whenever the pictures of a furnished room change
 MOST_FACES: Final = 20_000  #: a piece of more is not used, so that drawing stays quick
 MOST_MISFIT: Final = log(1.6)  #: a piece may be stretched this much more along one axis than along another
 LEAST_LEVEL: Final = 0.75  #: share of the top of a thing to stand on that must be level, at its full height

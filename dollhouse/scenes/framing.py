@@ -18,6 +18,7 @@ from dollhouse.errors import SceneError
 from dollhouse.geometry import Array, level_from_world, resize_intrinsics
 from dollhouse.scenes.scene import Scene, View
 
+FRAMING_VERSION = 1  #: raise it whenever a view is brought to another grid or resampled otherwise
 PATCH = 14  #: side in pixels of the encoder's patches
 
 

@@ -22,6 +22,7 @@ from dollhouse.scenes.selection import AUXILIARY, FAMILIES, select
 
 __all__ = ["AUXILIARY", "FAMILIES", "Question", "questions_about"]
 
+QUESTIONS_VERSION = 1  #: raise it whenever a scene is asked other questions or gets other answers
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
 

@@ -26,6 +26,7 @@ from dollhouse.scenes.standpoints import Camera, choose_cameras
 from dollhouse.scenes.surfaces import room_surfaces
 
 SPLITS: Final = ("train", "validation", "test")
+ROOMS_VERSION = 1  #: raise it whenever a room's boxes, poses or pictures change: what caches hold of them is then stale
 
 
 def room_layout(split: str, number: int) -> Layout:

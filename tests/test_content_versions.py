@@ -1,0 +1,101 @@
+"""Caches are keyed by version constants: what a constant stands for is pinned here, so that none is forgotten.
+
+Where a digest below changes, raise the constant beside the code that changed, then write the new digest here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dollhouse.distill import lessons
+from dollhouse.distill.lessons import questions_key, targets_key
+from dollhouse.distill.settings import DataSettings
+from dollhouse.distill.targets import TARGETS_VERSION, scene_targets
+from dollhouse.scenes.framing import FRAMING_VERSION
+from dollhouse.scenes.furniture import CATEGORIES, COLOURS
+from dollhouse.scenes.questions import QUESTIONS_VERSION, questions_about
+from dollhouse.scenes.rooms import ROOMS_VERSION, room_scene
+from dollhouse.student.config import DollhouseConfig
+
+
+def digest(content: Any) -> str:
+    return sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+def rounded(array: Any, decimals: int = 2) -> list[Any]:
+    listed: list[Any] = (np.round(np.asarray(array, dtype=float), decimals) + 0.0).tolist()
+    return listed
+
+
+def rooms() -> list[Any]:
+    scenes = [room_scene("train", number) for number in range(4)]
+    boxes = [
+        [(box.label, box.colour, rounded(box.center), rounded(box.size)) for box in scene.boxes or ()]
+        for scene in scenes
+    ]
+    poses = [[rounded(view.world_from_camera) for view in scene.views] for scene in scenes]
+    pictures = [
+        rounded([np.median(view.image, axis=(0, 1)) // 16, [np.median(view.depth) / 0.2 // 1] * 3])
+        for view in scenes[0].views
+    ]
+    return [boxes, poses, pictures]
+
+
+def questions() -> list[Any]:
+    return [
+        [(question.text, question.answer) for question in questions_about(room_scene("train", number))]
+        for number in range(3)
+    ]
+
+
+def targets() -> list[Any]:
+    made = scene_targets(room_scene("train", 0), 84, CATEGORIES, tuple(COLOURS))
+    assert made.objects is not None
+    return [
+        list(made.images.shape),
+        rounded(made.objects.center),
+        made.objects.label.tolist(),
+        (made.objects.patch_object >= 0).sum(-1).tolist(),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("versions", "content", "expected"),
+    [
+        ((ROOMS_VERSION,), rooms, "d139bfd5430e341a"),
+        ((ROOMS_VERSION, QUESTIONS_VERSION), questions, "65a0cbe2b8cf49a1"),
+        ((ROOMS_VERSION, FRAMING_VERSION, TARGETS_VERSION), targets, "dbe5789ee463756a"),
+    ],
+)
+def test_content_is_that_of_its_version(versions: tuple[int, ...], content: Callable[[], Any], expected: str) -> None:
+    assert [*versions, digest(content())] == [*(1 for _ in versions), expected]
+
+
+@pytest.mark.parametrize(("constant", "key"), [("TARGETS_VERSIONS", "targets"), ("QUESTIONS_VERSIONS", "questions")])
+def test_another_version_is_another_cache(constant: str, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, config = DataSettings(scenes="rooms:train/0-9"), DollhouseConfig()
+
+    def keys() -> dict[str, str]:
+        return {"targets": targets_key(data, config), "questions": questions_key()}
+
+    before = keys()
+    monkeypatch.setattr(lessons, constant, (*getattr(lessons, constant)[:-1], 99))
+    after = keys()
+    assert {name for name in before if before[name] != after[name]} == {key}
+
+
+def test_records_and_their_reader_are_part_of_the_key() -> None:
+    data, config = DataSettings(scenes="rooms:train/0-9"), DollhouseConfig()
+    keys = {
+        targets_key(data, config),
+        targets_key(data, config, ["a"], 1),
+        targets_key(data, config, ["a"], 2),
+        targets_key(data, config, ["b"], 1),
+    }
+    assert len(keys) == 4
