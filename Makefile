@@ -19,17 +19,18 @@ demo: $(STAMP)
 	$(BIN)/dollhouse scenes show rooms:test/3 --out demo/room.png
 	$(BIN)/dollhouse evaluate --scenes rooms:test/0-29 --out demo/shipped
 	$(BIN)/dollhouse label --teacher annotations --scenes rooms:train/0-39 --out demo/records
-	$(BIN)/dollhouse distill recipes/learn_on.yaml data.records=demo/records --out demo/run
-	$(BIN)/dollhouse evaluate demo/run/model --blind dollhouse/models/nano/blind --scenes rooms:test/0-29 --out demo/own
+	$(BIN)/dollhouse distill dollhouse/recipes/learn_on.yaml data.records=demo/records --out demo/run
+	$(BIN)/dollhouse evaluate demo/run/model --blind dollhouse/models/weights/nano/blind --scenes rooms:test/0-29 --out demo/own
 	@echo "Look at demo/answers.png, demo/shipped/report.html (the shipped student) and demo/own/report.html (yours)"
 
 test: $(STAMP) lint
 	$(BIN)/python -m pytest
 
 lint: $(STAMP)
-	$(BIN)/ruff check dollhouse tests
-	$(BIN)/ruff format --check dollhouse tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy dollhouse
+	$(BIN)/lint-imports --no-cache
 
 clean:
 	rm -rf $(VENV) demo

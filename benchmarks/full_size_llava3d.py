@@ -22,14 +22,14 @@ from pathlib import Path
 import torch
 from transformers import CLIPVisionConfig, LlamaConfig
 
-from dollhouse.plan.memory import peak_resident_bytes
-from dollhouse.scenes.questions import Question
-from dollhouse.scenes.source import open_scene
-from dollhouse.teachers.llava3d.config import CLIP_LARGE, LLaVA3DConfig, official_settings
-from dollhouse.teachers.llava3d.model import LLaVA3DModel
-from dollhouse.teachers.llava3d.teacher import LLaVA3DTeacher, Settings
-from dollhouse.teachers.llava3d.vocabulary import FIRST, write_tokenizer
-from dollhouse.teachers.llava3d.weights import official_name
+from benchmarks.llama_tokenizer import FIRST, write_tokenizer
+from dollhouse.models.llava3d.configuration import CLIP_LARGE, LLaVA3DConfig, official_settings
+from dollhouse.models.llava3d.modeling import LLaVA3DModel
+from dollhouse.models.llava3d.weights import official_name
+from dollhouse.questions.generate import Question
+from dollhouse.scenes.open import open_scene
+from dollhouse.teachers.llava3d import LLaVA3DTeacher, Settings
+from dollhouse.training.estimate.memory import peak_resident_bytes
 
 SHARD = 2 << 30  #: bytes
 

@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dollhouse.distill.rehearsal import peak_memory
-from dollhouse.plan.memory import look, plan_vggt
-from dollhouse.student.config import VggtConfig
-from dollhouse.student.vggt import VggtModel
+from dollhouse.models.vggt.configuration import VggtConfig
+from dollhouse.models.vggt.modeling import VggtModel
+from dollhouse.training.estimate.memory import look, plan_vggt
+from dollhouse.training.estimate.profile import peak_memory
 
 VIEWS, WIDTH, HEIGHT = 2, 518, 392
 DTYPE = torch.bfloat16

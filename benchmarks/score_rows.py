@@ -79,7 +79,7 @@ def verify_it(folder: Path) -> None:
 
 def score_texts_with(workers: int) -> Callable[[Path], None]:
     def errand(folder: Path) -> None:
-        from dollhouse.evaluate.text import SCORERS, score_texts
+        from dollhouse.evaluation.metrics.text import SCORERS, score_texts
 
         rows = [json.loads(line) for line in (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
         questions = json.loads((folder / "questions.json").read_text(encoding="utf-8"))

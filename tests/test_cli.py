@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 
 from dollhouse import cli
-from dollhouse.student.checkpoint import SHIPPED
+from dollhouse.models.dollhouse.checkpoint import SHIPPED
 from tests.scenes.made_scans import annotate_scan, make_scan, write_depth, write_matrix, write_photo
 
-NANO = str(Path(__file__).parents[1] / "recipes" / "nano.yaml")
+NANO = str(Path(__file__).parents[1] / "dollhouse" / "recipes" / "nano.yaml")
 needs_model = pytest.mark.skipif(not SHIPPED.is_dir(), reason="the shipped model is not in this tree")
 
 

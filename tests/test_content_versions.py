@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dollhouse.distill import lessons
-from dollhouse.distill.lessons import questions_key, targets_key
-from dollhouse.distill.settings import DataSettings
-from dollhouse.distill.targets import TARGETS_VERSION, scene_targets
-from dollhouse.scenes.framing import FRAMING_VERSION
-from dollhouse.scenes.furniture import CATEGORIES, COLOURS
-from dollhouse.scenes.questions import QUESTIONS_VERSION, questions_about
-from dollhouse.scenes.rooms import ROOMS_VERSION, room_scene
-from dollhouse.student.config import DollhouseConfig
+from dollhouse.data import dataset as lessons
+from dollhouse.data.dataset import questions_key, targets_key
+from dollhouse.data.settings import DataSettings
+from dollhouse.data.targets import TARGETS_VERSION, scene_targets
+from dollhouse.models.dollhouse.configuration import DollhouseConfig
+from dollhouse.questions.generate import QUESTIONS_VERSION, questions_about
+from dollhouse.scenes.synthetic.furniture import CATEGORIES, COLOURS
+from dollhouse.scenes.synthetic.room_scene import ROOMS_VERSION, room_scene
+from dollhouse.scenes.view_preprocessing import FRAMING_VERSION
 
 
 def digest(content: Any) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dollhouse import machine as told
+from dollhouse.system import environment as told
 
 
 def test_linux_tells_the_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dollhouse import cli
-from dollhouse.student.checkpoint import SHIPPED
+from dollhouse.models.dollhouse.checkpoint import SHIPPED
 from tests.scenes.made_scans import make_scan, write_photo
 
 ROOT = Path(__file__).parents[1]

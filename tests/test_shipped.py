@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dollhouse.distill.recipe import read_recipe
-from dollhouse.distill.run import distill
 from dollhouse.errors import ModelError, SceneError
-from dollhouse.evaluate import evaluate
-from dollhouse.evaluate.true_boxes import TrueBoxes
-from dollhouse.scenes.source import open_scene
-from dollhouse.student.checkpoint import SHIPPED
-from dollhouse.student.memory import Dollhouse
+from dollhouse.evaluation.evaluate import evaluate
+from dollhouse.evaluation.oracle_boxes import TrueBoxes
+from dollhouse.inference.session import DollhousePipeline
+from dollhouse.models.dollhouse.checkpoint import SHIPPED
+from dollhouse.scenes.open import open_scene
+from dollhouse.training.config import read_recipe
+from dollhouse.training.train import distill
 
 ROOT = Path(__file__).parents[1]
 OFFICE = ROOT / "../shared/data/holo_office_a"
@@ -25,8 +25,8 @@ pytestmark = pytest.mark.skipif(not SHIPPED.is_dir(), reason="the shipped model 
 
 
 @pytest.fixture(scope="module")
-def house() -> Dollhouse:
-    return Dollhouse.from_pretrained()
+def house() -> DollhousePipeline:
+    return DollhousePipeline.from_pretrained()
 
 
 def test_fits_the_package() -> None:
@@ -36,9 +36,9 @@ def test_fits_the_package() -> None:
     assert with_control <= 25 * 2**20
 
 
-def test_knows_more_than_the_blind_student(house: Dollhouse) -> None:
+def test_knows_more_than_the_blind_student(house: DollhousePipeline) -> None:
     """Thirty held-out rooms: it looks things up and compares them, its control guesses."""
-    blind = Dollhouse.from_pretrained(SHIPPED / "blind")
+    blind = DollhousePipeline.from_pretrained(SHIPPED / "blind")
     metrics = evaluate(house, "rooms:validation/0-29", blind=blind, progress=False).metrics
     told = json.loads(json.dumps(metrics))
     assert told["overall"]["accuracy"] > 0.85
@@ -49,7 +49,7 @@ def test_knows_more_than_the_blind_student(house: Dollhouse) -> None:
     assert told["boxes"]["map_25"] > 0.5
 
 
-def test_true_boxes_are_read_better_than_seen_ones(house: Dollhouse) -> None:
+def test_true_boxes_are_read_better_than_seen_ones(house: DollhousePipeline) -> None:
     scenes = "rooms:validation/0-9"
     told = evaluate(TrueBoxes(house), scenes, progress=False).metrics
     seen = evaluate(house, scenes, progress=False).metrics
@@ -57,29 +57,29 @@ def test_true_boxes_are_read_better_than_seen_ones(house: Dollhouse) -> None:
     assert told["boxes"] == seen["boxes"]
 
 
-def test_boxes_cannot_be_told_where_nobody_annotated_them(house: Dollhouse) -> None:
+def test_boxes_cannot_be_told_where_nobody_annotated_them(house: DollhousePipeline) -> None:
     room = open_scene("rooms:validation/0")
     with pytest.raises(SceneError, match="cannot be told"):
         TrueBoxes(house).see(replace(room, boxes=None))
     with pytest.raises(ModelError, match="blind"):
-        TrueBoxes(Dollhouse.from_pretrained(SHIPPED / "blind"))
+        TrueBoxes(DollhousePipeline.from_pretrained(SHIPPED / "blind"))
 
 
 @pytest.mark.skipif(not OFFICE.is_dir(), reason="the real scenes of ../shared are not beside this tree")
-def test_real_photos_are_answered(house: Dollhouse) -> None:
+def test_real_photos_are_answered(house: DollhousePipeline) -> None:
     memory = house.see(open_scene(OFFICE))
     assert all(memory.ask(["How many chairs are there?", "Describe the room."]))
     assert np.isfinite(memory.depth).all()
 
 
 @pytest.mark.skipif(not OFFICE.is_dir(), reason="the real scenes of ../shared are not beside this tree")
-def test_distilling_on_a_real_scene_helps_its_held_out_frames(house: Dollhouse, tmp_path: Path) -> None:
+def test_distilling_on_a_real_scene_helps_its_held_out_frames(house: DollhousePipeline, tmp_path: Path) -> None:
     """Sensor depth and poses as targets, no boxes: depth of frames that were never shown gets better."""
     settings = [f"data.scenes={OFFICE}", "stages.see.steps=25", "data.workers=0"]
     model = distill(read_recipe(ROOT / "recipes/real_scene.yaml", settings), tmp_path / "office", progress=False)
     held_out = [open_scene(OFFICE).hold_out(4)[1]]
     before = evaluate(house, held_out, progress=False).metrics["depth"]
-    after = evaluate(Dollhouse.from_pretrained(model), held_out, progress=False).metrics["depth"]
+    after = evaluate(DollhousePipeline.from_pretrained(model), held_out, progress=False).metrics["depth"]
     assert after["abs_rel"] < 0.8 * before["abs_rel"]  # type: ignore[index]
     lines = [json.loads(line) for line in (tmp_path / "office/metrics.jsonl").read_text().splitlines()]
     assert not any("detection" in line or "votes" in line or "text" in line for line in lines), "no boxes, no such loss"

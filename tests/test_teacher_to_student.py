@@ -15,9 +15,9 @@ import yaml
 
 from benchmarks.full_size_llava3d import config_of, write_checkpoint
 from dollhouse import cli
-from tests.distill.test_run import TINY
 from tests.scenes.conftest import SHARED_DATA
 from tests.scenes.made_scans import make_scan
+from tests.training.test_run import TINY
 
 RECIPE = {
     **TINY,

@@ -8,13 +8,13 @@ import pytest
 from safetensors import SafetensorError
 
 from dollhouse.errors import StorageError
-from dollhouse.whole_file import whole_file, write_text
+from dollhouse.system.atomic_io import atomic_path, write_text
 
 
 def test_the_new_file_takes_the_old_ones_place_at_once(tmp_path: Path) -> None:
     path = tmp_path / "told.json"
     for text in ("first", "seconde né"):
-        with whole_file(path) as unfinished:
+        with atomic_path(path) as unfinished:
             assert unfinished.parent == tmp_path
             unfinished.write_text(text, encoding="utf-8")
             assert not path.exists() if text == "first" else path.read_text() == "first"
@@ -39,7 +39,7 @@ def test_wherever_writing_stops(stop: BaseException, raised: type[BaseException]
     path.write_text("old")
 
     def write() -> None:
-        with whole_file(path, "make room") as unfinished:
+        with atomic_path(path, "make room") as unfinished:
             unfinished.write_text("ne")
             raise stop
 

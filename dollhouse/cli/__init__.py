@@ -13,14 +13,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from dollhouse.cli import (  # noqa: F401 - each adds its verbs
+    annotate,
     ask,
     distill,
     evaluate,
-    label,
-    probe,
-    reproduce,
+    probe_thinking,
     scenes,
-    train_teacher,
 )
 from dollhouse.cli.root import app
 from dollhouse.errors import DollhouseError

@@ -15,7 +15,7 @@ from dollhouse.cli.root import ModelOption, SceneArgument, SkipOption, app, quie
 from dollhouse.errors import QuestionError
 
 if TYPE_CHECKING:
-    from dollhouse.student.memory import Answer, Dollhouse, SceneMemory
+    from dollhouse.inference.session import Answer, DollhousePipeline, SceneSession
 
 
 @app.command()
@@ -32,16 +32,16 @@ def ask(
 
     Example: dollhouse ask ./my_photos "Is the lamp near the sofa?"
     """
-    from dollhouse.scenes.source import open_scene
+    from dollhouse.scenes.open import open_scene
 
     if not questions and (as_json or not sys.stdin.isatty()):
         raise QuestionError('ask what? Give questions after the scene, such as "How many chairs are there?"')
     opened = open_scene(scene, skip_bad=skip_bad)
     tell_skipped(opened.metadata)
     quiet_libraries()
-    from dollhouse.student.memory import Dollhouse
+    from dollhouse.inference.session import DollhousePipeline
 
-    house = Dollhouse.from_pretrained(model)
+    house = DollhousePipeline.from_pretrained(model)
     memory = house.see(opened, views)
     if not questions:
         _converse(memory)
@@ -52,13 +52,13 @@ def ask(
     else:
         _print_answers(answers)
     if show is not None:
-        from dollhouse.evaluate.answer_picture import draw_answers
+        from dollhouse.evaluation.report.answer_picture import draw_answers
 
         draw_answers(memory, answers, show)
         print(f"picture: {show}", file=sys.stderr)
 
 
-def _converse(memory: SceneMemory) -> None:
+def _converse(memory: SceneSession) -> None:
     console = Console()
     console.print(f"{memory.scene.name}: {len(memory.images)} photos seen. Ask; an empty line ends.")
     while True:
@@ -82,8 +82,8 @@ def _print_answers(answers: list[Answer], ask: bool = True) -> None:
         console.print(f"{escape(answer.text)}  [dim]({answer.confidence:.0%} sure)[/dim]")
 
 
-def _answers_as_json(house: Dollhouse, memory: SceneMemory, answers: list[Answer]) -> dict[str, Any]:
-    from dollhouse.student.memory import SURE
+def _answers_as_json(house: DollhousePipeline, memory: SceneSession, answers: list[Answer]) -> dict[str, Any]:
+    from dollhouse.inference.session import SURE
 
     boxes = [
         {

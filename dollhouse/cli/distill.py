@@ -31,24 +31,24 @@ def distill(
 
     Example: dollhouse distill recipes/nano.yaml stages.see.steps=500 --out runs/first
     """
-    from dollhouse.distill.recipe import capped, read_recipe
+    from dollhouse.training.config import capped, read_recipe
 
     read = read_recipe(recipe, settings or [])
     quiet_libraries()
     if dry_run:
-        from dollhouse.distill.dry_run import dry_run as check
-        from dollhouse.plan.report import print_checks
+        from dollhouse.training.estimate.dry_run import dry_run as check
+        from dollhouse.training.estimate.report import print_checks
 
         print_checks(check(capped(read, steps) if steps else read))
         return
     if steps:
-        from dollhouse.distill.rehearsal import rehearse
-        from dollhouse.plan.report import print_rehearsal
+        from dollhouse.training.estimate.profile import profile_training
+        from dollhouse.training.estimate.report import print_rehearsal
 
         folder = out or Path("runs") / f"{read.name}-{steps}-steps"
-        print_rehearsal(rehearse(read, folder, steps, peak_tflops * 1e12 if peak_tflops else None))
+        print_rehearsal(profile_training(read, folder, steps, peak_tflops * 1e12 if peak_tflops else None))
         return
-    from dollhouse.distill.run import distill as carry_out
+    from dollhouse.training.train import distill as carry_out
 
     folder = carry_out(read, out or Path("runs") / read.name)
     print(f"model: {folder}")
@@ -79,7 +79,7 @@ def plan(
     Examples: dollhouse plan vggt --views 2 --size 518x392 --dtype bfloat16, or: dollhouse plan paper
     """
     quiet_libraries()
-    from dollhouse.plan.command import plan_encoder, plan_recipe
+    from dollhouse.training.estimate.command import plan_encoder, plan_recipe
 
     if what == "vggt":
         plan_encoder(views or 2, size or "518x392", dtype, heads.split(","), views_at_once, weights)

@@ -58,7 +58,7 @@ def evaluate(
     Answers made elsewhere: dollhouse evaluate --benchmark scanqa --annotations val.json --predictions answers.jsonl
     """
     if verify or compare or benchmark or predictions or (teacher and not annotations):
-        from dollhouse.evaluate import command
+        from dollhouse.evaluation import command
 
         if verify:
             raise typer.Exit(command.verify_report(verify))
@@ -82,21 +82,21 @@ def evaluate(
     if annotations:
         raise QuestionError("--annotations are of a benchmark: give --benchmark too")
     quiet_libraries()
-    from dollhouse.evaluate.origin import origin_of
-    from dollhouse.evaluate.run import evaluate as score
-    from dollhouse.evaluate.table import print_metrics
-    from dollhouse.evaluate.true_boxes import TrueBoxes
-    from dollhouse.provenance import commit
-    from dollhouse.scenes.source import open_scenes
-    from dollhouse.student.checkpoint import SHIPPED
-    from dollhouse.student.memory import Dollhouse
+    from dollhouse.evaluation.evaluate import evaluate as score
+    from dollhouse.evaluation.oracle_boxes import TrueBoxes
+    from dollhouse.evaluation.report.lineage import origin_of
+    from dollhouse.evaluation.report.table import print_metrics
+    from dollhouse.inference.session import DollhousePipeline
+    from dollhouse.models.dollhouse.checkpoint import SHIPPED
+    from dollhouse.scenes.open import open_scenes
+    from dollhouse.system.environment import commit
 
-    house = Dollhouse.from_pretrained(model)
+    house = DollhousePipeline.from_pretrained(model)
     beside = blind or (model or SHIPPED) / "blind"
     report = score(
         TrueBoxes(house) if true_boxes else house,
         [scene.hold_out(holdout_every)[1] for scene in open_scenes(scenes)] if holdout_every else scenes,
-        blind=Dollhouse.from_pretrained(beside) if blind or beside.is_dir() else None,
+        blind=DollhousePipeline.from_pretrained(beside) if blind or beside.is_dir() else None,
         questions_per_scene=questions,
         out=out,
         seed=seed,

@@ -18,8 +18,8 @@ def show_scene(
     skip_bad: SkipOption = False,
 ) -> None:
     """Draw a scene: its views, its depth, and a plan from above with boxes and cameras."""
-    from dollhouse.scenes.plan import draw_scene
-    from dollhouse.scenes.source import open_scene
+    from dollhouse.scenes.open import open_scene
+    from dollhouse.scenes.visualize import draw_scene
 
     opened = open_scene(scene, skip_bad=skip_bad)
     tell_skipped(opened.metadata)

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from dollhouse.errors import TeacherError
-from dollhouse.scenes.questions import Question
+from dollhouse.questions.generate import Question
+from dollhouse.records.types import SceneGeometry, TeacherAnswer
 from dollhouse.scenes.scene import Scene
-from dollhouse.teachers.geometry import SceneSense
-from dollhouse.teachers.teacher import SceneGeometry, TeacherAnswer
+from dollhouse.teachers.geometry import SensorGeometry
 
 
 class AnnotationsTeacher:
-    """A teacher in the sense of :class:`dollhouse.teachers.teacher.Teacher`."""
+    """A teacher in the sense of :class:`dollhouse.teachers.protocol.Teacher`."""
 
     def provenance(self) -> dict[str, Any]:
         return {"teacher": "annotations", "weights": "none", "settings": {}}
@@ -36,4 +36,4 @@ class AnnotationsTeacher:
 
     def geometry(self, scene: Scene) -> SceneGeometry | None:
         """The scene's depth, boxes and object ids, as far as it has them."""
-        return SceneSense().geometry(scene, SceneGeometry())
+        return SensorGeometry().geometry(scene, SceneGeometry())

@@ -18,7 +18,7 @@ from typing import Any
 import httpx2
 
 from dollhouse.errors import TeacherError
-from dollhouse.teachers.teacher import TeacherGoneError
+from dollhouse.teachers.protocol import TeacherUnavailableError
 
 LARGEST_ANSWER = 8 << 20  #: bytes; a server that sends more sends garbage
 _GONE = {
@@ -30,7 +30,7 @@ _LATER = {408, 409, 425, 429, 500, 502, 503, 504, 529}
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long to wait and how often to ask again; no part of what a record is."""
 
     timeout: float = 120.0  #: seconds for one whole answer
@@ -67,7 +67,7 @@ class _TryAgainError(Exception):
 class ChatClient:
     """A server's ``chat/completions``, and a count of what it cost."""
 
-    def __init__(self, url: str, key: str | None, patience: Patience, key_variable: str, connections: int) -> None:
+    def __init__(self, url: str, key: str | None, patience: RetryPolicy, key_variable: str, connections: int) -> None:
         """``url`` ends where ``/chat/completions`` begins. ``key`` is sent as a bearer token and never told."""
         self.url = url.rstrip("/")
         self.patience = patience
@@ -112,14 +112,14 @@ class ChatClient:
         except httpx2.TimeoutException as error:
             raise _TryAgainError(f"nothing came within {self.patience.timeout:g} s") from error
         except httpx2.InvalidURL as error:
-            raise TeacherGoneError(f"{self.url}: is no address of a server ({error})") from error
+            raise TeacherUnavailableError(f"{self.url}: is no address of a server ({error})") from error
         except (httpx2.TransportError, httpx2.DecodingError) as error:
             raise _TryAgainError(f"the answer broke off: {error}") from error
         if status in _LATER:
             raise _TryAgainError(f"status {status}", _retry_after(headers.get("retry-after")))
         if status in _GONE:
             why = _GONE[status].format(variable=self.key_variable)
-            raise TeacherGoneError(f"{self.url}: status {status}: {why} ({_told(content)})")
+            raise TeacherUnavailableError(f"{self.url}: status {status}: {why} ({_told(content)})")
         if status != 200:
             raise ServerError(f"{self.url}: status {status} ({_told(content)})")
         return self._read(content)

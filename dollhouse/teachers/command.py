@@ -13,14 +13,14 @@ import numpy as np
 from rich.console import Console
 
 from dollhouse.errors import StorageError, TeacherError
-from dollhouse.scenes.source import open_scenes
-from dollhouse.teachers.asking import open_questions
+from dollhouse.questions.sources import open_questions
+from dollhouse.records.record import Record
+from dollhouse.records.store import Records, count_families
+from dollhouse.scenes.open import open_scenes
+from dollhouse.teachers.annotate import Labelled, label, sources_of
 from dollhouse.teachers.file import FileTeacher
-from dollhouse.teachers.label import Labelled, label, sources_of
 from dollhouse.teachers.progress import LabelProgress
-from dollhouse.teachers.record import Record
-from dollhouse.teachers.records import Records, count_families
-from dollhouse.teachers.source import open_geometry, open_teacher
+from dollhouse.teachers.registry import open_geometry, open_teacher
 
 MOST_FAILURES_TOLD = 10
 

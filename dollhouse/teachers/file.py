@@ -1,6 +1,6 @@
 """Answers that the user already has, as a teacher: a JSONL file with ``scene``, ``question`` and ``answer``.
 
-Knows no model. The same file says what is asked (:mod:`dollhouse.teachers.asking`), so it labels on its own.
+Knows no model. The same file says what is asked (:mod:`dollhouse.questions.sources`), so it labels on its own.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from dollhouse.errors import TeacherError
-from dollhouse.scenes.questions import Question
+from dollhouse.questions.generate import Question
+from dollhouse.questions.sources import QuestionFile
+from dollhouse.records.content_hash import files_hash
+from dollhouse.records.types import TeacherAnswer
 from dollhouse.scenes.scene import Scene
-from dollhouse.teachers.asking import QuestionFile
-from dollhouse.teachers.identity import files_hash
-from dollhouse.teachers.teacher import TeacherAnswer
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class FileSettings:
 
 
 class FileTeacher:
-    """A teacher in the sense of :class:`dollhouse.teachers.teacher.Teacher`."""
+    """A teacher in the sense of :class:`dollhouse.teachers.protocol.Teacher`."""
 
     def __init__(self, path: str | Path, settings: FileSettings | None = None) -> None:
         """Raises QuestionError where the file cannot be used, or answers one question twice in two ways."""

@@ -14,16 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dollhouse.geometry import Array, invert_rigid, level_from_world
-from dollhouse.scenes.framing import resized_height
+from dollhouse.records.types import SceneGeometry
 from dollhouse.scenes.scene import Scene, View
-from dollhouse.teachers.teacher import SceneGeometry, Teacher
+from dollhouse.scenes.view_preprocessing import resized_height
+from dollhouse.teachers.protocol import Teacher
 
 
 class GeometryTeacher(Protocol):
     """Tells depth, boxes or both; deterministic. Raises TeacherError for a scene that it cannot look at."""
 
     def provenance(self) -> dict[str, Any]:
-        """As :meth:`dollhouse.teachers.teacher.Teacher.provenance`."""
+        """As :meth:`dollhouse.teachers.protocol.Teacher.provenance`."""
         ...
 
     def geometry(self, scene: Scene, known: SceneGeometry) -> SceneGeometry | None:
@@ -32,7 +33,7 @@ class GeometryTeacher(Protocol):
 
 
 @dataclass(frozen=True)
-class SceneSense:
+class SensorGeometry:
     """What the scene brings along: its sensor's depth, its annotated boxes and the pixels that show them."""
 
     depth: bool = True
@@ -55,7 +56,7 @@ class SceneSense:
 
 
 @dataclass(frozen=True)
-class OwnGeometry:
+class TeacherGeometry:
     """What a teacher that answers questions tells of geometry itself.
 
     ``named``: it is another one than answers the questions, so that its provenance is to be told.
@@ -88,7 +89,7 @@ def ask_in_turn(teachers: Sequence[GeometryTeacher], scene: Scene) -> SceneGeome
 
 
 def over_whole_photo(depth: NDArray[np.float32], view: View) -> NDArray[np.float32]:
-    """A depth map (H, W) of a view framed by :func:`dollhouse.scenes.framing.frame_view`, 0 where that cut it off."""
+    """A depth map (H, W) of a view framed by :func:`dollhouse.scenes.view_preprocessing.frame_view`, 0 where that cut it off."""
     height, width = view.image.shape[:2]
     whole = np.zeros((resized_height(height, width, depth.shape[1]), depth.shape[1]), dtype=np.float32)
     top = (len(whole) - len(depth)) // 2

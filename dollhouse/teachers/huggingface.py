@@ -22,11 +22,11 @@ from PIL import Image
 from torch import Tensor
 
 from dollhouse.errors import ModelError, QuestionError, TeacherError
-from dollhouse.scenes.questions import Question
+from dollhouse.questions.generate import Question
+from dollhouse.records.content_hash import folder_hash
+from dollhouse.records.types import TeacherAnswer
 from dollhouse.scenes.scene import Scene
-from dollhouse.teachers.identity import folder_hash
 from dollhouse.teachers.pipelines import UNREADABLE
-from dollhouse.teachers.teacher import TeacherAnswer
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class HuggingFaceSettings:
 
 
 class HuggingFaceTeacher:
-    """A teacher in the sense of :class:`dollhouse.teachers.teacher.Teacher`."""
+    """A teacher in the sense of :class:`dollhouse.teachers.protocol.Teacher`."""
 
     def __init__(self, folder: str | os.PathLike[str], settings: HuggingFaceSettings | None = None) -> None:
         """Raises ModelError where the folder is no such model, or has no chat template."""

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from dollhouse.errors import TeacherError
 from dollhouse.geometry import Array, camera_rays, look_at, transform_points
+from dollhouse.records.types import SceneGeometry
 from dollhouse.scenes.scene import Box, Scene, View
-from dollhouse.teachers.teacher import SceneGeometry
 
 FEWEST_POINTS = 12  #: with depth, that make an object
 TRIMMED = 4.0  #: percent of the points cut off at either end of each axis: edges of depth maps bleed

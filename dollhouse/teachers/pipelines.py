@@ -20,10 +20,10 @@ from PIL import Image
 from safetensors import SafetensorError
 
 from dollhouse.errors import ModelError, TeacherError
+from dollhouse.records.content_hash import folder_hash
+from dollhouse.records.types import SceneGeometry
 from dollhouse.scenes.scene import Scene, View
-from dollhouse.teachers.identity import folder_hash
 from dollhouse.teachers.lifting import Detection, lift
-from dollhouse.teachers.teacher import SceneGeometry
 
 Told = Literal["auto", "metric", "inverse"]
 UNREADABLE = (

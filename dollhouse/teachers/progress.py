@@ -13,7 +13,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from dollhouse.teachers.label import Outcome
+from dollhouse.teachers.annotate import Outcome
 
 SECONDS_A_LINE = 10.0
 

@@ -18,13 +18,13 @@ from safetensors import SafetensorError
 
 from dollhouse.errors import ModelError, TeacherError
 from dollhouse.geometry import invert_rigid, transform_points
+from dollhouse.inference.points import see_points
+from dollhouse.models.vggt.configuration import VggtConfig
+from dollhouse.models.vggt.modeling import VggtModel
+from dollhouse.records.content_hash import files_hash, folder_hash
+from dollhouse.records.types import SceneGeometry
 from dollhouse.scenes.scene import Scene
-from dollhouse.student.config import VggtConfig
-from dollhouse.student.points import see_points
-from dollhouse.student.vggt import VggtModel
 from dollhouse.teachers.geometry import over_whole_photo
-from dollhouse.teachers.identity import files_hash, folder_hash
-from dollhouse.teachers.teacher import SceneGeometry
 
 
 @dataclass(frozen=True)

@@ -18,15 +18,15 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dollhouse.teachers.llava3d.camera_json import CameraFile
-from dollhouse.teachers.llava3d.config import EXPECTED, LLaVA3DConfig
-from dollhouse.teachers.llava3d.model import LLaVA3DModel, PosedViews
-from dollhouse.teachers.llava3d.positions import PositionEmbedding
-from dollhouse.teachers.llava3d.preprocess import Framing, frame_numbers, image_pixels, posed_views
-from dollhouse.teachers.llava3d.prompt import conversation, format_boxes, prompt_ids
-from dollhouse.teachers.llava3d.splice import IMAGE_TOKEN, LOCATION_TOKEN
-from dollhouse.teachers.llava3d.voxels import mean_by_voxel, voxel_numbers, world_points
-from dollhouse.teachers.llava3d.weights import official_name
+from dollhouse.models.llava3d.camera_json import CameraFile
+from dollhouse.models.llava3d.configuration import EXPECTED, LLaVA3DConfig
+from dollhouse.models.llava3d.modeling import LLaVA3DModel, PosedViews
+from dollhouse.models.llava3d.multimodal_embed import IMAGE_TOKEN, LOCATION_TOKEN
+from dollhouse.models.llava3d.position_embedding import PositionEmbedding
+from dollhouse.models.llava3d.processing import Framing, frame_numbers, image_pixels, posed_views
+from dollhouse.models.llava3d.prompt import conversation, format_boxes, prompt_ids
+from dollhouse.models.llava3d.voxel_pooling import mean_by_voxel, voxel_numbers, world_points
+from dollhouse.models.llava3d.weights import official_name
 
 FOLDER = Path(os.environ.get("DOLLHOUSE_GOLDEN") or Path(__file__).parent)
 MODELS = sorted(path.name.removesuffix(".config.json") for path in FOLDER.glob("l3d_*.config.json"))

@@ -15,18 +15,18 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dollhouse.student.config import VggtConfig
-from dollhouse.student.vggt import VggtModel
-from dollhouse.student.vggt_blocks import rotary_table, rotate
-from dollhouse.student.vggt_camera import (
+from dollhouse.models.vggt.camera_head import (
     cameras_from_pose_encoding,
     pose_encoding_from_cameras,
     quaternions_from_rotations,
     rotations_from_quaternions,
 )
-from dollhouse.student.vggt_dense import activate_depth, activate_points, position_embedding
-from dollhouse.student.vggt_photos import Mode, official_photos
-from dollhouse.student.vggt_weights import compare_keys
+from dollhouse.models.vggt.configuration import VggtConfig
+from dollhouse.models.vggt.convert import compare_keys
+from dollhouse.models.vggt.dpt_head import activate_depth, activate_points, position_embedding
+from dollhouse.models.vggt.image_processing import Mode, official_photos
+from dollhouse.models.vggt.layers import rotary_table, rotate
+from dollhouse.models.vggt.modeling import VggtModel
 
 FOLDER = Path(os.environ.get("DOLLHOUSE_GOLDEN") or Path(__file__).parent)
 NAMES = sorted(path.name.removesuffix(".config.json") for path in FOLDER.glob("vggt_*.config.json"))

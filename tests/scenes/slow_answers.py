@@ -5,8 +5,8 @@ import re
 import numpy as np
 from made_boxes import SIZE
 
-from dollhouse.scenes.questions import Question
-from dollhouse.scenes.references import plural
+from dollhouse.questions.generate import Question
+from dollhouse.questions.referring import plural
 from dollhouse.scenes.scene import Box, Scene
 
 

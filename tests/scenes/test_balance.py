@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from dollhouse.errors import QuestionError
-from dollhouse.scenes.balance import Balance, rooms_balance
-from dollhouse.scenes.candidates import Key
-from dollhouse.scenes.furniture import CATEGORIES
-from dollhouse.scenes.questions import FAMILIES, Question, questions_about
-from dollhouse.scenes.rooms import room_scene
+from dollhouse.questions.answer_balance import Balance, rooms_balance
+from dollhouse.questions.facts import Key
+from dollhouse.questions.generate import FAMILIES, Question, questions_about
 from dollhouse.scenes.scene import Box, Scene, View
+from dollhouse.scenes.synthetic.furniture import CATEGORIES
+from dollhouse.scenes.synthetic.room_scene import room_scene
 
 
 def seen_scene(name: str, *things: tuple[str, str | None]) -> Scene:

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from dollhouse.geometry import camera_rays, intrinsics_from_fov
-from dollhouse.scenes.framing import frame_image, frame_view
 from dollhouse.scenes.scene import View
+from dollhouse.scenes.view_preprocessing import frame_image, frame_view
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from PIL import Image
 
 from dollhouse.errors import SceneError
 from dollhouse.scenes.images import check_image, image_size, read_image
-from dollhouse.scenes.photos import open_photo, open_photos, open_video
+from dollhouse.scenes.readers.photos import open_photo, open_photos, open_video
 
 
 def test_photos_stand_in_natural_order_and_hidden_files_are_left_out(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from PIL import Image
 
 from dollhouse.errors import StorageError
 from dollhouse.geometry import look_at
-from dollhouse.scenes.plan import draw_depth, draw_plan, draw_scene
+from dollhouse.scenes.open import open_scene
 from dollhouse.scenes.scene import Box
-from dollhouse.scenes.source import open_scene
+from dollhouse.scenes.visualize import draw_depth, draw_plan, draw_scene
 
 TABLE = Box(1, "table", np.array([1.0, 2.0, 0.4]), np.array([2.0, 1.0, 0.8]), np.pi / 2, colour="dark brown")
 CHAIR = Box(2, "chair", np.array([3.0, 2.0, 0.5]), np.array([0.5, 0.5, 1.0]), 0.0, has_front=True, colour="blurple-ish")

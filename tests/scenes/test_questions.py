@@ -14,12 +14,12 @@ from dollhouse.geometry import (
     inside_box,
     transform_points,
 )
-from dollhouse.scenes.balance import Balance
-from dollhouse.scenes.candidates import Candidate, Survey
-from dollhouse.scenes.phrasings import PHRASINGS
-from dollhouse.scenes.questions import AUXILIARY, FAMILIES, questions_about
-from dollhouse.scenes.references import plural, references, with_article
-from dollhouse.scenes.relations import FLOOR, Layout
+from dollhouse.questions.answer_balance import Balance
+from dollhouse.questions.facts import Candidate, SceneFacts
+from dollhouse.questions.generate import AUXILIARY, FAMILIES, questions_about
+from dollhouse.questions.referring import plural, references, with_article
+from dollhouse.questions.templates import PHRASINGS
+from dollhouse.scenes.box_relations import FLOOR, BoxRelations
 from dollhouse.scenes.scene import Box, Scene
 from dollhouse.scenes.visibility import visible_pixels
 
@@ -76,7 +76,7 @@ def test_a_limit_is_spread_over_the_families() -> None:
 
 
 def facts(scene: Scene, kind: str) -> list[Candidate]:
-    return [candidate for candidate in Survey(scene).candidates() if candidate.kind == kind]
+    return [candidate for candidate in SceneFacts(scene).candidates() if candidate.kind == kind]
 
 
 @pytest.mark.parametrize(
@@ -115,17 +115,19 @@ def test_half_turned_is_neither_facing_nor_not(degrees: float, answers: list[str
 def test_unseen_objects_are_neither_asked_about_nor_counted() -> None:
     hidden = make_box(2, "chair", 90, -90, (0.5, 0.5, 1), colour="blue")
     scene = make_scene((make_box(1, "chair", 0, 0, (0.5, 0.5, 1), colour="red"), hidden))
-    found = list(Survey(scene).candidates())
+    found = list(SceneFacts(scene).candidates())
     assert visible_pixels(scene)[1].tolist() == [0, 0]
     assert all(1 not in fact.objects for fact in found if not fact.kind.startswith("existence"))
     assert not [fact for fact in found if fact.kind == "counting.label"]
     # The hidden one is there all the same, so nobody may be told that it is not.
-    assert ("chair", "blue") not in {fact.key[1:] for fact in Survey(scene).absent([], [("chair", "blue")]) if fact.key}
+    assert ("chair", "blue") not in {
+        fact.key[1:] for fact in SceneFacts(scene).absent([], [("chair", "blue")]) if fact.key
+    }
 
 
 def test_references_single_out_without_sizes_or_places() -> None:
     def named(*boxes: Box) -> list[str | None]:
-        layout = Layout.of(boxes)
+        layout = BoxRelations.of(boxes)
         return [found.name if found else None for found in references(boxes, layout.supports)]
 
     table = make_box(1, "table", 0, 0, (1.5, 1, 0.7))
@@ -197,6 +199,6 @@ def test_an_empty_room_and_a_floor_annotated_as_a_box() -> None:
     empty = make_scene(())
     assert {question.answer for question in questions_about(empty, balance=BALANCE)} <= {"no", "an empty room."}
     floor = make_box(7, "floor", 0, 0, (8, 8, 0.1), bottom=-0.1)
-    survey = Survey(make_scene((make_box(1, "chair", 0, 0, (0.5, 0.5, 1)), floor)))
+    survey = SceneFacts(make_scene((make_box(1, "chair", 0, 0, (0.5, 0.5, 1)), floor)))
     assert survey.supports == [FLOOR]
     assert survey.labels_present == {"chair"}

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from dollhouse.geometry import intrinsics_from_fov, look_at
-from dollhouse.scenes.furniture import CATEGORIES, COLOURS, KINDS, draw_size
-from dollhouse.scenes.layout import Item, Layout
-from dollhouse.scenes.materials import Finish, Lighting
-from dollhouse.scenes.render import OBJECT, Rendering, Surfaces, render
-from dollhouse.scenes.surfaces import room_surfaces
+from dollhouse.scenes.synthetic.furniture import CATEGORIES, COLOURS, KINDS, draw_size
+from dollhouse.scenes.synthetic.layout import Item, RoomLayout
+from dollhouse.scenes.synthetic.materials import Finish, Lighting
+from dollhouse.scenes.synthetic.meshes import room_surfaces
+from dollhouse.scenes.synthetic.render import OBJECT, Rendering, Surfaces, render
 
 PLAIN = Finish("plain", (0.8, 0.8, 0.8), (0.8, 0.8, 0.8))
 LIGHT = Lighting((0.0, 0.0, 2.4), (0.6, 0.6, 0.6), (0.5, 0.5, 0.5))
@@ -20,16 +20,16 @@ SIZE = 64
 INTRINSICS = intrinsics_from_fov(np.radians(70), SIZE, SIZE)
 
 
-def room(*items: Item, light: Lighting = LIGHT) -> Layout:
+def room(*items: Item, light: Lighting = LIGHT) -> RoomLayout:
     corners = ((-3.0, -2.5), (3.0, -2.5), (3.0, 2.5), (-3.0, 2.5))
-    return Layout(corners[0], corners[2], 2.6, None, corners, items, PLAIN, PLAIN, light)
+    return RoomLayout(corners[0], corners[2], 2.6, None, corners, items, PLAIN, PLAIN, light)
 
 
 def item(label: str, size: tuple[float, float, float], yaw: float = 0.0, colour: str = "red") -> Item:
     return Item(label, colour, size, (0.0, 0.0, 0.5 * size[2]), yaw, variant=5)
 
 
-def photograph(layout: Layout, eye: tuple[float, float, float], target: tuple[float, float, float]) -> Rendering:
+def photograph(layout: RoomLayout, eye: tuple[float, float, float], target: tuple[float, float, float]) -> Rendering:
     pose = look_at(np.array(eye), np.array(target))
     return render(room_surfaces(layout), layout.lighting, pose[None], INTRINSICS, SIZE, SIZE)
 

@@ -10,11 +10,11 @@ import pytest
 
 from dollhouse.errors import SceneError
 from dollhouse.geometry import back_project, inside_box, invert_rigid, is_rigid, project, transform_points
-from dollhouse.scenes.furniture import CATEGORIES, COLOURS, KINDS
-from dollhouse.scenes.layout import Item, Layout, footprint, gap
-from dollhouse.scenes.rooms import room_layout, room_scene
 from dollhouse.scenes.scene import Box, Scene
-from dollhouse.scenes.standpoints import CLEARANCE, clear_of_furniture
+from dollhouse.scenes.synthetic.cameras import CLEARANCE, clear_of_furniture
+from dollhouse.scenes.synthetic.furniture import CATEGORIES, COLOURS, KINDS
+from dollhouse.scenes.synthetic.layout import Item, RoomLayout, footprint, gap
+from dollhouse.scenes.synthetic.room_scene import room_layout, room_scene
 
 ROOMS = range(12)
 
@@ -25,7 +25,7 @@ def scenes() -> list[Scene]:
 
 
 @pytest.fixture(scope="module")
-def layouts() -> list[Layout]:
+def layouts() -> list[RoomLayout]:
     return [room_layout("train", number) for number in range(150)]
 
 
@@ -84,7 +84,7 @@ def test_a_scene_says_what_it_is(scenes: list[Scene]) -> None:
     assert [box.id for box in scene.boxes] == list(range(1, len(scene.boxes) + 1))
 
 
-def test_sizes_and_counts_are_those_of_the_catalogue(layouts: list[Layout]) -> None:
+def test_sizes_and_counts_are_those_of_the_catalogue(layouts: list[RoomLayout]) -> None:
     assert len(CATEGORIES) >= 18
     for layout in layouts:
         assert 5 <= len(layout.items) <= 14
@@ -98,13 +98,13 @@ def test_sizes_and_counts_are_those_of_the_catalogue(layouts: list[Layout]) -> N
     assert 0.3 < pairs / len(layouts) < 0.65
 
 
-def test_colours_do_not_tell_the_category(layouts: list[Layout]) -> None:
+def test_colours_do_not_tell_the_category(layouts: list[RoomLayout]) -> None:
     for colour in COLOURS:
         labels = {item.label for layout in layouts for item in layout.items if item.colour == colour}
         assert len(labels) > 12
 
 
-def test_nothing_interpenetrates(layouts: list[Layout]) -> None:
+def test_nothing_interpenetrates(layouts: list[RoomLayout]) -> None:
     under = 0
     for layout in layouts:
         for a, b in combinations(layout.items, 2):
@@ -121,7 +121,7 @@ def test_nothing_interpenetrates(layouts: list[Layout]) -> None:
     assert under > 10
 
 
-def test_things_touch_or_stand_clearly_apart(layouts: list[Layout]) -> None:
+def test_things_touch_or_stand_clearly_apart(layouts: list[RoomLayout]) -> None:
     gaps = []
     for layout in layouts:
         on_floor = [item for item in layout.items if item.support < 0]
@@ -134,7 +134,7 @@ def test_things_touch_or_stand_clearly_apart(layouts: list[Layout]) -> None:
     assert not [g for g in gaps if 0.01 < g < 0.149]
 
 
-def test_things_stand_on_the_floor_or_on_something(layouts: list[Layout]) -> None:
+def test_things_stand_on_the_floor_or_on_something(layouts: list[RoomLayout]) -> None:
     on_top = 0
     for layout in layouts:
         for item in layout.items:
@@ -149,7 +149,7 @@ def test_things_stand_on_the_floor_or_on_something(layouts: list[Layout]) -> Non
     assert on_top > 150
 
 
-def test_everything_is_inside_the_walls(layouts: list[Layout]) -> None:
+def test_everything_is_inside_the_walls(layouts: list[RoomLayout]) -> None:
     seen_an_l = False
     for layout in layouts:
         for item in layout.items:
@@ -166,7 +166,7 @@ def test_everything_is_inside_the_walls(layouts: list[Layout]) -> None:
     assert seen_an_l
 
 
-def test_the_same_category_stands_in_different_places(layouts: list[Layout]) -> None:
+def test_the_same_category_stands_in_different_places(layouts: list[RoomLayout]) -> None:
     for label in ("lamp", "box", "plant", "vase", "ball", "bin", "pillow", "television"):
         supports = [
             layout.items[item.support].label if item.support >= 0 else "floor"
@@ -250,7 +250,7 @@ def test_the_views_see_most_of_the_room(scenes: list[Scene]) -> None:
 
 
 def test_pictures_are_drawn_only_when_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    import dollhouse.scenes.rooms as rooms
+    import dollhouse.scenes.synthetic.room_scene as rooms
 
     drawn = []
     original = rooms.render

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from dollhouse.errors import SceneError, StorageError
-from dollhouse.scenes.rooms import room_scene
-from dollhouse.scenes.saved import open_saved, save_scene
+from dollhouse.scenes.readers.saved import open_saved, save_scene
 from dollhouse.scenes.scene import Scene, View
+from dollhouse.scenes.synthetic.room_scene import room_scene
 
 ROOM = room_scene("validation", 5, image_size=42, views=2)
 

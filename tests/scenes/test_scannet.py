@@ -11,7 +11,7 @@ from made_scans import annotate_scan, camera_matrix, make_scan, pose_at, write_d
 
 from dollhouse.errors import SceneError
 from dollhouse.geometry import back_project, invert_rigid, project, transform_points
-from dollhouse.scenes.scannet import is_scannet, open_scannet
+from dollhouse.scenes.readers.scannet import is_scannet, open_scannet
 from dollhouse.scenes.scene import View
 
 QUARTER_TURN = np.array([[0, -1, 0, 5], [1, 0, 0, 0], [0, 0, 1, 0.5], [0, 0, 0, 1.0]])

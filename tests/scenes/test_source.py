@@ -11,8 +11,8 @@ import pytest
 from made_scans import make_scan, write_photo
 
 from dollhouse.errors import SceneError
+from dollhouse.scenes.open import open_scene, open_scenes
 from dollhouse.scenes.scene import Scene, View
-from dollhouse.scenes.source import open_scene, open_scenes
 
 
 @pytest.fixture

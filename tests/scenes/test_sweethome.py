@@ -13,11 +13,11 @@ from embreex.rtcore_scene import EmbreeScene
 
 from dollhouse.errors import SceneError
 from dollhouse.geometry import back_project, inside_box, transform_points
-from dollhouse.scenes import fittings
-from dollhouse.scenes.furniture import COLOURS
-from dollhouse.scenes.rooms import room_layout, room_scene
-from dollhouse.scenes.source import open_scene, open_scenes
-from dollhouse.scenes.sweethome import installed_libraries, list_pieces, load_piece, nearest_category
+from dollhouse.scenes.open import open_scene, open_scenes
+from dollhouse.scenes.synthetic import sweethome_rooms as fittings
+from dollhouse.scenes.synthetic.furniture import COLOURS
+from dollhouse.scenes.synthetic.room_scene import room_layout, room_scene
+from dollhouse.scenes.synthetic.sweethome import installed_libraries, list_pieces, load_piece, nearest_category
 
 installed = pytest.mark.skipif(not installed_libraries(), reason="Debian's sweethome3d-furniture is not installed")
 

@@ -10,9 +10,9 @@ import torch
 
 from benchmarks.full_size_llava3d import config_of, write_checkpoint
 from dollhouse.geometry import intrinsics_from_fov, look_at
-from dollhouse.scenes.questions import Question
+from dollhouse.questions.generate import Question
 from dollhouse.scenes.scene import Box, Scene, View
-from dollhouse.teachers.llava3d.teacher import LLaVA3DTeacher, Settings
+from dollhouse.teachers.llava3d import LLaVA3DTeacher, Settings
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dollhouse.teachers.geometry import SceneSense, ask_in_turn
-from dollhouse.teachers.identity import record_id, scene_hash
-from dollhouse.teachers.record import Record
-from dollhouse.teachers.records import RecordWriter
-from dollhouse.teachers.teacher import SpatialFeatures, TeacherAnswer
+from dollhouse.records.content_hash import record_id, scene_hash
+from dollhouse.records.record import Record
+from dollhouse.records.store import RecordWriter
+from dollhouse.records.types import SpatialFeatures, TeacherAnswer
+from dollhouse.teachers.geometry import SensorGeometry, ask_in_turn
 from tests.teachers.small_scenes import asked_of, small_scene
 
 ANSWERED = [
@@ -42,7 +42,7 @@ def made(number: int = 0, features: bool = True, geometry: bool = True) -> Recor
         answers=ANSWERED,
         provenance=provenance,
         features=seen if features else None,
-        geometry=ask_in_turn([SceneSense()], scene) if geometry else None,
+        geometry=ask_in_turn([SensorGeometry()], scene) if geometry else None,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dollhouse.geometry import intrinsics_from_fov, look_at
-from dollhouse.scenes.questions import Question
+from dollhouse.questions.generate import Question
 from dollhouse.scenes.scene import Box, Scene, View
 
 

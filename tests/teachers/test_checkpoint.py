@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from dollhouse.geometry import Array, level_from_world, transform_points
-from dollhouse.scenes.questions import questions_about
-from dollhouse.scenes.rooms import room_scene
+from dollhouse.inference.session import SURE, DollhousePipeline
+from dollhouse.models.dollhouse.checkpoint import SHIPPED
+from dollhouse.questions.generate import questions_about
 from dollhouse.scenes.scene import Scene
-from dollhouse.student.checkpoint import SHIPPED
-from dollhouse.student.memory import SURE, Dollhouse
-from dollhouse.teachers.checkpoint import CheckpointSettings, CheckpointTeacher
+from dollhouse.scenes.synthetic.room_scene import room_scene
+from dollhouse.teachers.dollhouse import CheckpointSettings, CheckpointTeacher
 
 pytestmark = pytest.mark.skipif(not SHIPPED.is_dir(), reason="the shipped model is not in this tree")
 
@@ -31,7 +31,7 @@ def scene() -> Scene:
 def test_answers_are_the_models_own(teacher: CheckpointTeacher, scene: Scene) -> None:
     asked = questions_about(scene, limit=12)
     answers = teacher.answer(scene, asked)
-    memory = Dollhouse.from_pretrained().see(scene)
+    memory = DollhousePipeline.from_pretrained().see(scene)
     own = memory.answer([question.text for question in asked])
     assert [answer.text for answer in answers] == [answer.text for answer in own]
     for answer, told in zip(answers, own, strict=True):
@@ -45,7 +45,7 @@ def test_answers_are_the_models_own(teacher: CheckpointTeacher, scene: Scene) ->
 
 def test_geometry_stands_in_the_scenes_world(teacher: CheckpointTeacher, scene: Scene) -> None:
     told = teacher.geometry(scene)
-    memory = Dollhouse.from_pretrained().see(scene)
+    memory = DollhousePipeline.from_pretrained().see(scene)
     assert told is not None
     assert told.depth is not None
     np.testing.assert_allclose(np.stack(told.depth), memory.depth, atol=1e-4)
@@ -67,7 +67,7 @@ def test_features_lie_on_what_the_patches_show(teacher: CheckpointTeacher, scene
     assert features is not None
     patches = (teacher.house.image_size // 14) ** 2
     assert features.features.shape == (4 * patches, teacher.house.model.config.trunk_width)
-    sight = Dollhouse.from_pretrained().see(scene).sight
+    sight = DollhousePipeline.from_pretrained().see(scene).sight
     assert sight is not None
     assert features.label_chances is not None
     np.testing.assert_allclose(features.label_chances, sight.votes.label_logits[0].softmax(-1).numpy(), atol=1e-5)

@@ -17,11 +17,11 @@ import pytest
 from PIL import Image
 
 from dollhouse.errors import TeacherError
+from dollhouse.records.store import Records
 from dollhouse.teachers import chat_client
-from dollhouse.teachers.endpoint import KEY_VARIABLE, EndpointSettings, EndpointTeacher
-from dollhouse.teachers.label import label
-from dollhouse.teachers.records import Records
-from dollhouse.teachers.teacher import AnswersMissingError, TeacherGoneError
+from dollhouse.teachers.annotate import label
+from dollhouse.teachers.openai_server import KEY_VARIABLE, EndpointSettings, EndpointTeacher
+from dollhouse.teachers.protocol import AnswersMissingError, TeacherUnavailableError
 from tests.teachers.chat_server import Talk, chat_server
 from tests.teachers.small_scenes import asked_of, small_scene, small_scenes
 
@@ -222,7 +222,7 @@ def test_without_hope_the_run_stops(status: int, tmp_path: Path, monkeypatch: py
 
     with chat_server(behave) as server:
         teacher = EndpointTeacher(server.url, quick(concurrency=2))
-        with pytest.raises(TeacherGoneError, match=f"status {status}") as caught:
+        with pytest.raises(TeacherUnavailableError, match=f"status {status}") as caught:
             label(teacher, small_scenes(3), tmp_path, asking=lambda scene: asked_of(scene, 8))
         assert "sesame" not in str(caught.value)
         assert sum(server.asked.values()) <= 8  # of 24
@@ -233,7 +233,7 @@ def test_nobody_there_stops_the_run(tmp_path: Path) -> None:
     with chat_server(echo) as server:
         pass
     teacher = EndpointTeacher(server.url, quick(retries=1))
-    with pytest.raises(TeacherGoneError, match="start the server and run the same command again"):
+    with pytest.raises(TeacherUnavailableError, match="start the server and run the same command again"):
         label(teacher, small_scenes(3), tmp_path, asking=asked_of)
 
 

@@ -10,33 +10,33 @@ import pytest
 import torch
 
 from dollhouse.errors import ModelError, SceneError, TeacherError
-from dollhouse.scenes.rooms import room_scene
+from dollhouse.records.types import SceneGeometry
 from dollhouse.scenes.scene import Box, Scene
-from dollhouse.teachers.geometry import SceneSense, over_whole_photo
+from dollhouse.scenes.synthetic.room_scene import room_scene
+from dollhouse.teachers.geometry import SensorGeometry, over_whole_photo
 from dollhouse.teachers.lifting import Detection, lift
 from dollhouse.teachers.pipelines import DepthPipeline, DepthSettings, DetectionPipeline, DetectionSettings
-from dollhouse.teachers.teacher import SceneGeometry
 from tests.teachers.small_scenes import small_scene
 from tests.teachers.tiny_models import write_depth_anything, write_yolos
 
 
 def test_the_sensor_tells_depth_and_nothing_else() -> None:
     scene = small_scene()
-    told = SceneSense(boxes=False).geometry(scene, SceneGeometry())
+    told = SensorGeometry(boxes=False).geometry(scene, SceneGeometry())
     assert told is not None
     assert told.depth is not None
     np.testing.assert_array_equal(told.depth[0], scene.views[0].depth)
     assert told.boxes is None
     assert told.instances is None
     plain = replace(scene, boxes=None, views=tuple(replace(view, open_depth=None) for view in scene.views))
-    assert SceneSense().geometry(plain, SceneGeometry()) is None
+    assert SensorGeometry().geometry(plain, SceneGeometry()) is None
 
 
 def test_depth_that_is_no_number_is_unknown() -> None:
     scene = small_scene()
     broken = np.array([[1.0, np.nan], [np.inf, 2.0]], dtype=np.float32)
     scene = replace(scene, views=(replace(scene.views[0], open_depth=lambda: broken),))
-    told = SceneSense().geometry(scene, SceneGeometry())
+    told = SensorGeometry().geometry(scene, SceneGeometry())
     assert told is not None
     assert told.depth is not None
     assert told.depth[0].tolist() == [[1, 0], [0, 2]]
@@ -173,9 +173,9 @@ def test_a_framed_map_is_laid_over_the_whole_photo() -> None:
 
 
 def test_vggt_tells_depth(tmp_path: Path) -> None:
-    from dollhouse.student.vggt import VggtModel
+    from dollhouse.models.vggt.modeling import VggtModel
     from dollhouse.teachers.vggt import VggtDepth, VggtSettings
-    from tests.student.test_vggt import small
+    from tests.models.test_vggt import small
 
     torch.manual_seed(0)
     VggtModel(small(heads=("camera", "depth"))).eval().save_pretrained(tmp_path)

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dollhouse.errors import ModelError, TeacherError
+from dollhouse.records.store import Records
+from dollhouse.records.types import TeacherAnswer
+from dollhouse.teachers.annotate import label
 from dollhouse.teachers.huggingface import HuggingFaceSettings, HuggingFaceTeacher
-from dollhouse.teachers.label import label
-from dollhouse.teachers.records import Records
-from dollhouse.teachers.teacher import TeacherAnswer
 from tests.teachers.small_scenes import asked_of, small_scene
 from tests.teachers.tiny_models import write_llava
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from dollhouse.errors import ModelError
+from dollhouse.records.content_hash import folder_hash, record_id, scene_hash
 from dollhouse.scenes.scene import Scene
-from dollhouse.teachers.identity import folder_hash, record_id, scene_hash
 from tests.teachers.small_scenes import asked_of, small_scene
 
 PROVENANCE = {"teacher": {"teacher": "made", "settings": {"top_k": 5}, "software": {"torch": "1"}}, "geometry": []}

@@ -11,21 +11,16 @@ import numpy as np
 import pytest
 
 from dollhouse.errors import SceneError, TeacherError
-from dollhouse.scenes.questions import Question
+from dollhouse.questions.generate import Question
+from dollhouse.questions.sources import DESCRIPTIVE, describing, open_questions
+from dollhouse.records.store import Records
+from dollhouse.records.types import SceneGeometry, SpatialFeatures, TeacherAnswer
+from dollhouse.scenes.open import open_scenes
 from dollhouse.scenes.scene import Scene
-from dollhouse.scenes.source import open_scenes
+from dollhouse.teachers.annotate import label, remembered, sources_of
 from dollhouse.teachers.annotations import AnnotationsTeacher
-from dollhouse.teachers.asking import DESCRIPTIVE, describing, open_questions
-from dollhouse.teachers.geometry import OwnGeometry, SceneSense
-from dollhouse.teachers.label import label, remembered, sources_of
-from dollhouse.teachers.records import Records
-from dollhouse.teachers.teacher import (
-    AnswersMissingError,
-    SceneGeometry,
-    SpatialFeatures,
-    TeacherAnswer,
-    TeacherGoneError,
-)
+from dollhouse.teachers.geometry import SensorGeometry, TeacherGeometry
+from dollhouse.teachers.protocol import AnswersMissingError, TeacherUnavailableError
 from tests.teachers.small_scenes import asked_of, small_scene, small_scenes
 
 
@@ -40,7 +35,7 @@ class Told(AnnotationsTeacher):
         if scene.name in self.fail:
             raise TeacherError(f"{scene.name} cannot be looked at")
         if scene.name in self.gone:
-            raise TeacherGoneError("nobody there", {0: TeacherAnswer(questions[0].answer)})
+            raise TeacherUnavailableError("nobody there", {0: TeacherAnswer(questions[0].answer)})
         self.asked += [question.id for question in questions]
         answers = super().answer(scene, questions)
         if self.missing:
@@ -53,7 +48,7 @@ class Told(AnnotationsTeacher):
 
 
 def everything(teacher: Any) -> dict[str, Any]:
-    return {"asking": asked_of, "geometry": [OwnGeometry(teacher), SceneSense()]}
+    return {"asking": asked_of, "geometry": [TeacherGeometry(teacher), SensorGeometry()]}
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -80,7 +75,7 @@ def test_a_record_holds_all_that_was_said(tmp_path: Path) -> None:
     assert record.questions == asked_of(scene)
     assert [answer.text for answer in record.answers] == ["the table", "the chair", "the table"]
     assert record.source == "a/folder"
-    assert record.provenance["geometry"] == [{"teacher": "own"}, SceneSense().provenance()]
+    assert record.provenance["geometry"] == [{"teacher": "own"}, SensorGeometry().provenance()]
     assert record.features is not None
     assert record.geometry is not None
     assert record.geometry.boxes is not None
@@ -92,7 +87,7 @@ def test_a_record_holds_all_that_was_said(tmp_path: Path) -> None:
 
 def test_what_is_kept_can_be_less(tmp_path: Path) -> None:
     teacher = Told()
-    label(teacher, [small_scene()], tmp_path, asking=asked_of, geometry=[SceneSense(boxes=False)], features=False)
+    label(teacher, [small_scene()], tmp_path, asking=asked_of, geometry=[SensorGeometry(boxes=False)], features=False)
     (record,) = Records(tmp_path)
     assert record.features is None
     assert record.relations is None
@@ -151,7 +146,7 @@ def test_answers_of_a_scene_that_failed_are_not_asked_for_again(tmp_path: Path) 
 
 def test_a_teacher_that_is_gone_stops_the_run_and_keeps_what_it_said(tmp_path: Path) -> None:
     teacher = Told(gone=["small/1"])
-    with pytest.raises(TeacherGoneError, match="nobody there"):
+    with pytest.raises(TeacherUnavailableError, match="nobody there"):
         label(teacher, small_scenes(3), tmp_path, **everything(teacher))
     assert len(Records(tmp_path)) == 1
     back = Told()
@@ -199,7 +194,7 @@ def test_depth_and_boxes_may_come_from_different_teachers() -> None:
             return SceneGeometry(depth=(np.ones((2, 2), dtype=np.float32),), metric=False)
 
     scene = small_scene()
-    told = ask_in_turn([Depth(), SceneSense()], scene)
+    told = ask_in_turn([Depth(), SensorGeometry()], scene)
     assert told is not None
     assert told.depth is not None
     assert told.depth[0].shape == (2, 2)

@@ -11,10 +11,10 @@ import random
 import time
 from pathlib import Path
 
+from dollhouse.records.store import UNFINISHED, Records
+from dollhouse.teachers.annotate import label
 from dollhouse.teachers.annotations import AnnotationsTeacher
-from dollhouse.teachers.geometry import OwnGeometry
-from dollhouse.teachers.label import label
-from dollhouse.teachers.records import UNFINISHED, Records
+from dollhouse.teachers.geometry import TeacherGeometry
 from tests.teachers.small_scenes import asked_of, small_scenes
 
 KILLS = int(os.environ.get("DOLLHOUSE_KILLS", "5"))
@@ -23,7 +23,7 @@ SCENES = 30
 
 def label_all(folder: Path) -> None:
     teacher = AnnotationsTeacher()
-    label(teacher, small_scenes(SCENES), folder, asking=asked_of, geometry=[OwnGeometry(teacher)])
+    label(teacher, small_scenes(SCENES), folder, asking=asked_of, geometry=[TeacherGeometry(teacher)])
 
 
 def record_files(folder: Path) -> dict[str, bytes]:

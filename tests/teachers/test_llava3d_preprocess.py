@@ -11,11 +11,11 @@ from PIL import Image
 
 from dollhouse.errors import SceneError, TeacherError
 from dollhouse.geometry import back_project, transform_points
+from dollhouse.models.llava3d.camera_json import CameraFile
+from dollhouse.models.llava3d.processing import Framing, frame_numbers, image_pixels, posed_views
+from dollhouse.models.llava3d.voxel_pooling import world_points
+from dollhouse.scenes.open import open_scene
 from dollhouse.scenes.scene import Scene
-from dollhouse.scenes.source import open_scene
-from dollhouse.teachers.llava3d.camera_json import CameraFile
-from dollhouse.teachers.llava3d.preprocess import Framing, frame_numbers, image_pixels, posed_views
-from dollhouse.teachers.llava3d.voxels import world_points
 from tests.teachers.conftest import posed_scene
 
 HOLO = Path(__file__).resolve().parents[2].parent / "shared/data/holo_office_a"

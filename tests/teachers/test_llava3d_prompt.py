@@ -10,7 +10,7 @@ import pytest
 from transformers import LlamaConfig
 
 from dollhouse.errors import ModelError, QuestionError
-from dollhouse.teachers.llava3d.prompt import conversation, encoder, expand_boxes, load_tokenizer, prompt_ids
+from dollhouse.models.llava3d.prompt import conversation, encoder, expand_boxes, load_tokenizer, prompt_ids
 
 SENTENCES = (
     "A chat between a curious human and an assistant. USER: ",

@@ -8,12 +8,13 @@ import torch
 
 from dollhouse.errors import QuestionError, TeacherError
 from dollhouse.geometry import level_from_world
+from dollhouse.models.llava3d.generation import SharedPrefix
+from dollhouse.models.llava3d.processing import Framing, image_pixels, posed_views
+from dollhouse.models.llava3d.prompt import conversation, encoder, prompt_ids
+from dollhouse.records.types import TeacherAnswer
 from dollhouse.scenes.scene import Scene
-from dollhouse.teachers.llava3d.decoding import SharedPrefix
-from dollhouse.teachers.llava3d.preprocess import Framing, image_pixels, posed_views
-from dollhouse.teachers.llava3d.prompt import conversation, encoder, prompt_ids
-from dollhouse.teachers.llava3d.teacher import LLaVA3DTeacher, Settings
-from dollhouse.teachers.teacher import Teacher, TeacherAnswer
+from dollhouse.teachers.llava3d import LLaVA3DTeacher, Settings
+from dollhouse.teachers.protocol import Teacher
 from tests.teachers.conftest import posed_scene, question
 
 TEXTS = (

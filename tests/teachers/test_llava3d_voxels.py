@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from dollhouse.teachers.llava3d.voxels import mean_by_voxel, voxel_numbers, world_points
+from dollhouse.models.llava3d.voxel_pooling import mean_by_voxel, voxel_numbers, world_points
 
 
 def test_voxels_are_those_of_a_plain_loop_in_lexicographic_order() -> None:

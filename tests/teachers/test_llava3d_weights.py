@@ -17,8 +17,8 @@ from transformers import LlamaConfig
 
 from benchmarks.full_size_llava3d import SHARD, config_of, write_checkpoint
 from dollhouse.errors import ModelError
-from dollhouse.teachers.llava3d.model import LLaVA3DModel
-from dollhouse.teachers.llava3d.weights import official_name, to_official, weights_hash
+from dollhouse.models.llava3d.modeling import LLaVA3DModel
+from dollhouse.models.llava3d.weights import official_name, to_official, weights_hash
 
 VISION = "model.vision_tower.vision_tower.vision_model."
 NORM = "model.layers.0.input_layernorm.weight"
@@ -222,8 +222,8 @@ def test_differences_can_be_accepted_where_there_is_a_way_to_compute_them(
 MEASURE = """
 import sys, torch
 from pathlib import Path
-from dollhouse.teachers.llava3d import shards
-from dollhouse.teachers.llava3d.model import LLaVA3DModel
+from dollhouse.models import checkpoints as shards
+from dollhouse.models.llava3d.modeling import LLaVA3DModel
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096

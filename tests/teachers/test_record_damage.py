@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dollhouse.errors import StorageError
-from dollhouse.teachers.records import ANSWERS, ARRAYS, HASHES, SCENE, Records
+from dollhouse.records.store import ANSWERS, ARRAYS, HASHES, SCENE, Records
 from tests.teachers.made_records import assert_same, written
 
 

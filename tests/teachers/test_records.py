@@ -16,11 +16,11 @@ import pyarrow.dataset as ds
 import pytest
 
 from dollhouse.errors import StorageError, TeacherError
-from dollhouse.teachers import records as store
-from dollhouse.teachers.record import Record, halved
-from dollhouse.teachers.record_form import arrays_of
-from dollhouse.teachers.records import ANSWERS, ARRAYS, HASHES, SCENE, UNFINISHED, Records, RecordWriter, count_families
-from dollhouse.teachers.teacher import SceneGeometry, SpatialFeatures
+from dollhouse.records import store as store
+from dollhouse.records.record import Record, halved
+from dollhouse.records.schema import arrays_of
+from dollhouse.records.store import ANSWERS, ARRAYS, HASHES, SCENE, UNFINISHED, Records, RecordWriter, count_families
+from dollhouse.records.types import SceneGeometry, SpatialFeatures
 from tests.teachers.made_records import assert_same, made, written
 from tests.teachers.small_scenes import small_scene
 
@@ -175,7 +175,7 @@ def test_a_file_that_the_system_cuts_off(tmp_path: Path) -> None:
     code = (
         "import resource, signal, sys\n"
         "from dollhouse.errors import StorageError\n"
-        "from dollhouse.teachers.records import RecordWriter\n"
+        "from dollhouse.records.store import RecordWriter\n"
         "from tests.teachers.made_records import made\n"
         "record = made()\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dollhouse.geometry import Array, look_at
+from dollhouse.records.relations import MOST_BOXES, chances, relations_of
 from dollhouse.scenes.scene import Box, Scene
-from dollhouse.teachers.relations import MOST_BOXES, chances, relations_of
 from tests.teachers.small_scenes import small_scene
 
 

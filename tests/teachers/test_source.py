@@ -11,13 +11,13 @@ import pytest
 
 from dollhouse import cli
 from dollhouse.errors import DollhouseError, QuestionError, TeacherError
-from dollhouse.scenes.saved import save_scene
-from dollhouse.scenes.source import open_scenes
-from dollhouse.teachers.asking import QuestionFile, open_questions
+from dollhouse.questions.sources import QuestionFile, open_questions
+from dollhouse.records.store import ANSWERS, Records
+from dollhouse.scenes.open import open_scenes
+from dollhouse.scenes.readers.saved import save_scene
 from dollhouse.teachers.file import FileTeacher
-from dollhouse.teachers.geometry import OwnGeometry, SceneSense
-from dollhouse.teachers.records import ANSWERS, Records
-from dollhouse.teachers.source import open_geometry, open_teacher
+from dollhouse.teachers.geometry import SensorGeometry, TeacherGeometry
+from dollhouse.teachers.registry import open_geometry, open_teacher
 from tests.teachers.small_scenes import small_scene, small_scenes
 
 
@@ -52,9 +52,9 @@ def test_names_and_settings_that_do_not_fit(name: str, settings: dict[str, str],
 def test_geometry_by_name() -> None:
     teacher = open_teacher("annotations")
     assert open_geometry(["own", "scene", "sensor"], teacher) == [
-        OwnGeometry(teacher),
-        SceneSense(),
-        SceneSense(boxes=False),
+        TeacherGeometry(teacher),
+        SensorGeometry(),
+        SensorGeometry(boxes=False),
     ]
     assert open_geometry(["none"], teacher) == []
     with pytest.raises(TeacherError, match="no geometry teacher 'radar'"):
@@ -175,8 +175,8 @@ def test_errors_are_one_line(
 
 
 def test_sources_of_several_scenes_open_them_again(tmp_path: Path) -> None:
-    from dollhouse.scenes.source import open_scene
-    from dollhouse.teachers.label import sources_of
+    from dollhouse.scenes.open import open_scene
+    from dollhouse.teachers.annotate import sources_of
 
     save_scene(replace(small_scene(), name="a"), tmp_path / "a")
     listed = open_scenes(tmp_path)

@@ -1,0 +1,30 @@
+__version__: str
+
+from .errors import DollhouseError as DollhouseError
+from .errors import ModelError as ModelError
+from .errors import QuestionError as QuestionError
+from .errors import RecipeError as RecipeError
+from .errors import SceneError as SceneError
+from .errors import ScoreError as ScoreError
+from .errors import StorageError as StorageError
+from .errors import TeacherError as TeacherError
+from .evaluation.evaluate import evaluate as evaluate
+from .inference.session import Answer as Answer
+from .inference.session import DollhousePipeline as DollhousePipeline
+from .inference.session import SceneSession as SceneSession
+from .models.dollhouse.configuration import DollhouseConfig as DollhouseConfig
+from .models.dollhouse.modeling import DollhouseForConditionalGeneration as DollhouseForConditionalGeneration
+from .models.dollhouse.processing import DollhouseProcessor as DollhouseProcessor
+from .models.vggt.configuration import VggtConfig as VggtConfig
+from .questions.generate import Question as Question
+from .questions.generate import questions_about as questions_about
+from .scenes.open import open_scene as open_scene
+from .scenes.open import open_scenes as open_scenes
+from .scenes.scene import Box as Box
+from .scenes.scene import Scene as Scene
+from .scenes.scene import View as View
+from .scenes.synthetic.room_scene import room_scene as room_scene
+from .scenes.visualize import draw_scene as draw_scene
+from .training.config import Recipe as Recipe
+from .training.config import read_recipe as read_recipe
+from .training.train import distill as distill

@@ -1,6 +1,0 @@
-"""How alike a model's words and the true answers are: every usual score, checked against its reference."""
-
-from dollhouse.evaluate.text.score import TextScore
-from dollhouse.evaluate.text.scorers import CORE, SCORERS, TextScorer, score_texts
-
-__all__ = ["CORE", "SCORERS", "TextScore", "TextScorer", "score_texts"]

@@ -1,0 +1,24 @@
+"""The benchmarks that a model can be measured on, one a file, under the names that the command knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dollhouse.errors import QuestionError
+from dollhouse.evaluation.benchmarks import beacon3d, rooms, scanqa, spatialbench, sqa3d, threedsrbench, vsibench
+from dollhouse.evaluation.benchmarks.benchmark import Benchmark
+
+__all__ = ["BENCHMARKS", "Benchmark", "find_benchmark"]
+
+BENCHMARKS: Mapping[str, Benchmark] = {
+    module.BENCHMARK.name: module.BENCHMARK
+    for module in (rooms, scanqa, sqa3d, beacon3d, vsibench, threedsrbench, spatialbench)
+}
+
+
+def find_benchmark(name: str) -> Benchmark:
+    """The benchmark of that name, whatever the case and the hyphens. Raises QuestionError where there is none."""
+    plain = name.lower().replace("-", "").replace("_", "")
+    if plain not in BENCHMARKS:
+        raise QuestionError(f"no benchmark {name!r}; there are {', '.join(BENCHMARKS)}")
+    return BENCHMARKS[plain]

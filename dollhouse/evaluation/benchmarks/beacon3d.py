@@ -1,0 +1,115 @@
+"""Beacon3D-QA: several questions about each of many objects, so that understanding an object can be told from luck.
+
+Knows the authors' two forms of file (``specs/formats.md``, section 6). Huang et al. (CVPR 2025). The authors let a
+language model judge answers; here it is exact match, so figures are lower than theirs and say so in ``scoring``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dollhouse.errors import QuestionError
+from dollhouse.evaluation.benchmarks.annotation_file import field, read_json
+from dollhouse.evaluation.benchmarks.benchmark import Benchmark, BenchmarkResult, Progress, Sample, Source
+from dollhouse.evaluation.benchmarks.scanqa import FRAMES, SHORT
+from dollhouse.evaluation.benchmarks.short_answers import match_answers
+
+#: scene_object_number_tag_extra, where extra tells whether the question needs knowledge of other objects
+_ID = re.compile(r"(?P<scene>.+)_(?P<object>\d+)_\d+_(?P<tag>[a-z]+)_(?P<extra>[01])")
+_HEADLINE = "em_refined_strict"
+
+
+def read(paths: Sequence[Path]) -> list[Sample]:
+    """The samples of ``scannet_qa.json`` (a list) or ``metadata_scannet_qa.json`` (scene, class, object, questions)."""
+    samples: list[Sample] = []
+    for path in paths:
+        data = read_json(path)
+        if isinstance(data, list):
+            samples += _flat(path, data)
+        elif isinstance(data, dict):
+            samples += _nested(path, data)
+        else:
+            raise QuestionError(f"{path}: is neither a list nor an object; give scannet_qa.json")
+    return samples
+
+
+def _flat(path: Path, rows: list[Any]) -> Iterator[Sample]:
+    for number, row in enumerate(rows, 1):
+        where = f"{path}, question {number}"
+        if not isinstance(row, dict):
+            raise QuestionError(f"{where}: is not an object; give scannet_qa.json")
+        id = field(row, "question_id", str, where)
+        parts = _ID.fullmatch(id)
+        if parts is None:
+            raise QuestionError(f"{where}: {id!r} does not name object and tag; give scannet_qa.json")
+        answers = field(row, "answers", list, where)
+        if not answers or not all(isinstance(answer, str) for answer in answers):
+            raise QuestionError(f"{where}: answers must be a list of texts; fetch the file again")
+        scene, question = field(row, "scene_id", str, where), field(row, "question", str, where)
+        yield _sample(id, scene, parts["object"], parts["tag"], int(parts["extra"]), question, tuple(answers))
+
+
+def _nested(path: Path, scenes: dict[str, Any]) -> Iterator[Sample]:
+    for scene, classes in scenes.items():
+        for objects in field({"classes": classes}, "classes", dict, f"{path}, {scene}").values():
+            for object_id, entry in objects.items():
+                where = f"{path}, {scene}, object {object_id}"
+                for number, row in enumerate(field(entry, "qa", list, where)):
+                    tag, extra = field(row, "tag", str, where), field(row, "extra_knowledge", int, where)
+                    id = f"{scene}_{object_id}_{number}_{tag}_{extra}"
+                    question, answer = field(row, "question", str, where), field(row, "answer", str, where)
+                    yield _sample(id, scene, object_id, tag, extra, question, (answer,))
+
+
+def _sample(
+    id: str, scene: str, object_id: str, tag: str, extra: int, question: str, answers: tuple[str, ...]
+) -> Sample:
+    return Sample(id, scene, tag, question, answers, {"object": object_id, "extra_knowledge": extra})
+
+
+def judge(samples: Sequence[Sample], predictions: Sequence[str], progress: Progress | None = None) -> BenchmarkResult:
+    """Matches by question, and by object: right only when all of its questions are."""
+    judged = match_answers(samples, predictions, progress, captions=False)
+    right = judged.credits[_HEADLINE]
+    objects: dict[tuple[str, str], list[float]] = defaultdict(list)
+    extra: dict[int, list[float]] = defaultdict(list)
+    for sample, credit in zip(samples, right.tolist(), strict=True):
+        objects[sample.scene, sample.facts["object"]].append(credit)
+        extra[sample.facts["extra_knowledge"]].append(credit)
+    scores = {
+        "per_object": {"value": math.fsum(min(one) for one in objects.values()) / len(objects), "n": len(objects)},
+        "by_extra_knowledge": {
+            str(needed): {"value": math.fsum(credits) / len(credits), "n": len(credits)}
+            for needed, credits in sorted(extra.items())
+        },
+    }
+    ordered = {_HEADLINE: right, **judged.credits}
+    return replace(judged, credits=ordered, scores=scores)
+
+
+BENCHMARK = Benchmark(
+    name="beacon3d",
+    title="Beacon3D-QA",
+    version="beacon3d:1",
+    frames=FRAMES,
+    prompts={"short": SHORT},
+    prompt_of=lambda sample: SHORT.format(question=sample.question),
+    source=Source(
+        "scannet_qa.json or metadata_scannet_qa.json",
+        "its authors, beacon-3d.github.io; the scans from www.scan-net.org",
+        "Apache-2.0; the scans under ScanNet's terms of use, non-commercial",
+    ),
+    scoring=(
+        "em_refined_strict of cleaned answers by question (kinds are the authors' tags), and per_object, where an "
+        "object is right only when all its questions are. The authors' judge is a language model: theirs are higher."
+    ),
+    scorers=("exact_match",),
+    read=read,
+    judge=judge,
+)

@@ -1,0 +1,103 @@
+"""SQA3D: questions asked from a described standpoint in a ScanNet scene. Ma et al. (ICLR 2023).
+
+Knows the authors' two files (``specs/formats.md``, section 6), in whichever order they are given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dollhouse.errors import QuestionError
+from dollhouse.evaluation.benchmarks.annotation_file import field, read_json
+from dollhouse.evaluation.benchmarks.benchmark import Benchmark, BenchmarkResult, Progress, Sample, Source
+from dollhouse.evaluation.benchmarks.scanqa import FRAMES
+from dollhouse.evaluation.benchmarks.short_answers import MATCHES, match_answers
+from dollhouse.evaluation.metrics.text.exact_match import official_means
+from dollhouse.evaluation.metrics.text.score import TextScore
+
+KINDS = ("what", "is", "how", "can", "which", "other")  #: the official evaluation counts them from 0
+SITUATED = "{situation} {question} Answer the question using one word or one phrase."
+_FILES = "v1_balanced_questions_test_scannetv2.json and v1_balanced_sqa_annotations_test_scannetv2.json"
+
+
+def kind_of(question: str) -> str:
+    """One of KINDS, by the question's first word."""
+    first = question.split(maxsplit=1)[0].lower() if question.strip() else ""
+    return first if first in KINDS else "other"
+
+
+def read(paths: Sequence[Path]) -> list[Sample]:
+    """The samples of a questions file and an annotations file."""
+    asked: dict[str, dict[str, Any]] = {}
+    told: dict[str, list[Any]] = {}
+    for path in paths:
+        data = read_json(path)
+        if not isinstance(data, dict) or not ({"questions", "annotations"} & data.keys()):
+            raise QuestionError(f"{path}: holds neither 'questions' nor 'annotations'; give both {_FILES}")
+        for number, row in enumerate(data.get("questions", ()), 1):
+            asked[str(field(row, "question_id", (int, str), f"{path}, question {number}"))] = row
+        for number, row in enumerate(data.get("annotations", ()), 1):
+            where = f"{path}, annotation {number}"
+            answers = field(row, "answers", list, where)
+            told[str(field(row, "question_id", (int, str), where))] = [field(a, "answer", str, where) for a in answers]
+    if not asked or not told:
+        lacking = "annotations" if asked else "questions"
+        raise QuestionError(f"{paths[0]}: the file of {lacking} is missing; give both {_FILES}")
+    unanswered = [id for id in asked if not told.get(id)]
+    if unanswered:
+        raise QuestionError(
+            f"{paths[0]}: {len(unanswered)} of {len(asked)} questions have no answer, the first is {unanswered[0]}; "
+            "give the two files of the same split"
+        )
+    samples = []
+    for id, row in asked.items():
+        where = f"{paths[0]}, question {id}"
+        question = field(row, "question", str, where)
+        samples.append(
+            Sample(
+                id=id,
+                scene=field(row, "scene_id", str, where),
+                kind=kind_of(question),
+                question=question,
+                answers=tuple(told[id]),
+                facts={"situation": field(row, "situation", str, where)},
+            )
+        )
+    return samples
+
+
+def judge(samples: Sequence[Sample], predictions: Sequence[str], progress: Progress | None = None) -> BenchmarkResult:
+    """Exact matches, and their means by kind as the official evaluation prints them."""
+    judged = match_answers(samples, predictions, progress, captions=False)
+    kinds = [KINDS.index(sample.kind) for sample in samples]
+    official: dict[str, Any] = {}
+    for name in MATCHES[:2]:
+        rows = judged.credits[name]
+        means = official_means(TextScore(float(rows.mean()), rows), kinds)
+        official |= {f"official_{name}_type{kind}": mean for kind, mean in enumerate(means)}
+    return replace(judged, scores=official)
+
+
+BENCHMARK = Benchmark(
+    name="sqa3d",
+    title="SQA3D",
+    version="sqa3d:1",
+    frames=FRAMES,
+    prompts={"situated": SITUATED},
+    prompt_of=lambda sample: SITUATED.format(situation=sample.facts["situation"], question=sample.question),
+    source=Source(
+        _FILES,
+        "its authors, linked from github.com/SilongYong/SQA3D; the scans from www.scan-net.org",
+        "CC BY 4.0; the scans under ScanNet's terms of use, non-commercial",
+    ),
+    scoring=(
+        "em and em_refined of cleaned answers, as LEO's and LLaVA-3D's evaluation; em_refined_strict gives an empty "
+        "answer nothing. Kinds by first word; official_* begin to count at 1e-10, as that code does."
+    ),
+    scorers=("exact_match",),
+    read=read,
+    judge=judge,
+)

@@ -1,0 +1,126 @@
+"""3DSRBench: choices about photos, asked again with the choices rotated and the photo mirrored. Ma et al. (ICCV 2025).
+
+Knows the authors' table (``specs/formats.md``, section 6). The photos stand in it as text and are not read here.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dollhouse.errors import QuestionError
+from dollhouse.evaluation.benchmarks.annotation_file import field, read_rows
+from dollhouse.evaluation.benchmarks.benchmark import (
+    Benchmark,
+    BenchmarkResult,
+    Frames,
+    Progress,
+    Sample,
+    ScoreGroup,
+    Source,
+    all_frames,
+)
+from dollhouse.evaluation.benchmarks.choices import letter_of
+
+TYPES = ("height", "location", "orientation", "multi_object")  #: a category's name begins with its type
+CHOICE = "{question}\nOptions:\n{options}\nAnswer with the option's letter from the given choices directly."
+ONE_PICTURE = Frames("the picture that the question is about, alone; no depth, no camera", 1, all_frames)
+_LETTERS = ("A", "B", "C", "D")
+_COLUMNS = ("qid", "question", *_LETTERS, "answer", "category")
+_ROTATED, _VARIANT = re.compile(r"-\d$"), re.compile(r"(?:-flip|-\d)+$")
+
+
+def read(paths: Sequence[Path]) -> list[Sample]:
+    """The samples of ``3dsrbench_v1_vlmevalkit_circular.tsv``, or of a Parquet or JSONL file with the same columns."""
+    return [
+        _sample(row, f"{path}, row {number}")
+        for path in paths
+        for number, row in enumerate(read_rows(path, _COLUMNS), 1)
+    ]
+
+
+def _sample(row: dict[str, Any], where: str) -> Sample:
+    id, category = field(row, "qid", str, where), field(row, "category", str, where)
+    choices = {letter: str(row[letter]) for letter in _LETTERS if row.get(letter) not in (None, "")}
+    answer = field(row, "answer", str, where)
+    if answer not in choices:
+        raise QuestionError(f"{where}: the answer {answer!r} is none of {', '.join(choices)}; fetch the file again")
+    if not category.startswith(TYPES):
+        raise QuestionError(f"{where}: category {category!r} is of no type; there are {', '.join(TYPES)}")
+    return Sample(
+        id=id,
+        scene=_VARIANT.sub("", id),  # all variants are one photo, so they are resampled together
+        kind=category,
+        question=field(row, "question", str, where),
+        answers=(answer,),
+        facts={"choices": choices},
+        media=(f"{id}.jpg",),
+    )
+
+
+def prompt_of(sample: Sample) -> str:
+    options = "\n".join(f"{letter}. {text}" for letter, text in sample.facts["choices"].items())
+    return CHOICE.format(question=sample.question, options=options)
+
+
+def judge(samples: Sequence[Sample], predictions: Sequence[str], progress: Progress | None = None) -> BenchmarkResult:
+    """``circular``: right under every rotation of the choices. And ``vanilla``, ``flip``, ``circular_flip``."""
+    right = [
+        letter_of(text, sample.facts["choices"]) == sample.answers[0]
+        for sample, text in zip(samples, predictions, strict=True)
+    ]
+    rotations: dict[str, list[int]] = defaultdict(list)
+    variants: dict[str, list[int]] = defaultdict(list)
+    mirrored: dict[str, list[int]] = defaultdict(list)
+    for place, sample in enumerate(samples):
+        mirrored[sample.id.replace("-flip", "")].append(place)
+        rotations[_ROTATED.sub("", sample.id)].append(place)
+        variants[sample.scene].append(place)
+    units = [
+        ScoreGroup(samples[places[0]].scene, samples[places[0]].kind, tuple(places)) for places in rotations.values()
+    ]
+    circular = np.array([all(right[place] for place in unit.members) for unit in units], dtype=np.float64)
+    scores: dict[str, Any] = {
+        "vanilla": _share([float(one) for one in right]),
+        "flip": _share([float(all(right[place] for place in places)) for places in mirrored.values()]),
+        "circular_flip": _share([float(all(right[place] for place in places)) for places in variants.values()]),
+    }
+    for name in TYPES:
+        of_type = [credit for unit, credit in zip(units, circular.tolist(), strict=True) if unit.kind.startswith(name)]
+        if of_type:
+            scores[name] = _share(of_type)
+    return BenchmarkResult(units, {"circular": circular}, scores)
+
+
+def _share(credits: Sequence[float]) -> dict[str, float]:
+    return {"value": math.fsum(credits) / len(credits), "n": len(credits)}
+
+
+BENCHMARK = Benchmark(
+    name="3dsrbench",
+    title="3DSRBench",
+    version="3dsrbench:2",
+    frames=ONE_PICTURE,
+    prompts={"choice": CHOICE},
+    prompt_of=prompt_of,
+    source=Source(
+        "3dsrbench_v1_vlmevalkit_circular.tsv (to ask a model, save each picture in it as <qid>.jpg)",
+        "its authors, huggingface.co/datasets/ccvl/3DSRBench",
+        "CC BY 4.0",
+    ),
+    scoring=(
+        "circular: right only under all rotations of the choices (ids that differ in -1), a mirrored photo being a "
+        "question of its own, as the authors' script; vanilla: every row by itself; flip: right in the photo and in "
+        "its mirror image (ids that differ in -flip), rotation by rotation; circular_flip: right in all of them. "
+        "Figures of the four types are circular. The letter is read by rule, never by a language model."
+    ),
+    scorers=("spatial",),
+    read=read,
+    judge=judge,
+)

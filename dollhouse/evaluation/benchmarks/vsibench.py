@@ -1,0 +1,139 @@
+"""VSI-Bench: distances, sizes, counts, directions and routes asked about videos of rooms. Yang et al. (CVPR 2025).
+
+Knows the rows of the authors' file (``specs/formats.md``, section 6) and three ways to read an answer: the official
+one, which looks at the first word only, that of lmms-eval since 0.7, which takes the first number of an answer, and a
+forgiving one that takes no number where there are several.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dollhouse.errors import QuestionError
+from dollhouse.evaluation.benchmarks.annotation_file import field, read_rows
+from dollhouse.evaluation.benchmarks.benchmark import (
+    Benchmark,
+    BenchmarkResult,
+    Frames,
+    Progress,
+    Sample,
+    Source,
+    single_units,
+    spread_evenly,
+)
+from dollhouse.evaluation.benchmarks.choices import first_word, letter_of
+from dollhouse.evaluation.benchmarks.first_number import first_number
+from dollhouse.evaluation.metrics.spatial import mean_relative_accuracy, number_in
+
+DIRECTIONS = ("object_rel_direction_easy", "object_rel_direction_medium", "object_rel_direction_hard")
+CHOICES = (*DIRECTIONS, "object_rel_distance", "route_planning", "obj_appearance_order")
+NUMBERS = ("object_abs_distance", "object_counting", "object_size_estimation", "room_size_estimation")
+#: the eight that are averaged: the three directions are one
+GROUPS = (DIRECTIONS, *((kind,) for kind in (*CHOICES[3:], *NUMBERS)))
+PROMPTS = {
+    "number": "These are frames of a video.\n{question}\nPlease answer the question using a single word or phrase.",
+    "choice": (
+        "These are frames of a video.\n{question}\nOptions:\n{options}\n"
+        "Answer with the option's letter from the given choices directly."
+    ),
+}
+_COLUMNS = ("id", "dataset", "scene_name", "question_type", "question", "ground_truth", "options")
+
+
+def read(paths: Sequence[Path]) -> list[Sample]:
+    """The samples of ``test.jsonl`` or ``test-*.parquet``."""
+    return [
+        _sample(row, f"{path}, row {number}")
+        for path in paths
+        for number, row in enumerate(read_rows(path, _COLUMNS), 1)
+    ]
+
+
+def _sample(row: dict[str, Any], where: str) -> Sample:
+    kind, truth = field(row, "question_type", str, where), str(field(row, "ground_truth", (str, int, float), where))
+    options = row.get("options") or []
+    if kind in NUMBERS:
+        if not _number(truth):
+            raise QuestionError(f"{where}: ground_truth {truth!r} of {kind} is not a number above zero; fetch it again")
+    elif kind in CHOICES:
+        if truth not in _lettered(options):
+            raise QuestionError(f"{where}: ground_truth {truth!r} is not the letter of an option; fetch it again")
+    else:
+        raise QuestionError(f"{where}: question_type {kind!r} is unknown; there are {', '.join((*CHOICES, *NUMBERS))}")
+    dataset, scene = field(row, "dataset", str, where), field(row, "scene_name", str, where)
+    return Sample(
+        id=str(field(row, "id", (int, str), where)),
+        scene=f"{dataset}/{scene}",
+        kind=kind,
+        question=field(row, "question", str, where),
+        answers=(truth,),
+        facts={"options": list(options)},
+        media=(f"{dataset}/{scene}.mp4",),
+    )
+
+
+def _lettered(options: Sequence[str]) -> Mapping[str, str]:
+    """Letter -> text of options such as "A. the sofa"."""
+    return {letter.strip(): text.strip() for letter, _, text in (option.partition(".") for option in options)}
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def prompt_of(sample: Sample) -> str:
+    template = PROMPTS["number" if sample.kind in NUMBERS else "choice"]
+    return template.format(question=sample.question, options="\n".join(sample.facts["options"]))
+
+
+def judge(samples: Sequence[Sample], predictions: Sequence[str], progress: Progress | None = None) -> BenchmarkResult:
+    """Accuracy of choices, mean relative accuracy of numbers, over the eight kinds: once for each way of reading."""
+    official, lmms_eval, forgiving = (np.empty(len(samples)) for _ in range(3))
+    for place, (sample, text) in enumerate(zip(samples, predictions, strict=True)):
+        word, truth = first_word(text), sample.answers[0]
+        if sample.kind in NUMBERS:
+            official[place] = mean_relative_accuracy(_finite(_number(word)), float(truth))
+            lmms_eval[place] = mean_relative_accuracy(first_number(text), float(truth))
+            forgiving[place] = mean_relative_accuracy(number_in(text), float(truth))
+        else:
+            official[place] = lmms_eval[place] = word.lower() == truth.lower()
+            forgiving[place] = letter_of(text, _lettered(sample.facts["options"])) == truth
+    return BenchmarkResult(
+        single_units(samples), {"official": official, "lmms_eval": lmms_eval, "read": forgiving}, groups=GROUPS
+    )
+
+
+def _finite(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None
+
+
+BENCHMARK = Benchmark(
+    name="vsibench",
+    title="VSI-Bench",
+    version="vsibench:2",
+    frames=Frames("32 frames of the video at equal steps, the first and the last included", 32, spread_evenly(32)),
+    prompts=PROMPTS,
+    prompt_of=prompt_of,
+    source=Source(
+        "test.jsonl or test-00000-of-00001.parquet, and the videos",
+        "its authors, huggingface.co/datasets/nyu-visionx/VSI-Bench",
+        "Apache-2.0; the videos under the terms of ScanNet, ScanNet++ and ARKitScenes",
+    ),
+    scoring=(
+        "official: the first word is the letter or the number, as the authors' evaluation; accuracy of choices, mean "
+        "relative accuracy over thresholds 0.50 to 0.95 of numbers; the mean of eight kinds, the three directions "
+        "being one. lmms_eval: the same with the first number of the answer, in digits or words, as lmms-eval 0.7. "
+        'read: the same with answers read more forgivingly ("about 2.5 m", "two", "(B)").'
+    ),
+    scorers=("spatial",),
+    read=read,
+    judge=judge,
+)

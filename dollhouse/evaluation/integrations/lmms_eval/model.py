@@ -1,0 +1,151 @@
+"""A Dollhouse model as lmms-eval asks one: ``lmms-eval --model dollhouse --model_args pretrained=FOLDER``.
+
+Knows lmms-eval's requests (simple models, 0.6 and 0.7) and the student's memory of a scene. The pictures of one request
+are one scene; neighbouring requests with the same pictures are answered together, so a scene is seen once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from dollhouse.errors import ModelError, QuestionError
+from dollhouse.inference.session import DollhousePipeline, SceneSession
+from dollhouse.models.dollhouse.special_tokens import END_TOKEN
+from dollhouse.scenes.scene import Scene, View
+from lmms_eval.api.instance import Instance
+from lmms_eval.api.model import lmms
+
+
+@dataclass(frozen=True, eq=False)
+class _Request:
+    question: str
+    settings: dict[str, Any]  #: of the generation
+    continuation: str  #: whose likelihood is asked
+    photos: tuple[NDArray[np.uint8], ...]  #: (H, W, 3) each
+    pictured: str  #: digest of the photos
+
+
+class DollhouseModel(lmms):  # type: ignore[misc]
+    """A simple model in lmms-eval's sense: text and pictures in, text out; greedy."""
+
+    is_simple = True
+
+    def __init__(
+        self,
+        pretrained: str = "",
+        device: str | None = None,
+        batch_size: int | str = 1,
+        max_batch_size: int | None = None,
+        **unknown: Any,
+    ) -> None:
+        """``pretrained`` is a model folder, by default the shipped nano student; questions about the same pictures go
+        together whatever the batch size. Raises ModelError for a folder that is none, and for other arguments."""
+        super().__init__()
+        if unknown:
+            raise ModelError(f"dollhouse has no model argument {next(iter(unknown))!r}; there is pretrained=FOLDER")
+        self.house = DollhousePipeline.from_pretrained(Path(pretrained) if pretrained else None, device)
+        self._seen: tuple[str, SceneSession] | None = None  # the pictures looked at last
+
+    @property
+    def device(self) -> torch.device:
+        return self.house.model.device
+
+    def generate_until(self, requests: Sequence[Instance]) -> list[str]:
+        """One greedy answer a request, cut at the first of its ``until``."""
+        answers = []
+        asked = (self._generation(request) for request in tqdm(requests, "asking", disable=self.rank != 0))
+        for (pictured, length), together in groupby(asked, key=lambda one: (one.pictured, _length(one.settings))):
+            group = list(together)
+            told = self._look(pictured, group[0].photos).answer([one.question for one in group], length)
+            answers += [_cut(answer.text, one.settings.get("until")) for answer, one in zip(told, group, strict=True)]
+        return answers
+
+    def loglikelihood(self, requests: Sequence[Instance]) -> list[tuple[float, bool]]:
+        """The loss of each continuation (mean negative log-probability of a token, the end included), and whether it
+        is what would be said. A loss, since lmms-eval's own models return one and its choice takes the smallest."""
+        asked = (self._continuation(request) for request in tqdm(requests, "weighing", disable=self.rank != 0))
+        return [self._weigh(one) for one in asked]
+
+    def generate_until_multi_round(self, requests: Sequence[Instance]) -> list[str]:
+        raise QuestionError("Dollhouse models answer single questions: leave out lmms-eval's tasks of several rounds")
+
+    def _generation(self, request: Instance) -> _Request:
+        question, settings, visual, place, task, split = request.args
+        if settings.get("do_sample"):
+            raise QuestionError(f"lmms-eval's task {task} samples its answers; Dollhouse decodes greedily only")
+        return self._request(question, visual, self.task_dict[task][split][place], settings=settings)
+
+    def _continuation(self, request: Instance) -> _Request:
+        question, target, visual, place, task, split = request.args
+        document = self.task_dict[task][split][place]
+        told = target if isinstance(target, str) else target(document)
+        return self._request(question, visual, document, continuation=str(told))
+
+    def _request(
+        self, question: str, visual: Any, document: Any, settings: dict[str, Any] | None = None, continuation: str = ""
+    ) -> _Request:
+        photos = tuple(_photos(visual(document) if callable(visual) else None))
+        if not photos:
+            raise QuestionError(
+                f"a question without a picture ({question:.60}...): Dollhouse answers about photos only"
+            )
+        digest = sha256()
+        for photo in photos:
+            digest.update(repr(photo.shape).encode() + photo.tobytes())
+        return _Request(question, settings or {}, continuation, photos, digest.hexdigest())
+
+    def _look(self, pictured: str, photos: Sequence[NDArray[np.uint8]]) -> SceneSession:
+        if self._seen is None or self._seen[0] != pictured:
+            views = tuple(View(f"{place}", partial(_same, photo)) for place, photo in enumerate(photos))
+            self._seen = pictured, self.house.see(Scene(f"pictures {pictured[:12]}", views))
+        return self._seen[1]
+
+    def _weigh(self, request: _Request) -> tuple[float, bool]:
+        processor, model = self.house.processor, self.house.model
+        answer = f" {request.continuation.strip().lower()}{END_TOKEN}"  # as answers are taught
+        told = list(processor.tokenizer(answer, add_special_tokens=False)["input_ids"])
+        ids = processor.question_ids(request.question) + told
+        with torch.inference_mode():
+            logits = model.language_model(
+                input_ids=torch.tensor([ids], device=self.device),
+                past_key_values=self._look(request.pictured, request.photos).open_cache(1),
+                use_cache=True,
+                logits_to_keep=len(told) + 1,
+            ).logits[0, :-1]
+            logits = logits.float()
+            logits[:, model.suppress_tokens()] = -torch.inf
+            losses = torch.nn.functional.cross_entropy(logits, torch.tensor(told, device=self.device))
+        return float(losses), logits.argmax(-1).tolist() == told
+
+
+def _photos(visuals: Any) -> Iterator[NDArray[np.uint8]]:
+    for visual in visuals or ():
+        if not isinstance(visual, Image.Image):
+            raise QuestionError(f"Dollhouse looks at pictures, not at {type(visual).__name__}: choose tasks of images")
+        yield np.asarray(visual.convert("RGB"))
+
+
+def _same(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return photo
+
+
+def _length(settings: dict[str, Any]) -> int:
+    return int(settings.get("max_new_tokens") or 48)
+
+
+def _cut(text: str, until: str | Sequence[str] | None) -> str:
+    for end in [until] if isinstance(until, str) else until or ():
+        text = text.split(end)[0] if end else text
+    return text

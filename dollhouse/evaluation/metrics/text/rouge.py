@@ -1,0 +1,75 @@
+"""ROUGE-1, ROUGE-2 and ROUGE-L as Google's rouge-score computes them, and the ROUGE-L of COCO.
+
+Knows nothing of files. The two ROUGE-L differ: rouge-score takes the best F1 over the references; COCO takes the best
+precision and the best recall, perhaps of different references, and weighs recall more (beta 1.2). Source: Lin, "ROUGE:
+a package for automatic evaluation of summaries" (2004), section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from dollhouse.evaluation.metrics.text.extra import imported
+from dollhouse.evaluation.metrics.text.score import TextScore
+
+BETA = 1.2
+
+
+def longest_common(a: Sequence[str], b: Sequence[str]) -> int:
+    """The number of words in the longest sequence that both contain, gaps allowed.
+
+    A row of the usual table is kept as one integer, whose bits are 0 where the table rises (Hyyrö, "Bit-parallel
+    LCS-length computation revisited", 2004).
+    """
+    places: dict[str, int] = {}
+    for place, word in enumerate(a):
+        places[word] = places.get(word, 0) | 1 << place
+    every = (1 << len(a)) - 1
+    row = every
+    for word in b:
+        matched = row & places.get(word, 0)
+        row = ((row + matched) | (row - matched)) & every
+    return len(a) - row.bit_count()
+
+
+def _coco_rouge_l_of(words: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    # An empty caption counts there as one empty word, so it agrees fully with an empty reference.
+    words = words or ("",)
+    others = [other or ("",) for other in references]
+    common = [longest_common(words, other) for other in others]
+    precision = max(count / len(words) for count in common)
+    recall = max(count / len(other) for count, other in zip(common, others, strict=True))
+    if not precision or not recall:
+        return 0.0
+    return (1 + BETA**2) * precision * recall / (recall + BETA**2 * precision)
+
+
+def coco_rouge_l(predictions: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]) -> TextScore:
+    """COCO's ROUGE-L of N tokenised captions, in [0, 1]."""
+    return TextScore.mean_of(map(_coco_rouge_l_of, predictions, references))
+
+
+class _Remembering:
+    """rouge-score's tokenizer; references repeat, so each text is split and stemmed once."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenize = lru_cache(maxsize=1 << 15)(tokenizer.tokenize)
+
+
+def score_rouge(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, TextScore]:
+    """``rouge_1``, ``rouge_2``, ``rouge_l`` and the same with ``_stem``, in [0, 1]: F1, the best of the references."""
+    scorer, tokenizers = (imported(f"rouge_score.{name}", "rouge-score") for name in ("rouge_scorer", "tokenizers"))
+    kinds = {"rouge1": "rouge_1", "rouge2": "rouge_2", "rougeL": "rouge_l"}
+    scores: dict[str, TextScore] = {}
+    for stem, ending in ((False, ""), (True, "_stem")):
+        tokenizer = _Remembering(tokenizers.DefaultTokenizer(use_stemmer=stem))
+        rouge = scorer.RougeScorer(list(kinds), tokenizer=tokenizer)
+        rows: dict[str, list[float]] = {kind: [] for kind in kinds}
+        for text, row in zip(predictions, references, strict=True):
+            found = [rouge.score(reference, text) for reference in row]
+            for kind in kinds:
+                rows[kind].append(max(score[kind].fmeasure for score in found))
+        scores |= {name + ending: TextScore.mean_of(rows[kind]) for kind, name in kinds.items()}
+    return scores

@@ -1,0 +1,105 @@
+"""Every text scorer under its name and version: pure functions, the same bits for the same text.
+
+Knows nothing of files or models. A scorer's version rises whenever any of its numbers may change; a report that names
+another version cannot be verified by this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from multiprocessing import get_context
+
+from dollhouse.errors import ScoreError
+from dollhouse.evaluation.metrics.text.bleu import score_nltk_bleu, score_sacrebleu
+from dollhouse.evaluation.metrics.text.chrf import score_chrf
+from dollhouse.evaluation.metrics.text.coco import score_coco
+from dollhouse.evaluation.metrics.text.exact_match import score_exact_match
+from dollhouse.evaluation.metrics.text.meteor import score_meteor
+from dollhouse.evaluation.metrics.text.rouge import score_rouge
+from dollhouse.evaluation.metrics.text.score import TextScore, check_rows
+from dollhouse.evaluation.metrics.text.wordnet import installed_wordnet
+
+ScoreFunction = Callable[[Sequence[str], Sequence[Sequence[str]]], dict[str, TextScore]]
+
+
+@dataclass(frozen=True)
+class TextScorer:
+    """A family of scores that are computed together."""
+
+    name: str
+    number: int  #: rises when any of its scores may change
+    function: ScoreFunction
+    packages: tuple[str, ...] = ()  #: those whose version its numbers depend on; all in the extra ``evaluate``
+
+    @property
+    def version(self) -> str:
+        """For reports: its own number, and the versions of the packages and data that it rests on.
+
+        Raises ScoreError where one of them is not installed.
+        """
+        try:
+            parts = [f"{self.name}:{self.number}", *(f"{package}:{version(package)}" for package in self.packages)]
+        except PackageNotFoundError as error:
+            raise ScoreError(
+                f"the scorer {self.name} needs {error.name}; install it with: pip install 'dollhouse[evaluate]'"
+            ) from error
+        if self.name == "meteor":
+            parts.append(f"wordnet:{installed_wordnet().version or 'none'}")
+        return "|".join(parts)
+
+
+SCORERS: Mapping[str, TextScorer] = {
+    scorer.name: scorer
+    for scorer in (
+        TextScorer("exact_match", 1, score_exact_match),
+        TextScorer("coco", 2, score_coco),
+        TextScorer("chrf", 1, score_chrf),
+        TextScorer("rouge", 1, score_rouge, ("rouge-score", "nltk")),
+        TextScorer("sacrebleu", 1, score_sacrebleu, ("sacrebleu",)),
+        TextScorer("nltk_bleu", 1, score_nltk_bleu, ("nltk",)),
+        TextScorer("meteor", 1, score_meteor, ("nltk",)),
+    )
+}
+CORE = ("exact_match", "coco", "chrf")  #: these need nothing beyond Dollhouse itself
+
+
+def score_texts(
+    predictions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    scorers: Sequence[str] = CORE,
+    progress: Callable[[str, int, int], None] | None = None,
+    workers: int = 1,
+) -> dict[str, TextScore]:
+    """Every score of the named scorers, by the score's own name, for N predictions with one or more references each.
+
+    ``progress(scorer, done, all)`` is called whenever a scorer is finished. With more than one of ``workers``, that
+    many processes share the scorers; the numbers are the same. Raises :class:`~dollhouse.errors.ScoreError` where rows
+    do not fit together, a scorer is unknown, or its package is not installed.
+    """
+    unknown = [name for name in scorers if name not in SCORERS]
+    if unknown:
+        raise ScoreError(f"unknown text scorer {unknown[0]!r}; there are {', '.join(SCORERS)}")
+    check_rows(predictions, references)
+    found: dict[str, dict[str, TextScore]] = {}
+    for name, scores in _run(list(dict.fromkeys(scorers)), predictions, references, workers):
+        found[name] = scores
+        if progress:
+            progress(name, len(found), len(scorers))
+    return {name: score for scorer in scorers for name, score in found[scorer].items()}
+
+
+def _run(
+    scorers: Sequence[str], predictions: Sequence[str], references: Sequence[Sequence[str]], workers: int
+) -> Iterator[tuple[str, dict[str, TextScore]]]:
+    """Each scorer's name and scores, as they are finished."""
+    if workers <= 1:
+        for name in scorers:
+            yield name, SCORERS[name].function(predictions, references)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        started = {pool.submit(SCORERS[name].function, predictions, references): name for name in scorers}
+        for future in as_completed(started):
+            yield started[future], future.result()

@@ -1,0 +1,61 @@
+"""What a model was made from, as far as the ``run.json`` of its distillation tells: recipe, commit, records, teachers.
+
+Knows how ``dollhouse distill`` lays out a run's folder, and the store of records; loads no model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from dollhouse.errors import StorageError
+
+NONE_TOLD = "none told"
+
+
+def origin_of(model: Path) -> dict[str, Any]:
+    """Where a model folder comes from, JSON-able: for the ``model`` section of ``report.json``.
+
+    ``run.json`` is looked for in the folder, then beside it, where ``dollhouse distill`` leaves it. Whatever is not
+    told there is :data:`NONE_TOLD`; records are named by a hash over the ids, themselves hashes, of those there now.
+    Raises StorageError where a ``run.json`` is there but cannot be read.
+    """
+    path = next((path for path in (model / "run.json", model.parent / "run.json") if path.is_file()), None)
+    if path is None:
+        return {"run": NONE_TOLD, "records": NONE_TOLD}
+    try:
+        content = path.read_bytes()
+        run = json.loads(content)
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{path}: cannot be read as JSON ({error}); mend it, or take it away") from error
+    recipe = run.get("recipe") or {}
+    return {
+        "run": sha256(content).hexdigest(),
+        "commit": run.get("commit") or NONE_TOLD,
+        "seed": recipe.get("seed", NONE_TOLD),
+        "data": recipe.get("data", NONE_TOLD),
+        "start_from": recipe.get("start_from") or NONE_TOLD,
+        "records": run.get("records") or _records_of(recipe.get("data") or {}),
+    }
+
+
+def _records_of(data: Mapping[str, Any]) -> Any:
+    """The records that a recipe's data names: how many, their hash, and their teachers."""
+    folder = data.get("records")
+    if not folder:
+        return NONE_TOLD
+    if not Path(folder).is_dir():
+        return {"folder": str(folder), "sha256": NONE_TOLD}
+    from dollhouse.records.store import Records
+
+    records = Records(folder)
+    teachers = {records.row(id)["provenance"] for id in records.ids()}
+    return {
+        "folder": str(folder),
+        "n": len(records),
+        "sha256": sha256("\n".join(records.ids()).encode()).hexdigest(),
+        "teachers": [json.loads(teacher) for teacher in sorted(teachers)],
+    }

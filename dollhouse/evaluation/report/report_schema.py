@@ -1,0 +1,160 @@
+"""``report.json``: all that is needed to check a score again, without the model and on another machine.
+
+Knows the rows of ``predictions.jsonl`` and what was found; :mod:`dollhouse.evaluation.verify` reads it back. Every row
+and every section has a digest, so that a change can be named. Digests notice slips and careless edits; they are no
+signature, since whoever changes a report can make them anew.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from dollhouse.errors import ScoreError
+from dollhouse.evaluation.benchmarks.benchmark import Benchmark
+from dollhouse.evaluation.metrics.versions import scorer_versions
+from dollhouse.system.environment import machine
+
+FORMAT = "dollhouse report 1"
+#: packages whose release may move a figure
+PACKAGES = ("dollhouse", "numpy", "scipy", "torch", "transformers", "sacrebleu", "rouge-score", "nltk")
+#: what the digests of a row are over; all other fields are "rest"
+SAID, ASKED = ("prediction", "blind_prediction", "confidence"), ("question", "prompt")
+#: sections without which nothing can be checked
+_NEEDED = {
+    "benchmark": dict, "prompts": dict, "frames": dict, "scores": dict, "scorers": dict, "seed": int, "packages": dict,
+    "predictions": dict, "samples": dict, "seals": dict,
+}  # fmt: skip
+SHORT = 12  #: hex digits of a row's digests
+
+
+def report(
+    benchmark: Benchmark,
+    rows: Sequence[Mapping[str, Any]],
+    lines: str,
+    scores: Mapping[str, Any],
+    *,
+    model: Mapping[str, Any],
+    seed: int,
+    made: Mapping[str, Any],
+    asked: Mapping[str, int] | None = None,
+    metrics: str | None = None,
+    sight: str | None = None,
+) -> dict[str, Any]:
+    """The report of ``rows`` that were scored; JSON-able.
+
+    ``lines`` is the text of ``predictions.jsonl``, ``metrics`` and ``sight`` those of ``metrics.json`` and
+    ``sight.jsonl`` where there are such; ``scores`` what :mod:`verify` must find again; ``made`` says when and how
+    (command, commit); ``asked`` how many rows say that they were asked in the benchmark's words.
+    """
+    ids = [str(row["id"]) for row in rows]
+    digests = [row_digests(row) for row in rows]
+    definition = benchmark.definition()
+    sections: dict[str, Any] = {
+        "format": FORMAT,
+        "benchmark": {key: value for key, value in definition.items() if key not in ("prompts", "frames")},
+        "prompts": definition["prompts"],
+        "asked": None if asked is None else dict(asked),
+        "frames": definition["frames"],
+        "scores": scores,
+        "scorers": benchmark_scorers(benchmark),
+        "seed": seed,
+        "model": dict(model),
+        "made": dict(made),
+        "packages": package_versions(),
+        "machine": machine(),
+        "predictions": {"file": "predictions.jsonl", "sha256": text_digest(lines), "n": len(rows)},
+        "metrics": None if metrics is None else {"file": "metrics.json", "sha256": text_digest(metrics)},
+        "sight": None if sight is None else {"file": "sight.jsonl", "lines": line_digests(sight)},
+        "samples": {
+            "n": len(ids),
+            "sha256": text_digest("\n".join(ids)),
+            "ids": ids,
+            **{part: [digest[part] for digest in digests] for part in ("said", "asked", "rest")},
+        },
+    }
+    return sections | {"seals": {name: seal(value) for name, value in sections.items()}}
+
+
+def report_text(report: Mapping[str, Any]) -> str:
+    """A report as it is written: a line a section, so that it can be read and compared."""
+    lines = [
+        f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False, allow_nan=False)}" for key, value in report.items()
+    ]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def read_report(path: Path) -> tuple[dict[str, Any], Path]:
+    """A report and the file it was read from; ``path`` may be its folder. Raises ScoreError where it is none."""
+    file = path / "report.json" if path.is_dir() else path
+    try:
+        report = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ScoreError(f"{file}: cannot be read ({error.strerror}); give the folder of an evaluation") from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ScoreError(f"{file}: is no longer JSON ({error}); it was changed after it was written") from error
+    if not isinstance(report, dict) or report.get("format") != FORMAT:
+        raise ScoreError(f"{file}: is not a report of this version ({FORMAT!r}); make it again with dollhouse evaluate")
+    for name, kind in _NEEDED.items():
+        if not isinstance(report.get(name), kind):
+            raise ScoreError(f"{file}: {name!r} was changed or taken away after it was written")
+    return report, file
+
+
+def row_digests(row: Mapping[str, Any]) -> dict[str, str]:
+    """Short digests of what was said, what was asked, and the rest of a row."""
+    parts = {
+        "said": {key: row[key] for key in SAID if key in row},
+        "asked": {key: row[key] for key in ASKED if key in row},
+        "rest": {key: value for key, value in row.items() if key not in (*SAID, *ASKED)},
+    }
+    return {part: seal(value)[:SHORT] for part, value in parts.items()}
+
+
+def line_digests(text: str) -> list[str]:
+    """Short digests of the lines of a JSONL file."""
+    return [text_digest(line)[:SHORT] for line in lines_of(text)]
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a JSONL file, whose strings may hold what else ends a line."""
+    return text.removesuffix("\n").split("\n") if text else []
+
+
+def seal(value: Any) -> str:
+    """The digest of a JSON value, whatever the order of its keys."""
+    return text_digest(json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")))
+
+
+def text_digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
+
+
+def rows_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """``predictions.jsonl``: one row a line."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def benchmark_scorers(benchmark: Benchmark) -> dict[str, str]:
+    """Versions of the benchmark and of the scorers that its figures rest on."""
+    from dollhouse.evaluation.metrics.text import SCORERS
+
+    text = [name for name in benchmark.scorers if name in SCORERS]
+    versions = scorer_versions(text)
+    return {benchmark.name: benchmark.version} | {name: versions[name] for name in benchmark.scorers}
+
+
+def package_versions() -> dict[str, str]:
+    """Releases of Python and of PACKAGES; those not installed are absent."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,173 @@
+"""Predicted depth and cameras -> points in the first camera's frame, and how long a unit of them is.
+
+VGGT sees shapes, not sizes: its depth and cameras share one unknown scale. A scene fixes it by depth or poses in
+metres, or the user by one length that he knows; otherwise points are marked "relative". Knows nothing of training.
+
+Axes: V views, H rows and W columns of pixels. Conventions of :mod:`dollhouse.geometry`: pixel centres stand at halves
+(the official unprojection puts them at whole numbers, half a pixel off).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dollhouse.errors import SceneError
+from dollhouse.geometry import Array, back_project, invert_rigid, transform_points
+from dollhouse.models.vggt.camera_head import cameras_from_pose_encoding
+from dollhouse.models.vggt.modeling import VggtModel
+from dollhouse.scenes.scene import Scene
+from dollhouse.scenes.view_preprocessing import Frame, frame_view
+
+FixedBy = Literal["relative", "depth", "poses", "length"]
+Pixel = tuple[int, int, int]  #: view, row, column
+
+
+@dataclass(frozen=True)
+class KnownLength:
+    """How far apart the things are that two pixels show; of one view or of two."""
+
+    start: Pixel
+    end: Pixel
+    metres: float
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """What every pixel shows, in the frame of the first camera (x right, y down, z forward)."""
+
+    points: Array  #: (V, H, W, 3); NaN where nothing is known
+    first_from_camera: Array  #: (V, 4, 4)
+    scale: FixedBy  #: what made lengths metres; "relative": nothing did, only their proportions are right
+    factor: float  #: by which predicted lengths were multiplied
+
+    @property
+    def metric(self) -> bool:
+        """Whether lengths are in metres."""
+        return self.scale != "relative"
+
+
+def place_points(depth: Array, intrinsics: Array, camera_from_world: Array) -> tuple[Array, Array]:
+    """Points (V, H, W, 3) in the first camera's frame, and ``first_from_camera`` (V, 4, 4).
+
+    ``depth`` (V, H, W) is z-depth in the unit of the poses, 0 where unknown (the points are NaN there);
+    ``intrinsics`` (V, 3, 3) are in pixels; ``camera_from_world`` (V, 3, 4) or (V, 4, 4), whatever the world is.
+    """
+    extrinsics = np.tile(np.eye(4), (len(depth), 1, 1))
+    extrinsics[:, :3] = np.asarray(camera_from_world, dtype=np.float64)[:, :3]
+    first_from_camera = extrinsics[0] @ invert_rigid(extrinsics)
+    points = np.stack(
+        [
+            transform_points(pose, back_project(np.asarray(one, dtype=np.float64), pinhole))
+            for one, pinhole, pose in zip(depth, intrinsics, first_from_camera, strict=True)
+        ]
+    )
+    points[~(np.asarray(depth) > 0)] = np.nan
+    return points, first_from_camera
+
+
+def fix_scale(
+    points: Array,
+    first_from_camera: Array,
+    depth: Array,
+    known_depth: Array | None = None,
+    known_poses: Array | None = None,
+    known_length: KnownLength | None = None,
+) -> Points:
+    """Points in metres by what is known, or relative ones where nothing is: a length first, then depth, then poses.
+
+    Args:
+        points, first_from_camera: as :func:`place_points` gives them.
+        depth: (V, H, W) predicted, from which the points were made.
+        known_depth: (V, H, W) metres, 0 where unknown; the factor is the median ratio.
+        known_poses: ``world_from_camera`` (V, 4, 4) in metres; the factor is that of the distances between cameras.
+        known_length: told by the user.
+
+    Raises:
+        SceneError: where what is known cannot fix a scale: no pixel with both depths, cameras that stand in one
+            place, two pixels that show one point or none, a length that is not positive.
+    """
+    scale: FixedBy = "relative"
+    factor = 1.0
+    if known_length is not None:
+        scale, factor = "length", _factor_of_length(points, known_length)
+    elif known_depth is not None:
+        both = (np.asarray(known_depth) > 0) & (np.asarray(depth) > 0)
+        if not both.any():
+            raise SceneError("no pixel has both a known and a predicted depth, so that fixes no scale; leave it out")
+        scale, factor = "depth", float(np.median(known_depth[both] / depth[both]))
+    elif known_poses is not None:
+        scale, factor = "poses", _factor_of_poses(first_from_camera, known_poses)
+    placed = first_from_camera.copy()
+    placed[:, :3, 3] *= factor
+    return Points(points * factor, placed, scale, factor)
+
+
+def see_points(
+    model: VggtModel, scene: Scene, width: int = 518, known_length: KnownLength | None = None
+) -> tuple[Points, Array]:
+    """What VGGT makes of a scene's photos at ``width`` pixels, and its confidence (V, H, W).
+
+    The scale is fixed by ``known_length``, or by the scene's own depth or poses where they are in metres.
+
+    Raises:
+        SceneError: from bad files, photos of several shapes, and knowledge that fixes no scale.
+        ValueError: where the model has no camera or no depth head.
+    """
+    frames = [frame_view(view, width) for view in scene.views]
+    if not frames or len({frame.image.shape for frame in frames}) > 1:
+        raise SceneError(f"scene {scene.name}: its photos must be there, and of one shape; choose such views")
+    photos = torch.from_numpy(np.stack([frame.image for frame in frames])).permute(0, 3, 1, 2)[None]
+    pixel_values = (photos.float() / 255).to(model.device, model.dtype)
+    with torch.inference_mode():
+        seen = model(pixel_values, model.dense_layers)
+        extrinsics, intrinsics = cameras_from_pose_encoding(
+            model.predict_cameras(seen)[-1].double(), (photos.shape[-2], photos.shape[-1])
+        )
+        predicted, confidence = model.predict_depth(seen)
+    depth = predicted[0, ..., 0].double().cpu().numpy()
+    points, first_from_camera = place_points(depth, intrinsics[0].cpu().numpy(), extrinsics[0].cpu().numpy())
+    known_depth, known_poses = _known(scene, frames)
+    fixed = fix_scale(points, first_from_camera, depth, known_depth, known_poses, known_length)
+    return fixed, confidence[0].float().cpu().numpy()
+
+
+def _known(scene: Scene, frames: list[Frame]) -> tuple[NDArray[np.float32] | None, Array | None]:
+    if not scene.metric:
+        return None, None
+    maps = [frame.depth for frame in frames if frame.depth is not None]
+    poses = [view.world_from_camera for view in scene.views if view.world_from_camera is not None]
+    depth = np.stack(maps) if len(maps) == len(frames) else None
+    return depth, np.stack(poses) if len(poses) == len(frames) > 1 else None
+
+
+def _factor_of_length(points: Array, known: KnownLength) -> float:
+    if not known.metres > 0:
+        raise SceneError(f"a known length of {known.metres} m fixes no scale; give a positive one")
+    try:
+        start, end = points[known.start], points[known.end]
+    except IndexError:
+        raise SceneError(
+            f"known length from {known.start} to {known.end}: (view, row, column) must lie within {points.shape[:3]}"
+        ) from None
+    distance = float(np.linalg.norm(end - start))
+    if not distance > 0:
+        raise SceneError(f"the pixels {known.start} and {known.end} show one point, or none; choose two others")
+    return known.metres / distance
+
+
+def _factor_of_poses(first_from_camera: Array, known_poses: Array) -> float:
+    """Least squares over the distances from every camera to every other."""
+
+    def distances(poses: Array) -> Array:
+        places = poses[:, :3, 3]
+        return np.linalg.norm(places[:, None] - places[None], axis=-1)
+
+    predicted, known = distances(first_from_camera), distances(np.asarray(known_poses, dtype=np.float64))
+    if not (predicted > 0).any() or not (known > 0).any():
+        raise SceneError("all cameras stand in one place, so their poses fix no scale; give one known length")
+    return float((predicted * known).sum() / (predicted**2).sum())

@@ -1,0 +1,15 @@
+"""The student: the model that sees photos, thinks in a scratchpad and answers.
+
+Importing this registers it with transformers' Auto classes.
+"""
+
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor
+
+from dollhouse.models.dollhouse.configuration import DollhouseConfig
+from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
+from dollhouse.models.dollhouse.processing import DollhouseImageProcessor, DollhouseProcessor
+
+AutoConfig.register(DollhouseConfig.model_type, DollhouseConfig, exist_ok=True)
+AutoModelForImageTextToText.register(DollhouseConfig, DollhouseForConditionalGeneration, exist_ok=True)
+AutoImageProcessor.register(DollhouseConfig, slow_image_processor_class=DollhouseImageProcessor, exist_ok=True)
+AutoProcessor.register(DollhouseConfig, DollhouseProcessor, exist_ok=True)

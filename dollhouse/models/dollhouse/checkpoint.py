@@ -1,0 +1,121 @@
+"""Model folders on disk: written whole or not at all, checked before they are trusted.
+
+A model folder is what ``save_pretrained`` of model and processor write. Knows nothing of training state.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import AutoTokenizer
+
+from dollhouse.errors import ModelError, StorageError
+from dollhouse.models.dollhouse.configuration import DollhouseConfig
+from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
+from dollhouse.models.dollhouse.processing import DollhouseImageProcessor, DollhouseProcessor
+
+SHIPPED = Path(__file__).parents[1] / "weights" / "nano"
+NEEDED = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "processor_config.json")
+
+
+def save_student(model: DollhouseForConditionalGeneration, processor: DollhouseProcessor, folder: Path) -> None:
+    """Write a model folder in bfloat16: to a temporary name first, then renamed over what was there."""
+    staging = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        staging.mkdir(parents=True)
+        weights = {name: value.to(torch.bfloat16) for name, value in single_weights(model).items()}
+        model.save_pretrained(staging, state_dict=weights)
+        processor.save_pretrained(staging)
+        replace_folder(staging, folder)
+    except OSError as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise StorageError(f"cannot write model {folder}: {error.strerror or error}") from error
+
+
+def single_weights(model: nn.Module) -> dict[str, Tensor]:
+    """A state dict in which tied weights appear once, under their first name."""
+    seen: set[int] = set()
+    single = {}
+    for name, value in model.state_dict().items():
+        if value.data_ptr() not in seen or value.numel() == 0:
+            seen.add(value.data_ptr())
+            single[name] = value.detach().contiguous()
+    return single
+
+
+def replace_folder(staging: Path, folder: Path) -> None:
+    """Put ``staging`` where ``folder`` is; what was there stays whole until the last moment."""
+    if folder.exists():
+        old = folder.with_name(folder.name + ".old")
+        shutil.rmtree(old, ignore_errors=True)
+        folder.rename(old)
+        staging.rename(folder)
+        shutil.rmtree(old)
+    else:
+        staging.rename(folder)
+
+
+def load_student(folder: str | Path | None = None) -> tuple[DollhouseForConditionalGeneration, DollhouseProcessor, str]:
+    """A model folder (None: the shipped nano student) -> model in float32, processor, and a name with a hash.
+
+    Raises ModelError saying which file is missing or wrong. Weights are read from safetensors only.
+    """
+    path = SHIPPED if folder is None else Path(folder)
+    if path.is_file():
+        raise ModelError(f"{path} is a file: a model is a folder with {', '.join(NEEDED)} (pickles are not loaded)")
+    if not path.is_dir():
+        raise ModelError(f"no model folder {path}: name one that `dollhouse distill` wrote, or leave --model out")
+    missing = [name for name in NEEDED if not (path / name).is_file()]
+    if missing:
+        raise ModelError(f"model folder {path} lacks {', '.join(missing)}: copy the whole folder again")
+    try:
+        settings = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path / 'config.json'} is not JSON: {error}") from error
+    if not isinstance(settings, dict) or settings.get("model_type") != DollhouseConfig.model_type:
+        kind = settings.get("model_type") if isinstance(settings, dict) else None
+        raise ModelError(f"{path} is not a Dollhouse model: its config.json says model_type {kind!r}")
+    try:
+        model, loading = DollhouseForConditionalGeneration.from_pretrained(
+            path, dtype=torch.float32, output_loading_info=True, local_files_only=True, use_safetensors=True
+        )
+    except (SafetensorError, OSError, ValueError, TypeError, RuntimeError, KeyError) as error:
+        raise ModelError(f"cannot read the weights of {path}: {' '.join(str(error).split())[:300]}") from error
+    wrong = {kind: sorted(map(str, loading[kind])) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
+    if any(wrong.values()):
+        told = "; ".join(f"{kind.replace('_', ' ')}: {', '.join(names[:5])}" for kind, names in wrong.items() if names)
+        raise ModelError(f"the weights of {path} do not fit its config.json ({told})")
+    return model, load_processor(path), f"{path.name}@{weights_hash(path)}"
+
+
+def load_processor(path: Path) -> DollhouseProcessor:
+    """The processor of a model folder."""
+    try:
+        settings = json.loads((path / "processor_config.json").read_text(encoding="utf-8"))
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+        image = settings.get("image_processor", {})
+        return DollhouseProcessor(
+            DollhouseImageProcessor(image_size=int(image["image_size"])),
+            tokenizer,
+            prefix_length=int(settings["prefix_length"]),
+            num_thinking_tokens=int(settings["num_thinking_tokens"]),
+            thinking_placement=str(settings["thinking_placement"]),
+        )
+    except (KeyError, ValueError, OSError, TypeError) as error:
+        raise ModelError(f"the processor of {path} cannot be read: {' '.join(str(error).split())[:300]}") from error
+
+
+def weights_hash(folder: Path) -> str:
+    """The first 12 hex digits of the SHA-256 of a model folder's weights."""
+    digest = sha256()
+    with (folder / "model.safetensors").open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()[:12]

@@ -1,0 +1,118 @@
+"""What shape the student has: plain values with defaults and checks, saved as ``config.json``.
+
+Knows nothing of weights, torch modules or recipes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import AutoConfig, PreTrainedConfig
+
+from dollhouse.models.dollhouse.special_tokens import PLACEMENTS
+from dollhouse.models.vggt.configuration import VggtConfig
+
+
+class DollhouseConfig(PreTrainedConfig):
+    """The whole student. ``text_config`` is any causal language model's config.
+
+    Args:
+        vision_config: the encoder (:class:`VggtConfig`, or its dict).
+        text_config: the language model (a transformers config, or its dict with ``model_type``).
+        image_size: width in pixels to which photos are brought; a multiple of 14.
+        trunk_width, trunk_layers, trunk_heads: the trunk's blocks.
+        object_layers: blocks over object slots.
+        num_objects: object slots, each one token of the language prefix.
+        prefix: "objects" (a token an object), or "pooled" (their mean, one token a scene, as the paper has it).
+        max_named_views: views whose sightings the object tokens carry ("in view 2").
+        num_views: photos of a scene that are looked at by default.
+        labels, colours: what the heads can name, lower case.
+        front_labels: the labels whose objects have a front.
+        label_ids, colour_ids: the tokens of those words, filled in with the tokenizer.
+        num_thinking_tokens, thinking_placement: Hidden CoT, see :mod:`dollhouse.models.dollhouse.special_tokens`.
+        thinking_passes: how often the thinking tokens are gone over, see :mod:`dollhouse.models.dollhouse.thinking_tokens`.
+        scene_token_id, answer_token_id, thinking_ids: special tokens, filled in with the tokenizer.
+        blind: no eyes; a learned constant prefix instead (the control model).
+        depth_from: "trunk" (a head of the student's own), or "encoder" (VGGT's depth head, whose scale is its own,
+            brought to metres by one factor a scene that the trunk tells).
+        sensors: depth and poses are looked at beside the photos (:mod:`dollhouse.models.dollhouse.rgbd_embedding`): a teacher.
+        depth_bins: bins of log depth that a second depth head chooses among; 0: there is no such head.
+        depth_bin_range: nearest and farthest depth of these bins, metres.
+        relation_head: whether a head tells left or right, above or below, of pairs of objects.
+        licence: what the weights may be used for.
+
+    Raises:
+        ValueError: where the values contradict each other.
+    """
+
+    model_type = "dollhouse"
+    sub_configs = {"vision_config": VggtConfig, "text_config": AutoConfig}  # noqa: RUF012
+    keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012
+
+    vision_config: dict[str, Any] | PreTrainedConfig | None = None
+    text_config: dict[str, Any] | PreTrainedConfig | None = None
+    image_size: int = 518
+    trunk_width: int = 1024
+    trunk_layers: int = 2
+    trunk_heads: int = 16
+    object_layers: int = 2
+    num_objects: int = 32
+    prefix: str = "objects"
+    max_named_views: int = 8
+    num_views: int = 4
+    labels: list[str] | tuple[str, ...] = ()
+    colours: list[str] | tuple[str, ...] = ()
+    front_labels: list[str] | tuple[str, ...] = ()
+    label_ids: list[list[int]] | tuple[list[int], ...] = ()
+    colour_ids: list[list[int]] | tuple[list[int], ...] = ()
+    num_thinking_tokens: int = 8
+    thinking_placement: str = "before_question"
+    thinking_passes: int = 1
+    scene_token_id: int = 2
+    answer_token_id: int = 3
+    thinking_ids: list[int] | tuple[int, ...] = ()
+    blind: bool = False
+    depth_from: str = "trunk"
+    sensors: bool = False
+    depth_bins: int = 0
+    depth_bin_range: list[float] | tuple[float, float] = (0.3, 12.0)
+    relation_head: bool = False
+    licence: str = "Apache-2.0"
+
+    def get_vision_config(self) -> VggtConfig:
+        """The encoder's config."""
+        assert isinstance(self.vision_config, VggtConfig)
+        return self.vision_config
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        if self.thinking_placement not in PLACEMENTS:
+            raise ValueError(f"thinking_placement is {self.thinking_placement!r}; choose {' or '.join(PLACEMENTS)}")
+        if self.thinking_passes < 1 or (self.thinking_passes > 1 and not self.num_thinking_tokens):
+            raise ValueError(
+                f"thinking_passes is {self.thinking_passes} over {self.num_thinking_tokens} thinking tokens; "
+                "give 1 or more, and more than 1 only where there are thinking tokens"
+            )
+        if self.prefix not in ("objects", "pooled"):
+            raise ValueError(f"prefix is {self.prefix!r}; choose objects or pooled")
+        if self.depth_from not in ("trunk", "encoder"):
+            raise ValueError(f"depth_from is {self.depth_from!r}; choose trunk or encoder")
+        near, far = self.depth_bin_range
+        if self.depth_bins < 0 or self.depth_bins == 1 or not 0 < near < far:
+            raise ValueError(
+                f"depth_bins {self.depth_bins} in depth_bin_range {near} to {far}: "
+                "give 0 for none or at least 2, from a depth above 0 to a larger one"
+            )
+        self.depth_bin_range = [float(near), float(far)]
+        if isinstance(self.vision_config, dict):
+            self.vision_config = VggtConfig(**self.vision_config)
+        elif self.vision_config is None:
+            self.vision_config = VggtConfig()
+        if self.depth_from == "encoder" and "depth" not in self.get_vision_config().heads:
+            raise ValueError("depth_from is 'encoder', which has no depth head: name depth among its heads")
+        if not isinstance(self.text_config, PreTrainedConfig):
+            text = dict(self.text_config or {"model_type": "gpt_neox"})
+            self.text_config = AutoConfig.for_model(text.pop("model_type"), **text)
+        self.labels, self.colours, self.front_labels = list(self.labels), list(self.colours), list(self.front_labels)
+        self.label_ids, self.colour_ids = [list(ids) for ids in self.label_ids], [list(ids) for ids in self.colour_ids]
+        self.thinking_ids = list(self.thinking_ids)
+        super().__post_init__(**kwargs)

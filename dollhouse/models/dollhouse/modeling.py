@@ -1,0 +1,248 @@
+"""The student: VGGT encoder, trunk, heads, and a causal language model that reads what they saw.
+
+Sequence ``[V][T1..TK][Q][A]`` (or with the thinking tokens after the question), see
+:mod:`dollhouse.models.dollhouse.special_tokens`. Knows nothing of files, of training or of what questions mean.
+
+Axes: B batch, V views, H and W pixels, P patches of a view, M = V*P, N object slots, D text width, T text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, GenerationMixin
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from dollhouse.models.dollhouse.configuration import DollhouseConfig
+from dollhouse.models.dollhouse.depth_bins import DepthBinHead, DepthBins
+from dollhouse.models.dollhouse.heads import Cameras, DepthHead, LevelCameraHead, MetricDepth
+from dollhouse.models.dollhouse.modeling_language import ReadingModel
+from dollhouse.models.dollhouse.pose_refinement import register
+from dollhouse.models.dollhouse.proposal_head import BIRTH_SPREAD, ObjectHead, ObjectPrefix, ProposalOutput
+from dollhouse.models.dollhouse.relation_head import RelationHead
+from dollhouse.models.dollhouse.rgbd_embedding import RGBDInputs, RGBDPatchEmbedding
+from dollhouse.models.dollhouse.thinking_tokens import ThinkingMap
+from dollhouse.models.dollhouse.trunk import Trunk
+from dollhouse.models.dollhouse.voting_head import VoteHead, VoteOutput, group
+from dollhouse.models.vggt.modeling import VggtModel, VggtOutput
+
+
+@dataclass
+class PerceptionOutput:
+    """What the student makes of the photos, before any question."""
+
+    cameras: Cameras
+    votes: VoteOutput
+    objects: ProposalOutput
+    member: Tensor  #: (B, M, N) which patch belongs to which object
+    patches: Tensor  #: (B, V, P, trunk width) what the trunk makes of each patch
+    make_depth: Callable[[], Tensor]  #: what :attr:`log_depth` is made by
+    depth_bins: Tensor | None = None  #: (B, V, P, bins) logits; None where there is no such head
+    relations: Tensor | None = None  #: (B, N, N, 2) logits of right and above; None where there is no such head
+
+    @cached_property
+    def log_depth(self) -> Tensor:
+        """(B, V, H, W) log metres; made when it is first looked at, since answers do not need it."""
+        return self.make_depth()
+
+
+class DollhouseForConditionalGeneration(ReadingModel, GenerationMixin):
+    """Answers questions about a room from plain photos; estimates depth and finds objects on the way.
+
+    With ``config.blind`` it has no eyes: the prefix is a learned constant. That is the control which every
+    accuracy stands beside.
+    """
+
+    def __init__(self, config: DollhouseConfig) -> None:
+        super().__init__(config)
+        text = config.get_text_config()
+        if config.blind:
+            self.blind_prefix = nn.Parameter(BIRTH_SPREAD * torch.randn(config.num_objects, text.hidden_size))
+        else:
+            labels, colours = len(config.labels), len(config.colours)
+            vision = config.get_vision_config()
+            self.encoder = VggtModel(vision)
+            special = 1 + vision.num_register_tokens
+            width, heads = config.trunk_width, config.trunk_heads
+            self.trunk = Trunk(2 * vision.hidden_size, width, config.trunk_layers, heads, special)
+            own_depth = config.depth_from == "trunk"
+            self.depth_head = DepthHead(width, vision.patch_size) if own_depth else MetricDepth(width)
+            if config.sensors:
+                self.sensor_patches = RGBDPatchEmbedding(vision.hidden_size, vision.patch_size)
+            else:
+                self.camera_head = LevelCameraHead(width)
+            self.vote_head = VoteHead(width, labels, colours)
+            self.object_head = ObjectHead(width, labels, colours, config.object_layers, heads)
+            self._make_heads(config.depth_bins, config.relation_head)
+            self.multi_modal_projector = ObjectPrefix(width, text.hidden_size, config.max_named_views)
+        self.language_model = AutoModelForCausalLM.from_config(text)
+        if config.thinking_passes > 1:
+            self.thinking_map = ThinkingMap(text.hidden_size, text.hidden_size)
+        self.post_init()
+
+    def _make_heads(self, depth_bins: int, relation_head: bool) -> None:
+        if depth_bins:
+            self.depth_bin_head = DepthBinHead(self.config.trunk_width, depth_bins)
+        if relation_head:
+            self.relation_head = RelationHead(self.config.trunk_width)
+
+    def add_heads(self, depth_bins: int = 0, relation_head: bool = False) -> None:
+        """Give a model the heads that its config has not named so far, fresh."""
+        self._make_heads(depth_bins, relation_head)
+        made = {"depth_bin_head": depth_bins, "relation_head": relation_head}
+        for name in (name for name, wanted in made.items() if wanted):
+            getattr(self, name).apply(self._init_weights)
+        self.config.depth_bins = depth_bins or self.config.depth_bins
+        self.config.relation_head = relation_head or self.config.relation_head
+
+    def suppress_tokens(self) -> list[int]:
+        """Tokens that are never sampled: places, marks and thoughts."""
+        config = self.config
+        silent = {config.scene_token_id, config.answer_token_id, *config.thinking_ids, config.pad_token_id}
+        return sorted(token for token in silent if token is not None and token != config.eos_token_id)
+
+    @property
+    def bins(self) -> DepthBins:
+        """What the depth bins are."""
+        near, far = self.config.depth_bin_range
+        return DepthBins(self.config.depth_bins, near, far)
+
+    def see(
+        self, pixel_values: Tensor, member: Tensor | None = None, sensors: RGBDInputs | None = None
+    ) -> PerceptionOutput:
+        """Photos (B, V, 3, H, W) in [0, 1] -> depth, cameras, votes and objects.
+
+        ``member`` (B, M, N) groups the patches from outside (a teacher's instances, while training);
+        without it they are grouped by their votes. ``sensors`` must be there where ``config.sensors`` says so (else
+        ValueError), and are not looked at otherwise.
+        """
+        if not self.config.sensors:
+            sensors = None
+        elif sensors is None:
+            raise ValueError("this model looks at depth and poses beside the photos: give it sensors")
+        patch = self.config.get_vision_config().patch_size
+        rows, columns = pixel_values.shape[-2] // patch, pixel_values.shape[-1] // patch
+        layers = self.encoder.dense_layers if isinstance(self.depth_head, MetricDepth) else None
+        seen = self.encoder(pixel_values, layers, None if sensors is None else self.sensor_patches(sensors))
+        camera_tokens, patches = self.trunk(seen.last_hidden_state)
+        cameras = self.camera_head(camera_tokens) if sensors is None else sensors.cameras
+        votes = self.vote_head(patches, cameras, rows, columns, None if sensors is None else sensors.depth)
+        if sensors is None and not self.training and pixel_values.shape[1] > 1:
+            cameras = register(votes, cameras)
+            votes = votes.placed(cameras)
+        if member is None:
+            member = group(votes, self.config.num_objects)
+        objects = self.object_head(votes, patches, member, rows, columns)
+        return PerceptionOutput(
+            cameras,
+            votes,
+            objects,
+            member,
+            patches,
+            partial(self.make_depth, seen, camera_tokens, patches, pixel_values, None if self.training else sensors),
+            depth_bins=self.depth_bin_head(patches) if self.config.depth_bins else None,
+            relations=self.relation_head(objects) if self.config.relation_head else None,
+        )
+
+    def make_depth(
+        self, seen: VggtOutput, camera_tokens: Tensor, patches: Tensor, pixel_values: Tensor, sensors: RGBDInputs | None
+    ) -> Tensor:
+        """Log metres (B, V, H, W) of what was seen; what ``sensors`` measured stands as they have it."""
+        if isinstance(self.depth_head, MetricDepth):
+            log_depth = self.depth_head(camera_tokens, self.encoder.predict_depth(seen)[0])
+        else:
+            log_depth = self.depth_head(patches, pixel_values)
+        if sensors is not None:
+            log_depth = torch.where(sensors.depth > 0, sensors.depth.clamp(min=1e-3).log(), log_depth)
+        return log_depth
+
+    def word_embeddings(self, words: Sequence[Sequence[int]]) -> Tensor:
+        """Mean embedding of each word's tokens: (len(words), D)."""
+        longest = max(map(len, words), default=1)
+        ids = torch.tensor([[*word, *[0] * (longest - len(word))] for word in words], device=self.device)
+        counts = torch.tensor([[len(word)] for word in words], device=self.device)
+        share = (torch.arange(longest, device=self.device) < counts) / counts
+        return (self.get_input_embeddings()(ids) * share.unsqueeze(-1)).sum(1)
+
+    def read_objects(self, objects: ProposalOutput) -> Tensor:
+        """Objects -> language prefix (B, N, D); (B, 1, D) where it is pooled."""
+        labels, colours = self.word_embeddings(self.config.label_ids), self.word_embeddings(self.config.colour_ids)
+        tokens = self.multi_modal_projector(objects, labels, colours)
+        if self.config.prefix == "objects":
+            return tokens
+        share = objects.present / objects.present.sum(1, keepdim=True).clamp(min=1)
+        return (share.unsqueeze(1) @ tokens).to(tokens.dtype)
+
+    def get_image_features(self, pixel_values: Tensor, sensors: RGBDInputs | None = None) -> Tensor:
+        """Photos (B, V, 3, H, W), and depth and poses where the model has ``sensors`` -> language prefix (B, N, D)."""
+        if self.config.blind:
+            return self.blind_prefix.expand(len(pixel_values), -1, -1)
+        return self.read_objects(self.see(pixel_values, sensors=sensors).objects)
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Any = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """The plain path: one sequence (B, T) a row, ``<scene>`` ids standing where the prefix goes.
+
+        ``labels`` (B, T) with -100 everywhere but on the answer gives ``loss``.
+        Raises ValueError where ``<scene>`` ids and photos do not come together.
+        """
+        if inputs_embeds is None:
+            if input_ids is None:
+                raise ValueError("forward needs input_ids or inputs_embeds")
+            inputs_embeds = self.get_input_embeddings()(input_ids)
+            places = input_ids == self.config.scene_token_id
+            if bool(places.any()):
+                if pixel_values is None and not self.config.blind:
+                    raise ValueError("the prompt has <scene> places but no pixel_values came with it")
+                if pixel_values is None:
+                    prefix = self.blind_prefix.expand(len(input_ids), -1, -1)
+                else:
+                    prefix = self.get_image_features(pixel_values)
+                offered = prefix.shape[0] * prefix.shape[1]
+                if int(places.sum()) != offered:
+                    raise ValueError(f"the prompt has {int(places.sum())} <scene> places for {offered} tokens")
+                prefix = prefix.to(inputs_embeds.dtype)
+                inputs_embeds = inputs_embeds.masked_scatter(places.unsqueeze(-1), prefix)
+            thinking = self.thinking_places(input_ids)
+            if self.config.thinking_passes > 1 and bool(thinking.any()):  # not at every word of the answer
+                inputs_embeds = self.think_over(
+                    inputs_embeds,
+                    thinking,
+                    past_key_values=past_key_values,
+                    attention_mask=attention_mask,
+                    position_ids=position_ids,
+                )
+        return self.language_model(
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            labels=labels,
+            use_cache=use_cache,
+            logits_to_keep=logits_to_keep,
+            **kwargs,
+        )
+
+    def prepare_inputs_for_generation(
+        self, input_ids: Tensor, pixel_values: Tensor | None = None, is_first_iteration: bool = False, **kwargs: Any
+    ) -> dict[str, Any]:
+        inputs = super().prepare_inputs_for_generation(input_ids, is_first_iteration=is_first_iteration, **kwargs)
+        if is_first_iteration or not kwargs.get("use_cache", True):
+            inputs["pixel_values"] = pixel_values
+        return inputs

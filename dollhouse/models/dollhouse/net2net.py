@@ -1,0 +1,85 @@
+"""A larger model that begins by computing what a smaller one does.
+
+Every width is doubled by holding each channel twice; where two copies are read again their weights are halved, and
+told apart by noise that cancels as long as the copies are equal. So nothing learnt is lost, and training makes
+something of the room (after Net2Net, arXiv 1511.05641). Knows nothing of training.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from dollhouse.models.dollhouse.checkpoint import single_weights
+from dollhouse.models.dollhouse.configuration import DollhouseConfig
+from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
+
+#: parameters along which several widths lie one after the other: queries, keys, values; frame and global rounds
+GROUPED = {".qkv.": 3, "trunk.norm_in.": 2, "trunk.project.weight": 2}
+UNLIKE = 0.5  #: how far the copies' weights are apart, in deviations of the weights themselves
+
+
+def grown_config(config: DollhouseConfig, wider: bool = True, sensors: bool = False) -> DollhouseConfig:
+    """The config of a model of twice every width; with ``sensors`` it looks at depth and poses too."""
+    if not wider:
+        return DollhouseConfig(**{**config.to_dict(), "sensors": sensors or config.sensors})
+    told = copy.deepcopy(config.to_dict())
+    for width in ("hidden_size", "num_attention_heads"):
+        told["vision_config"][width] *= 2
+        told["text_config"][width] *= 2
+    told["text_config"]["intermediate_size"] *= 2
+    for width in ("trunk_width", "trunk_heads"):
+        told[width] *= 2
+    return DollhouseConfig(**{**told, "sensors": sensors or config.sensors})
+
+
+@torch.no_grad()
+def widen(
+    narrow: DollhouseForConditionalGeneration, wider: bool = True, sensors: bool = False
+) -> DollhouseForConditionalGeneration:
+    """``narrow`` in a model of :func:`grown_config`; what it lacks there begins fresh, sensors silently.
+
+    Noise is drawn from torch's own random numbers. Raises ValueError for a language model other than GPT-NeoX, whose
+    layout of queries, keys and values is not known here.
+    """
+    text = narrow.config.get_text_config()
+    if wider and text.model_type != "gpt_neox":
+        raise ValueError(f"only GPT-NeoX language models can be made wider, not {text.model_type}")
+    model = DollhouseForConditionalGeneration(grown_config(narrow.config, wider, sensors))
+    model.generation_config = copy.deepcopy(narrow.generation_config)
+    kept = single_weights(narrow)  # the output table is the input's where they are tied
+    modules = dict(model.named_modules())
+    for name, value in model.state_dict().items():
+        if name not in kept:
+            continue
+        module = modules[name.rpartition(".")[0]]
+        groups = next((count for part, count in GROUPED.items() if part in name), 1)
+        value.copy_(_twice(kept[name], value.shape, isinstance(module, (nn.Linear, nn.Conv2d)), groups))
+    if wider and text.tie_word_embeddings:  # read and written by one table, whose two copies would be summed
+        norm = model.language_model.base_model.final_layer_norm
+        norm.weight.mul_(0.5)
+        norm.bias.mul_(0.5)
+        if model.config.thinking_passes > 1:  # which reads what the norm has halved
+            model.thinking_map.weight.mul_(2)
+    return model
+
+
+def _twice(weight: Tensor, shape: torch.Size, reads: bool, groups: int) -> Tensor:
+    """``weight`` brought to ``shape``, each axis of which is as long or twice as long.
+
+    ``reads``: a matrix or convolution, whose second axis is what it reads. The first axis of ``groups`` is several
+    widths one after the other, each of which is doubled in its place.
+    """
+    for axis, length in enumerate(shape):
+        if weight.shape[axis] == length:
+            continue
+        reading = reads and axis == 1
+        first = axis == (1 if groups == 2 and reads else 0)
+        pieces = []
+        for piece in weight.chunk(groups if first else 1, axis):
+            noise = UNLIKE * 0.5 * piece.std() * torch.randn_like(piece) if reading else torch.zeros(())
+            pieces += [piece / 2 + noise, piece / 2 - noise] if reading else [piece, piece]
+        weight = torch.cat(pieces, axis)
+    return weight

@@ -1,0 +1,166 @@
+"""Objects: grouped votes, pooled and refined into boxes that the language model can read.
+
+The second stage of the box head. Knows nothing of losses, of words or of where the grouping came from
+(predicted votes, or a teacher's instances while training).
+
+Axes: B batch, M patches of a scene, N object slots, D trunk width, L labels, C colours, V views, F facts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dollhouse.models.dollhouse.trunk import TrunkBlock
+from dollhouse.models.dollhouse.voting_head import VoteOutput, full_precision
+from dollhouse.models.fourier_features import WAVES, waves
+
+MEASURES = 13  #: first facts of an object: centre, sizes, bottom, top, volume, front, axis
+FRONT = slice(9, 11)  #: of these, the direction of the front
+SIGHTING_FACTS = 4  #: of an object in one view: horizontal place, vertical place, log depth, share of the view
+#: of a learned token at its birth, that of a word's embedding. Not zero: every norm that zeros pass through multiplies
+#: gradients by hundreds, and in ten blocks they overflow
+BIRTH_SPREAD = 0.02
+
+
+@dataclass
+class ProposalOutput:
+    """N slots a scene, empty ones with ``present`` 0. Geometry in the level frame of the first view."""
+
+    features: Tensor  #: (B, N, D)
+    present: Tensor  #: (B, N) 1 where the slot holds an object
+    label_logits: Tensor  #: (B, N, L), independent (sigmoid) scores
+    colour_logits: Tensor  #: (B, N, C)
+    center: Tensor  #: (B, N, 3) metres
+    log_size: Tensor  #: (B, N, 3)
+    front: Tensor  #: (B, N, 2) direction of the box's x axis
+    axis: Tensor  #: (B, N, 2) the same with twice the angle
+    sightings: Tensor  #: (B, N, V, 4) see SIGHTING_FACTS; zeros in views that do not show it
+
+    @property
+    def score(self) -> Tensor:
+        """(B, N) confidence."""
+        return self.label_logits.float().sigmoid().amax(-1) * self.present
+
+
+class ObjectHead(nn.Module):
+    """Votes, patch tokens and a grouping -> :class:`ProposalOutput`."""
+
+    def __init__(self, width: int, labels: int, colours: int, layers: int, heads: int) -> None:
+        super().__init__()
+        facts = labels + colours + 3 + 3 + 2 + 2 + 1
+        self.read_facts = nn.Linear(facts, width)
+        self.read_patches = nn.Linear(width, width)
+        self.blocks = nn.ModuleList(TrunkBlock(width, heads, mlp_ratio=2.0) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.refine_fields = [labels, colours, 3, 3, 2, 2]
+        self.refine = nn.Linear(width, sum(self.refine_fields))
+
+    def forward(self, votes: VoteOutput, patches: Tensor, member: Tensor, rows: int, columns: int) -> ProposalOutput:
+        """``patches`` (B, V, P, D); ``member`` (B, M, N) one-hot, zero rows for background."""
+        views = patches.shape[1]
+        weight = member * (votes.foreground.detach().unsqueeze(-1) + 0.05)
+        mass = weight.sum(1)
+        present = (mass > 0).float()
+        share = (weight / mass.clamp(min=1e-6).unsqueeze(1)).transpose(1, 2)  # (B, N, M)
+
+        with full_precision(share):
+            labels = share @ votes.label_logits.float().softmax(-1)[..., :-1]
+            colours = share @ votes.colour_logits.float().softmax(-1)
+            center, log_size = share @ votes.center, share @ votes.log_size
+            front, axis = share @ votes.front, share @ votes.axis
+        facts = torch.cat([labels, colours, center, log_size, front, axis, mass.log1p().unsqueeze(-1)], -1)
+        features = self.read_facts(facts) + self.read_patches(share.to(patches.dtype) @ patches.flatten(1, 2))
+        features = features * present.unsqueeze(-1)
+        for block in self.blocks:
+            features = block(features)
+        features = self.norm(features)
+        more = self.refine(features).float().split(self.refine_fields, -1)
+        return ProposalOutput(
+            features=features,
+            present=present,
+            label_logits=more[0] + torch.logit(labels.clamp(1e-3, 1 - 1e-3)),
+            colour_logits=more[1] + torch.log(colours.clamp(min=1e-3)),
+            center=center + more[2],
+            log_size=log_size + more[3],
+            front=front + more[4],
+            axis=axis + more[5],
+            sightings=sightings(member, votes.log_depth, views, rows, columns),
+        )
+
+
+def sightings(member: Tensor, log_depth: Tensor, views: int, rows: int, columns: int) -> Tensor:
+    """Where in each view an object is seen: (B, N, V, 4). ``member`` (B, M, N), ``log_depth`` (B, M)."""
+    u = (torch.arange(columns, device=member.device) + 0.5) / columns * 2 - 1
+    v = (torch.arange(rows, device=member.device) + 0.5) / rows * 2 - 1
+    place = torch.stack(torch.meshgrid(v, u, indexing="ij"), -1).flip(-1).reshape(1, 1, -1, 2)
+    batch, _, slots = member.shape
+    seen = member.view(batch, views, rows * columns, slots)
+    place = place.expand(batch, views, -1, -1)
+    facts = torch.cat([place, log_depth.view(batch, views, -1, 1)], -1)
+    total = seen.sum(2)
+    mean = torch.einsum("bvpn,bvpf->bnvf", seen, facts) / total.clamp(min=1).permute(0, 2, 1).unsqueeze(-1)
+    return torch.cat([mean, (total / (rows * columns)).sqrt().permute(0, 2, 1).unsqueeze(-1)], -1)
+
+
+class ObjectPrefix(nn.Module):
+    """Objects -> one language-model token each (DESIGN's ``objects`` prefix).
+
+    A token is what the box head knows, said in the language model's own words: the label and colour
+    probabilities weigh that model's word embeddings, so a question's words find their object by likeness.
+    """
+
+    def __init__(self, width: int, text_width: int, views: int) -> None:
+        super().__init__()
+        self.views = views
+        facts = 3 + 3 + 3 + 2 + 2 + 1 + WAVES + SIGHTING_FACTS * views + views
+        self.read = nn.Sequential(nn.Linear(facts, 2 * text_width), nn.GELU(), nn.Linear(2 * text_width, text_width))
+        self.project = nn.Linear(width, text_width)
+        self.nothing = nn.Parameter(BIRTH_SPREAD * torch.randn(text_width))
+        self.word_scale = nn.Parameter(torch.full((2,), 4.0))  # word embeddings are born small
+
+    def facts(self, objects: ProposalOutput) -> Tensor:
+        """:func:`object_facts` of as many views as questions may name."""
+        return object_facts(objects, self.views)
+
+    def forward(self, objects: ProposalOutput, label_words: Tensor, colour_words: Tensor) -> Tensor:
+        """``label_words`` (L, H) and ``colour_words`` (C, H) word embeddings -> (B, N, H)."""
+        labels = objects.label_logits.float().sigmoid()
+        labels = labels / labels.sum(-1, keepdim=True).clamp(min=1e-3)
+        colours = objects.colour_logits.float().softmax(-1)
+        words = self.word_scale[0] * (labels @ label_words.float()) + self.word_scale[1] * (
+            colours @ colour_words.float()
+        )
+        token = words + self.read(self.facts(objects)) + self.project(objects.features)
+        present = objects.present.unsqueeze(-1)
+        return token * present + self.nothing * (1 - present)
+
+
+def object_facts(objects: ProposalOutput, views: int) -> Tensor:
+    """What is measured of each object: (B, N, F). First ``MEASURES``, last sightings and visibility by view."""
+    batch, slots = objects.present.shape
+    sightings = objects.sightings.new_zeros(batch, slots, views, SIGHTING_FACTS)
+    named = min(views, objects.sightings.shape[2])
+    sightings[:, :, :named] = objects.sightings[:, :, :named]
+    visible = (sightings[..., 3] > 0).float()
+    half_height = 0.5 * objects.log_size[..., 2:].exp()
+    z = objects.center[..., 2:]
+    return torch.cat(
+        [
+            objects.center,
+            objects.log_size,
+            z - half_height,
+            z + half_height,
+            objects.log_size.sum(-1, keepdim=True),
+            F.normalize(objects.front, dim=-1, eps=1e-3),
+            F.normalize(objects.axis, dim=-1, eps=1e-3),
+            objects.score.unsqueeze(-1),
+            waves(objects.center),
+            sightings.flatten(2),
+            visible,
+        ],
+        -1,
+    )

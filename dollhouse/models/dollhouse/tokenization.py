@@ -1,0 +1,73 @@
+"""A small tokenizer for students trained from scratch.
+
+Byte-level BPE, so no text is unknown to it, lower-cased, with the special tokens of
+:mod:`dollhouse.models.dollhouse.special_tokens`. Knows nothing of models beyond the ids it fills into their config.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from dollhouse.models.dollhouse.configuration import DollhouseConfig
+from dollhouse.models.dollhouse.special_tokens import (
+    ANSWER_TOKEN,
+    END_TOKEN,
+    PAD_TOKEN,
+    SCENE_TOKEN,
+    is_thinking_token,
+    special_tokens,
+    thinking_tokens,
+)
+
+
+def train_tokenizer(texts: Iterable[str], words: Sequence[str], size: int, thinking: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of at most ``size`` tokens learnt from ``texts``; every one of ``words`` becomes one token.
+
+    ``words`` (labels and colours) are repeated in the training text until no merge is more frequent.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=special_tokens(thinking),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    corpus = [text.lower() for text in texts]
+    often = [f" {word}" for word in words] * (len(corpus) + 10)
+    tokenizer.train_from_iterator([*corpus, *often], trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD_TOKEN,
+        eos_token=END_TOKEN,
+        additional_special_tokens=[SCENE_TOKEN, ANSWER_TOKEN, *thinking_tokens(thinking)],
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def vocabulary_hash(tokenizer: PreTrainedTokenizerBase) -> str:
+    """12 hex digits that two tokenizers share if they give every token that can be said the same id.
+
+    Thinking tokens are never said: models that differ in how many they have still speak the same words.
+    """
+    entries = sorted(entry for entry in tokenizer.get_vocab().items() if not is_thinking_token(entry[0]))
+    return sha256(json.dumps(entries).encode()).hexdigest()[:12]
+
+
+def fill_token_ids(config: DollhouseConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Write the tokenizer's ids of special tokens, labels and colours into ``config``."""
+    config.scene_token_id = tokenizer.convert_tokens_to_ids(SCENE_TOKEN)
+    config.answer_token_id = tokenizer.convert_tokens_to_ids(ANSWER_TOKEN)
+    config.thinking_ids = tokenizer.convert_tokens_to_ids(thinking_tokens(config.num_thinking_tokens))
+    config.pad_token_id = tokenizer.pad_token_id
+    config.eos_token_id = tokenizer.eos_token_id
+    config.label_ids = [tokenizer(" " + word, add_special_tokens=False)["input_ids"] for word in config.labels]
+    config.colour_ids = [tokenizer(" " + word, add_special_tokens=False)["input_ids"] for word in config.colours]

@@ -1,0 +1,134 @@
+"""Every patch votes: what object it belongs to, and where that object's box stands.
+
+Knows nothing of how votes become objects (:mod:`dollhouse.models.dollhouse.proposal_head`).
+
+Axes: B batch, V views, P patches of a view, M = V*P patches of a scene, D trunk width, L labels, C colours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dollhouse.models.dollhouse.heads import Cameras
+from dollhouse.models.dollhouse.rgbd_embedding import refine_depth
+from dollhouse.models.onednn_linear import Linear
+
+
+@dataclass
+class VoteOutput:
+    """What the patches say, in the level frame of the first view. ``log_depth`` and ``own_*`` are per view."""
+
+    label_logits: Tensor  #: (B, M, L+1), the last one is "no object"
+    colour_logits: Tensor  #: (B, M, C)
+    log_depth: Tensor  #: (B, M) log metres of what the patch shows
+    center: Tensor  #: (B, M, 3) metres
+    own_center: Tensor  #: (B, M, 3) the same in the patch's own view's level frame
+    log_size: Tensor  #: (B, M, 3) log metres: length, width, height
+    own_front: Tensor  #: (B, M, 2) direction of the box's x axis on the ground, in the view's level frame
+    own_axis: Tensor  #: (B, M, 2) cosine and sine of twice its angle: for boxes whose ends look alike
+    front: Tensor  #: (B, M, 2) as ``own_front``, in the first view's level frame
+    axis: Tensor  #: (B, M, 2)
+
+    @property
+    def foreground(self) -> Tensor:
+        """(B, M) probability that a patch shows an object."""
+        return 1.0 - self.label_logits.float().softmax(-1)[..., -1]
+
+    def placed(self, cameras: Cameras) -> VoteOutput:
+        """The same votes carried from each view's level frame to the first one's by (other) cameras."""
+        views = cameras.focal.shape[1]
+        own_center, own_front, own_axis = (
+            value.unflatten(1, (views, -1)) for value in (self.own_center, self.own_front, self.own_axis)
+        )
+        with full_precision(own_center):
+            center = own_center @ cameras.level_from_own_level.transpose(-1, -2) + cameras.position.unsqueeze(2)
+        cos, sin = cameras.heading.unsqueeze(2).unbind(-1)
+        front, axis = turned(own_front, cos, sin), turned(own_axis, cos * cos - sin * sin, 2 * sin * cos)
+        return replace(self, center=center.flatten(1, 2), front=front.flatten(1, 2), axis=axis.flatten(1, 2))
+
+
+class VoteHead(nn.Module):
+    """Patch tokens and cameras -> :class:`VoteOutput`.
+
+    A vote is the point that the patch sees (its depth along its ray, turned level with the predicted camera)
+    plus an offset to the object's centre; so depth, camera and object geometry share what they know.
+    """
+
+    def __init__(self, width: int, labels: int, colours: int) -> None:
+        super().__init__()
+        self.fields = [labels + 1, colours, 1, 3, 3, 2, 2]
+        self.mlp = nn.Sequential(Linear(width, 2 * width), nn.GELU(), Linear(2 * width, sum(self.fields)))
+
+    def forward(
+        self, patches: Tensor, cameras: Cameras, rows: int, columns: int, measured: Tensor | None = None
+    ) -> VoteOutput:
+        """``patches`` (B, V, P, D) with P = rows*columns; ``measured`` depth (B, V, H, W), where there is any."""
+        told = self.mlp(patches).float()
+        label_logits, colour_logits, log_depth, offset, log_size, own_front, own_axis = told.split(self.fields, -1)
+        log_depth = log_depth.squeeze(-1) + 1.0
+        if measured is not None:
+            snapped = refine_depth(log_depth.flatten(1), measured, measured.shape[-1] // columns)
+            log_depth = snapped.view_as(log_depth)
+        with full_precision(told):
+            points = cameras.patch_rays(rows, columns) * log_depth.clamp(-3, 4).exp().unsqueeze(-1)
+            own_center = points @ cameras.own_level_from_camera.transpose(-1, -2) + offset
+        votes = VoteOutput(
+            label_logits=label_logits,
+            colour_logits=colour_logits,
+            log_depth=log_depth,
+            own_center=own_center,
+            log_size=log_size - 0.5,
+            own_front=own_front,
+            own_axis=own_axis,
+            center=own_center,
+            front=own_front,
+            axis=own_axis,
+        )
+        return VoteOutput(**{name: value.flatten(1, 2) for name, value in vars(votes).items()}).placed(cameras)
+
+
+def full_precision(like: Tensor) -> torch.autocast:
+    """A context in which products of metres and probabilities are not rounded to bfloat16, whatever surrounds it.
+
+    There 4 m would lose 2 cm, and a probability of 0.999 would become 1, whose logit is infinite.
+    """
+    return torch.autocast(like.device.type, enabled=False)
+
+
+def turned(directions: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Plane directions (..., 2) turned counter-clockwise by an angle given as its cosine and sine (...)."""
+    x, y = directions.unbind(-1)
+    return torch.stack([cos * x - sin * y, sin * x + cos * y], -1)
+
+
+def group(votes: VoteOutput, slots: int) -> Tensor:
+    """Which patch belongs to which object, by agreement of votes: one-hot (B, M, slots), all-zero rows for background.
+
+    Greedy: the patch with the most agreement around it gathers the free patches that agree with it on label,
+    colour and centre; then the next. Agreement on the centre is measured against the size voted for, so that
+    two lamps half a metre apart stay two while a bed stays one. No gradient flows through the choice.
+    """
+    with torch.no_grad():
+        labels = votes.label_logits.float().softmax(-1)[..., :-1]
+        colours = votes.colour_logits.float().softmax(-1)
+        foreground = labels.sum(-1)
+        reach = 0.12 + 0.35 * votes.log_size[..., :2].exp().amin(-1).clamp(max=2.0)
+        distance = torch.cdist(votes.center, votes.center) / (0.5 * (reach.unsqueeze(1) + reach.unsqueeze(2)))
+        kind, hue = F.normalize(labels, dim=-1), F.normalize(colours, dim=-1)
+        alike, shade = kind @ kind.transpose(1, 2), hue @ hue.transpose(1, 2)
+        agreement = torch.exp(-0.5 * distance**2) * alike * (0.4 + 0.6 * shade)
+        density = (agreement @ foreground.unsqueeze(-1)).squeeze(-1) * foreground
+        # what a free patch would gather; 0 where it is gathered already, so an all-zero row gathers nothing more
+        left = density * (foreground > 0.4)
+        member = torch.zeros(*foreground.shape, slots, device=foreground.device)
+        agreed = agreement > 0.25
+        rows = torch.arange(len(foreground), device=foreground.device)
+        for slot in range(slots):
+            gathered = agreed[rows, left.argmax(-1)] & (left > 0)
+            member[..., slot] = gathered
+            left = left.masked_fill(gathered, 0.0)
+        return member

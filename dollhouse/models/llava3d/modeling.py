@@ -1,0 +1,225 @@
+"""LLaVA-3D: patches of posed RGB-D become voxel tokens that a LLaMA reads among its words (``specs/llava3d.md``).
+
+Knows nothing of files, tokenizers or scenes as :mod:`dollhouse.scenes` has them: :class:`PosedViews` is what it sees.
+
+Axes: V views, S image size, P patches of a view (row by row), M voxels, C width of the vision tower, D of the words.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import CLIPVisionModel, LlamaForCausalLM
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from dollhouse.errors import ModelError
+from dollhouse.models.llava3d.configuration import LLaVA3DConfig, read_config
+from dollhouse.models.llava3d.multimodal_embed import Spliced, splice
+from dollhouse.models.llava3d.position_embedding import PositionEmbedding
+from dollhouse.models.llava3d.voxel_pooling import mean_by_voxel, voxel_numbers, world_points
+from dollhouse.models.llava3d.weights import load_official
+
+VIEWS_AT_ONCE = 8  #: views that the vision tower looks at together, which bounds its memory
+
+
+@dataclass(frozen=True, eq=False)
+class PosedViews:
+    """One scene, ready to be seen (:mod:`dollhouse.models.llava3d.processing` makes it)."""
+
+    images: Tensor  #: (V, 3, S, S) normalised as CLIP wants it
+    depths: Tensor  #: (V, S, S) z-depth in metres, 0 unknown
+    world_from_camera: Tensor  #: (V, 4, 4), world axes aligned with the room
+    intrinsics: Tensor  #: (V, 4, 4) of the S x S crop; the centre of the top left pixel is (0, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class SceneFeatures:
+    """The 3D patches of one scene, pooled into voxels in lexicographic order of their (x, y, z)."""
+
+    features: Tensor  #: (M, C) vision features plus position embedding
+    points: Tensor  #: (M, 3) mean place of the patches that have depth, metres; meaningless where ``measured`` is 0
+    measured: Tensor  #: (M,) how many of its patches have depth
+    voxel_of_patch: Tensor  #: (VP,) view by view, row by row
+
+
+class LLaVA3DModel(nn.Module):
+    """Vision tower, 3D position embedding, voxel pooling, projector, language model.
+
+    Loaded weights want no gradient; a model made from a config can be trained.
+    """
+
+    def __init__(self, config: LLaVA3DConfig) -> None:
+        super().__init__()
+        self.config = config
+        seen, said = config.vision.hidden_size, config.text.hidden_size
+        self.vision_tower = CLIPVisionModel(config.vision)
+        self.scene_position = PositionEmbedding(seen)
+        self.click_position = PositionEmbedding(said)
+        self.multi_modal_projector = nn.Sequential(nn.Linear(seen, said), nn.GELU(), nn.Linear(said, said))
+        self.language_model = LlamaForCausalLM(config.text)
+
+    @classmethod
+    def from_official(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        dtype: torch.dtype = torch.bfloat16,
+        geometry_dtype: torch.dtype = torch.float32,
+        unseeded_subset: bool = False,
+        clip_folder: str | os.PathLike[str] | None = None,
+        accept: Collection[str] = (),
+        device: str | torch.device = "cpu",
+    ) -> LLaVA3DModel:
+        """The model with the weights of a released checkpoint folder (ZCMax/LLaVA-3D-7B).
+
+        Args:
+            folder: ``config.json`` and weights, sharded or not, as ``.bin`` or safetensors.
+            dtype: of weights and computation.
+            geometry_dtype: of unprojection; the official evaluation uses bfloat16, which moves points by centimetres.
+            unseeded_subset: thin too many voxels by unseeded chance, as the official code does.
+            clip_folder: a folder of openai/clip-vit-large-patch14-336, for checkpoints without the vision tower.
+            accept: settings of ``config.json`` that may differ (:func:`.config.read_config`).
+            device: where the weights go, tensor by tensor.
+
+        Raises:
+            ModelError: naming what is missing, unexpected, misshapen, damaged or otherwise configured.
+        """
+        source, clip = Path(folder), None if clip_folder is None else Path(clip_folder)
+        for path in (source, clip):
+            if path is not None and not path.is_dir():
+                raise ModelError(f"{path}: no such folder; name the folder of a downloaded checkpoint")
+        config = read_config(source, accept, clip, geometry_dtype=geometry_dtype, unseeded_subset=unseeded_subset)
+        with torch.device("meta"):
+            model = cls(config)
+        load_official(model, source, dtype, clip, torch.device(device))
+        return model.eval()
+
+    @property
+    def device(self) -> torch.device:
+        return self.language_model.lm_head.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.language_model.lm_head.weight.dtype
+
+    def get_vision_features(self, images: Tensor) -> Tensor:
+        """Images (V, 3, S, S) -> patch features (V, P, C) of the selected layer, without the class token."""
+        images = images.to(self.device, self.dtype)
+        features = [
+            self.vision_tower(pixel_values=chunk, output_hidden_states=True).hidden_states[self.config.select_layer]
+            for chunk in images.split(VIEWS_AT_ONCE)
+        ]
+        return torch.cat(features)[:, 1:]
+
+    def get_image_features(self, image: Tensor) -> Tensor:
+        """One image (3, S, S) -> its tokens (P, D): the 2-D path, which knows no depth."""
+        return self.multi_modal_projector(self.get_vision_features(image[None])[0])
+
+    def get_scene_features(self, views: PosedViews) -> SceneFeatures:
+        """The scene's 3D patches, pooled. Raises ValueError where the views' shapes do not fit together."""
+        config = self.config
+        _check_views(views, config.image_size)
+        depths, intrinsics, world_from_camera = (
+            value.to(self.device, config.geometry_dtype)
+            for value in (views.depths, views.intrinsics, views.world_from_camera)
+        )
+        stride = int(config.vision.patch_size)
+        points = world_points(depths, intrinsics, world_from_camera, stride).flatten(0, 2)  # (VP, 3)
+        seen = self.get_vision_features(views.images).flatten(0, 1) + self.scene_position(points)
+        numbers, count = voxel_numbers(points, config.voxel_size)
+        has_depth = (depths[:, ::stride, ::stride] > 0).flatten().float()
+        return SceneFeatures(
+            features=mean_by_voxel(seen, numbers, count),
+            points=mean_by_voxel(points.float(), numbers, count, has_depth),
+            measured=has_depth.new_zeros(count).index_add_(0, numbers, has_depth).long(),
+            voxel_of_patch=numbers,
+        )
+
+    def scene_tokens(self, scene: SceneFeatures) -> Tensor:
+        """What the language model is shown of a scene (at most ``max_scene_tokens``, D)."""
+        count, most = len(scene.features), self.config.max_scene_tokens
+        features = scene.features
+        if count > most:
+            if self.config.unseeded_subset:
+                chosen = torch.randperm(count)[:most]
+            else:
+                generator = torch.Generator().manual_seed(self.config.subset_seed)
+                chosen = torch.randperm(count, generator=generator)[:most].sort().values
+            features = features[chosen.to(features.device)]
+        return self.multi_modal_projector(features)
+
+    def embed(
+        self,
+        input_ids: Tensor,
+        visual: Sequence[Tensor | PosedViews | None],
+        clicks: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> Spliced:
+        """What the language model reads.
+
+        ``visual`` has an image (3, S, S) or :class:`PosedViews` for each image id, in order over the batch (and one
+        entry, which may be None, for each row without); ``clicks`` (n, 3) are places in metres, world axes, in order.
+        """
+        tokens: list[Tensor | None] = []
+        for one in visual:
+            if isinstance(one, PosedViews):
+                tokens.append(self.scene_tokens(self.get_scene_features(one)))
+            else:
+                tokens.append(None if one is None else self.get_image_features(one))
+        places = torch.zeros(0, 3) if clicks is None else clicks
+        points = self.click_position(places.to(self.device))
+        words = self.language_model.get_input_embeddings()
+        return splice(words, input_ids, tokens, points, attention_mask, labels, self.config.max_length)
+
+    def forward(self, read: Spliced, **kwargs: Any) -> CausalLMOutputWithPast:
+        """What :meth:`embed` made of a prompt -> logits (B, L, vocabulary) and, where it has labels, the loss."""
+        return self.language_model(
+            inputs_embeds=read.inputs_embeds, attention_mask=read.attention_mask, labels=read.labels, **kwargs
+        )
+
+    @torch.no_grad()
+    def generate(
+        self,
+        input_ids: Tensor,
+        visual: Sequence[Tensor | PosedViews | None],
+        clicks: Tensor | None = None,
+        max_new_tokens: int = 512,
+        **kwargs: Any,
+    ) -> Tensor:
+        """Greedy token ids (1, T) of the answer to one prompt (1, T'), the end token included.
+
+        The plain path, one prompt at a time; :mod:`.decoding` answers many questions about one scene.
+        """
+        if len(input_ids) != 1:
+            raise ValueError(f"generate reads one prompt, not {len(input_ids)}")
+        read = self.embed(input_ids, visual, clicks)
+        mask = torch.ones(read.inputs_embeds.shape[:2], dtype=torch.long, device=self.device)
+        return self.language_model.generate(
+            inputs_embeds=read.inputs_embeds,
+            attention_mask=mask,
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            pad_token_id=0,
+            **kwargs,
+        )
+
+
+def _check_views(views: PosedViews, size: int) -> None:
+    count = len(views.images)
+    expected = {
+        "images": (count, 3, size, size),
+        "depths": (count, size, size),
+        "world_from_camera": (count, 4, 4),
+        "intrinsics": (count, 4, 4),
+    }
+    for name, shape in expected.items():
+        found = tuple(getattr(views, name).shape)
+        if not count or found != shape:
+            raise ValueError(f"{name} of a scene are {found}, expected {shape} with at least one view")

@@ -1,0 +1,157 @@
+"""The transformer block that every part of VGGT is made of, and its rotary positions in two dimensions.
+
+Knows nothing of views or frames: a block sees a batch of sequences. Parameter names are those of the
+official checkpoint (``specs/vggt.md``, section 6).
+
+Axes: B batch, N tokens, C width, H heads, D head width.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from dollhouse.models.attention import attention
+from dollhouse.models.onednn_linear import Linear
+
+
+class RotaryTable(NamedTuple):
+    """Cosines and signed sines (N, D) of every token's rotation; the sign is that of the rotated half."""
+
+    cosines: Tensor
+    sines: Tensor
+
+    def repeat(self, times: int) -> RotaryTable:
+        """The table of ``times`` equal sequences, one after the other: (times x N, D)."""
+        return RotaryTable(self.cosines.repeat(times, 1), self.sines.repeat(times, 1))
+
+    def take(self, tokens: slice) -> RotaryTable:
+        """The table of some of the tokens."""
+        return RotaryTable(self.cosines[tokens], self.sines[tokens])
+
+
+def rotary_table(positions: Tensor, head_width: int, theta: float, dtype: torch.dtype) -> RotaryTable:
+    """Rotations for integer (y, x) ``positions`` (N, 2): half of a head turns with y, half with x.
+
+    Within a half of width d, frequency j is theta^(-2j/d) and channel j is paired with channel j + d/2
+    (``specs/vggt.md``, RoPE2D). Angles are made in float32 whatever ``dtype`` is, as in the official code,
+    but never coarser: cosines and sines are rounded to ``dtype`` only at the end.
+    """
+    half = head_width // 2
+    exponents = torch.arange(0, half, 2, device=positions.device, dtype=torch.float32) / half
+    angles = positions.float()[:, :, None] * (1.0 / theta**exponents)  # (N, 2, d/2)
+    angles = angles.to(torch.promote_types(dtype, torch.float32))
+    cosines, sines = angles.cos(), angles.sin()
+    cosines = torch.cat([cosines, cosines], -1).flatten(1)
+    sines = torch.cat([-sines, sines], -1).flatten(1)
+    return RotaryTable(cosines.to(dtype), sines.to(dtype))
+
+
+def rotate(tokens: Tensor, table: RotaryTable) -> Tensor:
+    """Rotary positions applied to ``tokens`` (..., N, D); the dtype of the tokens is kept."""
+    y_low, y_high, x_low, x_high = tokens.chunk(4, -1)
+    swapped = torch.cat([y_high, y_low, x_high, x_low], -1)  # several times quicker than flip on a CPU
+    return torch.addcmul(tokens * table.cosines, swapped, table.sines)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; with ``qk_norm``, queries and keys are layer-normalised per head before they turn."""
+
+    def __init__(self, width: int, heads: int, qk_norm: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = Linear(width, 3 * width)
+        self.q_norm = nn.LayerNorm(width // heads) if qk_norm else nn.Identity()
+        self.k_norm = nn.LayerNorm(width // heads) if qk_norm else nn.Identity()
+        self.proj = Linear(width, width)
+
+    def forward(self, tokens: Tensor, rotary: RotaryTable | None = None) -> Tensor:
+        """``tokens`` (B, N, C) -> (B, N, C)."""
+        return self.mix(*self.read(tokens, rotary))
+
+    def read(self, tokens: Tensor, rotary: RotaryTable | None) -> tuple[Tensor, Tensor, Tensor]:
+        """``tokens`` (B, N, C) -> queries, keys and values (B, H, N, D)."""
+        batch, length, width = tokens.shape
+        qkv = self.qkv(tokens).view(batch, length, 3, self.heads, width // self.heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        query, key = self.q_norm(query), self.k_norm(key)
+        if rotary is not None:
+            query, key = rotate(query, rotary), rotate(key, rotary)
+        return query, key, value
+
+    def mix(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Queries (B, H, N, D), keys and values (B, H, M, D) -> (B, N, C)."""
+        return self.proj(attention(query, key, value).transpose(1, 2).flatten(2))
+
+
+class Mlp(nn.Module):
+    """Linear, exact GELU, linear."""
+
+    def __init__(self, width: int, hidden: int, out: int) -> None:
+        super().__init__()
+        self.fc1 = Linear(width, hidden)
+        self.fc2 = Linear(hidden, out)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.fc2(nn.functional.gelu(self.fc1(tokens)))
+
+
+class LayerScale(nn.Module):
+    """Adds a branch by a learned factor per channel, small at first so that a deep stack starts as the identity."""
+
+    def __init__(self, width: int, initial: float) -> None:
+        super().__init__()
+        self.initial = initial
+        self.gamma = nn.Parameter(torch.full((width,), initial))
+
+    def forward(self, tokens: Tensor, branch: Tensor) -> Tensor:
+        """``tokens`` plus the scaled ``branch``."""
+        return torch.addcmul(tokens, branch, self.gamma)
+
+
+class Block(GradientCheckpointingLayer):
+    """Pre-norm self-attention and MLP, each on a residual branch with its layer scale."""
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        mlp_ratio: float,
+        layerscale_value: float,
+        qk_norm: bool = False,
+        eps: float = 1e-5,
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=eps)
+        self.attn = Attention(width, heads, qk_norm)
+        self.ls1 = LayerScale(width, layerscale_value)
+        self.norm2 = nn.LayerNorm(width, eps=eps)
+        self.mlp = Mlp(width, int(width * mlp_ratio), width)
+        self.ls2 = LayerScale(width, layerscale_value)
+
+    def forward(self, tokens: Tensor, rotary: RotaryTable | None = None) -> Tensor:
+        """``tokens`` (B, N, C) -> (B, N, C)."""
+        tokens = self.ls1(tokens, self.attn(self.norm1(tokens), rotary))
+        return self.ls2(tokens, self.mlp(self.norm2(tokens)))
+
+    def in_pieces(self, tokens: Tensor, rotary: RotaryTable, piece: int) -> Tensor:
+        """What ``forward`` computes, written into ``tokens`` (B, N, C) itself, ``piece`` tokens at a time.
+
+        Everything but the queries, keys and values is held for one piece only. No gradient flows through it.
+        """
+        parts = [slice(start, start + piece) for start in range(0, tokens.shape[1], piece)]
+        whole: list[Tensor] = []  # queries, keys and values of all tokens
+        for part in parts:
+            read = self.attn.read(self.norm1(tokens[:, part]), rotary.take(part))
+            if not whole:
+                whole = [one.new_empty(*one.shape[:2], tokens.shape[1], one.shape[3]) for one in read]
+            for held, one in zip(whole, read, strict=True):
+                held[:, :, part] = one
+        query, key, value = whole
+        for part in parts:
+            mixed = self.ls1(tokens[:, part], self.attn.mix(query[:, :, part], key, value))
+            tokens[:, part] = self.ls2(mixed, self.mlp(self.norm2(mixed)))
+        return tokens

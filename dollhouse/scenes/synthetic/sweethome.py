@@ -1,0 +1,216 @@
+"""Furniture of Sweet Home 3D libraries (``.sh3f``): what is in them, and each piece as a coloured mesh.
+
+Debian's package ``sweethome3d-furniture`` installs five of them; each model keeps its creator and licence, which
+must go with the pictures made from it. A library is a zip file with a catalogue in Java's properties format and
+OBJ models (the Sweet Home 3D file formats). Knows nothing of rooms or of rendering.
+"""
+
+from __future__ import annotations
+
+import io
+import posixpath
+import re
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dollhouse.errors import SceneError
+from dollhouse.geometry import Array
+from dollhouse.scenes.synthetic.furniture import CATEGORIES
+
+DEBIAN_FOLDER = Path("/usr/share/sweethome3d/furniture")
+CATALOGUE = "PluginFurnitureCatalog.properties"
+MAX_MODEL_BYTES = 50_000_000  #: a larger OBJ file is refused; the largest of Debian's is a fifth of it
+_SYNONYMS = {
+    "couch": "sofa",
+    "bookcase": "bookshelf",
+    "refrigerator": "fridge",
+    "tv": "television",
+    "cupboard": "cabinet",
+}
+_DEFAULT_COLOUR = (0.7, 0.7, 0.7)
+#: what zipfile raises for a damaged archive; NotImplementedError: for a compression that it does not know
+_ZIP_ERRORS = (OSError, zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError, EOFError)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One entry of a library's catalogue."""
+
+    library: Path
+    id: str
+    name: str  #: as the catalogue says: "Glass table"
+    category: str | None  #: the nearest of our categories: "table"; None where there is none
+    size: tuple[float, float, float]  #: length (back to front), width, height in metres
+    model: str  #: path of the OBJ file inside the library
+    rotation: tuple[float, ...] | None  #: nine numbers, row by row, that set the model upright
+    creator: str
+    licence: str
+
+
+@dataclass(frozen=True, eq=False)
+class PieceMesh:
+    """A piece in a box's own axes: x to its front, y to its left, z up; centred, standing on z = 0; metres."""
+
+    vertices: Array  #: (N, 3)
+    faces: NDArray[np.int64]  #: (F, 3)
+    colours: Array  #: (F, 3) RGB in [0, 1], one a face: the material's, or its texture's mean
+
+
+def installed_libraries(folder: Path = DEBIAN_FOLDER) -> list[Path]:
+    """The ``.sh3f`` files of a folder in order; none where it does not exist."""
+    return sorted(folder.glob("*.sh3f"))
+
+
+def list_pieces(libraries: Iterable[Path]) -> list[Piece]:
+    """Every piece of the libraries that stands on the floor or on something (no doors, windows or wall lights).
+
+    Raises SceneError where a file is not a library.
+    """
+    return [piece for library in libraries for piece in _read_catalogue(library)]
+
+
+def load_piece(piece: Piece) -> PieceMesh:
+    """The mesh of a piece: set upright by its ``rotation``, then stretched to its catalogue size.
+
+    OBJ files come in any unit, so only the catalogue knows how large a piece is. Raises SceneError.
+    """
+    where = f"{piece.library}: {piece.model}"
+    with _open_library(piece.library) as library:
+        vertices, faces, colours = _read_obj(library, piece.model, where)
+    if piece.rotation is not None:
+        vertices = vertices @ np.array(piece.rotation).reshape(3, 3).T
+    used = vertices[np.unique(faces)]  # stray vertices must not count for the size
+    low, high = used.min(0), used.max(0)
+    # The libraries have x to the left as the piece looks at us, y up and z to its front.
+    extent = np.maximum(high - low, 1e-9)[[2, 0, 1]]
+    own = (vertices - 0.5 * (low + high))[:, [2, 0, 1]] / extent * piece.size
+    own[:, 2] += 0.5 * piece.size[2]
+    return PieceMesh(own, faces, colours)
+
+
+def nearest_category(name: str) -> str | None:
+    """Our category for a catalogue's name, read off its last word: "Coffee table" is a table."""
+    words = re.findall(r"[a-z]+", name.lower())
+    last = _SYNONYMS.get(words[-1], words[-1]) if words else ""
+    return last if last in CATEGORIES else None
+
+
+def _read_catalogue(path: Path) -> Iterator[Piece]:
+    with _open_library(path) as library:
+        text = _read(library, CATALOGUE, f"{path}: {CATALOGUE}").decode("latin-1")
+    general: dict[str, str] = {}
+    entries: dict[int, dict[str, str]] = {}
+    for line in text.splitlines():
+        match = re.match(r"([A-Za-z]+)(?:#(\d+))?=(.*)", line)
+        if match:
+            (general if match[2] is None else entries.setdefault(int(match[2]), {}))[match[1]] = match[3].strip()
+    for number, entry in sorted(entries.items()):
+        if entry.get("doorOrWindow") == "true" or "model" not in entry:
+            continue
+        try:
+            if float(entry.get("elevation", "0")) > 0:
+                continue
+            depth, width, height = (0.01 * float(entry[key]) for key in ("depth", "width", "height"))
+            rotation = tuple(map(float, entry["modelRotation"].split())) if "modelRotation" in entry else None
+        except (KeyError, ValueError) as error:
+            raise SceneError(f"{path}: {CATALOGUE}: entry {number} has no usable size or rotation ({error})") from error
+        if not all(0 < side < 100 for side in (depth, width, height)) or (rotation is not None and len(rotation) != 9):
+            raise SceneError(f"{path}: {CATALOGUE}: entry {number} has no usable size or rotation")
+        yield Piece(
+            library=path,
+            id=entry.get("id", f"{path.stem}#{number}"),
+            name=entry.get("name", ""),
+            category=nearest_category(entry.get("name", "")),
+            size=(depth, width, height),
+            model=entry["model"].lstrip("/"),
+            rotation=rotation,
+            creator=entry.get("creator", "unknown"),
+            licence=general.get("license", "unknown"),
+        )
+
+
+def _open_library(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except _ZIP_ERRORS as error:
+        raise SceneError(f"{path}: is not a furniture library that can be read ({error})") from error
+
+
+def _read(library: zipfile.ZipFile, member: str, where: str) -> bytes:
+    try:
+        if library.getinfo(member).file_size > MAX_MODEL_BYTES:
+            raise SceneError(f"{where}: is too large (at most {MAX_MODEL_BYTES // 1_000_000} MB)")
+        return library.read(member)
+    except _ZIP_ERRORS as error:
+        raise SceneError(f"{where}: cannot be read from the library ({error})") from error
+
+
+def _read_obj(library: zipfile.ZipFile, member: str, where: str) -> tuple[Array, NDArray[np.int64], Array]:
+    """Vertices (N, 3), triangles (F, 3) and their colours (F, 3) of an OBJ file (v, f, usemtl and mtllib lines)."""
+    folder = posixpath.dirname(member)
+    vertices: list[list[float]] = []
+    faces: list[tuple[int, int, int]] = []
+    colours: list[tuple[float, float, float]] = []
+    materials: dict[str, tuple[float, float, float]] = {}
+    colour = _DEFAULT_COLOUR
+    try:
+        for line in _read(library, member, where).decode("latin-1").splitlines():
+            words = line.split()
+            if not words:
+                continue
+            if words[0] == "v":
+                vertices.append([float(word) for word in words[1:4]])
+            elif words[0] == "f":
+                corners = [int(word.split("/")[0]) for word in words[1:]]
+                corners = [corner - 1 if corner > 0 else len(vertices) + corner for corner in corners]
+                fan = [(corners[0], b, c) for b, c in pairwise(corners[1:])]
+                faces += fan
+                colours += [colour] * len(fan)
+            elif words[0] == "usemtl":
+                colour = materials.get(" ".join(words[1:]), _DEFAULT_COLOUR)
+            elif words[0] == "mtllib":
+                materials |= _read_materials(library, posixpath.join(folder, " ".join(words[1:])), where)
+        points, triangles = np.array(vertices, dtype=np.float64), np.array(faces, dtype=np.int64)
+    except (ValueError, IndexError) as error:
+        raise SceneError(f"{where}: is not an OBJ model that can be read ({error})") from error
+    if not len(triangles) or points.ndim != 2 or triangles.min() < 0 or triangles.max() >= len(points):
+        raise SceneError(f"{where}: has no faces, or faces of vertices that are not there")
+    return points, triangles, np.array(colours)
+
+
+def _read_materials(library: zipfile.ZipFile, member: str, where: str) -> dict[str, tuple[float, float, float]]:
+    """Colour of each material: the mean of its texture, else its diffuse colour."""
+    if member not in library.namelist():
+        return {}
+    colours: dict[str, tuple[float, float, float]] = {}
+    name = ""
+    for line in _read(library, member, where).decode("latin-1").splitlines():
+        words = line.split()
+        if len(words) < 2:
+            continue
+        if words[0] == "newmtl":
+            name = " ".join(words[1:])
+        elif words[0] == "Kd":
+            colours[name] = (float(words[1]), float(words[2]), float(words[3]))
+        elif words[0] == "map_Kd":
+            texture = posixpath.join(posixpath.dirname(member), words[-1])
+            if texture in library.namelist():
+                colours[name] = _mean_colour(_read(library, texture, where), f"{where}: {words[-1]}")
+    return colours
+
+
+def _mean_colour(data: bytes, where: str) -> tuple[float, float, float]:
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "BMP", "GIF")) as texture:
+            red, green, blue = np.asarray(texture.convert("RGB").resize((1, 1), Image.Resampling.BOX))[0, 0] / 255.0
+    except (OSError, SyntaxError, ValueError) as error:
+        raise SceneError(f"{where}: is not a texture that can be read ({error})") from error
+    return float(red), float(green), float(blue)

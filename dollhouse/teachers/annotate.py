@@ -1,0 +1,169 @@
+"""Run a teacher over scenes and keep what it says: resumable at any moment, a whole record a scene or none.
+
+A scene that fails is told at the end and does not stop the rest. Knows the protocol of teachers and the store; nothing
+of any one teacher, and nothing of how progress is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from dollhouse.errors import QuestionError, SceneError, TeacherError
+from dollhouse.questions.generate import Question
+from dollhouse.questions.sources import Asking
+from dollhouse.records.content_hash import record_id, scene_hash
+from dollhouse.records.partial_answers import Parts
+from dollhouse.records.record import Record, halved
+from dollhouse.records.store import RecordWriter
+from dollhouse.records.types import TeacherAnswer
+from dollhouse.scenes.open import SceneList
+from dollhouse.scenes.scene import Scene, View
+from dollhouse.teachers.geometry import GeometryTeacher, ask_in_turn
+from dollhouse.teachers.protocol import AnswersMissingError, Teacher, TeacherUnavailableError
+
+MOST_REMEMBERED = 64  #: views of a scene whose pictures are held in memory while it is labelled
+
+Outcome = Literal["made", "kept", "failed"]  #: of one scene; "kept": its record was there already
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A scene without a record, and why."""
+
+    scene: str
+    why: str
+
+
+@dataclass
+class Labelled:
+    """How a run went."""
+
+    made: int = 0
+    kept: int = 0
+    answers: int = 0  #: in the records made
+    failures: list[Failure] = field(default_factory=list)
+    record_ids: list[str] = field(default_factory=list)  #: of all scenes that have a record now, in their order
+
+
+def label(
+    teacher: Teacher,
+    scenes: Sequence[Scene],
+    out: str | Path,
+    *,
+    asking: Asking,
+    geometry: Sequence[GeometryTeacher] = (),
+    views: int | None = None,
+    features: bool = True,
+    half: bool = False,
+    sources: Sequence[str] | None = None,
+    on_scene: Callable[[str, Outcome], None] = lambda scene, outcome: None,
+) -> Labelled:
+    """Ask ``teacher`` about every scene and keep a record of each in the folder ``out``.
+
+    Args:
+        asking: what is asked about a scene (:func:`dollhouse.questions.sources.open_questions`).
+        geometry: who tells depth and boxes (:func:`dollhouse.teachers.registry.open_geometry`); () nobody.
+        views: photos of a scene that the teacher gets, spread over it; None all.
+        features: whether to keep the teacher's spatial features.
+        half: keep features and depth in half precision.
+        sources: what each scene is opened by, to be kept with it; None: the scenes' names.
+        on_scene: told after every scene.
+
+    Raises StorageError where a record cannot be written, and TeacherGoneError where the teacher cannot answer about any
+    scene; the same call goes on where either stopped it.
+    """
+    provenance: dict[str, Any] = {
+        "teacher": teacher.provenance(),
+        "geometry": [source.provenance() for source in geometry],
+        "settings": {"features": features, "half": half},
+    }
+    run = Labelled()
+    with RecordWriter(out) as records:
+        parts = Parts(records.folder)
+        for number in range(len(scenes)):
+            source = sources[number] if sources else None
+            try:
+                scene = remembered(scenes[number] if views is None else scenes[number].choose(views))
+                source = source or scene.name
+                hashed = scene_hash(scene)
+                questions = tuple(asking(scene))
+                id = record_id(hashed, questions, provenance)
+                outcome: Outcome = "kept"
+                if id not in records:
+                    answers = _answers(teacher, scene, questions, id, parts)
+                    told = ask_in_turn(geometry, scene)
+                    seen = teacher.features(scene) if features else None
+                    if half:
+                        seen, told = halved(seen, told)
+                    record = Record.of(id, scene, source, hashed, questions, answers, provenance, seen, told)
+                    records.write(record)
+                    outcome = "made"
+                    run.answers += len(answers)
+                parts.forget(id)
+                run.record_ids.append(id)
+            except TeacherUnavailableError:
+                raise
+            except (SceneError, QuestionError, TeacherError) as error:
+                outcome = "failed"
+                run.failures.append(Failure(source or f"scene {number}", str(error)))
+            run.made += outcome == "made"
+            run.kept += outcome == "kept"
+            on_scene(source or f"scene {number}", outcome)
+    return run
+
+
+def sources_of(scenes: SceneList, source: str) -> list[str]:
+    """What each of the scenes that ``source`` named is opened by: ``rooms:train/5``, or a path."""
+    kind, colon, _ = source.partition("/")
+    return [f"{kind}{colon}{key}" if isinstance(key, int) else str(key) for key in scenes.keys]
+
+
+def remembered(scene: Scene) -> Scene:
+    """The scene with every picture read at most once: for the hash, the questions and the teacher alike.
+
+    A scene of more than ``MOST_REMEMBERED`` views is left as it is, since it might not fit into memory.
+    """
+    if len(scene.views) > MOST_REMEMBERED:
+        return scene
+    return replace(scene, views=tuple(_remembered_view(view) for view in scene.views))
+
+
+def _answers(
+    teacher: Teacher, scene: Scene, questions: tuple[Question, ...], id: str, parts: Parts
+) -> list[TeacherAnswer]:
+    """All answers; those that an earlier run got are not asked for again."""
+    told = parts.read(id)
+    missing = [place for place in range(len(questions)) if place not in told]
+    try:
+        answers = teacher.answer(scene, [questions[place] for place in missing]) if missing else []
+    except (AnswersMissingError, TeacherUnavailableError) as error:
+        parts.keep(id, told | {missing[place]: answer for place, answer in error.answers.items()})
+        raise
+    if len(answers) != len(missing):
+        raise TeacherError(f"scene {scene.name}: {len(answers)} answers to {len(missing)} questions")
+    told |= dict(zip(missing, answers, strict=True))
+    return [told[place] for place in range(len(questions))]
+
+
+def _remembered_view(view: View) -> View:
+    def once(read: Callable[[], np.ndarray]) -> Callable[[], Any]:
+        kept: list[np.ndarray] = []
+
+        def look() -> np.ndarray:
+            if not kept:
+                kept.append(read())
+            return kept[0]
+
+        return look
+
+    return replace(
+        view,
+        open_image=once(view.open_image),
+        open_depth=once(view.open_depth) if view.open_depth else None,
+        open_instances=once(view.open_instances) if view.open_instances else None,
+    )

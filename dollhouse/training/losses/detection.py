@@ -1,0 +1,72 @@
+"""Object slots against true boxes, matched one to one.
+
+Axes: B batch, N object slots, K true objects, L labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+from torch.nn import functional as F
+
+from dollhouse.data.collator import BoxTargets
+from dollhouse.models.dollhouse.proposal_head import ProposalOutput
+from dollhouse.training.losses.voting import direction
+
+
+def detection_loss(objects: ProposalOutput, truths: Sequence[BoxTargets | None]) -> Tensor:
+    """Focal classification, colour and box localisation on a Hungarian match of slots with true boxes.
+
+    One ``truths`` entry a scene; None where nobody annotated it.
+    """
+    annotated = objects.present * objects.present.new_tensor([float(t is not None) for t in truths]).unsqueeze(-1)
+    rows, slots, matched = [], [], []
+    for row, truth in enumerate(truths):
+        if truth is not None and len(truth.label):
+            chosen, of_truth = match_boxes(objects, row, truth)
+            rows.append(torch.full_like(chosen, row))
+            slots.append(chosen)
+            matched.append(truth.take(of_truth))
+    wanted = torch.zeros_like(objects.label_logits)
+    if not matched:
+        return focal_loss(objects.label_logits, wanted, annotated)
+    at, truth = (torch.cat(rows), torch.cat(slots)), BoxTargets.join(matched)
+    total = max(len(truth.label), 1)
+    wanted[at[0], at[1], truth.label] = 1.0
+    classes = focal_loss(objects.label_logits, wanted, annotated) / total
+    known = truth.colour >= 0
+    colours = F.cross_entropy(
+        objects.colour_logits[at], truth.colour, ignore_index=-1, reduction="sum"
+    ) / known.sum().clamp(min=1)
+    closeness = 1.0 / (0.3 + truth.size[:, :2].mean(-1))
+    place = ((objects.center[at] - truth.center).abs().sum(-1) * closeness).clamp(max=20).sum()
+    extent = (objects.log_size[at] - truth.size.log()).abs().sum()
+    front = ((objects.front[at] - direction(truth.yaw)).abs().sum(-1) * truth.has_front).sum()
+    axis = ((objects.axis[at] - direction(2 * truth.yaw)).abs().sum(-1) * truth.oblong).sum()
+    return classes + 0.5 * colours + (place + extent + front + 0.5 * axis) / total
+
+
+def focal_loss(logits: Tensor, wanted: Tensor, present: Tensor, gamma: float = 2.0, alpha: float = 0.4) -> Tensor:
+    """Sigmoid focal loss (Lin et al. 2017), summed over slots that hold something.
+
+    ``logits`` and ``wanted`` (B, N, L), ``present`` (B, N).
+    """
+    probability = logits.sigmoid()
+    right = torch.where(wanted > 0, probability, 1 - probability)
+    weight = torch.where(wanted > 0, alpha, 1 - alpha) * (1 - right) ** gamma
+    return (F.binary_cross_entropy_with_logits(logits, wanted, reduction="none") * weight * present.unsqueeze(-1)).sum()
+
+
+def match_boxes(objects: ProposalOutput, row: int, truth: BoxTargets) -> tuple[Tensor, Tensor]:
+    """Hungarian match of one scene's slots with its true boxes: slot indices and truth indices, both (matched)."""
+    slots = objects.present[row].nonzero().squeeze(-1)
+    with torch.no_grad():
+        score = objects.label_logits[row, slots][:, truth.label].sigmoid()
+        distance = torch.cdist(objects.center[row, slots], truth.center)
+        cost = distance / (0.3 + truth.size[:, :2].mean(-1)) - 2 * score
+    chosen, of_truth = linear_sum_assignment(cost.cpu().numpy())
+    device = objects.present.device
+    return slots[torch.as_tensor(chosen, device=device)], torch.as_tensor(of_truth, device=device)

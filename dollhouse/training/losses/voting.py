@@ -1,0 +1,48 @@
+"""What every patch votes for, against the object behind it.
+
+Axes: B batch, M patches of a scene.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dollhouse.data.collator import PatchTargets
+from dollhouse.models.dollhouse.voting_head import VoteOutput
+
+
+def vote_loss(votes: VoteOutput, target: PatchTargets) -> Tensor:
+    """Per-patch label and colour cross-entropy, depth, centre, size and direction (all of the object behind it)."""
+    shown = target.object_patch
+    count = shown.sum().clamp(min=1)
+
+    def over_objects(error: Tensor) -> Tensor:
+        return (error * shown).sum() / count
+
+    labels = F.cross_entropy(votes.label_logits.flatten(0, 1), target.label.flatten())
+    coloured = (target.colour >= 0).sum().clamp(min=1)
+    hues, hue = votes.colour_logits.flatten(0, 1), target.colour.flatten()
+    colours = F.cross_entropy(hues, hue, ignore_index=-1, reduction="sum") / coloured
+    known = target.depth > 0
+    depth = ((votes.log_depth - target.depth.clamp(min=1e-3).log()).abs() * known).sum() / known.sum().clamp(min=1)
+    closeness = 1.0 / (0.3 + target.size[..., :2].mean(-1))  # a small box forgives less
+    own = ((votes.own_center - target.own_center).abs().sum(-1) * closeness).clamp(max=20)
+    joint = ((votes.center - target.center).abs().sum(-1) * closeness).clamp(max=20)
+    size = (votes.log_size - target.size.clamp(min=1e-2).log()).abs().sum(-1)
+    front = (votes.own_front - direction(target.own_yaw)).abs().sum(-1) * target.has_front
+    axis = (votes.own_axis - direction(2 * target.own_yaw)).abs().sum(-1) * target.oblong
+    dense = (
+        over_objects(own)
+        + 0.5 * over_objects(joint)
+        + over_objects(size)
+        + over_objects(front)
+        + 0.5 * over_objects(axis)
+    )
+    return labels + 0.5 * colours + 2 * depth + 0.5 * dense
+
+
+def direction(yaw: Tensor) -> Tensor:
+    """Unit vectors (..., 2) of angles (...)."""
+    return torch.stack([yaw.cos(), yaw.sin()], -1)

@@ -1,0 +1,90 @@
+"""What a run's losses and their weights did, as a picture.
+
+Reads what the trainer logged; knows nothing of training.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dollhouse.system.atomic_io import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+WEIGHT = "weight_"
+NOT_LOSSES = {"stage", "step", "loss", "grad_norm", "learning_rate", "epoch", "dropped_steps"}
+LABELLED = (1.0, 2.0, 3.0, 5.0, 7.0)  #: of each power of ten on an axis
+MOST_POINTS = 400  #: a line has; a longer run is thinned
+
+
+def plot_losses(metrics: Path, picture: Path) -> bool:
+    """Losses above, weights below, stage after stage; False where ``metrics`` (JSONL) tells of no step.
+
+    Raises StorageError where the picture cannot be written.
+    """
+    stages = read_stages(metrics)
+    if not stages:
+        return False
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    figure = Figure(figsize=(2.2 + 3.4 * len(stages), 7.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(2, len(stages), squeeze=False, sharex="col", sharey="row")
+    names = sorted({name for lines in stages.values() for line in lines for name in losses_of(line)})
+    colours = dict(zip(names, _colours(len(names)), strict=True))
+    for column, (stage, lines) in enumerate(stages.items()):
+        top, bottom = grid[0, column], grid[1, column]
+        for name in names:
+            _line(top, lines, name, colours[name])
+            _line(bottom, lines, WEIGHT + name, colours[name])
+        top.set_title(stage)
+        bottom.set_xlabel("step")
+        for axes in (top, bottom):
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=LABELLED))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_locator(NullLocator())
+            axes.grid(alpha=0.25, which="major")
+            axes.spines[["top", "right"]].set_visible(False)
+    grid[0, 0].set_ylabel("loss")
+    grid[1, 0].set_ylabel("weight of the loss")
+    handles = {handle.get_label(): handle for axes in grid[0] for handle in axes.get_lines()}
+    figure.legend(handles.values(), handles.keys(), loc="outside right upper", frameon=False)
+    with atomic_path(picture) as unfinished:
+        figure.savefig(unfinished, dpi=110, format="png")
+    return True
+
+
+def read_stages(metrics: Path) -> dict[str, list[dict[str, Any]]]:
+    """Lines that tell losses, by stage, in the order they were trained."""
+    stages: dict[str, list[dict[str, Any]]] = {}
+    for text in metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else ():
+        line = json.loads(text)
+        if losses_of(line):
+            stages.setdefault(line["stage"], []).append(line)
+    return {stage: lines[:: max(1, len(lines) // MOST_POINTS)] for stage, lines in stages.items()}
+
+
+def losses_of(line: dict[str, Any]) -> list[str]:
+    """The losses that a logged line tells, parts of losses left out."""
+    if not any(name.startswith(WEIGHT) for name in line):
+        return []  # the trainer's summary at a stage's end
+    return [name for name in line if name not in NOT_LOSSES and not name.startswith(WEIGHT) and "/" not in name]
+
+
+def _line(axes: Axes, lines: list[dict[str, Any]], name: str, colour: Any) -> None:
+    points = [(line["step"], line[name]) for line in lines if line.get(name, 0) > 0]
+    if points:
+        steps, values = zip(*points, strict=True)
+        axes.plot(steps, values, color=colour, label=name, linewidth=1.6, marker="." if len(points) < 12 else None)
+
+
+def _colours(count: int) -> list[Any]:
+    from matplotlib import colormaps
+
+    return [colormaps["tab20"](number % 20) for number in (*range(0, 20, 2), *range(1, 20, 2))][:count]

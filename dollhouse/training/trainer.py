@@ -1,0 +1,197 @@
+"""transformers' Trainer, taught four things: our batches, our optimiser, whole checkpoints, and what each loss was.
+
+Knows nothing of recipes' files or of what a loss means.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter, defaultdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import Sampler, SequentialSampler
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
+
+from dollhouse.data.collator import Batch
+from dollhouse.data.settings import Stage
+from dollhouse.errors import RecipeError, StorageError
+from dollhouse.models.dollhouse.checkpoint import single_weights
+from dollhouse.system.atomic_io import write_text
+from dollhouse.training.optim import MuonWithAdamW
+
+MAX_NONFINITE_STEPS = 20  #: steps in a row without a usable gradient; one now and then is bad luck, so many are a fault
+
+
+class DistillTrainer(Trainer):
+    """Steps an objective over batches that are items of a dataset.
+
+    An objective is what :class:`dollhouse.training.loss_module.LossModule` is: a batch in, the loss and its parts out, and
+    a ``weighting``.
+    """
+
+    def __init__(self, objective: nn.Module, stage: Stage, folder: Path, dataset: Any, **settings: Any) -> None:
+        self.stage = stage
+        self.sums: dict[str, float] = defaultdict(float)
+        self.counts: Counter[str] = Counter()
+        self.dropped_in_a_row = 0
+        self.staging: Path | None = None
+        arguments = TrainingArguments(
+            output_dir=str(folder),
+            max_steps=stage.steps,
+            per_device_train_batch_size=1,
+            save_steps=stage.save_every,
+            save_total_limit=2,
+            logging_steps=stage.log_every,
+            disable_tqdm=True,
+            report_to=[],
+            remove_unused_columns=False,
+            max_grad_norm=1.0,
+            dataloader_pin_memory=torch.cuda.is_available(),
+            **settings,
+        )
+        super().__init__(model=objective, args=arguments, train_dataset=dataset, data_collator=unbatch)
+        self.remove_callback(PrinterCallback)  # the run's own progress says it better
+        self.model_accepts_loss_kwargs = False
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        return SequentialSampler(train_dataset if train_dataset is not None else self.train_dataset)
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> None:
+        return None  # our losses are means already
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        return 0  # the Trainer's estimate is for token batches
+
+    def _prepare_inputs(self, inputs: Batch) -> Batch:
+        moved = inputs.to(self.args.device)
+        assert isinstance(moved, Batch)
+        return moved
+
+    def compute_loss(
+        self, model: nn.Module, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        parts = model(inputs)
+        if bool(torch.isfinite(parts["loss"].detach())):
+            for name, value in parts.items():
+                self.sums[name] += float(value.detach())
+                self.counts[name] += 1
+        return (parts["loss"], parts) if return_outputs else parts["loss"]
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if self.counts and "loss" in logs:
+            dropped = self.sums.pop("dropped_steps", 0.0)
+            logs.update({name: round(total / self.counts[name], 5) for name, total in self.sums.items()})
+            logs["dropped_steps"] = dropped
+            logs.update({f"weight_{name}": round(value, 5) for name, value in self.model.weighting.weights().items()})
+            self.sums.clear()
+            self.counts.clear()
+        super().log(logs, start_time)
+
+    optimizer: torch.optim.Optimizer | None
+    lr_scheduler: Any
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            stage = self.stage
+            self.optimizer = MuonWithAdamW(
+                self.model, stage.learning_rate, stage.muon_learning_rate, stage.weight_decay
+            )
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        if self.lr_scheduler is None:
+            shape = partial(
+                wsd_schedule, steps=num_training_steps, warmup=self.stage.warmup, cooldown=self.stage.cooldown
+            )
+            self.lr_scheduler = LambdaLR(optimizer or self.create_optimizer(), shape)
+        return self.lr_scheduler
+
+    def _clip_grad_norm(self, model: nn.Module) -> Any:
+        """Clip; a gradient that is not finite is dropped whole, since one such step would ruin every weight."""
+        norm = super()._clip_grad_norm(model)
+        if bool(torch.isfinite(torch.as_tensor(norm))):
+            self.dropped_in_a_row = 0
+            return norm
+        model.zero_grad(set_to_none=True)
+        self.sums["dropped_steps"] += 1.0
+        self.dropped_in_a_row += 1
+        if self.dropped_in_a_row == MAX_NONFINITE_STEPS:
+            raise RecipeError(
+                f"{Path(self.args.output_dir).name}: the gradients of {MAX_NONFINITE_STEPS} steps in a row were not finite, so "
+                "nothing is learnt: lower learning_rate and muon_learning_rate, or begin with other weights"
+            )
+        return torch.zeros(())
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        super()._save(output_dir, single_weights(self.model))
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        tied = self.model.state_dict().keys() - single_weights(self.model).keys()
+        if set(load_result.missing_keys) - tied or load_result.unexpected_keys:
+            raise StorageError(f"the checkpoint in {self.args.output_dir} is of another model: delete that folder")
+
+    def _get_output_dir(self, trial: Any = None) -> str:
+        return str(self.staging or self.args.output_dir)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """A checkpoint under another name first, so that a kill leaves whole ones only."""
+        folder = Path(self.args.output_dir)
+        self.staging = folder / ".saving"
+        shutil.rmtree(self.staging, ignore_errors=True)
+        try:
+            super()._save_checkpoint(model, trial)
+            name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            shutil.rmtree(folder / name, ignore_errors=True)
+            (self.staging / name).rename(folder / name)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):  # torch.save's full disk
+                raise
+            raise StorageError(f"cannot write a checkpoint in {folder}: {error}; the last whole one stays") from error
+        finally:
+            shutil.rmtree(self.staging, ignore_errors=True)
+            self.staging = None
+        rotate_checkpoints(output_dir=str(folder), save_total_limit=self.args.save_total_limit)
+
+
+def unbatch(items: list[Batch]) -> Batch:
+    """The dataset's items are whole batches already."""
+    return items[0]
+
+
+def wsd_schedule(step: int, steps: int, warmup: float, cooldown: float) -> float:
+    """Learning-rate factor: linear up, flat, linear down to zero (a trapezoid)."""
+    up = (step + 1) / max(1.0, warmup * steps)
+    down = (steps - step) / max(1.0, cooldown * steps)
+    return min(1.0, up, down)
+
+
+class MetricsFile(TrainerCallback):
+    """Appends what the trainer logs to a JSONL file; lines of steps that will be done again are cut."""
+
+    def __init__(self, path: Path, stage: str) -> None:
+        self.path = path
+        self.stage = stage
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.path.exists():
+            kept = [line for line in self.path.read_text().splitlines() if self._stands(line, state.global_step)]
+            write_text(self.path, "".join(line + "\n" for line in kept))
+
+    def _stands(self, line: str, step: int) -> bool:
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:  # the line that a kill cut short
+            return False
+        return entry["stage"] != self.stage or entry["step"] <= step
+
+    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps({"stage": self.stage, "step": state.global_step, **(logs or {})}) + "\n")

@@ -1,0 +1,162 @@
+"""Controls: each is what it says, told by a plain reference, and one that changes nothing changes nothing."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dollhouse.evaluation.probing.ablations import CONTROLS, UNTOUCHED, Control, Materials, answers, embedded, noise
+from dollhouse.evaluation.probing.prefix_surgery import thinking_embeddings
+from dollhouse.inference.session import DollhousePipeline, SceneSession
+from tests.evaluation.probing.conftest import LONGEST
+from tests.models.conftest import tiny_house
+from tests.models.test_model import QUESTIONS, scene_of
+from tests.models.test_thinking import with_passes
+
+PLACEMENTS = ["before_question", "after_question"]
+BY_NAME = {control.name: control for control in CONTROLS}
+
+
+@pytest.fixture
+def pictures() -> list[list[np.ndarray]]:
+    """Photos of two scenes."""
+    draw = np.random.default_rng(5)
+    return [[draw.integers(0, 255, (28, 28, 3), dtype=np.uint8) for _ in range(2)] for _ in range(2)]
+
+
+def seen(house: DollhousePipeline, pictures: list[list[np.ndarray]]) -> tuple[SceneSession, SceneSession]:
+    one, other = (house.see(scene_of(photos)) for photos in pictures)
+    return one, other
+
+
+def under(
+    house: DollhousePipeline, name: str, memory: SceneSession, other: SceneSession | None, seed: int = 0
+) -> list[str]:
+    return answers(memory, other, QUESTIONS, [BY_NAME[name]], Materials.of(house, seed))[name]
+
+
+def with_rows(house: DollhousePipeline, rows: Tensor) -> DollhousePipeline:
+    """The same student with other embeddings (K, D) of its thinking tokens: they are never said, only read."""
+    changed = copy.deepcopy(house)
+    with torch.no_grad():
+        changed.model.get_input_embeddings().weight[list(house.model.config.thinking_ids)] = rows
+    return changed
+
+
+def plain(house: DollhousePipeline, prompt_ids: Tensor, prefix: Tensor, mask: Tensor | None, places: Tensor) -> str:
+    """Greedy answer of up to LONGEST tokens by whole sequences, without any cache."""
+    model = house.model
+    told: list[int] = []
+    for _ in range(LONGEST):
+        embeds = model.get_input_embeddings()(torch.cat([prompt_ids, torch.tensor(told, dtype=torch.long)]))
+        embeds = torch.cat([prefix, embeds.unsqueeze(0)], 1)
+        more = torch.arange(len(told)) + places[-1] + 1
+        whole = None if mask is None else torch.cat([mask, torch.ones(len(told), dtype=torch.long)]).unsqueeze(0)
+        with torch.no_grad():
+            logits = model.language_model(
+                inputs_embeds=embeds, attention_mask=whole, position_ids=torch.cat([places, more]).unsqueeze(0)
+            ).logits[0, -1]
+        logits[model.suppress_tokens()] = -torch.inf
+        told.append(int(logits.argmax()))
+        if told[-1] == model.config.eos_token_id:
+            break
+    return house.processor.tokenizer.decode(told, skip_special_tokens=True).strip()
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("passes", [1, 2])
+@pytest.mark.parametrize("blind", [False, True])
+def test_untouched_and_replaced_by_themselves(
+    placement: str, passes: int, blind: bool, pictures: list[list[np.ndarray]]
+) -> None:
+    house = with_passes(tiny_house(placement, blind), passes)
+    memory, other = seen(house, pictures)
+    themselves = Control("themselves", "", embedded(lambda materials: materials.own.clone()))
+    told = answers(memory, other, QUESTIONS, [UNTOUCHED, themselves], Materials.of(house, 0))
+    assert told["untouched"] == [one.text for one in memory.answer(QUESTIONS, max_new_tokens=LONGEST)]
+    assert told["themselves"] == told["untouched"]
+    own = answers(memory, memory, QUESTIONS, [BY_NAME["shuffled"]], Materials.of(house, 0))
+    assert own["shuffled"] == told["untouched"], "a scene shuffled with itself"
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("passes", [1, 2])
+@pytest.mark.parametrize("name", ["zeros", "first repeated", "plain tokens"])
+def test_replaced_embeddings_are_those_of_another_vocabulary(
+    placement: str, passes: int, name: str, pictures: list[list[np.ndarray]]
+) -> None:
+    house = with_passes(tiny_house(placement), passes)
+    own = thinking_embeddings(house.model)
+    the = house.processor.tokenizer(" the", add_special_tokens=False)["input_ids"]
+    table = house.model.get_input_embeddings().weight.detach()
+    rows = {
+        "zeros": torch.zeros_like(own),
+        "first repeated": own[[0, 0, 0]],
+        "plain tokens": torch.stack([table[the[number % len(the)]] for number in range(3)]),
+    }[name]
+    memory, _ = seen(house, pictures)
+    expected, _ = seen(with_rows(house, rows), pictures)
+    assert under(house, name, memory, None) == [one.text for one in expected.answer(QUESTIONS, max_new_tokens=LONGEST)]
+    assert under(house, name, memory, None) != under(house, "noise", memory, None)
+
+
+def test_noise_is_as_long_as_what_it_replaces_and_seeded(pictures: list[list[np.ndarray]]) -> None:
+    house = tiny_house()
+    materials = Materials.of(house, 3)
+    drawn, again = noise(materials), noise(Materials.of(house, 3))
+    assert torch.equal(drawn, again)
+    assert not torch.allclose(drawn, noise(materials)), "every draw is another one"
+    torch.testing.assert_close(drawn.norm(dim=-1), materials.own.norm(dim=-1))
+    memory, _ = seen(house, pictures)
+    assert under(house, "noise", memory, None, seed=3) == under(house, "noise", memory, None, seed=3)
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("name", ["hidden", "removed"])
+def test_hidden_and_removed_by_whole_sequences(placement: str, name: str, pictures: list[list[np.ndarray]]) -> None:
+    """Hidden: masked, every position kept. Removed: as if the processor had never put them there."""
+    house = tiny_house(placement)
+    memory, _ = seen(house, pictures)
+    config = house.model.config
+    expected = []
+    for question in QUESTIONS:
+        before = list(config.thinking_ids) if placement == "before_question" else []
+        ids = torch.tensor(before + house.processor.question_ids(question))
+        kept = torch.cat([torch.ones(4, dtype=torch.bool), ~house.model.thinking_places(ids)])
+        if name == "hidden":
+            expected.append(plain(house, ids, memory.prefix.clone(), kept.long(), torch.arange(len(kept))))
+        else:
+            expected.append(plain(house, ids[kept[4:]], memory.prefix.clone(), None, torch.arange(int(kept.sum()))))
+    assert under(house, name, memory, None) == expected
+    assert expected != [one.text for one in memory.answer(QUESTIONS, max_new_tokens=LONGEST)]
+
+
+def test_shuffled_takes_keys_and_values_of_the_other_scene(pictures: list[list[np.ndarray]]) -> None:
+    house = tiny_house()
+    draw = torch.Generator().manual_seed(2)
+    unlike = [3 * torch.randn(1, 4, 32, generator=draw) for _ in range(2)]
+    scene, images = scene_of(pictures[0]), np.zeros((1, 28, 28, 3), np.uint8)
+    memory, other, spliced = (SceneSession(house, scene, images, unlike[number], None) for number in (0, 1, 0))
+    with torch.inference_mode():
+        spliced._scene.told[..., 4:, :] = other._scene.told[..., 4:, :]
+    expected = [one.text for one in spliced.answer(QUESTIONS, max_new_tokens=LONGEST)]
+    assert under(house, "shuffled", memory, other) == expected
+    assert expected != [one.text for one in memory.answer(QUESTIONS, max_new_tokens=LONGEST)]
+
+
+def test_blind_thoughts_are_the_same_everywhere(pictures: list[list[np.ndarray]]) -> None:
+    for placement in PLACEMENTS:
+        house = tiny_house(placement, blind=True)
+        memory, other = seen(house, pictures)
+        assert under(house, "shuffled", memory, other) == under(house, "shuffled", memory, memory)
+
+
+def test_shuffling_needs_another_scene(pictures: list[list[np.ndarray]]) -> None:
+    house = tiny_house()
+    memory, _ = seen(house, pictures)
+    with pytest.raises(ValueError, match="another scene"):
+        under(house, "shuffled", memory, None)

@@ -1,0 +1,141 @@
+"""Figures are paired and resample scenes; the verdict follows from their intervals alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dollhouse.evaluation.metrics.bootstrap import accuracy_interval
+from dollhouse.evaluation.probing.accuracy import OVERALL, Figure, Row, by_scene, figures
+from dollhouse.evaluation.probing.verdict import effect, verdict
+
+
+def made(difference: float, interval: tuple[float, float] | None, accuracy: float = 0.8) -> Figure:
+    return Figure(accuracy, 1000, 50, None, difference, interval, 0.1)
+
+
+NOTHING = made(0.0, (0.0, 0.0))
+FALLS = made(-0.08, (-0.11, -0.05))
+RISES = made(0.05, (0.02, 0.08))
+NARROW = made(0.001, (-0.01, 0.012))
+WIDE = made(-0.01, (-0.05, 0.03))
+
+
+@pytest.mark.parametrize(
+    ("figure", "expected"),
+    [
+        (NOTHING, "stays"),
+        (FALLS, "falls"),
+        (RISES, "rises"),
+        (NARROW, "stays"),
+        (WIDE, "unclear"),
+        (made(-0.5, None), "unclear"),
+        (made(-0.01, (-0.015, -0.005)), "falls"),
+        (made(0.0, (-0.02, 0.021)), "unclear"),
+    ],
+)
+def test_effects(figure: Figure, expected: str) -> None:
+    assert effect(figure) == expected
+
+
+def said(**controls: Figure) -> str:
+    told = {name.replace("_", " "): {OVERALL: figure} for name, figure in controls.items()}
+    return verdict({"untouched": {OVERALL: NOTHING}, **told})
+
+
+def test_content_is_claimed_only_where_another_scene_s_thoughts_cost_accuracy() -> None:
+    assert said(zeros=FALLS, shuffled=FALLS).startswith("The thinking tokens carry content about the scene")
+    assert said(zeros=NARROW, shuffled=FALLS).startswith("The thinking tokens carry content about the scene")
+    assert "-8.0 points, 95 %: -11.0 to -5.0" in said(zeros=NARROW, shuffled=FALLS)
+    for other in (NOTHING, NARROW, WIDE, RISES):
+        for form in (NOTHING, FALLS, WIDE):
+            assert "carry content about the scene" not in said(zeros=form, shuffled=other)
+
+
+def test_form_without_content() -> None:
+    told = said(zeros=FALLS, first_repeated=NARROW, shuffled=NARROW)
+    assert told.startswith("The answers need what was trained to stand at the thinking positions")
+    assert "accuracy falls with zeros (" in told
+    assert "first repeated" not in told
+    assert "what another scene gave does as well" in told
+    assert "is not shown" in said(zeros=FALLS, shuffled=WIDE)
+    assert "was not tried" in said(zeros=FALLS)
+
+
+def test_no_content() -> None:
+    told = said(zeros=NARROW, noise=NOTHING, shuffled=NOTHING)
+    assert told.startswith("The thinking tokens carry no content that the answers use")
+    assert "to within 1.2 points" in told
+
+
+def test_doubt_is_said() -> None:
+    told = said(zeros=WIDE, shuffled=NOTHING)
+    assert told.startswith("Nothing says that the thinking tokens carry content")
+    assert "1,000 questions about 50 scenes" in told
+    assert "up to 5.0 points" in told
+    assert "cannot be told" in said(zeros=made(-0.5, None), shuffled=made(-0.9, None))
+    assert "cannot be told" in verdict({"untouched": {}, "zeros": {}})
+
+
+def test_doing_better_without_is_said() -> None:
+    assert "Accuracy rises with zeros (+5.0 points" in said(zeros=RISES, shuffled=NARROW)
+
+
+def test_families_outside_the_four_are_told_apart() -> None:
+    groups = {OVERALL: NARROW, "size": FALLS, "counting": FALLS, "existence": WIDE}
+    told = verdict({"untouched": dict.fromkeys(groups, NOTHING), "zeros": groups, "noise": groups})
+    assert told.endswith("Beside the four families, counting falls with zeros, noise.")
+
+
+def rows_of(right: dict[str, list[list[int]]], family: str = "size") -> list[Row]:
+    """``right``: control -> scene -> question."""
+    return [
+        Row(
+            scene=f"s{scene}",
+            id=f"s{scene}#{number}",
+            family=family,
+            question="?",
+            answer="yes",
+            said={name: "yes" if told[scene][number] else "no" for name, told in right.items()},
+            right={name: bool(told[scene][number]) for name, told in right.items()},
+        )
+        for scene in range(len(right["untouched"]))
+        for number in range(len(right["untouched"][scene]))
+    ]
+
+
+def test_differences_are_paired_and_intervals_resample_scenes() -> None:
+    draw = np.random.default_rng(0)
+    base = [draw.integers(0, 2, 5 + scene % 3).tolist() for scene in range(30)]
+    worse = [[one * int(draw.random() > 0.2) for one in scene] for scene in base]
+    found = figures(rows_of({"untouched": base, "zeros": worse, "same": base}), ["untouched", "zeros", "same"])
+    lost = [sum(b - w for b, w in zip(one, other, strict=True)) for one, other in zip(base, worse, strict=True)]
+    asked = [len(scene) for scene in base]
+    figure = found["zeros"][OVERALL]
+    assert figure.n == sum(asked)
+    assert figure.scenes == 30
+    assert figure.difference == pytest.approx(-sum(lost) / sum(asked))
+    assert figure.changed == pytest.approx(sum(lost) / sum(asked))
+    assert figure.difference_ci95 == accuracy_interval(-np.array(lost), np.array(asked))
+    assert figure.accuracy == pytest.approx(sum(map(sum, worse)) / sum(asked))
+    assert found["zeros"]["size"] == figure
+    same = found["same"][OVERALL]
+    assert (same.difference, same.difference_ci95, same.changed) == (0.0, (0.0, 0.0), 0.0)
+
+
+def test_overall_is_over_the_four_families_only() -> None:
+    four = rows_of({"untouched": [[1, 1], [1, 1]]})
+    rest = rows_of({"untouched": [[0, 0], [0, 0]]}, family="counting")
+    found = figures([*four, *rest], ["untouched"])["untouched"]
+    assert list(found) == ["size", OVERALL, "counting"]
+    assert (found[OVERALL].accuracy, found["counting"].accuracy) == (1.0, 0.0)
+    assert figures(rest, ["untouched"])["untouched"].keys() == {"counting"}
+
+
+def test_one_scene_has_no_interval() -> None:
+    figure = figures(rows_of({"untouched": [[1, 0, 1]]}), ["untouched"])["untouched"][OVERALL]
+    assert (figure.ci95, figure.difference_ci95) == (None, None)
+
+
+def test_sums_by_scene() -> None:
+    assert by_scene(["b", "a", "b"], np.array([1.0, 2.0, 3.0])).tolist() == [4.0, 2.0]

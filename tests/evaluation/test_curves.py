@@ -1,0 +1,119 @@
+"""Curves on made rows whose every point can be told by counting, and what a model is made from."""
+
+import json
+import math
+from hashlib import sha256
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from dollhouse.errors import StorageError
+from dollhouse.evaluation.metrics.curves import LEAST, POINTS, answer_curves
+from dollhouse.evaluation.perception_records import SightScorer, seen_depth
+from dollhouse.evaluation.report.charts import curve, ticks
+from dollhouse.evaluation.report.lineage import NONE_TOLD, origin_of
+from tests.teachers.made_records import written
+
+
+def row(number, **fields):
+    return {
+        "scene": f"s{number % 7}", "family": "contact", "choices": ["yes", "no"], "correct": True,
+        "confidence": None, "distance": None, "objects": None, **fields,
+    }  # fmt: skip
+
+
+def test_calibration_is_counted():
+    sure = [row(n, confidence=0.9, correct=n % 10 != 0) for n in range(100)]
+    unsure = [row(n, confidence=0.6, correct=n % 2 == 0) for n in range(50)]
+    others = [row(0, confidence=0.9, choices=["left", "right"]), row(0, confidence=0.9, correct=None), row(0)]
+    found = answer_curves([*sure, *unsure, *others])["calibration"]
+    assert found["n"] == 150
+    assert [(point["middle"], point["value"], point["n"]) for point in found["points"]] == [
+        (pytest.approx(0.6), 0.5, 50),
+        (pytest.approx(0.9), 0.9, 100),
+    ]
+    assert found["ece"] == pytest.approx(50 * 0.1 / 150)
+    low, high = found["points"][0]["ci95"]
+    assert low < 0.5 < high
+
+
+def test_points_hold_about_equally_many_answers_and_never_part_equal_values():
+    draw = np.random.default_rng(0)
+    rows = [
+        row(n, distance=float(d), objects=int(d * 2), correct=bool(d < 3))
+        for n, d in enumerate(draw.uniform(1, 5, 400))
+    ]
+    found = answer_curves(rows)
+    by_distance = found["by_distance"]
+    assert len(by_distance) == POINTS
+    assert {point["n"] for point in by_distance} == {50}
+    assert [point["value"] for point in by_distance][:3] == [0, 0, 0]
+    assert [point["value"] for point in by_distance][-3:] == [1, 1, 1]
+    ends = [(point["from"], point["to"]) for point in found["by_objects"]]
+    assert all(before[1] < after[0] for before, after in pairwise(ends))
+    assert sum(point["n"] for point in found["by_objects"]) == 400
+    few = answer_curves([row(n, distance=n) for n in range(LEAST + 3)])["by_distance"]
+    assert [point["n"] for point in few] == [LEAST + 3]
+
+
+def test_nothing_known_gives_no_curve():
+    assert answer_curves([row(0), row(1, family="counting", distance=2.0)]) == {
+        "calibration": None, "by_distance": None, "by_objects": None,
+    }  # fmt: skip
+
+
+def test_depth_by_distance_is_the_mean_over_pixels():
+    draw = np.random.default_rng(1)
+    truth = draw.uniform(0.2, 7.0, (3, 8, 9))
+    truth[0, :4] = 0
+    predicted = truth * draw.uniform(0.8, 1.2, truth.shape) + 0.01
+    scorer = SightScorer()
+    for view in range(3):  # of three scenes
+        one = slice(view, view + 1)
+        scorer.add({"scene": "s", "depth": seen_depth(predicted[one], truth[one], "none"), "boxes": None})
+    found = scorer.result()
+    assert found["boxes"] is None
+    error = np.abs(predicted - truth) / np.where(truth > 0, truth, 1)
+    for bin in found["depth_by_distance"]:
+        inside = (truth >= bin["from"]) & (truth < bin["to"]) & (truth > 0)
+        assert bin["n"] == inside.sum()
+        assert bin["abs_rel"] == pytest.approx(error[inside].mean())
+    assert sum(bin["n"] for bin in found["depth_by_distance"]) == (truth > 0).sum()
+
+
+def test_charts_hold_every_point_and_round_ticks():
+    points = [{"middle": 1.0 + n, "value": 0.1 * n, "ci95": None if n == 2 else [0.0, 0.3], "n": 5} for n in range(3)]
+    drawn = curve(points, "<far>, m", "wrong, %")
+    assert drawn.count("<circle") == 3
+    assert drawn.count("class=whisker") == 2
+    assert "&lt;far&gt;" in drawn
+    assert ticks(0, 100) == [0, 20, 40, 60, 80, 100]
+    assert ticks(1.9, 5.2) == [2, 3, 4, 5]
+    assert ticks(0, 30) == [0, 5, 10, 15, 20, 25, 30]
+    assert not math.isnan(sum(ticks(3.0, 3.0)))
+
+
+def test_the_origin_of_a_model_is_what_its_run_tells(tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    assert origin_of(model) == {"run": NONE_TOLD, "records": NONE_TOLD}
+    run = {"recipe": {"seed": 3, "data": {"scenes": "rooms:train/0-9"}}, "commit": "abc"}
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    told = origin_of(model)
+    assert (told["seed"], told["commit"], told["data"]["scenes"]) == (3, "abc", "rooms:train/0-9")
+    assert len(told["run"]) == 64
+    assert told["records"] == told["start_from"] == NONE_TOLD
+    run["recipe"]["data"]["records"] = str(tmp_path / "records")
+    (model / "run.json").write_text(json.dumps(run))
+    kept = written(tmp_path / "records", 2)
+    records = origin_of(model)["records"]
+    assert records["n"] == 2
+    assert records["sha256"] == sha256("\n".join(sorted(record.id for record in kept)).encode()).hexdigest()
+    assert [teacher["teacher"]["weights"] for teacher in records["teachers"]] == ["abc"]
+    run["recipe"]["data"]["records"] = str(tmp_path / "gone")
+    (model / "run.json").write_text(json.dumps(run))
+    assert origin_of(model)["records"] == {"folder": str(tmp_path / "gone"), "sha256": NONE_TOLD}
+    (model / "run.json").write_text("{")
+    with pytest.raises(StorageError, match="cannot be read as JSON"):
+        origin_of(model)

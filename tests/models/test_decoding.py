@@ -1,0 +1,116 @@
+"""Decoding with less ado says what the language model itself says; where it cannot, the model itself speaks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from dollhouse.inference.generation import NeoxDecoder, PlainDecoder, decoder_of
+from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
+from tests.models.conftest import tiny_house
+from tests.models.test_model import QUESTIONS, scene_of
+
+TOLERANCE = {"atol": 1e-4, "rtol": 1e-5}  # of logits some tens large, in float32
+
+
+def spoken_by(**settings: Any) -> DollhouseForConditionalGeneration:
+    """The tiny student with another GPT-NeoX."""
+    model = tiny_house(settings.pop("placement", "before_question")).model
+    asked = model.config.get_text_config().to_dict() | settings
+    torch.manual_seed(1)
+    model.language_model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**asked)).eval()
+    model.config.text_config = model.language_model.config
+    with torch.no_grad():
+        for parameter in model.language_model.parameters():
+            parameter.normal_(std=0.3)
+    return model
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"use_parallel_residual": False},
+        {"use_parallel_residual": True},
+        {"attention_bias": False},
+        {"tie_word_embeddings": True},
+        {"placement": "after_question"},
+        {"hidden_act": "relu"},
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": 1.0}},
+        {"hidden_size": 48, "num_attention_heads": 3, "num_hidden_layers": 3},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_word_by_word_as_the_model_itself(settings: dict[str, Any]) -> None:
+    model = spoken_by(**settings)
+    plain, quick = PlainDecoder(model), decoder_of(model)
+    assert isinstance(quick, NeoxDecoder)
+    prefix = torch.randn(1, 4, model.config.get_text_config().hidden_size)
+    with torch.inference_mode():
+        scenes = plain.read_scene(prefix), quick.read_scene(prefix)
+        for skip in (0, 3):
+            pasts = plain.open(scenes[0], 3, 12), quick.open(scenes[1], 3, 12)
+            ids = torch.randint(10, 300, (3, 6))
+            for _ in range(4):
+                expected, told = plain.step(pasts[0], ids, skip), quick.step(pasts[1], ids, skip)
+                torch.testing.assert_close(told, expected, **TOLERANCE)
+                ids = expected.argmax(-1, keepdim=True)
+
+
+def test_the_scene_as_hugging_face_has_it() -> None:
+    model = spoken_by()
+    plain, quick = PlainDecoder(model), NeoxDecoder(model)
+    prefix = torch.randn(1, 4, 32)
+    with torch.inference_mode():
+        caches = plain.cache(plain.read_scene(prefix), 2), quick.cache(quick.read_scene(prefix), 2)
+    for expected, told in zip(caches[0].layers, caches[1].layers, strict=True):
+        torch.testing.assert_close(told.keys, expected.keys, **TOLERANCE)
+        torch.testing.assert_close(told.values, expected.values, **TOLERANCE)
+
+
+def test_changed_weights_are_seen(photos: list[np.ndarray]) -> None:
+    """A house that is asked, changed and asked again says what it has become."""
+    house = tiny_house()
+    memory = house.see(scene_of(photos))
+    decoder = house.decoder
+    assert house.decoder is decoder
+    before = memory.ask(QUESTIONS)
+    with torch.no_grad():
+        for layer in house.model.language_model.base_model.layers:
+            layer.mlp.dense_4h_to_h.weight.neg_()
+    assert house.decoder is not decoder
+    after = house.see(scene_of(photos))
+    with torch.inference_mode():
+        plain = PlainDecoder(house.model)
+        ids = torch.tensor([house.processor.question_ids(QUESTIONS[0])])
+        expected = plain.step(plain.open(plain.read_scene(after.prefix), 1, 0), ids)
+        told = after.decoder.step(after.open_past(ids, 0), ids)
+    torch.testing.assert_close(told, expected, **TOLERANCE)
+    assert after.ask(QUESTIONS) != before
+
+
+@pytest.mark.parametrize("why", ["family", "half", "passes"])
+def test_what_it_does_not_know_the_model_itself_says(why: str) -> None:
+    house = tiny_house(family="llama" if why == "family" else "gpt_neox")
+    if why == "half":
+        house.model.language_model.bfloat16()
+    if why == "passes":
+        house.model.config.thinking_passes = 2
+    assert isinstance(house.decoder, PlainDecoder)
+
+
+def test_depth_is_made_when_it_is_asked_for(photos: list[np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
+    house = tiny_house()
+    made = []
+    forward = house.model.depth_head.forward
+    monkeypatch.setattr(house.model.depth_head, "forward", lambda *given: made.append(1) or forward(*given))
+    memory = house.see(scene_of(photos))
+    memory.ask(QUESTIONS)
+    assert not made
+    depth = memory.depth
+    assert depth.shape == (2, 28, 28)
+    assert np.array_equal(memory.depth, depth)
+    assert len(made) == 1

@@ -1,0 +1,52 @@
+"""What one look leaves behind serves the next one, where the allocator takes hints."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from dollhouse.system import malloc as freed_memory
+
+LOOKS = """
+import resource
+import sys
+import torch
+from dollhouse.system.malloc import keep_freed_memory, return_freed_memory
+
+def look():
+    return sum(float(map[0]) for map in [torch.ones(2**19) for _ in range(6)])
+
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+for _ in range(3):
+    look()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+    look()
+    if sys.argv[1] == "returned":
+        return_freed_memory()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def pages_taken(how: str) -> int:
+    told = subprocess.run([sys.executable, "-c", LOOKS, how], capture_output=True, text=True, check=True, timeout=120)
+    return int(told.stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="hints for glibc")
+def test_memory_is_used_again() -> None:
+    """Against the same looks with all freed memory given back; how large a page is differs between systems."""
+    assert 4 * pages_taken("kept") < pages_taken("returned")
+
+
+@pytest.mark.parametrize("system", ["linux", "darwin", "win32"])
+def test_other_allocators_are_left_alone(system: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A C library without these functions, as musl's, and a system with none of that name."""
+    monkeypatch.setattr(freed_memory.sys, "platform", system)
+    monkeypatch.setattr(freed_memory.ctypes, "CDLL", lambda name: object())
+    freed_memory.keep_freed_memory()
+    freed_memory.return_freed_memory()

@@ -1,0 +1,74 @@
+"""A grown model begins with the answers of the one it grew from, and has room for more."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dollhouse.inference.session import DollhousePipeline
+from dollhouse.models.dollhouse.net2net import widen
+from dollhouse.scenes.synthetic.room_scene import room_scene
+
+
+@pytest.fixture(scope="module")
+def shipped() -> DollhousePipeline:
+    return DollhousePipeline.from_pretrained()
+
+
+@pytest.fixture(scope="module")
+def wide(shipped: DollhousePipeline) -> DollhousePipeline:
+    torch.manual_seed(0)
+    return DollhousePipeline(widen(shipped.model), shipped.processor, "wide")
+
+
+def test_twice_the_width_says_the_same(shipped: DollhousePipeline, wide: DollhousePipeline) -> None:
+    scene = room_scene("test", 3)
+    questions = ["how many chairs are there?", "describe the room.", "is there a bed?"]
+    narrow, broad = shipped.see(scene), wide.see(scene)
+    np.testing.assert_allclose(broad.depth, narrow.depth, rtol=1e-4)
+    assert [box.label for box in broad.boxes] == [box.label for box in narrow.boxes]
+    for one, other in zip(narrow.boxes, broad.boxes, strict=True):
+        np.testing.assert_allclose(other.center, one.center, atol=1e-3)
+    for one, other in zip(narrow.answer(questions), broad.answer(questions), strict=True):
+        assert other.text == one.text
+        assert other.confidence == pytest.approx(one.confidence, abs=1e-3)
+
+
+def test_every_width_is_doubled(shipped: DollhousePipeline, wide: DollhousePipeline) -> None:
+    small, large = shipped.model.config, wide.model.config
+    assert large.get_vision_config().hidden_size == 2 * small.get_vision_config().hidden_size
+    assert large.get_text_config().hidden_size == 2 * small.get_text_config().hidden_size
+    assert large.trunk_width == 2 * small.trunk_width
+    ratio = wide.model.num_parameters() / shipped.model.num_parameters()
+    assert 3.5 < ratio < 4
+
+
+def test_the_copies_can_part(wide: DollhousePipeline) -> None:
+    """The two halves of what is read have different weights, so that training tells them apart."""
+    weight = wide.model.encoder.aggregator.frame_blocks[0].mlp.fc1.weight
+    first, second = weight.chunk(2, dim=1)
+    assert (first - second).abs().mean() > 0.1 * weight.abs().mean()
+
+
+def test_sensors_are_silent_at_first(shipped: DollhousePipeline) -> None:
+    """A model that is given depth and poses uses them (its depth is exact) and still answers."""
+    scene = room_scene("test", 3)
+    teacher = DollhousePipeline(widen(shipped.model, wider=False, sensors=True), shipped.processor, "teacher")
+    seen = teacher.see(scene)
+    true = np.stack([view.depth for view in scene.views])
+    np.testing.assert_allclose(seen.depth[true > 0], true[true > 0], rtol=1e-5)
+    assert {box.label for box in seen.boxes if box.score > 0.5} & {box.label for box in scene.boxes}
+    assert seen.ask("is there a bed?")[0] in ("yes", "no")
+
+
+def test_another_language_model_is_refused(shipped: DollhousePipeline) -> None:
+    config = grown_config(shipped.model.config, wider=False)
+    config.get_text_config().model_type = "llama"
+    model = shipped.model
+    kept, model.config = model.config, config
+    try:
+        with pytest.raises(ValueError, match="only GPT-NeoX"):
+            widen(model)
+    finally:
+        model.config = kept

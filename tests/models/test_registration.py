@@ -1,0 +1,117 @@
+"""Cameras are corrected by the objects that views share: exact on made rooms, and silent where nothing is shared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dollhouse.models.dollhouse.heads import Cameras
+from dollhouse.models.dollhouse.pose_refinement import Array, Sighted, fit, moved, procrustes, register
+from dollhouse.models.dollhouse.voting_head import VoteOutput
+
+LABELS, COLOURS = 6, 4
+
+
+def room(rng: np.random.Generator, count: int) -> Sighted:
+    """``count`` objects of different kinds, somewhere in a room of 6 by 6 metres."""
+    kinds = np.eye(LABELS)[rng.permutation(LABELS)[:count]]
+    colours = np.eye(COLOURS)[rng.integers(0, COLOURS, count)]
+    places = rng.uniform([-3, 0, 0], [3, 6, 1], (count, 3))
+    return Sighted(places, kinds, colours, rng.normal(0, 0.3, (count, 3)), np.ones(count), np.full(count, 0.4))
+
+
+def seen_from(objects: Sighted, turn: float, position: Array) -> Sighted:
+    """The objects in the frame of a camera that stands at ``position`` and is turned by ``turn``."""
+    return replace(objects, place=moved(objects.place - position, -turn, np.zeros(3)))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_camera_that_is_wrong_by_metres_is_put_right(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    objects = room(rng, 4)
+    turn, position = rng.uniform(-np.pi, np.pi), np.append(rng.uniform(-2, 2, 2), 0.05)
+    found_turn, found = fit(
+        seen_from(objects, turn, position), objects, (turn + 1.0, position + np.array([1.5, -1.0, 0.2]))
+    )
+    assert np.cos(found_turn - turn) == pytest.approx(1.0, abs=1e-9)
+    np.testing.assert_allclose(found, position, atol=1e-6)
+
+
+def test_a_good_camera_is_left_as_it_is() -> None:
+    objects = room(np.random.default_rng(0), 4)
+    position = np.array([1.0, 0.5, 0.0])
+    noisy = (0.31, position + 0.03)
+    assert fit(seen_from(objects, 0.3, position), objects, noisy) is noisy
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_one_shared_object_is_not_enough(count: int) -> None:
+    objects = room(np.random.default_rng(1), 5)
+    own = seen_from(objects, 2.0, np.array([2.0, 2.0, 0.0]))
+    few = Sighted(*[value[:count] for value in vars(own).values()])
+    proposed = (0.0, np.zeros(3))
+    assert fit(few, objects, proposed) is proposed
+
+
+def test_a_wrong_match_does_not_spoil_the_rest() -> None:
+    rng = np.random.default_rng(3)
+    objects = room(rng, 5)
+    own = seen_from(objects, 1.2, np.array([1.0, -1.0, 0.0]))
+    own.place[0] += [2.5, 1.0, 0.0]  # another one of its kind, elsewhere
+    turn, shift = fit(own, objects, (0.0, np.zeros(3)))
+    assert turn == pytest.approx(1.2, abs=0.05)
+    np.testing.assert_allclose(shift, [1.0, -1.0, 0.0], atol=0.15)
+
+
+def test_procrustes_is_least_squares() -> None:
+    """Beside the closed form, a search over turns."""
+    rng = np.random.default_rng(4)
+    objects = room(rng, 5)
+    own = seen_from(objects, 0.7, np.array([0.5, 0.2, 0.0]))
+    own.place[:] += rng.normal(0, 0.1, own.place.shape)
+    turn, shift = procrustes(own, objects, np.eye(5))
+
+    def misfit(turn: float, shift: Array) -> float:
+        return float(((moved(own.place, turn, shift) - objects.place) ** 2).sum())
+
+    best = misfit(turn, shift)
+    for other in np.linspace(turn - 0.2, turn + 0.2, 41):
+        goal = (objects.place - moved(own.place, other, np.zeros(3))).mean(0)
+        assert misfit(other, goal) >= best - 1e-9
+
+
+def test_registering_votes_puts_cameras_right_and_first_view_stays() -> None:
+    rng = np.random.default_rng(5)
+    objects = room(rng, 4)
+    objects = Sighted(*[value.repeat(5, axis=0) for value in vars(objects).values()])  # five patches show each
+    patches = len(objects.place)
+    turn, position = 1.0, np.array([1.5, 0.5, 0.0])
+    views = [objects, seen_from(objects, turn, position)]
+    own = torch.tensor(np.concatenate([one.place for one in views]), dtype=torch.float32)[None]
+    logits = torch.full((1, 2 * patches, LABELS + 1), -9.0)
+    logits[..., :LABELS] += 18 * torch.tensor(np.tile(objects.label, (2, 1)), dtype=torch.float32)
+    unit = torch.tensor([1.0, 0.0]).expand(1, 2 * patches, 2)
+    votes = VoteOutput(
+        label_logits=logits,
+        colour_logits=9 * torch.tensor(np.tile(objects.colour, (2, 1)), dtype=torch.float32)[None],
+        log_depth=torch.zeros(1, 2 * patches),
+        center=own,
+        own_center=own,
+        log_size=torch.tensor(np.tile(objects.log_size, (2, 1)), dtype=torch.float32)[None],
+        own_front=unit,
+        own_axis=unit,
+        front=unit,
+        axis=unit,
+    )
+    heading = torch.tensor([[[1.0, 0.0], [1.0, 0.0]]])
+    cameras = Cameras(torch.tensor([0.0, -1.0, 0.0]).expand(1, 2, 3), heading, torch.zeros(1, 2, 3), torch.ones(1, 2))
+    corrected = register(votes, cameras)
+    assert torch.equal(corrected.heading[:, 0], heading[:, 0])
+    assert torch.equal(corrected.position[:, 0], torch.zeros(1, 3))
+    np.testing.assert_allclose(corrected.heading[0, 1], [np.cos(turn), np.sin(turn)], atol=1e-3)
+    np.testing.assert_allclose(corrected.position[0, 1], position, atol=5e-3)
+    placed = votes.placed(corrected)
+    np.testing.assert_allclose(placed.center[0, patches:], objects.place, atol=1e-2)

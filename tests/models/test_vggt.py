@@ -1,0 +1,289 @@
+"""The VGGT encoder: what holds for any weights, checkpoints that are refused, and references beside fast paths."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersModel
+
+from dollhouse.models.attention import attention, attention_in_pieces, plain_attention
+from dollhouse.models.vggt.configuration import VggtConfig
+from dollhouse.models.vggt.modeling import VggtModel
+from dollhouse.models.vggt.patch_embed import DinoPatches
+
+HEADS = ("camera", "depth", "point")
+
+
+def small(patch_embed: str = "stem", heads: tuple[str, ...] = (), **changes: object) -> VggtConfig:
+    values = {
+        "image_size": 56,
+        "hidden_size": 48,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 3,
+        "layerscale_value": 1.0,
+        "dino": {"num_hidden_layers": 2, "num_attention_heads": 3},
+        "camera_head": {"num_hidden_layers": 1, "num_attention_heads": 4, "mlp_ratio": 2},
+        "dpt_head": {"features": 16, "out_channels": [8, 12, 16, 16], "layers": [0, 1, 2, 3]},
+    }
+    return VggtConfig(patch_embed=patch_embed, heads=heads, **{**values, **changes})
+
+
+def made(config: VggtConfig, seed: int = 0) -> VggtModel:
+    """A model whose every parameter matters: none is left at zero or one."""
+    torch.manual_seed(seed)
+    model = VggtModel(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+@pytest.fixture(scope="module")
+def photos() -> torch.Tensor:
+    return torch.rand(2, 3, 3, 42, 56, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("patch_embed", ["dinov2", "conv", "stem"])
+def test_shapes_and_that_only_the_layers_asked_for_are_kept(patch_embed: str, photos: torch.Tensor) -> None:
+    model = made(small(patch_embed))
+    with torch.no_grad():
+        seen = model(photos, output_layers=[1, 3])
+        assert model(photos).layers == {}
+    assert seen.last_hidden_state.shape == (2, 3, 5 + 3 * 4, 96)
+    assert (seen.patch_start, seen.image_size) == (5, (42, 56))
+    assert list(seen.layers) == [1, 3]
+    assert torch.equal(seen.layers[3], seen.last_hidden_state)
+
+
+@pytest.mark.parametrize("block_size", [1, 2])
+def test_views_other_than_the_first_are_interchangeable(block_size: int, photos: torch.Tensor) -> None:
+    model = made(small(aa_block_size=block_size)).double()
+    photos = photos.double()
+    with torch.no_grad():
+        seen = model(photos).last_hidden_state
+        swapped = model(photos[:, [0, 2, 1]]).last_hidden_state
+        turned = model(photos[:, [1, 0, 2]]).last_hidden_state
+    torch.testing.assert_close(swapped, seen[:, [0, 2, 1]], atol=1e-10, rtol=0)
+    assert (turned - seen[:, [1, 0, 2]]).abs().max() > 1e-3  # frame 0 is the reference
+
+
+def test_frame_and_global_halves() -> None:
+    """In round 0 the first half of a token depends on its own frame only, the second on all."""
+    model = made(small())
+    photos = torch.rand(1, 2, 3, 28, 28)
+    other = torch.cat([photos[:, :1], torch.rand(1, 1, 3, 28, 28)], 1)
+    with torch.no_grad():
+        here, there = (model(images, [0]).layers[0][:, 0] for images in (photos, other))
+    assert torch.equal(here[..., :48], there[..., :48])
+    assert (here[..., 48:] - there[..., 48:]).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("shape", "says"),
+    [
+        ((1, 1, 3, 50, 56), "multiples of 14"),
+        ((1, 1, 3, 56, 57), "multiples of 14"),
+        ((1, 1, 3, 0, 56), "multiples of 14"),
+        ((1, 3, 56, 56), "batch, views"),
+        ((1, 1, 4, 56, 56), "batch, views"),
+        ((1, 0, 3, 56, 56), "at least one view"),
+    ],
+)
+def test_photos_of_another_shape_are_refused(shape: tuple[int, ...], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        VggtModel(small())(torch.zeros(shape))
+
+
+def test_rounds_and_heads_that_there_are_not(photos: torch.Tensor) -> None:
+    model = VggtModel(small())
+    with pytest.raises(ValueError, match="rounds go from 0 to 3"):
+        model(photos, [4])
+    seen = model(photos)
+    with pytest.raises(ValueError, match="no camera head"):
+        model.predict_cameras(seen)
+    with pytest.raises(ValueError, match="no depth head"):
+        model.predict_depth(seen)
+    with_heads = VggtModel(small(heads=HEADS))
+    with pytest.raises(ValueError, match=r"output_layers=model\.dense_layers"):
+        with_heads.predict_points(with_heads(photos))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"patch_embed": "vit"}, "choose dinov2"),
+        ({"heads": ["dance"]}, "no such heads: dance"),
+        ({"views_at_once": 0}, "views_at_once is 0"),
+        ({"aa_order": ["frame", "frame"]}, "frame and global"),
+        ({"num_attention_heads": 16}, "multiple of 4"),
+        ({"aa_block_size": 3}, "aa_block_size"),
+        ({"dino": {"depth": 2}}, "dino does not know depth"),
+        ({"heads": ["depth"], "dpt_head": {"layers": [0, 1, 2, 9]}}, "name four of"),
+    ],
+)
+def test_shapes_that_contradict_each_other_are_refused(changes: dict[str, object], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        small(**changes)
+
+
+def test_gradients_reach_every_parameter_and_checkpointing_changes_nothing(photos: torch.Tensor) -> None:
+    model = made(small(heads=HEADS)).train()
+
+    def loss() -> torch.Tensor:
+        seen = model(photos, model.dense_layers)
+        depth, depth_confidence = model.predict_depth(seen)
+        points, point_confidence = model.predict_points(seen)
+        parts = (*model.predict_cameras(seen), depth, depth_confidence, points, point_confidence)
+        return sum(part.square().mean() for part in parts)
+
+    loss().backward()
+    plain = {name: parameter.grad for name, parameter in model.named_parameters()}
+    assert all(gradient is not None for gradient in plain.values())
+    model.zero_grad()
+    model.gradient_checkpointing_enable()
+    loss().backward()
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.grad, plain[name])
+
+
+def test_bfloat16_stays_near_float32(photos: torch.Tensor) -> None:
+    model = VggtModel(small()).eval()
+    with torch.no_grad():
+        exact = model(photos).last_hidden_state
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = model(photos).last_hidden_state
+        whole = model.bfloat16()(photos.bfloat16()).last_hidden_state
+    for rough in (mixed, whole):
+        assert (rough.float() - exact).norm() < 0.03 * exact.norm()
+
+
+@pytest.mark.parametrize("length", [5, 86, 700])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_attention_is_what_its_definition_says(length: int, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 2, 3, length, 32, dtype=torch.float64)
+    expected = plain_attention(query, key, value)
+    fused = torch.nn.functional.scaled_dot_product_attention(query, key, value)
+    torch.testing.assert_close(fused, expected, atol=1e-12, rtol=0)
+    found = attention(query.to(dtype), key.to(dtype), value.to(dtype))
+    torch.testing.assert_close(found.double(), expected, atol=1e-5 if dtype == torch.float32 else 2e-2, rtol=0)
+
+
+@pytest.mark.parametrize("weights", [1, 300, 10_000])
+def test_attention_in_pieces_is_plain_attention(weights: int) -> None:
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 2, 3, 70, 32, dtype=torch.float64)
+    found = attention_in_pieces(query, key[:, :, :50], value[:, :, :50], weights)
+    torch.testing.assert_close(found, plain_attention(query, key[:, :, :50], value[:, :, :50]), atol=1e-12, rtol=0)
+
+
+def test_long_bfloat16_attention_is_right_with_and_without_gradient() -> None:
+    """Above the limit of the plain path the fused kernel carries gradients and pieces do without."""
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 1, 4, 2100, 16, dtype=torch.float64)
+    expected = plain_attention(query, key, value)
+    rounded = [one.bfloat16() for one in (query, key, value)]
+    torch.testing.assert_close(attention(*rounded).double(), expected, atol=2e-2, rtol=0)
+    rounded[0].requires_grad_()
+    found = attention(*rounded)
+    torch.testing.assert_close(found.detach().double(), expected, atol=2e-2, rtol=0)
+    found.sum().backward()
+    assert rounded[0].grad is not None
+
+
+@pytest.mark.parametrize(
+    ("patch_embed", "block_size", "views_at_once"), [("dinov2", 1, 2), ("dinov2", 2, 4), ("stem", 2, 1)]
+)
+def test_views_in_chunks_give_the_same(
+    patch_embed: str, block_size: int, views_at_once: int, photos: torch.Tensor
+) -> None:
+    whole = made(small(patch_embed, HEADS, aa_block_size=block_size)).double()
+    chunked = made(small(patch_embed, HEADS, aa_block_size=block_size, views_at_once=views_at_once)).double()
+    chunked.load_state_dict(whole.state_dict())
+    with torch.no_grad():
+        seen, again = whole(photos.double(), [0, 1, 2, 3]), chunked(photos.double(), [0, 1, 2, 3])
+        for index in range(4):
+            torch.testing.assert_close(again.layers[index], seen.layers[index], atol=1e-10, rtol=0)
+        torch.testing.assert_close(chunked.predict_depth(again)[0], whole.predict_depth(seen)[0], atol=1e-10, rtol=0)
+
+
+def test_chunks_yield_where_a_gradient_is_needed(photos: torch.Tensor) -> None:
+    model = made(small(views_at_once=1)).train()
+    model(photos).last_hidden_state.square().mean().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_order_of_a_round_changes_what_comes_out_not_which_half_is_which(photos: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    model = made(small(num_hidden_layers=1, aa_order=["global", "frame"])).double()
+    photos = photos.double()
+    with torch.no_grad():
+        turned = model(photos, [0]).layers[0]
+        tokens = model.aggregator.global_blocks[0].register_forward_hook(lambda *call: kept.append(call[2]))
+        kept: list[torch.Tensor] = []
+        model(photos)
+        tokens.remove()
+    torch.testing.assert_close(turned[..., 48:], kept[0].view(*turned.shape[:3], 48), atol=0, rtol=0)
+
+
+def test_freezing_by_depth_of_layer() -> None:
+    model = made(small("dinov2", HEADS))
+    model.freeze_before(2)
+    free = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert {".".join(name.split(".")[:3]) for name in free if name.startswith("aggregator")} == {
+        f"aggregator.{kind}_blocks.{index}" for kind in ("frame", "global") for index in (2, 3)
+    }
+    assert any(name.startswith("depth_head") for name in free)
+    with pytest.raises(ValueError, match="no round 4"):
+        model.freeze_before(4)
+
+
+@pytest.mark.parametrize("size", [(56, 56), (42, 56), (70, 28)])
+def test_dino_is_that_of_transformers(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    ours = DinoPatches(small("dinov2")).double()
+    with torch.no_grad():
+        for parameter in ours.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    theirs = Dinov2WithRegistersModel(
+        Dinov2WithRegistersConfig(
+            hidden_size=48, num_hidden_layers=2, num_attention_heads=3, image_size=56, patch_size=14
+        )
+    ).double()
+    if "encoder.layer.0.attention.q_proj.weight" not in theirs.state_dict():
+        pytest.skip("this version of transformers names DINO's parameters otherwise")
+    names = {
+        "pos_embed": "embeddings.position_embeddings",
+        "patch_embed.proj": "embeddings.patch_embeddings.projection",
+        "blocks.": "encoder.layer.",
+        "attn.proj": "attention.o_proj",
+        "ls1.gamma": "layer_scale1.lambda1",
+        "ls2.gamma": "layer_scale2.lambda1",
+    }
+    weights = {}
+    for name, tensor in ours.state_dict().items():
+        renamed = f"embeddings.{name}" if name in ("cls_token", "register_tokens", "mask_token") else name
+        for old, other in names.items():
+            renamed = renamed.replace(old, other)
+        if name.startswith("norm."):
+            renamed = f"layer{name}"
+        if "attn.qkv" in renamed:
+            for letter, third in zip("qkv", tensor.chunk(3), strict=True):
+                weights[renamed.replace("attn.qkv", f"attention.{letter}_proj")] = third
+        else:
+            weights[renamed] = tensor
+    theirs.load_state_dict(weights)
+    images = torch.randn(2, 3, *size, dtype=torch.float64)
+    with torch.no_grad():
+        expected = theirs.eval()(images).last_hidden_state[:, 5:]
+        torch.testing.assert_close(ours(images), expected, atol=1e-6, rtol=0)
+
+
+def test_saved_and_loaded_is_the_same(tmp_path: Path, photos: torch.Tensor) -> None:
+    model = made(small(heads=HEADS))
+    model.save_pretrained(tmp_path)
+    again = VggtModel.from_pretrained(tmp_path)
+    assert again.config.heads == list(HEADS)
+    assert all(torch.equal(again.state_dict()[name], value) for name, value in model.state_dict().items())
+    with torch.no_grad():
+        assert torch.equal(again(photos).last_hidden_state, model(photos).last_hidden_state)

@@ -1,0 +1,168 @@
+"""All losses together on a tiny student: present, finite, absent where a target is, and each can be learned."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dollhouse.data.collator import Batch, collate
+from dollhouse.data.dataset import SceneTargetSource
+from dollhouse.data.object_mentions import MentionFinder
+from dollhouse.data.targets import scene_targets
+from dollhouse.data.tokenization import question_tokens
+from dollhouse.errors import RecipeError
+from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
+from dollhouse.scenes.open import open_scene
+from dollhouse.training.loss_module import LossModule
+from dollhouse.training.loss_weighting import StaticWeighting
+from dollhouse.training.model_init import build_student
+from tests.training.told_everything import ALL, PARTS, recipe_of, said, taught
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> tuple[DollhouseForConditionalGeneration, Batch]:
+    """A tiny student and a batch of two rooms about which a teacher told everything."""
+    recipe = recipe_of()
+    torch.manual_seed(0)
+    model, processor = build_student(recipe, tmp_path_factory.mktemp("begun"))
+    lessons = SceneTargetSource(recipe.data, model.config)
+    finder = MentionFinder(processor.tokenizer, model.config)
+    scenes, questions = [], []
+    for number in range(2):
+        scenes.append(taught(lessons.targets(number)))
+        asked = [one[:2] for one in lessons.questions(number)[:8]]
+        answers = said(processor.tokenizer, [answer for _, answer in asked])
+        objects = scenes[-1].objects
+        questions.append(question_tokens(processor.tokenizer, model.config, asked, objects, finder, answers))
+    return model, collate(scenes, questions, model.config, group_by_truth=True)
+
+
+def objective_of(
+    begun: tuple[DollhouseForConditionalGeneration, Batch], losses: list[str], **settings: Any
+) -> tuple[LossModule, Batch]:
+    model, batch = begun
+    torch.manual_seed(0)
+    weighting = StaticWeighting(dict.fromkeys(losses, 1.0))
+    objective = LossModule(copy.deepcopy(model).train(), weighting, losses, **{"teacher_width": 20, **settings})
+    return objective, batch
+
+
+def test_every_loss_and_part_is_there_and_finite(begun: tuple[DollhouseForConditionalGeneration, Batch]) -> None:
+    objective, batch = objective_of(begun, ALL)
+    parts = objective(batch)
+    assert set(parts) == {"loss", *ALL} | PARTS
+    assert all(bool(torch.isfinite(value)) and float(value.detach()) > 0 for value in parts.values())
+    for name in ("spatial", "multiview", "feature"):
+        inner = sum(float(value) for part, value in parts.items() if part.startswith(f"{name}/"))
+        assert float(parts[name]) == pytest.approx(inner, rel=1e-5)
+    total = sum(float(parts[name]) for name in ALL)
+    assert float(parts["loss"].detach()) == pytest.approx(total, rel=1e-5)
+    parts["loss"].backward()
+    for name, parameter in objective.named_parameters():
+        if "blind" not in name:
+            assert parameter.grad is not None, name
+            assert bool(torch.isfinite(parameter.grad).all()), name
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name not in ("text_kl", "grounding")] + ["text_kl"])
+def test_each_loss_goes_down_when_stepped_alone(
+    name: str, begun: tuple[DollhouseForConditionalGeneration, Batch]
+) -> None:
+    losses = ["text", name] if name == "text_kl" else [name]
+    objective, batch = objective_of(begun, losses)
+    if name == "text_kl":
+        objective.weighting = StaticWeighting({"text": 0.0, "text_kl": 1.0})
+    optimizer = torch.optim.Adam(objective.parameters(), lr=3e-3)
+    values: list[dict[str, float]] = []
+    for _ in range(12):
+        parts = objective(batch)
+        values.append({part: float(value.detach()) for part, value in parts.items()})
+        optimizer.zero_grad()
+        parts["loss"].backward()
+        optimizer.step()
+    assert values[-1][name] < 0.9 * values[0][name]
+    for part in PARTS & set(values[0]):
+        assert values[-1][part] < values[0][part], part
+
+
+LACKING = {
+    "teacher": (
+        {"teacher": None},
+        {"feature", "spatial/features", "feature/labels", "feature/relations", "feature/depth"},
+    ),
+    "depth": ({"depth": 0.0}, {"depth_reg", "depth_ce", "depth_kl"}),
+    "relations": ({"relations": [None, None]}, {"spatial/relations"}),
+    "alternatives": ({"top_tokens": [None, None, None]}, {"text_kl"}),
+    "boxes": ({"boxes": [None, None]}, {"detection", "spatial/relations", "feature/relations"}),
+}
+
+
+@pytest.mark.parametrize("what", LACKING)
+def test_what_a_batch_lacks_is_absent(what: str, begun: tuple[DollhouseForConditionalGeneration, Batch]) -> None:
+    losses = [name for name in ALL if name != "grounding"]
+    objective, batch = objective_of(begun, losses)
+    changes, absent = LACKING[what]
+    changes = {key: 0 * batch.depth if key == "depth" else value for key, value in changes.items()}
+    with torch.no_grad():
+        parts = objective(Batch(**{**vars(batch), **changes}))
+    assert ({*losses, *PARTS} - set(parts)) == absent
+
+
+def test_one_view_shares_nothing(tmp_path: Path) -> None:
+    model, _ = build_student(recipe_of(), tmp_path)
+    room = open_scene("rooms:train/0")
+    scene = scene_targets(replace(room, views=room.views[:1]), 56, model.config.labels, model.config.colours)
+    objective = LossModule(model, StaticWeighting({"spatial": 1.0, "multiview": 1.0}), ["spatial", "multiview"])
+    parts = objective(collate([scene], [[]], model.config, group_by_truth=True))
+    assert set(parts) == {"loss", "spatial", "spatial/relations"}
+
+
+def test_features_of_another_width_are_refused(begun: tuple[DollhouseForConditionalGeneration, Batch]) -> None:
+    for width in (0, 21):
+        objective, batch = objective_of(begun, ["spatial"], teacher_width=width)
+        with pytest.raises(RecipeError, match=f"20 wide here and {width} in the first scenes"):
+            objective(batch)
+
+
+def test_relations_of_a_pair_turned_round_are_the_opposite(
+    begun: tuple[DollhouseForConditionalGeneration, Batch],
+) -> None:
+    model, batch = begun
+    with torch.no_grad():
+        relations = model.see(batch.pixel_values, batch.member).relations
+    assert relations is not None
+    assert relations.shape == (2, 16, 16, 2)
+    torch.testing.assert_close(relations, -relations.transpose(1, 2))
+    assert float(relations.abs().max()) > 0
+
+
+def test_language_model_holds_all_states_only_where_they_are_read(
+    begun: tuple[DollhouseForConditionalGeneration, Batch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    for name in ("continue_from", "hidden_states_from"):
+        method = getattr(DollhouseForConditionalGeneration, name)
+        monkeypatch.setattr(
+            DollhouseForConditionalGeneration, name, lambda *given, n=name, m=method: asked.append(n) or m(*given)
+        )
+    for losses, expected in ((["text"], "continue_from"), (["text", "grounding"], "hidden_states_from")):
+        objective, batch = objective_of(begun, losses)
+        asked.clear()
+        with torch.no_grad():
+            objective(batch)
+        assert set(asked) == {expected}
+
+
+def test_states_are_the_same_either_way(begun: tuple[DollhouseForConditionalGeneration, Batch]) -> None:
+    model, batch = begun
+    with torch.no_grad():
+        scene = model.read_scene(torch.randn(2, 16, 32))
+        ids, owner = batch.question_ids[0], batch.scene_of_question[0]
+        torch.testing.assert_close(
+            model.continue_from(scene, ids, owner), model.hidden_states_from(scene, ids, owner)[-1]
+        )

@@ -1,0 +1,112 @@
+"""Runs with all losses: what they log, what resuming keeps, and heads that a model did not have."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import TrainerCallback
+
+from dollhouse.data import dataset as module
+from dollhouse.data.dataset import SceneTargetSource
+from dollhouse.data.tokenization import TokenizedQA
+from dollhouse.models.dollhouse.checkpoint import load_student
+from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
+from dollhouse.training.config import check_recipe
+from dollhouse.training.estimate.dry_run import dry_run
+from dollhouse.training.model_init import build_student
+from dollhouse.training.train import choose_trained, distill
+from dollhouse.training.trainer import DistillTrainer
+from tests.training.told_everything import ALL, PARTS, TREE, recipe_of, said, taught
+
+
+@pytest.fixture
+def teaching(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lessons as records of a teacher that tells everything would make them."""
+    targets, tokens = SceneTargetSource.targets, module.question_tokens
+
+    def with_alternatives(tokenizer: Any, config: Any, questions: Any, *rest: Any) -> list[TokenizedQA]:
+        objects, finder = rest[:2]
+        return tokens(tokenizer, config, questions, objects, finder, said(tokenizer, [one for _, one in questions]))
+
+    monkeypatch.setattr(SceneTargetSource, "targets", lambda self, number: taught(targets(self, number)))
+    monkeypatch.setattr(module, "question_tokens", with_alternatives)
+
+
+def test_a_run_with_all_losses_and_its_dry_run(teaching: None, tmp_path: Path) -> None:
+    recipe = recipe_of()
+    check = dry_run(recipe)[0]
+    assert set(check.losses) == {*ALL} | PARTS
+    assert not check.without_gradient
+    folder = distill(recipe, tmp_path / "run", progress=False)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    told = [line for line in lines if "text" in line]
+    assert len(told) == 3
+    for line in told:
+        assert {*ALL, *PARTS, *(f"weight_{name}" for name in ALL)} <= line.keys()
+        assert all(np.isfinite(line[name]) for name in (*ALL, *PARTS))
+        assert line["dropped_steps"] == 0
+    student, _, _ = load_student(folder)
+    assert student.config.depth_bins == 32
+    assert student.config.relation_head
+    assert (tmp_path / "run" / "curves.png").stat().st_size > 10_000
+
+
+def test_resuming_keeps_the_learned_weights(teaching: None, tmp_path: Path) -> None:
+    """A run that stops at step 2 and goes on ends with the very sigmas, map and student of one that did not."""
+    recipe = recipe_of()
+    distill(recipe, tmp_path / "whole", progress=False)
+
+    class Stop(TrainerCallback):
+        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        distill(recipe, tmp_path / "stopped", progress=False, callbacks=[Stop()])
+    kept = load_file(tmp_path / "stopped" / "all" / "checkpoint-2" / "model.safetensors")
+    sigmas = {name: value for name, value in kept.items() if name.startswith("weighting.")}
+    assert len(sigmas) == len(ALL)
+    assert all(float(value.abs()) > 0 for value in sigmas.values())
+    seen = {}
+    trained = DistillTrainer.train
+
+    def watched(self: DistillTrainer, *arguments: Any, **settings: Any) -> Any:
+        result = trained(self, *arguments, **settings)
+        seen[self.args.output_dir] = {name: value.clone() for name, value in self.model.state_dict().items()}
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DistillTrainer, "train", watched)
+        distill(recipe, tmp_path / "stopped", progress=False)
+        distill(recipe, tmp_path / "again", progress=False)
+    resumed, whole = seen.values()
+    assert any(name.startswith("weighting.") for name in whole)
+    assert "teacher_map.weight" in whole
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+def test_a_model_without_a_head_gets_it_fresh_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = {**TREE["stages"]["all"], "losses": ["depth_reg", "text"], "steps": 1}
+    folder = distill(recipe_of(stages={"all": plain}), tmp_path / "plain", progress=False)
+    before, _, _ = load_student(folder)
+    assert (before.config.depth_bins, before.config.relation_head) == (0, False)
+    tree = {key: value for key, value in TREE.items() if key != "student"}
+    seeing = {**TREE["stages"]["all"], "losses": ["depth_ce", "spatial"], "train": ["trunk"]}
+    recipe = check_recipe({**tree, "start_from": str(folder), "stages": {"all": seeing}}, "made")
+    capsys.readouterr()
+    model, _ = build_student(recipe, tmp_path)
+    line = capsys.readouterr().out.splitlines()
+    assert len(line) == 1
+    assert "no depth_bin_head and no relation_head" in line[0]
+    assert torch.equal(model.trunk.project.weight, before.trunk.project.weight)
+    assert float(model.depth_bin_head.mlp[0].weight.detach().std()) == pytest.approx(0.02, rel=0.2)
+    trained = choose_trained(recipe.stages["all"], model)
+    assert trained == {"trunk", "depth_bin_head", "relation_head"}
+    model.save_pretrained(tmp_path / "kept")
+    again = DollhouseForConditionalGeneration.from_pretrained(tmp_path / "kept")
+    assert torch.equal(again.relation_head.first.weight, model.relation_head.first.weight)

@@ -1,0 +1,223 @@
+"""Dry runs and rehearsals: shapes and counts are those of a step in earnest, and what cannot fit is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from dollhouse.data.dataset import SceneTargetSource, StepDataset
+from dollhouse.errors import ModelError, RecipeError
+from dollhouse.models.dollhouse.checkpoint import load_student
+from dollhouse.training.config import Recipe, capped, check_recipe
+from dollhouse.training.estimate import dry_run as module
+from dollhouse.training.estimate.dry_run import StageCheck, dry_run
+from dollhouse.training.estimate.profile import profile_training
+from dollhouse.training.loss_module import LossModule
+from dollhouse.training.loss_weighting import StaticWeighting
+from dollhouse.training.model_init import build_student
+from dollhouse.training.train import choose_trained, distill, same_recipe
+
+SEE = ["depth_reg", "camera", "votes", "detection"]
+EYES = ["trunk", "depth_head", "camera_head", "vote_head", "object_head"]
+
+
+def tree(**student: Any) -> dict[str, Any]:
+    """A recipe of the paper's form, small: frozen VGGT with its own depth head, then all losses."""
+    vision = {
+        "patch_embed": "conv",
+        "hidden_size": 32,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 2,
+        "heads": ["depth"],
+        "dpt_head": {"features": 8, "out_channels": [8, 8, 8, 8], "layers": [0, 1, 2, 3]},
+    }
+    text = {
+        "model_type": "gpt_neox",
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "vocab_size": 600,
+    }
+    small = {"trunk_width": 32, "trunk_layers": 1, "trunk_heads": 2, "object_layers": 1, "num_objects": 6}
+    stage = {"steps": 3, "scenes": 2, "learning_rate": 1e-3, "muon_learning_rate": 0.0}
+    return {
+        "name": "small",
+        "precision": "float32",
+        "student": {
+            "image_size": 56,
+            "vision": vision,
+            "text": text,
+            "depth_from": "encoder",
+            "vocabulary": 400,
+            **small,
+            **student,
+        },
+        "data": {"scenes": "rooms:train/0-1", "views": 4, "questions": 4, "workers": 0},
+        "stages": {
+            "see": {**stage, "losses": SEE, "train": EYES, "true_grouping": 1.0},
+            "speak": {**stage, "losses": ["text", *SEE], "train": [*EYES, "projector", "language_model"]},
+        },
+    }
+
+
+def recipe_of(settings: dict[str, Any]) -> Recipe:
+    return check_recipe(settings, "made")
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    made = tree()
+    made["data"]["cache"] = str(tmp_path_factory.mktemp("cache"))
+    return recipe_of(made)
+
+
+@pytest.fixture(scope="module")
+def checks(recipe: Recipe) -> list[StageCheck]:
+    return dry_run(recipe)
+
+
+def test_counts_are_those_of_a_step_in_earnest(recipe: Recipe, checks: list[StageCheck], tmp_path: Path) -> None:
+    model, processor = build_student(recipe, tmp_path)
+    lessons = SceneTargetSource(recipe.data, model.config)
+    assert [check.name for check in checks] == ["see", "speak"]
+    for check in checks:
+        stage = recipe.stages[check.name]
+        choose_trained(stage, model)
+        model.train().zero_grad()
+        batch = StepDataset(lessons, stage, recipe.seed, processor.tokenizer, model.config)[0]
+        weighting = StaticWeighting(dict.fromkeys(stage.losses, 1.0))
+        parts = LossModule(model, weighting, stage.losses)(batch)
+        parts["loss"].backward()
+        reached = [name for name, one in model.named_parameters() if one.grad is not None]
+        assert check.photos == tuple(batch.pixel_values.shape)
+        assert check.vision_tokens == 2 * 4 * (5 + 16)
+        assert set(check.losses) == set(parts) - {"loss"}
+        assert check.gradients == len(reached)
+        assert check.trained == sum(one.numel() for one in model.parameters() if one.requires_grad)
+        assert check.trained + check.frozen == sum(one.numel() for one in model.parameters())
+        assert check.weight_bytes == 4 * (check.trained + check.frozen)
+        assert check.state_bytes >= 2 * 4 * sum(
+            one.numel() for one in model.parameters() if one.grad is not None and one.ndim
+        ), "AdamW keeps two numbers for each"
+        assert check.peak_bytes > check.weight_bytes + check.state_bytes
+        assert check.flops > 6 * check.text_tokens * sum(p.numel() for p in model.trunk.parameters())
+
+
+def test_nothing_of_the_eyes_is_trained_but_what_reads_them(checks: list[StageCheck]) -> None:
+    assert not checks[0].without_gradient
+    assert not checks[1].without_gradient
+    assert checks[0].trained < checks[1].trained
+
+
+def test_encoder_is_trained_from_a_round_on(recipe: Recipe) -> None:
+    settings = tree()
+    settings["data"] = recipe.data.model_dump()
+    settings["stages"] = {"see": {**settings["stages"]["see"], "train": [*EYES, "encoder"], "encoder_from": 3}}
+    later = dry_run(recipe_of(settings))[0]
+    settings["stages"]["see"]["encoder_from"] = 0
+    whole = dry_run(recipe_of(settings))[0]
+    block = 12 * 32 * 32 + 13 * 32 + 2 * 32 + 4 * 16  # with layer scales and norms of queries and keys
+    assert whole.trained - later.trained >= 6 * block
+    settings["stages"]["see"]["encoder_from"] = 9
+    with pytest.raises(RecipeError, match="no round 9"):
+        dry_run(recipe_of(settings))
+
+
+def test_shapes_that_do_not_fit_are_named_with_their_stage(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A projector of another width than the language model's: found out without a number computed."""
+    first_batches = module.without_memory
+
+    def broken(build: Any) -> Any:
+        fake, student = first_batches(build)
+        with fake:
+            student.multi_modal_projector.project = nn.Linear(32, 48)
+        return fake, student
+
+    monkeypatch.setattr(module, "without_memory", broken)
+    with pytest.raises(RecipeError, match="stage speak"):
+        dry_run(recipe)
+
+
+def test_wrong_encoder_weights_are_found_in_a_dry_run(recipe: Recipe, tmp_path: Path) -> None:
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "model.pt")
+    settings = tree(encoder_weights=str(tmp_path / "model.pt"))
+    settings["data"] = recipe.data.model_dump()
+    with pytest.raises(ModelError, match="not the weights of this VGGT"):
+        dry_run(recipe_of(settings))
+
+
+def test_frozen_eyes_without_weights_are_refused(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"give student\.encoder_weights"):
+        distill(recipe, tmp_path, progress=False)
+
+
+def test_rehearsal_tells_speed_and_keeps_no_weights(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dollhouse.training.estimate.profile.distill", quietly)
+    told = profile_training(recipe, tmp_path, steps=2, peak_flops=1e15)
+    assert [len(stage.seconds) for stage in told.stages] == [2, 2]
+    assert all(stage.tokens_per_second > 0 and 0 < stage.utilisation < 1 for stage in told.stages)
+    assert told.peak_bytes > 1e7
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def quietly(*arguments: Any, **settings: Any) -> Path:
+    return distill(*arguments, **settings, progress=False)
+
+
+def test_eyes_and_words_that_are_brought_along(recipe: Recipe, tmp_path: Path) -> None:
+    """Official eyes, somebody's language model with its own tokenizer: both arrive, and stay where they are frozen."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import AutoModelForCausalLM, GPTNeoXConfig, PreTrainedTokenizerFast
+
+    from dollhouse.models.vggt.modeling import VggtModel
+
+    settings = tree()
+    eyes, words = tmp_path / "VGGT-1B-Commercial", tmp_path / "words"
+    eyes.mkdir()
+    made, _ = build_student(recipe, tmp_path / "first")
+    official = VggtModel(made.config.get_vision_config())
+    official.to_official(eyes / "model.safetensors")
+    shape = {
+        key: value for key, value in settings["student"]["text"].items() if key not in ("model_type", "vocab_size")
+    }
+    language = AutoModelForCausalLM.from_config(GPTNeoXConfig(vocab_size=260, **shape))
+    language.save_pretrained(words)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={letter: number for number, letter in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(words)
+
+    brought = tree(encoder_weights=str(eyes), language_weights=str(words))
+    brought["data"] = recipe.data.model_dump()
+    brought["student"]["text"].pop("vocab_size")
+    folder = distill(capped(recipe_of(brought), 1), tmp_path / "run", progress=False)
+    model, processor, _ = load_student(folder)
+    kept = official.state_dict()
+    assert all(torch.equal(value, kept[name].bfloat16().float()) for name, value in model.encoder.state_dict().items())
+    assert "VGGT-1B-Commercial" in model.config.licence
+    assert len(processor.tokenizer) == 256 + 4 + 4
+    near = model.get_input_embeddings().weight[:256] - language.get_input_embeddings().weight[:256]
+    assert near.abs().max() < 0.02, (
+        "one step of training moves the words a little, another beginning would move them much"
+    )
+
+    brought["student"]["text"]["num_hidden_layers"] = 3
+    with pytest.raises((ModelError, RecipeError), match="num_hidden_layers 2, not 3"):
+        build_student(recipe_of(brought), tmp_path / "other")
+
+
+def test_a_run_begun_before_a_setting_was_known_is_still_the_same(recipe: Recipe) -> None:
+    frozen = recipe.model_dump(mode="json")
+    for name in ("encoder_weights", "language_weights"):
+        frozen["student"].pop(name)
+    for stage in frozen["stages"].values():
+        stage.pop("encoder_from")
+    assert same_recipe(frozen, recipe)
+    assert not same_recipe(frozen | {"seed": 5}, recipe)

@@ -1,0 +1,55 @@
+"""Gradients are finite where they should be, and a run that has none does not go on in silence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from dollhouse.errors import RecipeError
+from dollhouse.models.dollhouse.checkpoint import SHIPPED, load_student, save_student
+from dollhouse.training import trainer
+from dollhouse.training.config import check_recipe, read_recipe, read_tree
+from dollhouse.training.train import distill
+
+RECIPES = Path(__file__).parents[2] / "dollhouse" / "recipes"
+BLIND, NANO = RECIPES / "nano_blind.yaml", RECIPES / "nano.yaml"
+STAGES = ("see", "look", "compare", "speak")
+SHORT = ["data.scenes=rooms:train/0-3", "stages.speak.scenes=1", "threads=1"]
+
+
+def test_a_blind_student_of_many_blocks_learns(tmp_path: Path) -> None:
+    """Zeros at its prefix would blow gradients up, norm by norm."""
+    recipe = read_recipe(BLIND, [*SHORT, "stages.speak.steps=3", "stages.speak.log_every=1"])
+    assert recipe.student.text["num_hidden_layers"] >= 10
+    distill(recipe, tmp_path / "run", progress=False)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["dropped_steps"] for line in lines if "text" in line] == [0, 0, 0]
+    assert all(line["grad_norm"] > 0 for line in lines if "text" in line)
+
+
+def test_nano_learns_from_scratch_in_every_stage(tmp_path: Path) -> None:
+    """Also where a slot is empty, whose token is learnt."""
+    steps = [f"stages.{stage}.{setting}" for stage in STAGES for setting in ("steps=3", "scenes=2", "log_every=1")]
+    recipe = read_recipe(NANO, ["data.scenes=rooms:train/0-7", "data.workers=0", "threads=1", *steps])
+    assert list(recipe.stages) == list(STAGES)
+    distill(recipe, tmp_path / "run", progress=False)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    told = [line for line in lines if "grad_norm" in line]
+    assert len(told) == 3 * len(STAGES)
+    assert all(line["dropped_steps"] == 0 and line["grad_norm"] > 0 for line in told)
+
+
+def test_a_run_without_usable_gradients_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "PATIENCE", 3)
+    model, processor, _ = load_student(SHIPPED / "blind")
+    with torch.no_grad():
+        model.blind_prefix.fill_(torch.nan)
+    save_student(model, processor, tmp_path / "spoilt")
+    tree = read_tree(BLIND, [*SHORT, f"start_from={tmp_path / 'spoilt'}", "stages.speak.steps=50"])
+    del tree["student"]
+    recipe = check_recipe(tree, "spoilt.yaml")
+    with pytest.raises(RecipeError, match="speak: the gradients of 3 steps in a row were not finite"):
+        distill(recipe, tmp_path / "run", progress=False)

@@ -1,0 +1,72 @@
+"""Recipes: what is wrong is named, with the nearest thing that is right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dollhouse.errors import RecipeError
+from dollhouse.training.config import read_recipe
+
+RECIPES = sorted((Path(__file__).parents[2] / "dollhouse" / "recipes").glob("*.yaml"))
+RECIPES = [path for path in RECIPES if path.stem != "nano_teacher"]  # `train-teacher`'s, which has a test of its own
+NANO = Path(__file__).parents[2] / "dollhouse" / "recipes" / "nano.yaml"
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_shipped_recipes_are_valid(path: Path) -> None:
+    assert read_recipe(path, ["data.scenes=rooms:train/0-1"]).name == path.stem
+
+
+def test_overrides_reach_every_depth() -> None:
+    recipe = read_recipe(NANO, ["seed=7", "stages.see.steps=11", "student.text.hidden_size=64", "data.cache=kept"])
+    assert (recipe.seed, recipe.stages["see"].steps, recipe.student.text["hidden_size"]) == (7, 11, 64)
+    assert recipe.data.cache == Path("kept")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("sead=1", "unknown key sead: did you mean seed?"),
+        ("stages.see.step=1", "unknown key stages.see.step: did you mean steps?"),
+        ("student.trunk_witdh=1", "did you mean trunk_width?"),
+        ("data.scene=x", "did you mean scenes?"),
+        ("zzz=1", "known are name, seed"),
+        ("stages.see.steps=0", "stages.see.steps: Input should be greater than or equal to 1"),
+        ("stages.see.losses=[depht]", "stages.see.losses.0"),
+        ("student.image_size=100", "multiple of 14"),
+        ("stages.speak.mirror=true", "take out mirror or text"),
+        ("stages.speak.losses=[grounding]", "add the loss text"),
+        ("student.thinking_passes=0", "greater than or equal to 1"),
+        ("stages.speak.families=[sise]", "no such families of questions: sise"),
+        ("stages.speak.families={size: 0}", "a number above 0"),
+        ("stages.speak.families={size: -1}", "greater than or equal to 0"),
+        ("student.blind=true", "a blind student has only the text loss"),
+        ("name=a/b", "plain name"),
+        ("start_from=nano", "take out student or start_from"),
+        ("steps", "not of the form key=value"),
+        ("seed.x=1", "seed holds a value, not settings"),
+        ("seed=[", "is not YAML"),
+    ],
+)
+def test_faults_are_named(override: str, message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(NANO, [override])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unreadable_recipes(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="cannot read recipe"):
+        read_recipe(tmp_path / "none.yaml")
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("a: [1")
+    with pytest.raises(RecipeError, match="is not YAML"):
+        read_recipe(bad)
+    bad.write_text("- a list")
+    with pytest.raises(RecipeError, match="holds no settings"):
+        read_recipe(bad)
+    bad.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RecipeError, match="cannot read recipe"):
+        read_recipe(bad)

@@ -1,0 +1,152 @@
+"""Targets: patches, cameras and boxes agree with each other and with the room they were read off."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dollhouse.data.collator import Batch, collate
+from dollhouse.data.targets import SceneTargets, mirrored, scene_targets
+from dollhouse.data.tensors import IGNORE
+from dollhouse.geometry import inside_box
+from dollhouse.models.dollhouse.configuration import DollhouseConfig
+from dollhouse.models.dollhouse.heads import Cameras
+from dollhouse.models.dollhouse.proposal_head import ProposalOutput
+from dollhouse.models.dollhouse.voting_head import VoteOutput, group
+from dollhouse.scenes.synthetic.furniture import CATEGORIES, COLOURS
+from dollhouse.scenes.synthetic.room_scene import room_scene
+from dollhouse.training.losses import camera_loss, detection_loss, vote_loss
+
+ROOMS = (3, 11, 25)
+
+
+def targets_of(number: int) -> SceneTargets:
+    return scene_targets(room_scene("train", number), 126, CATEGORIES, list(COLOURS))
+
+
+def config() -> DollhouseConfig:
+    return DollhouseConfig(num_objects=16, labels=CATEGORIES, colours=list(COLOURS), pad_token_id=0)
+
+
+def batch_of(scenes: list[SceneTargets]) -> Batch:
+    return collate(scenes, [[] for _ in scenes], config())
+
+
+def true_cameras(batch: Batch) -> Cameras:
+    ahead = torch.nn.functional.normalize(batch.level_from_camera[..., :2, 2], dim=-1)
+    return Cameras(
+        up=batch.up,
+        heading=torch.stack([ahead[..., 1], -ahead[..., 0]], -1),
+        position=batch.level_from_camera[..., :3, 3],
+        focal=batch.focal,
+    )
+
+
+def true_votes(batch: Batch) -> VoteOutput:
+    """The votes that make no mistake."""
+    patches = batch.patches
+    labels = torch.nn.functional.one_hot(patches.label, len(CATEGORIES) + 1).float() * 40
+    colours = torch.nn.functional.one_hot(patches.colour.clamp(min=0), len(COLOURS)).float() * 40
+    angle, double = patches.own_yaw, 2 * patches.own_yaw
+    front, axis = torch.stack([angle.cos(), angle.sin()], -1), torch.stack([double.cos(), double.sin()], -1)
+    return VoteOutput(
+        label_logits=labels,
+        colour_logits=colours,
+        log_depth=patches.depth.clamp(min=1e-3).log(),
+        center=patches.center,
+        own_center=patches.own_center,
+        log_size=patches.size.log(),
+        own_front=front,
+        own_axis=axis,
+        front=front,
+        axis=axis,
+    )
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_cameras_turn_views_into_the_first_level_frame(mirror: bool) -> None:
+    """Our decomposition (up, heading, position) rebuilds the very poses, and leaves no camera loss."""
+    scenes = [targets_of(number) for number in ROOMS]
+    batch = batch_of([mirrored(scene) for scene in scenes] if mirror else scenes)
+    cameras = true_cameras(batch)
+    torch.testing.assert_close(cameras.level_from_camera, batch.level_from_camera, atol=1e-4, rtol=0)
+    assert float(camera_loss(cameras, batch.level_from_camera, batch.up, batch.focal)) < 1e-4
+    turned = cameras.level_from_own_level.repeat_interleave(81, 1) @ batch.patches.own_center.unsqueeze(-1)
+    moved = turned.squeeze(-1) + cameras.position.repeat_interleave(81, 1)
+    shown = batch.patches.object_patch > 0
+    torch.testing.assert_close(moved[shown], batch.patches.center[shown], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_patch_points_lie_in_their_boxes(mirror: bool) -> None:
+    """A patch's ray times its depth, turned level, lands in (or a patch's width beside) the box it speaks for."""
+    for number in ROOMS:
+        scene = mirrored(targets_of(number)) if mirror else targets_of(number)
+        batch = batch_of([scene])
+        cameras = true_cameras(batch)
+        rays = cameras.patch_rays(9, 9) * batch.patches.depth.view(1, 4, 81, 1)
+        points = (rays @ cameras.own_level_from_camera.transpose(-1, -2)).flatten(1, 2)
+        points = points @ torch.eye(3) - batch.patches.own_center  # from the box's centre, in the view's level frame
+        inside = []
+        for patch in (batch.patches.object_patch[0] > 0).nonzero().squeeze(-1):
+            size, yaw = batch.patches.size[0, patch].numpy(), float(batch.patches.own_yaw[0, patch])
+            inside.append(inside_box(points[0, patch].numpy(), np.zeros(3), size, yaw, margin=0.3))
+        assert np.mean(inside) > 0.95
+
+
+def test_perfect_votes_group_into_the_true_objects() -> None:
+    batch = batch_of([targets_of(number) for number in ROOMS])
+    member = group(true_votes(batch), 16)
+    assert float(vote_loss(true_votes(batch), batch.patches)) < 1e-3
+    for row, truth in enumerate(batch.boxes):
+        assert truth is not None
+        found = member[row].sum(0) > 0
+        assert int(found.sum()) == len(truth.label)
+        groups = {tuple(member[row][:, slot].tolist()) for slot in range(16) if found[slot]}
+        objects = {tuple(batch.member[row][:, k].tolist()) for k in range(len(truth.label))}
+        assert groups == objects, "each group is one object's patches"
+
+
+def test_perfect_objects_leave_no_detection_loss() -> None:
+    batch = batch_of([targets_of(number) for number in ROOMS])
+    objects = ProposalOutput(
+        features=torch.zeros(3, 16, 4),
+        present=torch.zeros(3, 16),
+        label_logits=torch.full((3, 16, len(CATEGORIES)), -20.0),
+        colour_logits=torch.full((3, 16, len(COLOURS)), -20.0),
+        center=torch.zeros(3, 16, 3),
+        log_size=torch.zeros(3, 16, 3),
+        front=torch.zeros(3, 16, 2),
+        axis=torch.zeros(3, 16, 2),
+        sightings=torch.zeros(3, 16, 4, 4),
+    )
+    for row, truth in enumerate(batch.boxes):
+        assert truth is not None
+        for k in range(len(truth.label)):
+            slot = 15 - k  # another order than the truth's: the match must find it
+            objects.present[row, slot] = 1
+            objects.label_logits[row, slot, truth.label[k]] = 20
+            objects.colour_logits[row, slot, truth.colour[k]] = 20
+            objects.center[row, slot], objects.log_size[row, slot] = truth.center[k], truth.size[k].log()
+            objects.front[row, slot] = torch.stack([truth.yaw[k].cos(), truth.yaw[k].sin()])
+            objects.axis[row, slot] = torch.stack([(2 * truth.yaw[k]).cos(), (2 * truth.yaw[k]).sin()])
+    assert float(detection_loss(objects, batch.boxes)) < 1e-3
+    objects.center += 0.5
+    assert float(detection_loss(objects, batch.boxes)) > 0.5
+    assert float(detection_loss(objects, [None, None, None])) == 0.0
+
+
+def test_what_a_scene_lacks_is_absent() -> None:
+    """Photos without depth, poses or boxes: no target pretends to be known."""
+    scene = room_scene("train", 3)
+    bare = [type(view)(view.name, view.open_image) for view in scene.views]
+    targets = scene_targets(type(scene)("bare", tuple(bare)), 126, CATEGORIES, list(COLOURS))
+    assert targets.depth is None
+    assert targets.level_from_camera is None
+    assert targets.objects is None
+    batch = batch_of([targets])
+    assert not bool((batch.depth > 0).any())
+    assert not bool(batch.posed.any())
+    assert bool((batch.patches.label == IGNORE).all())
+    assert batch.boxes == [None]

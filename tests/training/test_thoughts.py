@@ -1,0 +1,251 @@
+"""What thinking tokens must know: the facts are true, each token tells its share, and the loss can be learnt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from dollhouse.data.collator import Batch, BoxTargets, collate
+from dollhouse.data.dataset import SceneTargetSource, StepDataset
+from dollhouse.data.object_mentions import MentionFinder
+from dollhouse.data.oracle_objects import gt_objects
+from dollhouse.data.targets import scene_targets
+from dollhouse.data.tokenization import ReferredObjects, question_tokens
+from dollhouse.errors import RecipeError
+from dollhouse.models.dollhouse.configuration import DollhouseConfig
+from dollhouse.models.dollhouse.proposal_head import MEASURES, ObjectPrefix
+from dollhouse.models.dollhouse.tokenization import fill_token_ids, train_tokenizer
+from dollhouse.scenes.synthetic.furniture import CATEGORIES, COLOURS
+from dollhouse.scenes.synthetic.room_scene import room_scene
+from dollhouse.training.config import Recipe, check_recipe
+from dollhouse.training.estimate.dry_run import dry_run
+from dollhouse.training.loss_module import LossModule
+from dollhouse.training.loss_weighting import StaticWeighting
+from dollhouse.training.losses.grounding import grounding_targets, pair_targets
+from dollhouse.training.losses.thinking_probe import ABSENT, ThinkingProbe, objects_asked_about, scene_facts
+from dollhouse.training.model_init import build_student
+from tests.training.test_run import TINY
+
+VIEWS = 4
+K = 3
+PLACEMENTS = ["before_question", "after_question"]
+TEXT = {"model_type": "gpt_neox", "hidden_size": 16, "num_hidden_layers": 8, "num_attention_heads": 2}
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerBase:
+    texts = [" in view 1, is the red chair left of the bed?", " in view 2, 3, 4", " is there a chair?"]
+    return train_tokenizer(texts, [*CATEGORIES, *COLOURS], 400, K)
+
+
+def config_of(tokenizer: PreTrainedTokenizerBase, placement: str, **changes: Any) -> DollhouseConfig:
+    shape = {"num_objects": 16, "labels": CATEGORIES, "colours": list(COLOURS), "max_named_views": VIEWS}
+    made = DollhouseConfig(
+        text_config=dict(TEXT), num_thinking_tokens=K, thinking_placement=placement, **{**shape, **changes}
+    )
+    fill_token_ids(made, tokenizer)
+    return made
+
+
+def three_boxes() -> BoxTargets:
+    """A table on the floor, a lamp on it, and far away a chair."""
+    return BoxTargets(
+        label=torch.tensor([1, 2, 0]),
+        colour=torch.tensor([0, 0, 1]),
+        center=torch.tensor([[0.0, 2.0, 0.5], [0.3, 2.4, 1.2], [3.0, 6.0, 0.4]]),
+        size=torch.tensor([[1.5, 1.0, 1.0], [0.2, 0.2, 0.4], [0.5, 0.5, 0.8]]),
+        yaw=torch.zeros(3),
+        has_front=torch.zeros(3),
+        oblong=torch.zeros(3),
+    )
+
+
+def test_facts_of_a_scene_are_the_true_ones() -> None:
+    facts = scene_facts(three_boxes(), labels=5, most_objects=16)
+    assert facts.told[:5].tolist() == [1, 1, 1, 0, 0]
+    assert facts.told[5:10].tolist() == [0, 0, 1, 0, 0], "the lamp stands on the table"
+    apart = np.sqrt(0.3**2 + 0.4**2 + 0.7**2)
+    angle = 2 * np.arctan2(0.4, 0.3)
+    expected = [apart, np.cos(angle), np.sin(angle), 0.15, 2.2, 0.85]
+    np.testing.assert_allclose(facts.told[10:].numpy(), expected, rtol=1e-5)
+    assert facts.weight.tolist() == pytest.approx([1, 1, 1, ABSENT, ABSENT, 1, 1, 1, 0, 0, *[1] * 6])
+
+
+def test_facts_do_not_depend_on_the_order_and_end_at_the_slots() -> None:
+    boxes = three_boxes()
+    turned = boxes.take(torch.tensor([2, 1, 0]))
+    assert torch.allclose(scene_facts(turned, 5, 16).told, scene_facts(boxes, 5, 16).told, atol=1e-6)
+    two = scene_facts(boxes, 5, 2)
+    assert two.told[:5].tolist() == [0, 1, 1, 0, 0]
+    one = scene_facts(boxes, 5, 1)
+    assert not one.weight[10:].any(), "one object has no neighbour"
+    none = scene_facts(boxes.take(torch.zeros(0, dtype=torch.long)), 5, 16)
+    assert not none.told.any()
+    assert none.weight.sum() == pytest.approx(5 * ABSENT)
+
+
+def test_each_thinking_token_tells_its_share(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Reference: token k's part of one linear map, applied to token k's own state."""
+    torch.manual_seed(0)
+    thoughts = ThinkingProbe(config_of(tokenizer, "before_question"))
+    states = torch.randn(2, K, 16, requires_grad=True)
+    said = thoughts.said(states)
+    shares = np.array_split(np.arange(said.shape[1]), K)
+    for token, share in enumerate(shares):
+        alone = thoughts.norm(states[:, token]) @ thoughts.tell.weight[share].T + thoughts.tell.bias[share]
+        torch.testing.assert_close(said[:, share], alone)
+    (gradient,) = torch.autograd.grad(said[:, shares[1]].sum(), states)
+    assert gradient[:, 1].any()
+    assert not gradient[:, [0, 2]].any()
+
+
+def test_scenes_without_boxes_are_absent(tokenizer: PreTrainedTokenizerBase) -> None:
+    torch.manual_seed(0)
+    thoughts = ThinkingProbe(config_of(tokenizer, "before_question"))
+    states = [torch.randn(3, 16 + K, 16, requires_grad=True) for _ in range(9)]
+    errors = thoughts.about_scenes(states, [three_boxes(), None, three_boxes()])
+    assert errors.shape == (2,)
+    torch.testing.assert_close(errors[:1], thoughts.about_scenes(states, [three_boxes(), None, None]))
+    errors.sum().backward()
+    touched = [layer for layer, state in enumerate(states) if state.grad is not None]
+    assert touched == [5], "above names, where pairs are grounded too"
+    reached = states[5].grad
+    assert reached is not None
+    assert reached[[0, 2], -K:].any(-1).all()
+    assert not reached[1].any()
+    assert not reached[:, :-K].any()
+    assert thoughts.about_scenes(states, [None, None, None]).shape == (0,)
+
+
+def test_questions_and_the_objects_they_name() -> None:
+    names = torch.tensor([[0, 2, 4, -1], [1, 0, 1, 2], [1, 3, 2, 2], [3, 1, 0, 1]])
+    pairs = torch.tensor([[1, 4, 2, 1, 2, -1]])
+    told = objects_asked_about(ReferredObjects(names, pairs)).tolist()
+    assert sorted(told) == [[0, -1, 4, -1, -1], [1, 2, 1, 2, -1], [3, 1, 0, -1, -1]]
+
+
+def test_thoughts_after_the_question_tell_what_it_names(tokenizer: PreTrainedTokenizerBase) -> None:
+    torch.manual_seed(0)
+    config = config_of(tokenizer, "after_question")
+    thoughts = ThinkingProbe(config)
+    facts = torch.randn(2, 3, MEASURES + 1 + 36 + VIEWS * 5)
+    think = list(config.thinking_ids)
+    ids = torch.tensor([[50, 51, *think, 3, 60, 0], [50, *think, 3, 60, 0, 0], [50, 51, 52, *think, 3, 61]])
+    states = [torch.randn(3, 8, 16, requires_grad=True) for _ in range(9)]
+    asked = ReferredObjects(
+        torch.tensor([[1, 0, 2, -1], [2, 0, 1, 3], [2, 2, 0, 3]]), torch.tensor([[2, 6, 3, 1, 0, -1]])
+    )
+    errors = thoughts.about_questions(states, ids, facts, torch.tensor([0, 1, 0]), asked)
+    assert errors.shape == (2,), "the first question names nothing"
+
+    first = grounding_targets(facts[[1], 2], VIEWS, torch.tensor([-1]))
+    said = thoughts.said(states[5][[1], 1 : 1 + K])[:, : first.told.shape[1]]
+    error = torch.nn.functional.smooth_l1_loss(said, first.told, reduction="none", beta=0.3) * first.weight
+    torch.testing.assert_close(errors[0], error.sum() / first.weight.sum())
+
+    both = [grounding_targets(facts[[0], object_], VIEWS, torch.tensor([3])) for object_ in (1, 0)]
+    both.append(pair_targets(facts[[0]][:, [1, 0, 0]], VIEWS, torch.tensor([3]), torch.tensor([False])))
+    told, weight = (torch.cat([getattr(part, name) for part in both], 1) for name in ("told", "weight"))
+    error = torch.nn.functional.smooth_l1_loss(
+        thoughts.said(states[5][[2], 3 : 3 + K]), told, reduction="none", beta=0.3
+    )
+    torch.testing.assert_close(errors[1], (error * weight).sum() / weight.sum())
+
+    errors.sum().backward()
+    reached = states[5].grad
+    assert reached is not None
+    assert sorted(map(tuple, reached.abs().sum(-1).nonzero().tolist())) == [
+        *((1, place) for place in (1, 2)),  # the last token's share is about a second object
+        *((2, place) for place in range(3, 3 + K)),
+    ]
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_pairs_are_read_where_the_answer_begins(tokenizer: PreTrainedTokenizerBase, placement: str) -> None:
+    """Wherever the thoughts stand: names keep their places, and the pair's place is the mark that sees them all."""
+    targets = scene_targets(room_scene("train", 3), 126, CATEGORIES, list(COLOURS))
+    objects = targets.objects
+    assert objects is not None
+    labels = [CATEGORIES[label] for label in objects.label]
+    single = [name for name in labels if labels.count(name) == 1]
+    config = config_of(tokenizer, placement)
+    text = f"in view 2, is the {single[0]} left of the {single[1]}?"
+    asked = question_tokens(tokenizer, config, [(text, "yes")], objects, MentionFinder(tokenizer, config))[0]
+    batch = collate([targets], [[asked]], config)
+    row, place, view, *named = batch.mentions[0].pairs[0].tolist()
+    assert int(batch.question_ids[0][row, place]) == config.answer_token_id
+    assert (view, named) == (1, [labels.index(single[0]), labels.index(single[1]), -1])
+    for name, (_, at, _, _) in zip(single, batch.mentions[0].names.tolist(), strict=False):
+        assert tokenizer.decode(batch.question_ids[0][0, : at + 1]).endswith(name)
+    thinking = torch.isin(batch.question_ids[0][row], torch.tensor(config.thinking_ids)).nonzero().squeeze(-1)
+    assert thinking.tolist() == ([] if placement == "before_question" else list(range(place - K, place)))
+
+
+def recipe_of(placement: str, passes: int, losses: list[str]) -> Recipe:
+    student = {**TINY["student"], "thinking_placement": placement, "thinking_passes": passes}
+    speak = {**TINY["stages"]["speak"], "losses": losses, "read": "teacher"}
+    return check_recipe({**TINY, "student": student, "stages": {"speak": speak}}, "test")
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_one_batch_is_learnt_by_heart(placement: str, tmp_path: Any) -> None:
+    """Every loss of the language model is there in both placements, with two passes, and falls."""
+    losses = ["text", "grounding", "thoughts"]
+    recipe = recipe_of(placement, 2, losses)
+    torch.manual_seed(0)
+    model, processor = build_student(recipe, tmp_path)
+    lessons = SceneTargetSource(recipe.data.model_copy(update={"views": 4}), model.config)
+    batch: Batch = StepDataset(lessons, recipe.stages["speak"], 0, processor.tokenizer, model.config)[0]
+    objective = LossModule(model, StaticWeighting(dict.fromkeys(losses, 1.0)), losses, read_teacher=True)
+    optimizer = torch.optim.AdamW(objective.parameters(), 5e-3)
+    told: list[dict[str, float]] = []
+    for _ in range(40):
+        torch.manual_seed(1)  # the same roughening of the teacher's boxes
+        parts = objective(batch)
+        optimizer.zero_grad()
+        parts["loss"].backward()
+        optimizer.step()
+        told.append({name: float(value.detach()) for name, value in parts.items()})
+    assert set(told[0]) == {"loss", *losses}
+    for name in losses:
+        assert told[-1][name] < 0.8 * told[0][name], name
+    assert model.thinking_map.weight.any()
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_a_dry_run_knows_thoughts_and_passes(placement: str) -> None:
+    recipe = recipe_of(placement, 2, ["text", "thoughts"])
+    (check,) = dry_run(recipe.model_copy(update={"data": recipe.data.model_copy(update={"views": 4})}))
+    assert set(check.losses) == {"text", "thoughts"}
+    assert not [name for name in check.without_gradient if "thinking_map" in name or "thoughts" in name]
+
+
+def test_thoughts_without_tokens_are_refused() -> None:
+    student = {**TINY["student"], "num_thinking_tokens": 0}
+    speak = {**TINY["stages"]["speak"], "losses": ["text", "thoughts"]}
+    with pytest.raises(RecipeError, match=r"stage speak: thoughts needs student\.num_thinking_tokens"):
+        check_recipe({**TINY, "student": student, "stages": {"speak": speak}}, "test")
+    with pytest.raises(RecipeError, match="add the loss text"):
+        check_recipe({**TINY, "stages": {"speak": {**speak, "losses": ["thoughts"]}}}, "test")
+    with pytest.raises(RecipeError, match="thinking tokens"):
+        ThinkingProbe(DollhouseConfig(num_thinking_tokens=0))
+
+
+def test_true_objects_are_what_thoughts_are_told_of(tokenizer: PreTrainedTokenizerBase) -> None:
+    """The facts of a made room agree with the objects that the language model is given."""
+    config = config_of(tokenizer, "before_question")
+    scene = scene_targets(room_scene("train", 11), 126, CATEGORIES, list(COLOURS))
+    batch = collate([scene], [[]], config)
+    boxes = batch.boxes[0]
+    assert boxes is not None
+    told = scene_facts(boxes, len(CATEGORIES), config.num_objects).told
+    facts = ObjectPrefix(config.trunk_width, 32, VIEWS).facts(gt_objects(batch, config))[0]
+    present = gt_objects(batch, config).present[0] > 0
+    center = facts[present, :3]
+    nearest = torch.cdist(center, center).fill_diagonal_(torch.inf).min()
+    torch.testing.assert_close(told[2 * len(CATEGORIES)], nearest)
+    assert told[: len(CATEGORIES)].sum() <= present.sum()

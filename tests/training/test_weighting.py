@@ -1,0 +1,110 @@
+"""How losses become one, and the picture of them."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from dollhouse.errors import RecipeError, StorageError
+from dollhouse.training.config import LossName, read_recipe
+from dollhouse.training.loss_weighting import STATIC_WEIGHTS, StaticWeighting, UncertaintyWeighting, weighting_of
+from dollhouse.training.plots import losses_of, plot_losses, read_stages
+
+NANO = Path(__file__).parents[2] / "dollhouse" / "recipes" / "nano.yaml"
+NAMES = ["text", "depth_reg", "spatial"]
+
+
+def losses(**values: float) -> dict[str, Tensor]:
+    return {name: torch.tensor(value) for name, value in values.items()}
+
+
+def test_uncertainty_is_eq_2_and_settles_where_each_loss_weighs_one_half() -> None:
+    weighting = UncertaintyWeighting(NAMES)
+    with torch.no_grad():
+        weighting.log_sigma["text"].fill_(0.3)
+    expected = 2.0 / (2 * math.exp(0.3) ** 2) + 0.3 + 0.4 / 2
+    assert float(weighting(losses(text=2.0, spatial=0.4)).detach()) == pytest.approx(expected)
+    optimizer = torch.optim.Adam(weighting.parameters(), lr=0.05)
+    for _ in range(200):
+        optimizer.zero_grad()
+        weighting(losses(text=2.0, spatial=0.4)).backward()
+        optimizer.step()
+    told = weighting.weights()
+    assert (told["text"], told["spatial"]) == (pytest.approx(0.25, rel=1e-2), pytest.approx(1.25, rel=1e-2))
+    assert told["depth_reg"] == 0.5, "an absent loss moves nothing"
+
+
+@pytest.mark.parametrize("kind", ["uncertainty", "static", "equal"])
+def test_parts_of_a_loss_are_not_counted_again(kind: str) -> None:
+    weighting = weighting_of(kind, NAMES, {})  # type: ignore[arg-type]
+    whole = losses(text=1.0, spatial=0.5)
+    assert torch.equal(weighting({**whole, **losses(**{"spatial/views": 0.5})}), weighting(whole))
+
+
+def test_every_loss_has_a_fixed_weight_that_a_recipe_may_change() -> None:
+    assert set(STATIC_WEIGHTS) == set(get_args(LossName))
+    assert weighting_of("equal", NAMES, {}).weights() == dict.fromkeys(NAMES, 1.0)
+    recipe = read_recipe(NANO, ["weighting=static", "static_weights={text: 3}"])
+    weighting = weighting_of(recipe.weighting, NAMES, dict(recipe.static_weights))  # type: ignore[arg-type]
+    assert isinstance(weighting, StaticWeighting)
+    assert weighting.weights() == {"text": 3.0, "depth_reg": STATIC_WEIGHTS["depth_reg"], "spatial": 1.0}
+    assert float(weighting(losses(text=2.0, spatial=0.5))) == 6.5
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["static_weights={text: 3}"], "choose that"),
+        (["weighting=static", "static_weights={text: -1}"], "greater than or equal to 0"),
+        (["weighting=static", "static_weights={texts: 1}"], "static_weights.texts"),
+        (["stages.see.losses=[text_kl]"], "add the loss text"),
+        (["student.relation_head=false", "stages.see.losses=[spatial]"], "take out spatial and feature"),
+        (["student.depth_bins=1"], "greater than or equal to 2"),
+        (["stages.see.temperature=0"], "greater than 0"),
+    ],
+)
+def test_recipes_that_contradict_themselves(overrides: list[str], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        read_recipe(NANO, overrides)
+
+
+def metrics(folder: Path, steps: int) -> Path:
+    path = folder / "metrics.jsonl"
+    lines = []
+    for stage, names in (("see", ["depth_reg", "spatial"]), ("speak", ["text"])):
+        for step in range(1, steps + 1):
+            told = {name: 1 / step for name in names} | {f"weight_{name}": step / 10 for name in names}
+            lines.append({"stage": stage, "step": step, "loss": 2.0, "spatial/views": 0.1, "grad_norm": 1.0, **told})
+        lines.append({"stage": stage, "step": steps, "train_runtime": 3.0, "train_loss": 1.0})
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_curves_are_of_losses_by_stage(tmp_path: Path) -> None:
+    path = metrics(tmp_path, 1000)
+    stages = read_stages(path)
+    assert {stage: losses_of(lines[0]) for stage, lines in stages.items()} == {
+        "see": ["depth_reg", "spatial"],
+        "speak": ["text"],
+    }
+    assert all(300 <= len(lines) <= 600 for lines in stages.values())
+    assert plot_losses(path, tmp_path / "curves.png")
+    picture = np.asarray(Image.open(tmp_path / "curves.png").convert("RGB"))
+    assert picture.shape[0] > 600
+    assert (picture != 255).any(-1).mean() > 0.01
+    assert plot_losses(path, tmp_path / "curves.png"), "a run that goes on draws anew"
+
+
+def test_no_curves_without_steps(tmp_path: Path) -> None:
+    assert not plot_losses(tmp_path / "none.jsonl", tmp_path / "curves.png")
+    assert not (tmp_path / "curves.png").exists()
+    with pytest.raises(StorageError, match="cannot write"):
+        plot_losses(metrics(tmp_path, 2), tmp_path / "no" / "curves.png")
