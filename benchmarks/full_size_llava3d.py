@@ -23,22 +23,22 @@ import torch
 from transformers import CLIPVisionConfig, LlamaConfig
 
 from benchmarks.llama_tokenizer import FIRST, write_tokenizer
-from dollhouse.models.llava3d.configuration import CLIP_LARGE, LLaVA3DConfig, official_settings
-from dollhouse.models.llava3d.modeling import LLaVA3DModel
+from dollhouse.models.llava3d.configuration import CLIP_LARGE, Llava3DConfig, official_settings
+from dollhouse.models.llava3d.modeling import Llava3DForConditionalGeneration
 from dollhouse.models.llava3d.weights import official_name
 from dollhouse.questions.generate import Question
 from dollhouse.scenes.open import open_scene
-from dollhouse.teachers.llava3d import LLaVA3DTeacher, Settings
+from dollhouse.teachers.llava3d import LLaVA3DSettings, LLaVA3DTeacher
 from dollhouse.training.estimate.memory import peak_resident_bytes
 
 SHARD = 2 << 30  #: bytes
 
 
-def config_of(size: str) -> LLaVA3DConfig:
+def config_of(size: str) -> Llava3DConfig:
     """``full``: the released sizes. ``tiny``: the same shape, small."""
     if size == "full":
-        return LLaVA3DConfig()
-    return LLaVA3DConfig(
+        return Llava3DConfig()
+    return Llava3DConfig(
         text=LlamaConfig(
             vocab_size=400,
             hidden_size=48,
@@ -56,11 +56,14 @@ def config_of(size: str) -> LLaVA3DConfig:
     )
 
 
-def write_checkpoint(folder: Path, config: LLaVA3DConfig, dtype: torch.dtype, shard: int = SHARD, seed: int = 0) -> int:
+def write_checkpoint(folder: Path, config: Llava3DConfig, dtype: torch.dtype, shard: int = SHARD, seed: int = 0) -> int:
     """A random checkpoint in the official layout, one shard in memory at a time; returns its bytes."""
     torch.manual_seed(seed)
     with torch.device("meta"):
-        shapes = {official_name(name): tensor.shape for name, tensor in LLaVA3DModel(config).state_dict().items()}
+        shapes = {
+            official_name(name): tensor.shape
+            for name, tensor in Llava3DForConditionalGeneration(config).state_dict().items()
+        }
     groups = list(_groups(shapes, shard, dtype.itemsize))
     places: dict[str, str] = {}
     for number, names in enumerate(groups, 1):
@@ -99,7 +102,7 @@ def _groups(shapes: dict[str, torch.Size], limit: int, itemsize: int) -> Iterato
 def answer(folder: Path, scene_path: str, question: str, max_new_tokens: int, dtype: torch.dtype) -> None:
     """Load, look, answer; print seconds and peak memory."""
     start = time.perf_counter()
-    settings = Settings(max_new_tokens=max_new_tokens)
+    settings = LLaVA3DSettings(max_new_tokens=max_new_tokens)
     teacher = LLaVA3DTeacher.from_official(folder, dtype=dtype, settings=settings)
     size = sum(parameter.nbytes for parameter in teacher.model.parameters())
     print(f"loaded     {size / 1e9:6.2f} GB on {teacher.model.device} in {time.perf_counter() - start:.1f} s")

@@ -24,8 +24,8 @@ def plain_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return weights.softmax(-1) @ value
 
 
-@torch.library.custom_op("dollhouse::attention_in_pieces", mutates_args=())
-def attention_in_pieces(query: Tensor, key: Tensor, value: Tensor, weights: int = PIECE_WEIGHTS) -> Tensor:
+@torch.library.custom_op("dollhouse::chunked_attention", mutates_args=())
+def chunked_attention(query: Tensor, key: Tensor, value: Tensor, weights: int = PIECE_WEIGHTS) -> Tensor:
     """What :func:`plain_attention` computes, head by head and some queries at a time; no gradient flows through it.
 
     At most ``weights`` attention weights exist at once, so memory does not grow with the square of the sequence.
@@ -43,7 +43,7 @@ def attention_in_pieces(query: Tensor, key: Tensor, value: Tensor, weights: int 
     return mixed
 
 
-@attention_in_pieces.register_fake
+@chunked_attention.register_fake
 def _(query: Tensor, key: Tensor, value: Tensor, weights: int = PIECE_WEIGHTS) -> Tensor:
     return torch.empty_like(query)
 
@@ -58,5 +58,5 @@ def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         if batch * heads * queries * key.shape[-2] <= MOST_PLAIN_WEIGHTS:
             return plain_attention(query, key, value)
         if not (torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)):
-            return attention_in_pieces(query, key, value)
+            return chunked_attention(query, key, value)
     return functional.scaled_dot_product_attention(query, key, value)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 #: Rows from which oneDNN's own preparations are worth it.
-FEWEST_ROWS = 64
+MIN_ROWS = 64
 #: oneDNN's product as torch's compiler calls it; None where this torch has none. It has no public name.
 _onednn = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 _RIGHT_PROCESSOR = platform.machine().lower() in ("x86_64", "amd64")  # elsewhere torch takes oneDNN by itself
@@ -38,7 +38,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         and type(input) is Tensor  # and not a stand-in without memory, as plans are made with
         and input.device.type == "cpu"
         and input.dtype == weight.dtype == torch.float32
-        and input.numel() >= FEWEST_ROWS * input.shape[-1] > 0
+        and input.numel() >= MIN_ROWS * input.shape[-1] > 0
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
     ):

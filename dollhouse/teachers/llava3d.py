@@ -18,10 +18,10 @@ from torch import Tensor
 
 from dollhouse.errors import QuestionError, TeacherError
 from dollhouse.geometry import Array, invert_rigid, level_from_world, transform_points
-from dollhouse.models.llava3d.generation import Decoded, SharedPrefix
-from dollhouse.models.llava3d.modeling import LLaVA3DModel, SceneFeatures
+from dollhouse.models.llava3d.generation import GeneratedAnswer, SharedPrefix
+from dollhouse.models.llava3d.modeling import Llava3DForConditionalGeneration, SceneFeatures
 from dollhouse.models.llava3d.multimodal_embed import IMAGE_TOKEN
-from dollhouse.models.llava3d.processing import FrameChoice, Framing, image_pixels, posed_views
+from dollhouse.models.llava3d.processing import FrameSampling, ViewPreprocessing, image_pixels, prepare_views
 from dollhouse.models.llava3d.prompt import (
     BOXES,
     conversation,
@@ -38,15 +38,17 @@ from dollhouse.scenes.scene import Scene
 
 
 @dataclass(frozen=True)
-class Settings:
+class LLaVA3DSettings:
     """How the teacher looks and speaks; part of every record. Decoding is always greedy."""
 
-    look_at: Literal["scene", "photo"] = "scene"  #: "photo": the first photo alone, without depth, as the paper did
+    visual_input: Literal["scene", "photo"] = (
+        "scene"  #: "photo": the first photo alone, without depth, as the paper did
+    )
     instruction: str = ""  #: put after each question: "Answer the question using one word or one phrase."
     max_new_tokens: int = 512
     top_k: int = 16  #: alternatives kept a token
     questions_at_once: int = 32  #: questions decoded together
-    frame_choice: FrameChoice = "spread"
+    frame_sampling: FrameSampling = "uniform"
     portrait_fault: bool = False
 
     def __post_init__(self) -> None:
@@ -58,11 +60,17 @@ class Settings:
 class LLaVA3DTeacher:
     """A teacher in the sense of :class:`dollhouse.teachers.protocol.Teacher`."""
 
-    def __init__(self, model: LLaVA3DModel, tokenizer: Any, settings: Settings | None = None, name: str = "") -> None:
+    def __init__(
+        self,
+        model: Llava3DForConditionalGeneration,
+        tokenizer: Any,
+        settings: LLaVA3DSettings | None = None,
+        name: str = "",
+    ) -> None:
         """``tokenizer`` is that of the checkpoint folder; ``name`` says where the weights came from."""
         self.model = model
         self.tokenizer = tokenizer
-        self.settings = settings or Settings()
+        self.settings = settings or LLaVA3DSettings()
         self.name = name
         self._hash: str | None = None
         self._scene: Scene | None = None  # the scene looked at last
@@ -73,24 +81,24 @@ class LLaVA3DTeacher:
         cls,
         folder: str | os.PathLike[str],
         *,
-        settings: Settings | None = None,
+        settings: LLaVA3DSettings | None = None,
         dtype: torch.dtype = torch.bfloat16,
         official_faults: bool = False,
         clip_folder: str | os.PathLike[str] | None = None,
         accept: Collection[str] = (),
         device: str | None = None,
     ) -> LLaVA3DTeacher:
-        """The teacher of a released checkpoint folder (:meth:`.model.LLaVA3DModel.from_official`).
+        """The teacher of a released checkpoint folder (:meth:`.model.Llava3DForConditionalGeneration.from_official`).
 
         ``official_faults`` turns all known faults of the official evaluation on, for parity with its numbers
         (``docs/llava3d.md``). ``device`` is a GPU where there is one, unless named.
 
         Raises ModelError where the folder is not such a checkpoint.
         """
-        chosen = settings or Settings()
+        chosen = settings or LLaVA3DSettings()
         if official_faults:
-            chosen = Settings(**{**asdict(chosen), "frame_choice": "official", "portrait_fault": True})
-        model = LLaVA3DModel.from_official(
+            chosen = LLaVA3DSettings(**{**asdict(chosen), "frame_sampling": "official", "portrait_fault": True})
+        model = Llava3DForConditionalGeneration.from_official(
             folder,
             dtype=dtype,
             geometry_dtype=torch.bfloat16 if official_faults else torch.float32,
@@ -135,7 +143,7 @@ class LLaVA3DTeacher:
         if not questions:
             return []
         views = [self._axes(scene, question.text) for question in questions]
-        told: dict[int, Decoded] = {}
+        told: dict[int, GeneratedAnswer] = {}
         with torch.inference_mode():
             for view in dict.fromkeys(views):
                 numbers = [number for number, one in enumerate(views) if one == view]
@@ -148,7 +156,7 @@ class LLaVA3DTeacher:
 
         None when the teacher looks at a photo only. Width is the vision tower's (1024), before the projector.
         """
-        if self.settings.look_at == "photo":
+        if self.settings.visual_input == "photo":
             return None
         view = self._axes(scene, "")
         seen = self._look(scene, view)
@@ -169,7 +177,7 @@ class LLaVA3DTeacher:
 
     def _axes(self, scene: Scene, text: str) -> int | None:
         """The view in whose level frame places are told; None: in the scene's own world."""
-        if self.model.config.axes == "scene" or self.settings.look_at == "photo":
+        if self.model.config.axes == "scene" or self.settings.visual_input == "photo":
             return None
         view = named_view(text) or 0
         return view if view < len(scene.views) else 0
@@ -179,10 +187,10 @@ class LLaVA3DTeacher:
             self._scene, self._seen = scene, {}
         if view not in self._seen:
             config = self.model.config
-            framing = Framing(
-                config.image_size, config.num_frames, self.settings.frame_choice, self.settings.portrait_fault
+            preprocessing = ViewPreprocessing(
+                config.image_size, config.num_frames, self.settings.frame_sampling, self.settings.portrait_fault
             )
-            views = posed_views(scene, framing)
+            views = prepare_views(scene, preprocessing)
             told_from_world = torch.from_numpy(_told_from_world(scene, view)).float()
             turned = replace(views, world_from_camera=told_from_world @ views.world_from_camera)
             with torch.inference_mode():
@@ -190,8 +198,8 @@ class LLaVA3DTeacher:
         return self._seen[view]
 
     def _visual_tokens(self, scene: Scene, view: int | None) -> Tensor:
-        if self.settings.look_at == "scene":
-            return self.model.scene_tokens(self._look(scene, view))
+        if self.settings.visual_input == "scene":
+            return self.model.get_scene_tokens(self._look(scene, view))
         if not scene.views:
             raise TeacherError(f"scene {scene.name} has no photos to look at")
         config = self.model.config
@@ -199,13 +207,13 @@ class LLaVA3DTeacher:
             image_pixels(scene.views[0].image, config.image_size, config.image_aspect_ratio)
         )
 
-    def _decoded(self, prefix: Tensor, embedded: Sequence[Tensor]) -> list[Decoded]:
+    def _decoded(self, prefix: Tensor, embedded: Sequence[Tensor]) -> list[GeneratedAnswer]:
         settings = self.settings
         shared = SharedPrefix(self.model.language_model, prefix)
-        told: list[Decoded] = []
+        told: list[GeneratedAnswer] = []
         for start in range(0, len(embedded), settings.questions_at_once):
             group = embedded[start : start + settings.questions_at_once]
-            told += shared.answer(group, settings.max_new_tokens, self._end, settings.top_k)
+            told += shared.generate(group, settings.max_new_tokens, self._end, settings.top_k)
         return told
 
     def _embedded(self, scene: Scene, questions: Sequence[Question], view: int | None) -> tuple[Tensor, list[Tensor]]:
@@ -245,7 +253,7 @@ class LLaVA3DTeacher:
         ids = prompt_ids(conversation([(text, None)]), encoder(self.tokenizer), int(self.tokenizer.bos_token_id))
         return ids, torch.tensor(np.array(centres), dtype=torch.float32).reshape(-1, 3)
 
-    def _answer(self, decoded: Decoded) -> TeacherAnswer:
+    def _answer(self, decoded: GeneratedAnswer) -> TeacherAnswer:
         return TeacherAnswer(
             text=self.tokenizer.decode(decoded.token_ids, skip_special_tokens=True).strip(),
             token_ids=np.array(decoded.token_ids, dtype=np.int32),

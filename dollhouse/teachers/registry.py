@@ -116,7 +116,7 @@ def _endpoint(where: str, given: Texts) -> Teacher:
 def _llava3d(where: str, given: Texts) -> Teacher:
     import torch
 
-    from dollhouse.teachers.llava3d import LLaVA3DTeacher, Settings
+    from dollhouse.teachers.llava3d import LLaVA3DSettings, LLaVA3DTeacher
 
     loading = {"dtype": "bfloat16", "official_faults": "false", "clip_folder": ""}
     chosen = loading | {key: value for key, value in given.items() if key in loading}
@@ -128,7 +128,7 @@ def _llava3d(where: str, given: Texts) -> Teacher:
         raise TeacherError(f"dtype or official_faults of llava3d: {error.errors()[0]['msg']}") from error
     return LLaVA3DTeacher.from_official(
         _needed("llava3d", where, "a checkpoint folder"),
-        settings=read_settings("llava3d", Settings, {key: given[key] for key in given if key not in loading}),
+        settings=read_settings("llava3d", LLaVA3DSettings, {key: given[key] for key in given if key not in loading}),
         dtype=getattr(torch, dtype),
         official_faults=faults,
         clip_folder=chosen["clip_folder"] or None,

@@ -155,19 +155,19 @@ def teacher_at(config: Any, scene: Any, tokens: int) -> TokenizedQA:
     import torch
 
     from dollhouse.models.llava3d.generation import SharedPrefix
-    from dollhouse.models.llava3d.modeling import LLaVA3DModel
-    from dollhouse.models.llava3d.processing import Framing, posed_views
+    from dollhouse.models.llava3d.modeling import Llava3DForConditionalGeneration
+    from dollhouse.models.llava3d.processing import ViewPreprocessing, prepare_views
 
-    model = random_weights(lambda: LLaVA3DModel(config))
+    model = random_weights(lambda: Llava3DForConditionalGeneration(config))
     words = model.language_model.get_input_embeddings().weight
 
     def look() -> SharedPrefix:
-        views = posed_views(scene, Framing(config.image_size, config.num_frames))
-        seen = model.scene_tokens(model.get_scene_features(views)).to(words.dtype)
+        views = prepare_views(scene, ViewPreprocessing(config.image_size, config.num_frames))
+        seen = model.get_scene_tokens(model.get_scene_features(views)).to(words.dtype)
         return SharedPrefix(model.language_model, torch.cat([words[:HEAD_TOKENS], seen]))
 
     def answer(prefix: SharedPrefix) -> None:
-        prefix.answer([words[:QUESTION_TOKENS]], tokens, end=-1, top_k=1)
+        prefix.generate([words[:QUESTION_TOKENS]], tokens, eos_token_id=-1, top_k=1)
 
     return TokenizedQA(sum(one.numel() for one in model.parameters()), look, answer)
 
@@ -227,7 +227,7 @@ def timed(asked: TokenizedQA) -> dict[str, float]:
 
 
 def main(name: str, room: str, tokens: int) -> None:
-    from dollhouse.models.llava3d.configuration import LLaVA3DConfig
+    from dollhouse.models.llava3d.configuration import Llava3DConfig
     from dollhouse.scenes.open import open_scene
     from dollhouse.teachers.annotate import remembered
     from dollhouse.training.estimate.memory import peak_resident_bytes
@@ -237,7 +237,7 @@ def main(name: str, room: str, tokens: int) -> None:
         assert view.image is not None
         assert view.depth is not None
     asked = (
-        teacher_at(LLaVA3DConfig(), scene, tokens) if name == "teacher" else student_at(student_config(), scene, tokens)
+        teacher_at(Llava3DConfig(), scene, tokens) if name == "teacher" else student_at(student_config(), scene, tokens)
     )
     print(json.dumps(timed(asked) | {"peak": peak_resident_bytes()}), flush=True)
 

@@ -9,7 +9,7 @@ import torch
 from transformers import CLIPVisionConfig, LlamaConfig
 
 from dollhouse.models.dollhouse.checkpoint import load_student
-from dollhouse.models.llava3d.configuration import CLIP_LARGE, LLaVA3DConfig
+from dollhouse.models.llava3d.configuration import CLIP_LARGE, Llava3DConfig
 from dollhouse.scenes.open import open_scene
 from experiments.paper.paper_size import MODELS, student_at, student_config, table, teacher_at, timed
 
@@ -25,7 +25,7 @@ VISION = {
 
 def test_both_are_timed_at_the_same_room(tiny_student: Path) -> None:
     scene = open_scene("rooms:test/1")
-    llava = LLaVA3DConfig(text=LlamaConfig(vocab_size=400, **TEXT), vision=CLIPVisionConfig(**CLIP_LARGE | VISION))
+    llava = Llava3DConfig(text=LlamaConfig(vocab_size=400, **TEXT), vision=CLIPVisionConfig(**CLIP_LARGE | VISION))
     teacher = teacher_at(llava, scene, 3)
     student = student_at(load_student(tiny_student)[0].config, scene, 3)
     for asked in (teacher, student):

@@ -19,11 +19,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dollhouse.models.llava3d.camera_json import CameraFile
-from dollhouse.models.llava3d.configuration import EXPECTED, LLaVA3DConfig
-from dollhouse.models.llava3d.modeling import LLaVA3DModel, PosedViews
+from dollhouse.models.llava3d.configuration import EXPECTED, Llava3DConfig
+from dollhouse.models.llava3d.modeling import Llava3DForConditionalGeneration, PosedViews
 from dollhouse.models.llava3d.multimodal_embed import IMAGE_TOKEN, LOCATION_TOKEN
 from dollhouse.models.llava3d.position_embedding import PositionEmbedding
-from dollhouse.models.llava3d.processing import Framing, frame_numbers, image_pixels, posed_views
+from dollhouse.models.llava3d.processing import ViewPreprocessing, image_pixels, prepare_views, sample_frames
 from dollhouse.models.llava3d.prompt import conversation, format_boxes, prompt_ids
 from dollhouse.models.llava3d.voxel_pooling import mean_by_voxel, voxel_numbers, world_points
 from dollhouse.models.llava3d.weights import official_name
@@ -36,7 +36,7 @@ PROMPTS = sorted(path.name for path in FOLDER.glob("l3d_prompts*.json"))
 DTYPES = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 
 
-def load_model(name: str, folder: Path, dtype: torch.dtype) -> LLaVA3DModel:
+def load_model(name: str, folder: Path, dtype: torch.dtype) -> Llava3DForConditionalGeneration:
     """The case's model, through the door that a user takes: a checkpoint folder in the official layout."""
     golden = json.loads((FOLDER / f"{name}.config.json").read_text())
     settings = {
@@ -54,7 +54,7 @@ def load_model(name: str, folder: Path, dtype: torch.dtype) -> LLaVA3DModel:
     (folder / "model.safetensors").symlink_to(FOLDER.resolve() / f"{name}.weights.safetensors")
     assert (golden["mm"]["image_token"], golden["mm"]["loc_token"]) == (IMAGE_TOKEN, LOCATION_TOKEN)
     accept = ("num_frames", "tokenizer_model_max_length", "mm_vision_select_layer")
-    model = LLaVA3DModel.from_official(folder, dtype=dtype, geometry_dtype=dtype, accept=accept)
+    model = Llava3DForConditionalGeneration.from_official(folder, dtype=dtype, geometry_dtype=dtype, accept=accept)
     model.config = replace(
         model.config, voxel_size=golden["mm"]["voxel_size"], max_scene_tokens=golden["mm"]["max_visual_tokens"]
     )
@@ -102,7 +102,9 @@ def test_every_output_of_every_case(name: str, dtype: torch.dtype, tmp_path: Pat
 
 
 @torch.no_grad()
-def everything(model: LLaVA3DModel, given: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, Tensor]:
+def everything(
+    model: Llava3DForConditionalGeneration, given: dict[str, Tensor], expected: dict[str, Tensor]
+) -> dict[str, Tensor]:
     """All that the model computes for one case, by the names of the golden files."""
     ids, clicks, labels = given["input_ids"], given.get("clicks"), given.get("labels")
     seen = visuals(given, ids)
@@ -191,12 +193,14 @@ def test_preprocessing_of_the_official_camera_layout(name: str, tmp_path: Path) 
         spec = json.loads(file.metadata()["spec"])
         golden = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     annotation = write_embodiedscan(golden, spec["vids"], tmp_path)
-    framing = Framing(size=spec["S"], num_frames=spec["nf"], frame_choice="official", portrait_fault=True)
+    preprocessing = ViewPreprocessing(
+        size=spec["S"], num_frames=spec["nf"], frame_sampling="official", portrait_fault=True
+    )
     for key in spec["vids"]:
         scene = CameraFile(annotation, tmp_path).open_scene(key)
         expected = {part.split("/")[-1]: value for part, value in golden.items() if part.startswith(f"out/{key}/")}
-        assert frame_numbers(len(scene.views), spec["nf"], "official") == expected["sample_indices"].tolist()
-        found = posed_views(scene, framing)
+        assert sample_frames(len(scene.views), spec["nf"], "official") == expected["sample_indices"].tolist()
+        found = prepare_views(scene, preprocessing)
         torch.testing.assert_close(found.images, expected["images"], atol=1e-5, rtol=0)
         assert torch.equal(found.depths, expected["depths"])
         torch.testing.assert_close(found.world_from_camera, expected["poses"], atol=1e-5, rtol=0)
@@ -280,7 +284,7 @@ def test_full_size_model_has_exactly_the_official_keys_and_shapes() -> None:
         pytest.skip(f"no {path.name} in {FOLDER}")
     official = {key: tuple(shape) for key, shape in json.loads(path.read_text()).items()}
     with torch.device("meta"):
-        model = LLaVA3DModel(LLaVA3DConfig())
+        model = Llava3DForConditionalGeneration(Llava3DConfig())
     ours = {official_name(key): tuple(tensor.shape) for key, tensor in model.state_dict().items()}
     assert len(ours) == len(model.state_dict()) == 698
     assert ours == official

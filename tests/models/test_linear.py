@@ -10,7 +10,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dollhouse.models import onednn_linear as products
-from dollhouse.models.onednn_linear import FEWEST_ROWS, Linear
+from dollhouse.models.onednn_linear import MIN_ROWS, Linear
 
 CAN = products._onednn is not None and products._RIGHT_PROCESSOR
 
@@ -38,7 +38,7 @@ def layers(width: int, out: int, bias: bool = True) -> tuple[Linear, nn.Linear]:
     return quick, plain
 
 
-@pytest.mark.parametrize("shape", [(344, 48), (2, 81, 48), (1, 4, 81, 48), (FEWEST_ROWS, 48), (1, 1000, 7)], ids=str)
+@pytest.mark.parametrize("shape", [(344, 48), (2, 81, 48), (1, 4, 81, 48), (MIN_ROWS, 48), (1, 1000, 7)], ids=str)
 @pytest.mark.parametrize("bias", [True, False])
 def test_the_same_numbers(shape: tuple[int, ...], bias: bool, taken: list[tuple[int, ...]]) -> None:
     quick, plain = layers(shape[-1], 33, bias)
@@ -53,7 +53,7 @@ def test_the_same_numbers(shape: tuple[int, ...], bias: bool, taken: list[tuple[
 @pytest.mark.parametrize("why", ["learning", "few rows", "no rows", "bfloat16", "autocast", "float64", "fake", "none"])
 def test_otherwise_torch_itself(why: str, taken: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
     quick, plain = layers(16, 8)
-    rows = torch.randn({"few rows": FEWEST_ROWS - 1, "no rows": 0}.get(why, 200), 16)
+    rows = torch.randn({"few rows": MIN_ROWS - 1, "no rows": 0}.get(why, 200), 16)
     if why in ("bfloat16", "float64"):
         dtype = getattr(torch, why)
         quick, plain, rows = quick.to(dtype), plain.to(dtype), rows.to(dtype)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersModel
 
-from dollhouse.models.attention import attention, attention_in_pieces, plain_attention
+from dollhouse.models.attention import attention, chunked_attention, plain_attention
 from dollhouse.models.vggt.configuration import VggtConfig
 from dollhouse.models.vggt.modeling import VggtModel
 from dollhouse.models.vggt.patch_embed import DinoPatches
@@ -173,7 +173,7 @@ def test_attention_is_what_its_definition_says(length: int, dtype: torch.dtype) 
 def test_attention_in_pieces_is_plain_attention(weights: int) -> None:
     torch.manual_seed(0)
     query, key, value = torch.randn(3, 2, 3, 70, 32, dtype=torch.float64)
-    found = attention_in_pieces(query, key[:, :, :50], value[:, :, :50], weights)
+    found = chunked_attention(query, key[:, :, :50], value[:, :, :50], weights)
     torch.testing.assert_close(found, plain_attention(query, key[:, :, :50], value[:, :, :50]), atol=1e-12, rtol=0)
 
 

@@ -152,6 +152,6 @@ def test_loading_peaks_at_little_more_than_the_model(ending: str, tmp_path: Path
     path = tmp_path / f"model.{ending}"
     save_file(weights, path) if ending == "safetensors" else torch.save(weights, path)
     told = subprocess.run([sys.executable, "-c", MEASURED, str(path)], check=True, capture_output=True, text=True)
-    widen, model = map(int, told.stdout.split())
+    grown, model = map(int, told.stdout.split())
     assert model > 110e6
     assert grown < 1.5 * model, f"{grown / 1e6:.0f} MB for a model of {model / 1e6:.0f} MB"

@@ -12,7 +12,7 @@ from benchmarks.full_size_llava3d import config_of, write_checkpoint
 from dollhouse.geometry import intrinsics_from_fov, look_at
 from dollhouse.questions.generate import Question
 from dollhouse.scenes.scene import Box, Scene, View
-from dollhouse.teachers.llava3d import LLaVA3DTeacher, Settings
+from dollhouse.teachers.llava3d import LLaVA3DSettings, LLaVA3DTeacher
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +26,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def teacher(checkpoint: Path) -> LLaVA3DTeacher:
     """In float64, with weights large enough that answers depend on the scene and the question."""
-    settings = Settings(max_new_tokens=12, top_k=5, questions_at_once=3)
+    settings = LLaVA3DSettings(max_new_tokens=12, top_k=5, questions_at_once=3)
     made = LLaVA3DTeacher.from_official(checkpoint, dtype=torch.float64, settings=settings)
     with torch.no_grad():
         for name, parameter in made.model.named_parameters():

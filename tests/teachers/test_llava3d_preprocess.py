@@ -12,7 +12,7 @@ from PIL import Image
 from dollhouse.errors import SceneError, TeacherError
 from dollhouse.geometry import back_project, transform_points
 from dollhouse.models.llava3d.camera_json import CameraFile
-from dollhouse.models.llava3d.processing import Framing, frame_numbers, image_pixels, posed_views
+from dollhouse.models.llava3d.processing import ViewPreprocessing, image_pixels, prepare_views, sample_frames
 from dollhouse.models.llava3d.voxel_pooling import world_points
 from dollhouse.scenes.open import open_scene
 from dollhouse.scenes.scene import Scene
@@ -27,7 +27,7 @@ def test_places_of_the_crop_are_places_of_the_scene(width: int, height: int) -> 
     scene = posed_scene(2, width, height)
     smooth = tuple(replace(view, open_depth=lambda: np.full((height, width), 2.0, np.float32)) for view in scene.views)
     scene = replace(scene, views=smooth)
-    seen = posed_views(scene, Framing(size=56))
+    seen = prepare_views(scene, ViewPreprocessing(size=56))
     points = world_points(seen.depths, seen.intrinsics, seen.world_from_camera).numpy()
     for view, crop in zip(scene.views, points, strict=True):
         whole = transform_points(view.world_from_camera, back_project(view.depth, view.intrinsics))
@@ -44,7 +44,7 @@ def test_places_of_the_crop_are_places_of_the_scene(width: int, height: int) -> 
 def test_the_portrait_fault_moves_portrait_images_only() -> None:
     for (width, height), same in (((80, 64), True), ((64, 80), False)):
         scene = posed_scene(1, width, height)
-        right, wrong = (posed_views(scene, Framing(56, portrait_fault=fault)) for fault in (False, True))
+        right, wrong = (prepare_views(scene, ViewPreprocessing(56, portrait_fault=fault)) for fault in (False, True))
         assert torch.equal(right.intrinsics, wrong.intrinsics) == same
         assert torch.equal(right.depths, wrong.depths)
 
@@ -56,18 +56,18 @@ def test_depth_of_its_own_size_uses_its_own_intrinsics() -> None:
     large = replace(
         view, intrinsics=doubled, open_image=lambda: np.zeros((128, 160, 3), np.uint8), depth_intrinsics=view.intrinsics
     )
-    found, expected = (posed_views(replace(scene, views=(one,)), Framing(56)) for one in (large, view))
+    found, expected = (prepare_views(replace(scene, views=(one,)), ViewPreprocessing(56)) for one in (large, view))
     torch.testing.assert_close(found.intrinsics, expected.intrinsics)
     assert torch.equal(found.depths, expected.depths)
 
 
 def test_frame_choice() -> None:
-    assert frame_numbers(7, 3, "official") == [0, 2, 4]
-    assert frame_numbers(5, 3, "official") == [0, 1, 2]
-    assert frame_numbers(2, 5, "official") == [0, 1, 0, 1, 0]
-    assert frame_numbers(3, 3, "official") == frame_numbers(3, 3, "spread") == [0, 1, 2]
-    assert frame_numbers(7, 3, "spread") == [0, 3, 6]
-    assert frame_numbers(2, 5, "spread") == [0, 1]
+    assert sample_frames(7, 3, "official") == [0, 2, 4]
+    assert sample_frames(5, 3, "official") == [0, 1, 2]
+    assert sample_frames(2, 5, "official") == [0, 1, 0, 1, 0]
+    assert sample_frames(3, 3, "official") == sample_frames(3, 3, "uniform") == [0, 1, 2]
+    assert sample_frames(7, 3, "uniform") == [0, 3, 6]
+    assert sample_frames(2, 5, "uniform") == [0, 1]
 
 
 def test_scenes_that_cannot_be_looked_at() -> None:
@@ -83,7 +83,7 @@ def test_scenes_that_cannot_be_looked_at() -> None:
         (blind, "lacks intrinsics"),
     ):
         with pytest.raises(TeacherError, match=says):
-            posed_views(bad, Framing(56))
+            prepare_views(bad, ViewPreprocessing(56))
 
 
 def test_unknown_depth_becomes_zero() -> None:
@@ -91,7 +91,7 @@ def test_unknown_depth_becomes_zero() -> None:
     broken = np.full((56, 56), np.nan, np.float32)
     broken[0] = np.inf
     views = tuple(replace(view, open_depth=lambda: broken) for view in scene.views)
-    assert not posed_views(replace(scene, views=views), Framing(56)).depths.any()
+    assert not prepare_views(replace(scene, views=views), ViewPreprocessing(56)).depths.any()
 
 
 def test_padding_shows_the_whole_image() -> None:
@@ -118,8 +118,8 @@ def test_the_official_layout_shows_what_the_scan_shows(tmp_path: Path) -> None:
     (tmp_path / "scannet").symlink_to(HOLO)
     file = CameraFile(tmp_path / "cameras.json", tmp_path)
     assert file.names == ("scannet/holo",)
-    framing = Framing(num_frames=4)
-    found, expected = (posed_views(scene, framing) for scene in (file.open_scene("scannet/holo"), scan))
+    preprocessing = ViewPreprocessing(num_frames=4)
+    found, expected = (prepare_views(scene, preprocessing) for scene in (file.open_scene("scannet/holo"), scan))
     assert torch.equal(found.images, expected.images)
     assert torch.equal(found.depths, expected.depths)
     torch.testing.assert_close(found.intrinsics, expected.intrinsics)

@@ -9,11 +9,11 @@ import torch
 from dollhouse.errors import QuestionError, TeacherError
 from dollhouse.geometry import level_from_world
 from dollhouse.models.llava3d.generation import SharedPrefix
-from dollhouse.models.llava3d.processing import Framing, image_pixels, posed_views
+from dollhouse.models.llava3d.processing import ViewPreprocessing, image_pixels, prepare_views
 from dollhouse.models.llava3d.prompt import conversation, encoder, prompt_ids
 from dollhouse.records.types import TeacherAnswer
 from dollhouse.scenes.scene import Scene
-from dollhouse.teachers.llava3d import LLaVA3DTeacher, Settings
+from dollhouse.teachers.llava3d import LLaVA3DSettings, LLaVA3DTeacher
 from dollhouse.teachers.protocol import Teacher
 from tests.teachers.conftest import posed_scene, question
 
@@ -31,7 +31,7 @@ TEXTS = (
 def plain_ids(teacher: LLaVA3DTeacher, scene: Scene, text: str, clicks: torch.Tensor | None = None) -> list[int]:
     """Greedy ids by the plain path: whole prompt, no shared prefix, transformers' own generation."""
     ids = prompt_ids(conversation([(text, None)]), encoder(teacher.tokenizer), teacher.tokenizer.bos_token_id)
-    views = posed_views(scene, Framing(teacher.model.config.image_size))
+    views = prepare_views(scene, ViewPreprocessing(teacher.model.config.image_size))
     return teacher.model.generate(torch.tensor([ids]), [views], clicks, teacher.settings.max_new_tokens)[0].tolist()
 
 
@@ -59,15 +59,15 @@ def test_an_answer_that_ends_leaves_the_others_as_they_were(teacher: LLaVA3DTeac
     generator = torch.Generator().manual_seed(3)
     prefix, *questions = (torch.randn(n, 48, generator=generator).double() for n in (30, 4, 9, 1, 6))
     shared = SharedPrefix(model, prefix)
-    free = [answer.token_ids for answer in shared.answer(questions, 12, end=-1, top_k=1)]
+    free = [answer.token_ids for answer in shared.generate(questions, 12, eos_token_id=-1, top_k=1)]
     assert all(len(ids) == 12 for ids in free)
     end = free[0][2]
-    stopped = [answer.token_ids for answer in shared.answer(questions, 12, end=end, top_k=1)]
+    stopped = [answer.token_ids for answer in shared.generate(questions, 12, eos_token_id=end, top_k=1)]
     for ids, whole in zip(stopped, free, strict=True):
         length = whole.index(end) + 1 if end in whole else 12
         assert ids == whole[:length]
     assert len(stopped[0]) <= 3
-    assert [answer.token_ids for answer in shared.answer(questions, 12, end=-1, top_k=1)] == free  # prefix kept whole
+    assert [answer.token_ids for answer in shared.generate(questions, 12, eos_token_id=-1, top_k=1)] == free
 
 
 def test_log_probabilities_are_those_of_the_whole_sequence(teacher: LLaVA3DTeacher, scene: Scene) -> None:
@@ -78,7 +78,7 @@ def test_log_probabilities_are_those_of_the_whole_sequence(teacher: LLaVA3DTeach
     assert answer.top_log_probs.dtype == np.float32
     assert (answer.top_ids[:, 0] == answer.token_ids).all()
     ids = prompt_ids(conversation([(TEXTS[1], None)]), encoder(teacher.tokenizer), 1)
-    views = posed_views(scene, Framing(teacher.model.config.image_size))
+    views = prepare_views(scene, ViewPreprocessing(teacher.model.config.image_size))
     with torch.no_grad():
         whole = teacher.model.embed(torch.tensor([ids + answer.token_ids.tolist()]), [views])
         logits = teacher.model(whole).logits[0]
@@ -114,25 +114,27 @@ def test_questions_and_scenes_that_cannot_be_answered(teacher: LLaVA3DTeacher, s
 
 def test_settings_that_make_no_sense() -> None:
     with pytest.raises(TeacherError, match="questions_at_once is 0"):
-        Settings(questions_at_once=0)
+        LLaVA3DSettings(questions_at_once=0)
 
 
 def test_features_stand_where_depth_was_measured(teacher: LLaVA3DTeacher, scene: Scene) -> None:
     told = teacher.features(scene)
-    seen = teacher.model.get_scene_features(posed_views(scene, Framing(56)))
+    seen = teacher.model.get_scene_features(prepare_views(scene, ViewPreprocessing(56)))
     assert told.features.shape == (len(told.points), 32)
     assert told.features.dtype == np.float32
     assert len(told.points) < len(seen.points)  # the patches without depth, at the cameras' centres, are left out
     centres = np.array([view.world_from_camera[:3, 3] for view in scene.views])
     distance = np.linalg.norm(told.points[:, None] - centres, axis=-1)
     assert distance.min() > 0.9
-    assert int(seen.measured.sum()) == int((posed_views(scene, Framing(56)).depths[:, ::14, ::14] > 0).sum())
+    assert int(seen.measured.sum()) == int(
+        (prepare_views(scene, ViewPreprocessing(56)).depths[:, ::14, ::14] > 0).sum()
+    )
 
 
 def test_a_hole_in_one_view_does_not_move_the_others_points(teacher: LLaVA3DTeacher) -> None:
     scene = posed_scene(1, 56, 56)
-    whole = teacher.model.get_scene_features(posed_views(scene, Framing(56)))
-    pose = posed_views(scene, Framing(56)).world_from_camera[0, :3, 3]
+    whole = teacher.model.get_scene_features(prepare_views(scene, ViewPreprocessing(56)))
+    pose = prepare_views(scene, ViewPreprocessing(56)).world_from_camera[0, :3, 3]
     lost = whole.measured == 0
     assert lost.sum() == 1  # all patches without depth fall into one voxel
     assert torch.equal(whole.points[lost], torch.zeros(1, 3))
@@ -140,17 +142,17 @@ def test_a_hole_in_one_view_does_not_move_the_others_points(teacher: LLaVA3DTeac
 
 
 def test_too_many_voxels_are_thinned_the_same_way_each_time(teacher: LLaVA3DTeacher, scene: Scene) -> None:
-    seen = teacher.model.get_scene_features(posed_views(scene, Framing(56)))
+    seen = teacher.model.get_scene_features(prepare_views(scene, ViewPreprocessing(56)))
     config, model = teacher.model.config, teacher.model
-    every = model.scene_tokens(seen)
+    every = model.get_scene_tokens(seen)
     try:
         model.config = replace(config, max_scene_tokens=10)
-        once, again = model.scene_tokens(seen), model.scene_tokens(seen)
+        once, again = model.get_scene_tokens(seen), model.get_scene_tokens(seen)
         model.config = replace(config, max_scene_tokens=10, subset_seed=1)
-        other = model.scene_tokens(seen)
+        other = model.get_scene_tokens(seen)
         model.config = replace(config, max_scene_tokens=10, unseeded_subset=True)
         torch.manual_seed(0)
-        official = model.scene_tokens(seen)
+        official = model.get_scene_tokens(seen)
     finally:
         model.config = config
     assert torch.equal(once, again)
@@ -166,7 +168,7 @@ def test_too_many_voxels_are_thinned_the_same_way_each_time(teacher: LLaVA3DTeac
 
 
 def test_looking_at_one_photo_only(teacher: LLaVA3DTeacher, scene: Scene) -> None:
-    flat = LLaVA3DTeacher(teacher.model, teacher.tokenizer, replace(teacher.settings, look_at="photo"))
+    flat = LLaVA3DTeacher(teacher.model, teacher.tokenizer, replace(teacher.settings, visual_input="photo"))
     views = tuple(replace(view, open_depth=None, world_from_camera=None) for view in scene.views)
     told = flat.answer(replace(scene, views=views), [question(text) for text in TEXTS[:2]])
     image = image_pixels(scene.views[0].image, 56).double()
@@ -192,10 +194,12 @@ def test_provenance_names_weights_settings_and_licence(teacher: LLaVA3DTeacher, 
     assert told["settings"]["dtype"] == "float64"
     assert told["settings"]["geometry_dtype"] == "float32"
     assert len(told["weights"]) == 12
-    official = LLaVA3DTeacher.from_official(checkpoint, official_faults=True, settings=Settings(max_new_tokens=3))
+    official = LLaVA3DTeacher.from_official(
+        checkpoint, official_faults=True, settings=LLaVA3DSettings(max_new_tokens=3)
+    )
     faults = official.provenance()["settings"]
     assert official.provenance()["weights"] != told["weights"]
-    assert (faults["geometry_dtype"], faults["frame_choice"], faults["portrait_fault"]) == (
+    assert (faults["geometry_dtype"], faults["frame_sampling"], faults["portrait_fault"]) == (
         "bfloat16",
         "official",
         True,

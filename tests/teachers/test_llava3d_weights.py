@@ -17,7 +17,7 @@ from transformers import LlamaConfig
 
 from benchmarks.full_size_llava3d import SHARD, config_of, write_checkpoint
 from dollhouse.errors import ModelError
-from dollhouse.models.llava3d.modeling import LLaVA3DModel
+from dollhouse.models.llava3d.modeling import Llava3DForConditionalGeneration
 from dollhouse.models.llava3d.weights import official_name, to_official, weights_hash
 
 VISION = "model.vision_tower.vision_tower.vision_model."
@@ -41,22 +41,22 @@ def folder(checkpoint: Path, tmp_path: Path) -> Path:
 
 def refused(folder: Path, **options: object) -> str:
     with pytest.raises(ModelError) as caught:
-        LLaVA3DModel.from_official(folder, **options)
+        Llava3DForConditionalGeneration.from_official(folder, **options)
     assert "\n" not in str(caught.value)
     assert str(folder) in str(caught.value)
     return str(caught.value)
 
 
 def test_shards_fill_every_parameter_and_go_back(checkpoint: Path, weights: dict[str, Tensor], tmp_path: Path) -> None:
-    model = LLaVA3DModel.from_official(checkpoint, dtype=torch.float32)
+    model = Llava3DForConditionalGeneration.from_official(checkpoint, dtype=torch.float32)
     assert {official_name(name) for name in model.state_dict()} == set(weights)
     assert all(torch.equal(tensor, weights[official_name(name)]) for name, tensor in model.state_dict().items())
     assert not any(parameter.requires_grad or parameter.is_meta for parameter in model.parameters())
     to_official(model, model.config, tmp_path / "again", max_shard_size="100KB")
     assert (tmp_path / "again/model.safetensors.index.json").is_file()
-    again = LLaVA3DModel.from_official(tmp_path / "again", dtype=torch.float32)
+    again = Llava3DForConditionalGeneration.from_official(tmp_path / "again", dtype=torch.float32)
     assert weights_hash(again) == weights_hash(model)
-    half = LLaVA3DModel.from_official(tmp_path / "again")
+    half = Llava3DForConditionalGeneration.from_official(tmp_path / "again")
     assert half.dtype == torch.bfloat16
     assert weights_hash(half) != weights_hash(model)
     assert half.language_model.model.rotary_emb.inv_freq.dtype == torch.float32
@@ -68,10 +68,12 @@ def test_single_files_and_what_older_versions_left_in_them(folder: Path, weights
         f"{VISION}embeddings.position_ids": torch.zeros(1, 17, dtype=torch.long),
     }
     torch.save(weights | old, folder / "pytorch_model.bin")
-    from_bin = LLaVA3DModel.from_official(folder, dtype=torch.float32)
+    from_bin = Llava3DForConditionalGeneration.from_official(folder, dtype=torch.float32)
     save_file(weights, folder / "model.safetensors")  # preferred where both are there
     (folder / "pytorch_model.bin").write_bytes(b"")
-    assert weights_hash(LLaVA3DModel.from_official(folder, dtype=torch.float32)) == weights_hash(from_bin)
+    assert weights_hash(Llava3DForConditionalGeneration.from_official(folder, dtype=torch.float32)) == weights_hash(
+        from_bin
+    )
 
 
 def test_vision_tower_from_a_clip_folder(folder: Path, weights: dict[str, Tensor], tmp_path: Path) -> None:
@@ -85,14 +87,14 @@ def test_vision_tower_from_a_clip_folder(folder: Path, weights: dict[str, Tensor
     (clip / "config.json").write_text(json.dumps({"model_type": "clip", "vision_config": sizes}))
     parts = {f"vision_model.{name.removeprefix(VISION)}": weights[name] for name in weights if name.startswith(VISION)}
     torch.save(parts | {"text_model.x": torch.zeros(2), "logit_scale": torch.zeros(())}, clip / "pytorch_model.bin")
-    model = LLaVA3DModel.from_official(folder, dtype=torch.float32, clip_folder=clip)
+    model = Llava3DForConditionalGeneration.from_official(folder, dtype=torch.float32, clip_folder=clip)
     assert all(torch.equal(tensor, weights[official_name(name)]) for name, tensor in model.state_dict().items())
     parts.popitem()
     torch.save(parts, clip / "pytorch_model.bin")
     assert "missing 1: " + VISION in refused(folder, clip_folder=clip)
     torch.save({"text_model.x": torch.zeros(2)}, clip / "pytorch_model.bin")
     with pytest.raises(ModelError, match="no CLIP weights there"):
-        LLaVA3DModel.from_official(folder, clip_folder=clip)
+        Llava3DForConditionalGeneration.from_official(folder, clip_folder=clip)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +217,7 @@ def test_differences_can_be_accepted_where_there_is_a_way_to_compute_them(
     assert "mm_patch_merge_type" in told
     assert "num_frames" not in told
     change_config(folder, {"mm_patch_merge_type": "flat"})
-    config = LLaVA3DModel.from_official(folder, accept=changes).config
+    config = Llava3DForConditionalGeneration.from_official(folder, accept=changes).config
     assert (config.num_frames, config.select_layer) == (24, -1)
 
 
@@ -223,7 +225,7 @@ MEASURE = """
 import sys, torch
 from pathlib import Path
 from dollhouse.models import checkpoints as shards
-from dollhouse.models.llava3d.modeling import LLaVA3DModel
+from dollhouse.models.llava3d.modeling import Llava3DForConditionalGeneration
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
@@ -236,7 +238,7 @@ def watched(tensor):
     peak = max(peak, resident())
     return put(tensor)
 torch.isfinite = watched
-model = LLaVA3DModel.from_official(sys.argv[1], dtype=torch.bfloat16)
+model = Llava3DForConditionalGeneration.from_official(sys.argv[1], dtype=torch.bfloat16)
 size = sum(p.nbytes for p in model.parameters())
 print((max(peak, resident()) - before) / size)
 """

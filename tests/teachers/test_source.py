@@ -38,7 +38,7 @@ def lines(path: Path, *entries: object) -> Path:
         ("endpoint:http://localhost/v1", {"model": "m", "timeout": "soon"}, "setting timeout of endpoint"),
         ("llava3d:nowhere", {}, "nowhere"),
         ("llava3d:nowhere", {"dtype": "int8"}, "dtype"),
-        ("llava3d:nowhere", {"look_at": "elsewhere"}, "look_at"),
+        ("llava3d:nowhere", {"visual_input": "elsewhere"}, "visual_input"),
         ("checkpoint:nowhere", {}, "no model folder nowhere"),
         ("file:nowhere.jsonl", {}, "nowhere.jsonl"),
     ],

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from dollhouse.models.dollhouse.trunk import TrunkBlock
 from dollhouse.models.dollhouse.voting_head import VoteOutput, full_precision
-from dollhouse.models.fourier_features import WAVES, waves
+from dollhouse.models.fourier_features import FOURIER_WIDTH, fourier_features
 
 MEASURES = 13  #: first facts of an object: centre, sizes, bottom, top, volume, front, axis
 FRONT = slice(9, 11)  #: of these, the direction of the front
@@ -116,7 +116,7 @@ class ObjectPrefix(nn.Module):
     def __init__(self, width: int, text_width: int, views: int) -> None:
         super().__init__()
         self.views = views
-        facts = 3 + 3 + 3 + 2 + 2 + 1 + WAVES + SIGHTING_FACTS * views + views
+        facts = 3 + 3 + 3 + 2 + 2 + 1 + FOURIER_WIDTH + SIGHTING_FACTS * views + views
         self.read = nn.Sequential(nn.Linear(facts, 2 * text_width), nn.GELU(), nn.Linear(2 * text_width, text_width))
         self.project = nn.Linear(width, text_width)
         self.nothing = nn.Parameter(BIRTH_SPREAD * torch.randn(text_width))
@@ -158,7 +158,7 @@ def object_facts(objects: ProposalOutput, views: int) -> Tensor:
             F.normalize(objects.front, dim=-1, eps=1e-3),
             F.normalize(objects.axis, dim=-1, eps=1e-3),
             objects.score.unsqueeze(-1),
-            waves(objects.center),
+            fourier_features(objects.center),
             sightings.flatten(2),
             visible,
         ],

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dollhouse.models.dollhouse.heads import Cameras
-from dollhouse.models.fourier_features import WAVES, waves
+from dollhouse.models.fourier_features import FOURIER_WIDTH, fourier_features
 
 SNAP = 0.12  #: log metres within which a measured pixel may be what a patch speaks of
 
@@ -67,7 +67,7 @@ class RGBDPatchEmbedding(nn.Module):
         self.shape = nn.Conv2d(self.CHANNELS, self.CHANNELS, kernel_size=3, padding=1)
         side = patch_size // 2
         self.proj = nn.Conv2d(self.CHANNELS, width, kernel_size=side, stride=side)
-        self.place = nn.Linear(3 + WAVES, width)
+        self.place = nn.Linear(3 + FOURIER_WIDTH, width)
 
     def forward(self, sensors: RGBDInputs) -> Tensor:
         known = (sensors.depth > 0).float()
@@ -84,7 +84,7 @@ class RGBDPatchEmbedding(nn.Module):
         maps = F.gelu(maps + self.shape(maps))
         shapes = self.proj(maps).flatten(2).transpose(1, 2).unflatten(0, sensors.depth.shape[:2])
         points = sensors.patch_points(self.patch_size)
-        return shapes + self.place(torch.cat([points / self.REACH, waves(points)], -1))
+        return shapes + self.place(torch.cat([points / self.REACH, fourier_features(points)], -1))
 
 
 def refine_depth(guess: Tensor, depth: Tensor, patch: int) -> Tensor:

@@ -75,7 +75,7 @@ AXES = ("scene", "named_view")
 
 
 @dataclass(frozen=True)
-class LLaVA3DConfig:
+class Llava3DConfig:
     """Sizes, and the two places where the official evaluation departs from what is right (``docs/llava3d.md``)."""
 
     text: LlamaConfig = field(default_factory=lambda: LlamaConfig(max_position_embeddings=4096, rms_norm_eps=1e-5))
@@ -103,8 +103,8 @@ class LLaVA3DConfig:
 
 def read_config(
     folder: Path, accept: Collection[str] = (), clip_folder: Path | None = None, **ours: Any
-) -> LLaVA3DConfig:
-    """The config of a checkpoint folder; ``ours`` are fields of :class:`LLaVA3DConfig` that no checkpoint knows.
+) -> Llava3DConfig:
+    """The config of a checkpoint folder; ``ours`` are fields of :class:`Llava3DConfig` that no checkpoint knows.
 
     ``accept`` names settings whose difference from :data:`EXPECTED` the user has looked at: ``num_frames``,
     ``tokenizer_model_max_length``, ``image_aspect_ratio`` and ``mm_vision_select_layer`` are then taken from the
@@ -131,7 +131,7 @@ def read_config(
     if missing:
         raise ModelError(f"{path}: lacks {', '.join(missing)}; copy the whole checkpoint again")
     try:
-        return LLaVA3DConfig(
+        return Llava3DConfig(
             text=LlamaConfig(**{key: settings[key] for key in _LLAMA_KEYS if key in settings}),
             vision=_vision_config(settings, clip_folder),
             select_layer=int(settings["mm_vision_select_layer"]),
@@ -146,7 +146,7 @@ def read_config(
         raise ModelError(f"{path}: sizes that no model can have: {' '.join(str(error).split())[:200]}") from error
 
 
-def official_settings(config: LLaVA3DConfig) -> dict[str, Any]:
+def official_settings(config: Llava3DConfig) -> dict[str, Any]:
     """``config.json`` in the official layout; ``vision_config`` is added, since a small model needs it."""
     text = config.text.to_dict()
     llama = {key: text[key] for key in _LLAMA_KEYS if text.get(key) is not None}

@@ -24,7 +24,7 @@ _PREFIX = -1  #: owner of the tokens that every question may see
 
 
 @dataclass(eq=False)
-class Decoded:
+class GeneratedAnswer:
     """One answer, the end token included where it came before the limit."""
 
     token_ids: list[int] = field(default_factory=list)
@@ -43,19 +43,23 @@ class SharedPrefix:
         with torch.inference_mode():
             language_model(inputs_embeds=prefix[None], past_key_values=self._cache, use_cache=True, logits_to_keep=1)
 
-    def answer(self, questions: Sequence[Tensor], max_new_tokens: int, end: int, top_k: int) -> list[Decoded]:
+    def generate(
+        self, questions: Sequence[Tensor], max_new_tokens: int, eos_token_id: int, top_k: int
+    ) -> list[GeneratedAnswer]:
         """Greedy answers to one group of questions, each the embeddings (T, D) of what follows the prefix.
 
-        ``end`` is the token that ends an answer. Where two tokens are equally likely, the smaller id is chosen.
+        ``eos_token_id`` ends an answer. Where two tokens are equally likely, the smaller id is chosen.
         """
         with torch.inference_mode():
             try:
-                return self._answer(questions, max_new_tokens, end, top_k)
+                return self._generate(questions, max_new_tokens, eos_token_id, top_k)
             finally:
                 self._cache.crop(self.length - self._cache.get_seq_length())  # forget the questions, keep the prefix
 
-    def _answer(self, questions: Sequence[Tensor], max_new_tokens: int, end: int, top_k: int) -> list[Decoded]:
-        answers = [Decoded() for _ in questions]
+    def _generate(
+        self, questions: Sequence[Tensor], max_new_tokens: int, eos_token_id: int, top_k: int
+    ) -> list[GeneratedAnswer]:
+        answers = [GeneratedAnswer() for _ in questions]
         device = questions[0].device
         lengths = torch.tensor([len(question) for question in questions], device=device)
         open_rows = torch.arange(len(questions), device=device)
@@ -76,7 +80,7 @@ class SharedPrefix:
                 answers[row].token_ids.append(int(chosen[place]))
                 answers[row].top_ids.append(kept[place])
                 answers[row].top_log_probs.append(chances[place])
-            going_on = chosen != end
+            going_on = chosen != eos_token_id
             if step + 1 == max_new_tokens or not going_on.any():
                 break
             open_rows, chosen = open_rows[going_on], chosen[going_on]

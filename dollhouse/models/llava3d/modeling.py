@@ -19,7 +19,7 @@ from transformers import CLIPVisionModel, LlamaForCausalLM
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from dollhouse.errors import ModelError
-from dollhouse.models.llava3d.configuration import LLaVA3DConfig, read_config
+from dollhouse.models.llava3d.configuration import Llava3DConfig, read_config
 from dollhouse.models.llava3d.multimodal_embed import Spliced, splice
 from dollhouse.models.llava3d.position_embedding import PositionEmbedding
 from dollhouse.models.llava3d.voxel_pooling import mean_by_voxel, voxel_numbers, world_points
@@ -48,13 +48,13 @@ class SceneFeatures:
     voxel_of_patch: Tensor  #: (VP,) view by view, row by row
 
 
-class LLaVA3DModel(nn.Module):
+class Llava3DForConditionalGeneration(nn.Module):
     """Vision tower, 3D position embedding, voxel pooling, projector, language model.
 
     Loaded weights want no gradient; a model made from a config can be trained.
     """
 
-    def __init__(self, config: LLaVA3DConfig) -> None:
+    def __init__(self, config: Llava3DConfig) -> None:
         super().__init__()
         self.config = config
         seen, said = config.vision.hidden_size, config.text.hidden_size
@@ -75,7 +75,7 @@ class LLaVA3DModel(nn.Module):
         clip_folder: str | os.PathLike[str] | None = None,
         accept: Collection[str] = (),
         device: str | torch.device = "cpu",
-    ) -> LLaVA3DModel:
+    ) -> Llava3DForConditionalGeneration:
         """The model with the weights of a released checkpoint folder (ZCMax/LLaVA-3D-7B).
 
         Args:
@@ -141,7 +141,7 @@ class LLaVA3DModel(nn.Module):
             voxel_of_patch=numbers,
         )
 
-    def scene_tokens(self, scene: SceneFeatures) -> Tensor:
+    def get_scene_tokens(self, scene: SceneFeatures) -> Tensor:
         """What the language model is shown of a scene (at most ``max_scene_tokens``, D)."""
         count, most = len(scene.features), self.config.max_scene_tokens
         features = scene.features
@@ -170,7 +170,7 @@ class LLaVA3DModel(nn.Module):
         tokens: list[Tensor | None] = []
         for one in visual:
             if isinstance(one, PosedViews):
-                tokens.append(self.scene_tokens(self.get_scene_features(one)))
+                tokens.append(self.get_scene_tokens(self.get_scene_features(one)))
             else:
                 tokens.append(None if one is None else self.get_image_features(one))
         places = torch.zeros(0, 3) if clicks is None else clicks

@@ -23,24 +23,24 @@ from dollhouse.scenes.scene import Scene, View
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
-FrameChoice = Literal["spread", "official"]
+FrameSampling = Literal["uniform", "official"]
 Size = tuple[int, int]  #: width, height
 
 
 @dataclass(frozen=True)
-class Framing:
+class ViewPreprocessing:
     """How a scene is cut down to what the model sees."""
 
     size: int = 336  #: pixels of the square crop's side
     num_frames: int = 20
-    frame_choice: FrameChoice = "spread"  #: see :func:`frame_numbers`
+    frame_sampling: FrameSampling = "uniform"  #: see :func:`sample_frames`
     portrait_fault: bool = False  #: whether portrait images get the official code's wrong principal point
 
 
-def frame_numbers(count: int, wanted: int, choice: FrameChoice) -> list[int]:
+def sample_frames(count: int, wanted: int, choice: FrameSampling) -> list[int]:
     """Which of ``count`` frames the model looks at.
 
-    ``spread``: at most ``wanted``, evenly from the first to the last. ``official``: exactly ``wanted``, every
+    ``uniform``: at most ``wanted``, evenly from the first to the last. ``official``: exactly ``wanted``, every
     (count // wanted)-th from the first, so the tail is never seen, or all of them over and over where they are too few.
     """
     if choice == "official":
@@ -51,7 +51,7 @@ def frame_numbers(count: int, wanted: int, choice: FrameChoice) -> list[int]:
     return np.linspace(0, count - 1, wanted).round().astype(int).tolist()
 
 
-def posed_views(scene: Scene, framing: Framing) -> PosedViews:
+def prepare_views(scene: Scene, preprocessing: ViewPreprocessing) -> PosedViews:
     """The frames that the model looks at, cropped, with depth, poses and intrinsics in float32.
 
     Raises TeacherError for a scene without poses, depth, intrinsics or metres.
@@ -60,8 +60,8 @@ def posed_views(scene: Scene, framing: Framing) -> PosedViews:
         raise TeacherError(f"scene {scene.name}: LLaVA-3D looks at photos with poses and depth, and it lacks some")
     if not scene.metric:
         raise TeacherError(f"scene {scene.name}: its depth and poses are not in metres, and LLaVA-3D needs metres")
-    numbers = frame_numbers(len(scene.views), framing.num_frames, framing.frame_choice)
-    framed = {number: _framed(scene, scene.views[number], framing) for number in set(numbers)}
+    numbers = sample_frames(len(scene.views), preprocessing.num_frames, preprocessing.frame_sampling)
+    framed = {number: _framed(scene, scene.views[number], preprocessing) for number in set(numbers)}
     images, depths, poses, intrinsics = zip(*(framed[number] for number in numbers), strict=True)
     return PosedViews(
         images=torch.stack(images),
@@ -131,13 +131,20 @@ def crop_intrinsics(intrinsics: Array, of: Size, resized: Size, size: int, portr
     return cropped
 
 
-def _framed(scene: Scene, view: View, framing: Framing) -> tuple[Tensor, NDArray[np.float32], Array, Array]:
+def _framed(
+    scene: Scene, view: View, preprocessing: ViewPreprocessing
+) -> tuple[Tensor, NDArray[np.float32], Array, Array]:
     intrinsics = view.intrinsics if view.depth_intrinsics is None else view.depth_intrinsics
     image, depth = view.image, view.depth
     if intrinsics is None or depth is None or view.world_from_camera is None:
         raise TeacherError(f"scene {scene.name}: view {view.name} lacks intrinsics, depth or a pose")
     height, width = image.shape[:2] if view.depth_intrinsics is None else depth.shape
     cleaned = np.nan_to_num(depth, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32, copy=False)
-    cropped, resized = crop_depth(cleaned, framing.size)
-    camera = crop_intrinsics(intrinsics, (width, height), resized, framing.size, framing.portrait_fault)
-    return image_pixels(image, framing.size), cropped, np.asarray(view.world_from_camera, dtype=np.float64), camera
+    cropped, resized = crop_depth(cleaned, preprocessing.size)
+    camera = crop_intrinsics(intrinsics, (width, height), resized, preprocessing.size, preprocessing.portrait_fault)
+    return (
+        image_pixels(image, preprocessing.size),
+        cropped,
+        np.asarray(view.world_from_camera, dtype=np.float64),
+        camera,
+    )

@@ -17,7 +17,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from dollhouse.errors import ModelError, StorageError
 from dollhouse.models.checkpoints import Shape, checkpoint_files, read_tensors, tensor_shapes
-from dollhouse.models.llava3d.configuration import LLaVA3DConfig, official_settings
+from dollhouse.models.llava3d.configuration import Llava3DConfig, official_settings
 
 #: ours -> official; transformers 5 has no ``vision_model.`` level of its own, the checkpoint has
 PREFIXES = {
@@ -89,7 +89,7 @@ def _check_keys(folder: Path, wanted: Mapping[str, Shape], found: Mapping[str, S
         raise ModelError(f"{folder}: not the weights of this LLaVA-3D: {'; '.join(problems)}")
 
 
-def to_official(model: nn.Module, config: LLaVA3DConfig, folder: Path, max_shard_size: str = "5GB") -> None:
+def to_official(model: nn.Module, config: Llava3DConfig, folder: Path, max_shard_size: str = "5GB") -> None:
     """Write the model as a checkpoint folder in the official layout: safetensors shards, index and ``config.json``.
 
     Raises StorageError where it cannot be written. The tokenizer's files are not part of it.

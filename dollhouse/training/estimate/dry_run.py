@@ -255,7 +255,7 @@ def _backward_flops(gradient: Any, query: Any, key: Any, value: Any, *rest: Any,
 _aten = torch.ops.aten
 #: torch's counter knows the fused attention of graphics processors only
 _ATTENTION_FLOPS: dict[Any, Any] = {
-    torch.ops.dollhouse.attention_in_pieces: _forward_flops,
+    torch.ops.dollhouse.chunked_attention: _forward_flops,
     _aten._scaled_dot_product_flash_attention_for_cpu: _forward_flops,
     _aten._scaled_dot_product_flash_attention_for_cpu_backward: _backward_flops,
 }
