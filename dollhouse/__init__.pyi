@@ -17,7 +17,7 @@ from .models.dollhouse.modeling import DollhouseForConditionalGeneration as Doll
 from .models.dollhouse.processing import DollhouseProcessor as DollhouseProcessor
 from .models.vggt.configuration import VggtConfig as VggtConfig
 from .questions.generate import Question as Question
-from .questions.generate import questions_about as questions_about
+from .questions.generate import generate_questions as generate_questions
 from .scenes.open import open_scene as open_scene
 from .scenes.open import open_scenes as open_scenes
 from .scenes.scene import Box as Box

@@ -18,10 +18,10 @@ from dollhouse.data.dataset import questions_key, targets_key
 from dollhouse.data.settings import DataSettings
 from dollhouse.data.targets import TARGETS_VERSION, scene_targets
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
-from dollhouse.questions.generate import QUESTIONS_VERSION, questions_about
+from dollhouse.questions.generate import QUESTIONS_VERSION, generate_questions
 from dollhouse.scenes.synthetic.furniture import CATEGORIES, COLOURS
 from dollhouse.scenes.synthetic.room_scene import ROOMS_VERSION, room_scene
-from dollhouse.scenes.view_preprocessing import FRAMING_VERSION
+from dollhouse.scenes.view_preprocessing import PREPROCESSING_VERSION
 
 
 def digest(content: Any) -> str:
@@ -49,7 +49,7 @@ def rooms() -> list[Any]:
 
 def questions() -> list[Any]:
     return [
-        [(question.text, question.answer) for question in questions_about(room_scene("train", number))]
+        [(question.text, question.answer) for question in generate_questions(room_scene("train", number))]
         for number in range(3)
     ]
 
@@ -70,7 +70,7 @@ def targets() -> list[Any]:
     [
         ((ROOMS_VERSION,), rooms, "d139bfd5430e341a"),
         ((ROOMS_VERSION, QUESTIONS_VERSION), questions, "65a0cbe2b8cf49a1"),
-        ((ROOMS_VERSION, FRAMING_VERSION, TARGETS_VERSION), targets, "dbe5789ee463756a"),
+        ((ROOMS_VERSION, PREPROCESSING_VERSION, TARGETS_VERSION), targets, "dbe5789ee463756a"),
     ],
 )
 def test_content_is_that_of_its_version(versions: tuple[int, ...], content: Callable[[], Any], expected: str) -> None:

@@ -25,18 +25,18 @@ from dollhouse.data.targets import TARGETS_VERSION, SceneTargets, mirrored, scen
 from dollhouse.data.tokenization import TokenizedQA, question_tokens
 from dollhouse.errors import SceneError
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
-from dollhouse.questions.answer_balance import ROOMS_TABLE, Balance
-from dollhouse.questions.generate import QUESTIONS_VERSION, questions_about
+from dollhouse.questions.answer_balance import ROOMS_TABLE, AnswerBalance
+from dollhouse.questions.generate import QUESTIONS_VERSION, generate_questions
 from dollhouse.records.types import TeacherAnswer
 from dollhouse.scenes.open import open_scenes
 from dollhouse.scenes.scene import Scene, View
 from dollhouse.scenes.synthetic.room_scene import ROOMS_VERSION
 from dollhouse.scenes.synthetic.sweethome_rooms import SWEETHOME_VERSION
-from dollhouse.scenes.view_preprocessing import FRAMING_VERSION
+from dollhouse.scenes.view_preprocessing import PREPROCESSING_VERSION
 
 MOST_QUESTIONS = 160  #: kept of one scene; each step draws from them
 #: whatever decides what targets or questions come out of a scene; each is raised beside the code that it versions
-TARGETS_VERSIONS = (ROOMS_VERSION, SWEETHOME_VERSION, FRAMING_VERSION, TARGETS_VERSION)
+TARGETS_VERSIONS = (ROOMS_VERSION, SWEETHOME_VERSION, PREPROCESSING_VERSION, TARGETS_VERSION)
 QUESTIONS_VERSIONS = (ROOMS_VERSION, SWEETHOME_VERSION, QUESTIONS_VERSION)
 
 
@@ -56,7 +56,7 @@ class SceneTargetSource:
         self.windows: list[tuple[int, int]] | None = None if data.scenes.startswith("rooms:") else self._windows()
         self.cache = TargetCache(data.cache, targets_key(data, config)) if data.cache else None
         self.questions_key = questions_key()
-        self._balance: Balance | None = None
+        self._balance: AnswerBalance | None = None
 
     def __len__(self) -> int:
         return len(self.scenes) if self.windows is None else len(self.windows)
@@ -91,7 +91,7 @@ class SceneTargetSource:
         targets = self.cache.read_targets(number) if self.cache else None
         if targets is not None and targets.instances is not None:
             scene = replace(scene, views=tuple(_with_kept(view, targets, i) for i, view in enumerate(scene.views)))
-        asked = questions_about(scene, balance=self._balance_of(scene), limit=MOST_QUESTIONS)
+        asked = generate_questions(scene, balance=self._balance_of(scene), limit=MOST_QUESTIONS)
         questions = tuple((question.text, question.answer, question.family) for question in asked)
         if self.cache:
             self.cache.write_questions(number, self.questions_key, questions)
@@ -124,11 +124,11 @@ class SceneTargetSource:
             windows.extend((number, start) for start in range(count - self.data.views + 1))
         return windows
 
-    def _balance_of(self, scene: Scene) -> Balance | None:
+    def _balance_of(self, scene: Scene) -> AnswerBalance | None:
         if scene.metadata.get("source") == "rooms":
             return None
         if self._balance is None:
-            self._balance = Balance.measure([one for one in self.scenes if one.boxes is not None])
+            self._balance = AnswerBalance.measure([one for one in self.scenes if one.boxes is not None])
         return self._balance
 
 

@@ -69,7 +69,7 @@ class RecordTargetSource(SceneTargetSource):
 
     def view_window(self, index: int) -> Scene:
         """The photos of a lesson's scene, with the geometry that its record tells."""
-        return self._scene(self._record(index)).choose(self.data.views)
+        return self._scene(self._record(index)).sample_views(self.data.views)
 
     def questions(self, number: int) -> Questions:
         """What the teacher was asked, with its answers; a question about a view that is not shown is left out."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from dollhouse.geometry import Array, back_project, inside_box, level_from_world, transform_points
 from dollhouse.records.relations import chances
 from dollhouse.scenes.scene import Box, Scene
-from dollhouse.scenes.view_preprocessing import Frame, frame_view
+from dollhouse.scenes.view_preprocessing import PreprocessedView, preprocess_view
 
 TARGETS_VERSION = 1  #: raise it whenever the same scene gives other targets
 PATCH = 14
@@ -71,9 +71,9 @@ class SceneTargets:
     teacher: TeacherSight | None = None
 
 
-def frame_scene(scene: Scene, width: int) -> list[Frame]:
+def frame_scene(scene: Scene, width: int) -> list[PreprocessedView]:
     """The scene's views at the student's size; all get the first one's shape (VGGT takes one shape a scene)."""
-    frames = [frame_view(view, width) for view in scene.views]
+    frames = [preprocess_view(view, width) for view in scene.views]
     return [frame for frame in frames if frame.image.shape == frames[0].image.shape]
 
 
@@ -100,12 +100,12 @@ def scene_targets(scene: Scene, width: int, labels: Sequence[str], colours: Sequ
         ]
     if posed and depth is not None and scene.boxes is not None and all(map_ is not None for map_ in instances):
         ids = np.stack([map_ for map_ in instances if map_ is not None])
-        objects = object_targets([box.moved(level) for box in scene.boxes], ids, depth, labels, colours)
+        objects = object_targets([box.transformed(level) for box in scene.boxes], ids, depth, labels, colours)
         seen = ids.astype(np.uint8) if ids.max(initial=0) < 256 else None
     return SceneTargets(scene.name, images, depth, scene.metric, level_from_camera, up, focal, objects, seen)
 
 
-def instances_by_depth(frame: Frame, world_from_camera: Array, boxes: Sequence[Box]) -> NDArray[np.int32]:
+def instances_by_depth(frame: PreprocessedView, world_from_camera: Array, boxes: Sequence[Box]) -> NDArray[np.int32]:
     """Ids (H, W) of the ``boxes`` (in the world) that a frame's pixels lie in by their depth, the smallest first.
 
     For scenes whose boxes are known but not which pixels show them. 0 where there is none, or no depth.

@@ -21,11 +21,11 @@ from dollhouse.evaluation.perception_records import SightScorer, seen_boxes, see
 from dollhouse.evaluation.protocol import Confident, Model, Seen
 from dollhouse.evaluation.report.gallery import Exhibit, Gallery
 from dollhouse.geometry import Array, level_from_world, transform_points
-from dollhouse.questions.answer_balance import Balance
-from dollhouse.questions.generate import FAMILIES, Question, questions_about
+from dollhouse.questions.answer_balance import AnswerBalance
+from dollhouse.questions.generate import FAMILIES, Question, generate_questions
 from dollhouse.scenes.scene import Box, Scene, View
-from dollhouse.scenes.view_preprocessing import Frame, frame_view
-from dollhouse.scenes.visibility import see
+from dollhouse.scenes.view_preprocessing import PreprocessedView, preprocess_view
+from dollhouse.scenes.visibility import compute_visibility
 
 VISIBLE_SHARE = 0.0035  #: of some view's pixels that an object must cover to count: 55 of 126 x 126
 TrueBoxes = tuple[tuple[Box, ...], tuple[Box, ...]]  #: those that count, and those hardly seen
@@ -56,12 +56,12 @@ class Scoring:
         self.sight = SightScorer()
         self.left_out: dict[str, Counter[str]] = {"questions": Counter(), "depth": Counter(), "boxes": Counter()}
         self._asked = hashlib.sha256()
-        self._own_balance: Balance | None = None
+        self._own_balance: AnswerBalance | None = None
 
     def add(self, scene: Scene) -> None:
         """See the scene once, ask its questions, compare depth and boxes where the scene has them."""
         seen = self.model.see(scene)
-        frames = [frame_view(view, width=self.model.image_size) for view in seen.scene.views]
+        frames = [preprocess_view(view, width=self.model.image_size) for view in seen.scene.views]
         true_boxes = self._true_boxes(seen)
         rows = self._ask(seen, true_boxes)
         self.rows += rows
@@ -124,7 +124,7 @@ class Scoring:
         if reason:
             self.left_out["questions"][reason] += 1
             return []
-        questions = questions_about(
+        questions = generate_questions(
             seen.scene, balance=self._balance(seen.scene), limit=self.questions_per_scene, seed=self.seed
         )
         if not questions:
@@ -163,7 +163,7 @@ class Scoring:
             )
         return rows
 
-    def _balance(self, scene: Scene) -> Balance | None:
+    def _balance(self, scene: Scene) -> AnswerBalance | None:
         """The balance to ask with: rooms bring theirs; for other scenes it is measured once, on those evaluated."""
         if scene.metadata.get("source") == "rooms":
             return None
@@ -171,7 +171,7 @@ class Scoring:
             self._own_balance = own_balance(self.scenes)
         return self._own_balance
 
-    def _true_depth(self, frames: Sequence[Frame]) -> Array | None:
+    def _true_depth(self, frames: Sequence[PreprocessedView]) -> Array | None:
         """True depth (V, H, W), 0 where unknown; None where no view has any."""
         if not any(frame.depth is not None for frame in frames):
             self.left_out["depth"]["no depth"] += 1
@@ -187,18 +187,18 @@ class Scoring:
             self.left_out["boxes"][reason] += 1
             return None
         level = _level(scene)
-        largest = see(scene).shares.max(axis=1, initial=0.0)
+        largest = compute_visibility(scene).shares.max(axis=1, initial=0.0)
         counted: list[Box] = []
         hardly_seen: list[Box] = []
         for box, share in zip(scene.boxes or (), largest, strict=True):
-            (counted if share >= VISIBLE_SHARE else hardly_seen).append(box.moved(level))
+            (counted if share >= VISIBLE_SHARE else hardly_seen).append(box.transformed(level))
         return tuple(counted), tuple(hardly_seen)
 
 
-def own_balance(scenes: Sequence[Scene]) -> Balance:
+def own_balance(scenes: Sequence[Scene]) -> AnswerBalance:
     """The balance of the answers in scenes that bring none; by kind of question only where they are few."""
     askable = [scene for scene in scenes if scene.metadata.get("source") != "rooms" and not _why_not_asked(scene)]
-    return Balance.measure(askable, least_count=OWN_BALANCE_LEAST, by_kind=len(askable) < MANY_SCENES)
+    return AnswerBalance.measure(askable, least_count=OWN_BALANCE_LEAST, by_kind=len(askable) < MANY_SCENES)
 
 
 def _answers(seen: Seen, questions: Sequence[str]) -> tuple[list[str], list[float | None]]:
@@ -250,7 +250,7 @@ def _cameras(seen: Seen) -> tuple[Array, ...]:
     return tuple(level @ view.world_from_camera for view in seen.scene.views if view.world_from_camera is not None)
 
 
-def _fields_of_view(frames: Sequence[Frame]) -> tuple[float, ...] | None:
+def _fields_of_view(frames: Sequence[PreprocessedView]) -> tuple[float, ...] | None:
     """Horizontal fields of view in radians; None unless all are known."""
     known = [frame.intrinsics for frame in frames if frame.intrinsics is not None]
     if len(known) < len(frames):

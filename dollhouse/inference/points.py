@@ -21,7 +21,7 @@ from dollhouse.geometry import Array, back_project, invert_rigid, transform_poin
 from dollhouse.models.vggt.camera_head import cameras_from_pose_encoding
 from dollhouse.models.vggt.modeling import VggtModel
 from dollhouse.scenes.scene import Scene
-from dollhouse.scenes.view_preprocessing import Frame, frame_view
+from dollhouse.scenes.view_preprocessing import PreprocessedView, preprocess_view
 
 FixedBy = Literal["relative", "depth", "poses", "length"]
 Pixel = tuple[int, int, int]  #: view, row, column
@@ -118,7 +118,7 @@ def see_points(
         SceneError: from bad files, photos of several shapes, and knowledge that fixes no scale.
         ValueError: where the model has no camera or no depth head.
     """
-    frames = [frame_view(view, width) for view in scene.views]
+    frames = [preprocess_view(view, width) for view in scene.views]
     if not frames or len({frame.image.shape for frame in frames}) > 1:
         raise SceneError(f"scene {scene.name}: its photos must be there, and of one shape; choose such views")
     photos = torch.from_numpy(np.stack([frame.image for frame in frames])).permute(0, 3, 1, 2)[None]
@@ -136,7 +136,7 @@ def see_points(
     return fixed, confidence[0].float().cpu().numpy()
 
 
-def _known(scene: Scene, frames: list[Frame]) -> tuple[NDArray[np.float32] | None, Array | None]:
+def _known(scene: Scene, frames: list[PreprocessedView]) -> tuple[NDArray[np.float32] | None, Array | None]:
     if not scene.metric:
         return None, None
     maps = [frame.depth for frame in frames if frame.depth is not None]

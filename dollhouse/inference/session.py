@@ -27,7 +27,7 @@ from dollhouse.models.dollhouse.processing import DollhouseProcessor
 from dollhouse.models.dollhouse.proposal_head import ProposalOutput
 from dollhouse.models.dollhouse.rgbd_embedding import RGBDInputs
 from dollhouse.scenes.scene import Box, Scene
-from dollhouse.scenes.view_preprocessing import sensor_arrays
+from dollhouse.scenes.view_preprocessing import rgbd_arrays
 from dollhouse.system.malloc import keep_freed_memory
 
 SURE = 0.3  #: score from which an object is shown; scoring takes all of them
@@ -73,7 +73,7 @@ class DollhousePipeline:
             from dollhouse.scenes.open import open_scene
 
             scene = open_scene(scene)
-        scene = scene.choose(views or self.model.config.num_views)
+        scene = scene.sample_views(views or self.model.config.num_views)
         if not scene.views:
             raise SceneError(f"scene {scene.name} has no views to look at")
         photos = [view.image for view in scene.views]
@@ -92,7 +92,7 @@ class DollhousePipeline:
 
     def _sensors(self, scene: Scene) -> RGBDInputs:
         """The scene's own depth and poses on the pixels that the model looks at."""
-        told = sensor_arrays(scene, self.image_size)
+        told = rgbd_arrays(scene, self.image_size)
         return RGBDInputs.of(*(torch.from_numpy(array).float()[None].to(self.model.device) for array in told))
 
 

@@ -1,7 +1,7 @@
 """How often each answer occurs to each kind of question, and with what chance to ask it so that none stands out.
 
 A reader without eyes knows the words of a question: its form and what is spoken of. Candidates that are
-alike in that have one key, and :class:`Balance` holds how often each answer occurs under each key.
+alike in that have one key, and :class:`AnswerBalance` holds how often each answer occurs under each key.
 A question is asked with the probability *rarest answer / this answer*, which leaves all answers of a key
 equally likely. Keys with one answer only, or with too few examples to tell, are not asked about at all.
 
@@ -34,7 +34,7 @@ _OF_CATEGORIES = ("existence", "counting", "attribute.best_view")
 ROOMS_TABLE = Path(__file__).with_name("answer_balance_rooms.json.gz")
 
 
-class Balance:
+class AnswerBalance:
     """Counts key -> answer -> how often, and the probabilities of asking that follow from them."""
 
     def __init__(
@@ -59,7 +59,7 @@ class Balance:
         least_count: int = LEAST_COUNT,
         least_part: float = LEAST_PART,
         by_kind: bool = False,
-    ) -> Balance:
+    ) -> AnswerBalance:
         """Counts over ``scenes``; each is let go once counted. With few of them give a smaller ``least_count``.
 
         ``by_kind`` balances each kind of question whatever it speaks of, for so few scenes that categories hardly ever
@@ -132,7 +132,7 @@ class Balance:
         path.write_bytes(gzip.compress(text.encode(), mtime=0))
 
     @classmethod
-    def load(cls, path: Path) -> Balance:
+    def load(cls, path: Path) -> AnswerBalance:
         """Read what :meth:`save` wrote. QuestionError where the file is missing or not such a table."""
         try:
             table = json.loads(gzip.decompress(path.read_bytes()))
@@ -143,7 +143,7 @@ class Balance:
             }
         except (OSError, EOFError, ValueError, AttributeError, TypeError) as error:
             raise QuestionError(
-                f"{path}: not a table of answers ({error}); make one with Balance.measure and save"
+                f"{path}: not a table of answers ({error}); make one with AnswerBalance.measure and save"
             ) from error
         # What was dropped as too rare before saving is gone; what is there is all to be used.
         return cls(counts, least_count=0, least_part=0.0)
@@ -160,9 +160,9 @@ def _names(key: Key, answer: str) -> bool:
 
 
 @cache
-def rooms_balance() -> Balance:
+def rooms_balance() -> AnswerBalance:
     """The shipped table for ``rooms:`` scenes."""
-    return Balance.load(ROOMS_TABLE)
+    return AnswerBalance.load(ROOMS_TABLE)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -178,7 +178,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     numbers = track(range(options.rooms), "counting answers")
     rooms = (room_scene("train", number, image_size=MEASURED_SIZE) for number in numbers)
-    Balance.measure(rooms).save(options.out)
+    AnswerBalance.measure(rooms).save(options.out)
     print(f"{options.out}: {options.out.stat().st_size / 1000:.0f} kB")
 
 

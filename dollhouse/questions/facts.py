@@ -18,7 +18,7 @@ from dollhouse.geometry import Array, invert_rigid, transform_points
 from dollhouse.questions.referring import Reference, references
 from dollhouse.scenes.box_relations import FLOOR, UNSUPPORTED, BoxRelations
 from dollhouse.scenes.scene import Box, Scene
-from dollhouse.scenes.visibility import Visibility, see
+from dollhouse.scenes.visibility import Visibility, compute_visibility
 
 #: An object counts as seen in a view from this part of the view's pixels (55 of 126x126).
 SEEN_SHARE = 55 / 126**2
@@ -77,13 +77,13 @@ class SceneFacts:
         self.name = scene.name
         #: ``world_from_camera`` of each view, or None. The views themselves are let go, and their pictures with them.
         self.cameras: list[Array | None] = [view.world_from_camera for view in scene.views]
-        visibility: Visibility = see(scene)
+        visibility: Visibility = compute_visibility(scene)
         asked = [i for i, box in enumerate(scene.boxes) if box.label not in BUILDING]
         self.boxes: list[Box] = [scene.boxes[i] for i in asked]
         self.shares: Array = visibility.shares[asked]
         self.across: Array = visibility.across[asked]
         floors = [box.top for box in scene.boxes if box.label == "floor"]
-        self.layout = BoxRelations.of(self.boxes, floor=min(floors) if floors else None)
+        self.layout = BoxRelations.from_boxes(self.boxes, floor=min(floors) if floors else None)
         self.supports = self.layout.supports
         self.references: list[Reference | None] = references(self.boxes, self.supports)
         best = self.shares.max(1, initial=0.0)

@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dollhouse.errors import QuestionError
-from dollhouse.questions.answer_balance import Balance, rooms_balance
+from dollhouse.questions.answer_balance import AnswerBalance, rooms_balance
 from dollhouse.questions.facts import Candidate, SceneFacts
 from dollhouse.questions.referring import plural, with_article
 from dollhouse.questions.sampling import AUXILIARY, FAMILIES, select
 from dollhouse.questions.templates import PHRASINGS, SYMMETRIC
 from dollhouse.scenes.scene import Scene
 
-__all__ = ["AUXILIARY", "FAMILIES", "Question", "questions_about"]
+__all__ = ["AUXILIARY", "FAMILIES", "Question", "generate_questions"]
 
 QUESTIONS_VERSION = 1  #: raise it whenever a scene is asked other questions or gets other answers
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
@@ -41,13 +41,13 @@ class Question:
     view: int | None  #: index from 0 of the view it names ("view 1" in the text is index 0)
 
 
-def questions_about(
-    scene: Scene, *, balance: Balance | None = None, limit: int | None = None, seed: int = 0
+def generate_questions(
+    scene: Scene, *, balance: AnswerBalance | None = None, limit: int | None = None, seed: int = 0
 ) -> tuple[Question, ...]:
     """Questions about ``scene``, always the same for the same scene, balance, limit and seed; in random order.
 
     ``balance`` may be left out for rooms, whose table ships with the package; for scenes of another source give
-    ``Balance.measure(scenes)`` of the whole data set, since one scene cannot tell what is common. ``limit`` keeps
+    ``AnswerBalance.measure(scenes)`` of the whole data set, since one scene cannot tell what is common. ``limit`` keeps
     at most that many, spread evenly over the families and, within a family, over the kinds of question.
 
     QuestionError where the scene has no boxes or no metres, where visibility cannot be told, or where no balance
@@ -55,7 +55,7 @@ def questions_about(
     """
     if balance is None:
         if scene.metadata.get("source") != "rooms":
-            raise QuestionError(f"{scene.name}: not a procedural room; give balance=Balance.measure(scenes)")
+            raise QuestionError(f"{scene.name}: not a procedural room; give balance=AnswerBalance.measure(scenes)")
         balance = rooms_balance()
     survey = SceneFacts(scene)
     rng = random.Random(f"{scene.name}|{seed}")
@@ -65,7 +65,7 @@ def questions_about(
     return tuple(_worded(candidate, survey, balance, rng, running) for candidate in chosen)
 
 
-def _candidates(survey: SceneFacts, balance: Balance) -> Iterator[Candidate]:
+def _candidates(survey: SceneFacts, balance: AnswerBalance) -> Iterator[Candidate]:
     yield from survey.candidates()
     yield from survey.absent(balance.labels, balance.colours)
     seen = tuple(i for i, seen in enumerate(survey.seen) if seen)
@@ -73,7 +73,7 @@ def _candidates(survey: SceneFacts, balance: Balance) -> Iterator[Candidate]:
 
 
 def _worded(
-    candidate: Candidate, survey: SceneFacts, balance: Balance, rng: random.Random, running: Counter[str]
+    candidate: Candidate, survey: SceneFacts, balance: AnswerBalance, rng: random.Random, running: Counter[str]
 ) -> Question:
     """The candidate as a question; who is named first, and in which words, is drawn evenly."""
     phrasing = rng.choice(PHRASINGS[candidate.kind])

@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from dollhouse.questions.answer_balance import Balance
+from dollhouse.questions.answer_balance import AnswerBalance
 from dollhouse.questions.facts import Candidate
 
 #: The paper's four families.
@@ -20,7 +20,9 @@ AUXILIARY = ("counting", "existence", "distance", "attribute", "description")
 FOUR_FAMILIES_PART = 0.6
 
 
-def select(candidates: Sequence[Candidate], balance: Balance, limit: int | None, rng: random.Random) -> list[Candidate]:
+def select(
+    candidates: Sequence[Candidate], balance: AnswerBalance, limit: int | None, rng: random.Random
+) -> list[Candidate]:
     """At most ``limit`` of the candidates (None: all that are accepted), by family and kind in turn.
 
     A family that runs dry leaves its part to the others.
@@ -55,7 +57,7 @@ def _quotas(families: Sequence[str], limit: int | None) -> dict[str, int]:
     return quotas
 
 
-def _accepted(candidates: list[Candidate], balance: Balance, rng: random.Random) -> Iterator[Candidate]:
+def _accepted(candidates: list[Candidate], balance: AnswerBalance, rng: random.Random) -> Iterator[Candidate]:
     """The candidates in random order, each kept with the probability that balances its answer."""
     rng.shuffle(candidates)
     for candidate in candidates:

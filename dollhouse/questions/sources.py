@@ -12,14 +12,14 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dollhouse.errors import QuestionError
-from dollhouse.questions.answer_balance import Balance
-from dollhouse.questions.generate import Question, questions_about
+from dollhouse.questions.answer_balance import AnswerBalance
+from dollhouse.questions.generate import Question, generate_questions
 from dollhouse.scenes.scene import Scene
 
-Asking = Callable[[Scene], Sequence[Question]]
+QuestionSource = Callable[[Scene], Sequence[Question]]
 
 #: asked of scenes that nobody annotated, unless the user brings questions
-DESCRIPTIVE = (
+DESCRIPTIVE_QUESTIONS = (
     "Describe this room in one or two sentences.",
     "What objects are in this room?",
     "What is the largest object in this room?",
@@ -59,7 +59,7 @@ class QuestionFile:
             if told.setdefault((line.scene, line.question.strip()), line.answer) != line.answer:
                 raise QuestionError(f"{self.path}: answers {line.question!r} of scene {line.scene} in two ways")
 
-    def about(self, scene: Scene) -> tuple[Question, ...]:
+    def for_scene(self, scene: Scene) -> tuple[Question, ...]:
         """The questions of a scene, in the file's order; those it asks twice, once."""
         lines = {line.question.strip(): line for line in self._lines if line.scene in (None, scene.name)}
         return tuple(
@@ -78,48 +78,50 @@ class QuestionFile:
         )
 
     def __call__(self, scene: Scene) -> tuple[Question, ...]:
-        asked = self.about(scene)
+        asked = self.for_scene(scene)
         if not asked:
             raise QuestionError(f"{self.path}: has no questions about scene {scene.name}; add some, or leave it out")
         return asked
 
 
 class GeneratedQuestions:
-    """Questions made of a scene's boxes (:func:`dollhouse.questions.generate.questions_about`)."""
+    """Questions made of a scene's boxes (:func:`dollhouse.questions.generate.generate_questions`)."""
 
     def __init__(self, scenes: Sequence[Scene], limit: int | None = None, seed: int = 0) -> None:
         """Other than rooms, ``scenes`` are all looked through once, to tell which answers are common."""
         self.scenes = scenes
         self.limit = limit
         self.seed = seed
-        self._balance: Balance | None = None
+        self._balance: AnswerBalance | None = None
 
     def __call__(self, scene: Scene) -> tuple[Question, ...]:
         if scene.boxes is None:
             raise QuestionError(f"scene {scene.name}: has no boxes to make questions of; give a question file")
-        asked = questions_about(scene, balance=self._balance_of(scene), limit=self.limit, seed=self.seed)
+        asked = generate_questions(scene, balance=self._balance_of(scene), limit=self.limit, seed=self.seed)
         if not asked:
             raise QuestionError(f"scene {scene.name}: nothing can be asked of its boxes; give a question file")
         return asked
 
-    def _balance_of(self, scene: Scene) -> Balance | None:
+    def _balance_of(self, scene: Scene) -> AnswerBalance | None:
         if scene.metadata.get("source") == "rooms":
             return None
         if self._balance is None:
-            self._balance = Balance.measure(one for one in self.scenes if one.boxes is not None)
+            self._balance = AnswerBalance.measure(one for one in self.scenes if one.boxes is not None)
         return self._balance
 
 
-def describing(scene: Scene) -> tuple[Question, ...]:
+def descriptive_questions(scene: Scene) -> tuple[Question, ...]:
     """The descriptive questions, the same of every scene."""
     form = "description.open"
     return tuple(
         Question(f"{scene.name}#{form}#{number}", scene.name, "description", form, text, "", (), (), None)
-        for number, text in enumerate(DESCRIPTIVE)
+        for number, text in enumerate(DESCRIPTIVE_QUESTIONS)
     )
 
 
-def open_questions(source: str | None, scenes: Sequence[Scene], limit: int | None = None, seed: int = 0) -> Asking:
+def open_question_source(
+    source: str | None, scenes: Sequence[Scene], limit: int | None = None, seed: int = 0
+) -> QuestionSource:
     """``source`` is "generated", "descriptions" or a JSONL file; None: generated where a scene has boxes, else
     descriptions. At most ``limit`` of a scene, drawn by ``seed``. Raises QuestionError.
     """
@@ -127,11 +129,13 @@ def open_questions(source: str | None, scenes: Sequence[Scene], limit: int | Non
         raise QuestionError(f"a limit of {limit} questions asks nothing; give at least 1")
     generated = GeneratedQuestions(scenes, limit, seed)
     if source is None:
-        return lambda scene: generated(scene) if scene.boxes is not None else _drawn(describing(scene), limit, seed)
+        return lambda scene: (
+            generated(scene) if scene.boxes is not None else _drawn(descriptive_questions(scene), limit, seed)
+        )
     if source == "generated":
         return generated
     if source == "descriptions":
-        return lambda scene: _drawn(describing(scene), limit, seed)
+        return lambda scene: _drawn(descriptive_questions(scene), limit, seed)
     file = QuestionFile(source)
     return lambda scene: _drawn(file(scene), limit, seed)
 

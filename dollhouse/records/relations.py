@@ -38,7 +38,7 @@ def relations_of(boxes: Sequence[Box], scene: Scene) -> tuple[Relation, ...]:
     kept = sorted(boxes, key=lambda box: -(box.score if box.score is not None else 1.0))[:MOST_BOXES]
     pose = scene.views[0].world_from_camera if scene.posed else None
     level = np.eye(4) if pose is None else level_from_world(np.asarray(pose, dtype=np.float64))
-    moved = [box.moved(level) for box in kept]
+    moved = [box.transformed(level) for box in kept]
     right, above = chances(moved, axis=0), chances(moved, axis=2)
     return tuple(
         Relation(kept[a].id, kept[b].id, float(right[a, b]), float(above[a, b]))

@@ -39,7 +39,7 @@ class BoxRelations:
     floor: float  #: height of the floor, metres
 
     @classmethod
-    def of(cls, boxes: Sequence[Box], floor: float | None = None) -> BoxRelations:
+    def from_boxes(cls, boxes: Sequence[Box], floor: float | None = None) -> BoxRelations:
         """The layout of ``boxes``; without ``floor`` the lowest bottom is taken for the floor's height."""
         centers = np.array([box.center for box in boxes], dtype=np.float64).reshape(-1, 3)
         sizes = np.array([box.size for box in boxes], dtype=np.float64).reshape(-1, 3)

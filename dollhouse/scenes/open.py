@@ -24,7 +24,7 @@ from dollhouse.scenes.readers.photos import (
 from dollhouse.scenes.readers.scannet import is_scannet, open_scannet
 from dollhouse.scenes.scene import Scene
 
-KINDS = (
+SCENE_KINDS = (
     "a folder of photos, a photo, a video, ScanNet's exported layout (color/, pose/, intrinsic/), "
     "a saved room (scene.json), a made room such as rooms:test/3, or sweethome:test/3, the same room with real models "
     "as furniture"
@@ -56,7 +56,7 @@ class SceneList(Sequence[Scene]):
 
 
 def open_scene(source: str | Path, *, skip_bad: bool = False, frames: int | None = None) -> Scene:
-    """The scene that ``source`` names: see ``KINDS`` for what can be read.
+    """The scene that ``source`` names: see ``SCENE_KINDS`` for what can be read.
 
     ``frames`` takes that many views, spread evenly (made rooms are rendered with that many). ``skip_bad`` leaves
     out photos or frames that cannot be used and tells them in ``metadata["skipped"]``. Raises SceneError.
@@ -125,7 +125,7 @@ def _existing(source: str | Path) -> Path:
     except (OSError, ValueError, RuntimeError):  # too long for a file name, a zero byte, no such user
         exists = False
     if not exists:
-        raise SceneError(f"no such scene: {source} (can be {KINDS})")
+        raise SceneError(f"no such scene: {source} (can be {SCENE_KINDS})")
     return path
 
 
@@ -161,7 +161,7 @@ def _read_saved(folder: Path, *, skip_bad: bool, frames: int | None) -> Scene:
     from dollhouse.scenes.readers.saved import open_saved
 
     scene = open_saved(folder)
-    return scene if frames is None else scene.choose(frames)
+    return scene if frames is None else scene.sample_views(frames)
 
 
 def _read_photo(path: Path, *, skip_bad: bool, frames: int | None) -> Scene:
@@ -188,10 +188,10 @@ def _why_not(path: Path) -> str:
             )
         if path.suffix.lower() in _UNREADABLE_PHOTOS:
             return f"{path}: {path.suffix} photos are not read; save them as JPEG or PNG"
-        return f"{path}: is not a scene (can be {KINDS})"
+        return f"{path}: is not a scene (can be {SCENE_KINDS})"
     files = [p for p in path.iterdir() if not p.name.startswith(".")]
     if not files:
-        return f"{path}: the folder is empty; put photos into it (can be {KINDS})"
+        return f"{path}: the folder is empty; put photos into it (can be {SCENE_KINDS})"
     if any(p.suffix.lower() == ".sens" for p in files):
         return f"{path}: holds a .sens stream but no exported frames; export them with ScanNet's SensReader"
     if foreign := sorted({p.suffix.lower() for p in files} & _UNREADABLE_PHOTOS):
@@ -200,4 +200,4 @@ def _why_not(path: Path) -> str:
         return f"{path}: has color/ but neither pose/ nor intrinsic/; give {path / 'color'} to read it as plain photos"
     if inside := _scenes_in(path):
         return f"{path}: is not a scene but holds {len(inside)} ({inside[0].name}, ...); give one of them"
-    return f"{path}: holds no scene (can be {KINDS})"
+    return f"{path}: holds no scene (can be {SCENE_KINDS})"

@@ -47,7 +47,7 @@ class Box:
     def top(self) -> float:
         return float(self.center[2] + 0.5 * self.size[2])
 
-    def moved(self, a_from_world: Array) -> Box:
+    def transformed(self, a_from_world: Array) -> Box:
         """The same box in another upright frame (``a_from_world`` turns about z and translates only)."""
         turn = float(np.arctan2(a_from_world[1, 0], a_from_world[0, 0]))
         return replace(self, center=transform_points(a_from_world, np.asarray(self.center)), yaw=self.yaw + turn)
@@ -117,7 +117,7 @@ class Scene:
         tested = tuple(view for view, out in zip(self.views, held, strict=True) if out)
         return replace(self, views=kept), replace(self, views=tested)
 
-    def choose(self, count: int) -> Scene:
+    def sample_views(self, count: int) -> Scene:
         """The scene with at most ``count`` views, spread evenly over it, the first one kept."""
         if len(self.views) <= count:
             return self

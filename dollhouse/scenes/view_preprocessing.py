@@ -18,12 +18,12 @@ from dollhouse.errors import SceneError
 from dollhouse.geometry import Array, level_from_world, resize_intrinsics
 from dollhouse.scenes.scene import Scene, View
 
-FRAMING_VERSION = 1  #: raise it whenever a view is brought to another grid or resampled otherwise
+PREPROCESSING_VERSION = 1  #: raise it whenever a view is brought to another grid or resampled otherwise
 PATCH = 14  #: side in pixels of the encoder's patches
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
+class PreprocessedView:
     """A view on the student's grid: H and W are multiples of 14, and every map has the same pixels."""
 
     image: NDArray[np.uint8]  #: (H, W, 3) RGB
@@ -37,7 +37,7 @@ def resized_height(image_height: int, image_width: int, width: int) -> int:
     return max(PATCH, round(image_height * (width / image_width) / PATCH) * PATCH)
 
 
-def frame_image(image: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
+def preprocess_image(image: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
     """An RGB image (H, W, 3) at ``width``: bicubic, then cut to a square where it is taller than wide.
 
     An image that already has the target size is returned as it is.
@@ -50,7 +50,7 @@ def frame_image(image: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
     return image[top : top + width]
 
 
-def frame_view(view: View, width: int = 126, mode: Literal["crop"] = "crop") -> Frame:
+def preprocess_view(view: View, width: int = 126, mode: Literal["crop"] = "crop") -> PreprocessedView:
     """The view at ``width`` pixels (a multiple of 14).
 
     Colour is resampled bicubically. Depth and object ids take the nearest pixel; depth is looked up through its
@@ -66,7 +66,7 @@ def frame_view(view: View, width: int = 126, mode: Literal["crop"] = "crop") -> 
     height, old_width = image.shape[:2]
     new_height = resized_height(height, old_width, width)
     top = _crop_top(new_height, width)
-    framed = frame_image(image, width)
+    framed = preprocess_image(image, width)
 
     intrinsics = None
     if view.intrinsics is not None:
@@ -83,17 +83,17 @@ def frame_view(view: View, width: int = 126, mode: Literal["crop"] = "crop") -> 
     instances = view.instances
     if instances is not None:
         instances = _look_up(instances, rows * instances.shape[0], columns * instances.shape[1])
-    return Frame(framed, depth, instances, intrinsics)
+    return PreprocessedView(framed, depth, instances, intrinsics)
 
 
-def sensor_arrays(scene: Scene, width: int) -> tuple[Array, Array, Array, Array]:
+def rgbd_arrays(scene: Scene, width: int) -> tuple[Array, Array, Array, Array]:
     """What a depth camera and its poses tell of a scene at ``width`` pixels.
 
     Depth (V, H, W) in metres, 0 unknown; poses (V, 4, 4) in the level frame of the first view; against gravity in
     each camera's frame (V, 3); focal lengths (V,) divided by ``width``.
     Raises SceneError where depth, poses or intrinsics are missing, or views have several shapes.
     """
-    frames = [frame_view(view, width) for view in scene.views]
+    frames = [preprocess_view(view, width) for view in scene.views]
     depth = [frame.depth for frame in frames if frame.depth is not None]
     focal = [frame.intrinsics[0, 0] / width for frame in frames if frame.intrinsics is not None]
     if not scene.posed or len(depth) < len(frames) or len(focal) < len(frames):

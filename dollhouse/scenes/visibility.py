@@ -35,7 +35,7 @@ class Visibility:
     image_pixels: tuple[int, ...]  #: (V,) pixels that the shares are parts of
 
 
-def see(scene: Scene) -> Visibility:
+def compute_visibility(scene: Scene) -> Visibility:
     """What the scene's views show of its boxes. QuestionError where a view has neither instances nor posed depth."""
     boxes = scene.boxes or ()
     columns = [_pictured(view, scene) for view in scene.views]
@@ -52,7 +52,7 @@ def visible_pixels(scene: Scene) -> np.ndarray:
 
     Where depth had to be thinned, in pixels of the thinned map.
     """
-    seen = see(scene)
+    seen = compute_visibility(scene)
     return np.rint(seen.shares * np.array(seen.image_pixels).reshape(1, -1)).astype(np.int64)
 
 

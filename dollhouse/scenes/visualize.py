@@ -23,7 +23,7 @@ from dollhouse.errors import StorageError
 from dollhouse.geometry import Array, back_project, level_from_world, transform_points
 from dollhouse.scenes.scene import Box, Scene, View
 from dollhouse.scenes.synthetic.furniture import COLOURS
-from dollhouse.scenes.view_preprocessing import Frame, frame_view
+from dollhouse.scenes.view_preprocessing import PreprocessedView, preprocess_view
 from dollhouse.system.atomic_io import atomic_path
 
 INK = "#2b2b33"
@@ -46,8 +46,8 @@ def draw_scene(scene: Scene, out: Path, *, views: int = 8) -> None:
     plan. The file appears whole or not at all. Raises StorageError where it cannot be written, SceneError from
     views that cannot be read.
     """
-    shown = scene.choose(views).views
-    frames = [frame_view(view, width=252) for view in shown]
+    shown = scene.sample_views(views).views
+    frames = [preprocess_view(view, width=252) for view in shown]
     depths = [frame.depth[frame.depth > 0] for frame in frames if frame.depth is not None]
     bands = 2 if depths else 1  # a row of photos, and one of depth under it
     columns = min(len(shown), 2 if len(shown) <= 4 else 4)
@@ -187,7 +187,7 @@ def _title(scene: Scene, shown: int) -> str:
     return "  ·  ".join(parts)
 
 
-def _draw_plan_panel(axes: Axes, scene: Scene, shown: Sequence[View], frames: Sequence[Frame]) -> None:
+def _draw_plan_panel(axes: Axes, scene: Scene, shown: Sequence[View], frames: Sequence[PreprocessedView]) -> None:
     posed = [(view.world_from_camera, frame) for view, frame in zip(shown, frames, strict=True)]
     cameras = [(pose, frame) for pose, frame in posed if pose is not None]
     if not _has_plan(scene, shown):
@@ -208,13 +208,13 @@ def _draw_plan_panel(axes: Axes, scene: Scene, shown: Sequence[View], frames: Se
     )
 
 
-def _horizontal_fov(frame: Frame) -> float:
+def _horizontal_fov(frame: PreprocessedView) -> float:
     if frame.intrinsics is None:
         return float(DEFAULT_FOV)
     return float(2 * np.arctan(0.5 * frame.image.shape[1] / frame.intrinsics[0, 0]))
 
 
-def _seen_points(cameras: Sequence[tuple[Array, Frame]]) -> tuple[Array | None, Array | None]:
+def _seen_points(cameras: Sequence[tuple[Array, PreprocessedView]]) -> tuple[Array | None, Array | None]:
     """World points (N, 3) that the depth maps saw below the ceiling, and their colours (N, 3) in [0, 1]."""
     points, colours = [], []
     for world_from_camera, frame in cameras:

@@ -15,7 +15,7 @@ import numpy as np
 
 from dollhouse.errors import QuestionError, SceneError, TeacherError
 from dollhouse.questions.generate import Question
-from dollhouse.questions.sources import Asking
+from dollhouse.questions.sources import QuestionSource
 from dollhouse.records.content_hash import record_id, scene_hash
 from dollhouse.records.partial_answers import Parts
 from dollhouse.records.record import Record, halved
@@ -55,7 +55,7 @@ def label(
     scenes: Sequence[Scene],
     out: str | Path,
     *,
-    asking: Asking,
+    asking: QuestionSource,
     geometry: Sequence[GeometryTeacher] = (),
     views: int | None = None,
     features: bool = True,
@@ -66,7 +66,7 @@ def label(
     """Ask ``teacher`` about every scene and keep a record of each in the folder ``out``.
 
     Args:
-        asking: what is asked about a scene (:func:`dollhouse.questions.sources.open_questions`).
+        asking: what is asked about a scene (:func:`dollhouse.questions.sources.open_question_source`).
         geometry: who tells depth and boxes (:func:`dollhouse.teachers.registry.open_geometry`); () nobody.
         views: photos of a scene that the teacher gets, spread over it; None all.
         features: whether to keep the teacher's spatial features.
@@ -88,7 +88,7 @@ def label(
         for number in range(len(scenes)):
             source = sources[number] if sources else None
             try:
-                scene = remembered(scenes[number] if views is None else scenes[number].choose(views))
+                scene = remembered(scenes[number] if views is None else scenes[number].sample_views(views))
                 source = source or scene.name
                 hashed = scene_hash(scene)
                 questions = tuple(asking(scene))

@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from dollhouse.errors import StorageError, TeacherError
-from dollhouse.questions.sources import open_questions
+from dollhouse.questions.sources import open_question_source
 from dollhouse.records.record import Record
 from dollhouse.records.store import Records, count_families
 from dollhouse.scenes.open import open_scenes
@@ -47,7 +47,7 @@ def label_scenes(
     listed = open_scenes(scenes, skip_bad=skip_bad)
     if questions is None and isinstance(opened, FileTeacher):
         questions = str(opened.path)
-    asking = open_questions(questions, listed, limit, seed)
+    asking = open_question_source(questions, listed, limit, seed)
     try:
         with LabelProgress(len(listed)) as progress:
             run = label(

@@ -105,7 +105,7 @@ class CheckpointTeacher:
             return None
         memory = self._look(scene)
         world_from_level = world_from_first_level(scene)
-        boxes = [box.moved(world_from_level) for box in memory.boxes if (box.score or 0.0) >= self.settings.sure]
+        boxes = [box.transformed(world_from_level) for box in memory.boxes if (box.score or 0.0) >= self.settings.sure]
         depth = zip(memory.depth, scene.views, strict=True)
         return SceneGeometry(
             depth=tuple(over_whole_photo(one, view) for one, view in depth),

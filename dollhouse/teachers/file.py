@@ -46,7 +46,7 @@ class FileTeacher:
 
     def answer(self, scene: Scene, questions: Sequence[Question]) -> list[TeacherAnswer]:
         """The file's answers to these words about this scene. Raises TeacherError where it has none."""
-        told = {question.text.strip(): question.answer for question in self.file.about(scene) if question.answer}
+        told = {question.text.strip(): question.answer for question in self.file.for_scene(scene) if question.answer}
         silent = [question for question in questions if question.text.strip() not in told]
         if silent:
             raise TeacherError(

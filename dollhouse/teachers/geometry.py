@@ -89,7 +89,7 @@ def ask_in_turn(teachers: Sequence[GeometryTeacher], scene: Scene) -> SceneGeome
 
 
 def over_whole_photo(depth: NDArray[np.float32], view: View) -> NDArray[np.float32]:
-    """A depth map (H, W) of a view framed by :func:`dollhouse.scenes.view_preprocessing.frame_view`, 0 where that cut it off."""
+    """A depth map (H, W) of a view framed by :func:`dollhouse.scenes.view_preprocessing.preprocess_view`, 0 where that cut it off."""
     height, width = view.image.shape[:2]
     whole = np.zeros((resized_height(height, width, depth.shape[1]), depth.shape[1]), dtype=np.float32)
     top = (len(whole) - len(depth)) // 2

@@ -190,14 +190,14 @@ class Bench:
         ]
 
     def _label(self) -> None:
-        from dollhouse.questions.sources import open_questions
+        from dollhouse.questions.sources import open_question_source
         from dollhouse.teachers.annotate import label, sources_of
         from dollhouse.teachers.dollhouse import CheckpointTeacher
         from dollhouse.teachers.registry import open_geometry
 
         scenes = open_scenes(self.extent.training)
         teacher = CheckpointTeacher.from_pretrained(self.teacher_folder)
-        asking = open_questions("generated", scenes, limit=self.extent.questions)
+        asking = open_question_source("generated", scenes, limit=self.extent.questions)
         geometry = open_geometry(["own", "scene"], teacher)
         label(
             teacher,

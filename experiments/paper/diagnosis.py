@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from dollhouse.evaluation.probing.activations import attention_kept, scan
 from dollhouse.evaluation.probing.logit_lens import ReadOut
 from dollhouse.inference.session import DollhousePipeline, SceneSession
-from dollhouse.questions.generate import questions_about
+from dollhouse.questions.generate import generate_questions
 from dollhouse.questions.sampling import FAMILIES
 from dollhouse.scenes.open import open_scenes
 from dollhouse.scenes.scene import Scene
@@ -96,7 +96,7 @@ def draw_diagnosis(scene: Scene, told: dict[str, Any], out: Path) -> None:
 def _look(bench: Bench) -> None:
     house = DollhousePipeline.from_pretrained(bench.student_folder)
     scene = open_scenes(bench.extent.compared)[0]
-    asked = next(one for one in questions_about(scene, limit=bench.extent.questions) if one.family in FAMILIES)
+    asked = next(one for one in generate_questions(scene, limit=bench.extent.questions) if one.family in FAMILIES)
     memory = house.see(scene)
     plain = memory.ask([asked.text])[0]
     words = read_out(memory, asked.text)

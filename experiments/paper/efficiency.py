@@ -16,7 +16,7 @@ import numpy as np
 
 from dollhouse.errors import RecipeError
 from dollhouse.evaluation.report.report_schema import package_versions
-from dollhouse.questions.generate import questions_about
+from dollhouse.questions.generate import generate_questions
 from dollhouse.scenes.open import open_scenes
 from dollhouse.system.atomic_io import write_text
 from dollhouse.system.environment import machine
@@ -115,7 +115,7 @@ def _time(bench: Bench) -> None:
         for name, watch in watches.items():
             told[name] = {**watch.told, "first": [], "later": [], "all": [], "questions": []}
         for number, scene in enumerate(scenes):
-            questions = [question.text for question in questions_about(scene, limit=timing.batch)]
+            questions = [question.text for question in generate_questions(scene, limit=timing.batch)]
             turn = list(watches) if number % 2 else list(reversed(watches))
             for name in turn:
                 seconds = watches[name].ask(names[number], questions, timing.tokens)

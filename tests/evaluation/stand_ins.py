@@ -17,9 +17,9 @@ from dollhouse.geometry import (
     look_at,
     transform_points,
 )
-from dollhouse.questions.generate import Question, questions_about
+from dollhouse.questions.generate import Question, generate_questions
 from dollhouse.scenes.scene import Box, Scene, View
-from dollhouse.scenes.view_preprocessing import frame_view
+from dollhouse.scenes.view_preprocessing import preprocess_view
 
 WIDTH = 126
 QUESTIONS = 20
@@ -130,13 +130,13 @@ class Oracle:
 
     def see(self, scene: Scene) -> FakeMemory:
         self.seen.append(scene.name)
-        frames = [frame_view(view, WIDTH) for view in scene.views]
+        frames = [preprocess_view(view, WIDTH) for view in scene.views]
         depths = [frame.depth if frame.depth is not None else np.ones((WIDTH, WIDTH)) for frame in frames]
         level = level_from_world(scene.views[0].world_from_camera) if scene.posed else np.eye(4)
-        boxes = tuple(replace(box.moved(level), score=0.9) for box in scene.boxes or ())
+        boxes = tuple(replace(box.transformed(level), score=0.9) for box in scene.boxes or ())
         asked: Sequence[Question] = ()
         if scene.boxes is not None and scene.metric:
-            asked = questions_about(scene, balance=self.balance, limit=QUESTIONS, seed=0)
+            asked = generate_questions(scene, balance=self.balance, limit=QUESTIONS, seed=0)
         return FakeMemory(
             scene,
             np.stack([frame.image for frame in frames]),

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from dollhouse.cli.root import app
 from dollhouse.evaluation.teacher_eval import ask_about_scenes
 from dollhouse.evaluation.verify import verify
-from dollhouse.questions.generate import questions_about
+from dollhouse.questions.generate import generate_questions
 from dollhouse.scenes.open import open_scenes
 from dollhouse.teachers.annotations import AnnotationsTeacher
 
@@ -27,7 +27,7 @@ def test_annotations_are_all_right_and_yes_is_not(tmp_path: Path) -> None:
     scenes = open_scenes("rooms:validation/0-1")
     right = ask_about_scenes(AnnotationsTeacher(), scenes, limit=12, out=tmp_path / "right", progress=False)
     assert right.scores["overall"]["value"] == 1.0
-    expected = [question.id for scene in scenes for question in questions_about(scene, limit=12)]
+    expected = [question.id for scene in scenes for question in generate_questions(scene, limit=12)]
     assert [row["id"] for row in right.rows] == expected
     wrong = ask_about_scenes(AlwaysYes(), scenes, limit=12, progress=False)
     assert wrong.scores["overall"]["value"] < 0.8

@@ -14,12 +14,12 @@ from dollhouse.inference.session import DollhousePipeline
 from dollhouse.models.dollhouse.net2net import widen
 from dollhouse.models.dollhouse.rgbd_embedding import SNAP, RGBDInputs, in_patches, refine_depth
 from dollhouse.scenes.synthetic.room_scene import room_scene
-from dollhouse.scenes.view_preprocessing import frame_view, sensor_arrays
+from dollhouse.scenes.view_preprocessing import preprocess_view, rgbd_arrays
 
 
 @pytest.fixture(scope="module")
 def sensors() -> RGBDInputs:
-    told = sensor_arrays(room_scene("test", 3), 126)
+    told = rgbd_arrays(room_scene("test", 3), 126)
     return RGBDInputs.of(*(torch.from_numpy(array).double()[None] for array in told))
 
 
@@ -30,7 +30,7 @@ def test_points_lie_where_the_depth_camera_saw_them(sensors: RGBDInputs) -> None
     cameras = sensors.cameras
     own = sensors.own_points()[0]
     for number, view in enumerate(scene.views):
-        frame = frame_view(view, 126)
+        frame = preprocess_view(view, 126)
         expected = transform_points(level @ view.world_from_camera, back_project(frame.depth, frame.intrinsics))
         turned = own[number] @ cameras.level_from_own_level[0, number].T + cameras.position[0, number]
         known = frame.depth > 0

@@ -11,14 +11,14 @@ from PIL import Image
 
 from dollhouse.errors import SceneError
 from dollhouse.models.vggt.image_processing import Mode, official_photos
-from dollhouse.scenes.view_preprocessing import frame_image
+from dollhouse.scenes.view_preprocessing import preprocess_image
 
 PHOTO = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
 
 
 def test_crop_is_what_the_student_is_fed() -> None:
     made = official_photos([PHOTO], size=56).pixel_values
-    expected = torch.from_numpy(frame_image(PHOTO, 56).copy()).permute(2, 0, 1) / 255
+    expected = torch.from_numpy(preprocess_image(PHOTO, 56).copy()).permute(2, 0, 1) / 255
     torch.testing.assert_close(made[0], expected)
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from dollhouse.errors import QuestionError
-from dollhouse.questions.answer_balance import Balance, rooms_balance
+from dollhouse.questions.answer_balance import AnswerBalance, rooms_balance
 from dollhouse.questions.facts import Key
-from dollhouse.questions.generate import FAMILIES, Question, questions_about
+from dollhouse.questions.generate import FAMILIES, Question, generate_questions
 from dollhouse.scenes.scene import Box, Scene, View
 from dollhouse.scenes.synthetic.furniture import CATEGORIES
 from dollhouse.scenes.synthetic.room_scene import room_scene
@@ -32,7 +32,7 @@ def seen_scene(name: str, *things: tuple[str, str | None]) -> Scene:
 
 def test_the_rarest_answer_is_always_asked_and_the_others_as_often() -> None:
     key = ("contact.stands_on", "lamp")
-    balance = Balance({key: {"the floor": 400, "the table": 100, "the bed": 50, "the piano": 2}}, least_count=10)
+    balance = AnswerBalance({key: {"the floor": 400, "the table": 100, "the bed": 50, "the piano": 2}}, least_count=10)
     assert balance.answers(key) == ("the bed", "the floor", "the table")
     assert balance.accept(key, "the bed") == 1.0
     assert balance.accept(key, "the table") == 0.5
@@ -42,9 +42,9 @@ def test_the_rarest_answer_is_always_asked_and_the_others_as_often() -> None:
 
 def test_what_has_one_answer_or_was_never_counted_is_not_asked() -> None:
     key = ("size.larger", "lamp", "sofa")
-    assert Balance({key: {"sofa": 900, "lamp": 3}}).accept(key, "sofa") == 0.0
-    assert Balance({}).accept(key, "sofa") == 0.0
-    assert Balance({}).accept(None, "chair*") == 1.0  # two of a kind: nothing to balance
+    assert AnswerBalance({key: {"sofa": 900, "lamp": 3}}).accept(key, "sofa") == 0.0
+    assert AnswerBalance({}).accept(key, "sofa") == 0.0
+    assert AnswerBalance({}).accept(None, "chair*") == 1.0  # two of a kind: nothing to balance
 
 
 def test_measuring_counts_answers_and_absences() -> None:
@@ -53,7 +53,7 @@ def test_measuring_counts_answers_and_absences() -> None:
         seen_scene("b", ("chair", "red")),
         seen_scene("c", ("bed", None)),
     ]
-    counts = Balance.measure(scenes, least_count=1, least_part=0.0).counts
+    counts = AnswerBalance.measure(scenes, least_count=1, least_part=0.0).counts
     assert counts[("counting.label", "chair")] == {"2": 1, "1": 1}
     assert counts[("existence.label", "chair")] == {"yes": 2, "no": 1}
     assert counts[("existence.label", "bed")] == {"yes": 1, "no": 2}
@@ -64,10 +64,10 @@ def test_measuring_counts_answers_and_absences() -> None:
 
 def test_a_table_survives_saving(tmp_path: Path) -> None:
     key: Key = ("proximity.near", "bed", "lamp")
-    balance = Balance({key: {"yes": 50, "no": 120}, ("size.larger", "a", "b"): {"a": 500, "b": 1}})
+    balance = AnswerBalance({key: {"yes": 50, "no": 120}, ("size.larger", "a", "b"): {"a": 500, "b": 1}})
     balance.save(tmp_path / "one.json.gz")
     balance.save(tmp_path / "two.json.gz")
-    assert Balance.load(tmp_path / "one.json.gz").counts == {key: {"yes": 50, "no": 120}}
+    assert AnswerBalance.load(tmp_path / "one.json.gz").counts == {key: {"yes": 50, "no": 120}}
     assert (tmp_path / "one.json.gz").read_bytes() == (tmp_path / "two.json.gz").read_bytes()
 
 
@@ -79,12 +79,12 @@ def test_a_broken_table_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.json.gz"
     path.write_bytes(content)
     with pytest.raises(QuestionError, match=r"broken\.json\.gz: not a table"):
-        Balance.load(path)
+        AnswerBalance.load(path)
 
 
 def test_a_missing_table_is_named(tmp_path: Path) -> None:
     with pytest.raises(QuestionError, match=r"absent\.json\.gz"):
-        Balance.load(tmp_path / "absent.json.gz")
+        AnswerBalance.load(tmp_path / "absent.json.gz")
 
 
 def test_the_shipped_table_is_small_and_of_todays_catalogue() -> None:
@@ -93,7 +93,7 @@ def test_the_shipped_table_is_small_and_of_todays_catalogue() -> None:
     assert {family for family in FAMILIES if any(key[0].startswith(family) for key in counts)} == set(FAMILIES)
 
 
-class Unbalanced(Balance):
+class Unbalanced(AnswerBalance):
     """Asks everything as often as it occurs; a comparison even where the table knows nothing of it."""
 
     def accept(self, key: Key | None, answer: str) -> float:
@@ -146,7 +146,7 @@ def test_words_alone_do_not_tell_the_answer(rooms: tuple[list[Scene], list[Scene
         [
             question
             for scene in scenes
-            for question in questions_about(scene, balance=table, limit=48)
+            for question in generate_questions(scene, balance=table, limit=48)
             if question.family in FAMILIES
         ]
         for scenes in rooms
@@ -161,7 +161,7 @@ def test_words_alone_do_not_tell_the_answer(rooms: tuple[list[Scene], list[Scene
 def test_neither_place_nor_yes_is_favoured(rooms: tuple[list[Scene], list[Scene]]) -> None:
     said: dict[str, Counter] = defaultdict(Counter)
     for scene in rooms[0]:
-        for question in questions_about(scene, limit=48):
+        for question in generate_questions(scene, limit=48):
             if question.family in FAMILIES and len(question.choices) == 2:
                 said[question.family][Guesser.said(question)] += 1
     for counts in said.values():

@@ -8,7 +8,7 @@ from PIL import Image
 
 from dollhouse.geometry import camera_rays, intrinsics_from_fov
 from dollhouse.scenes.scene import View
-from dollhouse.scenes.view_preprocessing import frame_image, frame_view
+from dollhouse.scenes.view_preprocessing import preprocess_image, preprocess_view
 
 
 @pytest.mark.parametrize(
@@ -26,18 +26,18 @@ from dollhouse.scenes.view_preprocessing import frame_image, frame_view
 )
 def test_sizes_are_whole_patches(size: tuple[int, int], width: int, framed: tuple[int, int]) -> None:
     image = np.zeros((size[1], size[0], 3), np.uint8)
-    assert frame_image(image, width).shape == (framed[1], framed[0], 3)
+    assert preprocess_image(image, width).shape == (framed[1], framed[0], 3)
 
 
 def test_an_image_of_the_right_size_is_not_touched() -> None:
     image = np.random.default_rng(0).integers(0, 255, (84, 126, 3), np.uint8)
-    np.testing.assert_array_equal(frame_image(image, 126), image)
+    np.testing.assert_array_equal(preprocess_image(image, 126), image)
 
 
 def test_a_tall_image_is_resized_and_then_cut_from_the_middle() -> None:
     image = np.random.default_rng(0).integers(0, 255, (300, 150, 3), np.uint8)
     resized = np.asarray(Image.fromarray(image).resize((126, 252), Image.Resampling.BICUBIC))
-    np.testing.assert_array_equal(frame_image(image, 126), resized[63:189])
+    np.testing.assert_array_equal(preprocess_image(image, 126), resized[63:189])
 
 
 def test_depth_and_ids_land_on_the_colours_pixels() -> None:
@@ -60,7 +60,7 @@ def test_depth_and_ids_land_on_the_colours_pixels() -> None:
         depth_intrinsics=depth_k,
         open_instances=lambda: ids,
     )
-    frame = frame_view(view, width=126)
+    frame = preprocess_view(view, width=126)
     assert frame.intrinsics is not None
     assert frame.depth is not None
     assert frame.instances is not None
@@ -78,7 +78,7 @@ def test_depth_and_ids_land_on_the_colours_pixels() -> None:
 def test_without_intrinsics_depth_is_taken_in_proportion() -> None:
     depth = np.arange(42 * 63, dtype=np.float32).reshape(42, 63) + 1
     view = View("plain", lambda: np.zeros((84, 126, 3), np.uint8), open_depth=lambda: depth)
-    frame = frame_view(view, width=126)
+    frame = preprocess_view(view, width=126)
     assert frame.intrinsics is None
     np.testing.assert_array_equal(frame.depth, depth.repeat(2, 0).repeat(2, 1))
 
@@ -91,7 +91,7 @@ def test_a_view_that_fits_passes_through_unchanged() -> None:
     intrinsics = intrinsics_from_fov(1.1, 126, 126)
     for depth_intrinsics in (None, intrinsics):
         view = View("made", lambda: image, intrinsics, None, lambda: depth, depth_intrinsics, lambda: ids)
-        frame = frame_view(view, width=126)
+        frame = preprocess_view(view, width=126)
         np.testing.assert_array_equal(frame.image, image)
         np.testing.assert_array_equal(frame.depth, depth)
         np.testing.assert_array_equal(frame.instances, ids)
@@ -101,4 +101,4 @@ def test_a_view_that_fits_passes_through_unchanged() -> None:
 @pytest.mark.parametrize("width", [0, 13, 100])
 def test_other_widths_are_refused(width: int) -> None:
     with pytest.raises(ValueError, match="multiple of 14"):
-        frame_view(View("made", lambda: np.zeros((20, 20, 3), np.uint8)), width=width)
+        preprocess_view(View("made", lambda: np.zeros((20, 20, 3), np.uint8)), width=width)

@@ -14,9 +14,9 @@ from dollhouse.geometry import (
     inside_box,
     transform_points,
 )
-from dollhouse.questions.answer_balance import Balance
+from dollhouse.questions.answer_balance import AnswerBalance
 from dollhouse.questions.facts import Candidate, SceneFacts
-from dollhouse.questions.generate import AUXILIARY, FAMILIES, questions_about
+from dollhouse.questions.generate import AUXILIARY, FAMILIES, generate_questions
 from dollhouse.questions.referring import plural, references, with_article
 from dollhouse.questions.templates import PHRASINGS
 from dollhouse.scenes.box_relations import FLOOR, BoxRelations
@@ -24,14 +24,14 @@ from dollhouse.scenes.scene import Box, Scene
 from dollhouse.scenes.visibility import visible_pixels
 
 SCENES = [random_scene(seed) for seed in range(60)]
-BALANCE = Balance.measure(SCENES, least_count=1, least_part=0.0)
+BALANCE = AnswerBalance.measure(SCENES, least_count=1, least_part=0.0)
 
 
 def test_every_answer_agrees_with_the_slow_reference() -> None:
     forms: dict[str, int] = {}
     for scene in SCENES:
         reference = Reference(scene)
-        for question in questions_about(scene, balance=BALANCE):
+        for question in generate_questions(scene, balance=BALANCE):
             expected = reference.answer(question)
             if expected is not None:
                 assert question.answer == expected, question
@@ -42,7 +42,7 @@ def test_every_answer_agrees_with_the_slow_reference() -> None:
 
 def test_questions_are_well_formed() -> None:
     for scene in SCENES[:20]:
-        questions = questions_about(scene, balance=BALANCE)
+        questions = generate_questions(scene, balance=BALANCE)
         assert len({question.id for question in questions}) == len(questions)
         for question in questions:
             assert question.id.startswith(f"{scene.name}#{question.form}#")
@@ -60,19 +60,19 @@ def test_questions_are_well_formed() -> None:
 
 
 def test_the_same_scene_and_seed_give_the_same_questions() -> None:
-    first, again = (questions_about(random_scene(3), balance=BALANCE, limit=30, seed=5) for _ in range(2))
+    first, again = (generate_questions(random_scene(3), balance=BALANCE, limit=30, seed=5) for _ in range(2))
     assert first == again
-    assert questions_about(random_scene(3), balance=BALANCE, limit=30, seed=6) != first
+    assert generate_questions(random_scene(3), balance=BALANCE, limit=30, seed=6) != first
 
 
 def test_a_limit_is_spread_over_the_families() -> None:
-    questions = questions_about(SCENES[0], balance=BALANCE, limit=40)
+    questions = generate_questions(SCENES[0], balance=BALANCE, limit=40)
     assert len(questions) == 40
     counts = {family: sum(question.family == family for question in questions) for family in FAMILIES}
     assert sum(counts.values()) >= 20
     assert min(counts.values()) >= 4
-    assert len(questions_about(SCENES[0], balance=BALANCE, limit=3)) == 3
-    assert questions_about(SCENES[0], balance=BALANCE, limit=0) == ()
+    assert len(generate_questions(SCENES[0], balance=BALANCE, limit=3)) == 3
+    assert generate_questions(SCENES[0], balance=BALANCE, limit=0) == ()
 
 
 def facts(scene: Scene, kind: str) -> list[Candidate]:
@@ -127,7 +127,7 @@ def test_unseen_objects_are_neither_asked_about_nor_counted() -> None:
 
 def test_references_single_out_without_sizes_or_places() -> None:
     def named(*boxes: Box) -> list[str | None]:
-        layout = BoxRelations.of(boxes)
+        layout = BoxRelations.from_boxes(boxes)
         return [found.name if found else None for found in references(boxes, layout.supports)]
 
     table = make_box(1, "table", 0, 0, (1.5, 1, 0.7))
@@ -143,7 +143,7 @@ def test_references_single_out_without_sizes_or_places() -> None:
 
 def test_contact_questions_never_name_by_support() -> None:
     for scene in SCENES:
-        for question in questions_about(scene, balance=BALANCE):
+        for question in generate_questions(scene, balance=BALANCE):
             if question.family == "contact":
                 assert not re.search(
                     r"(box|chair|lamp|bed|table|cabinet) on the \w+ (stand|touch|on|in)", question.text
@@ -175,7 +175,7 @@ def test_descriptions_list_what_is_seen() -> None:
         make_box(2, "chair", 1.5, 0, (0.5, 0.5, 1), colour="blue"),
         make_box(3, "armchair", 0, 1.5, (0.8, 0.8, 1)),
     )
-    found = [question for question in questions_about(make_scene(boxes), balance=BALANCE) if not question.choices]
+    found = [question for question in generate_questions(make_scene(boxes), balance=BALANCE) if not question.choices]
     assert [question.answer for question in found] == ["a room with two chairs and an armchair."]
     assert plural("bookshelf") == "bookshelves"
     assert plural("box") == "boxes"
@@ -185,19 +185,19 @@ def test_descriptions_list_what_is_seen() -> None:
 def test_what_cannot_be_asked_is_said() -> None:
     scene = make_scene((make_box(1, "chair", 0, 0, (0.5, 0.5, 1)),))
     with pytest.raises(QuestionError, match="give balance"):
-        questions_about(scene)
+        generate_questions(scene)
     with pytest.raises(QuestionError, match="nobody annotated"):
-        questions_about(replace(scene, boxes=None), balance=BALANCE)
+        generate_questions(replace(scene, boxes=None), balance=BALANCE)
     with pytest.raises(QuestionError, match="not in metres"):
-        questions_about(replace(scene, metric=False), balance=BALANCE)
+        generate_questions(replace(scene, metric=False), balance=BALANCE)
     blind = replace(scene, views=(replace(scene.views[0], open_instances=None),))
     with pytest.raises(QuestionError, match="neither instance ids nor depth"):
-        questions_about(blind, balance=BALANCE)
+        generate_questions(blind, balance=BALANCE)
 
 
 def test_an_empty_room_and_a_floor_annotated_as_a_box() -> None:
     empty = make_scene(())
-    assert {question.answer for question in questions_about(empty, balance=BALANCE)} <= {"no", "an empty room."}
+    assert {question.answer for question in generate_questions(empty, balance=BALANCE)} <= {"no", "an empty room."}
     floor = make_box(7, "floor", 0, 0, (8, 8, 0.1), bottom=-0.1)
     survey = SceneFacts(make_scene((make_box(1, "chair", 0, 0, (0.5, 0.5, 1)), floor)))
     assert survey.supports == [FLOOR]

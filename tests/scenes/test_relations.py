@@ -37,7 +37,7 @@ def random_boxes(count: int, seed: int) -> list[Box]:
 @pytest.mark.parametrize("seed", range(4))
 def test_gaps_agree_with_sampled_points(seed: int) -> None:
     boxes = random_boxes(5, seed)
-    gaps, depths = BoxRelations.of(boxes).separations
+    gaps, depths = BoxRelations.from_boxes(boxes).separations
     for i, first in enumerate(boxes):
         for j, second in enumerate(boxes):
             if i == j:
@@ -58,7 +58,7 @@ def test_gaps_agree_with_sampled_points(seed: int) -> None:
 def test_gap_of_turned_boxes_is_exact() -> None:
     # A square turned by 45 degrees points a corner at the other: its half diagonal is 0.5 * sqrt(2).
     boxes = [standing(1, 0, 0, (1, 1, 1)), standing(2, 2, 0, (1, 1, 1), yaw=np.pi / 4)]
-    gaps, depths = BoxRelations.of(boxes).separations
+    gaps, depths = BoxRelations.from_boxes(boxes).separations
     assert gaps[0, 1] == pytest.approx(2 - 0.5 - 0.5 * np.sqrt(2))
     assert gaps[1, 0] == pytest.approx(gaps[0, 1])
     assert depths[0, 1] == 0
@@ -66,12 +66,12 @@ def test_gap_of_turned_boxes_is_exact() -> None:
 
 def test_gap_is_diagonal_when_boxes_are_apart_in_height_too() -> None:
     boxes = [standing(1, 0, 0, (1, 1, 1)), standing(2, 4, 0, (1, 1, 1), bottom=5)]
-    assert BoxRelations.of(boxes).separations[0][0, 1] == pytest.approx(5.0)  # 3 across, 4 up
+    assert BoxRelations.from_boxes(boxes).separations[0][0, 1] == pytest.approx(5.0)  # 3 across, 4 up
 
 
 def test_crossing_boxes_without_a_corner_inside_meet() -> None:
     boxes = [standing(1, 0, 0, (4, 0.2, 1)), standing(2, 0, 0, (0.2, 4, 1))]
-    gaps, depths = BoxRelations.of(boxes).separations
+    gaps, depths = BoxRelations.from_boxes(boxes).separations
     assert gaps[0, 1] == 0
     assert depths[0, 1] == pytest.approx(1.0)  # lifting by its height parts them soonest
 
@@ -86,28 +86,28 @@ def test_supports_of_a_furnished_corner() -> None:
         standing(6, 6, 0, (0.1, 1, 0.6), bottom=1.2),  # picture on the wall
         standing(7, 0.2, 0.1, (0.1, 0.1, 0.1), bottom=1.1),  # on what is on the table
     ]
-    assert BoxRelations.of(boxes).supports == [FLOOR, 0, FLOOR, FLOOR, 3, UNSUPPORTED, 1]
+    assert BoxRelations.from_boxes(boxes).supports == [FLOOR, 0, FLOOR, FLOOR, 3, UNSUPPORTED, 1]
 
 
 def test_a_lowered_floor_is_given_or_found() -> None:
     low = [standing(1, 0, 0, (1, 1, 1), bottom=-2.0), standing(2, 3, 0, (1, 1, 1))]
-    assert BoxRelations.of(low).supports == [FLOOR, UNSUPPORTED]
-    assert BoxRelations.of(low, floor=0.0).supports == [UNSUPPORTED, FLOOR]
+    assert BoxRelations.from_boxes(low).supports == [FLOOR, UNSUPPORTED]
+    assert BoxRelations.from_boxes(low, floor=0.0).supports == [UNSUPPORTED, FLOOR]
 
 
 def test_front_angles_are_measured_in_plan() -> None:
-    layout = BoxRelations.of([box(1, (0, 0, 0), (1, 1, 1), yaw=np.pi / 2)])
+    layout = BoxRelations.from_boxes([box(1, (0, 0, 0), (1, 1, 1), yaw=np.pi / 2)])
     targets = np.array([[0, 3, 9.0], [3, 0, 0], [0, -3, 0], [-3, 3, 0]])
     assert layout.front_angles(targets)[0] == pytest.approx([0, np.pi / 2, np.pi, np.pi / 4])
 
 
 def test_sizes_compared() -> None:
-    layout = BoxRelations.of([box(1, (0, 0, 0), (1, 2, 3)), box(2, (0, 0, 0), (4, 1, 0.5))])
+    layout = BoxRelations.from_boxes([box(1, (0, 0, 0), (1, 2, 3)), box(2, (0, 0, 0), (4, 1, 0.5))])
     assert layout.volumes.tolist() == [6, 2]
     assert layout.longest_sides.tolist() == [2, 4]
 
 
 def test_no_boxes() -> None:
-    layout = BoxRelations.of([])
+    layout = BoxRelations.from_boxes([])
     assert layout.supports == []
     assert layout.separations[0].shape == (0, 0)

@@ -10,7 +10,7 @@ import pytest
 from dollhouse.geometry import Array, level_from_world, transform_points
 from dollhouse.inference.session import SURE, DollhousePipeline
 from dollhouse.models.dollhouse.checkpoint import SHIPPED
-from dollhouse.questions.generate import questions_about
+from dollhouse.questions.generate import generate_questions
 from dollhouse.scenes.scene import Scene
 from dollhouse.scenes.synthetic.room_scene import room_scene
 from dollhouse.teachers.dollhouse import CheckpointSettings, CheckpointTeacher
@@ -29,7 +29,7 @@ def scene() -> Scene:
 
 
 def test_answers_are_the_models_own(teacher: CheckpointTeacher, scene: Scene) -> None:
-    asked = questions_about(scene, limit=12)
+    asked = generate_questions(scene, limit=12)
     answers = teacher.answer(scene, asked)
     memory = DollhousePipeline.from_pretrained().see(scene)
     own = memory.answer([question.text for question in asked])
@@ -54,7 +54,7 @@ def test_geometry_stands_in_the_scenes_world(teacher: CheckpointTeacher, scene: 
     assert told.boxes
     assert len(told.boxes) == len(sure)
     for box, own in zip(told.boxes, sure, strict=True):
-        np.testing.assert_allclose(box.moved(level).center, own.center, atol=1e-3)
+        np.testing.assert_allclose(box.transformed(level).center, own.center, atol=1e-3)
     unposed = replace(scene, views=tuple(replace(view, world_from_camera=None) for view in scene.views))
     plain = teacher.geometry(unposed)
     assert plain is not None
@@ -99,4 +99,4 @@ def test_a_blind_student_tells_words_only(scene: Scene) -> None:
     blind = CheckpointTeacher.from_pretrained(SHIPPED / "blind")
     assert blind.geometry(scene) is None
     assert blind.features(scene) is None
-    assert blind.answer(scene, questions_about(scene, limit=1))[0].text
+    assert blind.answer(scene, generate_questions(scene, limit=1))[0].text

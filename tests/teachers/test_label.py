@@ -12,7 +12,7 @@ import pytest
 
 from dollhouse.errors import SceneError, TeacherError
 from dollhouse.questions.generate import Question
-from dollhouse.questions.sources import DESCRIPTIVE, describing, open_questions
+from dollhouse.questions.sources import DESCRIPTIVE_QUESTIONS, descriptive_questions, open_question_source
 from dollhouse.records.store import Records
 from dollhouse.records.types import SceneGeometry, SpatialFeatures, TeacherAnswer
 from dollhouse.scenes.open import open_scenes
@@ -179,7 +179,7 @@ def test_pictures_are_read_once() -> None:
 def test_annotations_answer_only_what_has_an_answer() -> None:
     scene = small_scene()
     with pytest.raises(TeacherError, match="8 of 8 questions carry no answer"):
-        AnnotationsTeacher().answer(scene, describing(scene))
+        AnnotationsTeacher().answer(scene, descriptive_questions(scene))
 
 
 def test_depth_and_boxes_may_come_from_different_teachers() -> None:
@@ -206,13 +206,13 @@ def test_depth_and_boxes_may_come_from_different_teachers() -> None:
 def test_made_rooms_are_asked_about_their_boxes_and_photos_described(tmp_path: Path) -> None:
     rooms = open_scenes("rooms:train/4-5")
     assert sources_of(rooms, "rooms:train/4-5") == ["rooms:train/4", "rooms:train/5"]
-    asking = open_questions(None, rooms, limit=6)
+    asking = open_question_source(None, rooms, limit=6)
     asked = asking(rooms[0])
     assert len(asked) == 6
     assert all(question.answer for question in asked)
     assert asking(rooms[0]) == asked
     plain = replace(small_scene(), boxes=None)
-    assert [question.text for question in open_questions(None, [plain])(plain)] == list(DESCRIPTIVE)
-    drawn = open_questions("descriptions", [plain], limit=3, seed=1)(plain)
+    assert [question.text for question in open_question_source(None, [plain])(plain)] == list(DESCRIPTIVE_QUESTIONS)
+    drawn = open_question_source("descriptions", [plain], limit=3, seed=1)(plain)
     assert len(drawn) == 3
-    assert {question.text for question in drawn} < set(DESCRIPTIVE)
+    assert {question.text for question in drawn} < set(DESCRIPTIVE_QUESTIONS)

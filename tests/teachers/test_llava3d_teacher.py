@@ -235,4 +235,4 @@ def test_a_view_that_is_named_gives_the_axes(teacher: LLaVA3DTeacher, scene: Sce
 def moved(scene: Scene, transform: np.ndarray) -> Scene:
     """The same scene in another world."""
     views = tuple(replace(view, world_from_camera=transform @ view.world_from_camera) for view in scene.views)
-    return replace(scene, views=views, boxes=tuple(box.moved(transform) for box in scene.boxes or ()))
+    return replace(scene, views=views, boxes=tuple(box.transformed(transform) for box in scene.boxes or ()))

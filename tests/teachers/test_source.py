@@ -11,7 +11,7 @@ import pytest
 
 from dollhouse import cli
 from dollhouse.errors import DollhouseError, QuestionError, TeacherError
-from dollhouse.questions.sources import QuestionFile, open_questions
+from dollhouse.questions.sources import QuestionFile, open_question_source
 from dollhouse.records.store import ANSWERS, Records
 from dollhouse.scenes.open import open_scenes
 from dollhouse.scenes.readers.saved import save_scene
@@ -73,7 +73,7 @@ def test_a_file_says_what_is_asked_and_answered(tmp_path: Path) -> None:
         {"question": "Is it large?", "answer": "yes", "choices": ["yes", "no"]},
     )
     teacher = FileTeacher(path)
-    asking = open_questions(str(path), small_scenes(2))
+    asking = open_question_source(str(path), small_scenes(2))
     for scene, expected in zip(small_scenes(2), (["a room", "yes"], ["a hall", "yes"]), strict=True):
         asked = asking(scene)
         assert [answer.text for answer in teacher.answer(scene, asked)] == expected
@@ -82,7 +82,7 @@ def test_a_file_says_what_is_asked_and_answered(tmp_path: Path) -> None:
     with pytest.raises(TeacherError, match="answers 0 of 1 questions"):
         teacher.answer(small_scene(), [replace(asked[0], text="Who lives here?")])
     with pytest.raises(QuestionError, match="no questions about scene small/7"):
-        open_questions(str(lines(path, {"scene": "small/0", "question": "?"})), [])(small_scene(7))
+        open_question_source(str(lines(path, {"scene": "small/0", "question": "?"})), [])(small_scene(7))
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from dollhouse.data.settings import DataSettings, Stage
 from dollhouse.data.targets import frame_scene, instances_by_depth, scene_targets
 from dollhouse.errors import RecipeError, SceneError, StorageError
 from dollhouse.models.dollhouse.checkpoint import SHIPPED, load_student
-from dollhouse.questions.sources import open_questions
+from dollhouse.questions.sources import open_question_source
 from dollhouse.records.store import Records
 from dollhouse.records.types import SpatialFeatures
 from dollhouse.scenes.open import open_scenes
@@ -46,7 +46,7 @@ KILLS = int(os.environ.get("DOLLHOUSE_KILLS", "2"))
 
 def labelled(teacher: Teacher, out: Path, rooms: str = ROOMS) -> Path:
     scenes = open_scenes(rooms)
-    asking = open_questions("generated", scenes)
+    asking = open_question_source("generated", scenes)
     label(teacher, scenes, out, asking=asking, geometry=[SensorGeometry()], sources=sources_of(scenes, rooms))
     return out
 
@@ -148,7 +148,7 @@ def best_labels(targets, config) -> np.ndarray:
 def test_relations_are_the_teachers_own_where_its_boxes_are(tmp_path: Path, shipped) -> None:
     config, _ = shipped
     teacher, scenes = CheckpointTeacher.from_pretrained(None), open_scenes("rooms:train/3-3")
-    asking = open_questions("generated", scenes)
+    asking = open_question_source("generated", scenes)
     label(teacher, scenes, tmp_path, asking=asking, geometry=[TeacherGeometry(teacher)], sources=["rooms:train/3"])
     targets = open_target_source(DataSettings(records=tmp_path), config).targets(0)
     assert len(targets.objects.label) > 1

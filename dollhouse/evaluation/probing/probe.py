@@ -29,8 +29,8 @@ from dollhouse.evaluation.probing.verdict import verdict
 from dollhouse.evaluation.report.report_schema import package_versions, rows_text
 from dollhouse.evaluation.scene_evaluator import OWN_BALANCE_LEAST
 from dollhouse.inference.session import DollhousePipeline, SceneSession
-from dollhouse.questions.answer_balance import Balance
-from dollhouse.questions.generate import Question, questions_about
+from dollhouse.questions.answer_balance import AnswerBalance
+from dollhouse.questions.generate import Question, generate_questions
 from dollhouse.scenes.open import open_scenes
 from dollhouse.scenes.scene import Scene
 from dollhouse.system.atomic_io import write_text
@@ -83,11 +83,11 @@ def probe(
     make_folder(folder)
     balance = None
     if any(scene.metadata.get("source") != "rooms" for scene in annotated):
-        balance = Balance.measure(annotated, least_count=OWN_BALANCE_LEAST)
+        balance = AnswerBalance.measure(annotated, least_count=OWN_BALANCE_LEAST)
     looked = _Looking(house, controls, seed)
     for memory, other in _with_progress(_with_another(house, annotated), len(annotated), progress):
         own = None if memory.scene.metadata.get("source") == "rooms" else balance
-        asked = questions_about(memory.scene, balance=own, limit=questions_per_scene, seed=seed)
+        asked = generate_questions(memory.scene, balance=own, limit=questions_per_scene, seed=seed)
         looked.add(memory, other, [question for question in asked if question.family not in UNJUDGED])
     told = figures(looked.rows, [UNTOUCHED.name, *(control.name for control in controls)], seed)
     found = {

@@ -14,7 +14,7 @@ from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.image_processing_utils import BaseImageProcessor
 
 from dollhouse.models.dollhouse.special_tokens import question_text, scene_text
-from dollhouse.scenes.view_preprocessing import frame_image
+from dollhouse.scenes.view_preprocessing import preprocess_image
 
 Photo = np.ndarray | Image.Image
 
@@ -40,7 +40,7 @@ class DollhouseImageProcessor(BaseImageProcessor):
         Raises ValueError where photos of one scene come out in different shapes.
         """
         photos = [images] if isinstance(images, (np.ndarray, Image.Image)) else list(images)
-        framed = [frame_image(np.asarray(photo), self.image_size) for photo in photos]
+        framed = [preprocess_image(np.asarray(photo), self.image_size) for photo in photos]
         if len({photo.shape for photo in framed}) > 1:
             raise ValueError(
                 "the photos of one scene must have one shape: " + ", ".join(str(p.shape[:2]) for p in framed)

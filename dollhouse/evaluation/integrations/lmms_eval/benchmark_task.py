@@ -23,7 +23,7 @@ from dollhouse.evaluation.benchmarks import find_benchmark, rooms
 from dollhouse.evaluation.benchmarks.asking import open_shown, place_of
 from dollhouse.evaluation.benchmarks.benchmark import Sample
 from dollhouse.evaluation.benchmarks.summary import summarise
-from dollhouse.questions.generate import questions_about
+from dollhouse.questions.generate import generate_questions
 from dollhouse.scenes.open import open_scene, open_scenes
 from dollhouse.scenes.scene import Scene
 from dollhouse.system.atomic_io import atomic_path
@@ -141,7 +141,7 @@ class RoomsTask(BenchmarkTask):
         return [
             rooms.sample_of_question(question)
             for scene in open_scenes(os.environ.get(self.files) or "rooms:test/0-199")
-            for question in questions_about(scene, limit=QUESTIONS_A_ROOM)
+            for question in generate_questions(scene, limit=QUESTIONS_A_ROOM)
         ]
 
     def open_scene(self, name: str) -> Scene:
