@@ -1,10 +1,12 @@
-# `make demo` and `make test` set up a virtual environment by themselves.
+# Each target sets up a virtual environment by itself.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
+# One thread a process: two busy thread pools on two cores wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-slow test-all lint docs paper clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -12,19 +14,25 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-# Asks the shipped student about a room and scores it; then a teacher speaks, and a student learns on from its records.
+# Ask and evaluate the shipped student, then run a teacher once and distil on from its records.
 demo: $(STAMP)
 	mkdir -p demo
 	$(BIN)/dollhouse ask rooms:test/3 "How many chairs are there?" "Describe the room." --show demo/answers.png
 	$(BIN)/dollhouse scenes show rooms:test/3 --out demo/room.png
 	$(BIN)/dollhouse evaluate --scenes rooms:test/0-29 --out demo/shipped
-	$(BIN)/dollhouse label --teacher annotations --scenes rooms:train/0-39 --out demo/records
-	$(BIN)/dollhouse distill dollhouse/recipes/learn_on.yaml data.records=demo/records --out demo/run
+	$(BIN)/dollhouse annotate --teacher annotations --scenes rooms:train/0-39 --out demo/records
+	$(BIN)/dollhouse distill learn_on data.records=demo/records --out demo/run
 	$(BIN)/dollhouse evaluate demo/run/model --blind dollhouse/models/weights/nano/blind --scenes rooms:test/0-29 --out demo/own
 	@echo "Look at demo/answers.png, demo/shipped/report.html (the shipped student) and demo/own/report.html (yours)"
 
+# The quick tests: a few minutes on two cores.
 test: $(STAMP) lint
-	$(BIN)/python -m pytest
+	$(PYTEST) -m "not slow"
+
+test-slow: $(STAMP)
+	$(PYTEST) -m slow
+
+test-all: test test-slow
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -32,5 +40,13 @@ lint: $(STAMP)
 	$(BIN)/mypy dollhouse
 	$(BIN)/lint-imports --no-cache
 
+docs: $(STAMP)
+	$(BIN)/python -m mkdocs build --strict --quiet
+	@echo "open build/site/index.html"
+
+# The paper's tables and figures at nano size; ONLY=IV makes one.
+paper: $(STAMP)
+	$(BIN)/python -m experiments.paper $(if $(ONLY),--only $(ONLY)) --out runs/paper
+
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo build

@@ -1,0 +1,85 @@
+"""MkDocs hook: generate the command and recipe references from the code that defines them."""
+
+from __future__ import annotations
+
+import types
+from typing import Any, Union, get_args, get_origin
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the generated pages to the site."""
+    for path, content in (("reference/cli.md", command_page()), ("reference/recipes.md", recipe_page())):
+        files.append(File.generated(config, path, content=content))
+    return files
+
+
+def command_page() -> str:
+    """Render the help of every verb as Markdown."""
+    from typer.cli import get_docs_for_click
+    from typer.main import get_command
+
+    from dollhouse.cli import app
+
+    command = get_command(app)
+    with command.make_context("dollhouse", [], resilient_parsing=True) as context:
+        return get_docs_for_click(obj=command, ctx=context, name="dollhouse", title="The command")
+
+
+def recipe_page() -> str:
+    """Render every recipe setting with its type, default and description as Markdown tables."""
+    from dollhouse.training.config import Recipe
+
+    groups: dict[str, type[BaseModel]] = {"": Recipe}
+    for name, field in Recipe.model_fields.items():
+        for model in _models(field.annotation):
+            groups[f"stages.<stage>." if name == "stages" else f"{name}."] = model
+    lines = [
+        "# Recipes",
+        "",
+        "A recipe is a YAML file. Every setting can be overridden on the command line as `key=value`; "
+        "`stages.<stage>.steps=100` changes one stage. The shipped recipes are in `dollhouse/recipes/`.",
+    ]
+    for prefix, model in groups.items():
+        lines += ["", f"## {prefix.rstrip('.') or 'Top level'}", "", _first_line(model), ""]
+        lines += ["| setting | type | default | meaning |", "|---|---|---|---|"]
+        for name, field in model.model_fields.items():
+            if _models(field.annotation):
+                continue
+            cells = [f"`{prefix}{name}`", f"`{_type(field.annotation)}`", _default(field), field.description or ""]
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models(argument)]
+
+
+def _type(annotation: Any) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is None:
+        return getattr(annotation, "__name__", str(annotation)).replace("NoneType", "None")
+    if origin in (Union, types.UnionType):
+        return " or ".join(map(_type, arguments))
+    if getattr(origin, "__name__", "") in ("Literal", "_LiteralSpecialForm") or str(origin) == "typing.Literal":
+        return " / ".join(map(str, arguments))
+    if str(origin) == "typing.Annotated":
+        return _type(arguments[0])
+    return f"{origin.__name__}[{', '.join(map(_type, arguments))}]"
+
+
+def _default(field: Any) -> str:
+    if field.is_required():
+        return "required"
+    value = field.default if field.default is not PydanticUndefined else field.default_factory()
+    return "`" + ("none" if value is None else str(value)) + "`"
+
+
+def _first_line(model: type[BaseModel]) -> str:
+    return (model.__doc__ or "").strip().split("\n")[0]

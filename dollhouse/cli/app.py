@@ -1,0 +1,66 @@
+"""What every verb shares: the Typer application, common options, printing."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(
+    name="dollhouse",
+    help="Answer questions about a room from plain photos, and distil the small model that does.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+scenes_app = typer.Typer(help="Inspect scenes: photos, scans, procedural rooms.", no_args_is_help=True)
+app.add_typer(scenes_app, name="scenes")
+records_app = typer.Typer(help="Inspect the records that `annotate` writes.", no_args_is_help=True)
+app.add_typer(records_app, name="records")
+
+SceneArgument = Annotated[
+    str,
+    typer.Argument(
+        help="A folder of photos, a photo, a video, a ScanNet folder, or a room: rooms:test/3, sweethome:test/3."
+    ),
+]
+ModelArgument = Annotated[str, typer.Argument(help="A model folder, or nano, the shipped student.")]
+ModelOption = Annotated[str, typer.Option(help="A model folder, or nano, the shipped student.")]
+SkipOption = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be decoded.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of the question sampling and of the intervals.")]
+OutOption = Annotated[Path | None, typer.Option(help="Folder for the report; nothing is written without it.")]
+
+
+def console(stderr: bool = False) -> Console:
+    """Return a console that wraps nothing and interprets no emoji codes in user text."""
+    return Console(stderr=stderr, soft_wrap=True, highlight=False, emoji=False)
+
+
+def command_line() -> str:
+    """Return the command as typed, for reports."""
+    return " ".join(["dollhouse", *map(shlex.quote, sys.argv[1:])])
+
+
+def print_skipped(metadata: Any) -> None:
+    """Print which photos or frames a scene was opened without."""
+    for line in metadata.get("skipped") or ():
+        print(f"left out: {line}", file=sys.stderr)
+    if metadata.get("frames_skipped"):
+        print(f"left out: {metadata['frames_skipped']} frames without a pose", file=sys.stderr)
+
+
+def quiet_libraries() -> None:
+    """Silence progress bars and warnings of libraries; call before the first of them is used."""
+    import logging
+    import warnings
+
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("accelerate").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message=".*pin_memory.*")
