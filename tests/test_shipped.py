@@ -11,7 +11,7 @@ import pytest
 
 from dollhouse.errors import ModelError, SceneError
 from dollhouse.evaluation.evaluate import evaluate
-from dollhouse.evaluation.oracle_boxes import TrueBoxes
+from dollhouse.evaluation.oracle_boxes import OracleBoxesModel
 from dollhouse.inference.session import DollhousePipeline
 from dollhouse.models.dollhouse.checkpoint import SHIPPED
 from dollhouse.scenes.open import open_scene
@@ -51,7 +51,7 @@ def test_knows_more_than_the_blind_student(house: DollhousePipeline) -> None:
 
 def test_true_boxes_are_read_better_than_seen_ones(house: DollhousePipeline) -> None:
     scenes = "rooms:validation/0-9"
-    told = evaluate(TrueBoxes(house), scenes, progress=False).metrics
+    told = evaluate(OracleBoxesModel(house), scenes, progress=False).metrics
     seen = evaluate(house, scenes, progress=False).metrics
     assert told["overall"]["accuracy"] > max(0.85, seen["overall"]["accuracy"])  # type: ignore[index]
     assert told["boxes"] == seen["boxes"]
@@ -60,9 +60,9 @@ def test_true_boxes_are_read_better_than_seen_ones(house: DollhousePipeline) -> 
 def test_boxes_cannot_be_told_where_nobody_annotated_them(house: DollhousePipeline) -> None:
     room = open_scene("rooms:validation/0")
     with pytest.raises(SceneError, match="cannot be told"):
-        TrueBoxes(house).see(replace(room, boxes=None))
+        OracleBoxesModel(house).see(replace(room, boxes=None))
     with pytest.raises(ModelError, match="blind"):
-        TrueBoxes(DollhousePipeline.from_pretrained(SHIPPED / "blind"))
+        OracleBoxesModel(DollhousePipeline.from_pretrained(SHIPPED / "blind"))
 
 
 @pytest.mark.skipif(not OFFICE.is_dir(), reason="the real scenes of ../shared are not beside this tree")

@@ -83,7 +83,7 @@ def evaluate(
         raise QuestionError("--annotations are of a benchmark: give --benchmark too")
     quiet_libraries()
     from dollhouse.evaluation.evaluate import evaluate as score
-    from dollhouse.evaluation.oracle_boxes import TrueBoxes
+    from dollhouse.evaluation.oracle_boxes import OracleBoxesModel
     from dollhouse.evaluation.report.lineage import origin_of
     from dollhouse.evaluation.report.table import print_metrics
     from dollhouse.inference.session import DollhousePipeline
@@ -94,7 +94,7 @@ def evaluate(
     house = DollhousePipeline.from_pretrained(model)
     beside = blind or (model or SHIPPED) / "blind"
     report = score(
-        TrueBoxes(house) if true_boxes else house,
+        OracleBoxesModel(house) if true_boxes else house,
         [scene.hold_out(holdout_every)[1] for scene in open_scenes(scenes)] if holdout_every else scenes,
         blind=DollhousePipeline.from_pretrained(beside) if blind or beside.is_dir() else None,
         questions_per_scene=questions,

@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Scored:
+class BenchmarkRun:
     """What answers to a benchmark earned, and where it was written (``folder`` is None if it was not)."""
 
     benchmark: Benchmark
@@ -61,7 +61,7 @@ def score_file(
     seed: int = 0,
     command: str | None = None,
     progress: bool = True,
-) -> Scored:
+) -> BenchmarkRun:
     """Score ``predictions`` against the authors' ``annotations``; ``model`` is only written down.
 
     With ``out`` the folder gets ``predictions.jsonl``, ``report.html`` and ``report.json``. Raises QuestionError from
@@ -85,7 +85,7 @@ def ask_and_score(
     command: str | None = None,
     progress: bool = True,
     origin: Mapping[str, Any] | None = None,
-) -> Scored:
+) -> BenchmarkRun:
     """Ask ``teacher`` every question about the scenes, videos or pictures in ``scenes``, and score what it says.
 
     ``origin`` (what the model was made from) is only written down.
@@ -129,7 +129,7 @@ def score_answers(
     command: str | None,
     progress: bool,
     picture: Callable[[Mapping[str, Any]], str | None] = lambda row: None,
-) -> Scored:
+) -> BenchmarkRun:
     """Score answers in the order of ``samples``, and write the report where there is a folder for it.
 
     ``picture`` gives a data URI of what was shown for a row of ``predictions.jsonl``, for the page.
@@ -147,7 +147,7 @@ def score_answers(
         write_text(out / "predictions.jsonl", lines)
         write_text(out / "report.html", benchmark_page(benchmark, scores, rows, page, picture))
         write_text(out / "report.json", report_text(told))
-    return Scored(benchmark, scores, rows, said.program, asked, out)
+    return BenchmarkRun(benchmark, scores, rows, said.program, asked, out)
 
 
 def make_folder(folder: Path | None) -> None:

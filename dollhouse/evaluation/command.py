@@ -15,12 +15,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from dollhouse.errors import QuestionError
-from dollhouse.evaluation.benchmark_runner import Scored, ask_and_score, make_folder, score_file
-from dollhouse.evaluation.benchmarks import Benchmark, find_benchmark, rooms
+from dollhouse.evaluation.benchmark_runner import BenchmarkRun, ask_and_score, make_folder, score_file
+from dollhouse.evaluation.benchmarks import Benchmark, benchmark_definition, rooms
 from dollhouse.evaluation.benchmarks.summary import FEW_SCENES
-from dollhouse.evaluation.compare import Comparison, compare
+from dollhouse.evaluation.compare import Comparison
+from dollhouse.evaluation.compare import compare_reports as compare_files
 from dollhouse.evaluation.report.lineage import origin_of
-from dollhouse.evaluation.verify import verify
+from dollhouse.evaluation.verify import verify_report as verify
 from dollhouse.system.atomic_io import write_text
 
 PARTING_SHOWN = 10
@@ -38,7 +39,7 @@ def score_predictions(
 ) -> None:
     """Score a file of predictions and print what it earned, with the benchmark's definition."""
     scored = score_file(
-        find_benchmark(benchmark),
+        benchmark_definition(benchmark),
         predictions,
         annotations,
         out=out,
@@ -63,7 +64,7 @@ def ask_benchmark(
     from dollhouse.models.dollhouse.checkpoint import SHIPPED
     from dollhouse.teachers.registry import open_teacher
 
-    chosen = find_benchmark(benchmark)
+    chosen = benchmark_definition(benchmark)
     if chosen is rooms.BENCHMARK:
         raise QuestionError("rooms are asked without --benchmark: dollhouse evaluate MODEL --scenes rooms:test/0-199")
     chosen.samples(annotations)  # before a large model is opened
@@ -103,7 +104,7 @@ def verify_report(path: Path) -> int:
 
 def compare_reports(a: Path, b: Path, *, out: Path | None, seed: int) -> None:
     """Print a comparison; with ``out`` all of it goes into ``comparison.json`` there."""
-    found = compare(a, b, seed)
+    found = compare_files(a, b, seed)
     print_comparison(found)
     if out is not None:
         make_folder(out)
@@ -120,7 +121,7 @@ def print_definition(benchmark: Benchmark, console: Console) -> None:
     console.print(f"scoring: {escape(benchmark.scoring)}")
 
 
-def print_scored(scored: Scored, console: Console | None = None) -> None:
+def print_scored(scored: BenchmarkRun, console: Console | None = None) -> None:
     """The definition, how the rows were asked, and every figure."""
     console = console or Console(soft_wrap=True, highlight=False)
     print_definition(scored.benchmark, console)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dollhouse.errors import ScoreError
-from dollhouse.evaluation.benchmarks import Benchmark, find_benchmark
+from dollhouse.evaluation.benchmarks import Benchmark, benchmark_definition
 from dollhouse.evaluation.benchmarks.benchmark import BenchmarkResult, Sample, SampleScores
 from dollhouse.evaluation.benchmarks.summary import ClusterAggregator
 from dollhouse.evaluation.report.report_schema import read_report
@@ -56,7 +56,7 @@ class _Side:
     predictions: dict[str, str]
 
 
-def compare(a: Path, b: Path, seed: int = 0) -> Comparison:
+def compare_reports(a: Path, b: Path, seed: int = 0) -> Comparison:
     """Compare two reports (or their folders) on the questions that both have.
 
     Intervals of the differences are 95 % percentiles over resampled scenes, both sides drawn together. Raises
@@ -92,7 +92,7 @@ def compare(a: Path, b: Path, seed: int = 0) -> Comparison:
 
 def _side(path: Path) -> _Side:
     report, file = read_report(path)
-    benchmark = find_benchmark(str(report["benchmark"]["name"]))
+    benchmark = benchmark_definition(str(report["benchmark"]["name"]))
     samples, predictions = samples_of(benchmark, read_rows_of(report, file)[0], file)
     by_id = {sample.id: sample for sample in samples}
     if len(by_id) < len(samples):

@@ -26,7 +26,7 @@ from dollhouse.evaluation.report.gallery import Exhibit
 from dollhouse.evaluation.report.lineage import NONE_TOLD
 from dollhouse.evaluation.report.report_page import report_page
 from dollhouse.evaluation.report.report_schema import report, report_text, rows_text
-from dollhouse.evaluation.scene_evaluator import Scoring
+from dollhouse.evaluation.scene_evaluator import SceneEvaluator
 from dollhouse.evaluation.verify import score_rows
 from dollhouse.scenes.open import open_scenes
 from dollhouse.scenes.scene import Scene
@@ -63,7 +63,7 @@ def evaluate(
     any alignment where the scene is metric, and after scaling by the median otherwise. Scenes that lack boxes, depth
     or poses lose the parts that need them; ``metrics["left_out"]`` counts them and says why. ``commit``,
     ``command`` and ``origin`` (what the model was made from, :mod:`~dollhouse.evaluation.report.lineage`) are only written down.
-    With ``out`` the folder gets ``metrics.json``, ``predictions.jsonl``, ``sight.jsonl``, ``report.html`` and
+    With ``out`` the folder gets ``metrics.json``, ``predictions.jsonl``, ``perception.jsonl``, ``report.html`` and
     ``report.json``; without ``page``, whose pictures take seconds to draw, all but the page. ``on_scene`` is told of
     every scene as soon as it is scored.
 
@@ -76,7 +76,7 @@ def evaluate(
         raise SceneError(f"there is no scene to evaluate in {source or 'the list given'}; name at least one")
     folder = _made_folder(Path(out)) if out is not None else None
     started = time.monotonic()
-    scoring = Scoring(model, blind, opened, questions_per_scene, seed, on_scene)
+    scoring = SceneEvaluator(model, blind, opened, questions_per_scene, seed, on_scene)
     for scene in _with_progress(opened, progress):
         scoring.add(scene)
     metrics = scoring.metrics() | {
@@ -91,12 +91,12 @@ def evaluate(
     if folder is not None:
         lines = rows_text(scoring.rows)
         figures = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
-        sight = rows_text(scoring.sights)
+        perception = rows_text(scoring.records)
         write_text(folder / "predictions.jsonl", lines)
         if page:
             write_text(folder / "report.html", report_page(metrics, scoring.gallery.exhibits()))
-        write_text(folder / "sight.jsonl", sight)
-        told = _evidence(metrics, scoring.rows, lines, figures, sight, origin)
+        write_text(folder / "perception.jsonl", perception)
+        told = _evidence(metrics, scoring.rows, lines, figures, perception, origin)
         write_text(folder / "report.json", report_text(told))
         write_text(folder / "metrics.json", figures)
     return Report(metrics, scoring.rows, folder)
@@ -107,7 +107,7 @@ def _evidence(
     rows: Sequence[Mapping[str, Any]],
     lines: str,
     figures: str,
-    sight: str,
+    perception: str,
     origin: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """``report.json``: what :mod:`dollhouse.evaluation.verify` needs to score the answers again."""
@@ -123,7 +123,7 @@ def _evidence(
         seed=metrics["seed"],
         made={key: metrics[key] for key in ("scenes", "command", "commit", "seconds")},
         metrics=figures,
-        sight=sight,
+        perception=perception,
     )
 
 

@@ -16,7 +16,7 @@ from dollhouse.inference.session import DollhousePipeline, SceneSession
 from dollhouse.scenes.scene import Scene
 
 
-class TrueBoxes:
+class OracleBoxesModel:
     """A :class:`~dollhouse.evaluation.protocol.Model` made of a student. Raises ModelError for a blind one."""
 
     def __init__(self, house: DollhousePipeline) -> None:

@@ -1,4 +1,4 @@
-"""What a model saw of each scene beside what is there: the lines of ``sight.jsonl``, and scores of depth and boxes.
+"""What a model saw of each scene beside what is there: the lines of ``perception.jsonl``, and scores of depth and boxes.
 
 The lines hold all that depth and box scores are made of (errors of every view, every box), so that a report can be
 scored again without pictures or model. Knows nothing of answers.
@@ -24,7 +24,7 @@ from dollhouse.geometry import Array
 from dollhouse.scenes.scene import Box
 
 
-def seen_depth(predicted: Array, truth: Array, alignment: Alignment) -> dict[str, Any]:
+def depth_record(predicted: Array, truth: Array, alignment: Alignment) -> dict[str, Any]:
     """What a line holds about depth; both maps (V, H, W), the prediction not yet aligned."""
     return {
         "alignment": alignment,
@@ -33,13 +33,13 @@ def seen_depth(predicted: Array, truth: Array, alignment: Alignment) -> dict[str
     }
 
 
-def seen_boxes(predicted: Sequence[Box], truth: Sequence[Box], hardly_seen: Sequence[Box]) -> dict[str, Any]:
+def box_record(predicted: Sequence[Box], truth: Sequence[Box], ignored: Sequence[Box]) -> dict[str, Any]:
     """What a line holds about boxes, all in one frame; those hardly seen neither help nor hurt."""
-    groups = {"predicted": predicted, "truth": truth, "hardly_seen": hardly_seen}
+    groups = {"predicted": predicted, "truth": truth, "ignored": ignored}
     return {name: [_row_of(box) for box in boxes] for name, boxes in groups.items()}
 
 
-class SightScorer:
+class PerceptionScorer:
     """Gathers the lines of scenes."""
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class SightScorer:
                     total[0] += count
                     total[1] += error
         if boxes is not None:
-            self._boxes.add(*(list(map(_box_of, boxes[name])) for name in ("predicted", "truth", "hardly_seen")))
+            self._boxes.add(*(list(map(_box_of, boxes[name])) for name in ("predicted", "truth", "ignored")))
 
     def result(self) -> dict[str, Any]:
         """``depth`` (in metres where any scene is), ``depth_aligned`` (of the others) and ``boxes``; None without any.

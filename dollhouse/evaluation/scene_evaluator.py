@@ -17,7 +17,7 @@ import numpy as np
 from dollhouse.evaluation.metrics.curves import answer_curves
 from dollhouse.evaluation.metrics.depth import Alignment, align_depth
 from dollhouse.evaluation.metrics.spatial import AnswerScorer, ChanceScorer
-from dollhouse.evaluation.perception_records import SightScorer, seen_boxes, seen_depth
+from dollhouse.evaluation.perception_records import PerceptionScorer, box_record, depth_record
 from dollhouse.evaluation.protocol import Confident, Model, Seen
 from dollhouse.evaluation.report.gallery import Exhibit, Gallery
 from dollhouse.geometry import Array, level_from_world, transform_points
@@ -28,13 +28,13 @@ from dollhouse.scenes.view_preprocessing import PreprocessedView, preprocess_vie
 from dollhouse.scenes.visibility import compute_visibility
 
 VISIBLE_SHARE = 0.0035  #: of some view's pixels that an object must cover to count: 55 of 126 x 126
-TrueBoxes = tuple[tuple[Box, ...], tuple[Box, ...]]  #: those that count, and those hardly seen
+BoxGroups = tuple[tuple[Box, ...], tuple[Box, ...]]  #: those that count, and those hardly seen
 
 MANY_SCENES = 50  #: with fewer, the same categories hardly ever meet twice, so that nothing could be asked about them
-OWN_BALANCE_LEAST = 2  #: examples that an answer needs where the balance comes from the evaluated scenes themselves
+MIN_BALANCE_EXAMPLES = 2  #: examples that an answer needs where the balance comes from the evaluated scenes themselves
 
 
-class Scoring:
+class SceneEvaluator:
     """Scores of ``model`` over the scenes added so far, beside those of ``blind``, the same student without images."""
 
     def __init__(
@@ -50,10 +50,10 @@ class Scoring:
         self.on_scene = on_scene
         self.questions_per_scene, self.seed = questions_per_scene, seed
         self.rows: list[dict[str, object]] = []
-        self.sights: list[dict[str, object]] = []  #: what is seen of each scene, beside the truth
+        self.records: list[dict[str, object]] = []  #: what is seen of each scene, beside the truth
         self.gallery = Gallery()
         self.answers, self.blind_answers, self.chance = AnswerScorer(seed), AnswerScorer(seed), ChanceScorer()
-        self.sight = SightScorer()
+        self.perception = PerceptionScorer()
         self.left_out: dict[str, Counter[str]] = {"questions": Counter(), "depth": Counter(), "boxes": Counter()}
         self._asked = hashlib.sha256()
         self._own_balance: AnswerBalance | None = None
@@ -67,10 +67,10 @@ class Scoring:
         self.rows += rows
         alignment: Alignment = "none" if seen.scene.metric else "median"
         true_depth = self._true_depth(frames)
-        depth = None if true_depth is None else seen_depth(seen.depth, true_depth, alignment)
-        boxes = None if true_boxes is None else seen_boxes(seen.boxes, *true_boxes)
-        self.sights.append({"scene": scene.name, "depth": depth, "boxes": boxes})
-        self.sight.add(self.sights[-1])
+        depth = None if true_depth is None else depth_record(seen.depth, true_depth, alignment)
+        boxes = None if true_boxes is None else box_record(seen.boxes, *true_boxes)
+        self.records.append({"scene": scene.name, "depth": depth, "boxes": boxes})
+        self.perception.add(self.records[-1])
         verdicts = [bool(row["correct"]) for row in rows if row["correct"] is not None]
         exhibit = Exhibit(
             scene=scene.name,
@@ -84,7 +84,7 @@ class Scoring:
             else None,
             boxes=seen.boxes,
             true_boxes=None if true_boxes is None else true_boxes[0],
-            hardly_seen=() if true_boxes is None else true_boxes[1],
+            ignored=() if true_boxes is None else true_boxes[1],
             cameras=_cameras(seen),
             fovs=_fields_of_view(frames),
             floor=_floor(seen.scene),
@@ -108,7 +108,7 @@ class Scoring:
         if self.blind is not None:
             metrics["blind"] = {"model": self.blind.model_id} | (self.blind_answers.result() or nothing)
         metrics["chance"] = self.chance.result()
-        metrics |= self.sight.result() | answer_curves(self.rows, self.seed)
+        metrics |= self.perception.result() | answer_curves(self.rows, self.seed)
         metrics["left_out"] = {part: dict(reasons) for part, reasons in self.left_out.items() if reasons}
         metrics["questions"] = {
             "n": len(self.rows),
@@ -119,7 +119,7 @@ class Scoring:
         }
         return metrics
 
-    def _ask(self, seen: Seen, true_boxes: TrueBoxes | None) -> list[dict[str, object]]:
+    def _ask(self, seen: Seen, true_boxes: BoxGroups | None) -> list[dict[str, object]]:
         reason = _why_not_asked(seen.scene)
         if reason:
             self.left_out["questions"][reason] += 1
@@ -168,7 +168,7 @@ class Scoring:
         if scene.metadata.get("source") == "rooms":
             return None
         if self._own_balance is None:
-            self._own_balance = own_balance(self.scenes)
+            self._own_balance = balance_from_scenes(self.scenes)
         return self._own_balance
 
     def _true_depth(self, frames: Sequence[PreprocessedView]) -> Array | None:
@@ -179,7 +179,7 @@ class Scoring:
         shape = frames[0].image.shape[:2]
         return np.stack([np.zeros(shape, np.float32) if frame.depth is None else frame.depth for frame in frames])
 
-    def _true_boxes(self, seen: Seen) -> TrueBoxes | None:
+    def _true_boxes(self, seen: Seen) -> BoxGroups | None:
         """The true boxes of a scene in the level frame: those that count, and those hardly seen."""
         scene = seen.scene
         reason = _why_not_asked(scene) or (None if scene.posed else "no poses")
@@ -189,16 +189,16 @@ class Scoring:
         level = _level(scene)
         largest = compute_visibility(scene).shares.max(axis=1, initial=0.0)
         counted: list[Box] = []
-        hardly_seen: list[Box] = []
+        ignored: list[Box] = []
         for box, share in zip(scene.boxes or (), largest, strict=True):
-            (counted if share >= VISIBLE_SHARE else hardly_seen).append(box.transformed(level))
-        return tuple(counted), tuple(hardly_seen)
+            (counted if share >= VISIBLE_SHARE else ignored).append(box.transformed(level))
+        return tuple(counted), tuple(ignored)
 
 
-def own_balance(scenes: Sequence[Scene]) -> AnswerBalance:
+def balance_from_scenes(scenes: Sequence[Scene]) -> AnswerBalance:
     """The balance of the answers in scenes that bring none; by kind of question only where they are few."""
     askable = [scene for scene in scenes if scene.metadata.get("source") != "rooms" and not _why_not_asked(scene)]
-    return AnswerBalance.measure(askable, least_count=OWN_BALANCE_LEAST, by_kind=len(askable) < MANY_SCENES)
+    return AnswerBalance.measure(askable, least_count=MIN_BALANCE_EXAMPLES, by_kind=len(askable) < MANY_SCENES)
 
 
 def _answers(seen: Seen, questions: Sequence[str]) -> tuple[list[str], list[float | None]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from dollhouse.evaluation.benchmark_runner import Scored, make_folder, score_answers
+from dollhouse.evaluation.benchmark_runner import BenchmarkRun, make_folder, score_answers
 from dollhouse.evaluation.benchmarks import rooms
 from dollhouse.evaluation.benchmarks.benchmark import Sample
 from dollhouse.evaluation.predictions import Predictions
@@ -30,7 +30,7 @@ def ask_about_scenes(
     seed: int = 0,
     command: str | None = None,
     progress: bool = True,
-) -> Scored:
+) -> BenchmarkRun:
     """Ask ``teacher`` at most ``limit`` questions a scene and score what it says.
 
     With ``out`` the folder gets ``predictions.jsonl`` and ``report.json``. Raises QuestionError for a scene of which

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from dollhouse.errors import QuestionError, ScoreError
-from dollhouse.evaluation.benchmarks import Benchmark, find_benchmark
+from dollhouse.evaluation.benchmarks import Benchmark, benchmark_definition
 from dollhouse.evaluation.benchmarks.benchmark import BenchmarkResult, Progress, Sample
 from dollhouse.evaluation.benchmarks.summary import all_scores, credit_of_samples
-from dollhouse.evaluation.perception_records import SightScorer
+from dollhouse.evaluation.perception_records import PerceptionScorer
 from dollhouse.evaluation.report.report_schema import (
     benchmark_scorers,
     line_digests,
@@ -46,7 +46,7 @@ class Verification:
         return not self.findings
 
 
-def verify(path: Path, progress: Progress | None = None) -> Verification:
+def verify_report(path: Path, progress: Progress | None = None) -> Verification:
     """Check ``report.json`` (or its folder) against the predictions beside it.
 
     Raises ScoreError where report or predictions cannot be read at all, or the benchmark is unknown here.
@@ -141,7 +141,7 @@ def read_rows_of(report: Mapping[str, Any], file: Path) -> tuple[list[dict[str, 
 
 def _benchmark_of(report: Mapping[str, Any], file: Path) -> Benchmark:
     try:
-        return find_benchmark(str(_held(report, "benchmark", "name")))
+        return benchmark_definition(str(_held(report, "benchmark", "name")))
     except QuestionError as error:
         raise ScoreError(f"{file}: {error}; a later Dollhouse may know it") from error
 
@@ -214,7 +214,7 @@ def _wrong_credits(rows: Sequence[Mapping[str, Any]], credits: Sequence[float | 
 
 
 def _metrics(report: Mapping[str, Any], file: Path, scores: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with the ``metrics.json`` and ``sight.jsonl`` beside a report that speaks of them."""
+    """What is wrong with the ``metrics.json`` and ``perception.jsonl`` beside a report that speaks of them."""
     if not report.get("metrics"):
         return
     path = file.parent / "metrics.json"
@@ -228,27 +228,27 @@ def _metrics(report: Mapping[str, Any], file: Path, scores: Mapping[str, Any]) -
         told = json.loads(text)
     except json.JSONDecodeError:
         return  # it was changed, which is told
-    sight, changed = _scored_sight(report, file.parent / "sight.jsonl")
+    perception, changed = _perception_scores(report, file.parent / "perception.jsonl")
     yield from changed
     more = scores["more"]
-    for name, value in {**(more["answers"] or {}), **more["curves"], "chance": more["chance"], **sight}.items():
+    for name, value in {**(more["answers"] or {}), **more["curves"], "chance": more["chance"], **perception}.items():
         yield from (f"{path.name}: {line}" for line in _differences(told.get(name), value, name))
     for name, value in (more["blind"] or {}).items():
         held = (told.get("blind") or {}).get(name)
         yield from (f"{path.name}: {line}" for line in _differences(held, value, f"blind.{name}"))
 
 
-def _scored_sight(report: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], list[str]]:
+def _perception_scores(report: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], list[str]]:
     """Depth and boxes scored again, and what is wrong with their file."""
-    if not report.get("sight"):
+    if not report.get("perception"):
         return {}, []
     if not path.is_file():
         return {}, [f"{path.name}: is missing"]
     text = path.read_bytes().decode("utf-8", "replace")
-    theirs, ours = report["sight"].get("lines") or [], line_digests(text)
+    theirs, ours = report["perception"].get("lines") or [], line_digests(text)
     changed = [number for number, pair in enumerate(zip_longest(theirs, ours), 1) if pair[0] != pair[1]]
     findings = [f"{path.name}, line {number}: was changed after it was written" for number in changed[:MOST]]
-    scorer = SightScorer()
+    scorer = PerceptionScorer()
     for number, line in enumerate(lines_of(text), 1):
         try:
             scorer.add(json.loads(line))

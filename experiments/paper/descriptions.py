@@ -13,7 +13,7 @@ import numpy as np
 
 from dollhouse.errors import ScoreError
 from dollhouse.evaluation.metrics.text.bleu import ORDERS, BleuCounts
-from dollhouse.evaluation.metrics.text.extra import imported
+from dollhouse.evaluation.metrics.text.extra import import_extra
 from dollhouse.evaluation.metrics.text.meteor import score_meteor
 from dollhouse.evaluation.metrics.text.ptb import split_captions
 from dollhouse.evaluation.metrics.text.rouge import score_rouge
@@ -105,7 +105,7 @@ def scores(said: Sequence[str], told: Sequence[str], scenes: Sequence[str]) -> d
         f"BLEU-{n + 1}": estimate([statistic], len(names), len(said))
         for n, statistic in enumerate(bleu_statistics(said, told, here))
     }
-    scorer = imported("rouge_score.rouge_scorer", "rouge-score").RougeScorer(list(ROUGE.values()))
+    scorer = import_extra("rouge_score.rouge_scorer", "rouge-score").RougeScorer(list(ROUGE.values()))
     rouge = [scorer.score(reference, text) for text, reference in zip(said, told, strict=True)]
     for name, kind in ROUGE.items():
         found[name] = mean([score[kind].fmeasure for score in rouge])

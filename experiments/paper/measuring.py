@@ -78,7 +78,7 @@ def room_facts(exhibit: Exhibit) -> dict[str, Any]:
         facts["views"] = len(errors)
         facts["depth"] = {name: sum(error[name] for error in errors) for name in ("abs_rel", "rmse")}
     if exhibit.true_boxes is not None:
-        facts["boxes"] = room_detections(exhibit.boxes, exhibit.true_boxes, exhibit.hardly_seen)
+        facts["boxes"] = room_detections(exhibit.boxes, exhibit.true_boxes, exhibit.ignored)
     return facts
 
 

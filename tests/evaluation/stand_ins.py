@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dollhouse.evaluation.scene_evaluator import own_balance
+from dollhouse.evaluation.scene_evaluator import balance_from_scenes
 from dollhouse.geometry import (
     camera_rays,
     intrinsics_from_fov,
@@ -124,7 +124,7 @@ class Oracle:
     ) -> None:
         self.model_id, self.guess, self.depth_factor = model_id, guess, depth_factor
         self.balance = (
-            own_balance(scenes) if any(scene.boxes is not None and scene.metric for scene in scenes) else None
+            balance_from_scenes(scenes) if any(scene.boxes is not None and scene.metric for scene in scenes) else None
         )
         self.seen: list[str] = []
 

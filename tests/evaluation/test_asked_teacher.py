@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from dollhouse.cli.root import app
 from dollhouse.evaluation.teacher_eval import ask_about_scenes
-from dollhouse.evaluation.verify import verify
+from dollhouse.evaluation.verify import verify_report
 from dollhouse.questions.generate import generate_questions
 from dollhouse.scenes.open import open_scenes
 from dollhouse.teachers.annotations import AnnotationsTeacher
@@ -33,7 +33,7 @@ def test_annotations_are_all_right_and_yes_is_not(tmp_path: Path) -> None:
     assert wrong.scores["overall"]["value"] < 0.8
     told = json.loads((tmp_path / "right" / "report.json").read_text())
     assert told["model"]["teacher"] == AnnotationsTeacher().provenance()["teacher"]
-    assert verify(tmp_path / "right" / "report.json").agrees
+    assert verify_report(tmp_path / "right" / "report.json").agrees
 
 
 @pytest.mark.parametrize("name", ["annotations", "nobody"])

@@ -12,7 +12,7 @@ from dollhouse.errors import SceneError
 from dollhouse.evaluation.benchmark_runner import ask_and_score
 from dollhouse.evaluation.benchmarks import BENCHMARKS
 from dollhouse.evaluation.benchmarks.asking import open_shown, place_of
-from dollhouse.evaluation.verify import verify
+from dollhouse.evaluation.verify import verify_report
 from dollhouse.records.types import TeacherAnswer
 
 HOLO = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "holo_office_a"
@@ -69,7 +69,7 @@ def test_each_scene_is_asked_once_and_the_report_agrees(tmp_path):
     assert frames[:3] == ["0.png", "2.png", "4.png"]
     assert asked == [f"What colour {n}? Answer the question using one word or one phrase." for n in range(2)]
     assert len(teacher.shown["two"][0]) == 3
-    assert verify(tmp_path / "out").agrees
+    assert verify_report(tmp_path / "out").agrees
 
 
 def test_a_missing_scene_is_told_before_anyone_is_asked(tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dollhouse.errors import QuestionError
-from dollhouse.evaluation.benchmarks import BENCHMARKS, find_benchmark
+from dollhouse.evaluation.benchmarks import BENCHMARKS, benchmark_definition
 from dollhouse.evaluation.benchmarks.benchmark import every_nth, row_of, spread_evenly
 from dollhouse.evaluation.benchmarks.choices import letter_of
 from dollhouse.evaluation.benchmarks.summary import summarise
@@ -19,7 +19,7 @@ GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
 
 def judged(name, samples, predictions):
-    return find_benchmark(name).judge(samples, predictions, None)
+    return benchmark_definition(name).judge(samples, predictions, None)
 
 
 def write(path, value):
@@ -275,8 +275,8 @@ def test_missing_data_says_what_to_fetch():
         assert benchmark.source.licence in text
         assert "\n" not in text
     with pytest.raises(QuestionError, match="there are rooms, scanqa"):
-        find_benchmark("MMLU")
-    assert find_benchmark("VSI-Bench").name == "vsibench"
+        benchmark_definition("MMLU")
+    assert benchmark_definition("VSI-Bench").name == "vsibench"
 
 
 @pytest.mark.parametrize(

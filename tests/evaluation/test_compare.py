@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dollhouse.errors import ScoreError
-from dollhouse.evaluation.compare import compare
+from dollhouse.evaluation.compare import compare_reports
 
 from .small_report import COUNT, scored
 
@@ -14,7 +14,7 @@ from .small_report import COUNT, scored
 def test_compare_is_paired(tmp_path):
     scored(tmp_path, "a", set(range(0, COUNT, 2)))
     scored(tmp_path, "b", {*range(0, COUNT, 2), 1, 3} - {0})
-    found = compare(tmp_path / "a", tmp_path / "b" / "report.json")
+    found = compare_reports(tmp_path / "a", tmp_path / "b" / "report.json")
     assert found.names == ("a", "b")
     assert (found.overall["a"], found.overall["b"]) == (0.5, 21 / 40)
     assert found.overall["difference"] == pytest.approx(1 / 40)
@@ -28,23 +28,23 @@ def test_compare_is_paired(tmp_path):
     rng = np.random.default_rng(5)
     drawn = [np.mean([one for scene in rng.integers(0, 12, 12) for one in by_scene[scene]]) for _ in range(4000)]
     assert found.overall["ci95"] == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.02)
-    assert compare(tmp_path / "a", tmp_path / "b", seed=0) == found
-    same = compare(tmp_path / "a", tmp_path / "a")
+    assert compare_reports(tmp_path / "a", tmp_path / "b", seed=0) == found
+    same = compare_reports(tmp_path / "a", tmp_path / "a")
     assert (same.overall["difference"], same.overall["ci95"], same.parting) == (0, [0, 0], [])
 
 
 def test_what_cannot_be_compared(tmp_path, rooms_run):
     scored(tmp_path, "a", set())
     with pytest.raises(ScoreError, match="compare like with like"):
-        compare(tmp_path / "a", rooms_run)
+        compare_reports(tmp_path / "a", rooms_run)
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     path = tmp_path / "b" / "predictions.jsonl"
     rows = path.read_text(encoding="utf-8")
     path.write_text(rows.split("\n", 1)[1], encoding="utf-8")
-    assert compare(tmp_path / "a", tmp_path / "b").only_a == ["q0"]
+    assert compare_reports(tmp_path / "a", tmp_path / "b").only_a == ["q0"]
     path.write_text(rows.replace("What is it?", "What was it?", 1), encoding="utf-8")
     with pytest.raises(ScoreError, match="1 questions of the same id differ, the first is q0"):
-        compare(tmp_path / "a", tmp_path / "b")
+        compare_reports(tmp_path / "a", tmp_path / "b")
     path.write_text(rows.replace('"id": "q', '"id": "x'), encoding="utf-8")
     with pytest.raises(ScoreError, match="share no question"):
-        compare(tmp_path / "a", tmp_path / "b")
+        compare_reports(tmp_path / "a", tmp_path / "b")

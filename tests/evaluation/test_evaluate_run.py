@@ -48,7 +48,7 @@ def test_what_is_written(run):
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics == report.metrics
     assert sorted(path.name for path in folder.iterdir()) == [
-        "metrics.json", "predictions.jsonl", "report.html", "report.json", "sight.jsonl",
+        "metrics.json", "perception.jsonl", "predictions.jsonl", "report.html", "report.json",
     ]  # fmt: skip
     assert set(metrics) >= {"families", "overall", "blind", "chance", "depth", "boxes", "model", "scenes", "seed"}
     assert set(metrics["families"]) <= {"proximity", "contact", "size", "orientation"}

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from dollhouse.evaluation.evaluate import evaluate
-from dollhouse.evaluation.verify import verify
+from dollhouse.evaluation.verify import verify_report
 from dollhouse.scenes.open import open_scenes
 from dollhouse.scenes.scene import Box, Scene
 from tests.scenes.made_scans import write_depth, write_matrix, write_ply
@@ -69,7 +69,7 @@ def test_annotated_scans_are_asked_our_four_families(scans, tmp_path):
     assert report.metrics["overall"]["accuracy"] == 1.0
     assert report.metrics["boxes"]["map_50"] == 1.0
     assert report.metrics["depth"]["abs_rel"] < 1e-3
-    assert verify(tmp_path).agrees
+    assert verify_report(tmp_path).agrees
     alone = evaluate(Oracle(scenes[:1]), scenes[:1], questions_per_scene=QUESTIONS, progress=False).metrics
     assert alone["families"].keys() == {"proximity", "contact", "size", "orientation"}
     assert alone["overall"]["accuracy"] == 1.0

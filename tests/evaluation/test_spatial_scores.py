@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dollhouse.evaluation.metrics.bootstrap import accuracy_interval
-from dollhouse.evaluation.metrics.spatial import AnswerScorer, ChanceScorer, distance_in_metres, is_right, normalise
+from dollhouse.evaluation.metrics.spatial import AnswerScorer, ChanceScorer, distance_in_metres, is_correct, normalise
 from dollhouse.questions.generate import Question
 
 
@@ -33,11 +33,11 @@ def question(answer, family="size", choices=("yes", "no"), form=None, number=0):
     ],
 )
 def test_judging(truth, said, right):
-    assert is_right(question(truth), said) is right
+    assert is_correct(question(truth), said) is right
 
 
 def test_descriptions_are_not_judged():
-    assert is_right(question("a room with a bed.", family="description"), "a bed") is None
+    assert is_correct(question("a room with a bed.", family="description"), "a bed") is None
 
 
 def test_normalising_keeps_what_carries_meaning():

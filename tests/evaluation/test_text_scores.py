@@ -20,7 +20,7 @@ from dollhouse.evaluation.metrics.text.exact_match import (
     score_exact_match,
     strict_match,
 )
-from dollhouse.evaluation.metrics.text.extra import imported
+from dollhouse.evaluation.metrics.text.extra import import_extra
 from dollhouse.evaluation.metrics.text.meteor import score_meteor
 from dollhouse.evaluation.metrics.text.rouge import coco_rouge_l, longest_common
 from dollhouse.evaluation.metrics.text.wordnet import FOLDER, NoWordNet, WordNet, installed_wordnet
@@ -189,7 +189,7 @@ def test_unknown_scorers_and_missing_packages_are_named():
     with pytest.raises(ScoreError, match=r"unknown text scorer 'spice'; there are exact_match"):
         score_texts(["a"], [["a"]], ["spice"])
     with pytest.raises(ScoreError, match=r"needs nothing-of-the-kind; install it with: pip install 'dollhouse\[eval"):
-        imported("nothing_of_the_kind", "nothing-of-the-kind")
+        import_extra("nothing_of_the_kind", "nothing-of-the-kind")
     assert not [name for name in CORE if SCORERS[name].packages]
 
 

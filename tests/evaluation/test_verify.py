@@ -17,8 +17,8 @@ from dollhouse.cli import app
 from dollhouse.errors import QuestionError, ScoreError
 from dollhouse.evaluation.benchmark_runner import score_file
 from dollhouse.evaluation.benchmarks import BENCHMARKS
-from dollhouse.evaluation.compare import compare
-from dollhouse.evaluation.verify import verify
+from dollhouse.evaluation.compare import compare_reports
+from dollhouse.evaluation.verify import verify_report
 
 from .small_report import COUNT, scored
 
@@ -38,7 +38,7 @@ def edit(path, old, new):
 def test_a_report_agrees_wherever_it_lies(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "elsewhere")
     for place in (folder, tmp_path / "elsewhere" / "report.json"):
-        found = verify(place)
+        found = verify_report(place)
         assert found.agrees, found.findings
         assert found.samples == COUNT
 
@@ -49,7 +49,7 @@ def test_what_a_report_holds(folder):
     assert report["prompts"]["short"].startswith("{question} Answer")
     assert report["asked"] == {"in these words": 0, "in other words": 0, "not told": COUNT}
     assert report["scorers"]["scanqa"] == "scanqa:1"
-    assert report["sight"] is report["metrics"] is None
+    assert report["perception"] is report["metrics"] is None
     assert {"exact_match", "coco"} < set(report["scorers"])
     assert report["samples"]["ids"] == [f"q{n}" for n in range(COUNT)]
     assert report["packages"]["numpy"] == np.__version__
@@ -81,7 +81,7 @@ def test_what_a_report_holds(folder):
 )  # fmt: skip
 def test_one_changed_character_is_noticed_and_named(folder, file, old, new, finding):
     edit(folder / file, old, new)
-    found = verify(folder)
+    found = verify_report(folder)
     assert not found.agrees
     told = "\n".join(found.findings)
     assert any(re.search(finding, line) for line in found.findings), told
@@ -95,7 +95,7 @@ def test_no_changed_character_goes_unnoticed(folder, file):
         other = draw.choice([letter for letter in 'aZ09"{}[],: \\\n' if letter != text[place]])
         path.write_text(text[:place] + other + text[place + 1 :], encoding="utf-8")
         try:
-            noticed = not verify(folder).agrees
+            noticed = not verify_report(folder).agrees
         except ScoreError:
             noticed = True
         assert noticed or json.loads(path.read_text(encoding="utf-8")) == json.loads(text), (place, other)
@@ -126,8 +126,8 @@ def test_the_command_prints_definition_and_figures(folder, tmp_path):
 
 def test_another_version_of_a_scorer_here_is_named(folder, monkeypatch):
     later = replace(BENCHMARKS["scanqa"], version="scanqa:2")
-    monkeypatch.setattr("dollhouse.evaluation.verify.find_benchmark", lambda name: later)
-    assert "scorer scanqa: the report says scanqa:1, here it is scanqa:2" in verify(folder).findings
+    monkeypatch.setattr("dollhouse.evaluation.verify.benchmark_definition", lambda name: later)
+    assert "scorer scanqa: the report says scanqa:1, here it is scanqa:2" in verify_report(folder).findings
 
 
 def test_a_truth_that_cannot_be_scored_is_a_finding_not_a_crash(tmp_path):
@@ -137,36 +137,36 @@ def test_a_truth_that_cannot_be_scored_is_a_finding_not_a_crash(tmp_path):
     (tmp_path / "said.json").write_text(json.dumps([{"id": 0, "prediction": "4"}]))
     out = tmp_path / "out"
     score_file(BENCHMARKS["vsibench"], tmp_path / "said.json", [tmp_path / "test.json"], out=out, progress=False)
-    assert verify(out).agrees
+    assert verify_report(out).agrees
     edit(out / "predictions.jsonl", '["4"]', '["four"]')
-    findings = verify(out).findings
+    findings = verify_report(out).findings
     assert findings[0] == "predictions.jsonl, row 1 (0): the true answer or another field was changed"
     assert findings[-1].startswith("not scored again: ")
     with pytest.raises(ScoreError, match="some row is not one of VSI-Bench"):
-        compare(out, out)
+        compare_reports(out, out)
 
 
 def test_rows_taken_away_and_files_that_are_gone(folder):
     path = folder / "predictions.jsonl"
     text = path.read_text(encoding="utf-8")
     path.write_text(text.split("\n", 1)[1], encoding="utf-8")
-    findings = verify(folder).findings
+    findings = verify_report(folder).findings
     assert "predictions.jsonl: has 39 rows, the report speaks of 40" in findings
     path.write_text(text[:-20], encoding="utf-8")
     with pytest.raises(ScoreError, match="row 40: is no longer JSON"):
-        verify(folder)
+        verify_report(folder)
     path.unlink()
     with pytest.raises(ScoreError, match="belongs beside"):
-        verify(folder)
+        verify_report(folder)
     (folder / "report.json").write_text('{"format": "other"}')
     with pytest.raises(ScoreError, match="not a report of this version"):
-        verify(folder)
+        verify_report(folder)
     with pytest.raises(ScoreError, match="cannot be read"):
-        verify(folder.parent / "nowhere.json")
+        verify_report(folder.parent / "nowhere.json")
 
 
 def test_an_evaluation_on_scenes_is_verified_without_its_model(rooms_run, tmp_path):
-    assert verify(rooms_run).findings == []
+    assert verify_report(rooms_run).findings == []
     report = json.loads((rooms_run / "report.json").read_text(encoding="utf-8"))
     metrics = json.loads((rooms_run / "metrics.json").read_text(encoding="utf-8"))
     assert report["scores"]["overall"]["value"] == metrics["overall"]["accuracy"]
@@ -176,7 +176,7 @@ def test_an_evaluation_on_scenes_is_verified_without_its_model(rooms_run, tmp_pa
     shutil.copytree(rooms_run, tmp_path / "copy")
     metrics["overall"]["accuracy"] += 1e-9
     (tmp_path / "copy" / "metrics.json").write_text(json.dumps(metrics))
-    findings = verify(tmp_path / "copy").findings
+    findings = verify_report(tmp_path / "copy").findings
     assert findings[0] == "metrics.json: was changed after it was written"
     assert findings[1].startswith("metrics.json: overall.accuracy: the report says")
 
@@ -210,13 +210,25 @@ def test_a_report_verifies_in_another_place_process_and_processor(rooms_run, fol
 @pytest.mark.parametrize(
     ("file", "change", "finding"),
     [
-        ("sight.jsonl", lambda line: line["depth"]["views"][0].update(abs_rel=0.5), r"metrics.json: depth.abs_rel: "),
-        ("sight.jsonl", lambda line: line["depth"]["by_distance"][3].__setitem__(1, 9.0), r"depth_by_distance\[\d\]"),
-        ("sight.jsonl", lambda line: line["boxes"]["truth"][0].update(label="x"), r"metrics.json: boxes.map_25"),
-        ("sight.jsonl", lambda line: line["boxes"]["predicted"].pop(), "metrics.json: boxes.predicted: "),
-        ("sight.jsonl", lambda line: line.pop("boxes"), r"line 1: cannot be scored again \(KeyError"),
-        ("sight.jsonl", lambda line: line["boxes"]["truth"][0].update(center=[1]), "line 1: cannot be scored again"),
-        ("sight.jsonl", lambda line: line.update(scene="made:9"), "sight.jsonl, line 1: was changed after"),
+        (
+            "perception.jsonl",
+            lambda line: line["depth"]["views"][0].update(abs_rel=0.5),
+            r"metrics.json: depth.abs_rel: ",
+        ),
+        (
+            "perception.jsonl",
+            lambda line: line["depth"]["by_distance"][3].__setitem__(1, 9.0),
+            r"depth_by_distance\[\d\]",
+        ),
+        ("perception.jsonl", lambda line: line["boxes"]["truth"][0].update(label="x"), r"metrics.json: boxes.map_25"),
+        ("perception.jsonl", lambda line: line["boxes"]["predicted"].pop(), "metrics.json: boxes.predicted: "),
+        ("perception.jsonl", lambda line: line.pop("boxes"), r"line 1: cannot be scored again \(KeyError"),
+        (
+            "perception.jsonl",
+            lambda line: line["boxes"]["truth"][0].update(center=[1]),
+            "line 1: cannot be scored again",
+        ),
+        ("perception.jsonl", lambda line: line.update(scene="made:9"), "perception.jsonl, line 1: was changed after"),
         ("predictions.jsonl", lambda line: line.update(choices=["a"]), "metrics.json: chance."),
         ("predictions.jsonl", lambda line: line.update(distance=9.0), "metrics.json: by_distance"),
         ("metrics.json", lambda told: told["chance"].update(overall=0.1), "metrics.json: chance.overall: "),
@@ -234,12 +246,12 @@ def test_depth_boxes_and_chance_are_scored_again(rooms_run, tmp_path, file, chan
         change(first)
         lines[place] = json.dumps(first, ensure_ascii=False)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    findings = verify(tmp_path / "copy").findings
+    findings = verify_report(tmp_path / "copy").findings
     assert any(re.search(finding, line) for line in findings), findings
-    assert len(findings) > 1 or file == "sight.jsonl"
+    assert len(findings) > 1 or file == "perception.jsonl"
     path.unlink()
-    if file == "sight.jsonl":
-        assert "sight.jsonl: is missing" in verify(tmp_path / "copy").findings
+    if file == "perception.jsonl":
+        assert "perception.jsonl: is missing" in verify_report(tmp_path / "copy").findings
 
 
 def test_predictions_for_rooms_made_elsewhere(rooms_run, tmp_path):
@@ -249,5 +261,5 @@ def test_predictions_for_rooms_made_elsewhere(rooms_run, tmp_path):
     asked = [rooms_run / "predictions.jsonl"]
     found = score_file(BENCHMARKS["rooms"], tmp_path / "said.json", asked, out=tmp_path / "o", progress=False)
     assert found.scores["overall"]["value"] == 1.0
-    assert verify(tmp_path / "o").findings == []
-    assert compare(rooms_run, tmp_path / "o").overall["difference"] > 0
+    assert verify_report(tmp_path / "o").findings == []
+    assert compare_reports(rooms_run, tmp_path / "o").overall["difference"] > 0

@@ -89,7 +89,7 @@ def test_a_finished_run_is_never_run_again(tiny_student: Path, tmp_path: Path, m
 
 def test_a_measurement_is_kept_whole(tiny_student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Losses and figures room by room, a report that can be verified; half a measurement counts as none."""
-    from dollhouse.evaluation.verify import verify
+    from dollhouse.evaluation.verify import verify_report
 
     archive = Archive(tmp_path)
     measuring = Measuring("rooms:test/0-1", 12, validation="rooms:validation/0-1", cache=tmp_path / "rooms")
@@ -105,7 +105,7 @@ def test_a_measurement_is_kept_whole(tiny_student: Path, tmp_path: Path, monkeyp
         measured.metrics["depth"]["abs_rel"]
     )
     assert measured.boxes().statistic(torch.ones(1, 2).numpy())[0] == pytest.approx(measured.metrics["boxes"]["map_25"])
-    assert verify(measured.folder).agrees
+    assert verify_report(measured.folder).agrees
     monkeypatch.setattr(archive_module, "measure", lambda *arguments: pytest.fail("measured again"))
     assert archive.measure("other name", tiny_student, measuring).rows == measured.rows
     (measured.folder / "rooms.json").unlink()

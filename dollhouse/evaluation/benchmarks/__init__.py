@@ -8,7 +8,7 @@ from dollhouse.errors import QuestionError
 from dollhouse.evaluation.benchmarks import beacon3d, rooms, scanqa, spatialbench, sqa3d, threedsrbench, vsibench
 from dollhouse.evaluation.benchmarks.benchmark import Benchmark
 
-__all__ = ["BENCHMARKS", "Benchmark", "find_benchmark"]
+__all__ = ["BENCHMARKS", "Benchmark", "benchmark_definition"]
 
 BENCHMARKS: Mapping[str, Benchmark] = {
     module.BENCHMARK.name: module.BENCHMARK
@@ -16,7 +16,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
 }
 
 
-def find_benchmark(name: str) -> Benchmark:
+def benchmark_definition(name: str) -> Benchmark:
     """The benchmark of that name, whatever the case and the hyphens. Raises QuestionError where there is none."""
     plain = name.lower().replace("-", "").replace("_", "")
     if plain not in BENCHMARKS:

@@ -54,7 +54,7 @@ class BenchmarkResult:
 
 
 @dataclass(frozen=True)
-class Frames:
+class FrameSelection:
     """Which frames of a scene a model is shown."""
 
     rule: str  #: in words, for reports
@@ -81,7 +81,7 @@ class Benchmark:
     name: str
     title: str
     version: str
-    frames: Frames
+    frames: FrameSelection
     prompts: Mapping[str, str]  #: name -> template with {question} and what else its samples bring
     prompt_of: Callable[[Sample], str]
     source: Source

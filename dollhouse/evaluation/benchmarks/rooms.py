@@ -16,7 +16,7 @@ from dollhouse.evaluation.benchmarks.annotation_file import field, read_rows
 from dollhouse.evaluation.benchmarks.benchmark import (
     Benchmark,
     BenchmarkResult,
-    Frames,
+    FrameSelection,
     Progress,
     Sample,
     ScoreGroup,
@@ -24,7 +24,7 @@ from dollhouse.evaluation.benchmarks.benchmark import (
     all_frames,
 )
 from dollhouse.evaluation.metrics.curves import answer_curves
-from dollhouse.evaluation.metrics.spatial import AnswerScorer, ChanceScorer, is_right
+from dollhouse.evaluation.metrics.spatial import AnswerScorer, ChanceScorer, is_correct
 from dollhouse.questions.generate import FAMILIES, Question
 
 ASKED = "{question}"
@@ -77,7 +77,7 @@ def judge(samples: Sequence[Sample], predictions: Sequence[str], progress: Progr
     """Accuracy by family; descriptions are in no unit."""
     units, credits = [], []
     for place, (sample, text) in enumerate(zip(samples, predictions, strict=True)):
-        verdict = is_right(_question(sample), text)
+        verdict = is_correct(_question(sample), text)
         if verdict is not None:
             units.append(ScoreGroup(sample.scene, sample.kind, (place,)))
             credits.append(float(verdict))
@@ -98,7 +98,7 @@ def answer_metrics(rows: Sequence[Mapping[str, Any]], seed: int) -> dict[str, An
         for said, scorer in scorers.items():
             if all(isinstance(row.get(said), str) for row in scene):
                 scorer.add(questions, [row[said] for row in scene])
-    judged = [{**row, "correct": is_right(_question(sample_of(row)), row["prediction"])} for row in rows]
+    judged = [{**row, "correct": is_correct(_question(sample_of(row)), row["prediction"])} for row in rows]
     return {
         "answers": scorers["prediction"].result(),
         "blind": scorers["blind_prediction"].result(),
@@ -130,7 +130,7 @@ BENCHMARK = Benchmark(
     name="rooms",
     title="Dollhouse's rooms",
     version="rooms:2",
-    frames=Frames("all views of a scene, as wide as the model sees", None, all_frames),
+    frames=FrameSelection("all views of a scene, as wide as the model sees", None, all_frames),
     prompts={"asked": ASKED},
     prompt_of=lambda sample: ASKED.format(question=sample.question),
     source=Source(

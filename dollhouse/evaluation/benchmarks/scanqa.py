@@ -11,10 +11,10 @@ from pathlib import Path
 
 from dollhouse.errors import QuestionError
 from dollhouse.evaluation.benchmarks.annotation_file import field, read_json
-from dollhouse.evaluation.benchmarks.benchmark import Benchmark, Frames, Sample, Source, every_nth
+from dollhouse.evaluation.benchmarks.benchmark import Benchmark, FrameSelection, Sample, Source, every_nth
 from dollhouse.evaluation.benchmarks.short_answers import SCORERS, match_answers
 
-FRAMES = Frames(
+FRAMES = FrameSelection(
     "24 of every 10th exported frame of the scan: with n of them every (n // 24)-th from the first, the tail dropped "
     "(LLaVA-3D's rule)",
     24,

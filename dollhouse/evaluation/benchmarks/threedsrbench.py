@@ -19,7 +19,7 @@ from dollhouse.evaluation.benchmarks.annotation_file import field, read_rows
 from dollhouse.evaluation.benchmarks.benchmark import (
     Benchmark,
     BenchmarkResult,
-    Frames,
+    FrameSelection,
     Progress,
     Sample,
     ScoreGroup,
@@ -30,7 +30,7 @@ from dollhouse.evaluation.benchmarks.choices import letter_of
 
 TYPES = ("height", "location", "orientation", "multi_object")  #: a category's name begins with its type
 CHOICE = "{question}\nOptions:\n{options}\nAnswer with the option's letter from the given choices directly."
-ONE_PICTURE = Frames("the picture that the question is about, alone; no depth, no camera", 1, all_frames)
+ONE_PICTURE = FrameSelection("the picture that the question is about, alone; no depth, no camera", 1, all_frames)
 _LETTERS = ("A", "B", "C", "D")
 _COLUMNS = ("qid", "question", *_LETTERS, "answer", "category")
 _ROTATED, _VARIANT = re.compile(r"-\d$"), re.compile(r"(?:-flip|-\d)+$")

@@ -19,7 +19,7 @@ from dollhouse.evaluation.benchmarks.annotation_file import field, read_rows
 from dollhouse.evaluation.benchmarks.benchmark import (
     Benchmark,
     BenchmarkResult,
-    Frames,
+    FrameSelection,
     Progress,
     Sample,
     Source,
@@ -119,7 +119,9 @@ BENCHMARK = Benchmark(
     name="vsibench",
     title="VSI-Bench",
     version="vsibench:2",
-    frames=Frames("32 frames of the video at equal steps, the first and the last included", 32, spread_evenly(32)),
+    frames=FrameSelection(
+        "32 frames of the video at equal steps, the first and the last included", 32, spread_evenly(32)
+    ),
     prompts=PROMPTS,
     prompt_of=prompt_of,
     source=Source(

@@ -76,7 +76,7 @@ def mean_relative_accuracy(said: float | None, truth: float) -> float:
     return float(np.mean(abs(said - truth) / abs(truth) <= 1 - RELATIVE_THRESHOLDS))
 
 
-def is_right(question: Question, prediction: str) -> bool | None:
+def is_correct(question: Question, prediction: str) -> bool | None:
     """Whether ``prediction`` answers ``question``; None where the question's family is not judged.
 
     Where the true answer is a distance, one within :data:`DISTANCE_TOLERANCE` is right. Otherwise the normalised
@@ -91,7 +91,7 @@ def is_right(question: Question, prediction: str) -> bool | None:
     return normalise(prediction) == normalise(question.answer)
 
 
-def chance_of(question: Question) -> float | None:
+def chance_accuracy(question: Question) -> float | None:
     """How often a blind throw among the question's choices is right; None for a question without choices."""
     return 1.0 / len(question.choices) if question.choices else None
 
@@ -113,13 +113,15 @@ class AnswerScorer:
         self._relative_accuracies: list[float] = []
 
     def add(self, questions: Sequence[Question], predictions: Sequence[str]) -> list[bool | None]:
-        """Judge the answers to one scene's questions; returns the verdicts of :func:`is_right`.
+        """Judge the answers to one scene's questions; returns the verdicts of :func:`is_correct`.
 
         Raises ValueError where there is not one prediction for each question.
         """
         if len(questions) != len(predictions):
             raise ValueError(f"{len(questions)} questions were asked, {len(predictions)} answers came back")
-        verdicts = [is_right(question, prediction) for question, prediction in zip(questions, predictions, strict=True)]
+        verdicts = [
+            is_correct(question, prediction) for question, prediction in zip(questions, predictions, strict=True)
+        ]
         tally = _SceneTally()
         for question, prediction, verdict in zip(questions, predictions, verdicts, strict=True):
             if verdict is None:
@@ -208,7 +210,7 @@ class ChanceScorer:
 
     def add(self, questions: Sequence[Question]) -> None:
         for question in questions:
-            chance = chance_of(question)
+            chance = chance_accuracy(question)
             if chance is not None and question.family not in UNJUDGED:
                 self._chances[question.family].append(chance)
 

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dollhouse.data.targets import scene_targets
 from dollhouse.errors import ModelError, SceneError
 from dollhouse.evaluation.benchmark_runner import make_folder
-from dollhouse.evaluation.metrics.spatial import UNJUDGED, is_right
+from dollhouse.evaluation.metrics.spatial import UNJUDGED, is_correct
 from dollhouse.evaluation.probing.ablations import CONTROLS, UNTOUCHED, Control, Materials, answers
 from dollhouse.evaluation.probing.accuracy import Figure, Row, figures
 from dollhouse.evaluation.probing.activations import NEUTRAL, attention_kept, scan
@@ -27,7 +27,7 @@ from dollhouse.evaluation.probing.linear_probe import DecodingTally
 from dollhouse.evaluation.probing.logit_lens import ReadOut
 from dollhouse.evaluation.probing.verdict import verdict
 from dollhouse.evaluation.report.report_schema import package_versions, rows_text
-from dollhouse.evaluation.scene_evaluator import OWN_BALANCE_LEAST
+from dollhouse.evaluation.scene_evaluator import MIN_BALANCE_EXAMPLES
 from dollhouse.inference.session import DollhousePipeline, SceneSession
 from dollhouse.questions.answer_balance import AnswerBalance
 from dollhouse.questions.generate import Question, generate_questions
@@ -83,7 +83,7 @@ def probe(
     make_folder(folder)
     balance = None
     if any(scene.metadata.get("source") != "rooms" for scene in annotated):
-        balance = AnswerBalance.measure(annotated, least_count=OWN_BALANCE_LEAST)
+        balance = AnswerBalance.measure(annotated, least_count=MIN_BALANCE_EXAMPLES)
     looked = _Looking(house, controls, seed)
     for memory, other in _with_progress(_with_another(house, annotated), len(annotated), progress):
         own = None if memory.scene.metadata.get("source") == "rooms" else balance
@@ -156,7 +156,7 @@ class _Looking:
                     question=question.text,
                     answer=question.answer,
                     said=words,
-                    right={name: bool(is_right(question, text)) for name, text in words.items()},
+                    right={name: bool(is_correct(question, text)) for name, text in words.items()},
                 )
             )
         with attention_kept(self.house.model):

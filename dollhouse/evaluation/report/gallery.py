@@ -28,7 +28,7 @@ class Exhibit:
     depth_abs_rel: float | None
     boxes: tuple[Box, ...]  #: predicted
     true_boxes: tuple[Box, ...] | None  #: those visible in the views
-    hardly_seen: tuple[Box, ...]  #: true boxes that neither count nor hurt
+    ignored: tuple[Box, ...]  #: true boxes that neither count nor hurt
     cameras: tuple[Array, ...]  #: (4, 4) level_from_camera, true ones where known
     fovs: tuple[float, ...] | None  #: horizontal fields of view in radians
     floor: Array | None  #: (N, 2) outline of the floor

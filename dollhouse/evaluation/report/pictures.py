@@ -64,7 +64,7 @@ def plan_picture(exhibit: Exhibit) -> str:
     """The plan from above: true boxes filled, those hardly seen pale, predicted ones as dashed outlines."""
     figure = Figure(figsize=(5.0, 4.8), layout="constrained")
     axes = figure.subplots()
-    pale = tuple(replace(box, colour=_FAINT) for box in exhibit.hardly_seen)
+    pale = tuple(replace(box, colour=_FAINT) for box in exhibit.ignored)
     truth = (*pale, *(exhibit.true_boxes or ()))
     draw_plan(axes, truth, exhibit.cameras, exhibit.floor, fovs=exhibit.fovs)
     sure = [box for box in exhibit.boxes if (box.score or 0.0) >= SHOWN_SCORE]

@@ -44,12 +44,12 @@ def report(
     made: Mapping[str, Any],
     asked: Mapping[str, int] | None = None,
     metrics: str | None = None,
-    sight: str | None = None,
+    perception: str | None = None,
 ) -> dict[str, Any]:
     """The report of ``rows`` that were scored; JSON-able.
 
-    ``lines`` is the text of ``predictions.jsonl``, ``metrics`` and ``sight`` those of ``metrics.json`` and
-    ``sight.jsonl`` where there are such; ``scores`` what :mod:`verify` must find again; ``made`` says when and how
+    ``lines`` is the text of ``predictions.jsonl``, ``metrics`` and ``perception`` those of ``metrics.json`` and
+    ``perception.jsonl`` where there are such; ``scores`` what :mod:`verify` must find again; ``made`` says when and how
     (command, commit); ``asked`` how many rows say that they were asked in the benchmark's words.
     """
     ids = [str(row["id"]) for row in rows]
@@ -70,7 +70,7 @@ def report(
         "machine": machine(),
         "predictions": {"file": "predictions.jsonl", "sha256": text_digest(lines), "n": len(rows)},
         "metrics": None if metrics is None else {"file": "metrics.json", "sha256": text_digest(metrics)},
-        "sight": None if sight is None else {"file": "sight.jsonl", "lines": line_digests(sight)},
+        "perception": None if perception is None else {"file": "perception.jsonl", "lines": line_digests(perception)},
         "samples": {
             "n": len(ids),
             "sha256": text_digest("\n".join(ids)),

@@ -19,7 +19,7 @@ from typing import Any
 from PIL import Image
 
 from dollhouse.errors import QuestionError
-from dollhouse.evaluation.benchmarks import find_benchmark, rooms
+from dollhouse.evaluation.benchmarks import benchmark_definition, rooms
 from dollhouse.evaluation.benchmarks.asking import open_shown, place_of
 from dollhouse.evaluation.benchmarks.benchmark import Sample
 from dollhouse.evaluation.benchmarks.summary import summarise
@@ -44,7 +44,7 @@ class BenchmarkTask:
     """
 
     def __init__(self, name: str, files: str, alone: Sequence[str], together: Sequence[str] = ()) -> None:
-        self.benchmark = find_benchmark(name)
+        self.benchmark = benchmark_definition(name)
         self.files, self.alone, self.figures = files, tuple(alone), (*alone, *together)
         self._frames = lru_cache(maxsize=2)(self._open_frames)
         self._summary = lru_cache(maxsize=1)(self._summarise)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dollhouse.evaluation.metrics.text.cider import ngrams
-from dollhouse.evaluation.metrics.text.extra import imported
+from dollhouse.evaluation.metrics.text.extra import import_extra
 from dollhouse.evaluation.metrics.text.score import TextScore
 
 ORDERS = 4
@@ -84,7 +84,7 @@ def score_sacrebleu(predictions: Sequence[str], references: Sequence[Sequence[st
     Rows without as many references as others simply have fewer. BLEU of one text uses the orders that it is long
     enough for (``effective_order``); that of the corpus is computed from the counts of the texts, as sacreBLEU does.
     """
-    bleu = imported("sacrebleu.metrics", "sacrebleu").BLEU
+    bleu = import_extra("sacrebleu.metrics", "sacrebleu").BLEU
     scores = {}
     for name, lowercase in (("sacrebleu", False), ("sacrebleu_lc", True)):
         metric = bleu(lowercase=lowercase, effective_order=True)
@@ -101,7 +101,7 @@ def score_sacrebleu(predictions: Sequence[str], references: Sequence[Sequence[st
 
 def score_nltk_bleu(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, TextScore]:
     """``nltk_bleu_1`` and ``nltk_bleu_4``, in [0, 1]; rows smoothed by NLTK's method 1, BLEU-4 of the corpus not."""
-    bleu = imported("nltk.translate.bleu_score", "nltk")
+    bleu = import_extra("nltk.translate.bleu_score", "nltk")
     smooth = bleu.SmoothingFunction().method1
     words = [simple_words(text) for text in predictions]
     others = [[simple_words(text) for text in row] for row in references]

@@ -1,4 +1,4 @@
-"""Packages that only some text scores need, imported when such a score is asked for."""
+"""Imports of packages that only some text scores need."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from dollhouse.errors import ScoreError
 
 
-def imported(module: str, package: str) -> Any:
+def import_extra(module: str, package: str) -> Any:
     """The module; ScoreError where its package is not installed."""
     try:
         return import_module(module)

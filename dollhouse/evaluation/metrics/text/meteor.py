@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from dollhouse.evaluation.metrics.text.bleu import simple_words
-from dollhouse.evaluation.metrics.text.extra import imported
+from dollhouse.evaluation.metrics.text.extra import import_extra
 from dollhouse.evaluation.metrics.text.score import TextScore
 from dollhouse.evaluation.metrics.text.wordnet import NoWordNet, WordNet, installed_wordnet
 
@@ -20,7 +20,7 @@ class _Stems:
     """NLTK's Porter stemmer, each word stemmed once."""
 
     def __init__(self) -> None:
-        self.stem = lru_cache(maxsize=1 << 16)(imported("nltk.stem.porter", "nltk").PorterStemmer().stem)
+        self.stem = lru_cache(maxsize=1 << 16)(import_extra("nltk.stem.porter", "nltk").PorterStemmer().stem)
 
 
 def score_meteor(
@@ -33,7 +33,7 @@ def score_meteor(
     ``wordnet`` is the installed one unless given. Parameters are NLTK's own: alpha 0.9, beta 3, gamma 0.5.
     """
     wordnet = wordnet or installed_wordnet()
-    meteor = imported("nltk.translate.meteor_score", "nltk").meteor_score
+    meteor = import_extra("nltk.translate.meteor_score", "nltk").meteor_score
     stems = _Stems()
 
     def score(prediction: str, row: Sequence[str]) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from dollhouse.evaluation.metrics.text.extra import imported
+from dollhouse.evaluation.metrics.text.extra import import_extra
 from dollhouse.evaluation.metrics.text.score import TextScore
 
 BETA = 1.2
@@ -60,7 +60,7 @@ class _Remembering:
 
 def score_rouge(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, TextScore]:
     """``rouge_1``, ``rouge_2``, ``rouge_l`` and the same with ``_stem``, in [0, 1]: F1, the best of the references."""
-    scorer, tokenizers = (imported(f"rouge_score.{name}", "rouge-score") for name in ("rouge_scorer", "tokenizers"))
+    scorer, tokenizers = (import_extra(f"rouge_score.{name}", "rouge-score") for name in ("rouge_scorer", "tokenizers"))
     kinds = {"rouge1": "rouge_1", "rouge2": "rouge_2", "rougeL": "rouge_l"}
     scores: dict[str, TextScore] = {}
     for stem, ending in ((False, ""), (True, "_stem")):
