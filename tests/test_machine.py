@@ -21,4 +21,4 @@ def test_elsewhere_the_architecture_is_told(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr(told, "CPUINFO", tmp_path / "none")
     monkeypatch.setattr(platform, "processor", lambda: "")
     assert told.processor() == platform.machine()
-    assert json.loads(json.dumps(told.machine()))["cores"] >= 1
+    assert json.loads(json.dumps(told.describe_machine()))["cores"] >= 1

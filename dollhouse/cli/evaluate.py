@@ -89,7 +89,7 @@ def evaluate(
     from dollhouse.inference.session import DollhousePipeline
     from dollhouse.models.dollhouse.checkpoint import SHIPPED
     from dollhouse.scenes.open import open_scenes
-    from dollhouse.system.environment import commit
+    from dollhouse.system.environment import source_commit
 
     house = DollhousePipeline.from_pretrained(model)
     beside = blind or (model or SHIPPED) / "blind"
@@ -100,7 +100,7 @@ def evaluate(
         questions_per_scene=questions,
         out=out,
         seed=seed,
-        commit=commit(),
+        commit=source_commit(),
         command=command_line(),
         origin=origin_of(model or SHIPPED),
     )

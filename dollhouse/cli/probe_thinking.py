@@ -26,7 +26,7 @@ def probe(
     from dollhouse.evaluation.probing.probe import probe as look_into
     from dollhouse.evaluation.probing.table import print_probe
     from dollhouse.inference.session import DollhousePipeline
-    from dollhouse.system.environment import commit
+    from dollhouse.system.environment import source_commit
 
     probed = look_into(
         DollhousePipeline.from_pretrained(model),
@@ -34,7 +34,7 @@ def probe(
         questions_per_scene=questions,
         out=out,
         seed=seed,
-        commit=commit(),
+        commit=source_commit(),
         command=command_line(),
     )
     print_probe(probed.found)

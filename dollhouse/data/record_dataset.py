@@ -28,13 +28,13 @@ from dollhouse.geometry import Array, back_project, invert_rigid, level_from_wor
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.tokenization import vocabulary_hash
 from dollhouse.records.content_hash import scene_hash
-from dollhouse.records.record import Camera, Record
-from dollhouse.records.store import Records
+from dollhouse.records.record import Record, RecordCamera
+from dollhouse.records.scene_source import cache_views, scene_sources
+from dollhouse.records.store import RecordStore
 from dollhouse.records.types import SpatialFeatures, TeacherAnswer
 from dollhouse.scenes.open import open_scene, open_scenes
 from dollhouse.scenes.scene import Scene, View
-from dollhouse.teachers.annotate import remembered, sources_of
-from dollhouse.teachers.geometry import TeacherGeometry
+from dollhouse.teachers.geometry import OWN_GEOMETRY
 
 RECORD_TARGETS_VERSION = 1  #: raise it whenever the same record gives other targets
 NEAR = 0.25  #: metres within which a patch is given what a teacher knows of a place
@@ -53,8 +53,8 @@ class RecordTargetSource(SceneTargetSource):
         assert data.records is not None
         self.data = data
         self.config = config
-        self.records = Records(data.records)
-        wanted = set(sources_of(open_scenes(data.scenes), data.scenes)) if data.scenes else None
+        self.records = RecordStore(data.records)
+        wanted = set(scene_sources(open_scenes(data.scenes), data.scenes)) if data.scenes else None
         rows = [self.records.row(id) for id in self.records.ids()]
         self.rows = [row for row in rows if wanted is None or row["source"] in wanted]
         if not self.rows:
@@ -106,7 +106,7 @@ class RecordTargetSource(SceneTargetSource):
             return targets
         cameras = np.stack([np.asarray(view.world_from_camera) for view in self.view_window(number).views])
         sight = teacher_sight(record.features, places, cameras, self.config.labels)
-        by_itself = record.provenance.get("geometry") == [TeacherGeometry.UNNAMED]  # its boxes are its own estimate
+        by_itself = record.provenance.get("geometry") == [OWN_GEOMETRY]  # its boxes are its own estimate
         relations = targets.objects.relations if by_itself and targets.objects is not None else None
         return replace(targets, teacher=replace(sight, relations=relations))
 
@@ -122,7 +122,7 @@ class RecordTargetSource(SceneTargetSource):
         by_name = {view.name: view for view in source.views}
         if missing := [camera.name for camera in record.cameras if camera.name not in by_name]:
             raise SceneError(f"{record.source} no longer has view {missing[0]} that record {record.id} is about")
-        pictured = remembered(replace(source, views=tuple(by_name[camera.name] for camera in record.cameras)))
+        pictured = cache_views(replace(source, views=tuple(by_name[camera.name] for camera in record.cameras)))
         if scene_hash(pictured) != record.scene_hash:
             raise SceneError(f"{record.source} has changed since record {record.id} was made: label it again")
         return recorded_scene(record, pictured)
@@ -144,7 +144,7 @@ def recorded_scene(record: Record, pictured: Scene) -> Scene:
     return Scene(record.scene, tuple(views), boxes, metric, pictured.metadata)
 
 
-def _with_depth(told: View, depth: NDArray[np.float32], camera: Camera, view: View) -> View:
+def _with_depth(told: View, depth: NDArray[np.float32], camera: RecordCamera, view: View) -> View:
     """A view with the record's depth: the sensor's map, through its own lens, or a model's, on the photo's pixels."""
     measured = view.depth if camera.depth_intrinsics is not None else None
     by_sensor = measured is not None and measured.shape == depth.shape
@@ -209,8 +209,8 @@ def teacher_sight(
 
 def student_chances(told: SpatialFeatures, labels: Sequence[str]) -> NDArray[np.float32] | None:
     """The teacher's label chances (M, L+1) in the order of ``labels``; None where it tells none, or not of them all."""
-    if told.label_chances is None or not labels or not set(labels) <= set(told.labels):
+    if told.label_probs is None or not labels or not set(labels) <= set(told.labels):
         return None
-    named = told.label_chances[:, [told.labels.index(label) for label in labels]]
+    named = told.label_probs[:, [told.labels.index(label) for label in labels]]
     rest = 1 - named.sum(1, keepdims=True)
     return np.concatenate([named, rest.clip(min=0)], 1).astype(np.float32)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dollhouse.geometry import Array, back_project, inside_box, level_from_world, transform_points
-from dollhouse.records.relations import chances
+from dollhouse.records.relations import ordering_probabilities
 from dollhouse.scenes.scene import Box, Scene
 from dollhouse.scenes.view_preprocessing import PreprocessedView, preprocess_view
 
@@ -154,7 +154,7 @@ def object_targets(
 
 def soft_relations(boxes: Sequence[Box]) -> NDArray[np.float32]:
     """Chances (N, N, 2) of right and above, for boxes in the level frame."""
-    told = [chances(boxes, axis) for axis in (0, 2)]
+    told = [ordering_probabilities(boxes, axis) for axis in (0, 2)]
     return np.stack(told, -1).astype(np.float32)
 
 

@@ -15,13 +15,13 @@ import numpy as np
 from dollhouse.errors import TeacherError
 from dollhouse.geometry import Array
 from dollhouse.questions.generate import Question
-from dollhouse.records.relations import Relation, relations_of
+from dollhouse.records.relations import Relation, pairwise_relations
 from dollhouse.records.types import SceneGeometry, SpatialFeatures, TeacherAnswer
 from dollhouse.scenes.scene import Scene
 
 
 @dataclass(frozen=True, eq=False)
-class Camera:
+class RecordCamera:
     """One view of the scene as the teacher had it; what was not known is None."""
 
     name: str
@@ -42,7 +42,7 @@ class Record:
     answers: tuple[TeacherAnswer, ...]  #: one a question
     provenance: Mapping[str, Any]  #: ``teacher``, ``geometry``, ``settings``, ``software``
     licence: str  #: of teacher and scene
-    cameras: tuple[Camera, ...]
+    cameras: tuple[RecordCamera, ...]
     features: SpatialFeatures | None = None
     geometry: SceneGeometry | None = None
     relations: tuple[Relation, ...] | None = None
@@ -82,12 +82,12 @@ class Record:
             provenance=provenance,
             licence=_licence(provenance, scene),
             cameras=tuple(
-                Camera(view.name, view.intrinsics, view.depth_intrinsics, view.world_from_camera)
+                RecordCamera(view.name, view.intrinsics, view.depth_intrinsics, view.world_from_camera)
                 for view in scene.views
             ),
             features=features,
             geometry=geometry,
-            relations=None if boxes is None else relations_of(boxes, scene),
+            relations=None if boxes is None else pairwise_relations(boxes, scene),
         )
 
 
@@ -99,8 +99,8 @@ def halved(features: SpatialFeatures | None, geometry: SceneGeometry | None) -> 
         if np.isfinite(half).sum() < np.isfinite(features.features).sum():
             raise TeacherError("the teacher's features do not fit into half precision; label without --half")
         features = replace(features, features=half)  # type: ignore[arg-type]  # read back as float32
-        if features.label_chances is not None:
-            features = replace(features, label_chances=features.label_chances.astype(np.float16))  # type: ignore[arg-type]
+        if features.label_probs is not None:
+            features = replace(features, label_probs=features.label_probs.astype(np.float16))  # type: ignore[arg-type]
     if geometry is not None and geometry.depth is not None:
         depth: Any = tuple(one.astype(np.float16) for one in geometry.depth)
         geometry = SceneGeometry(depth, geometry.metric, geometry.boxes, geometry.instances)

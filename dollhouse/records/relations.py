@@ -30,7 +30,7 @@ class Relation:
     above: float  #: chance that the second is above the first
 
 
-def relations_of(boxes: Sequence[Box], scene: Scene) -> tuple[Relation, ...]:
+def pairwise_relations(boxes: Sequence[Box], scene: Scene) -> tuple[Relation, ...]:
     """Every pair of ``boxes`` once, in their order; boxes are in the frame that ``scene``'s poses are in.
 
     Where the scene has no poses, boxes are in the first view's level frame already.
@@ -39,7 +39,7 @@ def relations_of(boxes: Sequence[Box], scene: Scene) -> tuple[Relation, ...]:
     pose = scene.views[0].world_from_camera if scene.posed else None
     level = np.eye(4) if pose is None else level_from_world(np.asarray(pose, dtype=np.float64))
     moved = [box.transformed(level) for box in kept]
-    right, above = chances(moved, axis=0), chances(moved, axis=2)
+    right, above = ordering_probabilities(moved, axis=0), ordering_probabilities(moved, axis=2)
     return tuple(
         Relation(kept[a].id, kept[b].id, float(right[a, b]), float(above[a, b]))
         for a in range(len(kept))
@@ -47,7 +47,7 @@ def relations_of(boxes: Sequence[Box], scene: Scene) -> tuple[Relation, ...]:
     )
 
 
-def chances(boxes: Sequence[Box], axis: int) -> Array:
+def ordering_probabilities(boxes: Sequence[Box], axis: int) -> Array:
     """(n, n): how likely a point of the column's box lies further along ``axis`` than one of the row's box."""
     means = np.array([box.center[axis] for box in boxes], dtype=np.float64)
     spreads = np.array([_variance(box)[axis] for box in boxes], dtype=np.float64)

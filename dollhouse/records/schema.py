@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from dollhouse.geometry import Array
 from dollhouse.questions.generate import Question
 from dollhouse.records.content_hash import box_entry, canonical
-from dollhouse.records.record import Camera, Record
+from dollhouse.records.record import Record, RecordCamera
 from dollhouse.records.relations import Relation
 from dollhouse.records.types import SceneGeometry, SpatialFeatures, TeacherAnswer
 from dollhouse.scenes.scene import Box
@@ -144,8 +144,8 @@ def arrays_of(record: Record) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {}
     if record.features is not None:
         arrays["features"], arrays["points"] = record.features.features, record.features.points
-        if record.features.label_chances is not None:
-            arrays["label_chances"] = record.features.label_chances
+        if record.features.label_probs is not None:
+            arrays["label_chances"] = record.features.label_probs
             arrays["labels"] = np.frombuffer(json.dumps(record.features.labels).encode(), dtype=np.uint8)
     for name in ("depth", "instances"):
         for number, one in enumerate((getattr(record.geometry, name) if record.geometry else None) or ()):
@@ -163,7 +163,7 @@ def record_from(
         features = SpatialFeatures(
             features=arrays["features"].astype(np.float32),
             points=arrays["points"],
-            label_chances=None if chances is None else chances.astype(np.float32),
+            label_probs=None if chances is None else chances.astype(np.float32),
             labels=() if names is None else tuple(json.loads(names.tobytes())),
         )
     boxes, relations = row["boxes"], row["relations"]
@@ -185,7 +185,7 @@ def record_from(
         provenance=json.loads(row["provenance"]),
         licence=row["licence"],
         cameras=tuple(
-            Camera(
+            RecordCamera(
                 view["name"],
                 _matrix(view["intrinsics"], 3),
                 _matrix(view["depth_intrinsics"], 3),

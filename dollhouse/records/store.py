@@ -47,7 +47,7 @@ Records of a Dollhouse teacher: what it said about each scene. `dollhouse record
 """
 
 
-class Records:
+class RecordStore:
     """The records in a folder, to be read. Every read is checked against the hashes kept with the record."""
 
     def __init__(self, folder: str | Path) -> None:
@@ -118,7 +118,7 @@ class Records:
         return problems
 
 
-class RecordWriter(Records):
+class RecordWriter(RecordStore):
     """Records to be added to; a context manager. Several processes may write to one folder at a time."""
 
     def __init__(self, folder: str | Path) -> None:
@@ -198,7 +198,7 @@ class RecordWriter(Records):
             staging.replace(card)
 
 
-def count_families(records: Records) -> Counter[str]:
+def count_families(records: RecordStore) -> Counter[str]:
     """How many answers of each family there are, from the answers' ``family`` column alone."""
     counts: Counter[str] = Counter()
     for id in records.ids():

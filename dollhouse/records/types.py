@@ -31,11 +31,11 @@ class SpatialFeatures:
 
     features: NDArray[np.float32]  #: (M, D)
     points: Array  #: (M, 3) where each place is, in the scene's world frame
-    label_chances: NDArray[np.float32] | None = None  #: (M, L+1) of what is seen there, the last one "no object"
+    label_probs: NDArray[np.float32] | None = None  #: (M, L+1) of what is seen there, the last one "no object"
     labels: tuple[str, ...] = ()  #: (L) whose chances those are, lower case
 
     def __post_init__(self) -> None:
-        chances, places = self.label_chances, len(self.features)
+        chances, places = self.label_probs, len(self.features)
         if chances is not None and chances.shape != (places, len(self.labels) + 1):
             raise TeacherError(
                 f"a teacher told label chances of shape {chances.shape} for {places} places and "

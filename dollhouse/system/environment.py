@@ -13,7 +13,7 @@ from typing import Any
 CPUINFO = Path("/proc/cpuinfo")  #: Linux; elsewhere the platform's own word has to do
 
 
-def machine() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
     """``system``, ``processor`` (its maker's name where the system tells it) and ``cores``; JSON-able."""
     return {"system": platform.platform(), "processor": processor(), "cores": os.cpu_count()}
 
@@ -29,7 +29,7 @@ def processor() -> str:
     return f"{name}, {architecture}" if name and name != architecture else architecture
 
 
-def commit() -> str | None:
+def source_commit() -> str | None:
     """The commit of the source tree the package runs from, or None where it is installed without one."""
     git, here = shutil.which("git"), Path(__file__)
     if git is None:

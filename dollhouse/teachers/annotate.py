@@ -7,11 +7,9 @@ of any one teacher, and nothing of how progress is shown.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-
-import numpy as np
 
 from dollhouse.errors import QuestionError, SceneError, TeacherError
 from dollhouse.questions.generate import Question
@@ -19,14 +17,12 @@ from dollhouse.questions.sources import QuestionSource
 from dollhouse.records.content_hash import record_id, scene_hash
 from dollhouse.records.partial_answers import Parts
 from dollhouse.records.record import Record, halved
+from dollhouse.records.scene_source import cache_views
 from dollhouse.records.store import RecordWriter
 from dollhouse.records.types import TeacherAnswer
-from dollhouse.scenes.open import SceneList
-from dollhouse.scenes.scene import Scene, View
-from dollhouse.teachers.geometry import GeometryTeacher, ask_in_turn
+from dollhouse.scenes.scene import Scene
+from dollhouse.teachers.geometry import GeometryTeacher, merge_geometry
 from dollhouse.teachers.protocol import AnswersMissingError, Teacher, TeacherUnavailableError
-
-MOST_REMEMBERED = 64  #: views of a scene whose pictures are held in memory while it is labelled
 
 Outcome = Literal["made", "kept", "failed"]  #: of one scene; "kept": its record was there already
 
@@ -40,7 +36,7 @@ class Failure:
 
 
 @dataclass
-class Labelled:
+class AnnotationRun:
     """How a run went."""
 
     made: int = 0
@@ -50,7 +46,7 @@ class Labelled:
     record_ids: list[str] = field(default_factory=list)  #: of all scenes that have a record now, in their order
 
 
-def label(
+def annotate_scenes(
     teacher: Teacher,
     scenes: Sequence[Scene],
     out: str | Path,
@@ -62,33 +58,33 @@ def label(
     half: bool = False,
     sources: Sequence[str] | None = None,
     on_scene: Callable[[str, Outcome], None] = lambda scene, outcome: None,
-) -> Labelled:
+) -> AnnotationRun:
     """Ask ``teacher`` about every scene and keep a record of each in the folder ``out``.
 
     Args:
         asking: what is asked about a scene (:func:`dollhouse.questions.sources.open_question_source`).
-        geometry: who tells depth and boxes (:func:`dollhouse.teachers.registry.open_geometry`); () nobody.
+        geometry: who tells depth and boxes (:func:`dollhouse.teachers.registry.open_geometry_teachers`); () nobody.
         views: photos of a scene that the teacher gets, spread over it; None all.
         features: whether to keep the teacher's spatial features.
         half: keep features and depth in half precision.
         sources: what each scene is opened by, to be kept with it; None: the scenes' names.
         on_scene: told after every scene.
 
-    Raises StorageError where a record cannot be written, and TeacherGoneError where the teacher cannot answer about any
-    scene; the same call goes on where either stopped it.
+    Raises StorageError where a record cannot be written, and TeacherUnavailableError where the teacher cannot answer
+    about any scene; the same call continues where either stopped it.
     """
     provenance: dict[str, Any] = {
         "teacher": teacher.provenance(),
         "geometry": [source.provenance() for source in geometry],
         "settings": {"features": features, "half": half},
     }
-    run = Labelled()
+    run = AnnotationRun()
     with RecordWriter(out) as records:
         parts = Parts(records.folder)
         for number in range(len(scenes)):
             source = sources[number] if sources else None
             try:
-                scene = remembered(scenes[number] if views is None else scenes[number].sample_views(views))
+                scene = cache_views(scenes[number] if views is None else scenes[number].sample_views(views))
                 source = source or scene.name
                 hashed = scene_hash(scene)
                 questions = tuple(asking(scene))
@@ -96,7 +92,7 @@ def label(
                 outcome: Outcome = "kept"
                 if id not in records:
                     answers = _answers(teacher, scene, questions, id, parts)
-                    told = ask_in_turn(geometry, scene)
+                    told = merge_geometry(geometry, scene)
                     seen = teacher.features(scene) if features else None
                     if half:
                         seen, told = halved(seen, told)
@@ -117,22 +113,6 @@ def label(
     return run
 
 
-def sources_of(scenes: SceneList, source: str) -> list[str]:
-    """What each of the scenes that ``source`` named is opened by: ``rooms:train/5``, or a path."""
-    kind, colon, _ = source.partition("/")
-    return [f"{kind}{colon}{key}" if isinstance(key, int) else str(key) for key in scenes.keys]
-
-
-def remembered(scene: Scene) -> Scene:
-    """The scene with every picture read at most once: for the hash, the questions and the teacher alike.
-
-    A scene of more than ``MOST_REMEMBERED`` views is left as it is, since it might not fit into memory.
-    """
-    if len(scene.views) > MOST_REMEMBERED:
-        return scene
-    return replace(scene, views=tuple(_remembered_view(view) for view in scene.views))
-
-
 def _answers(
     teacher: Teacher, scene: Scene, questions: tuple[Question, ...], id: str, parts: Parts
 ) -> list[TeacherAnswer]:
@@ -148,22 +128,3 @@ def _answers(
         raise TeacherError(f"scene {scene.name}: {len(answers)} answers to {len(missing)} questions")
     told |= dict(zip(missing, answers, strict=True))
     return [told[place] for place in range(len(questions))]
-
-
-def _remembered_view(view: View) -> View:
-    def once(read: Callable[[], np.ndarray]) -> Callable[[], Any]:
-        kept: list[np.ndarray] = []
-
-        def look() -> np.ndarray:
-            if not kept:
-                kept.append(read())
-            return kept[0]
-
-        return look
-
-    return replace(
-        view,
-        open_image=once(view.open_image),
-        open_depth=once(view.open_depth) if view.open_depth else None,
-        open_instances=once(view.open_instances) if view.open_instances else None,
-    )

@@ -84,7 +84,7 @@ class ChatClient:
     def complete(self, body: Mapping[str, Any]) -> Completion:
         """The first choice of the completion.
 
-        Raises ServerError where it could not be had, TeacherGoneError where no request can succeed.
+        Raises ServerError where it could not be had, TeacherUnavailableError where no request can succeed.
         """
         wait = self.patience.first_wait
         for attempt in range(self.patience.retries + 1):

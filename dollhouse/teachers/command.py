@@ -15,12 +15,13 @@ from rich.console import Console
 from dollhouse.errors import StorageError, TeacherError
 from dollhouse.questions.sources import open_question_source
 from dollhouse.records.record import Record
-from dollhouse.records.store import Records, count_families
+from dollhouse.records.scene_source import scene_sources
+from dollhouse.records.store import RecordStore, count_families
 from dollhouse.scenes.open import open_scenes
-from dollhouse.teachers.annotate import Labelled, label, sources_of
+from dollhouse.teachers.annotate import AnnotationRun, annotate_scenes
 from dollhouse.teachers.file import FileTeacher
 from dollhouse.teachers.progress import LabelProgress
-from dollhouse.teachers.registry import open_geometry, open_teacher
+from dollhouse.teachers.registry import open_geometry_teachers, open_teacher
 
 MOST_FAILURES_TOLD = 10
 
@@ -43,14 +44,14 @@ def label_scenes(
     """Label and tell how it went; the exit code: 0, or 1 where some scenes failed."""
     given = _settings(settings)
     opened = open_teacher(teacher, {key: value for key, value in given.items() if "." not in key})
-    sources = open_geometry(geometry, opened, {key: value for key, value in given.items() if "." in key})
+    sources = open_geometry_teachers(geometry, opened, {key: value for key, value in given.items() if "." in key})
     listed = open_scenes(scenes, skip_bad=skip_bad)
     if questions is None and isinstance(opened, FileTeacher):
         questions = str(opened.path)
     asking = open_question_source(questions, listed, limit, seed)
     try:
         with LabelProgress(len(listed)) as progress:
-            run = label(
+            run = annotate_scenes(
                 opened,
                 listed,
                 out,
@@ -59,7 +60,7 @@ def label_scenes(
                 views=views,
                 features=features,
                 half=half,
-                sources=sources_of(listed, scenes),
+                sources=scene_sources(listed, scenes),
                 on_scene=progress.on_scene,
             )
     finally:
@@ -74,7 +75,7 @@ def show_records(folder: Path, which: str | None, limit: int) -> None:
 
     Raises StorageError where there is no such record, or it is damaged.
     """
-    records = Records(folder)
+    records = RecordStore(folder)
     console = Console(soft_wrap=True, highlight=False)
     if which is None:
         _show_all(records, console, limit)
@@ -88,7 +89,7 @@ def show_records(folder: Path, which: str | None, limit: int) -> None:
 
 def check_records(folder: Path) -> int:
     """Compare every file with its hash; the exit code: 0, or 1 where something is damaged."""
-    records = Records(folder)
+    records = RecordStore(folder)
     problems = records.check()
     for problem in problems:
         print(problem)
@@ -106,7 +107,7 @@ def _settings(given: Sequence[str]) -> dict[str, str]:
     return settings
 
 
-def _tell(run: Labelled, out: Path) -> None:
+def _tell(run: AnnotationRun, out: Path) -> None:
     for failure in run.failures[:MOST_FAILURES_TOLD]:
         print(f"failed: {failure.scene}: {failure.why}", file=sys.stderr)
     if len(run.failures) > MOST_FAILURES_TOLD:
@@ -115,7 +116,7 @@ def _tell(run: Labelled, out: Path) -> None:
     print(f"records: {out}: {run.made} made with {run.answers} answers, {run.kept} there already{rest}")
 
 
-def _show_all(records: Records, console: Console, limit: int) -> None:
+def _show_all(records: RecordStore, console: Console, limit: int) -> None:
     ids = records.ids()
     size = sum(path.stat().st_size for path in records.folder.rglob("*") if path.is_file())
     families = ", ".join(f"{family} {count}" for family, count in count_families(records).most_common())

@@ -24,11 +24,11 @@ from dollhouse.models.dollhouse.tokenization import vocabulary_hash
 from dollhouse.questions.generate import Question
 from dollhouse.records.types import SceneGeometry, SpatialFeatures, TeacherAnswer
 from dollhouse.scenes.scene import Scene
-from dollhouse.teachers.geometry import over_whole_photo, world_from_first_level
+from dollhouse.teachers.geometry import pad_to_photo, world_from_first_level
 
 
 @dataclass(frozen=True)
-class CheckpointSettings:
+class DollhouseTeacherSettings:
     """How the model looks and speaks; decoding is greedy. It looks at all views of a scene."""
 
     max_new_tokens: int = 48
@@ -42,18 +42,18 @@ class CheckpointSettings:
                 raise TeacherError(f"settings of checkpoint: {name} is {getattr(self, name)}, must be at least 1")
 
 
-class CheckpointTeacher:
+class DollhouseTeacher:
     """A teacher in the sense of :class:`dollhouse.teachers.protocol.Teacher`."""
 
-    def __init__(self, house: DollhousePipeline, settings: CheckpointSettings | None = None) -> None:
+    def __init__(self, house: DollhousePipeline, settings: DollhouseTeacherSettings | None = None) -> None:
         self.house = house
-        self.settings = settings or CheckpointSettings()
+        self.settings = settings or DollhouseTeacherSettings()
         self._seen: tuple[Scene, SceneSession] | None = None  # the scene looked at last
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | os.PathLike[str] | None, settings: CheckpointSettings | None = None
-    ) -> CheckpointTeacher:
+        cls, folder: str | os.PathLike[str] | None, settings: DollhouseTeacherSettings | None = None
+    ) -> DollhouseTeacher:
         """The teacher of a model folder; None: the shipped student. Raises ModelError where it is none."""
         return cls(DollhousePipeline.from_pretrained(None if folder is None else os.fspath(folder)), settings)
 
@@ -95,7 +95,7 @@ class CheckpointTeacher:
         return SpatialFeatures(
             features=memory.sight.patches[0].flatten(0, 1).float().cpu().numpy(),
             points=transform_points(world_from_first_level(scene), self._patch_points(memory)),
-            label_chances=memory.sight.votes.label_logits[0].float().softmax(-1).cpu().numpy(),
+            label_probs=memory.sight.votes.label_logits[0].float().softmax(-1).cpu().numpy(),
             labels=tuple(self.house.model.config.labels),
         )
 
@@ -108,7 +108,7 @@ class CheckpointTeacher:
         boxes = [box.transformed(world_from_level) for box in memory.boxes if (box.score or 0.0) >= self.settings.sure]
         depth = zip(memory.depth, scene.views, strict=True)
         return SceneGeometry(
-            depth=tuple(over_whole_photo(one, view) for one, view in depth),
+            depth=tuple(pad_to_photo(one, view) for one, view in depth),
             metric=True,
             boxes=tuple(replace(box, id=number + 1) for number, box in enumerate(boxes)),
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ from dollhouse.records.types import SceneGeometry
 from dollhouse.scenes.scene import Scene, View
 from dollhouse.scenes.view_preprocessing import resized_height
 from dollhouse.teachers.protocol import Teacher
+
+OWN_GEOMETRY = {"teacher": "own"}  #: provenance of geometry predicted by the teacher that answers the questions
 
 
 class GeometryTeacher(Protocol):
@@ -62,19 +64,17 @@ class TeacherGeometry:
     ``named``: it is another one than answers the questions, so that its provenance is to be told.
     """
 
-    UNNAMED: ClassVar[dict[str, Any]] = {"teacher": "own"}
-
     teacher: Teacher
     named: bool = False
 
     def provenance(self) -> dict[str, Any]:
-        return self.teacher.provenance() if self.named else self.UNNAMED
+        return self.teacher.provenance() if self.named else OWN_GEOMETRY
 
     def geometry(self, scene: Scene, known: SceneGeometry) -> SceneGeometry | None:
         return self.teacher.geometry(scene)
 
 
-def ask_in_turn(teachers: Sequence[GeometryTeacher], scene: Scene) -> SceneGeometry | None:
+def merge_geometry(teachers: Sequence[GeometryTeacher], scene: Scene) -> SceneGeometry | None:
     """Depth from the first that tells depth, boxes from the first that tells boxes; None where nobody does."""
     known = SceneGeometry()
     for teacher in teachers:
@@ -88,8 +88,8 @@ def ask_in_turn(teachers: Sequence[GeometryTeacher], scene: Scene) -> SceneGeome
     return None if known.depth is None and known.boxes is None else known
 
 
-def over_whole_photo(depth: NDArray[np.float32], view: View) -> NDArray[np.float32]:
-    """A depth map (H, W) of a view framed by :func:`dollhouse.scenes.view_preprocessing.preprocess_view`, 0 where that cut it off."""
+def pad_to_photo(depth: NDArray[np.float32], view: View) -> NDArray[np.float32]:
+    """Return a depth map (H, W) padded to the whole photo, with 0 where ``preprocess_view`` cropped it."""
     height, width = view.image.shape[:2]
     whole = np.zeros((resized_height(height, width, depth.shape[1]), depth.shape[1]), dtype=np.float32)
     top = (len(whole) - len(depth)) // 2

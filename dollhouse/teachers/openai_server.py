@@ -30,7 +30,7 @@ KEY_VARIABLE = "DOLLHOUSE_API_KEY"
 
 
 @dataclass(frozen=True)
-class EndpointSettings:
+class OpenAISettings:
     """The upper ones say what is asked and are part of every record; the lower ones say how, and are not."""
 
     model: str = ""  #: as the server names it
@@ -60,10 +60,10 @@ class EndpointSettings:
                 raise TeacherError(f"settings of endpoint: {name} is {getattr(self, name)}, must be positive")
 
 
-class EndpointTeacher:
+class OpenAITeacher:
     """A teacher in the sense of :class:`dollhouse.teachers.protocol.Teacher`."""
 
-    def __init__(self, url: str, settings: EndpointSettings) -> None:
+    def __init__(self, url: str, settings: OpenAISettings) -> None:
         """``url`` such as ``http://localhost:8000/v1``. Raises TeacherError where it is none, or holds a password."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -96,8 +96,8 @@ class EndpointTeacher:
     def answer(self, scene: Scene, questions: Sequence[Question]) -> list[TeacherAnswer]:
         """One answer a question, several asked at a time.
 
-        Raises AnswersMissingError where some could not be had, with those that could; TeacherGoneError where nobody
-        answers at all.
+        Raises AnswersMissingError where some could not be had, with those that could; TeacherUnavailableError where the
+        server cannot be reached.
         """
         if not scene.views:
             raise TeacherError(f"scene {scene.name} has no photos to look at")

@@ -39,7 +39,9 @@ def open_teacher(name: str, settings: Texts | None = None) -> Teacher:
     return _TEACHERS[kind](where, settings or {})
 
 
-def open_geometry(names: Sequence[str], teacher: Teacher, settings: Texts | None = None) -> list[GeometryTeacher]:
+def open_geometry_teachers(
+    names: Sequence[str], teacher: Teacher, settings: Texts | None = None
+) -> list[GeometryTeacher]:
     """The geometry teachers that ``names`` mean (``GEOMETRIES``), in the order in which they are asked.
 
     Settings are named with their teacher: ``detect.threshold``. Raises as :func:`open_teacher`.
@@ -108,9 +110,9 @@ def _huggingface(where: str, given: Texts) -> Teacher:
 
 
 def _endpoint(where: str, given: Texts) -> Teacher:
-    from dollhouse.teachers.openai_server import EndpointSettings, EndpointTeacher
+    from dollhouse.teachers.openai_server import OpenAISettings, OpenAITeacher
 
-    return EndpointTeacher(_needed("endpoint", where, "a url"), read_settings("endpoint", EndpointSettings, given))
+    return OpenAITeacher(_needed("endpoint", where, "a url"), read_settings("endpoint", OpenAISettings, given))
 
 
 def _llava3d(where: str, given: Texts) -> Teacher:
@@ -136,9 +138,9 @@ def _llava3d(where: str, given: Texts) -> Teacher:
 
 
 def _checkpoint(where: str, given: Texts) -> Teacher:
-    from dollhouse.teachers.dollhouse import CheckpointSettings, CheckpointTeacher
+    from dollhouse.teachers.dollhouse import DollhouseTeacher, DollhouseTeacherSettings
 
-    return CheckpointTeacher.from_pretrained(where or None, read_settings("checkpoint", CheckpointSettings, given))
+    return DollhouseTeacher.from_pretrained(where or None, read_settings("checkpoint", DollhouseTeacherSettings, given))
 
 
 def _file(where: str, given: Texts) -> Teacher:

@@ -24,7 +24,7 @@ from dollhouse.models.vggt.modeling import VggtModel
 from dollhouse.records.content_hash import files_hash, folder_hash
 from dollhouse.records.types import SceneGeometry
 from dollhouse.scenes.scene import Scene
-from dollhouse.teachers.geometry import over_whole_photo
+from dollhouse.teachers.geometry import pad_to_photo
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class VggtDepth:
         ):
             z = transform_points(invert_rigid(first_from_camera), points)[..., 2]
             z = np.where(np.isfinite(z) & (z > 0) & (sure >= self.settings.confidence), z, 0.0)
-            depth.append(over_whole_photo(z.astype(np.float32), view))
+            depth.append(pad_to_photo(z.astype(np.float32), view))
         return SceneGeometry(depth=tuple(depth), metric=told.metric)
 
 

@@ -35,7 +35,7 @@ from dollhouse.errors import DollhouseError, RecipeError, StorageError
 from dollhouse.models.dollhouse.checkpoint import save_student, single_weights
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.system.atomic_io import atomic_path, write_text
-from dollhouse.system.environment import commit, machine
+from dollhouse.system.environment import describe_machine, source_commit
 from dollhouse.training.callbacks import StageProgress
 from dollhouse.training.config import Recipe, check_recipe
 from dollhouse.training.loss_module import LossModule
@@ -105,9 +105,9 @@ def run_record(recipe: BaseModel, model: nn.Module, lessons: int, seconds: Mappi
     """What ``run.json`` tells of a run, JSON-able."""
     return {
         "recipe": recipe.model_dump(mode="json"),
-        "commit": commit(),
+        "commit": source_commit(),
         "versions": {"dollhouse": __version__} | {name: version(name) for name in ("torch", "transformers", "numpy")},
-        "machine": machine() | {"threads": torch.get_num_threads()},
+        "machine": describe_machine() | {"threads": torch.get_num_threads()},
         "parameters": count_parameters(model),
         "lessons": lessons,
         "seconds": dict(seconds),

@@ -15,7 +15,7 @@ import yaml
 
 from dollhouse.errors import ModelError
 from dollhouse.models.dollhouse.checkpoint import NEEDED
-from dollhouse.records.store import Records
+from dollhouse.records.store import RecordStore
 from dollhouse.scenes.open import open_scenes
 from dollhouse.training.config import Recipe, check_recipe
 from experiments.paper.archive import Archive, model_key
@@ -185,27 +185,28 @@ class Bench:
                 2,
                 LABELLED_ROOM * count,
                 self._label,
-                lambda: self.records.is_dir() and len(Records(self.records)) >= count,
+                lambda: self.records.is_dir() and len(RecordStore(self.records)) >= count,
             )
         ]
 
     def _label(self) -> None:
         from dollhouse.questions.sources import open_question_source
-        from dollhouse.teachers.annotate import label, sources_of
-        from dollhouse.teachers.dollhouse import CheckpointTeacher
-        from dollhouse.teachers.registry import open_geometry
+        from dollhouse.records.scene_source import scene_sources
+        from dollhouse.teachers.annotate import annotate_scenes
+        from dollhouse.teachers.dollhouse import DollhouseTeacher
+        from dollhouse.teachers.registry import open_geometry_teachers
 
         scenes = open_scenes(self.extent.training)
-        teacher = CheckpointTeacher.from_pretrained(self.teacher_folder)
+        teacher = DollhouseTeacher.from_pretrained(self.teacher_folder)
         asking = open_question_source("generated", scenes, limit=self.extent.questions)
-        geometry = open_geometry(["own", "scene"], teacher)
-        label(
+        geometry = open_geometry_teachers(["own", "scene"], teacher)
+        annotate_scenes(
             teacher,
             scenes,
             self.records,
             asking=asking,
             geometry=geometry,
-            sources=sources_of(scenes, self.extent.training),
+            sources=scene_sources(scenes, self.extent.training),
         )
 
 

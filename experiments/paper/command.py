@@ -14,7 +14,7 @@ from types import ModuleType
 from dollhouse.errors import RecipeError
 from dollhouse.evaluation.report.report_schema import package_versions
 from dollhouse.system.atomic_io import write_text
-from dollhouse.system.environment import commit, machine
+from dollhouse.system.environment import describe_machine, source_commit
 from experiments.paper import (
     ablation,
     cases,
@@ -90,8 +90,8 @@ def reproduce(
         "budget in minutes": budget,
         "extent": bench.extent.model_dump(),
         "command": command or "dollhouse reproduce",
-        "commit": commit(),
-        "machine": machine(),
+        "commit": source_commit(),
+        "machine": describe_machine(),
         "packages": package_versions(),
         "left_out": outcome.left_out,
         "jobs": {"kept": outcome.kept, "seconds": outcome.seconds},

@@ -13,7 +13,7 @@ from typing import Any
 from dollhouse.evaluation.probing.accuracy import BASE, OVERALL
 from dollhouse.inference.session import DollhousePipeline
 from dollhouse.models.dollhouse.special_tokens import PLACEMENTS
-from dollhouse.system.environment import commit
+from dollhouse.system.environment import source_commit
 from experiments.paper import paper, thinking
 from experiments.paper.archive import model_key, short_key
 from experiments.paper.bench import ROOM, Bench, Trial
@@ -117,7 +117,9 @@ def _job(bench: Bench, subject: str, trial: Trial | None, seconds: float, needs:
         rooms, questions = bench.extent.runs, bench.extent.questions
         house = DollhousePipeline.from_pretrained(model)
         out, told = _folder(bench, trial), "dollhouse reproduce"
-        probe(house, rooms, questions_per_scene=questions, out=out, progress=False, commit=commit(), command=told)
+        probe(
+            house, rooms, questions_per_scene=questions, out=out, progress=False, commit=source_commit(), command=told
+        )
 
     def kept() -> bool:
         folder = _folder(bench, trial)

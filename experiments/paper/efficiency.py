@@ -17,10 +17,10 @@ import numpy as np
 from dollhouse.errors import RecipeError
 from dollhouse.evaluation.report.report_schema import package_versions
 from dollhouse.questions.generate import generate_questions
+from dollhouse.records.scene_source import scene_sources
 from dollhouse.scenes.open import open_scenes
 from dollhouse.system.atomic_io import write_text
-from dollhouse.system.environment import machine
-from dollhouse.teachers.annotate import sources_of
+from dollhouse.system.environment import describe_machine
 from experiments.paper import paper
 from experiments.paper.archive import model_key, short_key
 from experiments.paper.bench import Bench
@@ -108,7 +108,7 @@ def _time(bench: Bench) -> None:
         raise RecipeError(
             f"compared={bench.extent.compared} is one room, and the first only warms up: name two or more"
         )
-    names = sources_of(scenes, bench.extent.compared)
+    names = scene_sources(scenes, bench.extent.compared)
     told: dict[str, dict[str, Any]] = {}
     with ExitStack() as stack:
         watches = {name: stack.enter_context(Stopwatch(folder)) for name, folder in folders.items() if folder}
@@ -129,7 +129,7 @@ def _time(bench: Bench) -> None:
         "models": told,
         "tokens": timing.tokens,
         "rooms": len(scenes) - 1,
-        "machine": machine() | {"load": os.getloadavg()},
+        "machine": describe_machine() | {"load": os.getloadavg()},
         "packages": package_versions(),
         "threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1),
     }

@@ -20,7 +20,7 @@ from dollhouse.evaluation.metrics.depth import valid_depth, view_errors
 from dollhouse.evaluation.report.gallery import Exhibit
 from dollhouse.inference.session import DollhousePipeline
 from dollhouse.system.atomic_io import write_text
-from dollhouse.system.environment import commit
+from dollhouse.system.environment import source_commit
 from dollhouse.training.loss_module import LossModule
 from dollhouse.training.loss_weighting import StaticWeighting
 from experiments.paper.detections import room_detections
@@ -58,7 +58,7 @@ def measure(model: Path, measuring: Measuring, folder: Path) -> None:
         questions_per_scene=measuring.questions,
         out=folder,
         progress=False,
-        commit=commit(),
+        commit=source_commit(),
         command="dollhouse reproduce",
         page=measuring.page,
         on_scene=lambda exhibit: rooms.append(room_facts(exhibit)),

@@ -19,10 +19,10 @@ from typing import Any
 
 from dollhouse.errors import ModelError
 from dollhouse.evaluation.report.report_schema import package_versions
+from dollhouse.records.scene_source import scene_sources
 from dollhouse.scenes.open import open_scenes
 from dollhouse.system.atomic_io import write_text
-from dollhouse.system.environment import machine
-from dollhouse.teachers.annotate import sources_of
+from dollhouse.system.environment import describe_machine
 from experiments.paper import paper
 from experiments.paper.archive import short_key
 from experiments.paper.bench import Bench
@@ -102,10 +102,10 @@ def _figures(one: dict[str, Any]) -> tuple[float, ...]:
 
 
 def _time(bench: Bench) -> None:
-    room = sources_of(open_scenes(bench.extent.compared)[:1], bench.extent.compared)[0]
+    room = scene_sources(open_scenes(bench.extent.compared)[:1], bench.extent.compared)[0]
     tokens = bench.extent.timing.tokens
     told: dict[str, Any] = {name: _in_a_process(name, room, tokens) for name in MODELS}
-    told |= {"tokens": tokens, "room": room, "machine": machine(), "packages": package_versions()}
+    told |= {"tokens": tokens, "room": room, "machine": describe_machine(), "packages": package_versions()}
     _file(bench).parent.mkdir(parents=True, exist_ok=True)
     write_text(_file(bench), json.dumps(told, indent=1))
 
@@ -228,11 +228,11 @@ def timed(asked: TokenizedQA) -> dict[str, float]:
 
 def main(name: str, room: str, tokens: int) -> None:
     from dollhouse.models.llava3d.configuration import Llava3DConfig
+    from dollhouse.records.scene_source import cache_views
     from dollhouse.scenes.open import open_scene
-    from dollhouse.teachers.annotate import remembered
     from dollhouse.training.estimate.memory import peak_resident_bytes
 
-    scene = remembered(open_scene(room))
+    scene = cache_views(open_scene(room))
     for view in scene.views:  # so that no picture is drawn against the clock
         assert view.image is not None
         assert view.depth is not None

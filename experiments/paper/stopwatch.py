@@ -86,8 +86,8 @@ def main(folder: Path) -> None:
     import torch
 
     from dollhouse.inference.session import DollhousePipeline
+    from dollhouse.records.scene_source import cache_views
     from dollhouse.scenes.open import open_scene
-    from dollhouse.teachers.annotate import remembered
     from dollhouse.training.estimate.memory import peak_resident_bytes, resident_bytes
 
     empty = resident_bytes()
@@ -99,7 +99,7 @@ def main(folder: Path) -> None:
         if "memory" in request:
             _say({"peak": peak_resident_bytes(), "empty": empty})
             continue
-        scene = remembered(open_scene(request["scene"]))
+        scene = cache_views(open_scene(request["scene"]))
         house.see(scene)  # so that no picture is drawn against the clock
         ids = [house.processor.question_ids(question) for question in request["questions"]]
         lengths = sorted({len(one) for one in ids})

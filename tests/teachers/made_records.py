@@ -10,7 +10,7 @@ from dollhouse.records.content_hash import record_id, scene_hash
 from dollhouse.records.record import Record
 from dollhouse.records.store import RecordWriter
 from dollhouse.records.types import SpatialFeatures, TeacherAnswer
-from dollhouse.teachers.geometry import SensorGeometry, ask_in_turn
+from dollhouse.teachers.geometry import SensorGeometry, merge_geometry
 from tests.teachers.small_scenes import asked_of, small_scene
 
 ANSWERED = [
@@ -42,7 +42,7 @@ def made(number: int = 0, features: bool = True, geometry: bool = True) -> Recor
         answers=ANSWERED,
         provenance=provenance,
         features=seen if features else None,
-        geometry=ask_in_turn([SensorGeometry()], scene) if geometry else None,
+        geometry=merge_geometry([SensorGeometry()], scene) if geometry else None,
     )
 
 
@@ -67,7 +67,7 @@ def assert_same(one: Record, other: Record) -> None:
     if one.features and other.features:
         np.testing.assert_array_equal(one.features.features, other.features.features)
         np.testing.assert_array_equal(one.features.points, other.features.points)
-        np.testing.assert_equal(one.features.label_chances, other.features.label_chances)
+        np.testing.assert_equal(one.features.label_probs, other.features.label_probs)
         assert one.features.labels == other.features.labels
     assert (one.geometry is None) == (other.geometry is None)
     if one.geometry and other.geometry:

@@ -13,14 +13,14 @@ from dollhouse.models.dollhouse.checkpoint import SHIPPED
 from dollhouse.questions.generate import generate_questions
 from dollhouse.scenes.scene import Scene
 from dollhouse.scenes.synthetic.room_scene import room_scene
-from dollhouse.teachers.dollhouse import CheckpointSettings, CheckpointTeacher
+from dollhouse.teachers.dollhouse import DollhouseTeacher, DollhouseTeacherSettings
 
 pytestmark = pytest.mark.skipif(not SHIPPED.is_dir(), reason="the shipped model is not in this tree")
 
 
 @pytest.fixture(scope="module")
-def teacher() -> CheckpointTeacher:
-    return CheckpointTeacher.from_pretrained(None, CheckpointSettings(top_k=4))
+def teacher() -> DollhouseTeacher:
+    return DollhouseTeacher.from_pretrained(None, DollhouseTeacherSettings(top_k=4))
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def scene() -> Scene:
     return room_scene("test", 3)
 
 
-def test_answers_are_the_models_own(teacher: CheckpointTeacher, scene: Scene) -> None:
+def test_answers_are_the_models_own(teacher: DollhouseTeacher, scene: Scene) -> None:
     asked = generate_questions(scene, limit=12)
     answers = teacher.answer(scene, asked)
     memory = DollhousePipeline.from_pretrained().see(scene)
@@ -43,7 +43,7 @@ def test_answers_are_the_models_own(teacher: CheckpointTeacher, scene: Scene) ->
         assert np.exp(answer.top_log_probs[:, 0].mean()) == pytest.approx(told.confidence, rel=1e-4)
 
 
-def test_geometry_stands_in_the_scenes_world(teacher: CheckpointTeacher, scene: Scene) -> None:
+def test_geometry_stands_in_the_scenes_world(teacher: DollhouseTeacher, scene: Scene) -> None:
     told = teacher.geometry(scene)
     memory = DollhousePipeline.from_pretrained().see(scene)
     assert told is not None
@@ -62,15 +62,15 @@ def test_geometry_stands_in_the_scenes_world(teacher: CheckpointTeacher, scene: 
     np.testing.assert_allclose(plain.boxes[0].center, sure[0].center, atol=1e-3)
 
 
-def test_features_lie_on_what_the_patches_show(teacher: CheckpointTeacher, scene: Scene) -> None:
+def test_features_lie_on_what_the_patches_show(teacher: DollhouseTeacher, scene: Scene) -> None:
     features = teacher.features(scene)
     assert features is not None
     patches = (teacher.house.image_size // 14) ** 2
     assert features.features.shape == (4 * patches, teacher.house.model.config.trunk_width)
     sight = DollhousePipeline.from_pretrained().see(scene).sight
     assert sight is not None
-    assert features.label_chances is not None
-    np.testing.assert_allclose(features.label_chances, sight.votes.label_logits[0].softmax(-1).numpy(), atol=1e-5)
+    assert features.label_probs is not None
+    np.testing.assert_allclose(features.label_probs, sight.votes.label_logits[0].softmax(-1).numpy(), atol=1e-5)
     assert features.labels == tuple(teacher.house.model.config.labels)
     seen = middle_points(scene)
     known = np.asarray(np.isfinite(seen).all(-1))
@@ -96,7 +96,7 @@ def middle_points(scene: Scene) -> Array:
 
 
 def test_a_blind_student_tells_words_only(scene: Scene) -> None:
-    blind = CheckpointTeacher.from_pretrained(SHIPPED / "blind")
+    blind = DollhouseTeacher.from_pretrained(SHIPPED / "blind")
     assert blind.geometry(scene) is None
     assert blind.features(scene) is None
     assert blind.answer(scene, generate_questions(scene, limit=1))[0].text

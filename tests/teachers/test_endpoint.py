@@ -17,17 +17,17 @@ import pytest
 from PIL import Image
 
 from dollhouse.errors import TeacherError
-from dollhouse.records.store import Records
+from dollhouse.records.store import RecordStore
 from dollhouse.teachers import chat_client
-from dollhouse.teachers.annotate import label
-from dollhouse.teachers.openai_server import KEY_VARIABLE, EndpointSettings, EndpointTeacher
+from dollhouse.teachers.annotate import annotate_scenes
+from dollhouse.teachers.openai_server import KEY_VARIABLE, OpenAISettings, OpenAITeacher
 from dollhouse.teachers.protocol import AnswersMissingError, TeacherUnavailableError
 from tests.teachers.chat_server import Talk, chat_server
 from tests.teachers.small_scenes import asked_of, small_scene, small_scenes
 
 
-def quick(**others: Any) -> EndpointSettings:
-    return EndpointSettings(
+def quick(**others: Any) -> OpenAISettings:
+    return OpenAISettings(
         **{"model": "made", "timeout": 0.5, "retries": 3, "first_wait": 0.01, "longest_wait": 0.05, **others}
     )
 
@@ -60,7 +60,7 @@ def test_a_question_with_all_photos(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEY_VARIABLE, "sesame")
     scene = small_scene(size=40)
     with chat_server(echo) as server:
-        teacher = EndpointTeacher(server.url, quick(instruction="Be short.", image_size=28, max_new_tokens=9))
+        teacher = OpenAITeacher(server.url, quick(instruction="Be short.", image_size=28, max_new_tokens=9))
         answers = teacher.answer(scene, asked_of(scene))
     assert [answer.text for answer in answers] == [f"re: {one.text} Be short." for one in asked_of(scene)]
     assert answers[0].token_ids is None
@@ -79,11 +79,11 @@ def test_a_question_with_all_photos(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_troubled_server_loses_nothing(tmp_path: Path) -> None:
     scenes = small_scenes(4)
     with chat_server(trouble) as server:
-        teacher = EndpointTeacher(server.url, quick(concurrency=6, dollars_per_million_in=50))
-        run = label(teacher, scenes, tmp_path, asking=lambda scene: asked_of(scene, 6))
+        teacher = OpenAITeacher(server.url, quick(concurrency=6, dollars_per_million_in=50))
+        run = annotate_scenes(teacher, scenes, tmp_path, asking=lambda scene: asked_of(scene, 6))
         assert (run.made, run.answers, run.failures) == (4, 24, [])
-        assert label(teacher, scenes, tmp_path, asking=lambda scene: asked_of(scene, 6)).kept == 4
-    for record in Records(tmp_path):
+        assert annotate_scenes(teacher, scenes, tmp_path, asking=lambda scene: asked_of(scene, 6)).kept == 4
+    for record in RecordStore(tmp_path):
         for question, answer in zip(record.questions, record.answers, strict=True):
             assert answer.text == f"re: {question.text}"
     assert set(server.asked.values()) == {12}  # six questions with the same words in four scenes, three attempts each
@@ -94,7 +94,7 @@ def test_trouble_in_other_words_for_each_question(tmp_path: Path) -> None:
     scene = small_scene()
     asked = tuple(replace(one, text=f"{'what' * (number + 1)}?") for number, one in enumerate(asked_of(scene, 6)))
     with chat_server(trouble) as server:
-        teacher = EndpointTeacher(server.url, quick(concurrency=6, dollars_per_million_in=50))
+        teacher = OpenAITeacher(server.url, quick(concurrency=6, dollars_per_million_in=50))
         answers = teacher.answer(scene, asked)
     assert [answer.text for answer in answers] == [f"re: {one.text}" for one in asked]
     assert set(server.asked.values()) == {3}
@@ -111,7 +111,7 @@ def test_no_more_at_once_than_allowed() -> None:
 
     scene = small_scene()
     with chat_server(slow) as server:
-        EndpointTeacher(server.url, quick(concurrency=2)).answer(scene, asked_of(scene, 8))
+        OpenAITeacher(server.url, quick(concurrency=2)).answer(scene, asked_of(scene, 8))
     assert server.most_at_once == 2
 
 
@@ -127,16 +127,16 @@ def test_what_fails_for_good_is_counted_and_the_rest_is_not_asked_again(tmp_path
 
     scenes = small_scenes(2)
     with chat_server(behave) as server:
-        teacher = EndpointTeacher(server.url, quick(retries=1))
-        run = label(teacher, scenes, tmp_path, asking=asked_of)
+        teacher = OpenAITeacher(server.url, quick(retries=1))
+        run = annotate_scenes(teacher, scenes, tmp_path, asking=asked_of)
         assert run.made == 0
         assert len(run.failures) == 2
         assert "1 of 3 questions were not answered" in run.failures[0].why
         assert "no answer after 2 attempts (status 503)" in run.failures[0].why
-        assert len(Records(tmp_path)) == 0
+        assert len(RecordStore(tmp_path)) == 0
         broken.clear()
         server.asked.clear()
-        assert label(teacher, scenes, tmp_path, asking=asked_of).made == 2
+        assert annotate_scenes(teacher, scenes, tmp_path, asking=asked_of).made == 2
         assert server.asked == {asked_of(scenes[0])[1].text: 2}
 
 
@@ -156,7 +156,7 @@ def test_what_fails_for_good_is_counted_and_the_rest_is_not_asked_again(tmp_path
 def test_garbage_is_told_in_one_line(body: bytes, why: str) -> None:
     scene = small_scene()
     with chat_server(lambda talk, question, before: talk.send(200, body)) as server:
-        teacher = EndpointTeacher(server.url, quick(retries=1))
+        teacher = OpenAITeacher(server.url, quick(retries=1))
         with pytest.raises(AnswersMissingError, match=why) as caught:
             teacher.answer(scene, asked_of(scene, 1))
     assert "\n" not in str(caught.value)
@@ -171,7 +171,7 @@ def test_a_flood_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
         chat_server(lambda talk, question, before: talk.send(200, b"x" * (3 << 20))) as server,
         pytest.raises(AnswersMissingError, match="more than 1 MB came"),
     ):
-        EndpointTeacher(server.url, quick(retries=0)).answer(scene, asked_of(scene, 1))
+        OpenAITeacher(server.url, quick(retries=0)).answer(scene, asked_of(scene, 1))
 
 
 def test_a_trickle_is_stopped() -> None:
@@ -186,7 +186,7 @@ def test_a_trickle_is_stopped() -> None:
 
     scene = small_scene()
     with chat_server(trickle) as server, pytest.raises(AnswersMissingError, match="not all came within"):
-        EndpointTeacher(server.url, quick(retries=0)).answer(scene, asked_of(scene, 1))
+        OpenAITeacher(server.url, quick(retries=0)).answer(scene, asked_of(scene, 1))
 
 
 def test_an_answer_that_was_cut_off_is_none() -> None:
@@ -195,7 +195,7 @@ def test_an_answer_that_was_cut_off_is_none() -> None:
         chat_server(lambda talk, question, before: talk.say("and then the", "length")) as server,
         pytest.raises(AnswersMissingError, match="set max_new_tokens higher"),
     ):
-        EndpointTeacher(server.url, quick()).answer(scene, asked_of(scene, 1))
+        OpenAITeacher(server.url, quick()).answer(scene, asked_of(scene, 1))
     assert sum(server.asked.values()) == 1
 
 
@@ -205,7 +205,7 @@ def test_a_bad_request_is_not_repeated() -> None:
         chat_server(lambda talk, question, before: talk.send(400, b'{"error": "too many images"}')) as server,
         pytest.raises(AnswersMissingError, match=r"status 400.*too many images"),
     ):
-        EndpointTeacher(server.url, quick()).answer(scene, asked_of(scene, 2))
+        OpenAITeacher(server.url, quick()).answer(scene, asked_of(scene, 2))
     assert set(server.asked.values()) == {1}
 
 
@@ -221,9 +221,9 @@ def test_without_hope_the_run_stops(status: int, tmp_path: Path, monkeypatch: py
             talk.send(status, b"no")
 
     with chat_server(behave) as server:
-        teacher = EndpointTeacher(server.url, quick(concurrency=2))
+        teacher = OpenAITeacher(server.url, quick(concurrency=2))
         with pytest.raises(TeacherUnavailableError, match=f"status {status}") as caught:
-            label(teacher, small_scenes(3), tmp_path, asking=lambda scene: asked_of(scene, 8))
+            annotate_scenes(teacher, small_scenes(3), tmp_path, asking=lambda scene: asked_of(scene, 8))
         assert "sesame" not in str(caught.value)
         assert sum(server.asked.values()) <= 8  # of 24
     assert len(list((tmp_path / ".parts").iterdir())) == 1
@@ -232,9 +232,9 @@ def test_without_hope_the_run_stops(status: int, tmp_path: Path, monkeypatch: py
 def test_nobody_there_stops_the_run(tmp_path: Path) -> None:
     with chat_server(echo) as server:
         pass
-    teacher = EndpointTeacher(server.url, quick(retries=1))
+    teacher = OpenAITeacher(server.url, quick(retries=1))
     with pytest.raises(TeacherUnavailableError, match="start the server and run the same command again"):
-        label(teacher, small_scenes(3), tmp_path, asking=asked_of)
+        annotate_scenes(teacher, small_scenes(3), tmp_path, asking=asked_of)
 
 
 def test_the_server_says_when_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,7 +247,7 @@ def test_the_server_says_when_to_come_back(monkeypatch: pytest.MonkeyPatch) -> N
         talk.send(429, b"", Retry_After=headers[before]) if before < len(headers) else talk.say("yes")
 
     with chat_server(behave) as server:
-        teacher = EndpointTeacher(server.url, quick(retries=4, first_wait=1, longest_wait=60))
+        teacher = OpenAITeacher(server.url, quick(retries=4, first_wait=1, longest_wait=60))
         assert teacher.answer(small_scene(), asked_of(small_scene(), 1))[0].text == "yes"
     assert waits[0] == 3
     assert 25 < waits[1] <= 30
@@ -257,15 +257,15 @@ def test_the_server_says_when_to_come_back(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_key_is_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTHER_KEY", "sesame")
-    teacher = EndpointTeacher("https://example.org/v1", quick(key_variable="OTHER_KEY"))
+    teacher = OpenAITeacher("https://example.org/v1", quick(key_variable="OTHER_KEY"))
     assert "sesame" not in str(teacher.provenance())
     for address in ("https://user:sesame@example.org/v1", "https://example.org/v1?key=sesame", "example.org", "file:x"):
         with pytest.raises(TeacherError):
-            EndpointTeacher(address, quick())
+            OpenAITeacher(address, quick())
 
 
 def test_how_it_is_asked_is_no_part_of_a_record() -> None:
-    one = EndpointTeacher("http://localhost/v1/", quick(concurrency=1, retries=0)).provenance()
-    other = EndpointTeacher("http://localhost/v1", quick(concurrency=9, timeout=9.0)).provenance()
+    one = OpenAITeacher("http://localhost/v1/", quick(concurrency=1, retries=0)).provenance()
+    other = OpenAITeacher("http://localhost/v1", quick(concurrency=9, timeout=9.0)).provenance()
     assert one == other
-    assert EndpointTeacher("http://localhost/v1", quick(max_new_tokens=9)).provenance() != one
+    assert OpenAITeacher("http://localhost/v1", quick(max_new_tokens=9)).provenance() != one

@@ -13,7 +13,7 @@ from dollhouse.errors import ModelError, SceneError, TeacherError
 from dollhouse.records.types import SceneGeometry
 from dollhouse.scenes.scene import Box, Scene
 from dollhouse.scenes.synthetic.room_scene import room_scene
-from dollhouse.teachers.geometry import SensorGeometry, over_whole_photo
+from dollhouse.teachers.geometry import SensorGeometry, pad_to_photo
 from dollhouse.teachers.lifting import Detection, lift
 from dollhouse.teachers.pipelines import DepthPipeline, DepthSettings, DetectionPipeline, DetectionSettings
 from tests.teachers.small_scenes import small_scene
@@ -165,7 +165,7 @@ def test_lifting_needs_metres_and_poses() -> None:
 def test_a_framed_map_is_laid_over_the_whole_photo() -> None:
     photo = np.zeros((56, 28, 3), dtype=np.uint8)
     view = replace(small_scene().views[0], open_image=lambda: photo)
-    whole = over_whole_photo(np.ones((28, 28), dtype=np.float32), view)
+    whole = pad_to_photo(np.ones((28, 28), dtype=np.float32), view)
     assert whole.shape == (56, 28)
     assert whole[14:42].all()
     assert not whole[:14].any()

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dollhouse.errors import ModelError, TeacherError
-from dollhouse.records.store import Records
+from dollhouse.records.store import RecordStore
 from dollhouse.records.types import TeacherAnswer
-from dollhouse.teachers.annotate import label
+from dollhouse.teachers.annotate import annotate_scenes
 from dollhouse.teachers.huggingface import HuggingFaceSettings, HuggingFaceTeacher
 from tests.teachers.small_scenes import asked_of, small_scene
 from tests.teachers.tiny_models import write_llava
@@ -90,8 +90,8 @@ def test_photos_and_words_make_a_difference(teacher: HuggingFaceTeacher) -> None
 
 
 def test_it_labels(teacher: HuggingFaceTeacher, tmp_path: Path) -> None:
-    label(teacher, [small_scene()], tmp_path, asking=asked_of)
-    (record,) = Records(tmp_path)
+    annotate_scenes(teacher, [small_scene()], tmp_path, asking=asked_of)
+    (record,) = RecordStore(tmp_path)
     assert record.answers[0].top_ids is not None
     assert record.answers[0].top_ids.shape[1] == 3
     assert len(record.provenance["teacher"]["weights"]) == 12

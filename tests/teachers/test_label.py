@@ -13,11 +13,12 @@ import pytest
 from dollhouse.errors import SceneError, TeacherError
 from dollhouse.questions.generate import Question
 from dollhouse.questions.sources import DESCRIPTIVE_QUESTIONS, descriptive_questions, open_question_source
-from dollhouse.records.store import Records
+from dollhouse.records.scene_source import cache_views, scene_sources
+from dollhouse.records.store import RecordStore
 from dollhouse.records.types import SceneGeometry, SpatialFeatures, TeacherAnswer
 from dollhouse.scenes.open import open_scenes
 from dollhouse.scenes.scene import Scene
-from dollhouse.teachers.annotate import label, remembered, sources_of
+from dollhouse.teachers.annotate import annotate_scenes
 from dollhouse.teachers.annotations import AnnotationsTeacher
 from dollhouse.teachers.geometry import SensorGeometry, TeacherGeometry
 from dollhouse.teachers.protocol import AnswersMissingError, TeacherUnavailableError
@@ -58,10 +59,10 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 def test_a_record_a_scene_made_once(tmp_path: Path) -> None:
     teacher = Told()
-    run = label(teacher, small_scenes(3), tmp_path, **everything(teacher))
+    run = annotate_scenes(teacher, small_scenes(3), tmp_path, **everything(teacher))
     assert (run.made, run.kept, run.answers, run.failures) == (3, 0, 9, [])
-    assert sorted(run.record_ids) == sorted(Records(tmp_path).ids())
-    again = label(teacher, small_scenes(4), tmp_path, **everything(teacher))
+    assert sorted(run.record_ids) == sorted(RecordStore(tmp_path).ids())
+    again = annotate_scenes(teacher, small_scenes(4), tmp_path, **everything(teacher))
     assert (again.made, again.kept, again.answers) == (1, 3, 3)
     assert again.record_ids[:3] == run.record_ids
     assert len(teacher.asked) == 12
@@ -70,8 +71,8 @@ def test_a_record_a_scene_made_once(tmp_path: Path) -> None:
 def test_a_record_holds_all_that_was_said(tmp_path: Path) -> None:
     teacher = Told()
     scene = small_scene()
-    label(teacher, [scene], tmp_path, sources=["a/folder"], **everything(teacher))
-    (record,) = Records(tmp_path)
+    annotate_scenes(teacher, [scene], tmp_path, sources=["a/folder"], **everything(teacher))
+    (record,) = RecordStore(tmp_path)
     assert record.questions == asked_of(scene)
     assert [answer.text for answer in record.answers] == ["the table", "the chair", "the table"]
     assert record.source == "a/folder"
@@ -87,23 +88,25 @@ def test_a_record_holds_all_that_was_said(tmp_path: Path) -> None:
 
 def test_what_is_kept_can_be_less(tmp_path: Path) -> None:
     teacher = Told()
-    label(teacher, [small_scene()], tmp_path, asking=asked_of, geometry=[SensorGeometry(boxes=False)], features=False)
-    (record,) = Records(tmp_path)
+    annotate_scenes(
+        teacher, [small_scene()], tmp_path, asking=asked_of, geometry=[SensorGeometry(boxes=False)], features=False
+    )
+    (record,) = RecordStore(tmp_path)
     assert record.features is None
     assert record.relations is None
     assert record.geometry is not None
     assert record.geometry.boxes is None
-    label(teacher, [small_scene()], tmp_path, half=True, **everything(teacher))
-    assert len(Records(tmp_path)) == 2
-    (halved,) = [one for one in Records(tmp_path) if one.features is not None]
+    annotate_scenes(teacher, [small_scene()], tmp_path, half=True, **everything(teacher))
+    assert len(RecordStore(tmp_path)) == 2
+    (halved,) = [one for one in RecordStore(tmp_path) if one.features is not None]
     assert halved.features is not None
     assert halved.features.features[0, 0] == np.float16(0.1)
 
 
 def test_fewer_views_are_another_record(tmp_path: Path) -> None:
     teacher = Told()
-    label(teacher, [small_scene(views=3)], tmp_path, views=2, **everything(teacher))
-    (record,) = Records(tmp_path)
+    annotate_scenes(teacher, [small_scene(views=3)], tmp_path, views=2, **everything(teacher))
+    (record,) = RecordStore(tmp_path)
     assert [camera.name for camera in record.cameras] == ["00", "02"]
 
 
@@ -116,7 +119,7 @@ def test_failures_are_told_and_do_not_stop_the_rest(tmp_path: Path) -> None:
 
     teacher = Told(fail=["small/1"])
     outcomes: list[tuple[str, str]] = []
-    run = label(
+    run = annotate_scenes(
         teacher,
         Scenes(small_scenes(5)),
         tmp_path,
@@ -127,30 +130,30 @@ def test_failures_are_told_and_do_not_stop_the_rest(tmp_path: Path) -> None:
     assert [failure.why for failure in run.failures] == ["small/1 cannot be looked at", "3.jpg: is cut short"]
     assert [outcome for _, outcome in outcomes] == ["made", "failed", "made", "failed", "made"]
     whole = Told()
-    assert label(whole, small_scenes(5), tmp_path, **everything(whole)).made == 2
+    assert annotate_scenes(whole, small_scenes(5), tmp_path, **everything(whole)).made == 2
 
 
 def test_answers_of_a_scene_that_failed_are_not_asked_for_again(tmp_path: Path) -> None:
     scene = small_scene()
     first = Told(missing=[1])
-    run = label(first, [scene], tmp_path / "one", **everything(first))
+    run = annotate_scenes(first, [scene], tmp_path / "one", **everything(first))
     assert run.made == 0
-    assert len(Records(tmp_path / "one")) == 0
+    assert len(RecordStore(tmp_path / "one")) == 0
     second = Told()
-    assert label(second, [scene], tmp_path / "one", **everything(second)).made == 1
+    assert annotate_scenes(second, [scene], tmp_path / "one", **everything(second)).made == 1
     assert second.asked == [asked_of(scene)[1].id]
     undisturbed = Told()
-    label(undisturbed, [scene], tmp_path / "two", **everything(undisturbed))
+    annotate_scenes(undisturbed, [scene], tmp_path / "two", **everything(undisturbed))
     assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
 
 
 def test_a_teacher_that_is_gone_stops_the_run_and_keeps_what_it_said(tmp_path: Path) -> None:
     teacher = Told(gone=["small/1"])
     with pytest.raises(TeacherUnavailableError, match="nobody there"):
-        label(teacher, small_scenes(3), tmp_path, **everything(teacher))
-    assert len(Records(tmp_path)) == 1
+        annotate_scenes(teacher, small_scenes(3), tmp_path, **everything(teacher))
+    assert len(RecordStore(tmp_path)) == 1
     back = Told()
-    assert label(back, small_scenes(3), tmp_path, **everything(back)).made == 2
+    assert annotate_scenes(back, small_scenes(3), tmp_path, **everything(back)).made == 2
     assert asked_of(small_scene(1))[0].id not in back.asked
 
 
@@ -159,7 +162,7 @@ def test_too_few_answers_are_a_failure(tmp_path: Path) -> None:
         def answer(self, scene: Scene, questions: Sequence[Question]) -> list[TeacherAnswer]:
             return super().answer(scene, questions)[:-1]
 
-    run = label(Terse(), [small_scene()], tmp_path, asking=asked_of)
+    run = annotate_scenes(Terse(), [small_scene()], tmp_path, asking=asked_of)
     assert "2 answers to 3 questions" in run.failures[0].why
 
 
@@ -171,7 +174,7 @@ def test_pictures_are_read_once() -> None:
         return np.zeros((14, 14, 3), dtype=np.uint8)
 
     scene = small_scene()
-    scene = remembered(replace(scene, views=(replace(scene.views[0], open_image=look),)))
+    scene = cache_views(replace(scene, views=(replace(scene.views[0], open_image=look),)))
     assert scene.views[0].image is scene.views[0].image
     assert count == [1]
 
@@ -183,7 +186,7 @@ def test_annotations_answer_only_what_has_an_answer() -> None:
 
 
 def test_depth_and_boxes_may_come_from_different_teachers() -> None:
-    from dollhouse.teachers.geometry import ask_in_turn
+    from dollhouse.teachers.geometry import merge_geometry
 
     class Depth:
         def provenance(self) -> dict[str, Any]:
@@ -194,18 +197,18 @@ def test_depth_and_boxes_may_come_from_different_teachers() -> None:
             return SceneGeometry(depth=(np.ones((2, 2), dtype=np.float32),), metric=False)
 
     scene = small_scene()
-    told = ask_in_turn([Depth(), SensorGeometry()], scene)
+    told = merge_geometry([Depth(), SensorGeometry()], scene)
     assert told is not None
     assert told.depth is not None
     assert told.depth[0].shape == (2, 2)
     assert not told.metric
     assert told.boxes == scene.boxes
-    assert ask_in_turn([], scene) is None
+    assert merge_geometry([], scene) is None
 
 
 def test_made_rooms_are_asked_about_their_boxes_and_photos_described(tmp_path: Path) -> None:
     rooms = open_scenes("rooms:train/4-5")
-    assert sources_of(rooms, "rooms:train/4-5") == ["rooms:train/4", "rooms:train/5"]
+    assert scene_sources(rooms, "rooms:train/4-5") == ["rooms:train/4", "rooms:train/5"]
     asking = open_question_source(None, rooms, limit=6)
     asked = asking(rooms[0])
     assert len(asked) == 6

@@ -11,8 +11,8 @@ import random
 import time
 from pathlib import Path
 
-from dollhouse.records.store import UNFINISHED, Records
-from dollhouse.teachers.annotate import label
+from dollhouse.records.store import UNFINISHED, RecordStore
+from dollhouse.teachers.annotate import annotate_scenes
 from dollhouse.teachers.annotations import AnnotationsTeacher
 from dollhouse.teachers.geometry import TeacherGeometry
 from tests.teachers.small_scenes import asked_of, small_scenes
@@ -23,7 +23,7 @@ SCENES = 30
 
 def label_all(folder: Path) -> None:
     teacher = AnnotationsTeacher()
-    label(teacher, small_scenes(SCENES), folder, asking=asked_of, geometry=[TeacherGeometry(teacher)])
+    annotate_scenes(teacher, small_scenes(SCENES), folder, asking=asked_of, geometry=[TeacherGeometry(teacher)])
 
 
 def record_files(folder: Path) -> dict[str, bytes]:
@@ -42,7 +42,7 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
     kills = interrupted = 0
     while kills < KILLS:
         run = start.Process(target=label_all, args=(disturbed,))
-        before = len(Records(disturbed)) if disturbed.exists() else 0
+        before = len(RecordStore(disturbed)) if disturbed.exists() else 0
         run.start()
         while run.is_alive() and not _more_than(disturbed, before):
             time.sleep(0.001)  # until it is at work: whoever is killed before that proves nothing
@@ -55,22 +55,22 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
         kills += 1
         assert run.exitcode == -9
         interrupted += bool(list((disturbed / UNFINISHED).iterdir()))
-        assert Records(disturbed).check() == []  # what can be read is whole
-        if len(Records(disturbed)) > SCENES * 0.7:
+        assert RecordStore(disturbed).check() == []  # what can be read is whole
+        if len(RecordStore(disturbed)) > SCENES * 0.7:
             _forget_some(disturbed, draw)
     print(f"{kills} kills, {interrupted} of them in the middle of a record")
     label_all(disturbed)
     assert record_files(disturbed) == record_files(undisturbed)
-    assert len(Records(disturbed)) == SCENES
+    assert len(RecordStore(disturbed)) == SCENES
 
 
 def _more_than(folder: Path, count: int) -> bool:
-    return folder.exists() and len(Records(folder)) > count
+    return folder.exists() and len(RecordStore(folder)) > count
 
 
 def _forget_some(folder: Path, draw: random.Random) -> None:
     """Remove whole records, so that there is work left to be killed in."""
-    records = Records(folder)
+    records = RecordStore(folder)
     for id in draw.sample(records.ids(), len(records) // 2):
         for path in (folder / id).iterdir():
             path.unlink()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dollhouse.errors import StorageError
-from dollhouse.records.store import ANSWERS, ARRAYS, HASHES, SCENE, Records
+from dollhouse.records.store import ANSWERS, ARRAYS, HASHES, SCENE, RecordStore
 from tests.teachers.made_records import assert_same, written
 
 
@@ -37,7 +37,7 @@ def test_damage_is_noticed_and_named(tmp_path: Path, name: str, damage: Callable
     first, second = written(tmp_path, 2)
     damaged = tmp_path / second.id / name
     damage(damaged)
-    records = Records(tmp_path)
+    records = RecordStore(tmp_path)
     (problem,) = records.check()
     assert str(damaged.parent) in problem
     assert name in problem
@@ -57,13 +57,13 @@ def test_every_bit_counts(tmp_path: Path, name: str) -> None:
         changed = bytearray(content)
         changed[place] ^= 1 << int(rng.integers(8))
         path.write_bytes(changed)
-        assert len(Records(tmp_path).check()) == 1, place
+        assert len(RecordStore(tmp_path).check()) == 1, place
 
 
 def test_a_record_under_another_name_is_named(tmp_path: Path) -> None:
     (record,) = written(tmp_path)
     (tmp_path / record.id).rename(tmp_path / ("0" * 32))
-    (problem,) = Records(tmp_path).check()
+    (problem,) = RecordStore(tmp_path).check()
     assert "0" * 32 in problem
 
 
@@ -71,7 +71,7 @@ def test_strangers_in_the_folder_are_named(tmp_path: Path) -> None:
     (record,) = written(tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / record.id / "more.bin").write_bytes(b"")
-    problems = Records(tmp_path).check()
+    problems = RecordStore(tmp_path).check()
     assert [problem.split(":")[0] for problem in problems] == [
         str(tmp_path / record.id / "more.bin"),
         str(tmp_path / "notes.txt"),
@@ -80,4 +80,4 @@ def test_strangers_in_the_folder_are_named(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there() -> None:
     with pytest.raises(StorageError, match="dollhouse label"):
-        Records("nowhere")
+        RecordStore("nowhere")

@@ -19,7 +19,16 @@ from dollhouse.errors import StorageError, TeacherError
 from dollhouse.records import store as store
 from dollhouse.records.record import Record, halved
 from dollhouse.records.schema import arrays_of
-from dollhouse.records.store import ANSWERS, ARRAYS, HASHES, SCENE, UNFINISHED, Records, RecordWriter, count_families
+from dollhouse.records.store import (
+    ANSWERS,
+    ARRAYS,
+    HASHES,
+    SCENE,
+    UNFINISHED,
+    RecordStore,
+    RecordWriter,
+    count_families,
+)
 from dollhouse.records.types import SceneGeometry, SpatialFeatures
 from tests.teachers.made_records import assert_same, made, written
 from tests.teachers.small_scenes import small_scene
@@ -31,7 +40,7 @@ def test_what_is_read_is_what_was_written(tmp_path: Path, features: bool, geomet
     with RecordWriter(tmp_path / "records") as writer:
         writer.write(record)
         assert record.id in writer
-    records = Records(tmp_path / "records")
+    records = RecordStore(tmp_path / "records")
     assert_same(records.read(record.id), record)
     assert records.check() == []
     assert [one.id for one in records.of_scene("small/0")] == [record.id]
@@ -58,22 +67,22 @@ def test_all_answers_are_one_table(tmp_path: Path) -> None:
     table = ds.dataset(files).to_table(columns=["record", "scene", "question", "answer", "top_log_probs"])
     assert table.num_rows == 9
     assert set(table["record"].to_pylist()) == {record.id for record in kept}
-    assert count_families(Records(tmp_path)) == {"size": 9}
+    assert count_families(RecordStore(tmp_path)) == {"size": 9}
 
 
-def test_label_chances_are_kept_with_their_names_and_checked(tmp_path: Path) -> None:
+def test_label_probs_are_kept_with_their_names_and_checked(tmp_path: Path) -> None:
     plain = made()
     chances = np.array([[0.5, 0.25, 0.25], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=np.float32)
-    seen = replace(plain.features, label_chances=chances, labels=("chair", "lampadaire à pied"))
+    seen = replace(plain.features, label_probs=chances, labels=("chair", "lampadaire à pied"))
     record = replace(plain, features=seen)
     assert set(arrays_of(record)) - set(arrays_of(plain)) == {"label_chances", "labels"}, (
         "older records lack just these"
     )
     with RecordWriter(tmp_path) as writer:
         writer.write(record)
-    assert_same(Records(tmp_path).read(record.id), record)
+    assert_same(RecordStore(tmp_path).read(record.id), record)
     half, _ = halved(seen, None)
-    assert half.label_chances.dtype == np.float16
+    assert half.label_probs.dtype == np.float16
     assert half.labels == seen.labels
     with pytest.raises(TeacherError, match=r"must be \(4, 2\), no object last"):
         replace(seen, labels=("chair",))
@@ -131,12 +140,12 @@ def test_whole_or_absent_wherever_writing_stops(tmp_path: Path, monkeypatch: pyt
         count[0] = 0
         with pytest.raises(KeyboardInterrupt):
             written(folder)
-        assert list((folder / UNFINISHED).iterdir()) or len(Records(folder)) == 1
-        assert Records(folder).check() == []
+        assert list((folder / UNFINISHED).iterdir()) or len(RecordStore(folder)) == 1
+        assert RecordStore(folder).check() == []
     monkeypatch.undo()
     for number in range(1, 8):
         written(tmp_path / str(number))
-        assert len(Records(tmp_path / str(number))) == 1
+        assert len(RecordStore(tmp_path / str(number))) == 1
         assert not list((tmp_path / str(number) / UNFINISHED).iterdir())
 
 
@@ -167,7 +176,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, monkeypatch:
             assert list(tmp_path.glob("*/*.parquet")) == []
             assert list((tmp_path / UNFINISHED).iterdir()) == []
         writer.write(record)
-    assert_same(Records(tmp_path).read(record.id), record)
+    assert_same(RecordStore(tmp_path).read(record.id), record)
 
 
 def test_a_file_that_the_system_cuts_off(tmp_path: Path) -> None:
@@ -193,5 +202,5 @@ def test_a_file_that_the_system_cuts_off(tmp_path: Path) -> None:
     )
     assert "cannot be written (File too large)" in told.stdout
     assert told.stdout.count("\n") == 1
-    assert Records(tmp_path).ids() == ()
+    assert RecordStore(tmp_path).ids() == ()
     assert list((tmp_path / UNFINISHED).iterdir()) == []

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dollhouse.geometry import Array, look_at
-from dollhouse.records.relations import MOST_BOXES, chances, relations_of
+from dollhouse.records.relations import MOST_BOXES, ordering_probabilities, pairwise_relations
 from dollhouse.scenes.scene import Box, Scene
 from tests.teachers.small_scenes import small_scene
 
@@ -28,7 +28,9 @@ def test_chances_are_near_a_count_of_random_points(axis: int) -> None:
     points = [random_points(box, rng)[:, axis] for box in moved]
     counted = np.array([[np.mean(second > first) for second in points] for first in points])
     pairs = ~np.eye(len(boxes), dtype=bool)
-    np.testing.assert_allclose(chances(moved, axis)[pairs], counted[pairs], atol=0.04)  # a box is not quite a bell
+    np.testing.assert_allclose(
+        ordering_probabilities(moved, axis)[pairs], counted[pairs], atol=0.04
+    )  # a box is not quite a bell
 
 
 def box_at(id: int, x: float, y: float, z: float) -> Box:
@@ -41,7 +43,7 @@ def test_right_is_seen_from_the_first_camera() -> None:
     for eye, expected in ((np.array([0, -4.0, 1]), 1.0), (np.array([0, 4.0, 1]), 0.0)):
         pose = look_at(eye, np.array([0, 0, 1.0]))
         first = replace(scene.views[0], world_from_camera=pose)
-        (relation,) = relations_of(boxes, Scene("made", (first, scene.views[1])))
+        (relation,) = pairwise_relations(boxes, Scene("made", (first, scene.views[1])))
         assert (relation.first, relation.second) == (7, 3)
         assert relation.right == pytest.approx(expected, abs=1e-6)
         assert relation.above == pytest.approx(1.0, abs=1e-6)
@@ -49,13 +51,13 @@ def test_right_is_seen_from_the_first_camera() -> None:
 
 def test_without_poses_boxes_are_in_the_first_views_frame_already() -> None:
     boxes = [box_at(1, 0, 0, 0), box_at(2, 0.1, 5, 0)]
-    (relation,) = relations_of(boxes, small_scene(posed=False))
+    (relation,) = pairwise_relations(boxes, small_scene(posed=False))
     assert 0.8 < relation.right < 1
     assert relation.above == pytest.approx(0.5)
 
 
 def test_too_many_boxes_leave_the_surest() -> None:
     boxes = [replace(box_at(id, id, 0, 0), score=id / 100) for id in range(1, MOST_BOXES + 7)]
-    relations = relations_of(boxes, small_scene())
+    relations = pairwise_relations(boxes, small_scene())
     assert len(relations) == MOST_BOXES * (MOST_BOXES - 1) // 2
     assert min(relation.second for relation in relations) == 7

@@ -12,12 +12,12 @@ import pytest
 from dollhouse import cli
 from dollhouse.errors import DollhouseError, QuestionError, TeacherError
 from dollhouse.questions.sources import QuestionFile, open_question_source
-from dollhouse.records.store import ANSWERS, Records
+from dollhouse.records.store import ANSWERS, RecordStore
 from dollhouse.scenes.open import open_scenes
 from dollhouse.scenes.readers.saved import save_scene
 from dollhouse.teachers.file import FileTeacher
 from dollhouse.teachers.geometry import SensorGeometry, TeacherGeometry
-from dollhouse.teachers.registry import open_geometry, open_teacher
+from dollhouse.teachers.registry import open_geometry_teachers, open_teacher
 from tests.teachers.small_scenes import small_scene, small_scenes
 
 
@@ -51,18 +51,18 @@ def test_names_and_settings_that_do_not_fit(name: str, settings: dict[str, str],
 
 def test_geometry_by_name() -> None:
     teacher = open_teacher("annotations")
-    assert open_geometry(["own", "scene", "sensor"], teacher) == [
+    assert open_geometry_teachers(["own", "scene", "sensor"], teacher) == [
         TeacherGeometry(teacher),
         SensorGeometry(),
         SensorGeometry(boxes=False),
     ]
-    assert open_geometry(["none"], teacher) == []
+    assert open_geometry_teachers(["none"], teacher) == []
     with pytest.raises(TeacherError, match="no geometry teacher 'radar'"):
-        open_geometry(["radar"], teacher)
+        open_geometry_teachers(["radar"], teacher)
     with pytest.raises(TeacherError, match=r"detect\.threshold: no geometry teacher of that name"):
-        open_geometry(["scene"], teacher, {"detect.threshold": "0.3"})
+        open_geometry_teachers(["scene"], teacher, {"detect.threshold": "0.3"})
     with pytest.raises(TeacherError, match="needs a path"):
-        open_geometry(["vggt"], teacher)
+        open_geometry_teachers(["vggt"], teacher)
 
 
 def test_a_file_says_what_is_asked_and_answered(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_label_show_and_check(
     assert code == 0
     assert "room 2" in out
     assert run(capsys, monkeypatch, "records", "check", records)[0] == 0
-    id = Records(records).ids()[0]
+    id = RecordStore(records).ids()[0]
     (records / id / ANSWERS).write_bytes(b"gone")
     code, out, _ = run(capsys, monkeypatch, "records", "check", records)
     assert code == 1
@@ -175,9 +175,9 @@ def test_errors_are_one_line(
 
 
 def test_sources_of_several_scenes_open_them_again(tmp_path: Path) -> None:
+    from dollhouse.records.scene_source import scene_sources
     from dollhouse.scenes.open import open_scene
-    from dollhouse.teachers.annotate import sources_of
 
     save_scene(replace(small_scene(), name="a"), tmp_path / "a")
     listed = open_scenes(tmp_path)
-    assert open_scene(sources_of(listed, str(tmp_path))[0]).name == "a"
+    assert open_scene(scene_sources(listed, str(tmp_path))[0]).name == "a"

@@ -28,13 +28,14 @@ from dollhouse.data.targets import frame_scene, instances_by_depth, scene_target
 from dollhouse.errors import RecipeError, SceneError, StorageError
 from dollhouse.models.dollhouse.checkpoint import SHIPPED, load_student
 from dollhouse.questions.sources import open_question_source
-from dollhouse.records.store import Records
+from dollhouse.records.scene_source import scene_sources
+from dollhouse.records.store import RecordStore
 from dollhouse.records.types import SpatialFeatures
 from dollhouse.scenes.open import open_scenes
 from dollhouse.scenes.synthetic.room_scene import room_scene
-from dollhouse.teachers.annotate import label, sources_of
+from dollhouse.teachers.annotate import annotate_scenes
 from dollhouse.teachers.annotations import AnnotationsTeacher
-from dollhouse.teachers.dollhouse import CheckpointTeacher
+from dollhouse.teachers.dollhouse import DollhouseTeacher
 from dollhouse.teachers.geometry import SensorGeometry, TeacherGeometry
 from dollhouse.teachers.protocol import Teacher
 from dollhouse.training.config import check_recipe
@@ -47,7 +48,9 @@ KILLS = int(os.environ.get("DOLLHOUSE_KILLS", "2"))
 def labelled(teacher: Teacher, out: Path, rooms: str = ROOMS) -> Path:
     scenes = open_scenes(rooms)
     asking = open_question_source("generated", scenes)
-    label(teacher, scenes, out, asking=asking, geometry=[SensorGeometry()], sources=sources_of(scenes, rooms))
+    annotate_scenes(
+        teacher, scenes, out, asking=asking, geometry=[SensorGeometry()], sources=scene_sources(scenes, rooms)
+    )
     return out
 
 
@@ -58,7 +61,7 @@ def by_annotations(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def by_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return labelled(CheckpointTeacher.from_pretrained(None), tmp_path_factory.mktemp("records") / "checkpoint")
+    return labelled(DollhouseTeacher.from_pretrained(None), tmp_path_factory.mktemp("records") / "checkpoint")
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +126,7 @@ def test_features_are_those_of_the_place_that_a_patch_shows(by_checkpoint: Path,
     places = patch_places(
         scene_targets(lessons.view_window(0), 126, config.labels, config.colours), lessons.view_window(0)
     )
-    record = Records(by_checkpoint).read(lessons.rows[0]["record"])
+    record = RecordStore(by_checkpoint).read(lessons.rows[0]["record"])
     assert places.shape == (4, 81, 3)
     for view, patch in ((0, 5), (2, 40), (3, 80)):
         distance = np.linalg.norm(record.features.points - places[view, patch], axis=1)
@@ -147,9 +150,11 @@ def best_labels(targets, config) -> np.ndarray:
 
 def test_relations_are_the_teachers_own_where_its_boxes_are(tmp_path: Path, shipped) -> None:
     config, _ = shipped
-    teacher, scenes = CheckpointTeacher.from_pretrained(None), open_scenes("rooms:train/3-3")
+    teacher, scenes = DollhouseTeacher.from_pretrained(None), open_scenes("rooms:train/3-3")
     asking = open_question_source("generated", scenes)
-    label(teacher, scenes, tmp_path, asking=asking, geometry=[TeacherGeometry(teacher)], sources=["rooms:train/3"])
+    annotate_scenes(
+        teacher, scenes, tmp_path, asking=asking, geometry=[TeacherGeometry(teacher)], sources=["rooms:train/3"]
+    )
     targets = open_target_source(DataSettings(records=tmp_path), config).targets(0)
     assert len(targets.objects.label) > 1
     np.testing.assert_array_equal(targets.teacher.relations, targets.objects.relations)
@@ -195,7 +200,7 @@ def test_pixels_are_told_by_depth_where_nobody_drew_them() -> None:
 
 
 def test_what_a_record_lacks_is_absent(by_annotations: Path) -> None:
-    record = next(iter(Records(by_annotations)))
+    record = next(iter(RecordStore(by_annotations)))
     scene = open_scenes(record.source)[0]
     bare = recorded_scene(replace(record, geometry=None), scene)
     targets = scene_targets(bare, 126, ["chair"], [])
@@ -208,7 +213,7 @@ def test_a_scene_that_changed_is_refused(by_annotations: Path, shipped, monkeypa
     config, _ = shipped
     lessons = open_target_source(DataSettings(records=by_annotations), config)
     row = dict(lessons.rows[0])
-    record = Records(by_annotations).read(row["record"])
+    record = RecordStore(by_annotations).read(row["record"])
     monkeypatch.setattr(lessons, "_read", lambda id: replace(record, scene_hash="0" * 64))
     with pytest.raises(SceneError, match="has changed since record"):
         lessons.targets(0)

@@ -34,7 +34,7 @@ from dollhouse.questions.generate import Question, generate_questions
 from dollhouse.scenes.open import open_scenes
 from dollhouse.scenes.scene import Scene
 from dollhouse.system.atomic_io import write_text
-from dollhouse.system.environment import machine
+from dollhouse.system.environment import describe_machine
 
 SCANNED = 4  #: questions of a scene that name two objects and are looked into
 
@@ -119,7 +119,7 @@ def probe(
         "commit": commit,
         "command": command,
         "versions": package_versions(),
-        "machine": machine(),
+        "machine": describe_machine(),
     }
     if folder is not None:
         from dollhouse.evaluation.probing.report import probe_page

@@ -49,9 +49,9 @@ def _records_of(data: Mapping[str, Any]) -> Any:
         return NONE_TOLD
     if not Path(folder).is_dir():
         return {"folder": str(folder), "sha256": NONE_TOLD}
-    from dollhouse.records.store import Records
+    from dollhouse.records.store import RecordStore
 
-    records = Records(folder)
+    records = RecordStore(folder)
     teachers = {records.row(id)["provenance"] for id in records.ids()}
     return {
         "folder": str(folder),

@@ -18,7 +18,7 @@ from typing import Any
 from dollhouse.errors import ScoreError
 from dollhouse.evaluation.benchmarks.benchmark import Benchmark
 from dollhouse.evaluation.metrics.versions import scorer_versions
-from dollhouse.system.environment import machine
+from dollhouse.system.environment import describe_machine
 
 FORMAT = "dollhouse report 1"
 #: packages whose release may move a figure
@@ -67,7 +67,7 @@ def report(
         "model": dict(model),
         "made": dict(made),
         "packages": package_versions(),
-        "machine": machine(),
+        "machine": describe_machine(),
         "predictions": {"file": "predictions.jsonl", "sha256": text_digest(lines), "n": len(rows)},
         "metrics": None if metrics is None else {"file": "metrics.json", "sha256": text_digest(metrics)},
         "perception": None if perception is None else {"file": "perception.jsonl", "lines": line_digests(perception)},
