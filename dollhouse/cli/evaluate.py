@@ -84,7 +84,7 @@ def evaluate(
     quiet_libraries()
     from dollhouse.evaluation.evaluate import evaluate as score
     from dollhouse.evaluation.oracle_boxes import OracleBoxesModel
-    from dollhouse.evaluation.report.lineage import origin_of
+    from dollhouse.evaluation.report.lineage import model_lineage
     from dollhouse.evaluation.report.table import print_metrics
     from dollhouse.inference.session import DollhousePipeline
     from dollhouse.models.dollhouse.checkpoint import SHIPPED
@@ -102,7 +102,7 @@ def evaluate(
         seed=seed,
         commit=source_commit(),
         command=command_line(),
-        origin=origin_of(model or SHIPPED),
+        lineage=model_lineage(model or SHIPPED),
     )
     print_metrics(report.metrics)
     if report.folder:

@@ -23,12 +23,12 @@ def probe(
     Example: dollhouse probe runs/nano/model --scenes rooms:test/0-99 --out probed/
     """
     quiet_libraries()
-    from dollhouse.evaluation.probing.probe import probe as look_into
+    from dollhouse.evaluation.probing.probe import probe_thinking
     from dollhouse.evaluation.probing.table import print_probe
     from dollhouse.inference.session import DollhousePipeline
     from dollhouse.system.environment import source_commit
 
-    probed = look_into(
+    probed = probe_thinking(
         DollhousePipeline.from_pretrained(model),
         scenes,
         questions_per_scene=questions,

@@ -30,9 +30,9 @@ from dollhouse.evaluation.benchmarks.benchmark import Benchmark, Sample
 from dollhouse.evaluation.benchmarks.summary import all_scores, credit_of_samples
 from dollhouse.evaluation.predictions import Predictions, read_predictions
 from dollhouse.evaluation.report.benchmark_page import benchmark_page
-from dollhouse.evaluation.report.lineage import NONE_TOLD
-from dollhouse.evaluation.report.pictures import strip_picture
-from dollhouse.evaluation.report.report_schema import report, report_text, rows_text
+from dollhouse.evaluation.report.lineage import UNKNOWN
+from dollhouse.evaluation.report.pictures import frame_strip
+from dollhouse.evaluation.report.report_schema import build_report, format_report, jsonl_text
 from dollhouse.system.atomic_io import write_text
 from dollhouse.teachers.protocol import Teacher
 
@@ -84,11 +84,11 @@ def ask_and_score(
     seed: int = 0,
     command: str | None = None,
     progress: bool = True,
-    origin: Mapping[str, Any] | None = None,
+    lineage: Mapping[str, Any] | None = None,
 ) -> BenchmarkRun:
     """Ask ``teacher`` every question about the scenes, videos or pictures in ``scenes``, and score what it says.
 
-    ``origin`` (what the model was made from) is only written down.
+    ``lineage`` (what the model was made from) is only written down.
     Raises what :func:`~dollhouse.evaluation.benchmarks.asking.ask` and :func:`score_file` raise.
     """
     make_folder(out)
@@ -98,12 +98,12 @@ def ask_and_score(
         task = bar.add_task("asking", total=len({(sample.scene, sample.media) for sample in samples}))
         texts = ask(benchmark, samples, teacher, scenes, lambda scene: bar.advance(task))
     prompts: list[str | None] = [benchmark.prompt_of(sample) for sample in samples]
-    told = {**teacher.provenance(), "origin": origin or NONE_TOLD}
+    told = {**teacher.provenance(), "lineage": lineage or UNKNOWN}
     said = Predictions(str(told.get("teacher")), texts, prompts)
 
     @cache
     def frames(scene: str, media: tuple[str, ...]) -> str:
-        return strip_picture([view.image for view in open_shown(benchmark, place_of(scenes, scene, media)).views])
+        return frame_strip([view.image for view in open_shown(benchmark, place_of(scenes, scene, media)).views])
 
     return score_answers(
         benchmark,
@@ -141,12 +141,12 @@ def score_answers(
     scores = _with_clock("drawing intervals", progress, lambda: all_scores(benchmark, judged, rows, seed))
     asked = _asked(benchmark, samples, said)
     if out is not None:
-        lines, made = rows_text(rows), {"command": command}
-        told = report(benchmark, rows, lines, scores, model=model, seed=seed, made=made, asked=asked)
+        lines, made = jsonl_text(rows), {"command": command}
+        told = build_report(benchmark, rows, lines, scores, model=model, seed=seed, provenance=made, prompt_match=asked)
         page = {"model": model.get("name"), "seed": seed, "command": command or "not given"}
         write_text(out / "predictions.jsonl", lines)
         write_text(out / "report.html", benchmark_page(benchmark, scores, rows, page, picture))
-        write_text(out / "report.json", report_text(told))
+        write_text(out / "report.json", format_report(told))
     return BenchmarkRun(benchmark, scores, rows, said.program, asked, out)
 
 

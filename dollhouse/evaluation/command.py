@@ -20,7 +20,7 @@ from dollhouse.evaluation.benchmarks import Benchmark, benchmark_definition, roo
 from dollhouse.evaluation.benchmarks.summary import FEW_SCENES
 from dollhouse.evaluation.compare import Comparison
 from dollhouse.evaluation.compare import compare_reports as compare_files
-from dollhouse.evaluation.report.lineage import origin_of
+from dollhouse.evaluation.report.lineage import model_lineage
 from dollhouse.evaluation.verify import verify_report as verify
 from dollhouse.system.atomic_io import write_text
 
@@ -70,8 +70,8 @@ def ask_benchmark(
     chosen.samples(annotations)  # before a large model is opened
     asked = open_teacher(teacher)
     kind, _, folder = teacher.partition(":")
-    origin = origin_of(Path(folder) if folder else SHIPPED) if kind == "checkpoint" else None
-    scored = ask_and_score(chosen, asked, scenes, annotations, out=out, seed=seed, command=command, origin=origin)
+    lineage = model_lineage(Path(folder) if folder else SHIPPED) if kind == "checkpoint" else None
+    scored = ask_and_score(chosen, asked, scenes, annotations, out=out, seed=seed, command=command, lineage=lineage)
     print_scored(scored)
 
 

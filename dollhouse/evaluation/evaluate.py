@@ -22,10 +22,10 @@ from rich.text import Text
 from dollhouse.errors import SceneError, StorageError
 from dollhouse.evaluation.benchmarks import rooms
 from dollhouse.evaluation.protocol import Model
-from dollhouse.evaluation.report.gallery import Exhibit
-from dollhouse.evaluation.report.lineage import NONE_TOLD
-from dollhouse.evaluation.report.report_page import report_page
-from dollhouse.evaluation.report.report_schema import report, report_text, rows_text
+from dollhouse.evaluation.report.evaluation_page import evaluation_page
+from dollhouse.evaluation.report.gallery import GalleryScene
+from dollhouse.evaluation.report.lineage import UNKNOWN
+from dollhouse.evaluation.report.report_schema import build_report, format_report, jsonl_text
 from dollhouse.evaluation.scene_evaluator import SceneEvaluator
 from dollhouse.evaluation.verify import score_rows
 from dollhouse.scenes.open import open_scenes
@@ -53,16 +53,16 @@ def evaluate(
     progress: bool = True,
     commit: str | None = None,
     command: str | None = None,
-    origin: Mapping[str, Any] | None = None,
+    lineage: Mapping[str, Any] | None = None,
     page: bool = True,
-    on_scene: Callable[[Exhibit], None] = lambda exhibit: None,
+    on_scene: Callable[[GalleryScene], None] = lambda exhibit: None,
 ) -> Report:
     """Measure ``model`` on ``scenes`` (scenes, or a name such as ``rooms:test/0-199``).
 
     ``blind`` is the same student without images; it is asked the same questions. Depth is compared in metres without
     any alignment where the scene is metric, and after scaling by the median otherwise. Scenes that lack boxes, depth
     or poses lose the parts that need them; ``metrics["left_out"]`` counts them and says why. ``commit``,
-    ``command`` and ``origin`` (what the model was made from, :mod:`~dollhouse.evaluation.report.lineage`) are only written down.
+    ``command`` and ``lineage`` (what the model was made from, see ``report.lineage``) are only written down.
     With ``out`` the folder gets ``metrics.json``, ``predictions.jsonl``, ``perception.jsonl``, ``report.html`` and
     ``report.json``; without ``page``, whose pictures take seconds to draw, all but the page. ``on_scene`` is told of
     every scene as soon as it is scored.
@@ -89,15 +89,15 @@ def evaluate(
         "command": command,
     }
     if folder is not None:
-        lines = rows_text(scoring.rows)
+        lines = jsonl_text(scoring.rows)
         figures = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
-        perception = rows_text(scoring.records)
+        perception = jsonl_text(scoring.records)
         write_text(folder / "predictions.jsonl", lines)
         if page:
-            write_text(folder / "report.html", report_page(metrics, scoring.gallery.exhibits()))
+            write_text(folder / "report.html", evaluation_page(metrics, scoring.gallery.scenes()))
         write_text(folder / "perception.jsonl", perception)
-        told = _evidence(metrics, scoring.rows, lines, figures, perception, origin)
-        write_text(folder / "report.json", report_text(told))
+        told = _evidence(metrics, scoring.rows, lines, figures, perception, lineage)
+        write_text(folder / "report.json", format_report(told))
         write_text(folder / "metrics.json", figures)
     return Report(metrics, scoring.rows, folder)
 
@@ -108,20 +108,20 @@ def _evidence(
     lines: str,
     figures: str,
     perception: str,
-    origin: Mapping[str, Any] | None,
+    lineage: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """``report.json``: what :mod:`dollhouse.evaluation.verify` needs to score the answers again."""
     name, _, weights = str(metrics["model"]).partition("@")
     blind = metrics["blind"]["model"] if metrics["blind"] else None
     scores, _ = score_rows(rooms.BENCHMARK, rows, metrics["seed"], Path("report.json"))
-    return report(
+    return build_report(
         rooms.BENCHMARK,
         rows,
         lines,
         scores,
-        model={"name": name, "weights": weights or None, "blind": blind, "origin": origin or NONE_TOLD},
+        model={"name": name, "weights": weights or None, "blind": blind, "lineage": lineage or UNKNOWN},
         seed=metrics["seed"],
-        made={key: metrics[key] for key in ("scenes", "command", "commit", "seconds")},
+        provenance={key: metrics[key] for key in ("scenes", "command", "commit", "seconds")},
         metrics=figures,
         perception=perception,
     )

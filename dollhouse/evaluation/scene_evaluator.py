@@ -19,7 +19,7 @@ from dollhouse.evaluation.metrics.depth import Alignment, align_depth
 from dollhouse.evaluation.metrics.spatial import AnswerScorer, ChanceScorer
 from dollhouse.evaluation.perception_records import PerceptionScorer, box_record, depth_record
 from dollhouse.evaluation.protocol import Confident, Model, Seen
-from dollhouse.evaluation.report.gallery import Exhibit, Gallery
+from dollhouse.evaluation.report.gallery import Gallery, GalleryScene
 from dollhouse.geometry import Array, level_from_world, transform_points
 from dollhouse.questions.answer_balance import AnswerBalance
 from dollhouse.questions.generate import FAMILIES, Question, generate_questions
@@ -44,7 +44,7 @@ class SceneEvaluator:
         scenes: Sequence[Scene],
         questions_per_scene: int,
         seed: int,
-        on_scene: Callable[[Exhibit], None] = lambda exhibit: None,
+        on_scene: Callable[[GalleryScene], None] = lambda exhibit: None,
     ) -> None:
         self.model, self.blind, self.scenes = model, blind, scenes
         self.on_scene = on_scene
@@ -72,7 +72,7 @@ class SceneEvaluator:
         self.records.append({"scene": scene.name, "depth": depth, "boxes": boxes})
         self.perception.add(self.records[-1])
         verdicts = [bool(row["correct"]) for row in rows if row["correct"] is not None]
-        exhibit = Exhibit(
+        exhibit = GalleryScene(
             scene=scene.name,
             accuracy=float(np.mean(verdicts)) if verdicts else None,
             images=seen.images,
@@ -90,7 +90,7 @@ class SceneEvaluator:
             floor=_floor(seen.scene),
             answers=tuple(rows),
         )
-        self.gallery.offer(exhibit)
+        self.gallery.add(exhibit)
         self.on_scene(exhibit)
 
     def metrics(self) -> dict[str, object]:

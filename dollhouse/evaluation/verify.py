@@ -19,17 +19,21 @@ from dollhouse.evaluation.benchmarks.summary import all_scores, credit_of_sample
 from dollhouse.evaluation.perception_records import PerceptionScorer
 from dollhouse.evaluation.report.report_schema import (
     benchmark_scorers,
+    digest,
+    jsonl_lines,
     line_digests,
-    lines_of,
     package_versions,
     read_report,
     row_digests,
-    seal,
-    text_digest,
+    text_sha256,
 )
 
 MOST = 10  #: findings of one sort that are told
-_PARTS = {"said": "the prediction", "asked": "the question or its prompt", "rest": "the true answer or another field"}
+_PARTS = {
+    "prediction": "the prediction",
+    "question": "the question or its prompt",
+    "rest": "the true answer or another field",
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ def verify_report(path: Path, progress: Progress | None = None) -> Verification:
     rows, text = read_rows_of(report, file)
     changed = list(_changed_rows(report, rows))
     findings += changed
-    if not changed and text_digest(text) != _held(report, "predictions", "sha256"):
+    if not changed and text_sha256(text) != _held(report, "predictions", "sha256"):
         findings.append(f"{_held(report, 'predictions', 'file')}: white space or the order of fields was changed")
     try:
         found, credits = score_rows(benchmark, rows, report["seed"], file, progress)
@@ -128,7 +132,7 @@ def read_rows_of(report: Mapping[str, Any], file: Path) -> tuple[list[dict[str, 
     except UnicodeDecodeError as error:
         raise ScoreError(f"{path}: is no longer UTF-8 at byte {error.start}; it was changed") from error
     rows = []
-    for number, line in enumerate(lines_of(text), 1):
+    for number, line in enumerate(jsonl_lines(text), 1):
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
@@ -147,15 +151,15 @@ def _benchmark_of(report: Mapping[str, Any], file: Path) -> Benchmark:
 
 
 def _changed_sections(report: Mapping[str, Any]) -> Iterator[str]:
-    seals = report.get("seals") or {}
-    for name in {**seals, **report}:
-        if name == "seals":
+    digests = report.get("digests") or {}
+    for name in {**digests, **report}:
+        if name == "digests":
             continue
         if name not in report:
             yield f"report.json: {name!r} was taken away"
-        elif name not in seals:
+        elif name not in digests:
             yield f"report.json: {name!r} was added after it was written"
-        elif seals[name] != seal(report[name]):
+        elif digests[name] != digest(report[name]):
             yield f"report.json: {name!r} was changed after it was written"
 
 
@@ -180,7 +184,7 @@ def _definition(report: Mapping[str, Any], benchmark: Benchmark) -> Iterator[str
 def _changed_rows(report: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     samples = _held(report, "samples") or {}
     ids: list[str] = samples.get("ids") or []
-    if text_digest("\n".join(ids)) != samples.get("sha256"):
+    if text_sha256("\n".join(ids)) != samples.get("sha256"):
         yield "report.json: the ids of the samples are not those of their hash"
     if any(len(samples.get(part) or ()) != len(ids) for part in _PARTS):
         yield "report.json: 'samples' has not a digest for every id"
@@ -222,7 +226,7 @@ def _metrics(report: Mapping[str, Any], file: Path, scores: Mapping[str, Any]) -
         yield f"{path.name}: is missing"
         return
     text = path.read_bytes().decode("utf-8", "replace")
-    if text_digest(text) != report["metrics"].get("sha256"):
+    if text_sha256(text) != report["metrics"].get("sha256"):
         yield f"{path.name}: was changed after it was written"
     try:
         told = json.loads(text)
@@ -249,7 +253,7 @@ def _perception_scores(report: Mapping[str, Any], path: Path) -> tuple[dict[str,
     changed = [number for number, pair in enumerate(zip_longest(theirs, ours), 1) if pair[0] != pair[1]]
     findings = [f"{path.name}, line {number}: was changed after it was written" for number in changed[:MOST]]
     scorer = PerceptionScorer()
-    for number, line in enumerate(lines_of(text), 1):
+    for number, line in enumerate(jsonl_lines(text), 1):
         try:
             scorer.add(json.loads(line))
         except (KeyError, TypeError, ValueError) as error:  # a line that is no longer JSON is a ValueError

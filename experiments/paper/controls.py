@@ -110,14 +110,14 @@ def _row(name: str, figure: Mapping[str, Any], untouched: bool) -> Row:
 
 def _job(bench: Bench, subject: str, trial: Trial | None, seconds: float, needs: tuple[str, ...]) -> Job:
     def do() -> None:
-        from dollhouse.evaluation.probing.probe import probe
+        from dollhouse.evaluation.probing.probe import probe_thinking
 
         model = bench.student_folder if trial is None else bench.archive.trained(trial.recipe)
         assert model is not None  # the job needs the trial's
         rooms, questions = bench.extent.runs, bench.extent.questions
         house = DollhousePipeline.from_pretrained(model)
         out, told = _folder(bench, trial), "dollhouse reproduce"
-        probe(
+        probe_thinking(
             house, rooms, questions_per_scene=questions, out=out, progress=False, commit=source_commit(), command=told
         )
 

@@ -17,7 +17,7 @@ from dollhouse.data.dataset import SceneTargetSource, StepDataset
 from dollhouse.data.settings import DataSettings, LossName, Stage
 from dollhouse.evaluation.evaluate import evaluate
 from dollhouse.evaluation.metrics.depth import valid_depth, view_errors
-from dollhouse.evaluation.report.gallery import Exhibit
+from dollhouse.evaluation.report.gallery import GalleryScene
 from dollhouse.inference.session import DollhousePipeline
 from dollhouse.system.atomic_io import write_text
 from dollhouse.system.environment import source_commit
@@ -69,7 +69,7 @@ def measure(model: Path, measuring: Measuring, folder: Path) -> None:
     write_text(folder / "rooms.json", json.dumps(told))
 
 
-def room_facts(exhibit: Exhibit) -> dict[str, Any]:
+def room_facts(exhibit: GalleryScene) -> dict[str, Any]:
     """Depth errors, summed over views, and detections of one room."""
     facts: dict[str, Any] = {"scene": exhibit.scene, "views": 0, "depth": {}, "boxes": None}
     if exhibit.true_depth is not None:

@@ -93,7 +93,7 @@ def test_the_page_of_a_benchmark_shows_what_went_right_and_wrong(annotations, tm
     assert "&lt;chair&gt;" in page
     assert "<chair>" not in page
     assert "Only 3 scenes" in page
-    assert json.loads((out / "report.json").read_text(encoding="utf-8"))["model"]["origin"] == "none told"
+    assert json.loads((out / "report.json").read_text(encoding="utf-8"))["model"]["lineage"] == "unknown"
 
 
 def test_the_page_of_predictions_made_elsewhere_has_no_pictures(annotations, tmp_path):

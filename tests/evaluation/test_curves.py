@@ -10,9 +10,9 @@ import pytest
 
 from dollhouse.errors import StorageError
 from dollhouse.evaluation.metrics.curves import LEAST, POINTS, answer_curves
-from dollhouse.evaluation.perception_records import SightScorer, seen_depth
+from dollhouse.evaluation.perception_records import PerceptionScorer, depth_record
 from dollhouse.evaluation.report.charts import curve, ticks
-from dollhouse.evaluation.report.lineage import NONE_TOLD, origin_of
+from dollhouse.evaluation.report.lineage import UNKNOWN, model_lineage
 from tests.teachers.made_records import written
 
 
@@ -68,10 +68,10 @@ def test_depth_by_distance_is_the_mean_over_pixels():
     truth = draw.uniform(0.2, 7.0, (3, 8, 9))
     truth[0, :4] = 0
     predicted = truth * draw.uniform(0.8, 1.2, truth.shape) + 0.01
-    scorer = SightScorer()
+    scorer = PerceptionScorer()
     for view in range(3):  # of three scenes
         one = slice(view, view + 1)
-        scorer.add({"scene": "s", "depth": seen_depth(predicted[one], truth[one], "none"), "boxes": None})
+        scorer.add({"scene": "s", "depth": depth_record(predicted[one], truth[one], "none"), "boxes": None})
     found = scorer.result()
     assert found["boxes"] is None
     error = np.abs(predicted - truth) / np.where(truth > 0, truth, 1)
@@ -97,23 +97,23 @@ def test_charts_hold_every_point_and_round_ticks():
 def test_the_origin_of_a_model_is_what_its_run_tells(tmp_path):
     model = tmp_path / "model"
     model.mkdir()
-    assert origin_of(model) == {"run": NONE_TOLD, "records": NONE_TOLD}
+    assert model_lineage(model) == {"run": UNKNOWN, "records": UNKNOWN}
     run = {"recipe": {"seed": 3, "data": {"scenes": "rooms:train/0-9"}}, "commit": "abc"}
     (tmp_path / "run.json").write_text(json.dumps(run))
-    told = origin_of(model)
+    told = model_lineage(model)
     assert (told["seed"], told["commit"], told["data"]["scenes"]) == (3, "abc", "rooms:train/0-9")
     assert len(told["run"]) == 64
-    assert told["records"] == told["start_from"] == NONE_TOLD
+    assert told["records"] == told["init_from"] == UNKNOWN
     run["recipe"]["data"]["records"] = str(tmp_path / "records")
     (model / "run.json").write_text(json.dumps(run))
     kept = written(tmp_path / "records", 2)
-    records = origin_of(model)["records"]
+    records = model_lineage(model)["records"]
     assert records["n"] == 2
     assert records["sha256"] == sha256("\n".join(sorted(record.id for record in kept)).encode()).hexdigest()
     assert [teacher["teacher"]["weights"] for teacher in records["teachers"]] == ["abc"]
     run["recipe"]["data"]["records"] = str(tmp_path / "gone")
     (model / "run.json").write_text(json.dumps(run))
-    assert origin_of(model)["records"] == {"folder": str(tmp_path / "gone"), "sha256": NONE_TOLD}
+    assert model_lineage(model)["records"] == {"folder": str(tmp_path / "gone"), "sha256": UNKNOWN}
     (model / "run.json").write_text("{")
     with pytest.raises(StorageError, match="cannot be read as JSON"):
-        origin_of(model)
+        model_lineage(model)

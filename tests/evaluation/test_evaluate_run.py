@@ -177,5 +177,5 @@ def test_the_gallery_keeps_the_best_and_the_worst():
 
     gallery = Gallery(4)
     for accuracy in (0.5, 0.9, None, 0.1, 0.7, 0.3, 1.0, 0.5):
-        gallery.offer(Stub(accuracy))
-    assert [exhibit.accuracy for exhibit in gallery.exhibits()] == [1.0, 0.9, 0.3, 0.1]
+        gallery.add(Stub(accuracy))
+    assert [exhibit.accuracy for exhibit in gallery.scenes()] == [1.0, 0.9, 0.3, 0.1]

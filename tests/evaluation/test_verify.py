@@ -47,7 +47,7 @@ def test_what_a_report_holds(folder):
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     assert report["frames"]["count"] == 24
     assert report["prompts"]["short"].startswith("{question} Answer")
-    assert report["asked"] == {"in these words": 0, "in other words": 0, "not told": COUNT}
+    assert report["prompt_match"] == {"in these words": 0, "in other words": 0, "not told": COUNT}
     assert report["scorers"]["scanqa"] == "scanqa:1"
     assert report["perception"] is report["metrics"] is None
     assert {"exact_match", "coco"} < set(report["scorers"])
@@ -172,7 +172,7 @@ def test_an_evaluation_on_scenes_is_verified_without_its_model(rooms_run, tmp_pa
     assert report["scores"]["overall"]["value"] == metrics["overall"]["accuracy"]
     assert report["scores"]["overall"]["ci95"] == pytest.approx(metrics["overall"]["ci95"], abs=1e-12)
     assert report["scores"]["more"]["blind"]["families"] == metrics["blind"]["families"]
-    assert report["model"] == {"name": "guesser", "weights": "1", "blind": "guesser@1", "origin": "none told"}
+    assert report["model"] == {"name": "guesser", "weights": "1", "blind": "guesser@1", "lineage": "unknown"}
     shutil.copytree(rooms_run, tmp_path / "copy")
     metrics["overall"]["accuracy"] += 1e-9
     (tmp_path / "copy" / "metrics.json").write_text(json.dumps(metrics))

@@ -26,7 +26,7 @@ from dollhouse.evaluation.probing.attention import AttentionTally
 from dollhouse.evaluation.probing.linear_probe import DecodingTally
 from dollhouse.evaluation.probing.logit_lens import ReadOut
 from dollhouse.evaluation.probing.verdict import verdict
-from dollhouse.evaluation.report.report_schema import package_versions, rows_text
+from dollhouse.evaluation.report.report_schema import jsonl_text, package_versions
 from dollhouse.evaluation.scene_evaluator import MIN_BALANCE_EXAMPLES
 from dollhouse.inference.session import DollhousePipeline, SceneSession
 from dollhouse.questions.answer_balance import AnswerBalance
@@ -49,8 +49,8 @@ class Probed:
     folder: Path | None
 
 
-def probe(
-    house: DollhousePipeline,
+def probe_thinking(
+    pipeline: DollhousePipeline,
     scenes: str | Sequence[Scene],
     *,
     questions_per_scene: int = 40,
@@ -61,7 +61,7 @@ def probe(
     commit: str | None = None,
     command: str | None = None,
 ) -> Probed:
-    """Look into the thinking tokens of ``house`` on ``scenes`` (scenes, or a name such as ``rooms:test/0-99``).
+    """Look into the thinking tokens of ``pipeline`` on ``scenes`` (scenes, or a name such as ``rooms:test/0-99``).
 
     The questions are those of ``dollhouse evaluate`` without descriptions, which no geometry judges. ``commit`` and
     ``command`` are only written down. With ``out`` the folder gets ``probe.json``, ``answers.jsonl`` and
@@ -70,9 +70,11 @@ def probe(
     Raises ModelError for a student without thinking tokens, SceneError with fewer than two scenes that have boxes in
     metres (shuffling needs another one), StorageError where ``out`` cannot be written.
     """
-    config = house.model.config
+    config = pipeline.model.config
     if not config.num_thinking_tokens:
-        raise ModelError(f"{house.model_id} has no thinking tokens (num_thinking_tokens 0): there is nothing to probe")
+        raise ModelError(
+            f"{pipeline.model_id} has no thinking tokens (num_thinking_tokens 0): there is nothing to probe"
+        )
     opened: Sequence[Scene] = open_scenes(scenes) if isinstance(scenes, str) else scenes
     annotated = [scene for scene in opened if scene.boxes is not None and scene.metric]
     if len(annotated) < 2:
@@ -84,14 +86,14 @@ def probe(
     balance = None
     if any(scene.metadata.get("source") != "rooms" for scene in annotated):
         balance = AnswerBalance.measure(annotated, least_count=MIN_BALANCE_EXAMPLES)
-    looked = _Looking(house, controls, seed)
-    for memory, other in _with_progress(_with_another(house, annotated), len(annotated), progress):
+    looked = _Looking(pipeline, controls, seed)
+    for memory, other in _with_progress(_with_another(pipeline, annotated), len(annotated), progress):
         own = None if memory.scene.metadata.get("source") == "rooms" else balance
         asked = generate_questions(memory.scene, balance=own, limit=questions_per_scene, seed=seed)
         looked.add(memory, other, [question for question in asked if question.family not in UNJUDGED])
     told = figures(looked.rows, [UNTOUCHED.name, *(control.name for control in controls)], seed)
     found = {
-        "model": house.model_id,
+        "model": pipeline.model_id,
         "thinking": {
             "tokens": config.num_thinking_tokens,
             "placement": config.thinking_placement,
@@ -124,7 +126,7 @@ def probe(
     if folder is not None:
         from dollhouse.evaluation.probing.report import probe_page
 
-        write_text(folder / "answers.jsonl", rows_text([vars(row) for row in looked.rows]))
+        write_text(folder / "answers.jsonl", jsonl_text([vars(row) for row in looked.rows]))
         write_text(folder / "probe.html", probe_page(found))
         write_text(folder / "probe.json", json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     return Probed(found, told, looked.rows, folder)

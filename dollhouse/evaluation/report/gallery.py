@@ -16,7 +16,7 @@ from dollhouse.scenes.scene import Box
 
 
 @dataclass(frozen=True, eq=False)
-class Exhibit:
+class GalleryScene:
     """What a report shows of one scene; boxes, cameras and floor are in the level frame of the first view."""
 
     scene: str
@@ -40,10 +40,10 @@ class Gallery:
 
     def __init__(self, size: int = 8) -> None:
         self.size = size
-        self._judged: list[Exhibit] = []
-        self._unjudged: list[Exhibit] = []
+        self._judged: list[GalleryScene] = []
+        self._unjudged: list[GalleryScene] = []
 
-    def offer(self, exhibit: Exhibit) -> None:
+    def add(self, exhibit: GalleryScene) -> None:
         """Keep the exhibit if it is among the best or the worst so far; earlier ones win ties."""
         if exhibit.accuracy is None:
             self._unjudged = [*self._unjudged, exhibit][: self.size]
@@ -53,6 +53,6 @@ class Gallery:
             del ranked[(self.size + 1) // 2]
         self._judged = ranked
 
-    def exhibits(self) -> list[Exhibit]:
+    def scenes(self) -> list[GalleryScene]:
         """At most ``size`` exhibits, the best answered first; scenes without questions fill free places."""
         return [*self._judged, *self._unjudged][: self.size]

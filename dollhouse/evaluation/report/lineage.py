@@ -13,19 +13,19 @@ from typing import Any
 
 from dollhouse.errors import StorageError
 
-NONE_TOLD = "none told"
+UNKNOWN = "unknown"
 
 
-def origin_of(model: Path) -> dict[str, Any]:
+def model_lineage(model: Path) -> dict[str, Any]:
     """Where a model folder comes from, JSON-able: for the ``model`` section of ``report.json``.
 
     ``run.json`` is looked for in the folder, then beside it, where ``dollhouse distill`` leaves it. Whatever is not
-    told there is :data:`NONE_TOLD`; records are named by a hash over the ids, themselves hashes, of those there now.
+    told there is :data:`UNKNOWN`; records are named by a hash over the ids, themselves hashes, of those there now.
     Raises StorageError where a ``run.json`` is there but cannot be read.
     """
     path = next((path for path in (model / "run.json", model.parent / "run.json") if path.is_file()), None)
     if path is None:
-        return {"run": NONE_TOLD, "records": NONE_TOLD}
+        return {"run": UNKNOWN, "records": UNKNOWN}
     try:
         content = path.read_bytes()
         run = json.loads(content)
@@ -34,10 +34,10 @@ def origin_of(model: Path) -> dict[str, Any]:
     recipe = run.get("recipe") or {}
     return {
         "run": sha256(content).hexdigest(),
-        "commit": run.get("commit") or NONE_TOLD,
-        "seed": recipe.get("seed", NONE_TOLD),
-        "data": recipe.get("data", NONE_TOLD),
-        "start_from": recipe.get("start_from") or NONE_TOLD,
+        "commit": run.get("commit") or UNKNOWN,
+        "seed": recipe.get("seed", UNKNOWN),
+        "data": recipe.get("data", UNKNOWN),
+        "init_from": recipe.get("init_from") or UNKNOWN,
         "records": run.get("records") or _records_of(recipe.get("data") or {}),
     }
 
@@ -46,9 +46,9 @@ def _records_of(data: Mapping[str, Any]) -> Any:
     """The records that a recipe's data names: how many, their hash, and their teachers."""
     folder = data.get("records")
     if not folder:
-        return NONE_TOLD
+        return UNKNOWN
     if not Path(folder).is_dir():
-        return {"folder": str(folder), "sha256": NONE_TOLD}
+        return {"folder": str(folder), "sha256": UNKNOWN}
     from dollhouse.records.store import RecordStore
 
     records = RecordStore(folder)

@@ -16,7 +16,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 from PIL import Image
 
-from dollhouse.evaluation.report.gallery import Exhibit
+from dollhouse.evaluation.report.gallery import GalleryScene
 from dollhouse.scenes.scene import Box
 from dollhouse.scenes.visualize import draw_depth, draw_image, draw_plan
 
@@ -28,13 +28,13 @@ PREDICTED = "#d6249f"  #: outline of predicted boxes; no furniture has this colo
 _FAINT = "#c9ccd3"
 
 
-def shown_views(exhibit: Exhibit) -> list[int]:
+def shown_views(exhibit: GalleryScene) -> list[int]:
     """Indices of the views that are drawn: all, or :data:`MOST_VIEWS` spread evenly."""
     count = len(exhibit.images)
     return sorted({int(index) for index in np.linspace(0, count - 1, min(count, MOST_VIEWS)).round()})
 
 
-def views_picture(exhibit: Exhibit) -> str:
+def views_picture(exhibit: GalleryScene) -> str:
     """Views above predicted depth above true depth, with one colour scale for all depth of the scene."""
     views = shown_views(exhibit)
     truth = exhibit.true_depth
@@ -60,7 +60,7 @@ def views_picture(exhibit: Exhibit) -> str:
     return _data_uri(figure)
 
 
-def plan_picture(exhibit: Exhibit) -> str:
+def plan_picture(exhibit: GalleryScene) -> str:
     """The plan from above: true boxes filled, those hardly seen pale, predicted ones as dashed outlines."""
     figure = Figure(figsize=(5.0, 4.8), layout="constrained")
     axes = figure.subplots()
@@ -72,7 +72,7 @@ def plan_picture(exhibit: Exhibit) -> str:
     return _data_uri(figure)
 
 
-def strip_picture(images: Sequence[NDArray[np.uint8]]) -> str:
+def frame_strip(images: Sequence[NDArray[np.uint8]]) -> str:
     """Frames (H, W, 3) side by side, at most :data:`MOST_VIEWS`, as a JPEG data URI."""
     chosen = [images[place] for place in sorted({*np.linspace(0, len(images) - 1, MOST_VIEWS).round().astype(int)})]
     small = [Image.fromarray(one).resize((round(STRIP * one.shape[1] / one.shape[0]), STRIP)) for one in chosen]

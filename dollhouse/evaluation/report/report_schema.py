@@ -20,20 +20,20 @@ from dollhouse.evaluation.benchmarks.benchmark import Benchmark
 from dollhouse.evaluation.metrics.versions import scorer_versions
 from dollhouse.system.environment import describe_machine
 
-FORMAT = "dollhouse report 1"
+FORMAT = "dollhouse report 2"
 #: packages whose release may move a figure
 PACKAGES = ("dollhouse", "numpy", "scipy", "torch", "transformers", "sacrebleu", "rouge-score", "nltk")
 #: what the digests of a row are over; all other fields are "rest"
-SAID, ASKED = ("prediction", "blind_prediction", "confidence"), ("question", "prompt")
+PREDICTION_FIELDS, QUESTION_FIELDS = ("prediction", "blind_prediction", "confidence"), ("question", "prompt")
 #: sections without which nothing can be checked
 _NEEDED = {
     "benchmark": dict, "prompts": dict, "frames": dict, "scores": dict, "scorers": dict, "seed": int, "packages": dict,
-    "predictions": dict, "samples": dict, "seals": dict,
+    "predictions": dict, "samples": dict, "digests": dict,
 }  # fmt: skip
 SHORT = 12  #: hex digits of a row's digests
 
 
-def report(
+def build_report(
     benchmark: Benchmark,
     rows: Sequence[Mapping[str, Any]],
     lines: str,
@@ -41,16 +41,16 @@ def report(
     *,
     model: Mapping[str, Any],
     seed: int,
-    made: Mapping[str, Any],
-    asked: Mapping[str, int] | None = None,
+    provenance: Mapping[str, Any],
+    prompt_match: Mapping[str, int] | None = None,
     metrics: str | None = None,
     perception: str | None = None,
 ) -> dict[str, Any]:
     """The report of ``rows`` that were scored; JSON-able.
 
-    ``lines`` is the text of ``predictions.jsonl``, ``metrics`` and ``perception`` those of ``metrics.json`` and
-    ``perception.jsonl`` where there are such; ``scores`` what :mod:`verify` must find again; ``made`` says when and how
-    (command, commit); ``asked`` how many rows say that they were asked in the benchmark's words.
+    ``lines`` is the text of ``predictions.jsonl``; ``metrics`` and ``perception`` those of ``metrics.json`` and
+    ``perception.jsonl`` where they exist. ``scores`` is what :mod:`dollhouse.evaluation.verify` must reproduce,
+    ``provenance`` the command and commit, ``prompt_match`` how many rows used the benchmark's own prompt.
     """
     ids = [str(row["id"]) for row in rows]
     digests = [row_digests(row) for row in rows]
@@ -59,29 +59,29 @@ def report(
         "format": FORMAT,
         "benchmark": {key: value for key, value in definition.items() if key not in ("prompts", "frames")},
         "prompts": definition["prompts"],
-        "asked": None if asked is None else dict(asked),
+        "prompt_match": None if prompt_match is None else dict(prompt_match),
         "frames": definition["frames"],
         "scores": scores,
         "scorers": benchmark_scorers(benchmark),
         "seed": seed,
         "model": dict(model),
-        "made": dict(made),
+        "provenance": dict(provenance),
         "packages": package_versions(),
         "machine": describe_machine(),
-        "predictions": {"file": "predictions.jsonl", "sha256": text_digest(lines), "n": len(rows)},
-        "metrics": None if metrics is None else {"file": "metrics.json", "sha256": text_digest(metrics)},
+        "predictions": {"file": "predictions.jsonl", "sha256": text_sha256(lines), "n": len(rows)},
+        "metrics": None if metrics is None else {"file": "metrics.json", "sha256": text_sha256(metrics)},
         "perception": None if perception is None else {"file": "perception.jsonl", "lines": line_digests(perception)},
         "samples": {
             "n": len(ids),
-            "sha256": text_digest("\n".join(ids)),
+            "sha256": text_sha256("\n".join(ids)),
             "ids": ids,
-            **{part: [digest[part] for digest in digests] for part in ("said", "asked", "rest")},
+            **{part: [digest[part] for digest in digests] for part in ("prediction", "question", "rest")},
         },
     }
-    return sections | {"seals": {name: seal(value) for name, value in sections.items()}}
+    return sections | {"digests": {name: digest(value) for name, value in sections.items()}}
 
 
-def report_text(report: Mapping[str, Any]) -> str:
+def format_report(report: Mapping[str, Any]) -> str:
     """A report as it is written: a line a section, so that it can be read and compared."""
     lines = [
         f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False, allow_nan=False)}" for key, value in report.items()
@@ -109,33 +109,33 @@ def read_report(path: Path) -> tuple[dict[str, Any], Path]:
 def row_digests(row: Mapping[str, Any]) -> dict[str, str]:
     """Short digests of what was said, what was asked, and the rest of a row."""
     parts = {
-        "said": {key: row[key] for key in SAID if key in row},
-        "asked": {key: row[key] for key in ASKED if key in row},
-        "rest": {key: value for key, value in row.items() if key not in (*SAID, *ASKED)},
+        "prediction": {key: row[key] for key in PREDICTION_FIELDS if key in row},
+        "question": {key: row[key] for key in QUESTION_FIELDS if key in row},
+        "rest": {key: value for key, value in row.items() if key not in (*PREDICTION_FIELDS, *QUESTION_FIELDS)},
     }
-    return {part: seal(value)[:SHORT] for part, value in parts.items()}
+    return {part: digest(value)[:SHORT] for part, value in parts.items()}
 
 
 def line_digests(text: str) -> list[str]:
     """Short digests of the lines of a JSONL file."""
-    return [text_digest(line)[:SHORT] for line in lines_of(text)]
+    return [text_sha256(line)[:SHORT] for line in jsonl_lines(text)]
 
 
-def lines_of(text: str) -> list[str]:
+def jsonl_lines(text: str) -> list[str]:
     """The lines of a JSONL file, whose strings may hold what else ends a line."""
     return text.removesuffix("\n").split("\n") if text else []
 
 
-def seal(value: Any) -> str:
+def digest(value: Any) -> str:
     """The digest of a JSON value, whatever the order of its keys."""
-    return text_digest(json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")))
+    return text_sha256(json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")))
 
 
-def text_digest(text: str) -> str:
+def text_sha256(text: str) -> str:
     return sha256(text.encode()).hexdigest()
 
 
-def rows_text(rows: Sequence[Mapping[str, Any]]) -> str:
+def jsonl_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """``predictions.jsonl``: one row a line."""
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 

@@ -12,7 +12,7 @@ from html import escape
 from typing import Any
 
 from dollhouse.evaluation.report.charts import Bar, bars, curve
-from dollhouse.evaluation.report.gallery import Exhibit
+from dollhouse.evaluation.report.gallery import GalleryScene
 from dollhouse.evaluation.report.page import (
     facts,
     html_page,
@@ -31,7 +31,7 @@ UNBALANCED = 0.05  #: a blind student this far above chance means that the quest
 SUMS = ("all four", "mean of four")  #: rows over all questions of the four families (micro), and over families (macro)
 
 
-def report_page(metrics: Mapping[str, Any], exhibits: Sequence[Exhibit]) -> str:
+def evaluation_page(metrics: Mapping[str, Any], exhibits: Sequence[GalleryScene]) -> str:
     """The page as HTML text; ``metrics`` as in ``metrics.json``, ``exhibits`` the scenes of the gallery."""
     source = metrics["scenes"]["source"] or "a list of scenes"
     title = f"Dollhouse: {metrics['model']} on {source}"
@@ -201,7 +201,7 @@ def _curves_part(metrics: Mapping[str, Any]) -> str:
     return section("When it errs", f"{note}<div class=charts>{figures}</div>") if charts else ""
 
 
-def _gallery_part(exhibits: Sequence[Exhibit]) -> str:
+def _gallery_part(exhibits: Sequence[GalleryScene]) -> str:
     """Successes, the best first, then failures, the worst first, then scenes that were not asked about."""
     judged = [exhibit for exhibit in exhibits if exhibit.accuracy is not None]
     half = (len(judged) + 1) // 2
@@ -217,7 +217,7 @@ def _gallery_part(exhibits: Sequence[Exhibit]) -> str:
     return "".join(section(title, f"<p>{escape(intro)}</p>", *map(_exhibit, shown)) for title, shown in groups if shown)
 
 
-def _exhibit(exhibit: Exhibit) -> str:
+def _exhibit(exhibit: GalleryScene) -> str:
     told = []
     if exhibit.accuracy is not None:
         told.append(f"{percent(exhibit.accuracy, 0)} right")
