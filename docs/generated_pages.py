@@ -37,7 +37,7 @@ def recipe_page() -> str:
     groups: dict[str, type[BaseModel]] = {"": Recipe}
     for name, field in Recipe.model_fields.items():
         for model in _models(field.annotation):
-            groups[f"stages.<stage>." if name == "stages" else f"{name}."] = model
+            groups["stages.<stage>." if name == "stages" else f"{name}."] = model
     lines = [
         "# Recipes",
         "",

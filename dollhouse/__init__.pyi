@@ -9,8 +9,8 @@ from .errors import ScoreError as ScoreError
 from .errors import StorageError as StorageError
 from .errors import TeacherError as TeacherError
 from .evaluation.evaluate import evaluate as evaluate
+from .inference.pipeline import DollhousePipeline as DollhousePipeline
 from .inference.session import Answer as Answer
-from .inference.session import DollhousePipeline as DollhousePipeline
 from .inference.session import SceneSession as SceneSession
 from .models.dollhouse.configuration import DollhouseConfig as DollhouseConfig
 from .models.dollhouse.modeling import DollhouseForConditionalGeneration as DollhouseForConditionalGeneration

@@ -12,7 +12,7 @@ import pytest
 from dollhouse.errors import ModelError, SceneError
 from dollhouse.evaluation.evaluate import evaluate
 from dollhouse.evaluation.oracle_boxes import OracleBoxesModel
-from dollhouse.inference.session import DollhousePipeline
+from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.models.dollhouse.checkpoint import SHIPPED
 from dollhouse.scenes.open import open_scene
 from dollhouse.training.config import read_recipe
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(not SHIPPED.is_dir(), reason="the shipped model 
 
 
 @pytest.fixture(scope="module")
-def house() -> DollhousePipeline:
+def pipeline() -> DollhousePipeline:
     return DollhousePipeline.from_pretrained()
 
 
@@ -36,10 +36,10 @@ def test_fits_the_package() -> None:
     assert with_control <= 25 * 2**20
 
 
-def test_knows_more_than_the_blind_student(house: DollhousePipeline) -> None:
+def test_knows_more_than_the_blind_student(pipeline: DollhousePipeline) -> None:
     """Thirty held-out rooms: it looks things up and compares them, its control guesses."""
     blind = DollhousePipeline.from_pretrained(SHIPPED / "blind")
-    metrics = evaluate(house, "rooms:validation/0-29", blind=blind, progress=False).metrics
+    metrics = evaluate(pipeline, "rooms:validation/0-29", blind=blind, progress=False).metrics
     told = json.loads(json.dumps(metrics))
     assert told["overall"]["accuracy"] > 0.85
     assert all(family["accuracy"] > 0.74 for family in told["families"].values())
@@ -49,36 +49,36 @@ def test_knows_more_than_the_blind_student(house: DollhousePipeline) -> None:
     assert told["boxes"]["map_25"] > 0.5
 
 
-def test_true_boxes_are_read_better_than_seen_ones(house: DollhousePipeline) -> None:
+def test_true_boxes_are_read_better_than_seen_ones(pipeline: DollhousePipeline) -> None:
     scenes = "rooms:validation/0-9"
-    told = evaluate(OracleBoxesModel(house), scenes, progress=False).metrics
-    seen = evaluate(house, scenes, progress=False).metrics
+    told = evaluate(OracleBoxesModel(pipeline), scenes, progress=False).metrics
+    seen = evaluate(pipeline, scenes, progress=False).metrics
     assert told["overall"]["accuracy"] > max(0.85, seen["overall"]["accuracy"])  # type: ignore[index]
     assert told["boxes"] == seen["boxes"]
 
 
-def test_boxes_cannot_be_told_where_nobody_annotated_them(house: DollhousePipeline) -> None:
+def test_boxes_cannot_be_told_where_nobody_annotated_them(pipeline: DollhousePipeline) -> None:
     room = open_scene("rooms:validation/0")
     with pytest.raises(SceneError, match="cannot be told"):
-        OracleBoxesModel(house).see(replace(room, boxes=None))
+        OracleBoxesModel(pipeline).encode_scene(replace(room, boxes=None))
     with pytest.raises(ModelError, match="blind"):
         OracleBoxesModel(DollhousePipeline.from_pretrained(SHIPPED / "blind"))
 
 
 @pytest.mark.skipif(not OFFICE.is_dir(), reason="the real scenes of ../shared are not beside this tree")
-def test_real_photos_are_answered(house: DollhousePipeline) -> None:
-    memory = house.see(open_scene(OFFICE))
+def test_real_photos_are_answered(pipeline: DollhousePipeline) -> None:
+    memory = pipeline.encode_scene(open_scene(OFFICE))
     assert all(memory.ask(["How many chairs are there?", "Describe the room."]))
     assert np.isfinite(memory.depth).all()
 
 
 @pytest.mark.skipif(not OFFICE.is_dir(), reason="the real scenes of ../shared are not beside this tree")
-def test_distilling_on_a_real_scene_helps_its_held_out_frames(house: DollhousePipeline, tmp_path: Path) -> None:
+def test_distilling_on_a_real_scene_helps_its_held_out_frames(pipeline: DollhousePipeline, tmp_path: Path) -> None:
     """Sensor depth and poses as targets, no boxes: depth of frames that were never shown gets better."""
     settings = [f"data.scenes={OFFICE}", "stages.see.steps=25", "data.workers=0"]
     model = distill(read_recipe(ROOT / "recipes/real_scene.yaml", settings), tmp_path / "office", progress=False)
     held_out = [open_scene(OFFICE).hold_out(4)[1]]
-    before = evaluate(house, held_out, progress=False).metrics["depth"]
+    before = evaluate(pipeline, held_out, progress=False).metrics["depth"]
     after = evaluate(DollhousePipeline.from_pretrained(model), held_out, progress=False).metrics["depth"]
     assert after["abs_rel"] < 0.8 * before["abs_rel"]  # type: ignore[index]
     lines = [json.loads(line) for line in (tmp_path / "office/metrics.jsonl").read_text().splitlines()]

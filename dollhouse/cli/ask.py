@@ -15,7 +15,8 @@ from dollhouse.cli.root import ModelOption, SceneArgument, SkipOption, app, quie
 from dollhouse.errors import QuestionError
 
 if TYPE_CHECKING:
-    from dollhouse.inference.session import Answer, DollhousePipeline, SceneSession
+    from dollhouse.inference.pipeline import DollhousePipeline
+    from dollhouse.inference.session import Answer, SceneSession
 
 
 @app.command()
@@ -39,16 +40,16 @@ def ask(
     opened = open_scene(scene, skip_bad=skip_bad)
     tell_skipped(opened.metadata)
     quiet_libraries()
-    from dollhouse.inference.session import DollhousePipeline
+    from dollhouse.inference.pipeline import DollhousePipeline
 
-    house = DollhousePipeline.from_pretrained(model)
-    memory = house.see(opened, views)
+    pipeline = DollhousePipeline.from_pretrained(model)
+    memory = pipeline.encode_scene(opened, views)
     if not questions:
         _converse(memory)
         return
     answers = memory.answer(questions)
     if as_json:
-        print(json.dumps(_answers_as_json(house, memory, answers), indent=1))
+        print(json.dumps(_answers_as_json(pipeline, memory, answers), indent=1))
     else:
         _print_answers(answers)
     if show is not None:
@@ -82,8 +83,8 @@ def _print_answers(answers: list[Answer], ask: bool = True) -> None:
         console.print(f"{escape(answer.text)}  [dim]({answer.confidence:.0%} sure)[/dim]")
 
 
-def _answers_as_json(house: DollhousePipeline, memory: SceneSession, answers: list[Answer]) -> dict[str, Any]:
-    from dollhouse.inference.session import SURE
+def _answers_as_json(pipeline: DollhousePipeline, memory: SceneSession, answers: list[Answer]) -> dict[str, Any]:
+    from dollhouse.inference.session import MIN_BOX_SCORE
 
     boxes = [
         {
@@ -94,12 +95,12 @@ def _answers_as_json(house: DollhousePipeline, memory: SceneSession, answers: li
             "size": [round(float(x), 3) for x in box.size],
             "yaw": round(box.yaw, 3),
         }
-        for box in ([] if memory.sight is None else memory.boxes)
-        if (box.score or 0.0) >= SURE
+        for box in ([] if memory.perception is None else memory.boxes)
+        if (box.score or 0.0) >= MIN_BOX_SCORE
     ]
     return {
         "scene": memory.scene.name,
-        "model": house.model_id,
+        "model": pipeline.model_id,
         "views": [view.name for view in memory.scene.views],
         "answers": [vars(answer) for answer in answers],
         "objects": boxes,

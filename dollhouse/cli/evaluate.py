@@ -86,15 +86,15 @@ def evaluate(
     from dollhouse.evaluation.oracle_boxes import OracleBoxesModel
     from dollhouse.evaluation.report.lineage import model_lineage
     from dollhouse.evaluation.report.table import print_metrics
-    from dollhouse.inference.session import DollhousePipeline
+    from dollhouse.inference.pipeline import DollhousePipeline
     from dollhouse.models.dollhouse.checkpoint import SHIPPED
     from dollhouse.scenes.open import open_scenes
     from dollhouse.system.environment import source_commit
 
-    house = DollhousePipeline.from_pretrained(model)
+    pipeline = DollhousePipeline.from_pretrained(model)
     beside = blind or (model or SHIPPED) / "blind"
     report = score(
-        OracleBoxesModel(house) if true_boxes else house,
+        OracleBoxesModel(pipeline) if true_boxes else pipeline,
         [scene.hold_out(holdout_every)[1] for scene in open_scenes(scenes)] if holdout_every else scenes,
         blind=DollhousePipeline.from_pretrained(beside) if blind or beside.is_dir() else None,
         questions_per_scene=questions,

@@ -25,7 +25,7 @@ def probe(
     quiet_libraries()
     from dollhouse.evaluation.probing.probe import probe_thinking
     from dollhouse.evaluation.probing.table import print_probe
-    from dollhouse.inference.session import DollhousePipeline
+    from dollhouse.inference.pipeline import DollhousePipeline
     from dollhouse.system.environment import source_commit
 
     probed = probe_thinking(

@@ -88,18 +88,18 @@ class Batch(Tensors):
     patches: PatchTargets
     boxes: list[BoxTargets | None]
     relations: list[Tensor | None]  #: (K, K, 2) each: chance that the second is right of, above the first; nan unknown
-    member: Tensor  #: (B, M, N) true grouping
+    patch_assignment: Tensor  #: (B, M, N) true grouping
     question_ids: list[Tensor]  #: chunks (R, T) of questions of like length
     question_labels: list[Tensor]  #: (R, T) each, IGNORE but on the answer
     scene_of_question: list[Tensor]  #: (R,) each
     mentions: list[ReferredObjects]  #: one a chunk
     top_tokens: list[SparseTeacherLogits | None]  #: one a chunk
     teacher: TeacherTargets | None  #: None where it told nothing of any patch of the batch
-    group_by_truth: bool = False  #: whether the student is given ``member`` instead of grouping by its votes
+    use_gt_assignment: bool = False  #: whether the student uses ``patch_assignment``, not its votes
     numbers: list[int] = field(default_factory=list)  #: of the lessons, where they have any
 
     @property
-    def sensors(self) -> RGBDInputs:
+    def rgbd_inputs(self) -> RGBDInputs:
         """Depth and poses, for a teacher that looks at them. Raises SceneError where a scene has none."""
         if not bool(self.posed.all()):
             raise SceneError("a model that looks at depth and poses cannot learn from scenes without them")
@@ -217,7 +217,7 @@ def collate(
     scenes: Sequence[SceneTargets],
     questions: Sequence[Sequence[TokenizedQA]],
     config: DollhouseConfig,
-    group_by_truth: bool = False,
+    use_gt_assignment: bool = False,
     chunks: int = 3,
     numbers: Sequence[int] = (),
 ) -> Batch:
@@ -228,7 +228,7 @@ def collate(
     views, height, width = scenes[0].images.shape[:3]
     count = views * (height // 14) * (width // 14)
     images = torch.from_numpy(np.stack([scene.images for scene in scenes]))
-    member = torch.zeros(len(scenes), count, config.num_objects)
+    patch_assignment = torch.zeros(len(scenes), count, config.num_objects)
     boxes: list[BoxTargets | None] = []
     patches = []
     for row, scene in enumerate(scenes):
@@ -237,7 +237,7 @@ def collate(
         if scene.objects is not None:
             shown = torch.from_numpy(scene.objects.patch_object.reshape(-1).copy())
             kept = (shown >= 0) & (shown < config.num_objects)
-            member[row, kept.nonzero().squeeze(-1), shown[kept]] = 1.0
+            patch_assignment[row, kept.nonzero().squeeze(-1), shown[kept]] = 1.0
     ids, labels, owners, mentions, alternatives = pack_questions(questions, config.pad_token_id, chunks)
     unposed = np.tile(np.eye(4), (views, 1, 1))
     upright = np.tile([0.0, -1.0, 0.0], (views, 1))
@@ -258,13 +258,13 @@ def collate(
         ),
         boxes=boxes,
         relations=[None if s.objects is None else as_tensor(s.objects.relations) for s in scenes],
-        member=member,
+        patch_assignment=patch_assignment,
         question_ids=ids,
         question_labels=labels,
         scene_of_question=owners,
         mentions=mentions,
         top_tokens=alternatives,
         teacher=teacher_targets(scenes, count, len(config.labels)),
-        group_by_truth=group_by_truth and all(box is not None for box in boxes),
+        use_gt_assignment=use_gt_assignment and all(box is not None for box in boxes),
         numbers=list(numbers),
     )

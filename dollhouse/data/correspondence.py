@@ -77,7 +77,7 @@ def shared_points(depth: Tensor, level_from_camera: Tensor, focal: Tensor, patch
     return SharedPoints(*(one[seen] for one in (scene, view, patch, place, other, other_patch, other_place)))
 
 
-def shared_in(batch: Batch, sight: PerceptionOutput, patch_size: int) -> SharedPoints:
+def shared_in(batch: Batch, perception: PerceptionOutput, patch_size: int) -> SharedPoints:
     """The points that views of a batch share: by its depth and poses; in scenes without, by the student's own."""
     told = batch.posed & batch.metric & (batch.depth > 0).flatten(1).any(-1)
 
@@ -85,9 +85,9 @@ def shared_in(batch: Batch, sight: PerceptionOutput, patch_size: int) -> SharedP
         return torch.where(told.view(-1, *[1] * (known.ndim - 1)), known, own.detach())
 
     return shared_points(
-        either(batch.depth, sight.log_depth.clamp(-3, 4).exp()),
-        either(batch.level_from_camera, sight.cameras.level_from_camera),
-        either(batch.focal, sight.cameras.focal),
+        either(batch.depth, perception.log_depth.clamp(-3, 4).exp()),
+        either(batch.level_from_camera, perception.cameras.level_from_camera),
+        either(batch.focal, perception.cameras.focal),
         patch_size,
     )
 

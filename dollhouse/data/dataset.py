@@ -188,7 +188,7 @@ class StepDataset(Dataset[Batch]):
             questions.append(self._ask(number, seen, draw) if "text" in self.stage.losses else [])
             numbers.append(number)
         by_truth = bool(draw.random() < self.stage.true_grouping)
-        return collate(targets, questions, self.config, group_by_truth=by_truth, numbers=numbers)
+        return collate(targets, questions, self.config, use_gt_assignment=by_truth, numbers=numbers)
 
     def _ask(self, number: int, seen: SceneTargets, draw: np.random.Generator) -> list[TokenizedQA]:
         """Some of a lesson's questions, as tokens."""

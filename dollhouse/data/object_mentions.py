@@ -34,7 +34,7 @@ class MentionFinder:
         self.colour_of_last = {ids[-1]: colour for colour, ids in enumerate(config.colour_ids) if ids}
         self.views: dict[tuple[int, ...], int] = {
             tuple(tokenizer(f" view {view + 1}", add_special_tokens=False)["input_ids"]): view
-            for view in range(config.max_named_views)
+            for view in range(config.max_referenced_views)
         }
 
     def find(self, ids: Sequence[int], objects: ObjectTargets) -> tuple[Mention, ...]:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from dollhouse.data.collator import Batch
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
-from dollhouse.models.dollhouse.proposal_head import ProposalOutput, sightings
+from dollhouse.models.dollhouse.proposal_head import ProposalOutput, view_observations
 
 PLACE_NOISE = 0.06  #: metres, of a box's centre
 SIZE_NOISE = 0.06  #: of the logarithm of a box's size
@@ -37,7 +37,7 @@ def noisy_gt_objects(batch: Batch, config: DollhouseConfig) -> ProposalOutput:
         log_size=_rough(true.log_size, SIZE_NOISE),
         front=F.normalize(_rough(true.front, DIRECTION_NOISE), dim=-1),
         axis=F.normalize(_rough(true.axis, DIRECTION_NOISE), dim=-1),
-        sightings=true.sightings,
+        view_observations=true.view_observations,
     )
     slot = torch.rand(count, slots, device=true.present.device).argsort(-1)
     row = torch.arange(count, device=slot.device).unsqueeze(-1)
@@ -61,7 +61,7 @@ def gt_objects(batch: Batch, config: DollhouseConfig) -> ProposalOutput:
         log_size=torch.zeros(count, slots, 3, device=device),
         front=torch.zeros(count, slots, 2, device=device),
         axis=torch.zeros(count, slots, 2, device=device),
-        sightings=sightings(batch.member, log_depth, views, rows, columns),
+        view_observations=view_observations(batch.patch_assignment, log_depth, views, rows, columns),
     )
     for row, truth in enumerate(batch.boxes):
         if truth is None:

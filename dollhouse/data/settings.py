@@ -73,7 +73,7 @@ class StudentSettings(Settings):
     trunk_heads: int = Field(4, ge=1)
     object_layers: int = Field(2, ge=0)
     num_objects: int = Field(16, ge=1)
-    max_named_views: int = Field(4, ge=1)
+    max_referenced_views: int = Field(4, ge=1)
     num_thinking_tokens: int = Field(4, ge=0)
     thinking_placement: Literal["before_question", "after_question"] = "before_question"
     thinking_passes: int = Field(1, ge=1, description="how often the thinking tokens are gone over")

@@ -12,31 +12,32 @@ from dollhouse.data.collator import collate
 from dollhouse.data.oracle_objects import gt_objects
 from dollhouse.data.targets import scene_targets
 from dollhouse.errors import ModelError, SceneError
-from dollhouse.inference.session import DollhousePipeline, SceneSession
+from dollhouse.inference.pipeline import DollhousePipeline
+from dollhouse.inference.session import SceneSession
 from dollhouse.scenes.scene import Scene
 
 
 class OracleBoxesModel:
     """A :class:`~dollhouse.evaluation.protocol.Model` made of a student. Raises ModelError for a blind one."""
 
-    def __init__(self, house: DollhousePipeline) -> None:
-        if house.model.config.blind:
-            raise ModelError(f"{house.model_id} is a blind student: it reads no boxes")
-        self.house = house
-        self.model_id = f"true boxes read by {house.model_id}"
+    def __init__(self, pipeline: DollhousePipeline) -> None:
+        if pipeline.model.config.blind:
+            raise ModelError(f"{pipeline.model_id} is a blind student: it reads no boxes")
+        self.pipeline = pipeline
+        self.model_id = f"true boxes read by {pipeline.model_id}"
 
     @property
     def image_size(self) -> int:
-        return self.house.image_size
+        return self.pipeline.image_size
 
-    def see(self, scene: Scene) -> SceneSession:
+    def encode_scene(self, scene: Scene) -> SceneSession:
         """See a scene and be told its boxes. Raises SceneError where boxes, poses, depth or instances are missing."""
-        seen = self.house.see(scene)
-        config = self.house.model.config
+        seen = self.pipeline.encode_scene(scene)
+        config = self.pipeline.model.config
         targets = scene_targets(seen.scene, config.image_size, config.labels, config.colours)
         if targets.objects is None:
             raise SceneError(f"scene {scene.name} lacks boxes, poses, depth or instance ids: its boxes cannot be told")
         with torch.inference_mode():
             objects = gt_objects(collate([targets], [[]], config), config)
-            prefix = self.house.model.read_objects(objects)
-        return SceneSession(self.house, seen.scene, seen.images, prefix, seen.sight)
+            prefix = self.pipeline.model.embed_objects(objects)
+        return SceneSession(self.pipeline, seen.scene, seen.images, prefix, seen.perception)

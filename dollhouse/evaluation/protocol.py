@@ -72,5 +72,5 @@ class Model(Protocol):
     def image_size(self) -> int:
         """Width in pixels at which it sees views."""
 
-    def see(self, scene: Scene) -> Seen:
+    def encode_scene(self, scene: Scene) -> Seen:
         """Look at a scene once, to ask it many times."""

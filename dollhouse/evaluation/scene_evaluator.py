@@ -60,7 +60,7 @@ class SceneEvaluator:
 
     def add(self, scene: Scene) -> None:
         """See the scene once, ask its questions, compare depth and boxes where the scene has them."""
-        seen = self.model.see(scene)
+        seen = self.model.encode_scene(scene)
         frames = [preprocess_view(view, width=self.model.image_size) for view in seen.scene.views]
         true_boxes = self._true_boxes(seen)
         rows = self._ask(seen, true_boxes)
@@ -136,7 +136,7 @@ class SceneEvaluator:
         self.chance.add(questions)
         blind_predictions: Sequence[str | None] = [None] * len(texts)
         if self.blind is not None:
-            answered = self.blind.see(seen.scene).ask(texts)
+            answered = self.blind.encode_scene(seen.scene).ask(texts)
             self.blind_answers.add(questions, answered)
             blind_predictions = answered
         rows: list[dict[str, object]] = []

@@ -107,7 +107,7 @@ def fix_scale(
     return Points(points * factor, placed, scale, factor)
 
 
-def see_points(
+def predict_points(
     model: VggtModel, scene: Scene, width: int = 518, known_length: KnownLength | None = None
 ) -> tuple[Points, Array]:
     """What VGGT makes of a scene's photos at ``width`` pixels, and its confidence (V, H, W).

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from dollhouse.errors import TeacherError
 from dollhouse.geometry import back_project, transform_points
-from dollhouse.inference.session import SURE, DollhousePipeline, SceneSession
+from dollhouse.inference.pipeline import DollhousePipeline
+from dollhouse.inference.session import MIN_BOX_SCORE, SceneSession
 from dollhouse.models.dollhouse.tokenization import vocabulary_hash
 from dollhouse.questions.generate import Question
 from dollhouse.records.types import SceneGeometry, SpatialFeatures, TeacherAnswer
@@ -33,7 +34,7 @@ class DollhouseTeacherSettings:
 
     max_new_tokens: int = 48
     top_k: int = 16  #: alternatives kept a token
-    sure: float = SURE  #: score from which a box is told
+    sure: float = MIN_BOX_SCORE  #: score from which a box is told
     licence: str = "Apache-2.0"
 
     def __post_init__(self) -> None:
@@ -45,8 +46,8 @@ class DollhouseTeacherSettings:
 class DollhouseTeacher:
     """A teacher in the sense of :class:`dollhouse.teachers.protocol.Teacher`."""
 
-    def __init__(self, house: DollhousePipeline, settings: DollhouseTeacherSettings | None = None) -> None:
-        self.house = house
+    def __init__(self, pipeline: DollhousePipeline, settings: DollhouseTeacherSettings | None = None) -> None:
+        self.pipeline = pipeline
         self.settings = settings or DollhouseTeacherSettings()
         self._seen: tuple[Scene, SceneSession] | None = None  # the scene looked at last
 
@@ -58,13 +59,13 @@ class DollhouseTeacher:
         return cls(DollhousePipeline.from_pretrained(None if folder is None else os.fspath(folder)), settings)
 
     def provenance(self) -> dict[str, Any]:
-        name, _, weights = self.house.model_id.partition("@")
+        name, _, weights = self.pipeline.model_id.partition("@")
         settings = asdict(self.settings)
         return {
             "teacher": "checkpoint",
             "name": name,
             "weights": weights,
-            "vocabulary": vocabulary_hash(self.house.processor.tokenizer),
+            "vocabulary": vocabulary_hash(self.pipeline.processor.tokenizer),
             "licence": settings.pop("licence"),
             "settings": {**settings, "decoding": "greedy"},
             "software": {"torch": torch.__version__, "transformers": transformers.__version__},
@@ -73,13 +74,13 @@ class DollhouseTeacher:
     def answer(self, scene: Scene, questions: Sequence[Question]) -> list[TeacherAnswer]:
         """One greedy answer a question, with token ids and alternatives. Questions of one length go together."""
         memory = self._look(scene)
-        processor = self.house.processor
+        processor = self.pipeline.processor
         ids = [processor.question_ids(question.text) for question in questions]
         answers: list[TeacherAnswer | None] = [None] * len(ids)
         with torch.inference_mode():
             for length in sorted({len(one) for one in ids}):
                 rows = [row for row, one in enumerate(ids) if len(one) == length]
-                batch = torch.tensor([ids[row] for row in rows], device=self.house.model.device)
+                batch = torch.tensor([ids[row] for row in rows], device=self.pipeline.model.device)
                 for row, answer in zip(rows, self._speak(memory, batch), strict=True):
                     answers[row] = answer
         return [answer for answer in answers if answer is not None]
@@ -90,18 +91,18 @@ class DollhouseTeacher:
         With them, what each patch votes for: the chances of its labels.
         """
         memory = self._look(scene)
-        if memory.sight is None:
+        if memory.perception is None:
             return None
         return SpatialFeatures(
-            features=memory.sight.patches[0].flatten(0, 1).float().cpu().numpy(),
+            features=memory.perception.patches[0].flatten(0, 1).float().cpu().numpy(),
             points=transform_points(world_from_first_level(scene), self._patch_points(memory)),
-            label_probs=memory.sight.votes.label_logits[0].float().softmax(-1).cpu().numpy(),
-            labels=tuple(self.house.model.config.labels),
+            label_probs=memory.perception.votes.label_logits[0].float().softmax(-1).cpu().numpy(),
+            labels=tuple(self.pipeline.model.config.labels),
         )
 
     def geometry(self, scene: Scene) -> SceneGeometry | None:
         """Predicted depth in metres, as large as the student sees it, and boxes of which it is sure enough."""
-        if self.house.model.config.blind:
+        if self.pipeline.model.config.blind:
             return None
         memory = self._look(scene)
         world_from_level = world_from_first_level(scene)
@@ -115,12 +116,12 @@ class DollhouseTeacher:
 
     def _look(self, scene: Scene) -> SceneSession:
         if self._seen is None or self._seen[0] is not scene:
-            self._seen = scene, self.house.see(scene, views=len(scene.views))
+            self._seen = scene, self.pipeline.encode_scene(scene, views=len(scene.views))
         return self._seen[1]
 
     def _patch_points(self, memory: SceneSession) -> np.ndarray:
         """Points (V*P, 3) in the first view's level frame: the middle of each patch at its median depth."""
-        patch = int(self.house.model.config.get_vision_config().patch_size)
+        patch = int(self.pipeline.model.config.get_vision_config().patch_size)
         depth = memory.depth.astype(np.float64)
         views, height, width = depth.shape
         blocks = depth.reshape(views, height // patch, patch, width // patch, patch)
@@ -134,8 +135,8 @@ class DollhouseTeacher:
 
     def _speak(self, memory: SceneSession, ids: Tensor) -> list[TeacherAnswer]:
         """Greedy answers to questions (R, T) of one length."""
-        model = self.house.model
-        past = memory.open_past(ids, self.settings.max_new_tokens)
+        model = self.pipeline.model
+        past = memory.prefill(ids, self.settings.max_new_tokens)
         never = torch.tensor(model.suppress_tokens(), device=ids.device)
         tokens: list[list[int]] = [[] for _ in ids]
         kept: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in ids]
@@ -155,7 +156,7 @@ class DollhouseTeacher:
             if not open_rows:
                 break
             feed = best.indices[:, :1]
-        decode = self.house.processor.tokenizer.decode
+        decode = self.pipeline.processor.tokenizer.decode
         return [
             TeacherAnswer(
                 text=decode(row, skip_special_tokens=True).strip(),

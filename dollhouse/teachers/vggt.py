@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 
 from dollhouse.errors import ModelError, TeacherError
 from dollhouse.geometry import invert_rigid, transform_points
-from dollhouse.inference.points import see_points
+from dollhouse.inference.points import predict_points
 from dollhouse.models.vggt.configuration import VggtConfig
 from dollhouse.models.vggt.modeling import VggtModel
 from dollhouse.records.content_hash import files_hash, folder_hash
@@ -80,7 +80,7 @@ class VggtDepth:
 
     def geometry(self, scene: Scene, known: SceneGeometry) -> SceneGeometry:
         """z-depth of every view at ``settings.width``; views must have one shape (SceneError)."""
-        told, confidence = see_points(self.model.eval(), scene, self.settings.width)
+        told, confidence = predict_points(self.model.eval(), scene, self.settings.width)
         depth = []
         for points, first_from_camera, sure, view in zip(
             told.points, told.first_from_camera, confidence, scene.views, strict=True

@@ -28,7 +28,7 @@ from dollhouse.training.perception_losses import perception_losses
 class LossModule(nn.Module):
     """Student and weighting in one module; ``forward(batch)`` gives the loss and its parts.
 
-    A batch marked ``group_by_truth`` has its patches grouped by the teacher's instances instead of by the
+    A batch marked ``use_gt_assignment`` has its patches grouped by the teacher's instances instead of by the
     student's own votes, so that the box head learns before the votes are any good. With ``frozen_eyes`` no
     gradient is computed for anything before the object tokens. With ``read_teacher`` the language model reads the
     teacher's boxes, roughened, instead of the student's, and photos are not looked at at all. Frozen eyes look as
@@ -62,17 +62,17 @@ class LossModule(nn.Module):
         if "grounding" in self.losses:
             config = student.config
             text = config.get_text_config()
-            self.grounding = GroundingProbe(text.hidden_size, text.num_hidden_layers, config.max_named_views)
+            self.grounding = GroundingProbe(text.hidden_size, text.num_hidden_layers, config.max_referenced_views)
         self.thoughts = ThinkingProbe(student.config) if "thoughts" in self.losses else None
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """One batch -> {"loss": weighted sum, and each loss by its name; with a slash: a part of one}."""
-        sight = self.look(batch)
+        perception = self.look(batch)
         parts: dict[str, Tensor] = {}
-        if sight is not None:
-            parts.update(self.perception_losses(sight, batch, self.as_teacher(sight, batch)))
+        if perception is not None:
+            parts.update(self.perception_losses(perception, batch, self.as_teacher(perception, batch)))
         if "text" in self.losses and batch.question_ids:
-            parts.update(self.language_losses(self.prefix(sight, batch), batch))
+            parts.update(self.language_losses(self.prefix(perception, batch), batch))
         if not parts:
             raise SceneError("these scenes have no targets for any of the losses " + ", ".join(self.losses))
         return {"loss": self.weighting(parts), **{name: value.detach() for name, value in parts.items()}}
@@ -81,36 +81,36 @@ class LossModule(nn.Module):
         """What the student sees; no gradient where its eyes are frozen."""
         if self.student.config.blind or self.read_teacher or self.store is not None:
             return None
-        member = batch.member if batch.group_by_truth else None
-        sensors = batch.sensors if self.student.config.sensors else None
+        patch_assignment = batch.patch_assignment if batch.use_gt_assignment else None
+        rgbd = batch.rgbd_inputs if self.student.config.use_rgbd else None
         if self.frozen_eyes:
-            return self.look_frozen(batch.pixel_values, member, sensors)
-        return self.student.see(batch.pixel_values, member, sensors)
+            return self.look_frozen(batch.pixel_values, patch_assignment, rgbd)
+        return self.student.encode_scene(batch.pixel_values, patch_assignment, rgbd)
 
     def look_frozen(
-        self, pixel_values: Tensor, member: Tensor | None = None, sensors: RGBDInputs | None = None
+        self, pixel_values: Tensor, patch_assignment: Tensor | None = None, rgbd: RGBDInputs | None = None
     ) -> PerceptionOutput:
         """What the student sees when it is used, without gradient."""
         training = self.student.training
         self.student.eval()
         with torch.no_grad():
-            sight = self.student.see(pixel_values, member, sensors)
+            perception = self.student.encode_scene(pixel_values, patch_assignment, rgbd)
         self.student.train(training)
-        return sight
+        return perception
 
     def kept_objects(self, batch: Batch, store: FeatureCache) -> ProposalOutput:
         """The objects of a batch, of which only those are looked for that are not kept."""
 
         def look(row: int) -> ProposalOutput:
             one = slice(row, row + 1)
-            sensors = batch.sensors.take(one) if self.student.config.sensors else None
-            return self.look_frozen(batch.pixel_values[one], None, sensors).objects
+            rgbd = batch.rgbd_inputs.take(one) if self.student.config.use_rgbd else None
+            return self.look_frozen(batch.pixel_values[one], None, rgbd).objects
 
         kept = store.objects(batch.numbers, look)
         device = batch.pixel_values.device
         return ProposalOutput(**{name: value.to(device) for name, value in vars(kept).items()})
 
-    def as_teacher(self, sight: PerceptionOutput, batch: Batch) -> Tensor | None:
+    def as_teacher(self, perception: PerceptionOutput, batch: Batch) -> Tensor | None:
         """The trunk's features brought to the teacher's width (B, V, P, D); None where there is nothing to meet.
 
         Raises RecipeError where the features of this batch are not as wide as those that the run began with.
@@ -124,25 +124,25 @@ class LossModule(nn.Module):
                 f"the teacher's features are {width} wide here and {expected} in the first scenes: "
                 "distil from the records of one teacher"
             )
-        mapped: Tensor = self.teacher_map(sight.patches)
+        mapped: Tensor = self.teacher_map(perception.patches)
         return mapped
 
-    def perception_losses(self, sight: PerceptionOutput, batch: Batch, mapped: Tensor | None) -> dict[str, Tensor]:
+    def perception_losses(self, perception: PerceptionOutput, batch: Batch, mapped: Tensor | None) -> dict[str, Tensor]:
         """The losses of what is seen, those with targets; ``mapped`` as :meth:`as_teacher` has it."""
         patch = self.student.config.get_vision_config().patch_size
-        return perception_losses(self.losses, sight, batch, self.student.bins, patch, mapped)
+        return perception_losses(self.losses, perception, batch, self.student.bins, patch, mapped)
 
-    def prefix(self, sight: PerceptionOutput | None, batch: Batch) -> Tensor:
+    def prefix(self, perception: PerceptionOutput | None, batch: Batch) -> Tensor:
         """The language prefix (B, N, D)."""
         if self.student.config.blind:
             return self.student.blind_prefix.expand(len(batch.pixel_values), -1, -1)
-        if sight is not None:
-            objects = sight.objects
+        if perception is not None:
+            objects = perception.objects
         elif self.store is not None:
             objects = self.kept_objects(batch, self.store)
         else:
             objects = noisy_gt_objects(batch, self.student.config)
-        return self.student.read_objects(objects)
+        return self.student.embed_objects(objects)
 
     def language_losses(self, prefix: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Text: what was answered, and what the teacher might have. Grounding: what is known at each name.
@@ -151,10 +151,10 @@ class LossModule(nn.Module):
         """
         thought: list[Tensor] = []
         if self.thoughts is not None and self.thoughts.of_scene:
-            scene, scene_states = self.student.read_scene_states(prefix)
+            scene, scene_states = self.student.encode_prefix_with_states(prefix)
             thought.append(self.thoughts.about_scenes(scene_states, batch.boxes))
         else:
-            scene = self.student.read_scene(prefix)
+            scene = self.student.encode_prefix(prefix)
         of_questions = self.thoughts is not None and not self.thoughts.of_scene
         facts = self.true_facts(batch) if self.grounding is not None or of_questions else None
         logits, labels, lengths, grounded, mentions = [], [], [], [], 0
@@ -163,7 +163,7 @@ class LossModule(nn.Module):
             batch.question_ids, batch.question_labels, batch.scene_of_question, batch.mentions, strict=True
         ):
             if facts is not None:
-                states = self.student.hidden_states_from(scene, ids, owner)
+                states = self.student.question_hidden_states(scene, ids, owner)
                 last = states[-1]
                 if self.grounding is not None and len(mention.names):
                     grounded.append(len(mention.names) * self.grounding(states, facts, owner, mention))
@@ -171,7 +171,7 @@ class LossModule(nn.Module):
                 if self.thoughts is not None and of_questions:
                     thought.append(self.thoughts.about_questions(states, ids, facts, owner, mention))
             else:
-                last = self.student.continue_from(scene, ids, owner)
+                last = self.student.encode_questions(scene, ids, owner)
             answers = label[:, 1:] != IGNORE
             logits.append(head(last[:, :-1][answers]))
             labels.append(label[:, 1:][answers])
@@ -194,4 +194,4 @@ class LossModule(nn.Module):
     def true_facts(self, batch: Batch) -> Tensor:
         """What the teacher knows of each object (B, N, F)."""
         with torch.no_grad():
-            return self.student.multi_modal_projector.facts(gt_objects(batch, self.student.config)).float()
+            return self.student.multi_modal_projector.geometry_features(gt_objects(batch, self.student.config)).float()

@@ -65,14 +65,14 @@ def build_student(recipe: Recipe, out: Path) -> tuple[DollhouseForConditionalGen
 
 def expand_model(model: DollhouseForConditionalGeneration, recipe: Recipe) -> DollhouseForConditionalGeneration:
     """``model`` with the widths and the sensors that the recipe asks for."""
-    if not recipe.wider and recipe.sensors == model.config.sensors:
+    if not recipe.wider and recipe.sensors == model.config.use_rgbd:
         return model
     if model.config.blind:
         raise RecipeError(f"{recipe.start_from} is a blind model: it can neither be wider nor have sensors")
-    if model.config.sensors and not recipe.sensors:
+    if model.config.use_rgbd and not recipe.sensors:
         raise RecipeError(f"{recipe.start_from} looks at depth and poses and cannot do without: set sensors: true")
     try:
-        return widen(model, recipe.wider, recipe.sensors)
+        return widen(model, 2 if recipe.wider else 1, recipe.sensors)
     except ValueError as error:
         raise RecipeError(f"{recipe.start_from}: {error}") from error
 
@@ -138,17 +138,17 @@ def bare_config(recipe: Recipe, vocab_size: int) -> DollhouseConfig:
             trunk_heads=settings.trunk_heads,
             object_layers=settings.object_layers,
             num_objects=settings.num_objects,
-            max_named_views=settings.max_named_views,
+            max_referenced_views=settings.max_referenced_views,
             num_views=recipe.data.views,
             labels=CATEGORIES,
             colours=tuple(COLOURS),
-            front_labels=tuple(name for name, kind in KINDS.items() if kind.has_front),
+            oriented_labels=tuple(name for name, kind in KINDS.items() if kind.has_front),
             num_thinking_tokens=settings.num_thinking_tokens,
             thinking_placement=settings.thinking_placement,
             thinking_passes=settings.thinking_passes,
             blind=settings.blind,
             depth_from=settings.depth_from,
-            sensors=recipe.sensors,
+            use_rgbd=recipe.sensors,
             depth_bins=settings.depth_bins or (DEPTH_BINS if "depth_bin_head" in needed else 0),
             depth_bin_range=settings.depth_bin_range,
             relation_head=settings.relation_head or "relation_head" in needed,

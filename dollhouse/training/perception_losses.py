@@ -38,7 +38,7 @@ from dollhouse.training.losses import (
 
 def perception_losses(
     names: Collection[str],
-    sight: PerceptionOutput,
+    perception: PerceptionOutput,
     batch: Batch,
     bins: DepthBins,
     patch_size: int,
@@ -49,70 +49,72 @@ def perception_losses(
     ``mapped`` (B, V, P, D) are the trunk's features brought to the teacher's width; None: the teacher has no features.
     """
     parts: dict[str, Tensor] = {}
-    parts.update(depth_losses(names, sight, batch, bins))
+    parts.update(depth_losses(names, perception, batch, bins))
     if "camera" in names and bool(batch.posed.all()):
-        parts["camera"] = camera_loss(sight.cameras, batch.level_from_camera, batch.up, batch.focal)
+        parts["camera"] = camera_loss(perception.cameras, batch.level_from_camera, batch.up, batch.focal)
     if "votes" in names and bool((batch.patches.label != IGNORE).any()):
-        parts["votes"] = vote_loss(sight.votes, batch.patches)
+        parts["votes"] = vote_loss(perception.votes, batch.patches)
     if "detection" in names and any(box is not None for box in batch.boxes):
-        parts["detection"] = detection_loss(sight.objects, batch.boxes)
+        parts["detection"] = detection_loss(perception.objects, batch.boxes)
     if {"spatial", "multiview"} & set(names):
         height, width = batch.pixel_values.shape[-2:]
         grid = (height // patch_size, width // patch_size)
-        shared = shared_in(batch, sight, patch_size)
+        shared = shared_in(batch, perception, patch_size)
         if "spatial" in names:
-            parts.update(spatial_losses(sight, batch, mapped, shared, grid))
+            parts.update(spatial_losses(perception, batch, mapped, shared, grid))
         if "multiview" in names:
-            parts.update(multiview_losses(sight, shared, grid))
+            parts.update(multiview_losses(perception, shared, grid))
     if "feature" in names:
-        parts.update(feature_losses(sight, batch))
+        parts.update(feature_losses(perception, batch))
     return parts
 
 
-def depth_losses(names: Collection[str], sight: PerceptionOutput, batch: Batch, bins: DepthBins) -> dict[str, Tensor]:
+def depth_losses(
+    names: Collection[str], perception: PerceptionOutput, batch: Batch, bins: DepthBins
+) -> dict[str, Tensor]:
     """Depth of pixels, and of patches by bins."""
     parts: dict[str, Tensor] = {}
     if not bool((batch.depth > 0).any()):
         return parts
     if "depth_reg" in names:
-        parts["depth_reg"] = depth_loss(sight.log_depth, batch.depth, batch.metric)
-    if sight.depth_bins is not None and {"depth_ce", "depth_kl"} & set(names):
-        depth = aligned_depth(sight.log_depth, batch.depth, batch.metric)
+        parts["depth_reg"] = depth_loss(perception.log_depth, batch.depth, batch.metric)
+    if perception.depth_bins is not None and {"depth_ce", "depth_kl"} & set(names):
+        depth = aligned_depth(perception.log_depth, batch.depth, batch.metric)
         if "depth_ce" in names:
-            parts["depth_ce"] = depth_bin_loss(sight.depth_bins, depth, bins)
+            parts["depth_ce"] = depth_bin_loss(perception.depth_bins, depth, bins)
         if "depth_kl" in names:
-            parts["depth_kl"] = depth_bin_kl(sight.depth_bins, depth, bins)
+            parts["depth_kl"] = depth_bin_kl(perception.depth_bins, depth, bins)
     return parts
 
 
 def spatial_losses(
-    sight: PerceptionOutput, batch: Batch, mapped: Tensor | None, shared: SharedPoints, grid: tuple[int, int]
+    perception: PerceptionOutput, batch: Batch, mapped: Tensor | None, shared: SharedPoints, grid: tuple[int, int]
 ) -> dict[str, Tensor]:
     """The paper's Eq. 1, and relations."""
     features = None
     if mapped is not None and batch.teacher is not None and bool(batch.teacher.known.any()):
         features = feature_distance(mapped.flatten(1, 2), batch.teacher.features, batch.teacher.known)
-    views = view_disagreement(sight.patches, grid, shared) if len(shared) else None
+    views = view_disagreement(perception.patches, grid, shared) if len(shared) else None
     return summed(
-        "spatial", {"features": features, "views": views, "relations": pair_loss(sight, batch, batch.relations)}
+        "spatial", {"features": features, "views": views, "relations": pair_loss(perception, batch, batch.relations)}
     )
 
 
-def multiview_losses(sight: PerceptionOutput, shared: SharedPoints, grid: tuple[int, int]) -> dict[str, Tensor]:
+def multiview_losses(perception: PerceptionOutput, shared: SharedPoints, grid: tuple[int, int]) -> dict[str, Tensor]:
     """Predictions about shared points."""
     if not len(shared):
         return {}
-    labels = sight.votes.label_logits.unflatten(1, sight.patches.shape[1:3])
+    labels = perception.votes.label_logits.unflatten(1, perception.patches.shape[1:3])
     return summed(
         "multiview",
         {
-            "points": point_disagreement(sight.log_depth, sight.cameras, shared),
+            "points": point_disagreement(perception.log_depth, perception.cameras, shared),
             "labels": label_disagreement(labels, grid, shared),
         },
     )
 
 
-def feature_losses(sight: PerceptionOutput, batch: Batch) -> dict[str, Tensor]:
+def feature_losses(perception: PerceptionOutput, batch: Batch) -> dict[str, Tensor]:
     """What the teacher itself makes of patches and pairs."""
     teacher = batch.teacher
     if teacher is None:
@@ -120,21 +122,21 @@ def feature_losses(sight: PerceptionOutput, batch: Batch) -> dict[str, Tensor]:
     return summed(
         "feature",
         {
-            "labels": label_kl(sight.votes.label_logits, teacher.labels),
-            "relations": pair_loss(sight, batch, teacher.relations),
-            "depth": depth_hint_loss(sight.votes.log_depth, teacher.depth),
+            "labels": label_kl(perception.votes.label_logits, teacher.labels),
+            "relations": pair_loss(perception, batch, teacher.relations),
+            "depth": depth_hint_loss(perception.votes.log_depth, teacher.depth),
         },
     )
 
 
-def pair_loss(sight: PerceptionOutput, batch: Batch, relations: list[Tensor | None]) -> Tensor | None:
+def pair_loss(perception: PerceptionOutput, batch: Batch, relations: list[Tensor | None]) -> Tensor | None:
     """Relations of the objects that the student's slots hold."""
-    if sight.relations is None:
+    if perception.relations is None:
         return None
     matches = [
-        None if truth is None else match_boxes(sight.objects, row, truth) for row, truth in enumerate(batch.boxes)
+        None if truth is None else match_boxes(perception.objects, row, truth) for row, truth in enumerate(batch.boxes)
     ]
-    return relation_kl(sight.relations, relations, matches)
+    return relation_kl(perception.relations, relations, matches)
 
 
 def summed(name: str, parts: Mapping[str, Tensor | None]) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dollhouse.evaluation.probing.accuracy import BASE, OVERALL
-from dollhouse.inference.session import DollhousePipeline
+from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.models.dollhouse.special_tokens import PLACEMENTS
 from dollhouse.system.environment import source_commit
 from experiments.paper import paper, thinking
@@ -115,10 +115,16 @@ def _job(bench: Bench, subject: str, trial: Trial | None, seconds: float, needs:
         model = bench.student_folder if trial is None else bench.archive.trained(trial.recipe)
         assert model is not None  # the job needs the trial's
         rooms, questions = bench.extent.runs, bench.extent.questions
-        house = DollhousePipeline.from_pretrained(model)
+        pipeline = DollhousePipeline.from_pretrained(model)
         out, told = _folder(bench, trial), "dollhouse reproduce"
         probe_thinking(
-            house, rooms, questions_per_scene=questions, out=out, progress=False, commit=source_commit(), command=told
+            pipeline,
+            rooms,
+            questions_per_scene=questions,
+            out=out,
+            progress=False,
+            commit=source_commit(),
+            command=told,
         )
 
     def kept() -> bool:

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from dollhouse.evaluation.probing.activations import attention_kept, scan
 from dollhouse.evaluation.probing.logit_lens import ReadOut
-from dollhouse.inference.session import DollhousePipeline, SceneSession
+from dollhouse.inference.pipeline import DollhousePipeline
+from dollhouse.inference.session import SceneSession
 from dollhouse.questions.generate import generate_questions
 from dollhouse.questions.sampling import FAMILIES
 from dollhouse.scenes.open import open_scenes
@@ -62,11 +63,11 @@ def results(bench: Bench) -> list[Result]:
 
 def read_out(memory: SceneSession, question: str) -> list[list[tuple[str, float]]]:
     """The likeliest words at each thinking token, with probabilities; [] where the student has none."""
-    house = memory.house
-    if not house.model.config.thinking_ids:
+    pipeline = memory.pipeline
+    if not pipeline.model.config.thinking_ids:
         return []
-    reading = ReadOut(house.processor.tokenizer)
-    with attention_kept(house.model):
+    reading = ReadOut(pipeline.processor.tokenizer)
+    with attention_kept(pipeline.model):
         reading.add(memory.scene.name, scan(memory, question).thinking_logits)
     tokens = reading.result()["examples"][memory.scene.name]
     return [[(word["word"], word["chance"]) for word in words[:WORDS]] for words in tokens]
@@ -94,10 +95,10 @@ def draw_diagnosis(scene: Scene, told: dict[str, Any], out: Path) -> None:
 
 
 def _look(bench: Bench) -> None:
-    house = DollhousePipeline.from_pretrained(bench.student_folder)
+    pipeline = DollhousePipeline.from_pretrained(bench.student_folder)
     scene = open_scenes(bench.extent.compared)[0]
     asked = next(one for one in generate_questions(scene, limit=bench.extent.questions) if one.family in FAMILIES)
-    memory = house.see(scene)
+    memory = pipeline.encode_scene(scene)
     plain = memory.ask([asked.text])[0]
     words = read_out(memory, asked.text)
     diagnosed = memory.ask([asked.text])[0]

@@ -18,7 +18,7 @@ from dollhouse.data.settings import DataSettings, LossName, Stage
 from dollhouse.evaluation.evaluate import evaluate
 from dollhouse.evaluation.metrics.depth import valid_depth, view_errors
 from dollhouse.evaluation.report.gallery import GalleryScene
-from dollhouse.inference.session import DollhousePipeline
+from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.system.atomic_io import write_text
 from dollhouse.system.environment import source_commit
 from dollhouse.training.loss_module import LossModule
@@ -49,10 +49,10 @@ class Measuring:
 
 def measure(model: Path, measuring: Measuring, folder: Path) -> None:
     """Measure the student of a model folder; ``folder`` then holds predictions, metrics, report and rooms."""
-    house = DollhousePipeline.from_pretrained(model)
+    pipeline = DollhousePipeline.from_pretrained(model)
     rooms: list[dict[str, Any]] = []
     evaluate(
-        house,
+        pipeline,
         measuring.rooms,
         blind=None if measuring.blind is None else DollhousePipeline.from_pretrained(measuring.blind),
         questions_per_scene=measuring.questions,
@@ -63,9 +63,11 @@ def measure(model: Path, measuring: Measuring, folder: Path) -> None:
         page=measuring.page,
         on_scene=lambda exhibit: rooms.append(room_facts(exhibit)),
     )
-    losses = None if measuring.validation is None else validation_losses(house, measuring.validation, measuring.cache)
-    parameters = sum(parameter.numel() for parameter in house.model.parameters())
-    told = {"model": house.model_id, "parameters": parameters, "rooms": rooms, "losses": losses}
+    losses = (
+        None if measuring.validation is None else validation_losses(pipeline, measuring.validation, measuring.cache)
+    )
+    parameters = sum(parameter.numel() for parameter in pipeline.model.parameters())
+    told = {"model": pipeline.model_id, "parameters": parameters, "rooms": rooms, "losses": losses}
     write_text(folder / "rooms.json", json.dumps(told))
 
 
@@ -82,23 +84,23 @@ def room_facts(exhibit: GalleryScene) -> dict[str, Any]:
     return facts
 
 
-def validation_losses(house: DollhousePipeline, scenes: str, cache: Path | None = None) -> dict[str, list[float]]:
+def validation_losses(pipeline: DollhousePipeline, scenes: str, cache: Path | None = None) -> dict[str, list[float]]:
     """Every fixed loss of every room, the student looking as it does in use: {loss: one number a room}.
 
     The rooms, their order and their questions are the same for every student.
     """
-    config = house.model.config
+    config = pipeline.model.config
     lessons = SceneTargetSource(
         DataSettings(scenes=scenes, views=config.num_views, questions=LOSS_QUESTIONS, cache=cache), config
     )
     names: Sequence[LossName] = ("text",) if config.blind else FIXED_LOSSES
     stage = Stage(steps=len(lessons), scenes=1, losses=list(names), train=["language_model"])
-    batches = StepDataset(lessons, stage, 0, house.processor.tokenizer, config)
-    objective = LossModule(house.model, StaticWeighting(dict.fromkeys(names, 1.0)), names).eval()
+    batches = StepDataset(lessons, stage, 0, pipeline.processor.tokenizer, config)
+    objective = LossModule(pipeline.model, StaticWeighting(dict.fromkeys(names, 1.0)), names).eval()
     losses: dict[str, list[float]] = {name: [] for name in names}
     with torch.inference_mode():
         for step in range(len(lessons)):
-            parts = objective(batches[step].to(house.model.device))
+            parts = objective(batches[step].to(pipeline.model.device))
             for name in names:
                 losses[name].append(float(parts[name]))
     return losses

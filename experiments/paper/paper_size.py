@@ -176,7 +176,7 @@ def student_at(config: Any, scene: Any, tokens: int) -> TokenizedQA:
     """The student of ``config`` over the photos of a scene."""
     import torch
 
-    from dollhouse.inference.generation import decoder_of
+    from dollhouse.inference.neox_decoder import select_decoder
     from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
     from dollhouse.models.dollhouse.processing import DollhouseImageProcessor
     from experiments.paper.stopwatch import say
@@ -188,11 +188,11 @@ def student_at(config: Any, scene: Any, tokens: int) -> TokenizedQA:
     model.trunk.register_forward_pre_hook(lambda part, given: tuple(one.float() for one in given))
     look_at = DollhouseImageProcessor(config.image_size)
     question = torch.arange(QUESTION_TOKENS, device=model.device)[None]
-    decoder = decoder_of(model)
+    decoder = select_decoder(model)
 
     def look() -> Any:
         pixels = torch.from_numpy(look_at([view.image for view in scene.views])["pixel_values"])
-        return decoder.read_scene(model.get_image_features(pixels.to(model.device, torch.bfloat16)))
+        return decoder.encode_prefix(model.get_image_features(pixels.to(model.device, torch.bfloat16)))
 
     def answer(seen: Any) -> None:
         say(decoder, decoder.open(seen, 1, QUESTION_TOKENS + tokens), question, tokens)

@@ -85,14 +85,14 @@ def main(folder: Path) -> None:
     quiet_libraries()
     import torch
 
-    from dollhouse.inference.session import DollhousePipeline
+    from dollhouse.inference.pipeline import DollhousePipeline
     from dollhouse.records.scene_source import cache_views
     from dollhouse.scenes.open import open_scene
     from dollhouse.training.estimate.memory import peak_resident_bytes, resident_bytes
 
     empty = resident_bytes()
-    house = DollhousePipeline.from_pretrained(folder)
-    parameters = sum(parameter.numel() for parameter in house.model.parameters())
+    pipeline = DollhousePipeline.from_pretrained(folder)
+    parameters = sum(parameter.numel() for parameter in pipeline.model.parameters())
     _say({"parameters": parameters, "bytes": (folder / "model.safetensors").stat().st_size})
     for line in sys.stdin:
         request = json.loads(line)
@@ -100,8 +100,8 @@ def main(folder: Path) -> None:
             _say({"peak": peak_resident_bytes(), "empty": empty})
             continue
         scene = cache_views(open_scene(request["scene"]))
-        house.see(scene)  # so that no picture is drawn against the clock
-        ids = [house.processor.question_ids(question) for question in request["questions"]]
+        pipeline.encode_scene(scene)  # so that no picture is drawn against the clock
+        ids = [pipeline.processor.question_ids(question) for question in request["questions"]]
         lengths = sorted({len(one) for one in ids})
         groups = [torch.tensor([one for one in ids if len(one) == length]) for length in lengths]
         first = torch.tensor(ids[:1])
@@ -109,7 +109,7 @@ def main(folder: Path) -> None:
         with torch.inference_mode():
             for _ in range(TIMES):
                 started = time.perf_counter()
-                memory = house.see(scene)
+                memory = pipeline.encode_scene(scene)
                 answer(memory, first, request["tokens"])
                 looked = time.perf_counter()
                 answer(memory, first, request["tokens"])
@@ -124,7 +124,7 @@ def main(folder: Path) -> None:
 
 def answer(memory: Any, ids: Any, tokens: int) -> None:
     """Questions (R, T) of one length about a scene that was seen, answered as :func:`say` does."""
-    say(memory.decoder, memory.open_past(ids, tokens), ids, tokens)
+    say(memory.decoder, memory.prefill(ids, tokens), ids, tokens)
 
 
 def say(decoder: Any, past: Any, ids: Any, tokens: int) -> None:

@@ -128,7 +128,7 @@ class Oracle:
         )
         self.seen: list[str] = []
 
-    def see(self, scene: Scene) -> FakeMemory:
+    def encode_scene(self, scene: Scene) -> FakeMemory:
         self.seen.append(scene.name)
         frames = [preprocess_view(view, WIDTH) for view in scene.views]
         depths = [frame.depth if frame.depth is not None else np.ones((WIDTH, WIDTH)) for frame in frames]

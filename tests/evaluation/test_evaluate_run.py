@@ -136,7 +136,7 @@ def test_objects_that_cannot_be_judged_visible(scenes):
         scenes[0], views=tuple(replace(view, open_depth=None, open_instances=None) for view in scenes[0].views)
     )
     oracle = Oracle([])
-    oracle.see = lambda scene: replace(Oracle([]).see(replace(scene, boxes=None)), scene=scene)
+    oracle.encode_scene = lambda scene: replace(Oracle([]).encode_scene(replace(scene, boxes=None)), scene=scene)
     left_out = evaluate(oracle, [blind], progress=False).metrics["left_out"]
     assert "what is visible is unknown" in next(iter(left_out["questions"]))
 
@@ -145,14 +145,14 @@ def test_an_interrupted_run_leaves_the_old_result_whole(scenes, tmp_path):
     for name in ("metrics.json", "predictions.jsonl", "report.html"):
         (tmp_path / name).write_text("old")
     oracle = Oracle(scenes)
-    see = oracle.see
+    encode_scene = oracle.encode_scene
 
     def interrupted(scene):
         if len(oracle.seen) == 2:
             raise KeyboardInterrupt
-        return see(scene)
+        return encode_scene(scene)
 
-    oracle.see = interrupted
+    oracle.encode_scene = interrupted
     with pytest.raises(KeyboardInterrupt):
         evaluate(oracle, scenes, questions_per_scene=QUESTIONS, out=tmp_path, progress=False)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(

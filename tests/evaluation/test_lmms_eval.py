@@ -20,7 +20,7 @@ from dollhouse.errors import ModelError, QuestionError
 from dollhouse.evaluation.benchmarks import BENCHMARKS
 from dollhouse.evaluation.benchmarks.summary import summarise
 from dollhouse.evaluation.integrations.lmms_eval import TASKS, manifest
-from dollhouse.inference.session import DollhousePipeline
+from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.models.dollhouse.checkpoint import SHIPPED
 from dollhouse.scenes.open import open_scene
 
@@ -168,14 +168,14 @@ def test_answers_are_those_of_dollhouse_evaluate(model, monkeypatch):
     documents = documents[:25] + documents[40:50]  # of two rooms
     model.task_dict["rooms"] = {"test": documents}
     looked = []
-    see = model.house.see
-    monkeypatch.setattr(model.house, "see", lambda scene: looked.append(scene.name) or see(scene))
+    encode = model.pipeline.encode_scene
+    monkeypatch.setattr(model.pipeline, "encode_scene", lambda scene: looked.append(scene.name) or encode(scene))
     said = model.generate_until(requests(config, documents))
     assert len(looked) == 2
-    house = DollhousePipeline.from_pretrained()
+    pipeline = DollhousePipeline.from_pretrained()
     for name in dict.fromkeys(one["scene"] for one in documents):
         places = [place for place, one in enumerate(documents) if one["scene"] == name]
-        assert [said[place] for place in places] == house.see(open_scene(name)).ask(
+        assert [said[place] for place in places] == pipeline.encode_scene(open_scene(name)).ask(
             [documents[place]["question"] for place in places]
         )
 
@@ -185,7 +185,7 @@ def test_likelihood_is_the_loss_of_what_is_said(model):
     config, documents = read_task("rooms")
     documents = [one for one in documents if one["answers"][0] in ("yes", "no")][:3]
     model.task_dict["rooms"] = {"test": documents}
-    memory = model.house.see(open_scene(documents[0]["scene"]))
+    memory = model.pipeline.encode_scene(open_scene(documents[0]["scene"]))
     told = {one.question: one for one in memory.answer([document["question"] for document in documents])}
     for answer in ("yes", "no"):
         weighed = model.loglikelihood(requests(config, documents, target=answer))

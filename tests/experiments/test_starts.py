@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dollhouse.inference.session import DollhousePipeline
+from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.models.dollhouse.checkpoint import load_student
 from dollhouse.models.dollhouse.tokenization import vocabulary_hash
 from dollhouse.scenes.open import open_scene
@@ -41,7 +41,7 @@ def test_thinking_tokens_are_newborn_and_all_else_stays(
     if count:
         born = embeddings(after)[list(config.thinking_ids)]
         assert 0.5 * SPREAD < float(born.detach().std()) < 2 * SPREAD
-    assert len(DollhousePipeline.from_pretrained(folder).see(open_scene("rooms:test/1")).ask(QUESTIONS)) == 2
+    assert len(DollhousePipeline.from_pretrained(folder).encode_scene(open_scene("rooms:test/1")).ask(QUESTIONS)) == 2
     assert vocabulary_hash(processor.tokenizer) == vocabulary_hash(load_student(tiny_student)[1].tokenizer)
 
 
@@ -62,11 +62,11 @@ def test_one_token_a_scene(tiny_student: Path, tmp_path: Path) -> None:
     pooled = DollhousePipeline.from_pretrained(altered(tiny_student, tmp_path, thinking=0, prefix="pooled"))
     many = DollhousePipeline.from_pretrained(altered(tiny_student, tmp_path, thinking=0))
     scene = open_scene("rooms:test/1")
-    sight = many.see(scene).sight
-    assert sight is not None
+    perception = many.encode_scene(scene).perception
+    assert perception is not None
     with torch.inference_mode():
-        tokens, one = many.model.read_objects(sight.objects), pooled.model.read_objects(sight.objects)
-    there = sight.objects.present[0] > 0
+        tokens, one = many.model.embed_objects(perception.objects), pooled.model.embed_objects(perception.objects)
+    there = perception.objects.present[0] > 0
     assert 0 < int(there.sum()) < tokens.shape[1]
     assert one.shape == (1, 1, tokens.shape[2])
     assert torch.allclose(one[0, 0], tokens[0, there].mean(0), atol=1e-5)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dollhouse.inference.session import DollhousePipeline
+from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.models.dollhouse.processing import DollhouseImageProcessor, DollhouseProcessor
@@ -16,7 +16,7 @@ LABELS = ["chair", "table", "lamp"]
 COLOURS = ["red", "blue"]
 
 
-def tiny_house(
+def tiny_pipeline(
     placement: str = "before_question", blind: bool = False, family: str = "gpt_neox", tied: bool = False
 ) -> DollhousePipeline:
     """A random student of a few thousand weights; logits are spread out so that greedy choices are clear."""
@@ -54,11 +54,11 @@ def tiny_house(
         trunk_heads=2,
         object_layers=1,
         num_objects=4,
-        max_named_views=2,
+        max_referenced_views=2,
         num_views=2,
         labels=LABELS,
         colours=COLOURS,
-        front_labels=["chair"],
+        oriented_labels=["chair"],
         num_thinking_tokens=3,
         thinking_placement=placement,
         blind=blind,

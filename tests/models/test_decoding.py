@@ -9,9 +9,10 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from dollhouse.inference.generation import NeoxDecoder, PlainDecoder, decoder_of
+from dollhouse.inference.generation import PlainDecoder
+from dollhouse.inference.neox_decoder import NeoxDecoder, select_decoder
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
-from tests.models.conftest import tiny_house
+from tests.models.conftest import tiny_pipeline
 from tests.models.test_model import QUESTIONS, scene_of
 
 TOLERANCE = {"atol": 1e-4, "rtol": 1e-5}  # of logits some tens large, in float32
@@ -19,7 +20,7 @@ TOLERANCE = {"atol": 1e-4, "rtol": 1e-5}  # of logits some tens large, in float3
 
 def spoken_by(**settings: Any) -> DollhouseForConditionalGeneration:
     """The tiny student with another GPT-NeoX."""
-    model = tiny_house(settings.pop("placement", "before_question")).model
+    model = tiny_pipeline(settings.pop("placement", "before_question")).model
     asked = model.config.get_text_config().to_dict() | settings
     torch.manual_seed(1)
     model.language_model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**asked)).eval()
@@ -46,11 +47,11 @@ def spoken_by(**settings: Any) -> DollhouseForConditionalGeneration:
 )
 def test_word_by_word_as_the_model_itself(settings: dict[str, Any]) -> None:
     model = spoken_by(**settings)
-    plain, quick = PlainDecoder(model), decoder_of(model)
+    plain, quick = PlainDecoder(model), select_decoder(model)
     assert isinstance(quick, NeoxDecoder)
     prefix = torch.randn(1, 4, model.config.get_text_config().hidden_size)
     with torch.inference_mode():
-        scenes = plain.read_scene(prefix), quick.read_scene(prefix)
+        scenes = plain.encode_prefix(prefix), quick.encode_prefix(prefix)
         for skip in (0, 3):
             pasts = plain.open(scenes[0], 3, 12), quick.open(scenes[1], 3, 12)
             ids = torch.randint(10, 300, (3, 6))
@@ -65,49 +66,49 @@ def test_the_scene_as_hugging_face_has_it() -> None:
     plain, quick = PlainDecoder(model), NeoxDecoder(model)
     prefix = torch.randn(1, 4, 32)
     with torch.inference_mode():
-        caches = plain.cache(plain.read_scene(prefix), 2), quick.cache(quick.read_scene(prefix), 2)
+        caches = plain.cache(plain.encode_prefix(prefix), 2), quick.cache(quick.encode_prefix(prefix), 2)
     for expected, told in zip(caches[0].layers, caches[1].layers, strict=True):
         torch.testing.assert_close(told.keys, expected.keys, **TOLERANCE)
         torch.testing.assert_close(told.values, expected.values, **TOLERANCE)
 
 
 def test_changed_weights_are_seen(photos: list[np.ndarray]) -> None:
-    """A house that is asked, changed and asked again says what it has become."""
-    house = tiny_house()
-    memory = house.see(scene_of(photos))
-    decoder = house.decoder
-    assert house.decoder is decoder
+    """A pipeline that is asked, changed and asked again says what it has become."""
+    pipeline = tiny_pipeline()
+    memory = pipeline.encode_scene(scene_of(photos))
+    decoder = pipeline.decoder
+    assert pipeline.decoder is decoder
     before = memory.ask(QUESTIONS)
     with torch.no_grad():
-        for layer in house.model.language_model.base_model.layers:
+        for layer in pipeline.model.language_model.base_model.layers:
             layer.mlp.dense_4h_to_h.weight.neg_()
-    assert house.decoder is not decoder
-    after = house.see(scene_of(photos))
+    assert pipeline.decoder is not decoder
+    after = pipeline.encode_scene(scene_of(photos))
     with torch.inference_mode():
-        plain = PlainDecoder(house.model)
-        ids = torch.tensor([house.processor.question_ids(QUESTIONS[0])])
-        expected = plain.step(plain.open(plain.read_scene(after.prefix), 1, 0), ids)
-        told = after.decoder.step(after.open_past(ids, 0), ids)
+        plain = PlainDecoder(pipeline.model)
+        ids = torch.tensor([pipeline.processor.question_ids(QUESTIONS[0])])
+        expected = plain.step(plain.open(plain.encode_prefix(after.prefix), 1, 0), ids)
+        told = after.decoder.step(after.prefill(ids, 0), ids)
     torch.testing.assert_close(told, expected, **TOLERANCE)
     assert after.ask(QUESTIONS) != before
 
 
 @pytest.mark.parametrize("why", ["family", "half", "passes"])
 def test_what_it_does_not_know_the_model_itself_says(why: str) -> None:
-    house = tiny_house(family="llama" if why == "family" else "gpt_neox")
+    pipeline = tiny_pipeline(family="llama" if why == "family" else "gpt_neox")
     if why == "half":
-        house.model.language_model.bfloat16()
+        pipeline.model.language_model.bfloat16()
     if why == "passes":
-        house.model.config.thinking_passes = 2
-    assert isinstance(house.decoder, PlainDecoder)
+        pipeline.model.config.thinking_passes = 2
+    assert isinstance(pipeline.decoder, PlainDecoder)
 
 
 def test_depth_is_made_when_it_is_asked_for(photos: list[np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
-    house = tiny_house()
+    pipeline = tiny_pipeline()
     made = []
-    forward = house.model.depth_head.forward
-    monkeypatch.setattr(house.model.depth_head, "forward", lambda *given: made.append(1) or forward(*given))
-    memory = house.see(scene_of(photos))
+    forward = pipeline.model.depth_head.forward
+    monkeypatch.setattr(pipeline.model.depth_head, "forward", lambda *given: made.append(1) or forward(*given))
+    memory = pipeline.encode_scene(scene_of(photos))
     memory.ask(QUESTIONS)
     assert not made
     depth = memory.depth

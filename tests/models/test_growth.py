@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from dollhouse.inference.session import DollhousePipeline
-from dollhouse.models.dollhouse.net2net import widen
+from dollhouse.inference.pipeline import DollhousePipeline
+from dollhouse.models.dollhouse.net2net import expanded_config, widen
 from dollhouse.scenes.synthetic.room_scene import room_scene
 
 
@@ -25,7 +25,7 @@ def wide(shipped: DollhousePipeline) -> DollhousePipeline:
 def test_twice_the_width_says_the_same(shipped: DollhousePipeline, wide: DollhousePipeline) -> None:
     scene = room_scene("test", 3)
     questions = ["how many chairs are there?", "describe the room.", "is there a bed?"]
-    narrow, broad = shipped.see(scene), wide.see(scene)
+    narrow, broad = shipped.encode_scene(scene), wide.encode_scene(scene)
     np.testing.assert_allclose(broad.depth, narrow.depth, rtol=1e-4)
     assert [box.label for box in broad.boxes] == [box.label for box in narrow.boxes]
     for one, other in zip(narrow.boxes, broad.boxes, strict=True):
@@ -54,8 +54,8 @@ def test_the_copies_can_part(wide: DollhousePipeline) -> None:
 def test_sensors_are_silent_at_first(shipped: DollhousePipeline) -> None:
     """A model that is given depth and poses uses them (its depth is exact) and still answers."""
     scene = room_scene("test", 3)
-    teacher = DollhousePipeline(widen(shipped.model, wider=False, sensors=True), shipped.processor, "teacher")
-    seen = teacher.see(scene)
+    teacher = DollhousePipeline(widen(shipped.model, width_multiplier=1, use_rgbd=True), shipped.processor, "teacher")
+    seen = teacher.encode_scene(scene)
     true = np.stack([view.depth for view in scene.views])
     np.testing.assert_allclose(seen.depth[true > 0], true[true > 0], rtol=1e-5)
     assert {box.label for box in seen.boxes if box.score > 0.5} & {box.label for box in scene.boxes}
@@ -63,7 +63,7 @@ def test_sensors_are_silent_at_first(shipped: DollhousePipeline) -> None:
 
 
 def test_another_language_model_is_refused(shipped: DollhousePipeline) -> None:
-    config = grown_config(shipped.model.config, wider=False)
+    config = expanded_config(shipped.model.config, width_multiplier=1)
     config.get_text_config().model_type = "llama"
     model = shipped.model
     kept, model.config = model.config, config

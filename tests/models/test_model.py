@@ -11,10 +11,10 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 import dollhouse.models.dollhouse  # noqa: F401  registers the Auto classes
 from dollhouse.errors import ModelError, QuestionError
-from dollhouse.inference.session import DollhousePipeline
+from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.models.dollhouse.checkpoint import load_student, save_student
 from dollhouse.scenes.scene import Scene, View
-from tests.models.conftest import tiny_house
+from tests.models.conftest import tiny_pipeline
 
 QUESTIONS = ["is the red chair near the table?", "which is taller, the lamp or the blue chair?", "lamp?"]
 
@@ -27,13 +27,13 @@ def scene_of(photos: list[np.ndarray]) -> Scene:
 @pytest.mark.parametrize("family", ["gpt_neox", "llama"])
 @pytest.mark.parametrize("blind", [False, True])
 def test_memory_answers_as_the_plain_path(placement: str, family: str, blind: bool, photos: list[np.ndarray]) -> None:
-    house = tiny_house(placement, blind, family)
-    inputs = house.processor(images=photos, text=QUESTIONS)
-    generated = house.model.generate(**inputs, max_new_tokens=6, do_sample=False)
-    plain = house.processor.tokenizer.batch_decode(
+    pipeline = tiny_pipeline(placement, blind, family)
+    inputs = pipeline.processor(images=photos, text=QUESTIONS)
+    generated = pipeline.model.generate(**inputs, max_new_tokens=6, do_sample=False)
+    plain = pipeline.processor.tokenizer.batch_decode(
         generated[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
     )
-    memory = house.see(scene_of(photos))
+    memory = pipeline.encode_scene(scene_of(photos))
     told = [answer.text for answer in memory.answer(QUESTIONS, max_new_tokens=6)]
     assert told == [text.strip() for text in plain]
     assert len(set(told)) > 1, "all answers alike: the comparison would prove little"
@@ -42,8 +42,8 @@ def test_memory_answers_as_the_plain_path(placement: str, family: str, blind: bo
 
 def test_packed_questions_equal_one_sequence_each(photos: list[np.ndarray]) -> None:
     """One prefix and many questions gives the logits of the plain sequence."""
-    house = tiny_house()
-    model, processor = house.model, house.processor
+    pipeline = tiny_pipeline()
+    model, processor = pipeline.model, pipeline.processor
     other = [255 - photo for photo in photos]
     pixels = torch.stack([torch.from_numpy(processor.image_processor(p)["pixel_values"])[0] for p in (photos, other)])
     ids = [processor.question_ids(question) for question in QUESTIONS]
@@ -51,9 +51,9 @@ def test_packed_questions_equal_one_sequence_each(photos: list[np.ndarray]) -> N
     packed = torch.tensor([row + [0] * (length - len(row)) for row in ids] * 2)
     owners = torch.tensor([0, 0, 0, 1, 1, 1])
     with torch.inference_mode():
-        scene = model.read_scene(model.get_image_features(pixels))
-        hidden = model.continue_from(scene, packed, owners)
-        again = model.continue_from(scene, packed, owners)
+        scene = model.encode_prefix(model.get_image_features(pixels))
+        hidden = model.encode_questions(scene, packed, owners)
+        again = model.encode_questions(scene, packed, owners)
         logits = model.get_output_embeddings()(hidden)
         for row in range(6):
             tokens = processor.tokenizer(
@@ -66,50 +66,50 @@ def test_packed_questions_equal_one_sequence_each(photos: list[np.ndarray]) -> N
 
 
 def test_question_cannot_see_other_scenes(photos: list[np.ndarray]) -> None:
-    house = tiny_house()
-    memory = house.see(scene_of(photos))
+    pipeline = tiny_pipeline()
+    memory = pipeline.encode_scene(scene_of(photos))
     before = memory._scene.told.clone()
-    alone = memory.open_cache(2)
+    alone = memory.dynamic_cache(2)
     assert alone.layers[0].keys.shape[0] == 2
     memory.ask(QUESTIONS)
     assert torch.equal(memory._scene.told, before)
 
 
 def test_thinking_tokens_are_never_sampled(photos: list[np.ndarray]) -> None:
-    house = tiny_house()
+    pipeline = tiny_pipeline()
     with torch.no_grad():  # make every silent token the likeliest
-        house.model.get_output_embeddings().weight[house.model.suppress_tokens()] *= 100
-    inputs = house.processor(images=photos, text=QUESTIONS)
-    generated = house.model.generate(**inputs, max_new_tokens=8, do_sample=False)[:, inputs["input_ids"].shape[1] :]
-    allowed_pad = house.model.config.pad_token_id
-    silent = set(house.model.suppress_tokens()) - {allowed_pad}
+        pipeline.model.get_output_embeddings().weight[pipeline.model.suppress_tokens()] *= 100
+    inputs = pipeline.processor(images=photos, text=QUESTIONS)
+    generated = pipeline.model.generate(**inputs, max_new_tokens=8, do_sample=False)[:, inputs["input_ids"].shape[1] :]
+    allowed_pad = pipeline.model.config.pad_token_id
+    silent = set(pipeline.model.suppress_tokens()) - {allowed_pad}
     assert not silent & set(generated.flatten().tolist())
 
 
 def test_labels_count_answer_tokens_only(photos: list[np.ndarray]) -> None:
-    house = tiny_house()
-    inputs = house.processor(images=photos, text=QUESTIONS[0])
+    pipeline = tiny_pipeline()
+    inputs = pipeline.processor(images=photos, text=QUESTIONS[0])
     labels = torch.full_like(inputs["input_ids"], -100)
     labels[:, -2:] = inputs["input_ids"][:, -2:]
-    loss = house.model(**inputs, labels=labels).loss
-    logits = house.model(**inputs).logits
+    loss = pipeline.model(**inputs, labels=labels).loss
+    logits = pipeline.model(**inputs).logits
     expected = torch.nn.functional.cross_entropy(logits[0, -3:-1], labels[0, -2:])
     torch.testing.assert_close(loss, expected)
 
 
 def test_photos_and_places_come_together(photos: list[np.ndarray]) -> None:
-    house = tiny_house()
-    inputs = house.processor(images=photos, text=QUESTIONS[0])
+    pipeline = tiny_pipeline()
+    inputs = pipeline.processor(images=photos, text=QUESTIONS[0])
     with pytest.raises(ValueError, match="no pixel_values"):
-        house.model(input_ids=inputs["input_ids"])
+        pipeline.model(input_ids=inputs["input_ids"])
     with pytest.raises(ValueError, match="places"):
-        house.model(input_ids=inputs["input_ids"][:, 1:], pixel_values=inputs["pixel_values"])
+        pipeline.model(input_ids=inputs["input_ids"][:, 1:], pixel_values=inputs["pixel_values"])
 
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_saved_folder_loads_everywhere(tmp_path: Path, photos: list[np.ndarray], tied: bool) -> None:
-    house = tiny_house(tied=tied)
-    save_student(house.model, house.processor, tmp_path / "model")
+    pipeline = tiny_pipeline(tied=tied)
+    save_student(pipeline.model, pipeline.processor, tmp_path / "model")
     again = DollhousePipeline.from_pretrained(tmp_path / "model")
     assert AutoConfig.from_pretrained(tmp_path / "model").model_type == "dollhouse"
     auto = AutoModelForImageTextToText.from_pretrained(tmp_path / "model", dtype=torch.float32).eval()
@@ -119,13 +119,13 @@ def test_saved_folder_loads_everywhere(tmp_path: Path, photos: list[np.ndarray],
         ours = again.model(**again.processor(images=photos, text=QUESTIONS)).logits
         theirs = auto(**inputs).logits
     assert torch.equal(ours, theirs)
-    rounded = {name: value.to(torch.bfloat16).float() for name, value in house.model.state_dict().items()}
+    rounded = {name: value.to(torch.bfloat16).float() for name, value in pipeline.model.state_dict().items()}
     assert all(torch.equal(rounded[name], value) for name, value in again.model.state_dict().items())
 
 
 def test_bad_folders_are_named(tmp_path: Path) -> None:
-    house = tiny_house()
-    save_student(house.model, house.processor, tmp_path / "model")
+    pipeline = tiny_pipeline()
+    save_student(pipeline.model, pipeline.processor, tmp_path / "model")
     with pytest.raises(ModelError, match="no model folder"):
         load_student(tmp_path / "nowhere")
     pickled = tmp_path / "model.bin"
@@ -147,7 +147,7 @@ def test_bad_folders_are_named(tmp_path: Path) -> None:
 
 
 def test_bad_questions(photos: list[np.ndarray]) -> None:
-    memory = tiny_house().see(scene_of(photos))
+    memory = tiny_pipeline().encode_scene(scene_of(photos))
     with pytest.raises(QuestionError, match="empty"):
         memory.ask(["  "])
     with pytest.raises(QuestionError, match="longer than"):
@@ -155,8 +155,8 @@ def test_bad_questions(photos: list[np.ndarray]) -> None:
 
 
 def test_blind_student_has_no_eyes(photos: list[np.ndarray]) -> None:
-    house = tiny_house(blind=True)
-    memory, other = house.see(scene_of(photos)), house.see(scene_of(photos[::-1]))
+    pipeline = tiny_pipeline(blind=True)
+    memory, other = pipeline.encode_scene(scene_of(photos)), pipeline.encode_scene(scene_of(photos[::-1]))
     assert memory.ask(QUESTIONS) == other.ask(QUESTIONS)
     with pytest.raises(ModelError, match="blind"):
         _ = memory.depth
@@ -167,7 +167,7 @@ def test_blind_student_has_no_eyes(photos: list[np.ndarray]) -> None:
 )
 def test_a_head_comes_alone_or_with_others(heads: dict[str, int]) -> None:
     """A loss may ask for one head that the model lacks; the others are not missed."""
-    model = tiny_house("before_question").model
+    model = tiny_pipeline("before_question").model
     before = {name for name, _ in model.named_children()}
     model.add_heads(**heads)
     made = {name for name, _ in model.named_children()} - before

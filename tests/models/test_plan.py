@@ -17,7 +17,7 @@ from dollhouse.training.estimate.command import as_the_paper_counts, plan_encode
 from dollhouse.training.estimate.live_memory import LiveMemory, without_memory
 from dollhouse.training.estimate.memory import look, plan_answering, plan_vggt
 from dollhouse.training.estimate.parameters import Part, disk_bytes
-from tests.models.conftest import tiny_house
+from tests.models.conftest import tiny_pipeline
 from tests.models.test_vggt import HEADS, small
 
 RECIPES = Path(__file__).parents[2] / "dollhouse" / "recipes"
@@ -99,7 +99,7 @@ def test_chunks_need_less_and_views_need_more() -> None:
 
 
 def test_answering_is_planned_for_any_student() -> None:
-    model = tiny_house().model
+    model = tiny_pipeline().model
     plan = plan_answering(model.config, 2, 28, 28, torch.float32)
     assert plan.weights == sum(parameter.nbytes for parameter in model.parameters())
     assert plan.activations > 0

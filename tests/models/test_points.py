@@ -8,7 +8,7 @@ import torch
 
 from dollhouse.errors import SceneError
 from dollhouse.geometry import intrinsics_from_fov, invert_rigid, look_at
-from dollhouse.inference.points import KnownLength, fix_scale, place_points, see_points
+from dollhouse.inference.points import KnownLength, fix_scale, place_points, predict_points
 from dollhouse.scenes.scene import Scene, View
 from tests.models.test_vggt import HEADS, made, small
 
@@ -121,7 +121,7 @@ def test_vggt_sees_a_scene_in_metres_only_where_the_scene_has_them() -> None:
         )
         return Scene("made", views, metric=metric)
 
-    told = {key: see_points(model, scene(*key), WIDTH) for key in [(True, True), (True, False), (False, True)]}
+    told = {key: predict_points(model, scene(*key), WIDTH) for key in [(True, True), (True, False), (False, True)]}
     assert [points.scale for points, _ in told.values()] == ["depth", "poses", "relative"]
     relative, confidence = told[False, True]
     assert relative.points.shape == (3, HEIGHT, WIDTH, 3)

@@ -10,7 +10,7 @@ import torch
 
 from dollhouse.errors import SceneError
 from dollhouse.geometry import back_project, level_from_world, transform_points
-from dollhouse.inference.session import DollhousePipeline
+from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.models.dollhouse.net2net import widen
 from dollhouse.models.dollhouse.rgbd_embedding import SNAP, RGBDInputs, in_patches, refine_depth
 from dollhouse.scenes.synthetic.room_scene import room_scene
@@ -66,10 +66,10 @@ def test_a_guess_is_drawn_to_the_nearest_surface() -> None:
 
 def test_scenes_without_sensors_are_refused() -> None:
     shipped = DollhousePipeline.from_pretrained()
-    teacher = DollhousePipeline(widen(shipped.model, wider=False, sensors=True), shipped.processor, "teacher")
+    teacher = DollhousePipeline(widen(shipped.model, width_multiplier=1, use_rgbd=True), shipped.processor, "teacher")
     scene = room_scene("test", 3)
     unposed = replace(scene, views=tuple(replace(view, world_from_camera=None) for view in scene.views))
     with pytest.raises(SceneError, match="lacks depth, poses or intrinsics"):
-        teacher.see(unposed)
+        teacher.encode_scene(unposed)
     with pytest.raises(ValueError, match="looks at depth and poses"):
-        teacher.model.see(torch.zeros(1, 2, 3, 126, 126))
+        teacher.model.encode_scene(torch.zeros(1, 2, 3, 126, 126))

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from dollhouse.geometry import Array, level_from_world, transform_points
-from dollhouse.inference.session import SURE, DollhousePipeline
+from dollhouse.inference.pipeline import DollhousePipeline
+from dollhouse.inference.session import MIN_BOX_SCORE
 from dollhouse.models.dollhouse.checkpoint import SHIPPED
 from dollhouse.questions.generate import generate_questions
 from dollhouse.scenes.scene import Scene
@@ -31,7 +32,7 @@ def scene() -> Scene:
 def test_answers_are_the_models_own(teacher: DollhouseTeacher, scene: Scene) -> None:
     asked = generate_questions(scene, limit=12)
     answers = teacher.answer(scene, asked)
-    memory = DollhousePipeline.from_pretrained().see(scene)
+    memory = DollhousePipeline.from_pretrained().encode_scene(scene)
     own = memory.answer([question.text for question in asked])
     assert [answer.text for answer in answers] == [answer.text for answer in own]
     for answer, told in zip(answers, own, strict=True):
@@ -45,12 +46,12 @@ def test_answers_are_the_models_own(teacher: DollhouseTeacher, scene: Scene) -> 
 
 def test_geometry_stands_in_the_scenes_world(teacher: DollhouseTeacher, scene: Scene) -> None:
     told = teacher.geometry(scene)
-    memory = DollhousePipeline.from_pretrained().see(scene)
+    memory = DollhousePipeline.from_pretrained().encode_scene(scene)
     assert told is not None
     assert told.depth is not None
     np.testing.assert_allclose(np.stack(told.depth), memory.depth, atol=1e-4)
     level = level_from_world(np.asarray(scene.views[0].world_from_camera))
-    sure = [box for box in memory.boxes if (box.score or 0) >= SURE]
+    sure = [box for box in memory.boxes if (box.score or 0) >= MIN_BOX_SCORE]
     assert told.boxes
     assert len(told.boxes) == len(sure)
     for box, own in zip(told.boxes, sure, strict=True):
@@ -65,13 +66,13 @@ def test_geometry_stands_in_the_scenes_world(teacher: DollhouseTeacher, scene: S
 def test_features_lie_on_what_the_patches_show(teacher: DollhouseTeacher, scene: Scene) -> None:
     features = teacher.features(scene)
     assert features is not None
-    patches = (teacher.house.image_size // 14) ** 2
-    assert features.features.shape == (4 * patches, teacher.house.model.config.trunk_width)
-    sight = DollhousePipeline.from_pretrained().see(scene).sight
-    assert sight is not None
+    patches = (teacher.pipeline.image_size // 14) ** 2
+    assert features.features.shape == (4 * patches, teacher.pipeline.model.config.trunk_width)
+    perception = DollhousePipeline.from_pretrained().encode_scene(scene).perception
+    assert perception is not None
     assert features.label_probs is not None
-    np.testing.assert_allclose(features.label_probs, sight.votes.label_logits[0].softmax(-1).numpy(), atol=1e-5)
-    assert features.labels == tuple(teacher.house.model.config.labels)
+    np.testing.assert_allclose(features.label_probs, perception.votes.label_logits[0].softmax(-1).numpy(), atol=1e-5)
+    assert features.labels == tuple(teacher.pipeline.model.config.labels)
     seen = middle_points(scene)
     known = np.asarray(np.isfinite(seen).all(-1))
     for axis in range(3):

@@ -39,7 +39,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> tuple[DollhouseForConditi
         answers = said(processor.tokenizer, [answer for _, answer in asked])
         objects = scenes[-1].objects
         questions.append(question_tokens(processor.tokenizer, model.config, asked, objects, finder, answers))
-    return model, collate(scenes, questions, model.config, group_by_truth=True)
+    return model, collate(scenes, questions, model.config, use_gt_assignment=True)
 
 
 def objective_of(
@@ -118,7 +118,7 @@ def test_one_view_shares_nothing(tmp_path: Path) -> None:
     room = open_scene("rooms:train/0")
     scene = scene_targets(replace(room, views=room.views[:1]), 56, model.config.labels, model.config.colours)
     objective = LossModule(model, StaticWeighting({"spatial": 1.0, "multiview": 1.0}), ["spatial", "multiview"])
-    parts = objective(collate([scene], [[]], model.config, group_by_truth=True))
+    parts = objective(collate([scene], [[]], model.config, use_gt_assignment=True))
     assert set(parts) == {"loss", "spatial", "spatial/relations"}
 
 
@@ -134,7 +134,7 @@ def test_relations_of_a_pair_turned_round_are_the_opposite(
 ) -> None:
     model, batch = begun
     with torch.no_grad():
-        relations = model.see(batch.pixel_values, batch.member).relations
+        relations = model.encode_scene(batch.pixel_values, batch.patch_assignment).relations
     assert relations is not None
     assert relations.shape == (2, 16, 16, 2)
     torch.testing.assert_close(relations, -relations.transpose(1, 2))
@@ -145,12 +145,12 @@ def test_language_model_holds_all_states_only_where_they_are_read(
     begun: tuple[DollhouseForConditionalGeneration, Batch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    for name in ("continue_from", "hidden_states_from"):
+    for name in ("encode_questions", "question_hidden_states"):
         method = getattr(DollhouseForConditionalGeneration, name)
         monkeypatch.setattr(
             DollhouseForConditionalGeneration, name, lambda *given, n=name, m=method: asked.append(n) or m(*given)
         )
-    for losses, expected in ((["text"], "continue_from"), (["text", "grounding"], "hidden_states_from")):
+    for losses, expected in ((["text"], "encode_questions"), (["text", "grounding"], "question_hidden_states")):
         objective, batch = objective_of(begun, losses)
         asked.clear()
         with torch.no_grad():
@@ -161,8 +161,8 @@ def test_language_model_holds_all_states_only_where_they_are_read(
 def test_states_are_the_same_either_way(begun: tuple[DollhouseForConditionalGeneration, Batch]) -> None:
     model, batch = begun
     with torch.no_grad():
-        scene = model.read_scene(torch.randn(2, 16, 32))
+        scene = model.encode_prefix(torch.randn(2, 16, 32))
         ids, owner = batch.question_ids[0], batch.scene_of_question[0]
         torch.testing.assert_close(
-            model.continue_from(scene, ids, owner), model.hidden_states_from(scene, ids, owner)[-1]
+            model.encode_questions(scene, ids, owner), model.question_hidden_states(scene, ids, owner)[-1]
         )

@@ -18,7 +18,7 @@ from dollhouse.data.settings import DataSettings, Stage
 from dollhouse.data.targets import scene_targets
 from dollhouse.data.tokenization import ReferredObjects, question_tokens
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
-from dollhouse.models.dollhouse.proposal_head import MEASURES, ObjectPrefix
+from dollhouse.models.dollhouse.proposal_head import BOX_FEATURES, ObjectProjector
 from dollhouse.models.dollhouse.tokenization import fill_token_ids, train_tokenizer
 from dollhouse.scenes.synthetic.furniture import CATEGORIES, COLOURS
 from dollhouse.scenes.synthetic.room_scene import room_scene
@@ -43,7 +43,7 @@ def tokenizer() -> PreTrainedTokenizerBase:
 @pytest.fixture(scope="module")
 def config(tokenizer: PreTrainedTokenizerBase) -> DollhouseConfig:
     made = DollhouseConfig(
-        num_objects=16, labels=CATEGORIES, colours=list(COLOURS), pad_token_id=0, max_named_views=VIEWS
+        num_objects=16, labels=CATEGORIES, colours=list(COLOURS), pad_token_id=0, max_referenced_views=VIEWS
     )
     fill_token_ids(made, tokenizer)
     return made
@@ -123,7 +123,7 @@ def test_targets_are_the_true_measures(tokenizer: PreTrainedTokenizerBase, confi
     scene = scene_targets(room_scene("train", 11), 126, CATEGORIES, list(COLOURS))
     batch = collate([scene], [[]], config)
     objects = gt_objects(batch, config)
-    facts = ObjectPrefix(config.trunk_width, 32, VIEWS).facts(objects)[0]
+    facts = ObjectProjector(config.trunk_width, 32, VIEWS).geometry_features(objects)[0]
     truth = batch.boxes[0]
     assert truth is not None
     count = len(truth.label)
@@ -131,15 +131,15 @@ def test_targets_are_the_true_measures(tokenizer: PreTrainedTokenizerBase, confi
     torch.testing.assert_close(target.told[:, :3], truth.center)
     torch.testing.assert_close(target.told[:, 3:6], truth.size.log())
     torch.testing.assert_close(target.told[:, 7], truth.center[:, 2] + 0.5 * truth.size[:, 2])
-    seen = objects.sightings[0, :count, 1]
+    seen = objects.view_observations[0, :count, 1]
     torch.testing.assert_close(target.told[:, -4:], seen)
     assert torch.equal(target.weight[:, -1] > 0, seen[:, 3] > 0)
     unnamed = grounding_targets(facts[:count], VIEWS, torch.full((count,), -1))
     assert not unnamed.weight[:, -4:].any()
     alone = grounding_targets(facts[:count], VIEWS, torch.full((count,), 1), every_view=False)
     assert torch.equal(alone.told, target.told)
-    assert not alone.weight[:, MEASURES:-4].any()  # nothing of views that nobody named
-    assert torch.equal(alone.weight[:, :MEASURES], target.weight[:, :MEASURES])
+    assert not alone.weight[:, BOX_FEATURES:-4].any()  # nothing of views that nobody named
+    assert torch.equal(alone.weight[:, :BOX_FEATURES], target.weight[:, :BOX_FEATURES])
     assert torch.equal(alone.weight[:, -4:], target.weight[:, -4:])
 
 
@@ -163,7 +163,7 @@ def test_pairs_are_told_by_their_differences(config: DollhouseConfig) -> None:
     batch = collate([scene], [[]], config)
     objects, truth = gt_objects(batch, config), batch.boxes[0]
     assert truth is not None
-    facts = ObjectPrefix(config.trunk_width, 32, VIEWS).facts(objects)[0, :3]
+    facts = ObjectProjector(config.trunk_width, 32, VIEWS).geometry_features(objects)[0, :3]
     target = pair_targets(facts[None], VIEWS, torch.tensor([0]), torch.tensor([1]))
     told = target.told[0]
     torch.testing.assert_close(told[:3], truth.center[1] - truth.center[0])
@@ -173,7 +173,7 @@ def test_pairs_are_told_by_their_differences(config: DollhouseConfig) -> None:
     ahead = torch.stack([truth.yaw[0].cos(), truth.yaw[0].sin()])
     towards = F.normalize(truth.center[1, :2] - truth.center[0, :2], dim=0)
     torch.testing.assert_close(told[12], ahead @ towards)
-    seen = objects.sightings[0, :2, 0]
+    seen = objects.view_observations[0, :2, 0]
     torch.testing.assert_close(told[13:], seen[1] - seen[0])
     assert bool(target.weight[0, -1] > 0) == bool((seen[:, 3] > 0).all())
     of_two = pair_targets(facts[None], VIEWS, torch.tensor([-1]), torch.tensor([0]))
@@ -185,7 +185,7 @@ def test_gradient_reaches_names_first_and_the_question_s_end_above() -> None:
     torch.manual_seed(0)
     grounding = GroundingProbe(16, 8, VIEWS)
     states = [torch.randn(2, 5, 16, requires_grad=True) for _ in range(9)]
-    facts = torch.randn(1, 3, MEASURES + 1 + 36 + VIEWS * 5)
+    facts = torch.randn(1, 3, BOX_FEATURES + 1 + 36 + VIEWS * 5)
     names = torch.tensor([[0, 2, 0, -1], [1, 0, 1, 2], [1, 3, 2, 2]])
     pairs = torch.tensor([[1, 4, 2, 1, 2, -1]])
     grounding(states, facts, torch.tensor([0, 0]), ReferredObjects(names, pairs)).backward()

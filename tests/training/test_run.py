@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from dollhouse.data.target_cache import TargetCache
 from dollhouse.errors import RecipeError, StorageError
-from dollhouse.inference.session import DollhousePipeline
+from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.training.config import Recipe, check_recipe
 from dollhouse.training.train import distill
 
@@ -137,8 +137,8 @@ def test_frozen_parts_stay(undisturbed: Path) -> None:
 
 
 def test_finished_model_answers(undisturbed: Path) -> None:
-    house = DollhousePipeline.from_pretrained(undisturbed / "model")
-    memory = house.see("rooms:test/1")
+    pipeline = DollhousePipeline.from_pretrained(undisturbed / "model")
+    memory = pipeline.encode_scene("rooms:test/1")
     assert len(memory.ask(["is there a chair?", "what colour is the sofa?"])) == 2
     assert memory.depth.shape == (4, 28, 28)
     assert (memory.depth > 0).all()

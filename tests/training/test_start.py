@@ -27,7 +27,7 @@ def test_a_blind_model_cannot_grow() -> None:
 
 def test_sensors_are_never_taken_away() -> None:
     model, _, _ = load_student()
-    teacher = widen(model, wider=False, sensors=True)
+    teacher = widen(model, width_multiplier=1, use_rgbd=True)
     with pytest.raises(RecipeError, match="set sensors: true"):
         expand_model(teacher, asked_for())
     assert expand_model(teacher, asked_for(sensors=True)) is teacher

@@ -13,7 +13,7 @@ from dollhouse.geometry import inside_box
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.heads import Cameras
 from dollhouse.models.dollhouse.proposal_head import ProposalOutput
-from dollhouse.models.dollhouse.voting_head import VoteOutput, group
+from dollhouse.models.dollhouse.voting_head import VoteOutput, cluster_votes
 from dollhouse.scenes.synthetic.furniture import CATEGORIES, COLOURS
 from dollhouse.scenes.synthetic.room_scene import room_scene
 from dollhouse.training.losses import camera_loss, detection_loss, vote_loss
@@ -97,14 +97,14 @@ def test_patch_points_lie_in_their_boxes(mirror: bool) -> None:
 
 def test_perfect_votes_group_into_the_true_objects() -> None:
     batch = batch_of([targets_of(number) for number in ROOMS])
-    member = group(true_votes(batch), 16)
+    patch_assignment = cluster_votes(true_votes(batch), 16)
     assert float(vote_loss(true_votes(batch), batch.patches)) < 1e-3
     for row, truth in enumerate(batch.boxes):
         assert truth is not None
-        found = member[row].sum(0) > 0
+        found = patch_assignment[row].sum(0) > 0
         assert int(found.sum()) == len(truth.label)
-        groups = {tuple(member[row][:, slot].tolist()) for slot in range(16) if found[slot]}
-        objects = {tuple(batch.member[row][:, k].tolist()) for k in range(len(truth.label))}
+        groups = {tuple(patch_assignment[row][:, slot].tolist()) for slot in range(16) if found[slot]}
+        objects = {tuple(batch.patch_assignment[row][:, k].tolist()) for k in range(len(truth.label))}
         assert groups == objects, "each group is one object's patches"
 
 
@@ -119,7 +119,7 @@ def test_perfect_objects_leave_no_detection_loss() -> None:
         log_size=torch.zeros(3, 16, 3),
         front=torch.zeros(3, 16, 2),
         axis=torch.zeros(3, 16, 2),
-        sightings=torch.zeros(3, 16, 4, 4),
+        view_observations=torch.zeros(3, 16, 4, 4),
     )
     for row, truth in enumerate(batch.boxes):
         assert truth is not None

@@ -17,7 +17,7 @@ from dollhouse.data.targets import scene_targets
 from dollhouse.data.tokenization import ReferredObjects, question_tokens
 from dollhouse.errors import RecipeError
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
-from dollhouse.models.dollhouse.proposal_head import MEASURES, ObjectPrefix
+from dollhouse.models.dollhouse.proposal_head import BOX_FEATURES, ObjectProjector
 from dollhouse.models.dollhouse.tokenization import fill_token_ids, train_tokenizer
 from dollhouse.scenes.synthetic.furniture import CATEGORIES, COLOURS
 from dollhouse.scenes.synthetic.room_scene import room_scene
@@ -43,7 +43,7 @@ def tokenizer() -> PreTrainedTokenizerBase:
 
 
 def config_of(tokenizer: PreTrainedTokenizerBase, placement: str, **changes: Any) -> DollhouseConfig:
-    shape = {"num_objects": 16, "labels": CATEGORIES, "colours": list(COLOURS), "max_named_views": VIEWS}
+    shape = {"num_objects": 16, "labels": CATEGORIES, "colours": list(COLOURS), "max_referenced_views": VIEWS}
     made = DollhouseConfig(
         text_config=dict(TEXT), num_thinking_tokens=K, thinking_placement=placement, **{**shape, **changes}
     )
@@ -132,7 +132,7 @@ def test_thoughts_after_the_question_tell_what_it_names(tokenizer: PreTrainedTok
     torch.manual_seed(0)
     config = config_of(tokenizer, "after_question")
     thoughts = ThinkingProbe(config)
-    facts = torch.randn(2, 3, MEASURES + 1 + 36 + VIEWS * 5)
+    facts = torch.randn(2, 3, BOX_FEATURES + 1 + 36 + VIEWS * 5)
     think = list(config.thinking_ids)
     ids = torch.tensor([[50, 51, *think, 3, 60, 0], [50, *think, 3, 60, 0, 0], [50, 51, 52, *think, 3, 61]])
     states = [torch.randn(3, 8, 16, requires_grad=True) for _ in range(9)]
@@ -243,7 +243,7 @@ def test_true_objects_are_what_thoughts_are_told_of(tokenizer: PreTrainedTokeniz
     boxes = batch.boxes[0]
     assert boxes is not None
     told = scene_facts(boxes, len(CATEGORIES), config.num_objects).told
-    facts = ObjectPrefix(config.trunk_width, 32, VIEWS).facts(gt_objects(batch, config))[0]
+    facts = ObjectProjector(config.trunk_width, 32, VIEWS).geometry_features(gt_objects(batch, config))[0]
     present = gt_objects(batch, config).present[0] > 0
     center = facts[present, :3]
     nearest = torch.cdist(center, center).fill_diagonal_(torch.inf).min()

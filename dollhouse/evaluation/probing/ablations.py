@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from dollhouse.evaluation.probing.prefix_surgery import Lead, joined, lead_to_thoughts, think, thinking_embeddings
-from dollhouse.inference.generation import PlainDecoder
-from dollhouse.inference.session import DollhousePipeline, SceneSession, speak
+from dollhouse.inference.generation import PlainDecoder, generate
+from dollhouse.inference.pipeline import DollhousePipeline
+from dollhouse.inference.session import SceneSession
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 
 PLAIN = " the"  #: the ordinary words that stand in for thinking tokens
@@ -33,13 +34,13 @@ class Materials:
     draw: torch.Generator
 
     @classmethod
-    def of(cls, house: DollhousePipeline, seed: int) -> Materials:
+    def of(cls, pipeline: DollhousePipeline, seed: int) -> Materials:
         """Those of a student; ``seed`` decides the noise."""
-        own = thinking_embeddings(house.model)
-        words = house.processor.tokenizer(PLAIN, add_special_tokens=False)["input_ids"]
+        own = thinking_embeddings(pipeline.model)
+        words = pipeline.processor.tokenizer(PLAIN, add_special_tokens=False)["input_ids"]
         ids = torch.tensor(list(islice(cycle(words), len(own))), device=own.device)
-        plain = house.model.get_input_embeddings()(ids).detach()
-        return cls(house.model, own, plain, torch.Generator().manual_seed(seed))
+        plain = pipeline.model.get_input_embeddings()(ids).detach()
+        return cls(pipeline.model, own, plain, torch.Generator().manual_seed(seed))
 
 
 #: Grows the lead's cache as the control wants it, given the same questions' lead about another scene; returns how many
@@ -133,7 +134,7 @@ def answers(
     """
     if other is None and any(control.foreign for control in controls):
         raise ValueError("some control needs another scene")
-    processor, device = memory.house.processor, memory.house.model.device
+    processor, device = memory.pipeline.processor, memory.pipeline.model.device
     ids = [processor.question_ids(question) for question in questions]
     told = {control.name: [""] * len(ids) for control in controls}
     with torch.inference_mode():
@@ -162,4 +163,4 @@ def _spoken(
     for (_, skip), several in alike.items():
         cache = joined([own.cache for _, own in several])
         rest = lead.rest.repeat(len(several), 1)
-        yield [control for control, _ in several], speak(decoder, cache, rest, LONGEST_ANSWER, skip)
+        yield [control for control, _ in several], generate(decoder, cache, rest, LONGEST_ANSWER, skip)

@@ -52,22 +52,22 @@ def scan(memory: SceneSession, question: str) -> Scan:
 
     Raises ModelError for a language model without attention weights.
     """
-    model, config = memory.house.model, memory.house.model.config
+    model, config = memory.pipeline.model, memory.pipeline.model.config
     before = list(config.thinking_ids) if config.thinking_placement == "before_question" else []
-    ids = torch.tensor([before + memory.house.processor.question_ids(question)], device=model.device)
+    ids = torch.tensor([before + memory.pipeline.processor.question_ids(question)], device=model.device)
     with torch.inference_mode():
         prefix = memory.prefix.to(model.dtype)
         embeds = torch.cat([prefix, model.get_input_embeddings()(ids)], 1)
         slots = torch.arange(prefix.shape[1])
-        marks = torch.nn.functional.pad(model.thinking_places(ids), (len(slots), 0))
+        marks = torch.nn.functional.pad(model.thinking_mask(ids), (len(slots), 0))
         output = model.language_model(
-            inputs_embeds=model.think_over(embeds, marks),
+            inputs_embeds=model.apply_thinking_passes(embeds, marks),
             use_cache=False,
             output_hidden_states=True,
             output_attentions=True,
         )
     if not output.attentions or output.attentions[0] is None:
-        raise ModelError(f"{memory.house.model_id}: its language model keeps no attention weights to look at")
+        raise ModelError(f"{memory.pipeline.model_id}: its language model keeps no attention weights to look at")
     thinking = marks[0].nonzero().squeeze(-1).cpu()
     last = embeds.shape[1] - 1
     words = [place for place in range(len(slots), last) if place not in set(thinking.tolist())]
@@ -87,9 +87,9 @@ def scan(memory: SceneSession, question: str) -> Scan:
 
 def _slots_of(memory: SceneSession, count: int) -> tuple[Tensor, Tensor]:
     """Which slots hold an object, and its likeliest label (-1: none)."""
-    if memory.sight is None:
+    if memory.perception is None:
         return torch.zeros(count, dtype=torch.bool), torch.full((count,), -1)
-    objects = memory.sight.objects
+    objects = memory.perception.objects
     filled = (objects.present[0] > 0).cpu()
     labels = objects.label_logits[0].argmax(-1).cpu()
     return filled, torch.where(filled, labels, torch.full_like(labels, -1))

@@ -40,7 +40,7 @@ PRESENCE = "which labels are there"
 NEAREST = "labels of the nearest pair"
 DISTANCE = "distance of the two objects asked about"
 R2 = "R²"
-MEASURES = {NUMBER: R2, NUMBERS: R2, PRESENCE: "accuracy", NEAREST: "found of two", DISTANCE: R2}
+BOX_FEATURES = {NUMBER: R2, NUMBERS: R2, PRESENCE: "accuracy", NEAREST: "found of two", DISTANCE: R2}
 FEWEST = 2 * FOLDS  #: scenes without which nothing can be trained and tested
 RARE = 0.05  #: a label in fewer, or missing in fewer, of the scenes is not asked for
 
@@ -158,7 +158,7 @@ def _table(name: str, samples: Sequence[Sample], truth: Array, seed: int) -> dic
         }
     chance = next(iter(scored.values()))[told]
     return {
-        "measure": MEASURES[name],
+        "measure": BOX_FEATURES[name],
         "n": len(samples),
         "block": told,
         "chance": _share(chance.chance, chance.weight),
@@ -174,10 +174,10 @@ def score(name: str, truth: Array, x: Array, fold: NDArray[np.int64]) -> Scored:
     likeliest, against always saying the commonest two. "Always" is learnt on the probe's own training scenes.
     """
     predicted, mean = predict_unseen(x, truth, fold)
-    if MEASURES[name] == R2:
+    if BOX_FEATURES[name] == R2:
         weight = ((truth - mean) ** 2).sum(1)
         return Scored(weight - ((truth - predicted) ** 2).sum(1), np.zeros(len(truth)), weight)
-    if MEASURES[name] == "accuracy":
+    if BOX_FEATURES[name] == "accuracy":
         right, usual = (predicted > 0.5) == (truth > 0.5), (mean > 0.5) == (truth > 0.5)
         return Scored(right.sum(1).astype(float), usual.sum(1).astype(float), np.full(len(truth), truth.shape[1] * 1.0))
     found, common = (

@@ -16,7 +16,7 @@ from transformers.cache_utils import DynamicCache
 
 from dollhouse.inference.session import SceneSession
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
-from dollhouse.models.dollhouse.modeling_language import scenes_of
+from dollhouse.models.dollhouse.modeling_language import select_scenes
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Lead:
 
     def copy(self) -> Lead:
         """Another one, to go on from differently."""
-        return Lead(scenes_of(self.cache, torch.arange(len(self.rest), device=self.rest.device)), self.rest)
+        return Lead(select_scenes(self.cache, torch.arange(len(self.rest), device=self.rest.device)), self.rest)
 
 
 def joined(caches: Sequence[DynamicCache]) -> DynamicCache:
@@ -42,13 +42,13 @@ def joined(caches: Sequence[DynamicCache]) -> DynamicCache:
 
 def lead_to_thoughts(memory: SceneSession, ids: Tensor) -> Lead:
     """Questions ``ids`` (R, T) of one length about a seen scene, read up to their thinking tokens."""
-    model = memory.house.model
+    model = memory.pipeline.model
     count = model.config.num_thinking_tokens
-    cache = memory.open_cache(len(ids))
+    cache = memory.dynamic_cache(len(ids))
     if model.config.thinking_placement == "before_question":
         cache.crop(-count)
         return Lead(cache, ids)
-    first = int(model.thinking_places(ids[:1]).nonzero()[0, 1])
+    first = int(model.thinking_mask(ids[:1]).nonzero()[0, 1])
     model.language_model.base_model(input_ids=ids[:, :first], past_key_values=cache, use_cache=True)
     return Lead(cache, ids[:, first + count :])
 
@@ -58,7 +58,7 @@ def think(model: DollhouseForConditionalGeneration, lead: Lead, embeddings: Tens
     rows = len(lead.rest)
     embeds = embeddings.to(model.dtype).expand(rows, -1, -1)
     everywhere = torch.ones(rows, len(embeddings), dtype=torch.bool, device=embeds.device)
-    embeds = model.think_over(embeds, everywhere, past_key_values=lead.cache)
+    embeds = model.apply_thinking_passes(embeds, everywhere, past_key_values=lead.cache)
     model.language_model.base_model(inputs_embeds=embeds, past_key_values=lead.cache, use_cache=True)
 
 

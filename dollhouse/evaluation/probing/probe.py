@@ -28,7 +28,8 @@ from dollhouse.evaluation.probing.logit_lens import ReadOut
 from dollhouse.evaluation.probing.verdict import verdict
 from dollhouse.evaluation.report.report_schema import jsonl_text, package_versions
 from dollhouse.evaluation.scene_evaluator import MIN_BALANCE_EXAMPLES
-from dollhouse.inference.session import DollhousePipeline, SceneSession
+from dollhouse.inference.pipeline import DollhousePipeline
+from dollhouse.inference.session import SceneSession
 from dollhouse.questions.answer_balance import AnswerBalance
 from dollhouse.questions.generate import Question, generate_questions
 from dollhouse.scenes.open import open_scenes
@@ -135,13 +136,13 @@ def probe_thinking(
 class _Looking:
     """A probe under way: asks under every control and looks into the sequence, scene by scene."""
 
-    def __init__(self, house: DollhousePipeline, controls: Sequence[Control], seed: int) -> None:
-        config = house.model.config
-        self.house = house
+    def __init__(self, pipeline: DollhousePipeline, controls: Sequence[Control], seed: int) -> None:
+        config = pipeline.model.config
+        self.pipeline = pipeline
         self.controls = (UNTOUCHED, *controls)
-        self.materials = Materials.of(house, seed)
+        self.materials = Materials.of(pipeline, seed)
         self.rows: list[Row] = []
-        self.read_out = ReadOut(house.processor.tokenizer)
+        self.read_out = ReadOut(pipeline.processor.tokenizer)
         self.attention = AttentionTally(tuple(config.labels))
         self.decoding = DecodingTally(tuple(config.labels))
 
@@ -161,11 +162,11 @@ class _Looking:
                     right={name: bool(is_correct(question, text)) for name, text in words.items()},
                 )
             )
-        with attention_kept(self.house.model):
+        with attention_kept(self.pipeline.model):
             self._look(memory, questions)
 
     def _look(self, memory: SceneSession, questions: Sequence[Question]) -> None:
-        config, scene = self.house.model.config, memory.scene
+        config, scene = self.pipeline.model.config, memory.scene
         neutral = scan(memory, NEUTRAL)
         self.read_out.add(scene.name, neutral.thinking_logits)
         objects = scene_targets(scene, config.image_size, config.labels, config.colours).objects
@@ -179,11 +180,11 @@ class _Looking:
             self.decoding.add_pair(scene.name, seen, float(np.linalg.norm(one.center - two.center)))
 
 
-def _with_another(house: DollhousePipeline, scenes: Sequence[Scene]) -> Iterator[tuple[SceneSession, SceneSession]]:
+def _with_another(pipeline: DollhousePipeline, scenes: Sequence[Scene]) -> Iterator[tuple[SceneSession, SceneSession]]:
     """Every scene as seen, each with another one; at most three are held at once."""
-    first = previous = house.see(scenes[0])
+    first = previous = pipeline.encode_scene(scenes[0])
     for scene in scenes[1:]:
-        seen = house.see(scene)
+        seen = pipeline.encode_scene(scene)
         yield seen, previous
         previous = seen
     yield first, previous

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dollhouse.geometry import back_project, intrinsics_from_fov, transform_points
-from dollhouse.inference.session import SURE, Answer, SceneSession
+from dollhouse.inference.session import MIN_BOX_SCORE, Answer, SceneSession
 from dollhouse.scenes.visualize import INK, draw_depth, draw_image, draw_plan, save_figure
 
 
@@ -22,12 +22,12 @@ def draw_answers(memory: SceneSession, answers: Sequence[Answer], out: Path) -> 
     """Write the picture to ``out``. Raises StorageError where it cannot be written, ModelError for a blind student."""
     depth, images = memory.depth, memory.images
     views = len(images)
-    boxes = [box for box in memory.boxes if (box.score or 0.0) >= SURE]
+    boxes = [box for box in memory.boxes if (box.score or 0.0) >= MIN_BOX_SCORE]
     lines = [f"{answer.question}\n   {answer.text}  ({answer.confidence:.0%} sure)" for answer in answers]
     tall = max(4.6, 2 * 2.2 * images.shape[1] / images.shape[2] + 1.2)  # inches: photos, depth under them, colour bar
     figure = Figure(figsize=(2.2 * views + 5.2, tall + 0.38 * len(lines)), dpi=110, layout="constrained")
     figure.suptitle(
-        f"{memory.scene.name}, as {memory.house.model_id} sees it from {views} photos", color=INK, fontsize=11
+        f"{memory.scene.name}, as {memory.pipeline.model_id} sees it from {views} photos", color=INK, fontsize=11
     )
     halves: Any = figure.subfigures(2, 1, height_ratios=[tall, 0.15 + 0.38 * len(lines)])
     above, below = halves

@@ -63,11 +63,11 @@ def replace_folder(staging: Path, folder: Path) -> None:
 
 
 def load_student(folder: str | Path | None = None) -> tuple[DollhouseForConditionalGeneration, DollhouseProcessor, str]:
-    """A model folder (None: the shipped nano student) -> model in float32, processor, and a name with a hash.
+    """Load a model folder: model in float32, processor, and a name with a hash of the weights.
 
-    Raises ModelError saying which file is missing or wrong. Weights are read from safetensors only.
+    None and "nano" name the student shipped with the package (a folder called nano wins over it). Raises ModelError saying which file is missing or wrong. Weights are read from safetensors only.
     """
-    path = SHIPPED if folder is None else Path(folder)
+    path = SHIPPED if folder is None or (folder == SHIPPED.name and not Path(folder).exists()) else Path(folder)
     if path.is_file():
         raise ModelError(f"{path} is a file: a model is a folder with {', '.join(NEEDED)} (pickles are not loaded)")
     if not path.is_dir():

@@ -24,18 +24,18 @@ class DollhouseConfig(PreTrainedConfig):
         object_layers: blocks over object slots.
         num_objects: object slots, each one token of the language prefix.
         prefix: "objects" (a token an object), or "pooled" (their mean, one token a scene, as the paper has it).
-        max_named_views: views whose sightings the object tokens carry ("in view 2").
+        max_referenced_views: views whose observations the object tokens carry ("in view 2").
         num_views: photos of a scene that are looked at by default.
         labels, colours: what the heads can name, lower case.
-        front_labels: the labels whose objects have a front.
+        oriented_labels: the labels whose objects have a front.
         label_ids, colour_ids: the tokens of those words, filled in with the tokenizer.
         num_thinking_tokens, thinking_placement: Hidden CoT, see :mod:`dollhouse.models.dollhouse.special_tokens`.
-        thinking_passes: how often the thinking tokens are gone over, see :mod:`dollhouse.models.dollhouse.thinking_tokens`.
+        thinking_passes: passes over the thinking tokens (:mod:`dollhouse.models.dollhouse.thinking_tokens`).
         scene_token_id, answer_token_id, thinking_ids: special tokens, filled in with the tokenizer.
         blind: no eyes; a learned constant prefix instead (the control model).
         depth_from: "trunk" (a head of the student's own), or "encoder" (VGGT's depth head, whose scale is its own,
             brought to metres by one factor a scene that the trunk tells).
-        sensors: depth and poses are looked at beside the photos (:mod:`dollhouse.models.dollhouse.rgbd_embedding`): a teacher.
+        use_rgbd: whether depth and poses are inputs too (:mod:`dollhouse.models.dollhouse.rgbd_embedding`): a teacher.
         depth_bins: bins of log depth that a second depth head chooses among; 0: there is no such head.
         depth_bin_range: nearest and farthest depth of these bins, metres.
         relation_head: whether a head tells left or right, above or below, of pairs of objects.
@@ -58,11 +58,11 @@ class DollhouseConfig(PreTrainedConfig):
     object_layers: int = 2
     num_objects: int = 32
     prefix: str = "objects"
-    max_named_views: int = 8
+    max_referenced_views: int = 8
     num_views: int = 4
     labels: list[str] | tuple[str, ...] = ()
     colours: list[str] | tuple[str, ...] = ()
-    front_labels: list[str] | tuple[str, ...] = ()
+    oriented_labels: list[str] | tuple[str, ...] = ()
     label_ids: list[list[int]] | tuple[list[int], ...] = ()
     colour_ids: list[list[int]] | tuple[list[int], ...] = ()
     num_thinking_tokens: int = 8
@@ -73,7 +73,7 @@ class DollhouseConfig(PreTrainedConfig):
     thinking_ids: list[int] | tuple[int, ...] = ()
     blind: bool = False
     depth_from: str = "trunk"
-    sensors: bool = False
+    use_rgbd: bool = False
     depth_bins: int = 0
     depth_bin_range: list[float] | tuple[float, float] = (0.3, 12.0)
     relation_head: bool = False
@@ -112,7 +112,11 @@ class DollhouseConfig(PreTrainedConfig):
         if not isinstance(self.text_config, PreTrainedConfig):
             text = dict(self.text_config or {"model_type": "gpt_neox"})
             self.text_config = AutoConfig.for_model(text.pop("model_type"), **text)
-        self.labels, self.colours, self.front_labels = list(self.labels), list(self.colours), list(self.front_labels)
+        self.labels, self.colours, self.oriented_labels = (
+            list(self.labels),
+            list(self.colours),
+            list(self.oriented_labels),
+        )
         self.label_ids, self.colour_ids = [list(ids) for ids in self.label_ids], [list(ids) for ids in self.colour_ids]
         self.thinking_ids = list(self.thinking_ids)
         super().__post_init__(**kwargs)

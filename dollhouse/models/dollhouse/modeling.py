@@ -21,14 +21,14 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.depth_bins import DepthBinHead, DepthBins
 from dollhouse.models.dollhouse.heads import Cameras, DepthHead, LevelCameraHead, MetricDepth
-from dollhouse.models.dollhouse.modeling_language import ReadingModel
+from dollhouse.models.dollhouse.modeling_language import SceneLanguageModel
 from dollhouse.models.dollhouse.pose_refinement import register
-from dollhouse.models.dollhouse.proposal_head import BIRTH_SPREAD, ObjectHead, ObjectPrefix, ProposalOutput
+from dollhouse.models.dollhouse.proposal_head import INIT_STD, ObjectProjector, ProposalHead, ProposalOutput
 from dollhouse.models.dollhouse.relation_head import RelationHead
 from dollhouse.models.dollhouse.rgbd_embedding import RGBDInputs, RGBDPatchEmbedding
 from dollhouse.models.dollhouse.thinking_tokens import ThinkingMap
 from dollhouse.models.dollhouse.trunk import Trunk
-from dollhouse.models.dollhouse.voting_head import VoteHead, VoteOutput, group
+from dollhouse.models.dollhouse.voting_head import VoteOutput, VotingHead, cluster_votes
 from dollhouse.models.vggt.modeling import VggtModel, VggtOutput
 
 
@@ -39,7 +39,7 @@ class PerceptionOutput:
     cameras: Cameras
     votes: VoteOutput
     objects: ProposalOutput
-    member: Tensor  #: (B, M, N) which patch belongs to which object
+    patch_assignment: Tensor  #: (B, M, N) which patch belongs to which object
     patches: Tensor  #: (B, V, P, trunk width) what the trunk makes of each patch
     make_depth: Callable[[], Tensor]  #: what :attr:`log_depth` is made by
     depth_bins: Tensor | None = None  #: (B, V, P, bins) logits; None where there is no such head
@@ -51,7 +51,7 @@ class PerceptionOutput:
         return self.make_depth()
 
 
-class DollhouseForConditionalGeneration(ReadingModel, GenerationMixin):
+class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
     """Answers questions about a room from plain photos; estimates depth and finds objects on the way.
 
     With ``config.blind`` it has no eyes: the prefix is a learned constant. That is the control which every
@@ -62,7 +62,7 @@ class DollhouseForConditionalGeneration(ReadingModel, GenerationMixin):
         super().__init__(config)
         text = config.get_text_config()
         if config.blind:
-            self.blind_prefix = nn.Parameter(BIRTH_SPREAD * torch.randn(config.num_objects, text.hidden_size))
+            self.blind_prefix = nn.Parameter(INIT_STD * torch.randn(config.num_objects, text.hidden_size))
         else:
             labels, colours = len(config.labels), len(config.colours)
             vision = config.get_vision_config()
@@ -72,14 +72,14 @@ class DollhouseForConditionalGeneration(ReadingModel, GenerationMixin):
             self.trunk = Trunk(2 * vision.hidden_size, width, config.trunk_layers, heads, special)
             own_depth = config.depth_from == "trunk"
             self.depth_head = DepthHead(width, vision.patch_size) if own_depth else MetricDepth(width)
-            if config.sensors:
+            if config.use_rgbd:
                 self.sensor_patches = RGBDPatchEmbedding(vision.hidden_size, vision.patch_size)
             else:
                 self.camera_head = LevelCameraHead(width)
-            self.vote_head = VoteHead(width, labels, colours)
-            self.object_head = ObjectHead(width, labels, colours, config.object_layers, heads)
+            self.vote_head = VotingHead(width, labels, colours)
+            self.object_head = ProposalHead(width, labels, colours, config.object_layers, heads)
             self._make_heads(config.depth_bins, config.relation_head)
-            self.multi_modal_projector = ObjectPrefix(width, text.hidden_size, config.max_named_views)
+            self.multi_modal_projector = ObjectProjector(width, text.hidden_size, config.max_referenced_views)
         self.language_model = AutoModelForCausalLM.from_config(text)
         if config.thinking_passes > 1:
             self.thinking_map = ThinkingMap(text.hidden_size, text.hidden_size)
@@ -112,53 +112,53 @@ class DollhouseForConditionalGeneration(ReadingModel, GenerationMixin):
         near, far = self.config.depth_bin_range
         return DepthBins(self.config.depth_bins, near, far)
 
-    def see(
-        self, pixel_values: Tensor, member: Tensor | None = None, sensors: RGBDInputs | None = None
+    def encode_scene(
+        self, pixel_values: Tensor, patch_assignment: Tensor | None = None, rgbd: RGBDInputs | None = None
     ) -> PerceptionOutput:
         """Photos (B, V, 3, H, W) in [0, 1] -> depth, cameras, votes and objects.
 
-        ``member`` (B, M, N) groups the patches from outside (a teacher's instances, while training);
-        without it they are grouped by their votes. ``sensors`` must be there where ``config.sensors`` says so (else
+        ``patch_assignment`` (B, M, N) groups the patches from outside (a teacher's instances, while training);
+        without it they are grouped by their votes. ``rgbd`` must be there where ``config.use_rgbd`` says so (else
         ValueError), and are not looked at otherwise.
         """
-        if not self.config.sensors:
-            sensors = None
-        elif sensors is None:
-            raise ValueError("this model looks at depth and poses beside the photos: give it sensors")
+        if not self.config.use_rgbd:
+            rgbd = None
+        elif rgbd is None:
+            raise ValueError("this model looks at depth and poses beside the photos: pass rgbd")
         patch = self.config.get_vision_config().patch_size
         rows, columns = pixel_values.shape[-2] // patch, pixel_values.shape[-1] // patch
         layers = self.encoder.dense_layers if isinstance(self.depth_head, MetricDepth) else None
-        seen = self.encoder(pixel_values, layers, None if sensors is None else self.sensor_patches(sensors))
+        seen = self.encoder(pixel_values, layers, None if rgbd is None else self.sensor_patches(rgbd))
         camera_tokens, patches = self.trunk(seen.last_hidden_state)
-        cameras = self.camera_head(camera_tokens) if sensors is None else sensors.cameras
-        votes = self.vote_head(patches, cameras, rows, columns, None if sensors is None else sensors.depth)
-        if sensors is None and not self.training and pixel_values.shape[1] > 1:
+        cameras = self.camera_head(camera_tokens) if rgbd is None else rgbd.cameras
+        votes = self.vote_head(patches, cameras, rows, columns, None if rgbd is None else rgbd.depth)
+        if rgbd is None and not self.training and pixel_values.shape[1] > 1:
             cameras = register(votes, cameras)
             votes = votes.placed(cameras)
-        if member is None:
-            member = group(votes, self.config.num_objects)
-        objects = self.object_head(votes, patches, member, rows, columns)
+        if patch_assignment is None:
+            patch_assignment = cluster_votes(votes, self.config.num_objects)
+        objects = self.object_head(votes, patches, patch_assignment, rows, columns)
         return PerceptionOutput(
             cameras,
             votes,
             objects,
-            member,
+            patch_assignment,
             patches,
-            partial(self.make_depth, seen, camera_tokens, patches, pixel_values, None if self.training else sensors),
+            partial(self.make_depth, seen, camera_tokens, patches, pixel_values, None if self.training else rgbd),
             depth_bins=self.depth_bin_head(patches) if self.config.depth_bins else None,
             relations=self.relation_head(objects) if self.config.relation_head else None,
         )
 
     def make_depth(
-        self, seen: VggtOutput, camera_tokens: Tensor, patches: Tensor, pixel_values: Tensor, sensors: RGBDInputs | None
+        self, seen: VggtOutput, camera_tokens: Tensor, patches: Tensor, pixel_values: Tensor, rgbd: RGBDInputs | None
     ) -> Tensor:
-        """Log metres (B, V, H, W) of what was seen; what ``sensors`` measured stands as they have it."""
+        """Log metres (B, V, H, W) of what was seen; what ``rgbd`` measured stands as they have it."""
         if isinstance(self.depth_head, MetricDepth):
             log_depth = self.depth_head(camera_tokens, self.encoder.predict_depth(seen)[0])
         else:
             log_depth = self.depth_head(patches, pixel_values)
-        if sensors is not None:
-            log_depth = torch.where(sensors.depth > 0, sensors.depth.clamp(min=1e-3).log(), log_depth)
+        if rgbd is not None:
+            log_depth = torch.where(rgbd.depth > 0, rgbd.depth.clamp(min=1e-3).log(), log_depth)
         return log_depth
 
     def word_embeddings(self, words: Sequence[Sequence[int]]) -> Tensor:
@@ -169,7 +169,7 @@ class DollhouseForConditionalGeneration(ReadingModel, GenerationMixin):
         share = (torch.arange(longest, device=self.device) < counts) / counts
         return (self.get_input_embeddings()(ids) * share.unsqueeze(-1)).sum(1)
 
-    def read_objects(self, objects: ProposalOutput) -> Tensor:
+    def embed_objects(self, objects: ProposalOutput) -> Tensor:
         """Objects -> language prefix (B, N, D); (B, 1, D) where it is pooled."""
         labels, colours = self.word_embeddings(self.config.label_ids), self.word_embeddings(self.config.colour_ids)
         tokens = self.multi_modal_projector(objects, labels, colours)
@@ -178,11 +178,11 @@ class DollhouseForConditionalGeneration(ReadingModel, GenerationMixin):
         share = objects.present / objects.present.sum(1, keepdim=True).clamp(min=1)
         return (share.unsqueeze(1) @ tokens).to(tokens.dtype)
 
-    def get_image_features(self, pixel_values: Tensor, sensors: RGBDInputs | None = None) -> Tensor:
+    def get_image_features(self, pixel_values: Tensor, rgbd: RGBDInputs | None = None) -> Tensor:
         """Photos (B, V, 3, H, W), and depth and poses where the model has ``sensors`` -> language prefix (B, N, D)."""
         if self.config.blind:
             return self.blind_prefix.expand(len(pixel_values), -1, -1)
-        return self.read_objects(self.see(pixel_values, sensors=sensors).objects)
+        return self.embed_objects(self.encode_scene(pixel_values, rgbd=rgbd).objects)
 
     def forward(
         self,
@@ -219,9 +219,9 @@ class DollhouseForConditionalGeneration(ReadingModel, GenerationMixin):
                     raise ValueError(f"the prompt has {int(places.sum())} <scene> places for {offered} tokens")
                 prefix = prefix.to(inputs_embeds.dtype)
                 inputs_embeds = inputs_embeds.masked_scatter(places.unsqueeze(-1), prefix)
-            thinking = self.thinking_places(input_ids)
+            thinking = self.thinking_mask(input_ids)
             if self.config.thinking_passes > 1 and bool(thinking.any()):  # not at every word of the answer
-                inputs_embeds = self.think_over(
+                inputs_embeds = self.apply_thinking_passes(
                     inputs_embeds,
                     thinking,
                     past_key_values=past_key_values,

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, initialization
 from transformers.cache_utils import DynamicCache
 
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
-from dollhouse.models.dollhouse.proposal_head import ObjectPrefix
+from dollhouse.models.dollhouse.proposal_head import ObjectProjector
 from dollhouse.models.dollhouse.rgbd_embedding import RGBDPatchEmbedding
 from dollhouse.models.dollhouse.thinking_tokens import ThinkingMap, iterate_thinking
 
@@ -42,7 +42,7 @@ class DollhousePreTrainedModel(PreTrainedModel):
             initialization.trunc_normal_(module.weight, std=0.02)
             if module.bias is not None:
                 initialization.zeros_(module.bias)
-        elif isinstance(module, ObjectPrefix):  # pooled features keep silent until training gives them something to say
+        elif isinstance(module, ObjectProjector):  # pooled features start without effect
             initialization.zeros_(module.project.weight)
         elif isinstance(
             module, RGBDPatchEmbedding
@@ -52,7 +52,7 @@ class DollhousePreTrainedModel(PreTrainedModel):
                 initialization.zeros_(layer.bias)
 
 
-class ReadingModel(DollhousePreTrainedModel):
+class SceneLanguageModel(DollhousePreTrainedModel):
     """A causal language model that continues from scenes."""
 
     language_model: Any
@@ -64,40 +64,40 @@ class ReadingModel(DollhousePreTrainedModel):
     def get_output_embeddings(self) -> nn.Module:
         return self.language_model.get_output_embeddings()
 
-    def read_scene(self, prefix: Tensor) -> DynamicCache:
+    def encode_prefix(self, prefix: Tensor) -> DynamicCache:
         """Language prefix (B, N, D) -> key-value cache of the scene's part of the sequence.
 
         It holds the prefix and, where they stand before the question, the thinking tokens; every question
-        about the scene continues from it (:meth:`continue_from`).
+        about the scene continues from it (:meth:`encode_questions`).
         """
         return self._read_scene(prefix)[0]
 
-    def read_scene_states(self, prefix: Tensor) -> tuple[DynamicCache, tuple[Tensor, ...]]:
-        """As :meth:`read_scene`, with the hidden states (B, N+K, D) after 0, 1, ... blocks; the last is normalised."""
+    def encode_prefix_with_states(self, prefix: Tensor) -> tuple[DynamicCache, tuple[Tensor, ...]]:
+        """Like :meth:`encode_prefix`, with hidden states (B, N+K, D) after 0, 1, ... blocks; the last is normalised."""
         cache, output = self._read_scene(prefix, output_hidden_states=True)
         return cache, tuple(output.hidden_states)
 
     def _read_scene(self, prefix: Tensor, **told: bool) -> tuple[DynamicCache, Any]:
         embeds = prefix.to(self.dtype)
-        ids = self.scene_thoughts(len(prefix))
+        ids = self.scene_thinking_ids(len(prefix))
         if ids.shape[1]:
             embeds = torch.cat([embeds, self.get_input_embeddings()(ids).to(embeds.dtype)], 1)
             thinking = torch.arange(embeds.shape[1], device=prefix.device) >= prefix.shape[1]
-            embeds = self.think_over(embeds, thinking.expand(len(prefix), -1))
+            embeds = self.apply_thinking_passes(embeds, thinking.expand(len(prefix), -1))
         cache = DynamicCache(config=self.language_model.config)
         output = self.language_model.base_model(inputs_embeds=embeds, past_key_values=cache, use_cache=True, **told)
         return cache, output
 
-    def scene_thoughts(self, rows: int) -> Tensor:
+    def scene_thinking_ids(self, rows: int) -> Tensor:
         """Ids (rows, K) of the thinking tokens that belong to the scene; K is 0 where they follow the question."""
         thoughts = self.config.thinking_ids if self.config.thinking_placement == "before_question" else []
         return torch.tensor(list(thoughts), dtype=torch.long, device=self.device).expand(rows, -1)
 
-    def thinking_places(self, input_ids: Tensor) -> Tensor:
+    def thinking_mask(self, input_ids: Tensor) -> Tensor:
         """Where thinking tokens stand in ids (B, T): bool (B, T)."""
         return torch.isin(input_ids, torch.tensor(self.config.thinking_ids, dtype=torch.long, device=input_ids.device))
 
-    def think_over(self, embeds: Tensor, thinking: Tensor, **context: Any) -> Tensor:
+    def apply_thinking_passes(self, embeds: Tensor, thinking: Tensor, **context: Any) -> Tensor:
         """Input embeddings (B, T, D) as the last pass over the thinking tokens, marked by (B, T), reads them.
 
         ``context``: the cache of what stands before, masks and positions, as the language model takes them.
@@ -107,7 +107,7 @@ class ReadingModel(DollhousePreTrainedModel):
             return embeds
         return iterate_thinking(self.language_model.base_model, self.thinking_map, again, embeds, thinking, **context)
 
-    def continue_from(self, scene: DynamicCache, question_ids: Tensor, scene_of_question: Tensor) -> Tensor:
+    def encode_questions(self, scene: DynamicCache, question_ids: Tensor, scene_of_question: Tensor) -> Tensor:
         """Last hidden states (R, T, D) of right-padded questions (R, T), each on its scene (R).
 
         Every question sees its scene and itself only: the same as one sequence of scene and questions under a
@@ -116,25 +116,25 @@ class ReadingModel(DollhousePreTrainedModel):
         states: Tensor = self._continued(scene, question_ids, scene_of_question).last_hidden_state
         return states
 
-    def hidden_states_from(
+    def question_hidden_states(
         self, scene: DynamicCache, question_ids: Tensor, scene_of_question: Tensor
     ) -> tuple[Tensor, ...]:
-        """As :meth:`continue_from`, after 0, 1, ... blocks; the last is normalised. Holds all of them in memory."""
+        """As :meth:`encode_questions`, after 0, 1, ... blocks; the last is normalised. Holds all of them in memory."""
         states = self._continued(scene, question_ids, scene_of_question, output_hidden_states=True).hidden_states
         return tuple(states)
 
     def _continued(self, scene: DynamicCache, question_ids: Tensor, scene_of_question: Tensor, **wanted: bool) -> Any:
-        cache = scenes_of(scene, scene_of_question)
+        cache = select_scenes(scene, scene_of_question)
         embeds = self.get_input_embeddings()(question_ids)
         return self.language_model.base_model(
-            inputs_embeds=self.think_over(embeds, self.thinking_places(question_ids), past_key_values=cache),
+            inputs_embeds=self.apply_thinking_passes(embeds, self.thinking_mask(question_ids), past_key_values=cache),
             past_key_values=cache,
             use_cache=True,
             **wanted,
         )
 
 
-def scenes_of(scene: DynamicCache, rows: Tensor) -> DynamicCache:
+def select_scenes(scene: DynamicCache, rows: Tensor) -> DynamicCache:
     """A cache of its own whose row i is row ``rows[i]`` of ``scene``."""
     chosen = DynamicCache()
     for number, layer in enumerate(scene.layers):

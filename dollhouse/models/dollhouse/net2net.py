@@ -21,33 +21,37 @@ GROUPED = {".qkv.": 3, "trunk.norm_in.": 2, "trunk.project.weight": 2}
 UNLIKE = 0.5  #: how far the copies' weights are apart, in deviations of the weights themselves
 
 
-def grown_config(config: DollhouseConfig, wider: bool = True, sensors: bool = False) -> DollhouseConfig:
-    """The config of a model of twice every width; with ``sensors`` it looks at depth and poses too."""
-    if not wider:
-        return DollhouseConfig(**{**config.to_dict(), "sensors": sensors or config.sensors})
-    told = copy.deepcopy(config.to_dict())
+def expanded_config(config: DollhouseConfig, width_multiplier: int = 2, use_rgbd: bool = False) -> DollhouseConfig:
+    """Return the config of a model with every width multiplied by 1 or 2, and with RGB-D inputs if asked for."""
+    values = copy.deepcopy(config.to_dict())
     for width in ("hidden_size", "num_attention_heads"):
-        told["vision_config"][width] *= 2
-        told["text_config"][width] *= 2
-    told["text_config"]["intermediate_size"] *= 2
+        values["vision_config"][width] *= width_multiplier
+        values["text_config"][width] *= width_multiplier
+    values["text_config"]["intermediate_size"] *= width_multiplier
     for width in ("trunk_width", "trunk_heads"):
-        told[width] *= 2
-    return DollhouseConfig(**{**told, "sensors": sensors or config.sensors})
+        values[width] *= width_multiplier
+    return DollhouseConfig(**{**values, "use_rgbd": use_rgbd or config.use_rgbd})
 
 
 @torch.no_grad()
 def widen(
-    narrow: DollhouseForConditionalGeneration, wider: bool = True, sensors: bool = False
+    narrow: DollhouseForConditionalGeneration, width_multiplier: int = 2, use_rgbd: bool = False
 ) -> DollhouseForConditionalGeneration:
-    """``narrow`` in a model of :func:`grown_config`; what it lacks there begins fresh, sensors silently.
+    """Copy ``narrow`` into a model of :func:`expanded_config` that computes the same.
 
-    Noise is drawn from torch's own random numbers. Raises ValueError for a language model other than GPT-NeoX, whose
-    layout of queries, keys and values is not known here.
+    New modules are initialised afresh; the RGB-D embedding starts at zero. Noise comes from torch's global generator.
+
+    Raises:
+        ValueError: for a multiplier other than 1 and 2, or a language model other than GPT-NeoX, whose layout of
+            queries, keys and values is unknown here.
     """
     text = narrow.config.get_text_config()
+    if width_multiplier not in (1, 2):
+        raise ValueError(f"width_multiplier is {width_multiplier}; choose 1 or 2")
+    wider = width_multiplier == 2
     if wider and text.model_type != "gpt_neox":
         raise ValueError(f"only GPT-NeoX language models can be made wider, not {text.model_type}")
-    model = DollhouseForConditionalGeneration(grown_config(narrow.config, wider, sensors))
+    model = DollhouseForConditionalGeneration(expanded_config(narrow.config, width_multiplier, use_rgbd))
     model.generation_config = copy.deepcopy(narrow.generation_config)
     kept = single_weights(narrow)  # the output table is the input's where they are tied
     modules = dict(model.named_modules())

@@ -17,17 +17,19 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from dollhouse.models.dollhouse.heads import Cameras
-from dollhouse.models.dollhouse.voting_head import VoteOutput, group
+from dollhouse.models.dollhouse.voting_head import VoteOutput, cluster_votes
 
 Array = NDArray[np.float64]
 
 OBJECTS_PER_VIEW = 12
-ALIKE = 0.3  #: affinity from which two sightings may be of one object
+ALIKE = 0.3  #: affinity from which two observations may be of one object
 BLUR = 0.2  #: metres by which places of one object differ at no distance
 BLUR_PER_METRE = 0.1  #: and what every metre from the camera adds
 STRETCH = 0.35  #: how far two objects may be further apart in one view than in the other, as a logarithm
-NEARLY = 0.5  #: sightings by which a guess from two objects may stay behind and still be looked at again with all
-DOUBT = 1.0  #: sightings that must agree more with another camera than with the head's own before it is changed
+NEARLY = (
+    0.5  #: view_observations by which a guess from two objects may stay behind and still be looked at again with all
+)
+DOUBT = 1.0  #: score by which another camera must beat the head's own before it replaces it
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,9 +75,10 @@ def register(votes: VoteOutput, cameras: Cameras) -> Cameras:
 def sightings_by_view(votes: VoteOutput, batch: int, views: int) -> list[list[Sighted]]:
     """What each view shows, each in its own level frame."""
     apart = VoteOutput(**{name: value.unflatten(1, (views, -1)).flatten(0, 1) for name, value in vars(votes).items()})
-    member = group(replace(apart, center=apart.own_center), OBJECTS_PER_VIEW) * apart.foreground.unsqueeze(-1)
-    mass = member.sum(1)
-    share = (member / mass.clamp(min=1e-6).unsqueeze(1)).transpose(1, 2).float()
+    assignment = cluster_votes(replace(apart, center=apart.own_center), OBJECTS_PER_VIEW)
+    weight = assignment * apart.foreground.unsqueeze(-1)
+    mass = weight.sum(1)
+    share = (weight / mass.clamp(min=1e-6).unsqueeze(1)).transpose(1, 2).float()
     place, log_size = share @ apart.own_center, share @ apart.log_size
     label = F.normalize(share @ apart.label_logits.float().softmax(-1)[..., :-1], dim=-1)
     colour = F.normalize(share @ apart.colour_logits.float().softmax(-1), dim=-1)

@@ -18,12 +18,12 @@ from dollhouse.models.dollhouse.trunk import TrunkBlock
 from dollhouse.models.dollhouse.voting_head import VoteOutput, full_precision
 from dollhouse.models.fourier_features import FOURIER_WIDTH, fourier_features
 
-MEASURES = 13  #: first facts of an object: centre, sizes, bottom, top, volume, front, axis
+BOX_FEATURES = 13  #: first facts of an object: centre, sizes, bottom, top, volume, front, axis
 FRONT = slice(9, 11)  #: of these, the direction of the front
-SIGHTING_FACTS = 4  #: of an object in one view: horizontal place, vertical place, log depth, share of the view
+VIEW_FEATURES = 4  #: of an object in one view: horizontal place, vertical place, log depth, share of the view
 #: of a learned token at its birth, that of a word's embedding. Not zero: every norm that zeros pass through multiplies
 #: gradients by hundreds, and in ten blocks they overflow
-BIRTH_SPREAD = 0.02
+INIT_STD = 0.02
 
 
 @dataclass
@@ -38,7 +38,7 @@ class ProposalOutput:
     log_size: Tensor  #: (B, N, 3)
     front: Tensor  #: (B, N, 2) direction of the box's x axis
     axis: Tensor  #: (B, N, 2) the same with twice the angle
-    sightings: Tensor  #: (B, N, V, 4) see SIGHTING_FACTS; zeros in views that do not show it
+    view_observations: Tensor  #: (B, N, V, 4) see VIEW_FEATURES; zeros in views that do not show it
 
     @property
     def score(self) -> Tensor:
@@ -46,7 +46,7 @@ class ProposalOutput:
         return self.label_logits.float().sigmoid().amax(-1) * self.present
 
 
-class ObjectHead(nn.Module):
+class ProposalHead(nn.Module):
     """Votes, patch tokens and a grouping -> :class:`ProposalOutput`."""
 
     def __init__(self, width: int, labels: int, colours: int, layers: int, heads: int) -> None:
@@ -59,10 +59,12 @@ class ObjectHead(nn.Module):
         self.refine_fields = [labels, colours, 3, 3, 2, 2]
         self.refine = nn.Linear(width, sum(self.refine_fields))
 
-    def forward(self, votes: VoteOutput, patches: Tensor, member: Tensor, rows: int, columns: int) -> ProposalOutput:
-        """``patches`` (B, V, P, D); ``member`` (B, M, N) one-hot, zero rows for background."""
+    def forward(
+        self, votes: VoteOutput, patches: Tensor, patch_assignment: Tensor, rows: int, columns: int
+    ) -> ProposalOutput:
+        """``patches`` (B, V, P, D); ``patch_assignment`` (B, M, N) one-hot, zero rows for background."""
         views = patches.shape[1]
-        weight = member * (votes.foreground.detach().unsqueeze(-1) + 0.05)
+        weight = patch_assignment * (votes.foreground.detach().unsqueeze(-1) + 0.05)
         mass = weight.sum(1)
         present = (mass > 0).float()
         share = (weight / mass.clamp(min=1e-6).unsqueeze(1)).transpose(1, 2)  # (B, N, M)
@@ -88,17 +90,17 @@ class ObjectHead(nn.Module):
             log_size=log_size + more[3],
             front=front + more[4],
             axis=axis + more[5],
-            sightings=sightings(member, votes.log_depth, views, rows, columns),
+            view_observations=view_observations(patch_assignment, votes.log_depth, views, rows, columns),
         )
 
 
-def sightings(member: Tensor, log_depth: Tensor, views: int, rows: int, columns: int) -> Tensor:
-    """Where in each view an object is seen: (B, N, V, 4). ``member`` (B, M, N), ``log_depth`` (B, M)."""
-    u = (torch.arange(columns, device=member.device) + 0.5) / columns * 2 - 1
-    v = (torch.arange(rows, device=member.device) + 0.5) / rows * 2 - 1
+def view_observations(patch_assignment: Tensor, log_depth: Tensor, views: int, rows: int, columns: int) -> Tensor:
+    """Where in each view an object is seen: (B, N, V, 4). ``patch_assignment`` (B, M, N), ``log_depth`` (B, M)."""
+    u = (torch.arange(columns, device=patch_assignment.device) + 0.5) / columns * 2 - 1
+    v = (torch.arange(rows, device=patch_assignment.device) + 0.5) / rows * 2 - 1
     place = torch.stack(torch.meshgrid(v, u, indexing="ij"), -1).flip(-1).reshape(1, 1, -1, 2)
-    batch, _, slots = member.shape
-    seen = member.view(batch, views, rows * columns, slots)
+    batch, _, slots = patch_assignment.shape
+    seen = patch_assignment.view(batch, views, rows * columns, slots)
     place = place.expand(batch, views, -1, -1)
     facts = torch.cat([place, log_depth.view(batch, views, -1, 1)], -1)
     total = seen.sum(2)
@@ -106,7 +108,7 @@ def sightings(member: Tensor, log_depth: Tensor, views: int, rows: int, columns:
     return torch.cat([mean, (total / (rows * columns)).sqrt().permute(0, 2, 1).unsqueeze(-1)], -1)
 
 
-class ObjectPrefix(nn.Module):
+class ObjectProjector(nn.Module):
     """Objects -> one language-model token each (DESIGN's ``objects`` prefix).
 
     A token is what the box head knows, said in the language model's own words: the label and colour
@@ -116,15 +118,15 @@ class ObjectPrefix(nn.Module):
     def __init__(self, width: int, text_width: int, views: int) -> None:
         super().__init__()
         self.views = views
-        facts = 3 + 3 + 3 + 2 + 2 + 1 + FOURIER_WIDTH + SIGHTING_FACTS * views + views
+        facts = 3 + 3 + 3 + 2 + 2 + 1 + FOURIER_WIDTH + VIEW_FEATURES * views + views
         self.read = nn.Sequential(nn.Linear(facts, 2 * text_width), nn.GELU(), nn.Linear(2 * text_width, text_width))
         self.project = nn.Linear(width, text_width)
-        self.nothing = nn.Parameter(BIRTH_SPREAD * torch.randn(text_width))
+        self.nothing = nn.Parameter(INIT_STD * torch.randn(text_width))
         self.word_scale = nn.Parameter(torch.full((2,), 4.0))  # word embeddings are born small
 
-    def facts(self, objects: ProposalOutput) -> Tensor:
-        """:func:`object_facts` of as many views as questions may name."""
-        return object_facts(objects, self.views)
+    def geometry_features(self, objects: ProposalOutput) -> Tensor:
+        """Function :func:`geometry_features` of as many views as questions may name."""
+        return geometry_features(objects, self.views)
 
     def forward(self, objects: ProposalOutput, label_words: Tensor, colour_words: Tensor) -> Tensor:
         """``label_words`` (L, H) and ``colour_words`` (C, H) word embeddings -> (B, N, H)."""
@@ -134,18 +136,18 @@ class ObjectPrefix(nn.Module):
         words = self.word_scale[0] * (labels @ label_words.float()) + self.word_scale[1] * (
             colours @ colour_words.float()
         )
-        token = words + self.read(self.facts(objects)) + self.project(objects.features)
+        token = words + self.read(self.geometry_features(objects)) + self.project(objects.features)
         present = objects.present.unsqueeze(-1)
         return token * present + self.nothing * (1 - present)
 
 
-def object_facts(objects: ProposalOutput, views: int) -> Tensor:
-    """What is measured of each object: (B, N, F). First ``MEASURES``, last sightings and visibility by view."""
+def geometry_features(objects: ProposalOutput, views: int) -> Tensor:
+    """Return box features, Fourier features, view observations and visibility of each object: (B, N, F)."""
     batch, slots = objects.present.shape
-    sightings = objects.sightings.new_zeros(batch, slots, views, SIGHTING_FACTS)
-    named = min(views, objects.sightings.shape[2])
-    sightings[:, :, :named] = objects.sightings[:, :, :named]
-    visible = (sightings[..., 3] > 0).float()
+    view_observations = objects.view_observations.new_zeros(batch, slots, views, VIEW_FEATURES)
+    named = min(views, objects.view_observations.shape[2])
+    view_observations[:, :, :named] = objects.view_observations[:, :, :named]
+    visible = (view_observations[..., 3] > 0).float()
     half_height = 0.5 * objects.log_size[..., 2:].exp()
     z = objects.center[..., 2:]
     return torch.cat(
@@ -159,7 +161,7 @@ def object_facts(objects: ProposalOutput, views: int) -> Tensor:
             F.normalize(objects.axis, dim=-1, eps=1e-3),
             objects.score.unsqueeze(-1),
             fourier_features(objects.center),
-            sightings.flatten(2),
+            view_observations.flatten(2),
             visible,
         ],
         -1,

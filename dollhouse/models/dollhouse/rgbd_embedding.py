@@ -1,6 +1,6 @@
 """Depth and poses beside the photos: what a teacher gets that the student must do without.
 
-A model with ``config.sensors`` stands where the poses say and measures what the depth camera measured; its patch
+A model with ``config.use_rgbd`` stands where the poses say and measures what the depth camera measured; its patch
 tokens carry where their pixels lie in the room. Knows nothing of files or of what is looked for.
 
 Axes: B batch, V views, H and W pixels, P patches of a view, M = V*P, C width of a patch token.
@@ -69,12 +69,12 @@ class RGBDPatchEmbedding(nn.Module):
         self.proj = nn.Conv2d(self.CHANNELS, width, kernel_size=side, stride=side)
         self.place = nn.Linear(3 + FOURIER_WIDTH, width)
 
-    def forward(self, sensors: RGBDInputs) -> Tensor:
-        known = (sensors.depth > 0).float()
+    def forward(self, rgbd: RGBDInputs) -> Tensor:
+        known = (rgbd.depth > 0).float()
         maps = torch.cat(
             [
-                sensors.own_points() / self.REACH,
-                (sensors.depth.clamp(min=1e-3).log() * known).unsqueeze(-1),
+                rgbd.own_points() / self.REACH,
+                (rgbd.depth.clamp(min=1e-3).log() * known).unsqueeze(-1),
                 known.unsqueeze(-1),
             ],
             -1,
@@ -82,8 +82,8 @@ class RGBDPatchEmbedding(nn.Module):
         maps = maps.permute(0, 1, 4, 2, 3).flatten(0, 1).contiguous(memory_format=torch.channels_last)
         maps = F.gelu(self.edges(maps))
         maps = F.gelu(maps + self.shape(maps))
-        shapes = self.proj(maps).flatten(2).transpose(1, 2).unflatten(0, sensors.depth.shape[:2])
-        points = sensors.patch_points(self.patch_size)
+        shapes = self.proj(maps).flatten(2).transpose(1, 2).unflatten(0, rgbd.depth.shape[:2])
+        points = rgbd.patch_points(self.patch_size)
         return shapes + self.place(torch.cat([points / self.REACH, fourier_features(points)], -1))
 
 

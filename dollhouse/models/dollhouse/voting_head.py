@@ -51,7 +51,7 @@ class VoteOutput:
         return replace(self, center=center.flatten(1, 2), front=front.flatten(1, 2), axis=axis.flatten(1, 2))
 
 
-class VoteHead(nn.Module):
+class VotingHead(nn.Module):
     """Patch tokens and cameras -> :class:`VoteOutput`.
 
     A vote is the point that the patch sees (its depth along its ray, turned level with the predicted camera)
@@ -105,7 +105,7 @@ def turned(directions: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.stack([cos * x - sin * y, sin * x + cos * y], -1)
 
 
-def group(votes: VoteOutput, slots: int) -> Tensor:
+def cluster_votes(votes: VoteOutput, slots: int) -> Tensor:
     """Which patch belongs to which object, by agreement of votes: one-hot (B, M, slots), all-zero rows for background.
 
     Greedy: the patch with the most agreement around it gathers the free patches that agree with it on label,
@@ -124,11 +124,11 @@ def group(votes: VoteOutput, slots: int) -> Tensor:
         density = (agreement @ foreground.unsqueeze(-1)).squeeze(-1) * foreground
         # what a free patch would gather; 0 where it is gathered already, so an all-zero row gathers nothing more
         left = density * (foreground > 0.4)
-        member = torch.zeros(*foreground.shape, slots, device=foreground.device)
+        patch_assignment = torch.zeros(*foreground.shape, slots, device=foreground.device)
         agreed = agreement > 0.25
         rows = torch.arange(len(foreground), device=foreground.device)
         for slot in range(slots):
             gathered = agreed[rows, left.argmax(-1)] & (left > 0)
-            member[..., slot] = gathered
+            patch_assignment[..., slot] = gathered
             left = left.masked_fill(gathered, 0.0)
-        return member
+        return patch_assignment

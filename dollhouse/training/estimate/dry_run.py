@@ -144,18 +144,18 @@ def check_stage(
     stand_ins = StandIns()
     losses: dict[str, Tensor] = {}
     with fake, live, counters[0], bfloat16:
-        sight = objective.look(batch)
-        if sight is not None and OF_DEPTH & set(stage.losses):
-            _ = sight.log_depth  # made here, where it is counted
-        mapped = None if sight is None else objective.as_teacher(sight, batch)
+        perception = objective.look(batch)
+        if perception is not None and OF_DEPTH & set(stage.losses):
+            _ = perception.log_depth  # made here, where it is counted
+        mapped = None if perception is None else objective.as_teacher(perception, batch)
     if "text" in stage.losses and batch.question_ids:
         with fake, live, counters[1], bfloat16:
-            prefix = objective.prefix(sight, batch) if dictated is None else student.read_objects(dictated)
+            prefix = objective.prefix(perception, batch) if dictated is None else student.embed_objects(dictated)
         with live, counters[2], bfloat16, CountedMasks():  # not all is fake here: masks are ordinary ones
             said = objective.language_losses(prefix, batch)
         losses.update({key: stand_ins.like(loss) for key, loss in said.items()})
-    if sight is not None:
-        losses.update(objective.perception_losses(stand_ins.like(sight), batch, stand_ins.like(mapped)))
+    if perception is not None:
+        losses.update(objective.perception_losses(stand_ins.like(perception), batch, stand_ins.like(mapped)))
     if not losses:
         raise SceneError("these scenes have no targets for any of the losses " + ", ".join(stage.losses))
     UncertaintyWeighting(list(losses))(losses).backward()
@@ -178,7 +178,7 @@ def check_stage(
     return StageCheck(
         name=name,
         photos=tuple(batch.pixel_values.shape),
-        vision_tokens=0 if sight is None else vision_tokens(student.config, batch),
+        vision_tokens=0 if perception is None else vision_tokens(student.config, batch),
         text_tokens=sum(ids.numel() for ids in batch.question_ids),
         losses=tuple(losses),
         trained=sum(value.numel() for value in named.values()),

@@ -94,10 +94,10 @@ def plan_answering(config: DollhouseConfig, views: int, height: int, width: int,
         with live:
             live.count(pixel_values)
             try:
-                scene = model.read_scene(model.get_image_features(pixel_values))
+                scene = model.encode_prefix(model.get_image_features(pixel_values))
             except ValueError as error:
                 raise ModelError(f"{views} views of {width}x{height}: {error}") from None
-            hidden = model.continue_from(scene, question, torch.zeros(1, dtype=torch.long))
+            hidden = model.encode_questions(scene, question, torch.zeros(1, dtype=torch.long))
             model.get_output_embeddings()(hidden[:, -1:])
     return MemoryPlan(process, sum(weight.nbytes for weight in weights), live.peak)
 

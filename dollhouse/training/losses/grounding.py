@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dollhouse.data.tokenization import ReferredObjects
-from dollhouse.models.dollhouse.proposal_head import FRONT, MEASURES, SIGHTING_FACTS
+from dollhouse.models.dollhouse.proposal_head import BOX_FEATURES, FRONT, VIEW_FEATURES
 
 BEND = 0.3  #: error from which the loss grows linearly
 SIZES = slice(3, FRONT.start)  #: of the measures; what a label does not tell of a size is little, and asked for
@@ -40,23 +40,23 @@ class GroundingTargets:
 
 
 def grounding_targets(facts: Tensor, views: int, named: Tensor, every_view: bool = True) -> GroundingTargets:
-    """From facts (K, ...) as :meth:`dollhouse.models.dollhouse.proposal_head.ObjectPrefix.facts` has them.
+    """From facts (K, ...) as :func:`dollhouse.models.dollhouse.proposal_head.geometry_features` has them.
 
     ``views`` is the number of views that the facts tell of, ``named`` (K) the view each question has named, -1 none.
     Without ``every_view`` nothing need be known of the others.
     """
-    measures = facts[:, :MEASURES]
+    measures = facts[:, :BOX_FEATURES]
     visible = facts[:, -views:]
-    sightings = facts[:, -views * (1 + SIGHTING_FACTS) : -views].unflatten(1, (views, SIGHTING_FACTS))
+    view_observations = facts[:, -views * (1 + VIEW_FEATURES) : -views].unflatten(1, (views, VIEW_FEATURES))
     row, view = torch.arange(len(facts), device=facts.device), named.clamp(min=0)
     shown = visible[row, view] * (named >= 0)
-    told = torch.cat([measures, sightings.flatten(1), visible, sightings[row, view]], 1)
+    told = torch.cat([measures, view_observations.flatten(1), visible, view_observations[row, view]], 1)
     weight = torch.cat(
         [
             weighed(measures),
-            every_view * visible.repeat_interleave(SIGHTING_FACTS, 1),
+            every_view * visible.repeat_interleave(VIEW_FEATURES, 1),
             every_view * torch.ones_like(visible),
-            NAMED_VIEW * shown.unsqueeze(1).expand(-1, SIGHTING_FACTS),
+            NAMED_VIEW * shown.unsqueeze(1).expand(-1, VIEW_FEATURES),
         ],
         1,
     )
@@ -74,7 +74,7 @@ def pair_targets(facts: Tensor, views: int, named: Tensor, third: Tensor) -> Gro
     towards = F.normalize(center[:, 1, :2] - center[:, 0, :2], dim=-1)
     faced = (first[:, FRONT] * towards).sum(-1, keepdim=True)
     row, view = torch.arange(len(facts), device=facts.device), named.clamp(min=0)
-    seen = facts[..., -views * (1 + SIGHTING_FACTS) : -views].unflatten(-1, (views, SIGHTING_FACTS))[row, :, view]
+    seen = facts[..., -views * (1 + VIEW_FEATURES) : -views].unflatten(-1, (views, VIEW_FEATURES))[row, :, view]
     both = facts[row, 0, view - views] * facts[row, 1, view - views] * (named >= 0)
     measured = second[:, : FRONT.start] - first[:, : FRONT.start]
     told = torch.cat([measured, *apart, faced, seen[:, 1] - seen[:, 0]], 1)
@@ -83,7 +83,7 @@ def pair_targets(facts: Tensor, views: int, named: Tensor, third: Tensor) -> Gro
         [
             weighed(measured),
             *(sure, maybe, maybe, sure),
-            NAMED_VIEW * both.unsqueeze(1).expand(-1, SIGHTING_FACTS),
+            NAMED_VIEW * both.unsqueeze(1).expand(-1, VIEW_FEATURES),
         ],
         1,
     )
@@ -118,8 +118,8 @@ class GroundingProbe(nn.Module):
         first = name_layer(text_layers)
         self.name_layers = sorted({first, min(first + 1, text_layers)})
         self.pair_layer = pair_layer(text_layers)
-        of_name = MEASURES + views * (1 + SIGHTING_FACTS) + SIGHTING_FACTS
-        of_pair = FRONT.start + 3 + 1 + SIGHTING_FACTS
+        of_name = BOX_FEATURES + views * (1 + VIEW_FEATURES) + VIEW_FEATURES
+        of_pair = FRONT.start + 3 + 1 + VIEW_FEATURES
         self.names = nn.ModuleList(readout(text_width, of_name) for _ in self.name_layers)
         self.pairs = readout(text_width, of_pair)
 

@@ -26,7 +26,7 @@ from dollhouse.data.collator import BoxTargets
 from dollhouse.data.tokenization import ReferredObjects
 from dollhouse.errors import RecipeError
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
-from dollhouse.models.dollhouse.proposal_head import FRONT, MEASURES, SIGHTING_FACTS
+from dollhouse.models.dollhouse.proposal_head import BOX_FEATURES, FRONT, VIEW_FEATURES
 from dollhouse.scenes.box_relations import BoxRelations
 from dollhouse.training.losses.grounding import (
     GroundingTargets,
@@ -54,10 +54,10 @@ class ThinkingProbe(nn.Module):
         text = config.get_text_config()
         self.thinking_ids = list(config.thinking_ids)
         self.of_scene = config.thinking_placement == "before_question"
-        self.labels, self.objects, self.views = len(config.labels), config.num_objects, config.max_named_views
+        self.labels, self.objects, self.views = len(config.labels), config.num_objects, config.max_referenced_views
         self.layer = pair_layer(text.num_hidden_layers)
-        of_object = MEASURES + self.views * (1 + SIGHTING_FACTS) + SIGHTING_FACTS
-        of_pair = FRONT.start + 3 + 1 + SIGHTING_FACTS
+        of_object = BOX_FEATURES + self.views * (1 + VIEW_FEATURES) + VIEW_FEATURES
+        of_pair = FRONT.start + 3 + 1 + VIEW_FEATURES
         facts = 2 * self.labels + NEAREST if self.of_scene else 2 * of_object + of_pair
         self.norm = nn.LayerNorm(text.hidden_size)
         self.tell = nn.Linear(text.hidden_size, facts)  # a row is read by one token only
@@ -86,7 +86,7 @@ class ThinkingProbe(nn.Module):
         """Errors (Q,) of the questions that name objects.
 
         ``hidden_states`` (R, T, D) of questions ``ids`` (R, T) on scenes ``owner`` (R), ``facts`` (B, N, ...) of true
-        objects as :meth:`dollhouse.models.dollhouse.proposal_head.ObjectPrefix.facts` has them.
+        objects as :meth:`dollhouse.models.dollhouse.proposal_head.ObjectProjector.geometry_features` has them.
         """
         row, view, first, second, third = objects_asked_about(asked).unbind(1)
         thinking = (ids.unsqueeze(-1) == torch.tensor(self.thinking_ids, device=ids.device)).any(-1)

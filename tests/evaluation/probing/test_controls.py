@@ -11,9 +11,10 @@ from torch import Tensor
 
 from dollhouse.evaluation.probing.ablations import CONTROLS, UNTOUCHED, Control, Materials, answers, embedded, noise
 from dollhouse.evaluation.probing.prefix_surgery import thinking_embeddings
-from dollhouse.inference.session import DollhousePipeline, SceneSession
+from dollhouse.inference.pipeline import DollhousePipeline
+from dollhouse.inference.session import SceneSession
 from tests.evaluation.probing.conftest import LONGEST
-from tests.models.conftest import tiny_house
+from tests.models.conftest import tiny_pipeline
 from tests.models.test_model import QUESTIONS, scene_of
 from tests.models.test_thinking import with_passes
 
@@ -28,28 +29,28 @@ def pictures() -> list[list[np.ndarray]]:
     return [[draw.integers(0, 255, (28, 28, 3), dtype=np.uint8) for _ in range(2)] for _ in range(2)]
 
 
-def seen(house: DollhousePipeline, pictures: list[list[np.ndarray]]) -> tuple[SceneSession, SceneSession]:
-    one, other = (house.see(scene_of(photos)) for photos in pictures)
+def seen(pipeline: DollhousePipeline, pictures: list[list[np.ndarray]]) -> tuple[SceneSession, SceneSession]:
+    one, other = (pipeline.encode_scene(scene_of(photos)) for photos in pictures)
     return one, other
 
 
 def under(
-    house: DollhousePipeline, name: str, memory: SceneSession, other: SceneSession | None, seed: int = 0
+    pipeline: DollhousePipeline, name: str, memory: SceneSession, other: SceneSession | None, seed: int = 0
 ) -> list[str]:
-    return answers(memory, other, QUESTIONS, [BY_NAME[name]], Materials.of(house, seed))[name]
+    return answers(memory, other, QUESTIONS, [BY_NAME[name]], Materials.of(pipeline, seed))[name]
 
 
-def with_rows(house: DollhousePipeline, rows: Tensor) -> DollhousePipeline:
+def with_rows(pipeline: DollhousePipeline, rows: Tensor) -> DollhousePipeline:
     """The same student with other embeddings (K, D) of its thinking tokens: they are never said, only read."""
-    changed = copy.deepcopy(house)
+    changed = copy.deepcopy(pipeline)
     with torch.no_grad():
-        changed.model.get_input_embeddings().weight[list(house.model.config.thinking_ids)] = rows
+        changed.model.get_input_embeddings().weight[list(pipeline.model.config.thinking_ids)] = rows
     return changed
 
 
-def plain(house: DollhousePipeline, prompt_ids: Tensor, prefix: Tensor, mask: Tensor | None, places: Tensor) -> str:
+def plain(pipeline: DollhousePipeline, prompt_ids: Tensor, prefix: Tensor, mask: Tensor | None, places: Tensor) -> str:
     """Greedy answer of up to LONGEST tokens by whole sequences, without any cache."""
-    model = house.model
+    model = pipeline.model
     told: list[int] = []
     for _ in range(LONGEST):
         embeds = model.get_input_embeddings()(torch.cat([prompt_ids, torch.tensor(told, dtype=torch.long)]))
@@ -64,7 +65,7 @@ def plain(house: DollhousePipeline, prompt_ids: Tensor, prefix: Tensor, mask: Te
         told.append(int(logits.argmax()))
         if told[-1] == model.config.eos_token_id:
             break
-    return house.processor.tokenizer.decode(told, skip_special_tokens=True).strip()
+    return pipeline.processor.tokenizer.decode(told, skip_special_tokens=True).strip()
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
@@ -73,13 +74,13 @@ def plain(house: DollhousePipeline, prompt_ids: Tensor, prefix: Tensor, mask: Te
 def test_untouched_and_replaced_by_themselves(
     placement: str, passes: int, blind: bool, pictures: list[list[np.ndarray]]
 ) -> None:
-    house = with_passes(tiny_house(placement, blind), passes)
-    memory, other = seen(house, pictures)
+    pipeline = with_passes(tiny_pipeline(placement, blind), passes)
+    memory, other = seen(pipeline, pictures)
     themselves = Control("themselves", "", embedded(lambda materials: materials.own.clone()))
-    told = answers(memory, other, QUESTIONS, [UNTOUCHED, themselves], Materials.of(house, 0))
+    told = answers(memory, other, QUESTIONS, [UNTOUCHED, themselves], Materials.of(pipeline, 0))
     assert told["untouched"] == [one.text for one in memory.answer(QUESTIONS, max_new_tokens=LONGEST)]
     assert told["themselves"] == told["untouched"]
-    own = answers(memory, memory, QUESTIONS, [BY_NAME["shuffled"]], Materials.of(house, 0))
+    own = answers(memory, memory, QUESTIONS, [BY_NAME["shuffled"]], Materials.of(pipeline, 0))
     assert own["shuffled"] == told["untouched"], "a scene shuffled with itself"
 
 
@@ -89,74 +90,76 @@ def test_untouched_and_replaced_by_themselves(
 def test_replaced_embeddings_are_those_of_another_vocabulary(
     placement: str, passes: int, name: str, pictures: list[list[np.ndarray]]
 ) -> None:
-    house = with_passes(tiny_house(placement), passes)
-    own = thinking_embeddings(house.model)
-    the = house.processor.tokenizer(" the", add_special_tokens=False)["input_ids"]
-    table = house.model.get_input_embeddings().weight.detach()
+    pipeline = with_passes(tiny_pipeline(placement), passes)
+    own = thinking_embeddings(pipeline.model)
+    the = pipeline.processor.tokenizer(" the", add_special_tokens=False)["input_ids"]
+    table = pipeline.model.get_input_embeddings().weight.detach()
     rows = {
         "zeros": torch.zeros_like(own),
         "first repeated": own[[0, 0, 0]],
         "plain tokens": torch.stack([table[the[number % len(the)]] for number in range(3)]),
     }[name]
-    memory, _ = seen(house, pictures)
-    expected, _ = seen(with_rows(house, rows), pictures)
-    assert under(house, name, memory, None) == [one.text for one in expected.answer(QUESTIONS, max_new_tokens=LONGEST)]
-    assert under(house, name, memory, None) != under(house, "noise", memory, None)
+    memory, _ = seen(pipeline, pictures)
+    expected, _ = seen(with_rows(pipeline, rows), pictures)
+    assert under(pipeline, name, memory, None) == [
+        one.text for one in expected.answer(QUESTIONS, max_new_tokens=LONGEST)
+    ]
+    assert under(pipeline, name, memory, None) != under(pipeline, "noise", memory, None)
 
 
 def test_noise_is_as_long_as_what_it_replaces_and_seeded(pictures: list[list[np.ndarray]]) -> None:
-    house = tiny_house()
-    materials = Materials.of(house, 3)
-    drawn, again = noise(materials), noise(Materials.of(house, 3))
+    pipeline = tiny_pipeline()
+    materials = Materials.of(pipeline, 3)
+    drawn, again = noise(materials), noise(Materials.of(pipeline, 3))
     assert torch.equal(drawn, again)
     assert not torch.allclose(drawn, noise(materials)), "every draw is another one"
     torch.testing.assert_close(drawn.norm(dim=-1), materials.own.norm(dim=-1))
-    memory, _ = seen(house, pictures)
-    assert under(house, "noise", memory, None, seed=3) == under(house, "noise", memory, None, seed=3)
+    memory, _ = seen(pipeline, pictures)
+    assert under(pipeline, "noise", memory, None, seed=3) == under(pipeline, "noise", memory, None, seed=3)
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
 @pytest.mark.parametrize("name", ["hidden", "removed"])
 def test_hidden_and_removed_by_whole_sequences(placement: str, name: str, pictures: list[list[np.ndarray]]) -> None:
     """Hidden: masked, every position kept. Removed: as if the processor had never put them there."""
-    house = tiny_house(placement)
-    memory, _ = seen(house, pictures)
-    config = house.model.config
+    pipeline = tiny_pipeline(placement)
+    memory, _ = seen(pipeline, pictures)
+    config = pipeline.model.config
     expected = []
     for question in QUESTIONS:
         before = list(config.thinking_ids) if placement == "before_question" else []
-        ids = torch.tensor(before + house.processor.question_ids(question))
-        kept = torch.cat([torch.ones(4, dtype=torch.bool), ~house.model.thinking_places(ids)])
+        ids = torch.tensor(before + pipeline.processor.question_ids(question))
+        kept = torch.cat([torch.ones(4, dtype=torch.bool), ~pipeline.model.thinking_mask(ids)])
         if name == "hidden":
-            expected.append(plain(house, ids, memory.prefix.clone(), kept.long(), torch.arange(len(kept))))
+            expected.append(plain(pipeline, ids, memory.prefix.clone(), kept.long(), torch.arange(len(kept))))
         else:
-            expected.append(plain(house, ids[kept[4:]], memory.prefix.clone(), None, torch.arange(int(kept.sum()))))
-    assert under(house, name, memory, None) == expected
+            expected.append(plain(pipeline, ids[kept[4:]], memory.prefix.clone(), None, torch.arange(int(kept.sum()))))
+    assert under(pipeline, name, memory, None) == expected
     assert expected != [one.text for one in memory.answer(QUESTIONS, max_new_tokens=LONGEST)]
 
 
 def test_shuffled_takes_keys_and_values_of_the_other_scene(pictures: list[list[np.ndarray]]) -> None:
-    house = tiny_house()
+    pipeline = tiny_pipeline()
     draw = torch.Generator().manual_seed(2)
     unlike = [3 * torch.randn(1, 4, 32, generator=draw) for _ in range(2)]
     scene, images = scene_of(pictures[0]), np.zeros((1, 28, 28, 3), np.uint8)
-    memory, other, spliced = (SceneSession(house, scene, images, unlike[number], None) for number in (0, 1, 0))
+    memory, other, spliced = (SceneSession(pipeline, scene, images, unlike[number], None) for number in (0, 1, 0))
     with torch.inference_mode():
         spliced._scene.told[..., 4:, :] = other._scene.told[..., 4:, :]
     expected = [one.text for one in spliced.answer(QUESTIONS, max_new_tokens=LONGEST)]
-    assert under(house, "shuffled", memory, other) == expected
+    assert under(pipeline, "shuffled", memory, other) == expected
     assert expected != [one.text for one in memory.answer(QUESTIONS, max_new_tokens=LONGEST)]
 
 
 def test_blind_thoughts_are_the_same_everywhere(pictures: list[list[np.ndarray]]) -> None:
     for placement in PLACEMENTS:
-        house = tiny_house(placement, blind=True)
-        memory, other = seen(house, pictures)
-        assert under(house, "shuffled", memory, other) == under(house, "shuffled", memory, memory)
+        pipeline = tiny_pipeline(placement, blind=True)
+        memory, other = seen(pipeline, pictures)
+        assert under(pipeline, "shuffled", memory, other) == under(pipeline, "shuffled", memory, memory)
 
 
 def test_shuffling_needs_another_scene(pictures: list[list[np.ndarray]]) -> None:
-    house = tiny_house()
-    memory, _ = seen(house, pictures)
+    pipeline = tiny_pipeline()
+    memory, _ = seen(pipeline, pictures)
     with pytest.raises(ValueError, match="another scene"):
-        under(house, "shuffled", memory, None)
+        under(pipeline, "shuffled", memory, None)

@@ -16,12 +16,12 @@ from dollhouse.evaluation.probing.accuracy import OVERALL
 from dollhouse.evaluation.probing.linear_probe import DISTANCE, NUMBER
 from dollhouse.evaluation.probing.probe import probe_thinking
 from dollhouse.evaluation.probing.table import print_probe
-from dollhouse.inference.session import DollhousePipeline
+from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.scenes.scene import Scene
 from dollhouse.scenes.synthetic.room_scene import room_scene
 from tests.evaluation.stand_ins import made_scene
-from tests.models.conftest import tiny_house
+from tests.models.conftest import tiny_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def scenes() -> list[Scene]:
 def test_a_probe_is_written_and_told(scenes: list[Scene], tmp_path: Path) -> None:
     out = tmp_path / "<probed>"
     probed = probe_thinking(
-        tiny_house(), scenes, questions_per_scene=5, out=out, progress=False, command="dollhouse <b>probe"
+        tiny_pipeline(), scenes, questions_per_scene=5, out=out, progress=False, command="dollhouse <b>probe"
     )
     found = json.loads((out / "probe.json").read_text())
     assert found["verdict"] == probed.found["verdict"]
@@ -73,9 +73,9 @@ def test_a_probe_is_written_and_told(scenes: list[Scene], tmp_path: Path) -> Non
 def test_other_students_are_probed_too(placement: str, blind: bool, scenes: list[Scene], tmp_path: Path) -> None:
     themselves = Control("themselves", "", embedded(lambda materials: materials.own))
     shuffled = next(control for control in CONTROLS if control.name == "shuffled")
-    house = tiny_house(placement, blind)
+    pipeline = tiny_pipeline(placement, blind)
     probed = probe_thinking(
-        house, scenes[:3], questions_per_scene=5, controls=[themselves, shuffled], out=tmp_path / "p", progress=False
+        pipeline, scenes[:3], questions_per_scene=5, controls=[themselves, shuffled], out=tmp_path / "p", progress=False
     )
     for figure in probed.figures["themselves"].values():
         assert (figure.difference, figure.changed) == (0.0, 0.0)
@@ -88,9 +88,9 @@ def test_other_students_are_probed_too(placement: str, blind: bool, scenes: list
 
 def test_untouched_is_what_evaluate_says() -> None:
     """With a trained student: a random one stands at ties, which rounding decides."""
-    house, scenes = DollhousePipeline.from_pretrained(), [room_scene("test", number) for number in (3, 4)]
-    probed = probe_thinking(house, scenes, questions_per_scene=10, controls=[], progress=False)
-    report = evaluate(house, scenes, questions_per_scene=10, progress=False)
+    pipeline, scenes = DollhousePipeline.from_pretrained(), [room_scene("test", number) for number in (3, 4)]
+    probed = probe_thinking(pipeline, scenes, questions_per_scene=10, controls=[], progress=False)
+    report = evaluate(pipeline, scenes, questions_per_scene=10, progress=False)
     said = {row["id"]: row["prediction"] for row in report.predictions if row["family"] != "description"}
     assert {row.id: row.said["untouched"] for row in probed.rows} == said
     overall = report.metrics["overall"]
@@ -101,16 +101,18 @@ def test_untouched_is_what_evaluate_says() -> None:
 def test_the_same_seed_finds_the_same(scenes: list[Scene]) -> None:
     noise = [control for control in CONTROLS if control.name == "noise"]
     runs = [
-        probe_thinking(tiny_house(), scenes[:2], questions_per_scene=4, controls=noise, seed=seed, progress=False).rows
+        probe_thinking(
+            tiny_pipeline(), scenes[:2], questions_per_scene=4, controls=noise, seed=seed, progress=False
+        ).rows
         for seed in (1, 1)
     ]
     assert runs[0] == runs[1]
 
 
 def test_nothing_to_probe() -> None:
-    house = tiny_house()
-    config = DollhouseConfig(**{**house.model.config.to_dict(), "num_thinking_tokens": 0, "thinking_ids": []})
-    silent = DollhousePipeline(type(house.model)(config), house.processor, "silent@0")
+    pipeline = tiny_pipeline()
+    config = DollhouseConfig(**{**pipeline.model.config.to_dict(), "num_thinking_tokens": 0, "thinking_ids": []})
+    silent = DollhousePipeline(type(pipeline.model)(config), pipeline.processor, "silent@0")
     with pytest.raises(ModelError, match=r"silent@0 has no thinking tokens .*nothing to probe"):
         probe_thinking(silent, "rooms:test/0-3", progress=False)
 
@@ -118,9 +120,9 @@ def test_nothing_to_probe() -> None:
 def test_scenes_that_cannot_be_judged(scenes: list[Scene], tmp_path: Path) -> None:
     bare = replace(scenes[1], boxes=None)
     with pytest.raises(SceneError, match="1 of 2 scenes have boxes"):
-        probe_thinking(tiny_house(), [scenes[0], bare], progress=False)
-    probed = probe_thinking(tiny_house(), [*scenes[:2], bare], questions_per_scene=3, controls=[], progress=False)
+        probe_thinking(tiny_pipeline(), [scenes[0], bare], progress=False)
+    probed = probe_thinking(tiny_pipeline(), [*scenes[:2], bare], questions_per_scene=3, controls=[], progress=False)
     assert probed.found["scenes"] == {"source": None, "n": 2, "left_out": 1}
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot make the folder"):
-        probe_thinking(tiny_house(), scenes[:2], out=tmp_path / "file" / "x", progress=False)
+        probe_thinking(tiny_pipeline(), scenes[:2], out=tmp_path / "file" / "x", progress=False)

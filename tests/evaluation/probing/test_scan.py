@@ -19,7 +19,7 @@ from dollhouse.evaluation.probing.attention import (
     groups_of,
 )
 from dollhouse.evaluation.probing.logit_lens import ReadOut
-from tests.models.conftest import LABELS, tiny_house
+from tests.models.conftest import LABELS, tiny_pipeline
 from tests.models.test_model import QUESTIONS, scene_of
 from tests.models.test_thinking import with_passes
 
@@ -28,14 +28,14 @@ from tests.models.test_thinking import with_passes
 @pytest.mark.parametrize("passes", [1, 2])
 @pytest.mark.parametrize("blind", [False, True])
 def test_scan_is_the_plain_sequence(placement: str, passes: int, blind: bool, photos: list[np.ndarray]) -> None:
-    house = with_passes(tiny_house(placement, blind), passes)
-    model = house.model
-    memory = house.see(scene_of(photos))
+    pipeline = with_passes(tiny_pipeline(placement, blind), passes)
+    model = pipeline.model
+    memory = pipeline.encode_scene(scene_of(photos))
     before = model.language_model.config._attn_implementation
     with attention_kept(model):
         found = scan(memory, QUESTIONS[0])
     assert model.language_model.config._attn_implementation == before
-    inputs = house.processor(images=photos, text=QUESTIONS[0])
+    inputs = pipeline.processor(images=photos, text=QUESTIONS[0])
     with torch.inference_mode():
         output = model(**inputs, output_hidden_states=True)
     ids = inputs["input_ids"][0]
@@ -47,15 +47,15 @@ def test_scan_is_the_plain_sequence(placement: str, passes: int, blind: bool, ph
     torch.testing.assert_close(found.thinking_logits, output.logits[0, thinking], atol=2e-5, rtol=1e-4)
     assert found.slots.tolist() == [0, 1, 2, 3]
     assert int(ids[found.answer]) == model.config.answer_token_id
-    words = house.processor.tokenizer.decode(ids[found.question]).strip()
+    words = pipeline.processor.tokenizer.decode(ids[found.question]).strip()
     assert words == QUESTIONS[0]
     torch.testing.assert_close(found.attention.sum(-1), torch.ones(2, len(ids)))
     assert not found.attention.triu(1).any()
     if blind:
         assert not found.filled.any()
     else:
-        assert memory.sight is not None
-        assert torch.equal(found.filled, memory.sight.objects.present[0] > 0)
+        assert memory.perception is not None
+        assert torch.equal(found.filled, memory.perception.objects.present[0] > 0)
         assert (found.labels >= 0).tolist() == found.filled.tolist()
 
 
@@ -125,7 +125,7 @@ def test_attention_goes_where_it_went() -> None:
 
 
 def test_read_out_tells_the_likeliest_words() -> None:
-    tokenizer = tiny_house().processor.tokenizer
+    tokenizer = tiny_pipeline().processor.tokenizer
     words = {word: tokenizer(f" {word}", add_special_tokens=False)["input_ids"][0] for word in ("chair", "lamp", "red")}
     read = ReadOut(tokenizer)
     for scene, first in (("a", "chair"), ("b", "chair"), ("c", "lamp"), ("d", "chair")):

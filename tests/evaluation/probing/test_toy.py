@@ -10,11 +10,12 @@ from dollhouse.evaluation.metrics.spatial import normalise
 from dollhouse.evaluation.probing.ablations import CONTROLS, UNTOUCHED, Materials, answers
 from dollhouse.evaluation.probing.accuracy import OVERALL, Row, figures
 from dollhouse.evaluation.probing.verdict import verdict
-from dollhouse.inference.session import DollhousePipeline, SceneSession
+from dollhouse.inference.pipeline import DollhousePipeline
+from dollhouse.inference.session import SceneSession
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
-from dollhouse.models.dollhouse.modeling_language import scenes_of
+from dollhouse.models.dollhouse.modeling_language import select_scenes
 from dollhouse.scenes.scene import Scene
-from tests.models.conftest import tiny_house
+from tests.models.conftest import tiny_pipeline
 
 QUESTION = "is the red chair near the table?"
 BITS = [number % 2 for number in range(12)]
@@ -27,53 +28,57 @@ def prefixes(bits: list[int]) -> Tensor:
     return signs[bits] + 0.3 * torch.randn(len(bits), 4, 32, generator=draw)
 
 
-def answer_loss(model: DollhouseForConditionalGeneration, house: DollhousePipeline, through: str, step: int) -> Tensor:
+def answer_loss(
+    model: DollhouseForConditionalGeneration, pipeline: DollhousePipeline, through: str, step: int
+) -> Tensor:
     """The bit is asked for; where it can be found is the thinking tokens, or everything but these."""
     draw = np.random.default_rng(step)
     told, foreign = (draw.integers(0, 2, 24).tolist() for _ in range(2))
-    scene, other = model.read_scene(prefixes(told)), model.read_scene(prefixes(foreign))
+    scene, other = model.encode_prefix(prefixes(told)), model.encode_prefix(prefixes(foreign))
     prefix_of, thoughts_of = (other, scene) if through == "thoughts" else (scene, other)
-    mixed = scenes_of(prefix_of, torch.arange(24))
+    mixed = select_scenes(prefix_of, torch.arange(24))
     mixed.crop(-3)
     for number, layer in enumerate(thoughts_of.layers):
         mixed.update(layer.keys[:, :, 4:], layer.values[:, :, 4:], number)
-    ids = torch.tensor([house.processor.question_ids(QUESTION)] * 24)
+    ids = torch.tensor([pipeline.processor.question_ids(QUESTION)] * 24)
     logits = model(input_ids=ids, past_key_values=mixed).logits[:, -1]
-    words = [house.processor.tokenizer(f" {word}", add_special_tokens=False)["input_ids"][0] for word in ("no", "yes")]
+    words = [
+        pipeline.processor.tokenizer(f" {word}", add_special_tokens=False)["input_ids"][0] for word in ("no", "yes")
+    ]
     return torch.nn.functional.cross_entropy(logits, torch.tensor(words)[told])
 
 
 def toy(through: str) -> DollhousePipeline:
     """Trained for a few seconds; it says the first token of "yes" or "no", and then anything."""
-    house = tiny_house()
+    pipeline = tiny_pipeline()
     torch.manual_seed(0)
     with torch.no_grad():
-        for parameter in house.model.language_model.parameters():
+        for parameter in pipeline.model.language_model.parameters():
             if parameter.ndim == 2:
                 parameter.mul_(0.2)
-    optimizer = torch.optim.AdamW(house.model.language_model.parameters(), 4e-3)
+    optimizer = torch.optim.AdamW(pipeline.model.language_model.parameters(), 4e-3)
     loss = torch.tensor(9.0)
     for step in range(400):
-        loss = answer_loss(house.model, house, through, step)
+        loss = answer_loss(pipeline.model, pipeline, through, step)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         if float(loss.detach()) < 0.02:
             break
     assert float(loss.detach()) < 0.1
-    return house
+    return pipeline
 
 
-def probed(house: DollhousePipeline) -> dict[str, dict[str, object]]:
+def probed(pipeline: DollhousePipeline) -> dict[str, dict[str, object]]:
     """Every control on twelve scenes, each beside one of the other sign; right if the first token is."""
     scenes = [Scene(f"toy:{number}", ()) for number in range(len(BITS))]
     images = np.zeros((1, 28, 28, 3), np.uint8)
     signs = prefixes(BITS)
-    memories = [SceneSession(house, scene, images, signs[row : row + 1], None) for row, scene in enumerate(scenes)]
+    memories = [SceneSession(pipeline, scene, images, signs[row : row + 1], None) for row, scene in enumerate(scenes)]
     controls = [UNTOUCHED, *CONTROLS]
     rows = []
     for number, memory in enumerate(memories):
-        told = answers(memory, memories[number - 1], [QUESTION], controls, Materials.of(house, number))
+        told = answers(memory, memories[number - 1], [QUESTION], controls, Materials.of(pipeline, number))
         truth = ("no", "yes")[BITS[number]]
         first = {name: normalise(said[0])[: len(truth)] for name, said in told.items()}
         right = {name: said == truth for name, said in first.items()}

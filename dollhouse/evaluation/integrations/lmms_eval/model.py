@@ -21,7 +21,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from dollhouse.errors import ModelError, QuestionError
-from dollhouse.inference.session import DollhousePipeline, SceneSession
+from dollhouse.inference.pipeline import DollhousePipeline
+from dollhouse.inference.session import SceneSession
 from dollhouse.models.dollhouse.special_tokens import END_TOKEN
 from dollhouse.scenes.scene import Scene, View
 from lmms_eval.api.instance import Instance
@@ -55,12 +56,12 @@ class DollhouseModel(lmms):  # type: ignore[misc]
         super().__init__()
         if unknown:
             raise ModelError(f"dollhouse has no model argument {next(iter(unknown))!r}; there is pretrained=FOLDER")
-        self.house = DollhousePipeline.from_pretrained(Path(pretrained) if pretrained else None, device)
+        self.pipeline = DollhousePipeline.from_pretrained(Path(pretrained) if pretrained else None, device)
         self._seen: tuple[str, SceneSession] | None = None  # the pictures looked at last
 
     @property
     def device(self) -> torch.device:
-        return self.house.model.device
+        return self.pipeline.model.device
 
     def generate_until(self, requests: Sequence[Instance]) -> list[str]:
         """One greedy answer a request, cut at the first of its ``until``."""
@@ -109,18 +110,18 @@ class DollhouseModel(lmms):  # type: ignore[misc]
     def _look(self, pictured: str, photos: Sequence[NDArray[np.uint8]]) -> SceneSession:
         if self._seen is None or self._seen[0] != pictured:
             views = tuple(View(f"{place}", partial(_same, photo)) for place, photo in enumerate(photos))
-            self._seen = pictured, self.house.see(Scene(f"pictures {pictured[:12]}", views))
+            self._seen = pictured, self.pipeline.encode_scene(Scene(f"pictures {pictured[:12]}", views))
         return self._seen[1]
 
     def _weigh(self, request: _Request) -> tuple[float, bool]:
-        processor, model = self.house.processor, self.house.model
+        processor, model = self.pipeline.processor, self.pipeline.model
         answer = f" {request.continuation.strip().lower()}{END_TOKEN}"  # as answers are taught
         told = list(processor.tokenizer(answer, add_special_tokens=False)["input_ids"])
         ids = processor.question_ids(request.question) + told
         with torch.inference_mode():
             logits = model.language_model(
                 input_ids=torch.tensor([ids], device=self.device),
-                past_key_values=self._look(request.pictured, request.photos).open_cache(1),
+                past_key_values=self._look(request.pictured, request.photos).dynamic_cache(1),
                 use_cache=True,
                 logits_to_keep=len(told) + 1,
             ).logits[0, :-1]
