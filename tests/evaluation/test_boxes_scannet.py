@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dollhouse.evaluation.metrics.boxes import box_iou, convex_overlap, score_boxes
+from dollhouse.evaluation.metrics.boxes import BoxScorer, box_iou, convex_overlap
 from dollhouse.scenes.scene import Box
 
 PAIRS = 2000
@@ -94,6 +94,13 @@ def slow_protocol(scenes, label, threshold):
         hits.append(hit)
     precisions = [sum(hits[: k + 1]) / (k + 1) for k in range(len(hits))]
     return sum(max(precisions[k:]) / count for k, hit in enumerate(hits) if hit), sum(hits) / count
+
+
+def score_boxes(scenes):
+    scorer = BoxScorer(best_only=True)
+    for predicted, truth in scenes:
+        scorer.add(predicted, truth)
+    return scorer.result()
 
 
 def test_map_and_recall_against_the_slow_protocol():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dollhouse.errors import ModelError
-from dollhouse.evaluation.metrics.depth import DepthScorer, align_depth, score_depth, view_errors
+from dollhouse.evaluation.metrics.depth import DepthScorer, align_depth, view_errors
 
 
 def test_errors_of_a_known_view():
@@ -53,12 +53,14 @@ def test_bad_predictions_are_not_passed_over():
 def test_a_whole_set_names_its_alignment():
     truth = np.random.default_rng(1).uniform(1, 5, (2, 6, 6))
     for alignment, predicted in (("none", truth), ("median", 3 * truth), ("least-squares", 2 * truth + 1)):
-        result = score_depth([(predicted, truth), (predicted[:1], truth[:1])], alignment)
+        scorer = DepthScorer(alignment)
+        scorer.add(predicted, truth)
+        scorer.add(predicted[:1], truth[:1])
+        result = scorer.result()
         assert result is not None
         assert (result["alignment"], result["n"], result["scenes"]) == (alignment, 3, 2)
         assert result["abs_rel"] == pytest.approx(0.0, abs=1e-12)
         assert result["delta_1"] == 1.0
-    assert score_depth([]) is None
 
 
 def slow_errors(predicted, truth):

@@ -67,5 +67,5 @@ def test_counts_and_distances_are_scored_by_relative_accuracy():
 
 def test_every_scorer_has_a_version():
     versions = scorer_versions()
-    assert set(versions) == {"depth", "boxes", "poses", "spatial", "exact_match", "coco", "chrf"}
+    assert set(versions) == {"depth", "boxes", "spatial", "exact_match", "coco", "chrf"}
     assert all(version == f"{name}:{version.rpartition(':')[2]}" for name, version in versions.items())

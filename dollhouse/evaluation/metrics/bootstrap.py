@@ -1,8 +1,7 @@
-"""How sure an accuracy is: percentile bootstrap intervals that resample whole scenes.
+"""Percentile bootstrap intervals that resample whole scenes.
 
-Knows nothing of questions. Questions about one room share its objects and its mistakes, so they are not independent;
-resampling single questions would give intervals that are too narrow. Source: Efron and Tibshirani, "An Introduction to
-the Bootstrap" (1993), chapters 8 (clustered data) and 13 (percentile intervals).
+Questions about one scene are not independent, so single questions are never resampled. Source: Efron and Tibshirani,
+"An Introduction to the Bootstrap" (1993), chapters 8 (clustered data) and 13 (percentile intervals).
 """
 
 from __future__ import annotations
@@ -17,9 +16,10 @@ BLOCK = 100  #: resamples drawn at once, so that memory does not grow with their
 
 
 def resampled_sums(values: Array, resamples: int = RESAMPLES, seed: int = 0) -> Array:
-    """Sums (resamples, G) of the rows of ``values`` (S, G) over scenes drawn with replacement, S at a time.
+    """Sum the rows of ``values`` (S, G) over S scenes drawn with replacement.
 
-    The same ``seed`` and S draw the same scenes, so sums of several columns belong together.
+    Returns:
+        Sums (resamples, G). The same ``seed`` and S draw the same scenes.
     """
     values = np.asarray(values, dtype=np.float64)
     scenes = len(values)
@@ -33,24 +33,28 @@ def resampled_sums(values: Array, resamples: int = RESAMPLES, seed: int = 0) -> 
 
 
 def interval_95(statistics: Array) -> tuple[float, float] | None:
-    """The 2.5th and 97.5th percentile of resampled statistics (resamples,); None if none of them is a number."""
-    known = statistics[np.isfinite(statistics)]
-    if not len(known):
+    """Return the 2.5th and 97.5th percentile of ``statistics``; None where none is finite."""
+    finite = statistics[np.isfinite(statistics)]
+    if not len(finite):
         return None
-    low, high = np.percentile(known, [2.5, 97.5])
+    low, high = np.percentile(finite, [2.5, 97.5])
     return float(low), float(high)
 
 
 def accuracy_interval(
-    right: Array, asked: Array, resamples: int = RESAMPLES, seed: int = 0
+    correct: Array, total: Array, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[float, float] | None:
-    """95 % interval of ``sum(right) / sum(asked)``, given per scene (S,), resampling scenes.
+    """Return the 95 % interval of ``sum(correct) / sum(total)``, resampling scenes.
 
-    None with fewer than two scenes that were asked anything: one scene says nothing about other scenes.
+    Args:
+        correct, total: counts of each scene, (S,).
+
+    Returns:
+        The interval; None where fewer than two scenes have answers.
     """
-    right, asked = np.asarray(right, dtype=np.float64), np.asarray(asked, dtype=np.float64)
-    if (asked > 0).sum() < 2:
+    correct, total = np.asarray(correct, dtype=np.float64), np.asarray(total, dtype=np.float64)
+    if (total > 0).sum() < 2:
         return None
-    sums = resampled_sums(np.column_stack([right, asked]), resamples, seed)
+    sums = resampled_sums(np.column_stack([correct, total]), resamples, seed)
     with np.errstate(invalid="ignore"):
         return interval_95(sums[:, 0] / sums[:, 1])

@@ -1,15 +1,13 @@
-"""How far predicted depth lies from true depth: the usual errors, gathered over many scenes.
+"""Errors of predicted depth maps, aggregated over scenes.
 
-Knows nothing of models or scenes: it compares stacks of depth maps of one size. The errors are those of
-Eigen et al., "Depth map prediction from a single image using a multi-scale deep network" (2014). Each is averaged
-over the valid pixels of a view first and over views second, so a view with little valid depth counts as much as
-any other. ``abs_rel``, ``sq_rel``, ``rmse``, ``mae`` are in the depth's own unit or relative; ``si_log`` is not times
-100, as KITTI prints it.
+Source: Eigen et al., "Depth map prediction from a single image using a multi-scale deep network" (2014). Errors are
+averaged over the valid pixels of a view, then over views. Lengths are in the depth's own unit; ``si_log`` is not times
+100.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -26,12 +24,12 @@ SMALLEST = 1e-3  #: predictions are raised to this many metres, so that ratios a
 
 
 def valid_depth(depth: Array) -> NDArray[np.bool_]:
-    """Where a true depth map (..., H, W) says something: finite and above zero."""
+    """Return where a depth map (..., H, W) is finite and above zero."""
     return np.isfinite(depth) & (depth > 0)
 
 
 def align_depth(predicted: Array, truth: Array, alignment: Alignment) -> Array:
-    """The predictions (V, H, W) brought to the scale of the truth (V, H, W), with one alignment for all views.
+    """Align predictions (V, H, W) to the truth (V, H, W), with one alignment for all views.
 
     ``none`` changes nothing; ``median`` multiplies by the ratio of the medians over valid pixels;
     ``least-squares`` fits a scale and a shift. Where no pixel is valid, nothing changes.
@@ -50,10 +48,11 @@ def align_depth(predicted: Array, truth: Array, alignment: Alignment) -> Array:
 
 
 def view_errors(predicted: Array, truth: Array) -> dict[str, float]:
-    """The errors of one view over its valid pixels; both maps (H, W), in the same unit, at least one pixel valid.
+    """Compute the errors of one view (H, W) over its valid pixels, of which there is at least one.
 
-    abs_rel, sq_rel, rmse, mae, rmse_log, si_log (the standard deviation of the log ratio) and delta_1, 2, 3: the share
-    of pixels whose ratio to the truth, the larger over the smaller, is below 1.25, 1.25² and 1.25³.
+    Returns:
+        abs_rel, sq_rel, rmse, mae, rmse_log, si_log (the standard deviation of the log ratio) and delta_1, 2, 3: the
+        share of pixels whose ratio to the truth, the larger over the smaller, is below 1.25, 1.25² and 1.25³.
     """
     valid = valid_depth(truth)
     target = np.asarray(truth, dtype=np.float64)[valid]
@@ -75,10 +74,11 @@ def view_errors(predicted: Array, truth: Array) -> dict[str, float]:
 
 
 def scene_errors(predicted: Array, truth: Array, alignment: Alignment) -> list[dict[str, float]]:
-    """:func:`view_errors` of the views (V, H, W) of one scene, aligned together; views without depth are left out.
+    """Compute :func:`view_errors` of a scene's views (V, H, W), aligned together, without views that lack depth.
 
-    Raises ValueError where the shapes differ, and :class:`~dollhouse.errors.ModelError` where a prediction is not
-    finite.
+    Raises:
+        ValueError: the shapes differ.
+        ModelError: a prediction is not finite.
     """
     predicted, truth = np.asarray(predicted), np.asarray(truth)
     if predicted.shape != truth.shape or predicted.ndim != 3:
@@ -86,14 +86,14 @@ def scene_errors(predicted: Array, truth: Array, alignment: Alignment) -> list[d
     if not np.isfinite(predicted).all():
         raise ModelError("the model predicted depth that is not a finite number; its weights may be damaged")
     aligned = align_depth(predicted, truth, alignment)
-    return [view_errors(one, other) for one, other in zip(aligned, truth, strict=True) if valid_depth(other).any()]
+    return [view_errors(*pair) for pair in zip(aligned, truth, strict=True) if valid_depth(pair[1]).any()]
 
 
 def errors_by_distance(predicted: Array, truth: Array, edges: Sequence[float] = DISTANCES) -> list[list[float]]:
-    """``[pixels, sum of relative errors]`` of the valid pixels between each two neighbouring ``edges`` (metres).
+    """Sum relative errors of valid pixels between neighbouring ``edges`` (metres).
 
-    Both maps are of one shape; what lies beyond the last edge is left out. AbsRel by distance is the ratio of the sums,
-    so that those of many scenes can be added.
+    Returns:
+        ``[pixels, sum of relative errors]`` of each bin; pixels beyond the last edge are left out.
     """
     valid = valid_depth(truth)
     target = np.asarray(truth, dtype=np.float64)[valid]
@@ -104,7 +104,7 @@ def errors_by_distance(predicted: Array, truth: Array, edges: Sequence[float] = 
 
 
 class DepthScorer:
-    """Gathers depth errors scene by scene; keeps nine numbers however many scenes it is shown."""
+    """Aggregates depth errors scene by scene; stores nine numbers."""
 
     def __init__(self, alignment: Alignment = "none") -> None:
         self.alignment = alignment
@@ -113,14 +113,15 @@ class DepthScorer:
         self._sums: dict[str, float] = {}
 
     def add(self, predicted: Array, truth: Array) -> float | None:
-        """Compare the views (V, H, W) of one scene; returns the scene's own AbsRel, None where nothing was valid.
+        """Add the views (V, H, W) of one scene; raises what :func:`scene_errors` raises.
 
-        Raises what :func:`scene_errors` raises.
+        Returns:
+            The scene's own AbsRel; None where no pixel is valid.
         """
         return self.add_views(scene_errors(predicted, truth, self.alignment))
 
     def add_views(self, errors: Sequence[Mapping[str, float]]) -> float | None:
-        """Count what :func:`scene_errors` found in one scene; returns its AbsRel, None where there is no view."""
+        """Add the :func:`scene_errors` of one scene and return its AbsRel; None where there is no view."""
         if not errors:
             return None
         for name in errors[0]:
@@ -130,18 +131,8 @@ class DepthScorer:
         return sum(error["abs_rel"] for error in errors) / len(errors)
 
     def result(self) -> dict[str, float | int | str] | None:
-        """Every error averaged over views, with ``alignment``, ``n`` (views) and ``scenes``; None if none was added."""
+        """Average every error over views, with ``alignment``, ``n`` (views) and ``scenes``; None without views."""
         if not self.views:
             return None
         means: dict[str, float | int | str] = {name: total / self.views for name, total in self._sums.items()}
         return means | {"alignment": self.alignment, "n": self.views, "scenes": self.scenes}
-
-
-def score_depth(
-    scenes: Iterable[tuple[Array, Array]], alignment: Alignment = "none"
-) -> dict[str, float | int | str] | None:
-    """:meth:`DepthScorer.result` over predicted and true depth, (V, H, W) each, of one scene after the other."""
-    scorer = DepthScorer(alignment)
-    for predicted, truth in scenes:
-        scorer.add(predicted, truth)
-    return scorer.result()

@@ -1,4 +1,4 @@
-"""How alike a model's words and the true answers are: every usual score, checked against its reference."""
+"""Text scores, each tested against its reference program."""
 
 from dollhouse.evaluation.metrics.text.score import TextScore
 from dollhouse.evaluation.metrics.text.scorers import CORE, SCORERS, TextScorer, score_texts

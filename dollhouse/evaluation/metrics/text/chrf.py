@@ -1,8 +1,7 @@
-"""chrF: how much a text shares of its references' runs of one to six characters, in sacreBLEU's default setting.
+"""chrF of character 1- to 6-grams with beta 2, in sacreBLEU's default setting.
 
-Knows nothing of words: white space is removed first. Source: Popović, "chrF: character n-gram F-score for automatic MT
-evaluation" (WMT 2015), beta 2. Written out here because sacreBLEU keeps the n-grams of all references in memory at
-once, gigabytes for 100,000 answers; the tests hold it to sacreBLEU's numbers.
+Source: Popović, "chrF: character n-gram F-score for automatic MT evaluation" (WMT 2015). Not sacreBLEU's own, because
+that needs gigabytes for 100,000 answers; the tests compare both.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from dollhouse.evaluation.metrics.text.score import TextScore
 ORDERS = 6
 _RECALL_WEIGHT = 2.0**2  #: beta squared
 
-Statistics = list[int]  #: guessed, wanted, found of each order, one after the other
+Statistics = list[int]  #: predicted, expected, matched of each order
 
 
 @lru_cache(maxsize=1 << 12)
@@ -29,22 +28,22 @@ def _runs(text: str) -> tuple[Counter[str], ...]:
 
 def _compare(text: str, reference: str) -> Statistics:
     statistics = []
-    for guessed, wanted in zip(_runs(text), _runs(reference), strict=True):
-        found = sum(min(count, wanted[run]) for run, count in guessed.items() if run in wanted)
-        # Without a run in the reference, those of the text are not held against it.
-        statistics += [guessed.total() if wanted else 0, wanted.total(), found]
+    for predicted, expected in zip(_runs(text), _runs(reference), strict=True):
+        matched = sum(min(count, expected[run]) for run, count in predicted.items() if run in expected)
+        # Where the reference has no run of this order, those of the text do not count.
+        statistics += [predicted.total() if expected else 0, expected.total(), matched]
     return statistics
 
 
 def _score(statistics: Statistics) -> float:
-    """Precision and recall, each averaged over the orders that both texts are long enough for, as F."""
+    """Compute F of precision and recall averaged over the orders that both texts are long enough for."""
     precision = recall = 0.0
     orders = 0
-    for guessed, wanted, found in zip(*(statistics[part::3] for part in range(3)), strict=True):
-        if guessed and wanted:
+    for predicted, expected, matched in zip(*(statistics[part::3] for part in range(3)), strict=True):
+        if predicted and expected:
             orders += 1
-            precision += found / guessed
-            recall += found / wanted
+            precision += matched / predicted
+            recall += matched / expected
     if not precision + recall:
         return 0.0
     precision, recall = precision / orders, recall / orders
@@ -52,7 +51,7 @@ def _score(statistics: Statistics) -> float:
 
 
 def score_chrf(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, TextScore]:
-    """``chrf``, 0 to 100: over the corpus, each text counted with its best reference, and of each text."""
+    """Compute ``chrf``, 0 to 100; the corpus counts each text with its best reference."""
     total, rows = np.zeros(3 * ORDERS, dtype=np.int64), np.empty(len(predictions))
     for row, (text, others) in enumerate(zip(predictions, references, strict=True)):
         compared = [_compare(text, other) for other in others]

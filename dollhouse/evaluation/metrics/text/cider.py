@@ -1,9 +1,8 @@
-"""CIDEr-D of COCO: how much a caption shares with its references of what is rare in all references.
+"""CIDEr-D of COCO on tokenised captions.
 
-Knows nothing of tokenisation. Source: Vedantam et al., "CIDEr: Consensus-based image description evaluation" (CVPR
-2015), section 3 and the variant CIDEr-D with a Gaussian penalty on length (sigma 6, measured in bigrams) and clipping,
-times 10. Frequencies of n-grams in documents are counted over the references scored together, so a row's score depends
-on the other rows.
+Source: Vedantam et al., "CIDEr: Consensus-based image description evaluation" (CVPR 2015): tf-idf of n-grams, a Gaussian
+penalty on length (sigma 6, in bigrams) and clipping, times 10. Document frequencies are counted over the references
+scored together, so a row's score depends on the other rows.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ SIGMA = 6.0
 
 
 def ngrams(words: Sequence[str], longest: int = ORDERS) -> Counter[Words]:
-    """How often each run of 1 to ``longest`` words occurs."""
+    """Count each run of 1 to ``longest`` words."""
     return Counter(
         tuple(words[start : start + n]) for n in range(1, longest + 1) for start in range(len(words) - n + 1)
     )
 
 
 class _Vector:
-    """The tf-idf weights of one caption's n-grams, their length for each n, and its length in bigrams."""
+    """The tf-idf weights of a caption's n-grams, their norm for each n, and its length in bigrams."""
 
     def __init__(self, words: Sequence[str], documents: Counter[Words], log_rows: float) -> None:
         self.weights: dict[Words, float] = {}
@@ -40,7 +39,7 @@ class _Vector:
         self.bigrams = max(0, len(words) - 1)
 
     def similarity(self, reference: _Vector) -> float:
-        """The mean over n of clipped cosines, times the penalty on a difference in length."""
+        """Return the mean over n of clipped cosines, times the penalty on a difference in length."""
         products = [0.0] * ORDERS
         for ngram, weight in self.weights.items():
             other = reference.weights.get(ngram)
@@ -54,7 +53,7 @@ class _Vector:
 
 
 def cider(predictions: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]) -> TextScore:
-    """CIDEr-D of N tokenised captions against the references of each; 0 to 10 (papers often print it times 100)."""
+    """Compute CIDEr-D of N tokenised captions, 0 to 10 (papers often print it times 100)."""
     documents: Counter[Words] = Counter()
     for row in references:
         documents.update({ngram for reference in row for ngram in ngrams(reference)})

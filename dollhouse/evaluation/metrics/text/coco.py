@@ -1,7 +1,7 @@
-"""The captioning scores of COCO that need no Java and no paraphrase table: BLEU-1 to 4, ROUGE-L and CIDEr.
+"""COCO's captioning scores without Java: BLEU-1 to 4, ROUGE-L and CIDEr.
 
-Knows nothing of files. The texts are split into PTB words in the order in which COCO's evaluation hands them to its
-tokenizer, which reads all predictions as one file and all references as another.
+Texts are split into PTB words in the order in which COCO's evaluation passes them to its tokenizer, which reads all
+predictions as one file and all references as another.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dollhouse.evaluation.metrics.text.score import TextScore
 
 
 def score_coco(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, TextScore]:
-    """``coco_bleu_1`` to ``coco_bleu_4`` and ``coco_rouge_l`` in [0, 1], ``coco_cider`` in [0, 10]."""
+    """Compute ``coco_bleu_1`` to ``coco_bleu_4`` and ``coco_rouge_l`` in [0, 1], ``coco_cider`` in [0, 10]."""
     captions: Iterator[tuple[str, ...]] = iter(split_captions([text for row in references for text in row]))
     others = [[next(captions) for _ in row] for row in references]
     words = split_captions(predictions)

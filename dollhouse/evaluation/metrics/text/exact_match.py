@@ -1,8 +1,8 @@
-"""Exact match as the official evaluations of ScanQA and SQA3D judge it, and a variant that cannot be gamed by silence.
+"""Exact match as the official evaluations of ScanQA and SQA3D compute it, and a strict variant.
 
-Knows nothing of files. Both evaluations clean answers in the same way first (``specs/llava3d.md``, section 9). Their
-refined match counts an answer that contains a reference or is contained in one, all spaces removed; an empty answer is
-contained in every reference and so is always right. :func:`strict_match` takes that gift back.
+Both evaluations clean answers in the same way first (``specs/llava3d.md``, section 9). Their refined match accepts an
+answer that contains a reference or is contained in one, all spaces removed, so an empty answer always matches;
+:func:`strict_match` rejects those.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from functools import lru_cache
 from dollhouse.evaluation.metrics.text.score import TextScore
 
 # fmt: off
-_NUMBERS = (
+NUMBER_WORDS = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
     "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
 )
 # fmt: on
-_SPELLED = {str(number): word for number, word in enumerate(_NUMBERS)} | {"none": "zero", "23": "twenty-three"}
-_MENDED = {
+_SPELLED = {str(number): word for number, word in enumerate(NUMBER_WORDS)} | {"none": "zero", "23": "twenty-three"}
+_FIXED = {
     "letf": "left", "let": "left", "tehre": "there", "rigth": "right", "rght": "right", "behine": "behind", "tv": "TV",
     "chai": "chair", "wasing": "washing", "waslked": "walked", "oclock": "o'clock",
 }  # fmt: skip
@@ -30,14 +30,14 @@ def _words(table: Mapping[str, str]) -> re.Pattern[str]:
     return re.compile(r"\b(" + "|".join(table) + r")\b")
 
 
-_MENDED_WORDS, _SPELLED_WORDS = _words(_MENDED), _words(_SPELLED)
+_FIXED_WORDS, _SPELLED_WORDS = _words(_FIXED), _words(_SPELLED)
 #: applied one after the other; the order is the evaluations' own and matters
 _RULES = (
     (re.compile(r"^ +| +$"), ""),
     (re.compile(r" {2,}"), " "),
     (re.compile(r"\. {2,}"), ". "),
     (re.compile(r"[^a-zA-Z0-9,'\s\-:]+"), ""),
-    (_MENDED_WORDS, lambda match: _MENDED[match[0]]),
+    (_FIXED_WORDS, lambda match: _FIXED[match[0]]),
     (re.compile(r"\bo' +clock\b"), "o'clock"),
     (_SPELLED_WORDS, lambda match: _SPELLED[match[0]]),
     (re.compile(r"\b([a-zA-Z]+)[0-9]\b"), r"\1"),
@@ -50,7 +50,7 @@ _RULES = (
 
 @lru_cache(maxsize=1 << 16)
 def clean_answer(answer: str) -> str:
-    """An answer as ScanQA's and SQA3D's evaluations compare it: "2 on the  Left." becomes "two on left"."""
+    """Clean an answer as ScanQA's and SQA3D's evaluations do: "2 on the  Left." becomes "two on left"."""
     answer = answer.lower()
     for pattern, replacement in _RULES:
         answer = pattern.sub(replacement, answer)
@@ -62,14 +62,14 @@ def _plain(answer: str) -> str:
 
 
 def exact_match(prediction: str, references: Sequence[str]) -> bool:
-    """Whether a cleaned prediction is one of the cleaned references (EM)."""
+    """Test whether a cleaned prediction is one of the cleaned references (EM)."""
     return prediction in references
 
 
 def refined_match(prediction: str, references: Sequence[str]) -> bool:
-    """Whether, all white space removed, a cleaned prediction contains a reference or is contained in one (EM-R).
+    """Test whether, without spaces, a prediction contains a reference or is contained in one (EM-R).
 
-    An empty prediction is right, as in the official code.
+    An empty prediction matches, as in the official code.
     """
     joined = "".join(prediction.split())
     return exact_match(prediction, references) or any(
@@ -83,7 +83,7 @@ def strict_match(prediction: str, references: Sequence[str]) -> bool:
 
 
 def score_exact_match(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, TextScore]:
-    """``em``, ``em_refined`` and ``em_refined_strict`` after cleaning, ``em_plain`` without; in [0, 1].
+    """Compute ``em``, ``em_refined``, ``em_refined_strict`` of cleaned answers, and ``em_plain``; in [0, 1].
 
     ``em_plain`` ignores case, white space at the ends and final full stops only.
     """
@@ -101,13 +101,13 @@ def score_exact_match(predictions: Sequence[str], references: Sequence[Sequence[
 
 
 def official_means(score: TextScore, kinds: Sequence[int], number_of_kinds: int = 6) -> tuple[float, ...]:
-    """Means of a score's rows over each kind of question, bit for bit as SQA3D's code prints them.
+    """Average a score over each kind of question, bit for bit as SQA3D's code prints it.
 
-    ``kinds`` (N,) counts from 0: what, is, how, can, which, other. That code begins to count at 1e-10 so as not to
-    divide by zero, which shows in the tenth digit.
+    Args:
+        kinds: (N,), from 0: what, is, how, can, which, other. That code begins to count at 1e-10.
     """
     counts, sums = [1e-10] * number_of_kinds, [0.0] * number_of_kinds
-    for kind, right in zip(kinds, score.rows, strict=True):
+    for kind, row in zip(kinds, score.rows, strict=True):
         counts[kind] += 1
-        sums[kind] += float(right)
+        sums[kind] += float(row)
     return tuple(total / count for total, count in zip(sums, counts, strict=True))

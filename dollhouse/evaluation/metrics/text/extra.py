@@ -9,7 +9,7 @@ from dollhouse.errors import ScoreError
 
 
 def import_extra(module: str, package: str) -> Any:
-    """The module; ScoreError where its package is not installed."""
+    """Import ``module``; raises ScoreError where its package is not installed."""
     try:
         return import_module(module)
     except ImportError as error:

@@ -1,8 +1,7 @@
-"""METEOR as NLTK computes it: words aligned by sameness, by stem and by synonym, with a penalty on scattered matches.
+"""METEOR as NLTK computes it: words aligned by identity, stem and synonym (Lavie and Agarwal, WMT 2007).
 
-Knows nothing of files. Where WordNet is not installed there are no synonyms, and the score bears another name,
-``meteor_exact_stem``, so that the two are never mistaken for each other. Neither is METEOR 1.5 of the COCO evaluation,
-which also weighs paraphrases from a table that this package does not bring. Source: Lavie and Agarwal (WMT 2007).
+Without WordNet there are no synonyms, and the score is named ``meteor_exact_stem``. Neither is METEOR 1.5 of the COCO
+evaluation, which needs a table of paraphrases.
 """
 
 from __future__ import annotations
@@ -28,9 +27,10 @@ def score_meteor(
     references: Sequence[Sequence[str]],
     wordnet: WordNet | NoWordNet | None = None,
 ) -> dict[str, TextScore]:
-    """``meteor`` or, without WordNet, ``meteor_exact_stem``; in [0, 1], the best over the references.
+    """Compute ``meteor`` (without WordNet ``meteor_exact_stem``), in [0, 1], the best over the references.
 
-    ``wordnet`` is the installed one unless given. Parameters are NLTK's own: alpha 0.9, beta 3, gamma 0.5.
+    Args:
+        wordnet: default the installed one. Other parameters are NLTK's: alpha 0.9, beta 3, gamma 0.5.
     """
     wordnet = wordnet or installed_wordnet()
     meteor = import_extra("nltk.translate.meteor_score", "nltk").meteor_score

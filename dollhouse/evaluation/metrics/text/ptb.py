@@ -1,9 +1,7 @@
-"""Words of a sentence as the captioning scores of COCO see them: Penn Treebank tokens, lower case, less punctuation.
+"""Penn Treebank words of a caption as COCO's scores count them: lower case, less punctuation.
 
-Knows nothing of scores. The standard tool is a Java program (the PTBTokenizer of Stanford CoreNLP 3.4.1, called with
-``-preserveLines -lowerCase``); this is its behaviour, written down as rules after watching what it does to made and
-real sentences. At each place the longest rule wins, of equally long ones the first. Differences that are left, all in
-text that no one writes about a room, are listed in docs/evaluate.md. Conventions: "Penn Treebank tokenization" (1999).
+Reproduces the PTBTokenizer of Stanford CoreNLP 3.4.1 (Java, ``-preserveLines -lowerCase``) by rules: at each place the
+longest match wins, of equally long ones the first. Known differences are listed in docs/evaluate.md.
 """
 # ruff: noqa: SIM905 (lists of words read better as words)
 
@@ -123,8 +121,8 @@ _OTHER_RULES = tuple(
 _NAMED = {"&lt;": "<", "&gt;": ">", "&amp;": "&", "&quot;": "''", "&apos;": "'", "&nbsp;": "", "&mdash;": "--"}
 _BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
 _SYMBOLS = {"£": "#", "€": "$", "¢": "cents", "½": "1/2", "¼": "1/4", "¾": "3/4", "⅓": "1/3", "⅔": "2/3"}
-_SPOKEN = {**_NAMED, **_BRACKETS, **_SYMBOLS}
-_SILENT = frozenset("\"“”«»‘’‛‹›`'–—―‒…‥\u2010\u2011")  #: COCO's punctuation, in other shapes
+_REPLACED = {**_NAMED, **_BRACKETS, **_SYMBOLS}
+_DROPPED = frozenset("\"“”«»‘’‛‹›`'–—―‒…‥\u2010\u2011")  #: COCO's punctuation, in other shapes
 _DASHES_OR_DOTS = re.compile(r"-{1,4}|\.+")
 _CONTRACTED = re.compile(r"(?i)(n?)’(t|[msd]|re|ve|ll)")
 _PLAIN_WORD = re.compile(r"[A-Za-z]{2,}(?=,? )")
@@ -137,10 +135,10 @@ _NOT_PLAIN = frozenset(["cannot", "gimme", "lemme", "gonna", "wanna", "gotta", *
 
 @lru_cache(maxsize=1 << 16)
 def caption_words(text: str, following: str = "") -> tuple[str, ...]:
-    """The words of ``text`` as COCO's scores count them: ``("it", "'s", "a", "two-seater", "-lrb-", "red", "-rrb-")``.
+    """Split a caption: ``("it", "'s", "a", "two-seater", "-lrb-", "red", "-rrb-")``.
 
-    ``following`` is the line after it, where the tool that this equals reads many texts from one file: see
-    :func:`split_captions`.
+    Args:
+        following: the next line of the file, see :func:`split_captions`.
     """
     if not following and _PLAIN.fullmatch(text):
         words = text.lower().rstrip(".").split(" ")
@@ -150,10 +148,10 @@ def caption_words(text: str, following: str = "") -> tuple[str, ...]:
 
 
 def split_captions(texts: Sequence[str]) -> list[tuple[str, ...]]:
-    """The words of each text, as if all stood in one file, a line a text.
+    """Split captions as the lines of one file.
 
-    What COCO's tool makes of a line can depend on the next one: "No." keeps its period where a number follows, "5 m."
-    loses it where a sentence begins.
+    COCO's tokenizer can depend on the next line: "No." keeps its period where a number follows, "5 m." loses it where a
+    sentence begins.
     """
     following, words = "", []
     for text in reversed(texts):
@@ -177,8 +175,8 @@ def _words(text: str, following: str) -> Iterator[str]:
             continue
         token = _longest(text, place)
         place += len(token)
-        token = _SPOKEN.get(token, token)
-        if len(token) == 1 and (token in _SILENT or not token.isprintable() or ord(token) > 0xFFFF):
+        token = _REPLACED.get(token, token)
+        if len(token) == 1 and (token in _DROPPED or not token.isprintable() or ord(token) > 0xFFFF):
             continue
         token = _CONTRACTED.sub(r"\1'\2", token) if _CONTRACTED.fullmatch(token) else token
         token = token.lower().replace(" ", "\xa0").replace("(", "-lrb-").replace(")", "-rrb-")
@@ -187,7 +185,7 @@ def _words(text: str, following: str) -> Iterator[str]:
 
 
 def _longest(text: str, place: int) -> str:
-    """The token that begins at ``place``; a single character where no rule knows better."""
+    """Return the token that begins at ``place``; a single character where no rule matches."""
     first = text[place]
     rules = _WORD_RULES + _NUMBER_RULES if first.isalnum() else _NUMBER_RULES + _OTHER_RULES
     longest, token = 0, first

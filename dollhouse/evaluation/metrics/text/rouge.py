@@ -1,8 +1,7 @@
-"""ROUGE-1, ROUGE-2 and ROUGE-L as Google's rouge-score computes them, and the ROUGE-L of COCO.
+"""ROUGE-1, ROUGE-2 and ROUGE-L of Google's rouge-score, and the ROUGE-L of COCO.
 
-Knows nothing of files. The two ROUGE-L differ: rouge-score takes the best F1 over the references; COCO takes the best
-precision and the best recall, perhaps of different references, and weighs recall more (beta 1.2). Source: Lin, "ROUGE:
-a package for automatic evaluation of summaries" (2004), section 3.
+rouge-score takes the best F1 over the references; COCO takes the best precision and the best recall, perhaps of
+different references, with beta 1.2. Source: Lin, "ROUGE: a package for automatic evaluation of summaries" (2004).
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ BETA = 1.2
 
 
 def longest_common(a: Sequence[str], b: Sequence[str]) -> int:
-    """The number of words in the longest sequence that both contain, gaps allowed.
+    """Return the length of the longest common subsequence.
 
-    A row of the usual table is kept as one integer, whose bits are 0 where the table rises (Hyyrö, "Bit-parallel
-    LCS-length computation revisited", 2004).
+    A row of the usual table is one integer whose bits are 0 where the table rises (Hyyrö, "Bit-parallel LCS-length
+    computation revisited", 2004).
     """
     places: dict[str, int] = {}
     for place, word in enumerate(a):
@@ -35,7 +34,7 @@ def longest_common(a: Sequence[str], b: Sequence[str]) -> int:
 
 
 def _coco_rouge_l_of(words: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    # An empty caption counts there as one empty word, so it agrees fully with an empty reference.
+    # COCO counts an empty caption as one empty word.
     words = words or ("",)
     others = [other or ("",) for other in references]
     common = [longest_common(words, other) for other in others]
@@ -47,29 +46,29 @@ def _coco_rouge_l_of(words: Sequence[str], references: Sequence[Sequence[str]]) 
 
 
 def coco_rouge_l(predictions: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]) -> TextScore:
-    """COCO's ROUGE-L of N tokenised captions, in [0, 1]."""
+    """Compute COCO's ROUGE-L of N tokenised captions, in [0, 1]."""
     return TextScore.mean_of(map(_coco_rouge_l_of, predictions, references))
 
 
-class _Remembering:
-    """rouge-score's tokenizer; references repeat, so each text is split and stemmed once."""
+class _CachedTokenizer:
+    """rouge-score's tokenizer with a cache, since references repeat."""
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenize = lru_cache(maxsize=1 << 15)(tokenizer.tokenize)
 
 
 def score_rouge(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, TextScore]:
-    """``rouge_1``, ``rouge_2``, ``rouge_l`` and the same with ``_stem``, in [0, 1]: F1, the best of the references."""
+    """Compute ``rouge_1``, ``rouge_2``, ``rouge_l``, and each with ``_stem``: the best F1 of the references."""
     scorer, tokenizers = (import_extra(f"rouge_score.{name}", "rouge-score") for name in ("rouge_scorer", "tokenizers"))
     kinds = {"rouge1": "rouge_1", "rouge2": "rouge_2", "rougeL": "rouge_l"}
     scores: dict[str, TextScore] = {}
     for stem, ending in ((False, ""), (True, "_stem")):
-        tokenizer = _Remembering(tokenizers.DefaultTokenizer(use_stemmer=stem))
+        tokenizer = _CachedTokenizer(tokenizers.DefaultTokenizer(use_stemmer=stem))
         rouge = scorer.RougeScorer(list(kinds), tokenizer=tokenizer)
         rows: dict[str, list[float]] = {kind: [] for kind in kinds}
         for text, row in zip(predictions, references, strict=True):
-            found = [rouge.score(reference, text) for reference in row]
+            by_reference = [rouge.score(reference, text) for reference in row]
             for kind in kinds:
-                rows[kind].append(max(score[kind].fmeasure for score in found))
+                rows[kind].append(max(score[kind].fmeasure for score in by_reference))
         scores |= {name + ending: TextScore.mean_of(rows[kind]) for kind, name in kinds.items()}
     return scores

@@ -1,7 +1,6 @@
-"""What a scorer gives back: one number over many answers, and the number of each answer.
+"""The result of a text scorer, and the check of its input.
 
-Knows nothing of how numbers are made. Sums are exactly rounded (``math.fsum``), so a mean depends neither on the order
-of the answers nor on the processor.
+Sums are exactly rounded (``math.fsum``), so a mean depends neither on the order of the answers nor on the processor.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from dollhouse.errors import ScoreError
 
 @dataclass(frozen=True, eq=False)
 class TextScore:
-    """``value`` is over all N answers; ``rows`` (N,) float64, one an answer, in the order given.
+    """A score over N answers: ``value`` of all, ``rows`` (N,) float64 of each.
 
-    For most scores ``value`` is the mean of ``rows``; BLEU and chrF count over the whole corpus instead.
+    For most scores ``value`` is the mean of ``rows``; BLEU and chrF are computed over the corpus.
     """
 
     value: float
@@ -28,18 +27,13 @@ class TextScore:
 
     @classmethod
     def mean_of(cls, rows: Iterable[float]) -> TextScore:
-        """The score whose value is the mean of its rows."""
+        """Build the score whose value is the mean of its rows."""
         array = np.fromiter(rows, dtype=np.float64)
         return cls(math.fsum(array) / len(array), array)
 
-    @property
-    def mean(self) -> float:
-        """The mean of the rows."""
-        return math.fsum(self.rows) / len(self.rows)
-
 
 def check_rows(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-    """Raise :class:`~dollhouse.errors.ScoreError` unless there are answers, each text with one or more references."""
+    """Raise ScoreError unless there are answers, each a text with one or more references."""
     if len(predictions) != len(references):
         raise ScoreError(
             f"{len(predictions)} predictions but {len(references)} lists of references; give one list a prediction"

@@ -1,7 +1,6 @@
 """Every text scorer under its name and version: pure functions, the same bits for the same text.
 
-Knows nothing of files or models. A scorer's version rises whenever any of its numbers may change; a report that names
-another version cannot be verified by this one.
+A scorer's version rises whenever any of its numbers may change.
 """
 
 from __future__ import annotations
@@ -32,13 +31,14 @@ class TextScorer:
     name: str
     number: int  #: rises when any of its scores may change
     function: ScoreFunction
-    packages: tuple[str, ...] = ()  #: those whose version its numbers depend on; all in the extra ``evaluate``
+    packages: tuple[str, ...] = ()  #: whose versions its numbers depend on; all in the extra ``evaluate``
 
     @property
     def version(self) -> str:
-        """For reports: its own number, and the versions of the packages and data that it rests on.
+        """Name the scorer's number and the versions of the packages and data that it needs.
 
-        Raises ScoreError where one of them is not installed.
+        Raises:
+            ScoreError: one of them is not installed.
         """
         try:
             parts = [f"{self.name}:{self.number}", *(f"{package}:{version(package)}" for package in self.packages)]
@@ -63,7 +63,7 @@ SCORERS: Mapping[str, TextScorer] = {
         TextScorer("meteor", 1, score_meteor, ("nltk",)),
     )
 }
-CORE = ("exact_match", "coco", "chrf")  #: these need nothing beyond Dollhouse itself
+CORE = ("exact_match", "coco", "chrf")  #: these need no extra
 
 
 def score_texts(
@@ -73,28 +73,35 @@ def score_texts(
     progress: Callable[[str, int, int], None] | None = None,
     workers: int = 1,
 ) -> dict[str, TextScore]:
-    """Every score of the named scorers, by the score's own name, for N predictions with one or more references each.
+    """Score N predictions with one or more references each.
 
-    ``progress(scorer, done, all)`` is called whenever a scorer is finished. With more than one of ``workers``, that
-    many processes share the scorers; the numbers are the same. Raises :class:`~dollhouse.errors.ScoreError` where rows
-    do not fit together, a scorer is unknown, or its package is not installed.
+    Args:
+        scorers: names in :data:`SCORERS`.
+        progress: called with (scorer, done, total) whenever a scorer is finished.
+        workers: number of processes that share the scorers; the numbers are the same.
+
+    Returns:
+        Score name -> score, of every score of the scorers.
+
+    Raises:
+        ScoreError: rows do not fit together, a scorer is unknown, or its package is not installed.
     """
     unknown = [name for name in scorers if name not in SCORERS]
     if unknown:
         raise ScoreError(f"unknown text scorer {unknown[0]!r}; there are {', '.join(SCORERS)}")
     check_rows(predictions, references)
-    found: dict[str, dict[str, TextScore]] = {}
+    by_scorer: dict[str, dict[str, TextScore]] = {}
     for name, scores in _run(list(dict.fromkeys(scorers)), predictions, references, workers):
-        found[name] = scores
+        by_scorer[name] = scores
         if progress:
-            progress(name, len(found), len(scorers))
-    return {name: score for scorer in scorers for name, score in found[scorer].items()}
+            progress(name, len(by_scorer), len(scorers))
+    return {name: score for scorer in scorers for name, score in by_scorer[scorer].items()}
 
 
 def _run(
     scorers: Sequence[str], predictions: Sequence[str], references: Sequence[Sequence[str]], workers: int
 ) -> Iterator[tuple[str, dict[str, TextScore]]]:
-    """Each scorer's name and scores, as they are finished."""
+    """Yield each scorer's name and scores as it is finished."""
     if workers <= 1:
         for name in scorers:
             yield name, SCORERS[name].function(predictions, references)

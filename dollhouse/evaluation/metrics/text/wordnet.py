@@ -1,7 +1,7 @@
-"""The synonyms of a word, read from WordNet's own files where they are installed (Debian: ``wordnet-base``).
+"""Synonyms from WordNet's own files (Debian: ``wordnet-base``), for NLTK's METEOR.
 
-Knows nothing of scores. The folder is the one that WordNet's variable WNSEARCHDIR names, else /usr/share/wordnet. The
-format is that of the manual page wndb(5WN), the reduction to base forms that of morphy(7WN).
+NLTK's reader needs files that Debian does not ship. The folder is that of WNSEARCHDIR, else /usr/share/wordnet. Format:
+manual page wndb(5WN); base forms: morphy(7WN).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MARKER = re.compile(r"\([a-z]+\)$")  #: "galore(ip)": where an adjective may st
 
 
 class Lemma(NamedTuple):
-    """One word of a synset, as NLTK's scores ask for it."""
+    """A word of a synset, with the interface of NLTK."""
 
     word: str
 
@@ -35,7 +35,7 @@ class Lemma(NamedTuple):
 
 
 class Synset(NamedTuple):
-    """Words of one meaning."""
+    """The words of a meaning."""
 
     words: tuple[Lemma, ...]
 
@@ -44,7 +44,7 @@ class Synset(NamedTuple):
 
 
 class WordNet:
-    """WordNet in a folder; offers the one method that NLTK's METEOR calls. About 30 MB, read when first used."""
+    """WordNet in a folder, with the method that NLTK's METEOR calls. About 30 MB."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -55,7 +55,7 @@ class WordNet:
         self.synsets = lru_cache(maxsize=1 << 16)(self._synsets)
 
     def _synsets(self, word: str) -> tuple[Synset, ...]:
-        """Every meaning of a word in any of its base forms: nouns, verbs, adjectives, adverbs, the commonest first."""
+        """Return the synsets of a word in any of its base forms: nouns, verbs, adjectives, adverbs."""
         word = word.lower()
         return tuple(
             Synset(self._words(part, offset))
@@ -65,7 +65,7 @@ class WordNet:
         )
 
     def _forms(self, word: str, part: str) -> Iterator[str]:
-        """The word and what it may be a form of."""
+        """Yield the word and its possible base forms."""
         yield word
         irregular = self._irregular[part].get(word)
         if irregular is not None:
@@ -94,10 +94,10 @@ class WordNet:
         return {fields[0]: fields[1:] for fields in lines if fields}
 
     def _version(self) -> str:
-        found = re.search(rb"WordNet (\d+\.\d+) Copyright", self._read("data.noun")[:4000])
-        if not found:
-            raise ScoreError(f"{self.folder}/data.noun does not say its version; install WordNet 3.0 (wordnet-base)")
-        return found[1].decode()
+        match = re.search(rb"WordNet (\d+\.\d+) Copyright", self._read("data.noun")[:4000])
+        if not match:
+            raise ScoreError(f"{self.folder}/data.noun names no version; install WordNet 3.0 (wordnet-base)")
+        return match[1].decode()
 
     def _read(self, name: str) -> bytes:
         try:
@@ -109,7 +109,7 @@ class WordNet:
 
 
 class NoWordNet:
-    """Stands where WordNet is not installed: no word has a synonym."""
+    """Placeholder without synonyms, where WordNet is not installed."""
 
     version = None
 
@@ -118,13 +118,14 @@ class NoWordNet:
 
 
 def installed_wordnet() -> WordNet | NoWordNet:
-    """WordNet of the folder that WNSEARCHDIR names, else of the usual one; nothing's synonyms where there is none.
+    """Open the WordNet of WNSEARCHDIR, else the default one; :class:`NoWordNet` where there is none.
 
-    Raises ScoreError where WNSEARCHDIR names a folder without WordNet, or files are missing or damaged.
+    Raises:
+        ScoreError: WNSEARCHDIR names a folder without WordNet, or files are missing or damaged.
     """
-    named = os.environ.get("WNSEARCHDIR")
-    folder = Path(named) if named else FOLDER
-    if not named and not (folder / "data.noun").is_file():
+    variable = os.environ.get("WNSEARCHDIR")
+    folder = Path(variable) if variable else FOLDER
+    if not variable and not (folder / "data.noun").is_file():
         return NoWordNet()
     return _open(folder)
 
