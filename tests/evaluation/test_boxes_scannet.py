@@ -37,6 +37,7 @@ def sampled_iou(a, b):
     return shared / (np.prod(a.size) + np.prod(b.size) - shared)
 
 
+@pytest.mark.slow
 def test_iou_of_2000_random_pairs_against_dense_sampling():
     generator = np.random.default_rng(17)
     a, b = ([random_box(generator) for _ in range(PAIRS)] for _ in range(2))

@@ -79,7 +79,7 @@ def test_chance_is_over_choices_of_the_four_families():
 
 
 def test_one_answer_a_question():
-    with pytest.raises(ValueError, match="1 questions were asked, 2 answers"):
+    with pytest.raises(ValueError, match="1 questions, but 2 predictions"):
         AnswerScorer().add([question("yes")], ["yes", "no"])
 
 

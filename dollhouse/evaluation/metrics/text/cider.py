@@ -1,6 +1,6 @@
 """CIDEr-D of COCO on tokenised captions.
 
-Source: Vedantam et al., "CIDEr: Consensus-based image description evaluation" (CVPR 2015): tf-idf of n-grams, a Gaussian
+Source: Vedantam et al., "CIDEr: Consensus-based image description evaluation" (CVPR 2015): tf-idf of n-grams, Gaussian
 penalty on length (sigma 6, in bigrams) and clipping, times 10. Document frequencies are counted over the references
 scored together, so a row's score depends on the other rows.
 """
