@@ -106,7 +106,7 @@ def broken_aggregation(folder: Path) -> tuple[list[str], str]:
 
 
 def unknown_recipe_key(folder: Path) -> tuple[list[str], str]:
-    return ["distill", NANO, "stages.see.stepz=3"], "did you mean steps?"
+    return ["distill", NANO, "stages.pretrain_perception.stepz=3"], "did you mean steps?"
 
 
 def no_such_recipe(folder: Path) -> tuple[list[str], str]:
@@ -224,7 +224,14 @@ def test_bad_frame_while_distilling(
     settings = [f"data.scenes={tmp_path / 'scan'}", f"data.workers={workers}", "data.holdout_every=0"]
     recipe = str(Path(NANO).parent / "real_scene.yaml")
     code, _, told = run(
-        capsys, monkeypatch, "distill", recipe, *settings, "stages.see.steps=1", "--out", str(tmp_path / "run")
+        capsys,
+        monkeypatch,
+        "distill",
+        recipe,
+        *settings,
+        "stages.pretrain_perception.steps=1",
+        "--out",
+        str(tmp_path / "run"),
     )
     errors = [line for line in told.splitlines() if line.startswith("error: ")]
     assert code == 2

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from dollhouse.data import dataset as lessons
+from dollhouse.data.config import DataConfig
 from dollhouse.data.dataset import questions_key, targets_key
-from dollhouse.data.settings import DataSettings
 from dollhouse.data.targets import TARGETS_VERSION, scene_targets
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.questions.generate import QUESTIONS_VERSION, generate_questions
@@ -79,7 +79,7 @@ def test_content_is_that_of_its_version(versions: tuple[int, ...], content: Call
 
 @pytest.mark.parametrize(("constant", "key"), [("TARGETS_VERSIONS", "targets"), ("QUESTIONS_VERSIONS", "questions")])
 def test_another_version_is_another_cache(constant: str, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    data, config = DataSettings(scenes="rooms:train/0-9"), DollhouseConfig()
+    data, config = DataConfig(scenes="rooms:train/0-9"), DollhouseConfig()
 
     def keys() -> dict[str, str]:
         return {"targets": targets_key(data, config), "questions": questions_key()}
@@ -91,7 +91,7 @@ def test_another_version_is_another_cache(constant: str, key: str, monkeypatch: 
 
 
 def test_records_and_their_reader_are_part_of_the_key() -> None:
-    data, config = DataSettings(scenes="rooms:train/0-9"), DollhouseConfig()
+    data, config = DataConfig(scenes="rooms:train/0-9"), DollhouseConfig()
     keys = {
         targets_key(data, config),
         targets_key(data, config, ["a"], 1),

@@ -16,17 +16,23 @@ from tests.scenes.made_scans import make_scan, write_photo
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SMALLER = {  # what a command's words become
-    "stages.see.steps=100": "stages.see.steps=1",
-    "stages.look.steps=200": "stages.look.steps=1",
-    "stages.compare.steps=100": "stages.compare.steps=1",
-    "stages.speak.steps=20": "stages.speak.steps=1",
-    **{f"stages.{stage}.steps=20": f"stages.{stage}.steps=1" for stage in ("see", "look", "compare")},
-    "stages.speak.steps=10": "stages.speak.steps=1",
+    "stages.pretrain_perception.steps=100": "stages.pretrain_perception.steps=1",
+    "stages.pretrain_retrieval.steps=200": "stages.pretrain_retrieval.steps=1",
+    "stages.pretrain_reasoning.steps=100": "stages.pretrain_reasoning.steps=1",
+    "stages.finetune_end_to_end.steps=20": "stages.finetune_end_to_end.steps=1",
+    **{
+        f"stages.{stage}.steps=20": f"stages.{stage}.steps=1"
+        for stage in ("pretrain_perception", "pretrain_retrieval", "pretrain_reasoning")
+    },
+    "stages.finetune_end_to_end.steps=10": "stages.finetune_end_to_end.steps=1",
     "rooms:test/0-19": "rooms:test/0-0",
     "rooms:train/0-19": "rooms:train/0-1",
 }
 FEWER = ["data.scenes=rooms:train/0-3", "data.workers=0", "student.vocabulary=400"]
-FEWER += [f"stages.{stage}.scenes=2" for stage in ("see", "look", "compare", "speak")]
+FEWER += [
+    f"stages.{stage}.batch_size=2"
+    for stage in ("pretrain_perception", "pretrain_retrieval", "pretrain_reasoning", "finetune_end_to_end")
+]
 
 pytestmark = pytest.mark.skipif(not SHIPPED.is_dir(), reason="the shipped model is not in this tree")
 
@@ -64,10 +70,10 @@ def test_every_command_runs(place: Path, monkeypatch: pytest.MonkeyPatch, capsys
     }
     for command in commands:
         words = [SMALLER.get(word, word) for word in shlex.split(command)]
-        if "recipes/nano.yaml" in words:
+        if "nano" in words:
             words += FEWER
-        if "recipes/real_scene.yaml" in words:
-            words += ["stages.see.steps=1", "stages.see.scenes=1"]
+        if "real_scene" in words:
+            words += ["stages.finetune.steps=1", "stages.finetune.batch_size=1"]
         if words[1] == "evaluate" and "--verify" not in words:
             words += ["--questions", "4"]
         monkeypatch.setattr(sys, "argv", words)

@@ -75,11 +75,13 @@ def test_real_photos_are_answered(pipeline: DollhousePipeline) -> None:
 @pytest.mark.skipif(not OFFICE.is_dir(), reason="the real scenes of ../shared are not beside this tree")
 def test_distilling_on_a_real_scene_helps_its_held_out_frames(pipeline: DollhousePipeline, tmp_path: Path) -> None:
     """Sensor depth and poses as targets, no boxes: depth of frames that were never shown gets better."""
-    settings = [f"data.scenes={OFFICE}", "stages.see.steps=25", "data.workers=0"]
-    model = distill(read_recipe(ROOT / "recipes/real_scene.yaml", settings), tmp_path / "office", progress=False)
+    settings = [f"data.scenes={OFFICE}", "stages.finetune.steps=25", "data.workers=0"]
+    model = distill(read_recipe("real_scene", settings), tmp_path / "office", progress=False)
     held_out = [open_scene(OFFICE).hold_out(4)[1]]
     before = evaluate(pipeline, held_out, progress=False).metrics["depth"]
     after = evaluate(DollhousePipeline.from_pretrained(model), held_out, progress=False).metrics["depth"]
     assert after["abs_rel"] < 0.8 * before["abs_rel"]  # type: ignore[index]
     lines = [json.loads(line) for line in (tmp_path / "office/metrics.jsonl").read_text().splitlines()]
-    assert not any("detection" in line or "votes" in line or "text" in line for line in lines), "no boxes, no such loss"
+    assert not any("detection" in line or "voting" in line or "text" in line for line in lines), (
+        "no boxes, no such loss"
+    )

@@ -21,18 +21,18 @@ from tests.training.test_run import TINY
 
 RECIPE = {
     **TINY,
-    "data": {"scenes": "", "records": "records", "views": 4, "questions": 4, "workers": 0},
+    "data": {"scenes": "", "records": "records", "views": 4, "questions_per_scene": 4, "workers": 0},
     "stages": {
-        "see": {
+        "pretrain_perception": {
             "steps": 2,
-            "scenes": 1,
+            "batch_size": 1,
             "losses": ["depth_reg", "camera", "spatial"],
             "train": ["encoder", "trunk", "depth_head", "camera_head"],
             "log_every": 1,
         },
-        "speak": {
+        "finetune_end_to_end": {
             "steps": 2,
-            "scenes": 1,
+            "batch_size": 1,
             "losses": ["text"],
             "train": ["projector", "language_model"],
             "log_every": 1,

@@ -12,8 +12,10 @@ from dollhouse.cli.root import app, quiet_libraries
 
 @app.command()
 def distill(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, such as recipes/nano.yaml.")],
-    settings: Annotated[list[str] | None, typer.Argument(help="Overrides, such as stages.see.steps=100.")] = None,
+    recipe: Annotated[str, typer.Argument(help="A recipe: its file, or the name of a shipped one, such as nano.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="Overrides, such as stages.pretrain_perception.steps=100.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The run's folder; a run in it is continued. Default: runs/NAME.")
     ] = None,
@@ -29,7 +31,7 @@ def distill(
 ) -> None:
     """Train a student as a recipe says. Killed at any moment, the same command goes on where it was.
 
-    Example: dollhouse distill recipes/nano.yaml stages.see.steps=500 --out runs/first
+    Example: dollhouse distill nano stages.pretrain_perception.steps=500 --out runs/first
     """
     from dollhouse.training.config import capped, read_recipe
 

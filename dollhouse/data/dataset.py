@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -18,8 +18,8 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from dollhouse.data.collator import Batch, collate
+from dollhouse.data.config import DataConfig, SamplingConfig
 from dollhouse.data.object_mentions import MentionFinder
-from dollhouse.data.settings import DataSettings, Stage
 from dollhouse.data.target_cache import Questions, TargetCache, pack, unpack
 from dollhouse.data.targets import TARGETS_VERSION, SceneTargets, mirrored, scene_targets
 from dollhouse.data.tokenization import TokenizedQA, question_tokens
@@ -47,7 +47,7 @@ class SceneTargetSource:
     ``data.holdout_every`` = n, every n-th frame is in no lesson.
     """
 
-    def __init__(self, data: DataSettings, config: DollhouseConfig) -> None:
+    def __init__(self, data: DataConfig, config: DollhouseConfig) -> None:
         self.data = data
         self.config = config
         self.scenes = open_scenes(data.scenes)
@@ -139,7 +139,7 @@ def _with_kept(view: View, targets: SceneTargets, index: int) -> View:
     return replace(view, open_instances=lambda: instances)
 
 
-def targets_key(data: DataSettings, config: DollhouseConfig, records: Sequence[str] = (), version: int = 0) -> str:
+def targets_key(data: DataConfig, config: DollhouseConfig, records: Sequence[str] = (), version: int = 0) -> str:
     """Changes whenever kept targets would come out differently; ``version`` is that of what reads ``records``."""
     rooms = not records and data.scenes.startswith("rooms:")
     split = data.scenes.split("/")[0] if rooms else str(Path(data.scenes).resolve())
@@ -160,13 +160,13 @@ class StepDataset(Dataset[Batch]):
     def __init__(
         self,
         lessons: SceneTargetSource,
-        stage: Stage,
+        sampling: SamplingConfig,
         seed: int,
         tokenizer: PreTrainedTokenizerBase,
         config: DollhouseConfig,
     ) -> None:
         self.lessons = lessons
-        self.stage = stage
+        self.sampling = sampling
         self.seed = seed
         self.tokenizer = tokenizer
         self.config = config
@@ -175,19 +175,19 @@ class StepDataset(Dataset[Batch]):
         self._orders: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
-        return self.stage.steps
+        return self.sampling.steps
 
     def __getitem__(self, step: int) -> Batch:
         draw = np.random.default_rng([self.seed, step])
         targets, questions, numbers = [], [], []
-        for place in range(step * self.stage.scenes, (step + 1) * self.stage.scenes):
+        for place in range(step * self.sampling.batch_size, (step + 1) * self.sampling.batch_size):
             number = self._lesson_at(place)
             seen = self.lessons.targets(number)
-            mirror = self.stage.mirror and bool(draw.random() < 0.5)
-            targets.append(mirrored(seen) if mirror else seen)
-            questions.append(self._ask(number, seen, draw) if "text" in self.stage.losses else [])
+            flip = self.sampling.horizontal_flip_prob > 0 and bool(draw.random() < self.sampling.horizontal_flip_prob)
+            targets.append(mirrored(seen) if flip else seen)
+            questions.append(self._ask(number, seen, draw) if self.sampling.questions_per_scene else [])
             numbers.append(number)
-        by_truth = bool(draw.random() < self.stage.true_grouping)
+        by_truth = bool(draw.random() < self.sampling.gt_assignment_prob)
         return collate(targets, questions, self.config, use_gt_assignment=by_truth, numbers=numbers)
 
     def _ask(self, number: int, seen: SceneTargets, draw: np.random.Generator) -> list[TokenizedQA]:
@@ -200,19 +200,19 @@ class StepDataset(Dataset[Batch]):
             self.config,
             [questions[place][:2] for place in chosen],
             seen.objects,
-            self.finder if {"grounding", "thoughts"} & set(self.stage.losses) else None,
+            self.finder if self.sampling.with_mentions else None,
             None if said is None else [said[place] for place in chosen],
         )
 
     def _choose(self, questions: Questions, draw: np.random.Generator) -> list[int]:
         """Places of the questions that are asked; where the stage weighs families, that is how often each is."""
-        families = self.stage.families
+        families = self.sampling.families
         places = [place for place, one in enumerate(questions) if families is None or one[2] in families]
         weights = np.ones(len(places))
-        if isinstance(families, dict):
+        if isinstance(families, Mapping):
             there = Counter(questions[place][2] for place in places)
             weights = np.array([families[questions[place][2]] / there[questions[place][2]] for place in places])
-        count = min(self.lessons.data.questions, int((weights > 0).sum()))
+        count = min(self.sampling.questions_per_scene, int((weights > 0).sum()))
         if not count:
             return []
         chosen = draw.choice(len(places), count, replace=False, p=weights / weights.sum())

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from transformers import PreTrainedTokenizerBase
 
+from dollhouse.data.config import DataConfig
 from dollhouse.data.dataset import SceneTargetSource, targets_key
-from dollhouse.data.settings import DataSettings
 from dollhouse.data.target_cache import Questions, TargetCache
 from dollhouse.data.targets import PATCH, SceneTargets, TeacherSight
 from dollhouse.errors import RecipeError, SceneError
@@ -40,7 +40,7 @@ RECORD_TARGETS_VERSION = 1  #: raise it whenever the same record gives other tar
 NEAR = 0.25  #: metres within which a patch is given what a teacher knows of a place
 
 
-def open_target_source(data: DataSettings, config: DollhouseConfig) -> SceneTargetSource:
+def open_target_source(data: DataConfig, config: DollhouseConfig) -> SceneTargetSource:
     """The lessons of a data setting: of records where it names them, else of scenes."""
     return SceneTargetSource(data, config) if data.records is None else RecordTargetSource(data, config)
 
@@ -48,7 +48,7 @@ def open_target_source(data: DataSettings, config: DollhouseConfig) -> SceneTarg
 class RecordTargetSource(SceneTargetSource):
     """One lesson a record, with ``data.views`` of its views spread over the scene; in the order of the records' ids."""
 
-    def __init__(self, data: DataSettings, config: DollhouseConfig) -> None:
+    def __init__(self, data: DataConfig, config: DollhouseConfig) -> None:
         """Raises StorageError where there are no records, RecipeError where none is about ``data.scenes``."""
         assert data.records is not None
         self.data = data

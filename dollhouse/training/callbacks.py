@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
-SHOWN = ("text", "depth_reg", "camera", "votes", "detection")
+SHOWN = ("text", "depth_reg", "camera", "voting", "detection")
 
 
 class StageProgress(TrainerCallback):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,34 +15,181 @@ import yaml
 from pydantic import (
     Field,
     NonNegativeFloat,
+    PositiveFloat,
     ValidationError,
     field_validator,
     model_validator,
 )
 
-from dollhouse.data.settings import HEAD_OF_LOSS, DataSettings, LossName, PartName, Settings, Stage, StudentSettings
+from dollhouse.data.config import ConfigModel, DataConfig, SamplingConfig
 from dollhouse.errors import RecipeError
+from dollhouse.questions.sampling import AUXILIARY, FAMILIES
+
+LossName = Literal[
+    "text",
+    "text_kl",
+    "grounding",
+    "thinking_probe",
+    "depth_reg",
+    "depth_ce",
+    "depth_kl",
+    "camera",
+    "voting",
+    "detection",
+    "spatial",
+    "multiview",
+    "feature",
+]
+PartName = Literal[
+    "encoder",
+    "sensor_patches",
+    "trunk",
+    "depth_head",
+    "camera_head",
+    "vote_head",
+    "object_head",
+    "depth_bin_head",
+    "relation_head",
+    "projector",
+    "language_model",
+]
+#: heads that only some losses read; a student has them, and they are trained, where such a loss is named
+HEAD_OF_LOSS: dict[str, PartName] = {
+    "depth_ce": "depth_bin_head",
+    "depth_kl": "depth_bin_head",
+    "spatial": "relation_head",
+    "feature": "relation_head",
+}
+
+RECIPES = Path(str(files("dollhouse") / "recipes"))  #: the recipes that the package ships
 
 
-class Recipe(Settings):
+class StudentConfig(ConfigModel):
+    """The student's sizes; see :class:`dollhouse.models.dollhouse.configuration.DollhouseConfig`."""
+
+    image_size: int = Field(126, ge=28, multiple_of=14, description="width in pixels to which photos are resized")
+    vision: dict[str, Any] = Field(default_factory=dict, description="arguments of VggtConfig")
+    text: dict[str, Any] = Field(
+        default_factory=lambda: {"model_type": "gpt_neox"}, description="config of any causal language model"
+    )
+    encoder_weights: Path | None = Field(None, description="official VGGT weights: the file, or its folder")
+    language_weights: Path | None = Field(
+        None, description="folder of a causal language model of text's shape; its tokenizer is used too"
+    )
+    depth_from: Literal["trunk", "encoder"] = Field("trunk", description="features that the depth head reads")
+    tokenizer: Path | None = Field(None, description="model folder whose tokenizer is used, such as the teacher's")
+    vocabulary: int = Field(1024, ge=300, description="size of the tokenizer trained on the run's own questions")
+    trunk_width: int = Field(192, ge=8)
+    trunk_layers: int = Field(2, ge=0)
+    trunk_heads: int = Field(4, ge=1)
+    object_layers: int = Field(2, ge=0)
+    num_objects: int = Field(16, ge=1)
+    max_referenced_views: int = Field(4, ge=1)
+    num_thinking_tokens: int = Field(4, ge=0)
+    thinking_placement: Literal["before_question", "after_question"] = "before_question"
+    thinking_passes: int = Field(1, ge=1, description="passes of the language model over the thinking tokens")
+    depth_bins: int | None = Field(
+        None, ge=2, le=256, description="bins of log depth; None: 32 where a loss needs them"
+    )
+    depth_bin_range: tuple[PositiveFloat, PositiveFloat] = Field(
+        (0.3, 12.0), description="nearest and farthest, metres"
+    )
+    relation_head: bool | None = Field(
+        None, description="predict relations between objects; None: where a loss needs them"
+    )
+    blind: bool = Field(False, description="no image encoder: the control model")
+
+
+class StageConfig(ConfigModel):
+    """One stage of a run: its losses, its trainable parts, its steps."""
+
+    steps: int = Field(ge=1)
+    batch_size: int = Field(16, ge=1, description="scenes per step")
+    losses: list[LossName] = Field(min_length=1)
+    train: list[PartName] = Field(min_length=1, description="parts of the student that are trained")
+    unfreeze_from_layer: int = Field(0, ge=0, description="with the encoder trained: only its rounds from this one on")
+    learning_rate: float = Field(2e-3, gt=0, description="AdamW: embeddings, norms, biases, convolutions")
+    muon_learning_rate: float = Field(0.02, ge=0, description="Muon: matrices; 0 leaves them to AdamW too")
+    weight_decay: float = Field(0.0, ge=0)
+    warmup_ratio: float = Field(0.05, ge=0, le=1, description="share of the steps, linear from zero")
+    decay_ratio: float = Field(0.4, ge=0, le=1, description="share of the steps, linear to zero")
+    gt_assignment_prob: float = Field(
+        0.0, ge=0, le=1, description="probability that a batch's patches are grouped by the true instances"
+    )
+    temperature: float = Field(2.0, gt=0, description="softens the teacher's token distributions for the loss text_kl")
+    object_source: Literal["student", "teacher"] = Field(
+        "student", description="whose objects the language model is given"
+    )
+    families: list[str] | dict[str, NonNegativeFloat] | None = Field(
+        None, description="families of questions, or the sampling weight of each; None: as generated"
+    )
+    horizontal_flip_prob: float = Field(
+        0.0, ge=0, le=1, description="probability that a scene is flipped left to right; only without the loss text"
+    )
+    save_every: int = Field(500, ge=1, description="steps between checkpoints")
+    log_every: int = Field(20, ge=1, description="steps between lines of metrics.jsonl")
+
+    @field_validator("families")
+    @classmethod
+    def _families_are_known(cls, value: Any) -> Any:
+        known = (*FAMILIES, *AUXILIARY)
+        if unknown := [name for name in value or () if name not in known]:
+            raise ValueError(f"no such families of questions: {', '.join(unknown)}; known are {', '.join(known)}")
+        if isinstance(value, dict) and not any(value.values()):
+            raise ValueError("at least one family needs a weight: give it a number above 0")
+        return value
+
+    @model_validator(mode="after")
+    def _losses_fit(self) -> StageConfig:
+        if self.horizontal_flip_prob and "text" in self.losses:
+            raise ValueError(
+                "a flip exchanges left and right, which answers mention: take out horizontal_flip_prob or text"
+            )
+        subjects = {
+            "grounding": "objects named in questions",
+            "text_kl": "tokens of answers",
+            "thinking_probe": "thinking tokens, which only answering computes",
+        }
+        for name, subject in subjects.items():
+            if name in self.losses and "text" not in self.losses:
+                raise ValueError(f"{name} is about {subject}: add the loss text")
+        return self
+
+    def sampling(self, questions_per_scene: int) -> SamplingConfig:
+        """Return what the stage's batches are drawn by."""
+        return SamplingConfig(
+            steps=self.steps,
+            batch_size=self.batch_size,
+            questions_per_scene=questions_per_scene if "text" in self.losses else 0,
+            families=self.families,
+            with_mentions=bool({"grounding", "thinking_probe"} & set(self.losses)),
+            horizontal_flip_prob=self.horizontal_flip_prob,
+            gt_assignment_prob=self.gt_assignment_prob,
+        )
+
+
+class Recipe(ConfigModel):
     """A whole run."""
 
     name: str
     seed: int = 0
     teacher: Literal["annotations", "records"] = "annotations"
-    start_from: Path | None = Field(None, description="a model folder whose weights the student begins with")
-    renew: list[PartName] = Field(default=[], description="with start_from: parts that begin afresh all the same")
-    wider: bool = Field(False, description="with start_from: every width twice, beginning with the same answers")
-    sensors: bool = Field(False, description="look at depth and poses beside the photos: a teacher, not a student")
-    student: StudentSettings = Field(default_factory=lambda: StudentSettings())
-    data: DataSettings
-    weighting: Literal["uncertainty", "static", "equal"] = "uncertainty"
+    init_from: Path | None = Field(None, description="a model folder whose weights the student begins with")
+    reinit: list[PartName] = Field(default=[], description="with init_from: parts that are initialised afresh")
+    width_multiplier: int = Field(
+        1, ge=1, le=2, description="with init_from: 2 doubles every width without changing the model's answers"
+    )
+    use_rgbd: bool = Field(False, description="take depth and poses beside the photos: for teachers, not students")
+    student: StudentConfig = Field(default_factory=lambda: StudentConfig())
+    data: DataConfig
+    loss_weighting: Literal["uncertainty", "static", "equal"] = "uncertainty"
     static_weights: dict[LossName, NonNegativeFloat] = Field(
-        default={}, description="with weighting: static: what each loss is multiplied by; the others have a default"
+        default={},
+        description="with loss_weighting: static: what each loss is multiplied by; the others have a default",
     )
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves torch's own choice")
-    stages: dict[str, Stage] = Field(min_length=1)
+    stages: dict[str, StageConfig] = Field(min_length=1)
 
     @field_validator("name")
     @classmethod
@@ -52,8 +200,8 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _one_origin(self) -> Recipe:
-        if self.start_from is not None and "student" in self.model_fields_set:
-            raise ValueError("start_from brings the student's sizes with it: take out student or start_from")
+        if self.init_from is not None and "student" in self.model_fields_set:
+            raise ValueError("init_from brings the student's sizes with it: take out student or init_from")
         return self
 
     @model_validator(mode="before")
@@ -75,18 +223,16 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _needs_origin(self) -> Recipe:
-        for name in ("renew", "wider"):
-            if self.start_from is None and getattr(self, name):
-                raise ValueError(
-                    f"{name} is about the model that start_from brings: name one, such as start_from: nano"
-                )
+        for name, given in (("reinit", bool(self.reinit)), ("width_multiplier", self.width_multiplier != 1)):
+            if self.init_from is None and given:
+                raise ValueError(f"{name} is about the model that init_from brings: name one, such as init_from: nano")
         return self
 
     @model_validator(mode="after")
     def _thoughts_have_tokens(self) -> Recipe:
-        if self.start_from is None and not self.student.num_thinking_tokens:
+        if self.init_from is None and not self.student.num_thinking_tokens:
             for name, stage in self.stages.items():
-                if "thoughts" in stage.losses:
+                if "thinking_probe" in stage.losses:
                     raise ValueError(f"stage {name}: thoughts needs student.num_thinking_tokens above 0")
         return self
 
@@ -99,8 +245,8 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _static_weights_are_used(self) -> Recipe:
-        if self.static_weights and self.weighting != "static":
-            raise ValueError("static_weights are for weighting: static; take them out, or choose that")
+        if self.static_weights and self.loss_weighting != "static":
+            raise ValueError("static_weights are for loss_weighting: static; take them out, or choose that")
         return self
 
     @model_validator(mode="after")
@@ -115,13 +261,27 @@ class Recipe(Settings):
         return {head for loss, head in HEAD_OF_LOSS.items() if loss in named}
 
 
-def read_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
-    """A recipe from YAML with ``key=value`` overrides (dots go down: ``stages.see.steps=100``; values are YAML).
+def find_recipe(name_or_path: Path | str) -> Path:
+    """Return the recipe file of a path, or of a shipped recipe's name ("nano" or "nano.yaml").
+
+    Raises RecipeError naming the shipped recipes where there is no such file.
+    """
+    shipped = {path.stem: path for path in sorted(RECIPES.glob("*.yaml"))}
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    if str(path.with_suffix("")) in shipped and path.suffix in ("", ".yaml"):
+        return shipped[path.stem]
+    raise RecipeError(f"cannot read recipe {path}: no such file; shipped recipes are {', '.join(shipped)}")
+
+
+def read_recipe(recipe: Path | str, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe, given by path or shipped name, with ``key=value`` overrides (dotted keys, values in YAML).
 
     Raises :class:`RecipeError` for a missing file, bad YAML, an unknown key (naming the nearest known one) or a
     value out of range; every fault found is in the one message.
     """
-    return check_recipe(read_tree(Path(path), overrides), str(path))
+    return check_recipe(read_tree(find_recipe(recipe), overrides), str(recipe))
 
 
 def read_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -135,7 +295,7 @@ def read_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise RecipeError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict):
-        raise RecipeError(f"{path} holds no settings: a recipe is a YAML mapping such as recipes/nano.yaml")
+        raise RecipeError(f"{path} holds no settings: a recipe is a YAML mapping such as dollhouse/recipes/nano.yaml")
     for override in overrides:
         apply_override(tree, override)
     return tree
@@ -153,7 +313,9 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
     """Set ``a.b.c=value`` in nested dicts. A key below something that is no mapping is an error."""
     key, sign, value = override.partition("=")
     if not sign or not key.strip():
-        raise RecipeError(f"override {override!r} is not of the form key=value, such as stages.see.steps=100")
+        raise RecipeError(
+            f"override {override!r} is not of the form key=value, such as stages.pretrain_perception.steps=100"
+        )
     try:
         parsed = yaml.safe_load(value)
     except yaml.YAMLError as error:
@@ -187,6 +349,6 @@ def _explain(fault: Any) -> str:
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    groups: dict[str, type[Settings]] = {"student": StudentSettings, "data": DataSettings, "stages": Stage}
+    groups: dict[str, type[ConfigModel]] = {"student": StudentConfig, "data": DataConfig, "stages": StageConfig}
     group = groups.get(str(location[0]), Recipe) if location else Recipe
     return list(group.model_fields)

@@ -63,7 +63,7 @@ class LossModule(nn.Module):
             config = student.config
             text = config.get_text_config()
             self.grounding = GroundingProbe(text.hidden_size, text.num_hidden_layers, config.max_referenced_views)
-        self.thoughts = ThinkingProbe(student.config) if "thoughts" in self.losses else None
+        self.thoughts = ThinkingProbe(student.config) if "thinking_probe" in self.losses else None
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """One batch -> {"loss": weighted sum, and each loss by its name; with a slash: a part of one}."""
@@ -188,7 +188,7 @@ class LossModule(nn.Module):
         if grounded:
             parts["grounding"] = torch.stack(grounded).sum() / mentions
         if sum(map(len, thought)):
-            parts["thoughts"] = torch.cat(thought).mean()
+            parts["thinking_probe"] = torch.cat(thought).mean()
         return parts
 
     def true_facts(self, batch: Batch) -> Tensor:

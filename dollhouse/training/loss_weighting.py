@@ -20,7 +20,7 @@ STATIC_WEIGHTS = {
     "grounding": 1.0,
     "depth_reg": 7.0,
     "camera": 2.0,
-    "votes": 0.4,
+    "voting": 0.4,
     "detection": 0.25,
     "depth_ce": 0.4,
     "depth_kl": 0.75,
@@ -28,7 +28,7 @@ STATIC_WEIGHTS = {
     "multiview": 2.0,
     "feature": 1.0,
     "text_kl": 1.0,
-    "thoughts": 1.0,
+    "thinking_probe": 1.0,
 }
 
 

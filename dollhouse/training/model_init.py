@@ -31,11 +31,11 @@ DEPTH_BINS = 32  #: where a loss asks for bins and the recipe does not say how m
 
 
 def build_student(recipe: Recipe, out: Path) -> tuple[DollhouseForConditionalGeneration, DollhouseProcessor]:
-    """A fresh student of the recipe's shape, or the one that ``start_from`` names."""
-    if recipe.start_from is not None:
-        model, processor, _ = load_student(None if str(recipe.start_from) == "nano" else recipe.start_from)
+    """A fresh student of the recipe's shape, or the one that ``init_from`` names."""
+    if recipe.init_from is not None:
+        model, processor, _ = load_student(None if str(recipe.init_from) == "nano" else recipe.init_from)
         model = with_heads(expand_model(model, recipe), recipe)
-        return reinit_modules(model, recipe.renew), processor
+        return reinit_modules(model, recipe.reinit), processor
     settings = recipe.student
     tokenizer = run_tokenizer(recipe, out)
     config = bare_config(recipe, vocab_size=len(tokenizer))
@@ -65,23 +65,23 @@ def build_student(recipe: Recipe, out: Path) -> tuple[DollhouseForConditionalGen
 
 def expand_model(model: DollhouseForConditionalGeneration, recipe: Recipe) -> DollhouseForConditionalGeneration:
     """``model`` with the widths and the sensors that the recipe asks for."""
-    if not recipe.wider and recipe.sensors == model.config.use_rgbd:
+    if recipe.width_multiplier == 1 and recipe.use_rgbd == model.config.use_rgbd:
         return model
     if model.config.blind:
-        raise RecipeError(f"{recipe.start_from} is a blind model: it can neither be wider nor have sensors")
-    if model.config.use_rgbd and not recipe.sensors:
-        raise RecipeError(f"{recipe.start_from} looks at depth and poses and cannot do without: set sensors: true")
+        raise RecipeError(f"{recipe.init_from} is a blind model: it can be neither widened nor given depth and poses")
+    if model.config.use_rgbd and not recipe.use_rgbd:
+        raise RecipeError(f"{recipe.init_from} looks at depth and poses and cannot do without: set use_rgbd: true")
     try:
-        return widen(model, 2 if recipe.wider else 1, recipe.sensors)
+        return widen(model, recipe.width_multiplier, recipe.use_rgbd)
     except ValueError as error:
-        raise RecipeError(f"{recipe.start_from}: {error}") from error
+        raise RecipeError(f"{recipe.init_from}: {error}") from error
 
 
 def with_heads(model: DollhouseForConditionalGeneration, recipe: Recipe) -> DollhouseForConditionalGeneration:
     """``model`` with the heads that the recipe's losses read; those that it lacks begin fresh, which is said."""
     fresh = [name for name in sorted(recipe.heads_needed()) if not hasattr(model, name)]
     if fresh and not model.config.blind:
-        print(f"{recipe.start_from} has no {' and no '.join(fresh)}, which the losses read: begun fresh")
+        print(f"{recipe.init_from} has no {' and no '.join(fresh)}, which the losses read: begun fresh")
         model.add_heads(
             depth_bins=DEPTH_BINS if "depth_bin_head" in fresh else 0, relation_head="relation_head" in fresh
         )
@@ -105,7 +105,7 @@ def reinit_modules(model: DollhouseForConditionalGeneration, parts: Sequence[str
         for part in parts:
             name = module_name(part)
             if not hasattr(model, name):
-                raise RecipeError(f"renew: {part} is no part of the model that start_from brings")
+                raise RecipeError(f"reinit: {part} is no part of the model that init_from brings")
             getattr(model, name).load_state_dict(getattr(fresh, name).state_dict())
         if "language_model" in parts and model.config.thinking_passes > 1:
             model.thinking_map.load_state_dict(fresh.thinking_map.state_dict())
@@ -148,7 +148,7 @@ def bare_config(recipe: Recipe, vocab_size: int) -> DollhouseConfig:
             thinking_passes=settings.thinking_passes,
             blind=settings.blind,
             depth_from=settings.depth_from,
-            use_rgbd=recipe.sensors,
+            use_rgbd=recipe.use_rgbd,
             depth_bins=settings.depth_bins or (DEPTH_BINS if "depth_bin_head" in needed else 0),
             depth_bin_range=settings.depth_bin_range,
             relation_head=settings.relation_head or "relation_head" in needed,
@@ -183,7 +183,7 @@ def run_tokenizer(recipe: Recipe, out: Path) -> PreTrainedTokenizerBase:
 def check_eyes(recipe: Recipe) -> None:
     """Raise RecipeError where the encoder would be neither loaded nor trained: it would see nothing but noise."""
     settings = recipe.student
-    given = recipe.start_from is not None or settings.encoder_weights is not None or settings.blind
+    given = recipe.init_from is not None or settings.encoder_weights is not None or settings.blind
     if not given and not any("encoder" in stage.train for stage in recipe.stages.values()):
         raise RecipeError(
             f"recipe {recipe.name} never trains its encoder, which would stay random: "

@@ -52,8 +52,8 @@ def perception_losses(
     parts.update(depth_losses(names, perception, batch, bins))
     if "camera" in names and bool(batch.posed.all()):
         parts["camera"] = camera_loss(perception.cameras, batch.level_from_camera, batch.up, batch.focal)
-    if "votes" in names and bool((batch.patches.label != IGNORE).any()):
-        parts["votes"] = vote_loss(perception.votes, batch.patches)
+    if "voting" in names and bool((batch.patches.label != IGNORE).any()):
+        parts["voting"] = vote_loss(perception.votes, batch.patches)
     if "detection" in names and any(box is not None for box in batch.boxes):
         parts["detection"] = detection_loss(perception.objects, batch.boxes)
     if {"spatial", "multiview"} & set(names):

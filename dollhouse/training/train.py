@@ -30,14 +30,13 @@ from dollhouse import __version__
 from dollhouse.data.dataset import SceneTargetSource, StepDataset
 from dollhouse.data.feature_cache import FeatureCache, modules_hash
 from dollhouse.data.record_dataset import open_target_source
-from dollhouse.data.settings import HEAD_OF_LOSS, Stage
 from dollhouse.errors import DollhouseError, RecipeError, StorageError
 from dollhouse.models.dollhouse.checkpoint import save_student, single_weights
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.system.atomic_io import atomic_path, write_text
 from dollhouse.system.environment import describe_machine, source_commit
 from dollhouse.training.callbacks import StageProgress
-from dollhouse.training.config import Recipe, check_recipe
+from dollhouse.training.config import HEAD_OF_LOSS, Recipe, StageConfig, check_recipe
 from dollhouse.training.loss_module import LossModule
 from dollhouse.training.loss_weighting import weighting_of
 from dollhouse.training.model_init import build_student, check_eyes, module_name, teacher_width
@@ -50,7 +49,12 @@ MIND = {
     "language_model",
     "thinking_map",
 }  #: the modules behind the object tokens; all others are eyes
-SPEAKING = {"text", "text_kl", "grounding", "thoughts"}  #: losses that need nothing of what was seen but the objects
+SPEAKING = {
+    "text",
+    "text_kl",
+    "grounding",
+    "thinking_probe",
+}  #: losses that need nothing of what was seen but the objects
 
 
 def distill(
@@ -134,7 +138,7 @@ def claim_folder(recipe: Recipe, out: Path) -> None:
 
 def same_recipe(frozen: dict[str, Any], recipe: Recipe) -> bool:
     """Whether a recipe kept as JSON, perhaps from before some settings were known, is ``recipe``."""
-    if frozen.get("start_from") is not None:
+    if frozen.get("init_from") is not None:
         frozen = {key: value for key, value in frozen.items() if key != "student"}  # the model folder brings it
     try:
         return check_recipe(frozen, "recipe.json") == recipe
@@ -145,7 +149,7 @@ def same_recipe(frozen: dict[str, Any], recipe: Recipe) -> bool:
 def train_stage(
     recipe: Recipe,
     name: str,
-    stage: Stage,
+    stage: StageConfig,
     model: DollhouseForConditionalGeneration,
     tokenizer: PreTrainedTokenizerBase,
     lessons: SceneTargetSource,
@@ -157,11 +161,15 @@ def train_stage(
     """One stage, from its last whole checkpoint if it has one; without ``keep`` it writes none."""
     trained = choose_trained(stage, model)
     names = list(stage.losses)
-    weighting = weighting_of(recipe.weighting, names, {str(loss): one for loss, one in recipe.static_weights.items()})
+    weighting = weighting_of(
+        recipe.loss_weighting, names, {str(loss): one for loss, one in recipe.static_weights.items()}
+    )
     if not torch.cuda.is_available():  # on short sequences plain attention is faster than the fused one
         model.language_model.set_attn_implementation("eager")
-    frozen, read_teacher = eyes_are_frozen(trained), stage.read == "teacher"
-    only_objects = set(names) <= SPEAKING and not stage.true_grouping and not read_teacher and not model.config.blind
+    frozen, read_teacher = eyes_are_frozen(trained), stage.object_source == "teacher"
+    only_objects = (
+        set(names) <= SPEAKING and not stage.gt_assignment_prob and not read_teacher and not model.config.blind
+    )
     objective = LossModule(
         model,
         weighting,
@@ -176,7 +184,7 @@ def train_stage(
         objective,
         stage,
         out / name,
-        StepDataset(lessons, stage, recipe.seed, tokenizer, model.config),
+        StepDataset(lessons, stage.sampling(recipe.data.questions_per_scene), recipe.seed, tokenizer, model.config),
         seed=recipe.seed,
         save_strategy="steps" if keep else "no",
         bf16=use_bfloat16(recipe.precision),
@@ -212,7 +220,7 @@ def go_on(trainer: DistillTrainer, out: Path, name: str, progress: bool, callbac
         raise type(error)(last.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")) from error
 
 
-def choose_trained(stage: Stage, model: DollhouseForConditionalGeneration) -> set[str]:
+def choose_trained(stage: StageConfig, model: DollhouseForConditionalGeneration) -> set[str]:
     """Let gradients flow to the parts that a stage trains, and to no other; their modules' names."""
     trained = {module_name(part) for part in stage.train} | ({"blind_prefix"} if model.config.blind else set())
     trained |= {HEAD_OF_LOSS[loss] for loss in stage.losses if loss in HEAD_OF_LOSS}
@@ -220,11 +228,11 @@ def choose_trained(stage: Stage, model: DollhouseForConditionalGeneration) -> se
         trained.add("thinking_map")
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.split(".")[0] in trained)
-    if "encoder" in trained and stage.encoder_from and not model.config.blind:
+    if "encoder" in trained and stage.unfreeze_from_layer and not model.config.blind:
         try:
-            model.encoder.freeze_before(stage.encoder_from)
+            model.encoder.freeze_before(stage.unfreeze_from_layer)
         except ValueError as error:
-            raise RecipeError(f"encoder_from: {error}") from None
+            raise RecipeError(f"unfreeze_from_layer: {error}") from None
     return trained
 
 

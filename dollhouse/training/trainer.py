@@ -21,10 +21,10 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerContr
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from dollhouse.data.collator import Batch
-from dollhouse.data.settings import Stage
 from dollhouse.errors import RecipeError, StorageError
 from dollhouse.models.dollhouse.checkpoint import single_weights
 from dollhouse.system.atomic_io import write_text
+from dollhouse.training.config import StageConfig
 from dollhouse.training.optim import MuonWithAdamW
 
 MAX_NONFINITE_STEPS = 20  #: steps in a row without a usable gradient; one now and then is bad luck, so many are a fault
@@ -37,7 +37,7 @@ class DistillTrainer(Trainer):
     a ``weighting``.
     """
 
-    def __init__(self, objective: nn.Module, stage: Stage, folder: Path, dataset: Any, **settings: Any) -> None:
+    def __init__(self, objective: nn.Module, stage: StageConfig, folder: Path, dataset: Any, **settings: Any) -> None:
         self.stage = stage
         self.sums: dict[str, float] = defaultdict(float)
         self.counts: Counter[str] = Counter()
@@ -109,7 +109,7 @@ class DistillTrainer(Trainer):
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         if self.lr_scheduler is None:
             shape = partial(
-                wsd_schedule, steps=num_training_steps, warmup=self.stage.warmup, cooldown=self.stage.cooldown
+                wsd_schedule, steps=num_training_steps, warmup=self.stage.warmup_ratio, cooldown=self.stage.decay_ratio
             )
             self.lr_scheduler = LambdaLR(optimizer or self.create_optimizer(), shape)
         return self.lr_scheduler

@@ -51,7 +51,7 @@ VARIATIONS = (
     Variation("+ Hidden CoT", hidden_cot=True),
     # votes too: dense per-patch classes and boxes are how this student detects; with them the row would still be
     # supervised by every box
-    Variation("without detection", without=("detection", "votes")),
+    Variation("without detection", without=("detection", "voting")),
     Variation("without depth", without=("depth_reg", "depth_ce", "depth_kl")),
     Variation("without spatial", without=("spatial",)),
     Variation("without multi-view", without=("multiview",)),
@@ -145,10 +145,10 @@ def _trial(bench: Bench, variation: Variation, seed: int) -> Trial:
     thinking = bench.extent.hidden_cot if variation.hidden_cot else 0
 
     def change(tree: dict[str, Any]) -> None:
-        tree["weighting"] = variation.weighting
+        tree["loss_weighting"] = variation.weighting
         if bench.teacher_folder is not None:
             tree["data"]["records"] = str(bench.records)
-        stage = tree["stages"]["learn"]
+        stage = tree["stages"]["finetune"]
         stage["losses"] = [loss for loss in stage["losses"] if loss not in variation.without]
 
     recipe = bench.recipe("losses", bench.start(thinking, seed=seed), seed, change)

@@ -26,7 +26,7 @@ from experiments.paper.measured import Measured, read_measured
 from experiments.paper.measuring import MEASURING_VERSION, Measuring, measure
 
 #: settings that change where a run lies or how fast it goes, and nothing of what comes out
-INDIFFERENT = ("name", "threads", "start_from")
+INDIFFERENT = ("name", "threads", "init_from")
 
 
 class Archive:
@@ -84,7 +84,7 @@ def recipe_key(recipe: Recipe) -> str:
     """Changes whenever the recipe would make another model."""
     told = recipe.model_dump(mode="json", exclude=set(INDIFFERENT))
     told["data"] = {key: value for key, value in told["data"].items() if key not in ("cache", "workers")}
-    origin = None if recipe.start_from is None else model_key(_folder(recipe.start_from))
+    origin = None if recipe.init_from is None else model_key(_folder(recipe.init_from))
     records = told["data"].pop("records", None)
     said = None if records is None else files_key(sorted(Path(records).glob(f"*/{HASHES}")))
     return short_key([told, origin, said, [TRAINING_VERSION, *TARGETS_VERSIONS, *QUESTIONS_VERSIONS]])

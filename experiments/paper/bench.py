@@ -98,7 +98,7 @@ class Bench:
     ) -> Recipe:
         """The recipe ``recipes/<kind>.yaml`` from a start, at this extent; ``change`` edits its tree."""
         tree: dict[str, Any] = yaml.safe_load((RECIPES / f"{kind}.yaml").read_text(encoding="utf-8"))
-        tree |= {"start_from": str(start), "seed": seed}
+        tree |= {"init_from": str(start), "seed": seed}
         tree["data"] |= {"scenes": self.extent.training, "cache": str(self.lessons)}
         for stage in tree["stages"].values():
             stage["steps"] = getattr(self.extent.steps, kind)

@@ -12,21 +12,21 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
-from dollhouse.data.settings import Settings
+from dollhouse.data.config import ConfigModel
 from dollhouse.errors import RecipeError
 from dollhouse.training.config import apply_override
 
 DEFAULT = Path(__file__).with_name("extent.yaml")
 
 
-class Steps(Settings):
+class Steps(ConfigModel):
     """Training steps of a run."""
 
     losses: int = Field(ge=1, description="Table II, and Table I's student without 3D losses")
     thinking: int = Field(ge=1, description="Table III, and Table I's student of one token a scene")
 
 
-class Timing(Settings):
+class Timing(ConfigModel):
     """Table IV."""
 
     rooms: int = Field(ge=1, description="rooms of `compared` that are looked at")
@@ -34,7 +34,7 @@ class Timing(Settings):
     batch: int = Field(ge=1, description="questions answered together, for the throughput")
 
 
-class Extent(Settings):
+class Extent(ConfigModel):
     """Everything's size."""
 
     compared: str

@@ -88,4 +88,4 @@ def table(measured: Mapping[str, Sequence[Measured | None]], teacher: Measured |
 
 def _taught(tree: dict[str, Any]) -> None:
     for stage in tree["stages"].values():
-        stage["losses"].append("thoughts")
+        stage["losses"].append("thinking_probe")

@@ -13,21 +13,22 @@ from typing import Any
 
 import torch
 
+from dollhouse.data.config import DataConfig, SamplingConfig
 from dollhouse.data.dataset import SceneTargetSource, StepDataset
-from dollhouse.data.settings import DataSettings, LossName, Stage
 from dollhouse.evaluation.evaluate import evaluate
 from dollhouse.evaluation.metrics.depth import valid_depth, view_errors
 from dollhouse.evaluation.report.gallery import GalleryScene
 from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.system.atomic_io import write_text
 from dollhouse.system.environment import source_commit
+from dollhouse.training.config import LossName
 from dollhouse.training.loss_module import LossModule
 from dollhouse.training.loss_weighting import StaticWeighting
 from experiments.paper.detections import room_detections
 
 MEASURING_VERSION = 1  #: raise it whenever the same model would get other figures for the same rooms
 #: the losses of the validation rooms: of every student the same ones, whatever it learnt with, each counted once
-FIXED_LOSSES: tuple[LossName, ...] = ("text", "depth_reg", "camera", "votes", "detection")
+FIXED_LOSSES: tuple[LossName, ...] = ("text", "depth_reg", "camera", "voting", "detection")
 LOSS_QUESTIONS = 16  #: a validation room
 
 
@@ -91,11 +92,11 @@ def validation_losses(pipeline: DollhousePipeline, scenes: str, cache: Path | No
     """
     config = pipeline.model.config
     lessons = SceneTargetSource(
-        DataSettings(scenes=scenes, views=config.num_views, questions=LOSS_QUESTIONS, cache=cache), config
+        DataConfig(scenes=scenes, views=config.num_views, questions_per_scene=LOSS_QUESTIONS, cache=cache), config
     )
     names: Sequence[LossName] = ("text",) if config.blind else FIXED_LOSSES
-    stage = Stage(steps=len(lessons), scenes=1, losses=list(names), train=["language_model"])
-    batches = StepDataset(lessons, stage, 0, pipeline.processor.tokenizer, config)
+    sampling = SamplingConfig(steps=len(lessons), batch_size=1, questions_per_scene=LOSS_QUESTIONS)
+    batches = StepDataset(lessons, sampling, 0, pipeline.processor.tokenizer, config)
     objective = LossModule(pipeline.model, StaticWeighting(dict.fromkeys(names, 1.0)), names).eval()
     losses: dict[str, list[float]] = {name: [] for name in names}
     with torch.inference_mode():

@@ -138,7 +138,7 @@ def _flat(bench: Bench, seed: int) -> Any:
     """Table II's recipe, no longer told anything of three dimensions."""
 
     def change(tree: dict[str, Any]) -> None:
-        stage = tree["stages"]["learn"]
+        stage = tree["stages"]["finetune"]
         if bench.teacher_folder is not None:
             tree["data"]["records"] = str(bench.records)
         stage["losses"] = [loss for loss in stage["losses"] if loss.startswith("text")]

@@ -203,10 +203,9 @@ def student_at(config: Any, scene: Any, tokens: int) -> TokenizedQA:
 def student_config() -> Any:
     """The 2.29B student of ``recipes/paper.yaml``; which tokens words are does not matter to the work."""
     from dollhouse.training.config import read_recipe
-    from dollhouse.training.estimate.command import find_recipe
     from dollhouse.training.model_init import bare_config
 
-    recipe = read_recipe(find_recipe("paper"))
+    recipe = read_recipe("paper")
     config = bare_config(recipe, vocab_size=recipe.student.vocabulary)
     config.label_ids, config.colour_ids = [[0] for _ in config.labels], [[0] for _ in config.colours]
     config.thinking_ids = [0] * config.num_thinking_tokens

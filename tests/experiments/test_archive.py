@@ -21,12 +21,12 @@ from experiments.paper import archive as archive_module
 from experiments.paper.archive import Archive, measuring_key, recipe_key
 from experiments.paper.measuring import FIXED_LOSSES, Measuring
 
-STAGE: dict[str, Any] = {"steps": 4, "scenes": 1, "losses": ["text"], "train": ["language_model"], "save_every": 1}
+STAGE: dict[str, Any] = {"steps": 4, "batch_size": 1, "losses": ["text"], "train": ["language_model"], "save_every": 1}
 
 
 def short_recipe(start: Path, **changes: Any) -> Recipe:
-    data = {"scenes": "rooms:train/0-1", "questions": 2, "workers": 0}
-    tree = {"name": "short", "start_from": str(start), "precision": "float32", "threads": 1, "data": data}
+    data = {"scenes": "rooms:train/0-1", "questions_per_scene": 2, "workers": 0}
+    tree = {"name": "short", "init_from": str(start), "precision": "float32", "threads": 1, "data": data}
     return check_recipe(tree | {"stages": {"think": STAGE}} | changes, "test")
 
 
@@ -34,11 +34,11 @@ def test_a_run_is_known_by_what_it_makes(tiny_student: Path, tmp_path: Path) -> 
     recipe = short_recipe(tiny_student)
     key = recipe_key(recipe)
     moved = shutil.copytree(tiny_student, tmp_path / "elsewhere")
-    other_place = {"scenes": "rooms:train/0-1", "questions": 2, "workers": 1, "cache": str(tmp_path)}
-    same = [{"name": "renamed"}, {"threads": 2}, {"start_from": str(moved)}, {"data": other_place}]
+    other_place = {"scenes": "rooms:train/0-1", "questions_per_scene": 2, "workers": 1, "cache": str(tmp_path)}
+    same = [{"name": "renamed"}, {"threads": 2}, {"init_from": str(moved)}, {"data": other_place}]
     assert {recipe_key(short_recipe(tiny_student, **change)) for change in same} == {key}
-    more = {"scenes": "rooms:train/0-2", "questions": 2, "workers": 0}
-    others = [{"seed": 1}, {"stages": {"think": {**STAGE, "steps": 5}}}, {"weighting": "equal"}, {"data": more}]
+    more = {"scenes": "rooms:train/0-2", "questions_per_scene": 2, "workers": 0}
+    others = [{"seed": 1}, {"stages": {"think": {**STAGE, "steps": 5}}}, {"loss_weighting": "equal"}, {"data": more}]
     assert len({recipe_key(short_recipe(tiny_student, **change)) for change in others} | {key}) == 5
 
 

@@ -97,7 +97,7 @@ def test_a_model_without_a_head_gets_it_fresh_and_says_so(tmp_path: Path, capsys
     assert (before.config.depth_bins, before.config.relation_head) == (0, False)
     tree = {key: value for key, value in TREE.items() if key != "student"}
     seeing = {**TREE["stages"]["all"], "losses": ["depth_ce", "spatial"], "train": ["trunk"]}
-    recipe = check_recipe({**tree, "start_from": str(folder), "stages": {"all": seeing}}, "made")
+    recipe = check_recipe({**tree, "init_from": str(folder), "stages": {"all": seeing}}, "made")
     capsys.readouterr()
     model, _ = build_student(recipe, tmp_path)
     line = capsys.readouterr().out.splitlines()

@@ -21,7 +21,7 @@ from dollhouse.training.loss_weighting import StaticWeighting
 from dollhouse.training.model_init import build_student
 from dollhouse.training.train import choose_trained, distill, same_recipe
 
-SEE = ["depth_reg", "camera", "votes", "detection"]
+SEE = ["depth_reg", "camera", "voting", "detection"]
 EYES = ["trunk", "depth_head", "camera_head", "vote_head", "object_head"]
 
 
@@ -44,7 +44,7 @@ def tree(**student: Any) -> dict[str, Any]:
         "vocab_size": 600,
     }
     small = {"trunk_width": 32, "trunk_layers": 1, "trunk_heads": 2, "object_layers": 1, "num_objects": 6}
-    stage = {"steps": 3, "scenes": 2, "learning_rate": 1e-3, "muon_learning_rate": 0.0}
+    stage = {"steps": 3, "batch_size": 2, "learning_rate": 1e-3, "muon_learning_rate": 0.0}
     return {
         "name": "small",
         "precision": "float32",
@@ -57,10 +57,10 @@ def tree(**student: Any) -> dict[str, Any]:
             **small,
             **student,
         },
-        "data": {"scenes": "rooms:train/0-1", "views": 4, "questions": 4, "workers": 0},
+        "data": {"scenes": "rooms:train/0-1", "views": 4, "questions_per_scene": 4, "workers": 0},
         "stages": {
-            "see": {**stage, "losses": SEE, "train": EYES, "true_grouping": 1.0},
-            "speak": {**stage, "losses": ["text", *SEE], "train": [*EYES, "projector", "language_model"]},
+            "pretrain_perception": {**stage, "losses": SEE, "train": EYES, "gt_assignment_prob": 1.0},
+            "finetune_end_to_end": {**stage, "losses": ["text", *SEE], "train": [*EYES, "projector", "language_model"]},
         },
     }
 
@@ -84,12 +84,12 @@ def checks(recipe: Recipe) -> list[StageCheck]:
 def test_counts_are_those_of_a_step_in_earnest(recipe: Recipe, checks: list[StageCheck], tmp_path: Path) -> None:
     model, processor = build_student(recipe, tmp_path)
     lessons = SceneTargetSource(recipe.data, model.config)
-    assert [check.name for check in checks] == ["see", "speak"]
+    assert [check.name for check in checks] == ["pretrain_perception", "finetune_end_to_end"]
     for check in checks:
         stage = recipe.stages[check.name]
         choose_trained(stage, model)
         model.train().zero_grad()
-        batch = StepDataset(lessons, stage, recipe.seed, processor.tokenizer, model.config)[0]
+        batch = StepDataset(lessons, stage.sampling(4), recipe.seed, processor.tokenizer, model.config)[0]
         weighting = StaticWeighting(dict.fromkeys(stage.losses, 1.0))
         parts = LossModule(model, weighting, stage.losses)(batch)
         parts["loss"].backward()
@@ -117,13 +117,19 @@ def test_nothing_of_the_eyes_is_trained_but_what_reads_them(checks: list[StageCh
 def test_encoder_is_trained_from_a_round_on(recipe: Recipe) -> None:
     settings = tree()
     settings["data"] = recipe.data.model_dump()
-    settings["stages"] = {"see": {**settings["stages"]["see"], "train": [*EYES, "encoder"], "encoder_from": 3}}
+    settings["stages"] = {
+        "pretrain_perception": {
+            **settings["stages"]["pretrain_perception"],
+            "train": [*EYES, "encoder"],
+            "unfreeze_from_layer": 3,
+        }
+    }
     later = dry_run(recipe_of(settings))[0]
-    settings["stages"]["see"]["encoder_from"] = 0
+    settings["stages"]["pretrain_perception"]["unfreeze_from_layer"] = 0
     whole = dry_run(recipe_of(settings))[0]
     block = 12 * 32 * 32 + 13 * 32 + 2 * 32 + 4 * 16  # with layer scales and norms of queries and keys
     assert whole.trained - later.trained >= 6 * block
-    settings["stages"]["see"]["encoder_from"] = 9
+    settings["stages"]["pretrain_perception"]["unfreeze_from_layer"] = 9
     with pytest.raises(RecipeError, match="no round 9"):
         dry_run(recipe_of(settings))
 
@@ -218,6 +224,6 @@ def test_a_run_begun_before_a_setting_was_known_is_still_the_same(recipe: Recipe
     for name in ("encoder_weights", "language_weights"):
         frozen["student"].pop(name)
     for stage in frozen["stages"].values():
-        stage.pop("encoder_from")
+        stage.pop("unfreeze_from_layer")
     assert same_recipe(frozen, recipe)
     assert not same_recipe(frozen | {"seed": 5}, recipe)

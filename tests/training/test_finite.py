@@ -16,13 +16,15 @@ from dollhouse.training.train import distill
 
 RECIPES = Path(__file__).parents[2] / "dollhouse" / "recipes"
 BLIND, NANO = RECIPES / "nano_blind.yaml", RECIPES / "nano.yaml"
-STAGES = ("see", "look", "compare", "speak")
-SHORT = ["data.scenes=rooms:train/0-3", "stages.speak.scenes=1", "threads=1"]
+STAGES = ("pretrain_perception", "pretrain_retrieval", "pretrain_reasoning", "finetune_end_to_end")
+SHORT = ["data.scenes=rooms:train/0-3", "stages.finetune_end_to_end.batch_size=1", "threads=1"]
 
 
 def test_a_blind_student_of_many_blocks_learns(tmp_path: Path) -> None:
     """Zeros at its prefix would blow gradients up, norm by norm."""
-    recipe = read_recipe(BLIND, [*SHORT, "stages.speak.steps=3", "stages.speak.log_every=1"])
+    recipe = read_recipe(
+        BLIND, [*SHORT, "stages.finetune_end_to_end.steps=3", "stages.finetune_end_to_end.log_every=1"]
+    )
     assert recipe.student.text["num_hidden_layers"] >= 10
     distill(recipe, tmp_path / "run", progress=False)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -48,8 +50,8 @@ def test_a_run_without_usable_gradients_ends(tmp_path: Path, monkeypatch: pytest
     with torch.no_grad():
         model.blind_prefix.fill_(torch.nan)
     save_student(model, processor, tmp_path / "spoilt")
-    tree = read_tree(BLIND, [*SHORT, f"start_from={tmp_path / 'spoilt'}", "stages.speak.steps=50"])
+    tree = read_tree(BLIND, [*SHORT, f"init_from={tmp_path / 'spoilt'}", "stages.finetune_end_to_end.steps=50"])
     del tree["student"]
     recipe = check_recipe(tree, "spoilt.yaml")
-    with pytest.raises(RecipeError, match="speak: the gradients of 3 steps in a row were not finite"):
+    with pytest.raises(RecipeError, match="finetune_end_to_end: the gradients of 3 steps in a row were not finite"):
         distill(recipe, tmp_path / "run", progress=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,10 +12,10 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from dollhouse.data.collator import collate
+from dollhouse.data.config import DataConfig, SamplingConfig
 from dollhouse.data.dataset import SceneTargetSource, StepDataset
 from dollhouse.data.object_mentions import MentionFinder
 from dollhouse.data.oracle_objects import gt_objects, noisy_gt_objects
-from dollhouse.data.settings import DataSettings, Stage
 from dollhouse.data.targets import scene_targets
 from dollhouse.data.tokenization import ReferredObjects, question_tokens
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
@@ -105,9 +106,9 @@ def test_objects_beyond_the_slots_are_not_asked_of(tokenizer: PreTrainedTokenize
 
 
 def test_families_are_asked_as_often_as_they_weigh(tokenizer: PreTrainedTokenizerBase, config: DollhouseConfig) -> None:
-    data = DataSettings(scenes="rooms:train/0-5", questions=10)
+    data = DataConfig(scenes="rooms:train/0-5", questions_per_scene=10)
     weights = {"size": 3.0, "existence": 1.0, "proximity": 0.0}
-    stage = Stage(steps=1, scenes=6, losses=["text"], train=["projector"], families=weights)
+    stage = SamplingConfig(steps=1, batch_size=6, questions_per_scene=10, families=weights)
     lessons = SceneTargetSource(data, config)
     batches = StepDataset(lessons, stage, 0, tokenizer, config)
     asked = [lessons.questions(number) for number in range(6)]
@@ -115,7 +116,7 @@ def test_families_are_asked_as_often_as_they_weigh(tokenizer: PreTrainedTokenize
     drawn = [of_scene[place][2] for of_scene in asked for _ in range(40) for place in batches._choose(of_scene, draw)]
     assert set(drawn) == {"size", "existence"}
     assert 0.55 < drawn.count("size") / len(drawn) < 0.8
-    nothing = StepDataset(lessons, stage.model_copy(update={"families": {"proximity": 0.0}}), 0, tokenizer, config)
+    nothing = StepDataset(lessons, replace(stage, families={"proximity": 0.0}), 0, tokenizer, config)
     assert nothing._choose(asked[0], draw) == []
 
 

@@ -20,8 +20,10 @@ def test_shipped_recipes_are_valid(path: Path) -> None:
 
 
 def test_overrides_reach_every_depth() -> None:
-    recipe = read_recipe(NANO, ["seed=7", "stages.see.steps=11", "student.text.hidden_size=64", "data.cache=kept"])
-    assert (recipe.seed, recipe.stages["see"].steps, recipe.student.text["hidden_size"]) == (7, 11, 64)
+    recipe = read_recipe(
+        NANO, ["seed=7", "stages.pretrain_perception.steps=11", "student.text.hidden_size=64", "data.cache=kept"]
+    )
+    assert (recipe.seed, recipe.stages["pretrain_perception"].steps, recipe.student.text["hidden_size"]) == (7, 11, 64)
     assert recipe.data.cache == Path("kept")
 
 
@@ -29,22 +31,25 @@ def test_overrides_reach_every_depth() -> None:
     ("override", "message"),
     [
         ("sead=1", "unknown key sead: did you mean seed?"),
-        ("stages.see.step=1", "unknown key stages.see.step: did you mean steps?"),
+        ("stages.pretrain_perception.step=1", "unknown key stages.pretrain_perception.step: did you mean steps?"),
         ("student.trunk_witdh=1", "did you mean trunk_width?"),
         ("data.scene=x", "did you mean scenes?"),
         ("zzz=1", "known are name, seed"),
-        ("stages.see.steps=0", "stages.see.steps: Input should be greater than or equal to 1"),
-        ("stages.see.losses=[depht]", "stages.see.losses.0"),
+        (
+            "stages.pretrain_perception.steps=0",
+            "stages.pretrain_perception.steps: Input should be greater than or equal to 1",
+        ),
+        ("stages.pretrain_perception.losses=[depht]", "stages.pretrain_perception.losses.0"),
         ("student.image_size=100", "multiple of 14"),
-        ("stages.speak.mirror=true", "take out mirror or text"),
-        ("stages.speak.losses=[grounding]", "add the loss text"),
+        ("stages.finetune_end_to_end.horizontal_flip_prob=0.5", "take out horizontal_flip_prob or text"),
+        ("stages.finetune_end_to_end.losses=[grounding]", "add the loss text"),
         ("student.thinking_passes=0", "greater than or equal to 1"),
-        ("stages.speak.families=[sise]", "no such families of questions: sise"),
-        ("stages.speak.families={size: 0}", "a number above 0"),
-        ("stages.speak.families={size: -1}", "greater than or equal to 0"),
+        ("stages.finetune_end_to_end.families=[sise]", "no such families of questions: sise"),
+        ("stages.finetune_end_to_end.families={size: 0}", "a number above 0"),
+        ("stages.finetune_end_to_end.families={size: -1}", "greater than or equal to 0"),
         ("student.blind=true", "a blind student has only the text loss"),
         ("name=a/b", "plain name"),
-        ("start_from=nano", "take out student or start_from"),
+        ("init_from=nano", "take out student or init_from"),
         ("steps", "not of the form key=value"),
         ("seed.x=1", "seed holds a value, not settings"),
         ("seed=[", "is not YAML"),

@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dollhouse.data.config import DataConfig, SamplingConfig
 from dollhouse.data.dataset import SceneTargetSource, StepDataset
 from dollhouse.data.record_dataset import (
     RecordTargetSource,
@@ -23,7 +24,6 @@ from dollhouse.data.record_dataset import (
     recorded_scene,
     teacher_sight,
 )
-from dollhouse.data.settings import DataSettings, Stage
 from dollhouse.data.targets import frame_scene, instances_by_depth, scene_targets
 from dollhouse.errors import RecipeError, SceneError, StorageError
 from dollhouse.models.dollhouse.checkpoint import SHIPPED, load_student
@@ -72,8 +72,8 @@ def shipped() -> tuple[object, object]:
 
 def test_records_of_a_scenes_own_geometry_give_the_scenes_own_lessons(by_annotations: Path, shipped) -> None:
     config, _ = shipped
-    plain = SceneTargetSource(DataSettings(scenes=ROOMS), config)
-    recorded = open_target_source(DataSettings(records=by_annotations), config)
+    plain = SceneTargetSource(DataConfig(scenes=ROOMS), config)
+    recorded = open_target_source(DataConfig(records=by_annotations), config)
     assert len(recorded) == len(plain) == 4
     names = [plain.targets(number).name for number in range(4)]
     for number in range(4):
@@ -93,17 +93,17 @@ def test_records_of_a_scenes_own_geometry_give_the_scenes_own_lessons(by_annotat
 
 def test_scenes_choose_among_records(by_annotations: Path, shipped) -> None:
     config, _ = shipped
-    assert len(open_target_source(DataSettings(records=by_annotations, scenes="rooms:train/4-5"), config)) == 2
+    assert len(open_target_source(DataConfig(records=by_annotations, scenes="rooms:train/4-5"), config)) == 2
     with pytest.raises(RecipeError, match=r"holds no records of rooms:train/90-91.*dollhouse label"):
-        open_target_source(DataSettings(records=by_annotations, scenes="rooms:train/90-91"), config)
+        open_target_source(DataConfig(records=by_annotations, scenes="rooms:train/90-91"), config)
     with pytest.raises(StorageError, match="no records are there"):
-        open_target_source(DataSettings(records=by_annotations / "nothing"), config)
+        open_target_source(DataConfig(records=by_annotations / "nothing"), config)
 
 
 def test_tokens_come_along_where_the_vocabulary_is_the_teachers(by_checkpoint: Path, shipped) -> None:
     config, tokenizer = shipped
-    lessons = open_target_source(DataSettings(records=by_checkpoint, questions=8), config)
-    stage = Stage(steps=1, scenes=2, losses=["text"], train=["language_model"])
+    lessons = open_target_source(DataConfig(records=by_checkpoint, questions_per_scene=8), config)
+    stage = SamplingConfig(steps=1, batch_size=2, questions_per_scene=8)
     assert lessons.shares_vocabulary(tokenizer)
     batch = StepDataset(lessons, stage, 0, tokenizer, config)[0]
     assert all(top is not None for top in batch.top_tokens)
@@ -120,7 +120,7 @@ def test_tokens_come_along_where_the_vocabulary_is_the_teachers(by_checkpoint: P
 
 def test_features_are_those_of_the_place_that_a_patch_shows(by_checkpoint: Path, shipped) -> None:
     config, _ = shipped
-    lessons = open_target_source(DataSettings(records=by_checkpoint), config)
+    lessons = open_target_source(DataConfig(records=by_checkpoint), config)
     assert isinstance(lessons, RecordTargetSource)
     targets = lessons.targets(0)
     places = patch_places(
@@ -155,7 +155,7 @@ def test_relations_are_the_teachers_own_where_its_boxes_are(tmp_path: Path, ship
     annotate_scenes(
         teacher, scenes, tmp_path, asking=asking, geometry=[TeacherGeometry(teacher)], sources=["rooms:train/3"]
     )
-    targets = open_target_source(DataSettings(records=tmp_path), config).targets(0)
+    targets = open_target_source(DataConfig(records=tmp_path), config).targets(0)
     assert len(targets.objects.label) > 1
     np.testing.assert_array_equal(targets.teacher.relations, targets.objects.relations)
 
@@ -211,7 +211,7 @@ def test_what_a_record_lacks_is_absent(by_annotations: Path) -> None:
 
 def test_a_scene_that_changed_is_refused(by_annotations: Path, shipped, monkeypatch: pytest.MonkeyPatch) -> None:
     config, _ = shipped
-    lessons = open_target_source(DataSettings(records=by_annotations), config)
+    lessons = open_target_source(DataConfig(records=by_annotations), config)
     row = dict(lessons.rows[0])
     record = RecordStore(by_annotations).read(row["record"])
     monkeypatch.setattr(lessons, "_read", lambda id: replace(record, scene_hash="0" * 64))
@@ -224,16 +224,26 @@ def test_a_scene_that_changed_is_refused(by_annotations: Path, shipped, monkeypa
 
 
 def recipe_from(records: Path, cache: Path | None = None) -> dict[str, object]:
-    stage = {"scenes": 2, "save_every": 2, "log_every": 2}
+    stage = {"batch_size": 2, "save_every": 2, "log_every": 2}
     return {
         "name": "recorded",
         "precision": "float32",
         "threads": 1,
-        "start_from": "nano",
-        "data": {"records": str(records), "questions": 6, "workers": 0, "cache": None if cache is None else str(cache)},
+        "init_from": "nano",
+        "data": {
+            "records": str(records),
+            "questions_per_scene": 6,
+            "workers": 0,
+            "cache": None if cache is None else str(cache),
+        },
         "stages": {
-            "see": {**stage, "steps": 4, "losses": ["votes", "detection"], "train": ["vote_head", "object_head"]},
-            "speak": {**stage, "steps": 6, "losses": ["text"], "train": ["projector", "language_model"]},
+            "pretrain_perception": {
+                **stage,
+                "steps": 4,
+                "losses": ["voting", "detection"],
+                "train": ["vote_head", "object_head"],
+            },
+            "finetune_end_to_end": {**stage, "steps": 6, "losses": ["text"], "train": ["projector", "language_model"]},
         },
     }
 

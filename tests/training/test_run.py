@@ -41,20 +41,20 @@ TINY = {
         "object_layers": 1,
         "num_thinking_tokens": 2,
     },
-    "data": {"scenes": "rooms:train/0-5", "views": 2, "questions": 4, "workers": 0},
+    "data": {"scenes": "rooms:train/0-5", "views": 2, "questions_per_scene": 4, "workers": 0},
     "stages": {
-        "see": {
+        "pretrain_perception": {
             "steps": 8,
-            "scenes": 2,
-            "losses": ["depth_reg", "camera", "votes", "detection"],
+            "batch_size": 2,
+            "losses": ["depth_reg", "camera", "voting", "detection"],
             "train": ["encoder", "trunk", "depth_head", "camera_head", "vote_head", "object_head"],
-            "true_grouping": 0.5,
+            "gt_assignment_prob": 0.5,
             "save_every": 2,
             "log_every": 2,
         },
-        "speak": {
+        "finetune_end_to_end": {
             "steps": 6,
-            "scenes": 2,
+            "batch_size": 2,
             "losses": ["text"],
             "train": ["projector", "language_model"],
             "save_every": 2,
@@ -102,36 +102,40 @@ def kill_when(out: Path, reached: str) -> None:
 
 def test_killed_three_times_ends_with_the_same_weights(undisturbed: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
-    kill_when(out, "see/checkpoint-4")
-    assert not (out / "see" / "student.safetensors").exists()
-    kill_when(out, "speak/.saving")
+    kill_when(out, "pretrain_perception/checkpoint-4")
+    assert not (out / "pretrain_perception" / "student.safetensors").exists()
+    kill_when(out, "finetune_end_to_end/.saving")
     assert not (out / "model").exists()
-    kill_when(out, "speak/checkpoint-4")
+    kill_when(out, "finetune_end_to_end/checkpoint-4")
     assert run_in_process(out).wait(timeout=180) == 0
-    for name in ("see/student.safetensors", "speak/student.safetensors", "model/model.safetensors"):
+    for name in (
+        "pretrain_perception/student.safetensors",
+        "finetune_end_to_end/student.safetensors",
+        "model/model.safetensors",
+    ):
         expected, got = load_file(undisturbed / name), load_file(out / name)
         assert expected.keys() == got.keys()
         assert all(torch.equal(expected[key], got[key]) for key in expected), name
     steps = [
         (line["stage"], line["step"]) for line in map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
     ]
-    assert len([step for step in steps if step == ("see", 4)]) == 1, "no step is told twice"
+    assert len([step for step in steps if step == ("pretrain_perception", 4)]) == 1, "no step is told twice"
 
 
 def test_run_tells_what_it_was(undisturbed: Path) -> None:
     told = json.loads((undisturbed / "run.json").read_text())
-    assert told["recipe"]["stages"]["see"]["steps"] == 8
+    assert told["recipe"]["stages"]["pretrain_perception"]["steps"] == 8
     assert {"torch", "transformers"} <= told["versions"].keys()
     assert told["lessons"] == 6
     assert told["parameters"]["all"] == sum(v for k, v in told["parameters"].items() if k != "all")
     metrics = [json.loads(line) for line in (undisturbed / "metrics.jsonl").read_text().splitlines()]
-    assert {"depth_reg", "camera", "votes", "detection", "weight_depth_reg"} <= metrics[0].keys()
-    assert any("text" in line for line in metrics if line["stage"] == "speak")
+    assert {"depth_reg", "camera", "voting", "detection", "weight_depth_reg"} <= metrics[0].keys()
+    assert any("text" in line for line in metrics if line["stage"] == "finetune_end_to_end")
 
 
 def test_frozen_parts_stay(undisturbed: Path) -> None:
-    before = load_file(undisturbed / "see" / "student.safetensors")
-    after = load_file(undisturbed / "speak" / "student.safetensors")
+    before = load_file(undisturbed / "pretrain_perception" / "student.safetensors")
+    after = load_file(undisturbed / "finetune_end_to_end" / "student.safetensors")
     moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"multi_modal_projector", "language_model"}
 
@@ -168,7 +172,7 @@ def test_full_disk_leaves_what_was_there(undisturbed: Path, tmp_path: Path, monk
         patch.setattr(trainer.Trainer, "_save_optimizer_and_scheduler", fails_the_second_time)
         with pytest.raises(StorageError, match="No space left"):
             distill(recipe, out, progress=False)
-    assert sorted(path.name for path in (out / "see").iterdir()) == ["checkpoint-2"]
+    assert sorted(path.name for path in (out / "pretrain_perception").iterdir()) == ["checkpoint-2"]
     distill(recipe, out, progress=False)
     expected, got = load_file(undisturbed / "model/model.safetensors"), load_file(out / "model/model.safetensors")
     assert all(torch.equal(expected[key], got[key]) for key in expected)
@@ -177,7 +181,10 @@ def test_full_disk_leaves_what_was_there(undisturbed: Path, tmp_path: Path, monk
 def test_cached_lessons_are_the_same_lessons(undisturbed: Path, tmp_path: Path) -> None:
     """A run over a cache ends as one without it, the second time too; a damaged file is made again."""
     data = {**TINY["data"], "views": 4, "cache": str(tmp_path / "cache")}
-    stages = {"see": {**TINY["stages"]["see"], "steps": 2}, "speak": {**TINY["stages"]["speak"], "steps": 2}}
+    stages = {
+        "pretrain_perception": {**TINY["stages"]["pretrain_perception"], "steps": 2},
+        "finetune_end_to_end": {**TINY["stages"]["finetune_end_to_end"], "steps": 2},
+    }
     weights = []
     for name in ("first", "second"):
         model = distill(tiny_recipe(data=data, stages=stages), tmp_path / name, progress=False)

@@ -187,19 +187,21 @@ def test_pairs_are_read_where_the_answer_begins(tokenizer: PreTrainedTokenizerBa
 
 def recipe_of(placement: str, passes: int, losses: list[str]) -> Recipe:
     student = {**TINY["student"], "thinking_placement": placement, "thinking_passes": passes}
-    speak = {**TINY["stages"]["speak"], "losses": losses, "read": "teacher"}
-    return check_recipe({**TINY, "student": student, "stages": {"speak": speak}}, "test")
+    speak = {**TINY["stages"]["finetune_end_to_end"], "losses": losses, "object_source": "teacher"}
+    return check_recipe({**TINY, "student": student, "stages": {"finetune_end_to_end": speak}}, "test")
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_one_batch_is_learnt_by_heart(placement: str, tmp_path: Any) -> None:
     """Every loss of the language model is there in both placements, with two passes, and falls."""
-    losses = ["text", "grounding", "thoughts"]
+    losses = ["text", "grounding", "thinking_probe"]
     recipe = recipe_of(placement, 2, losses)
     torch.manual_seed(0)
     model, processor = build_student(recipe, tmp_path)
     lessons = SceneTargetSource(recipe.data.model_copy(update={"views": 4}), model.config)
-    batch: Batch = StepDataset(lessons, recipe.stages["speak"], 0, processor.tokenizer, model.config)[0]
+    batch: Batch = StepDataset(
+        lessons, recipe.stages["finetune_end_to_end"].sampling(8), 0, processor.tokenizer, model.config
+    )[0]
     objective = LossModule(model, StaticWeighting(dict.fromkeys(losses, 1.0)), losses, read_teacher=True)
     optimizer = torch.optim.AdamW(objective.parameters(), 5e-3)
     told: list[dict[str, float]] = []
@@ -218,19 +220,19 @@ def test_one_batch_is_learnt_by_heart(placement: str, tmp_path: Any) -> None:
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_a_dry_run_knows_thoughts_and_passes(placement: str) -> None:
-    recipe = recipe_of(placement, 2, ["text", "thoughts"])
+    recipe = recipe_of(placement, 2, ["text", "thinking_probe"])
     (check,) = dry_run(recipe.model_copy(update={"data": recipe.data.model_copy(update={"views": 4})}))
-    assert set(check.losses) == {"text", "thoughts"}
-    assert not [name for name in check.without_gradient if "thinking_map" in name or "thoughts" in name]
+    assert set(check.losses) == {"text", "thinking_probe"}
+    assert not [name for name in check.without_gradient if "thinking_map" in name or "thinking_probe" in name]
 
 
 def test_thoughts_without_tokens_are_refused() -> None:
     student = {**TINY["student"], "num_thinking_tokens": 0}
-    speak = {**TINY["stages"]["speak"], "losses": ["text", "thoughts"]}
-    with pytest.raises(RecipeError, match=r"stage speak: thoughts needs student\.num_thinking_tokens"):
-        check_recipe({**TINY, "student": student, "stages": {"speak": speak}}, "test")
+    speak = {**TINY["stages"]["finetune_end_to_end"], "losses": ["text", "thinking_probe"]}
+    with pytest.raises(RecipeError, match=r"stage finetune_end_to_end: thoughts needs student\.num_thinking_tokens"):
+        check_recipe({**TINY, "student": student, "stages": {"finetune_end_to_end": speak}}, "test")
     with pytest.raises(RecipeError, match="add the loss text"):
-        check_recipe({**TINY, "stages": {"speak": {**speak, "losses": ["thoughts"]}}}, "test")
+        check_recipe({**TINY, "stages": {"finetune_end_to_end": {**speak, "losses": ["thinking_probe"]}}}, "test")
     with pytest.raises(RecipeError, match="thinking tokens"):
         ThinkingProbe(DollhouseConfig(num_thinking_tokens=0))
 

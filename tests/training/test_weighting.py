@@ -52,8 +52,8 @@ def test_parts_of_a_loss_are_not_counted_again(kind: str) -> None:
 def test_every_loss_has_a_fixed_weight_that_a_recipe_may_change() -> None:
     assert set(STATIC_WEIGHTS) == set(get_args(LossName))
     assert weighting_of("equal", NAMES, {}).weights() == dict.fromkeys(NAMES, 1.0)
-    recipe = read_recipe(NANO, ["weighting=static", "static_weights={text: 3}"])
-    weighting = weighting_of(recipe.weighting, NAMES, dict(recipe.static_weights))  # type: ignore[arg-type]
+    recipe = read_recipe(NANO, ["loss_weighting=static", "static_weights={text: 3}"])
+    weighting = weighting_of(recipe.loss_weighting, NAMES, dict(recipe.static_weights))  # type: ignore[arg-type]
     assert isinstance(weighting, StaticWeighting)
     assert weighting.weights() == {"text": 3.0, "depth_reg": STATIC_WEIGHTS["depth_reg"], "spatial": 1.0}
     assert float(weighting(losses(text=2.0, spatial=0.5))) == 6.5
@@ -63,12 +63,15 @@ def test_every_loss_has_a_fixed_weight_that_a_recipe_may_change() -> None:
     ("overrides", "message"),
     [
         (["static_weights={text: 3}"], "choose that"),
-        (["weighting=static", "static_weights={text: -1}"], "greater than or equal to 0"),
-        (["weighting=static", "static_weights={texts: 1}"], "static_weights.texts"),
-        (["stages.see.losses=[text_kl]"], "add the loss text"),
-        (["student.relation_head=false", "stages.see.losses=[spatial]"], "take out spatial and feature"),
+        (["loss_weighting=static", "static_weights={text: -1}"], "greater than or equal to 0"),
+        (["loss_weighting=static", "static_weights={texts: 1}"], "static_weights.texts"),
+        (["stages.pretrain_perception.losses=[text_kl]"], "add the loss text"),
+        (
+            ["student.relation_head=false", "stages.pretrain_perception.losses=[spatial]"],
+            "take out spatial and feature",
+        ),
         (["student.depth_bins=1"], "greater than or equal to 2"),
-        (["stages.see.temperature=0"], "greater than 0"),
+        (["stages.pretrain_perception.temperature=0"], "greater than 0"),
     ],
 )
 def test_recipes_that_contradict_themselves(overrides: list[str], message: str) -> None:
@@ -79,7 +82,7 @@ def test_recipes_that_contradict_themselves(overrides: list[str], message: str) 
 def metrics(folder: Path, steps: int) -> Path:
     path = folder / "metrics.jsonl"
     lines = []
-    for stage, names in (("see", ["depth_reg", "spatial"]), ("speak", ["text"])):
+    for stage, names in (("pretrain_perception", ["depth_reg", "spatial"]), ("finetune_end_to_end", ["text"])):
         for step in range(1, steps + 1):
             told = {name: 1 / step for name in names} | {f"weight_{name}": step / 10 for name in names}
             lines.append({"stage": stage, "step": step, "loss": 2.0, "spatial/views": 0.1, "grad_norm": 1.0, **told})
@@ -92,8 +95,8 @@ def test_curves_are_of_losses_by_stage(tmp_path: Path) -> None:
     path = metrics(tmp_path, 1000)
     stages = read_stages(path)
     assert {stage: losses_of(lines[0]) for stage, lines in stages.items()} == {
-        "see": ["depth_reg", "spatial"],
-        "speak": ["text"],
+        "pretrain_perception": ["depth_reg", "spatial"],
+        "finetune_end_to_end": ["text"],
     }
     assert all(300 <= len(lines) <= 600 for lines in stages.values())
     assert plot_losses(path, tmp_path / "curves.png")

@@ -15,7 +15,7 @@ from dollhouse.records.types import TeacherAnswer
 from dollhouse.scenes.synthetic.furniture import CATEGORIES
 from dollhouse.training.config import Recipe, check_recipe
 
-SEEING = ["depth_reg", "depth_ce", "depth_kl", "camera", "votes", "detection", "spatial", "multiview", "feature"]
+SEEING = ["depth_reg", "depth_ce", "depth_kl", "camera", "voting", "detection", "spatial", "multiview", "feature"]
 ALL = ["text", "text_kl", "grounding", *SEEING]
 PARTS = {
     *("spatial/features", "spatial/views", "spatial/relations"),
@@ -44,14 +44,14 @@ TREE: dict[str, Any] = {
         "object_layers": 1,
         "num_thinking_tokens": 2,
     },
-    "data": {"scenes": "rooms:train/0-2", "views": 4, "questions": 6, "workers": 0},
+    "data": {"scenes": "rooms:train/0-2", "views": 4, "questions_per_scene": 6, "workers": 0},
     "stages": {
         "all": {
             "steps": 3,
-            "scenes": 2,
+            "batch_size": 2,
             "losses": ALL,
             "train": [*EYES, "projector", "language_model"],
-            "true_grouping": 1.0,
+            "gt_assignment_prob": 1.0,
             "learning_rate": 1e-3,
             "muon_learning_rate": 0.01,
             "save_every": 2,

@@ -15,7 +15,6 @@ from dollhouse.training.estimate.parameters import Part, parts_of
 from dollhouse.training.estimate.report import print_checks, print_memory, print_parts
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-RECIPES = Path(__file__).parents[2] / "recipes"
 
 
 def plan_encoder(
@@ -56,8 +55,8 @@ def plan_recipe(
     from dollhouse.training.estimate.dry_run import dry_run
     from dollhouse.training.model_init import bare_config
 
-    recipe = read_recipe(find_recipe(what), settings)
-    if recipe.start_from is not None:
+    recipe = read_recipe(what, settings)
+    if recipe.init_from is not None:
         raise RecipeError(
             f"recipe {recipe.name} starts from a model folder, which has its size already: nothing to plan"
         )
@@ -92,15 +91,6 @@ def as_the_paper_counts(parts: Sequence[Part]) -> str:
     rest = total - sum(eyes.values())
     told = " + ".join(f"{name.removeprefix('encoder.').replace('_', ' ')} {count:,}" for name, count in eyes.items())
     return f"as the paper counts: language model and connections {rest / 1e9:.2f}B + {told} = {total / 1e9:.2f}B"
-
-
-def find_recipe(what: str) -> Path:
-    """The recipe file that ``what`` is, or is the name of; raises RecipeError where there is none."""
-    for path in (Path(what), RECIPES / f"{what}.yaml"):
-        if path.is_file():
-            return path
-    known = ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml"))) or "none here"
-    raise RecipeError(f"nothing to plan called {what!r}; give vggt, a recipe's file, or a recipe's name ({known})")
 
 
 def read_size(text: str) -> tuple[int, int]:

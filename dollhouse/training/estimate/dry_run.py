@@ -90,7 +90,7 @@ def dry_run(recipe: Recipe) -> list[StageCheck]:
 
 def first_batches(recipe: Recipe) -> tuple[DollhouseConfig, dict[str, Batch]]:
     """The student's config, and the first batch of every stage, with a tokenizer learnt from one lesson."""
-    if recipe.start_from is not None:
+    if recipe.init_from is not None:
         started, processor = build_student(recipe, Path())
         return started.config, batches_of(recipe, open_target_source(recipe.data, started.config), processor.tokenizer)
     lessons = open_target_source(recipe.data, bare_config(recipe, vocab_size=300))
@@ -109,7 +109,9 @@ def first_batches(recipe: Recipe) -> tuple[DollhouseConfig, dict[str, Batch]]:
 def batches_of(recipe: Recipe, lessons: SceneTargetSource, tokenizer: PreTrainedTokenizerBase) -> dict[str, Batch]:
     """The first batch of every stage."""
     return {
-        name: StepDataset(lessons, stage, recipe.seed, tokenizer, lessons.config)[0]
+        name: StepDataset(
+            lessons, stage.sampling(recipe.data.questions_per_scene), recipe.seed, tokenizer, lessons.config
+        )[0]
         for name, stage in recipe.stages.items()
     }
 
@@ -122,7 +124,7 @@ def check_stage(
     trained = choose_trained(stage, student)
     student.train().zero_grad(set_to_none=True)
     told = 0 if batch.teacher is None else batch.teacher.features.shape[-1]
-    frozen, read_teacher = eyes_are_frozen(trained), stage.read == "teacher"
+    frozen, read_teacher = eyes_are_frozen(trained), stage.object_source == "teacher"
     objective = LossModule(
         student,
         nn.Module(),

@@ -1,0 +1,40 @@
+"""The settings of a recipe's data, and of the batches that one stage draws from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ConfigModel(BaseModel):
+    """A group of settings; immutable, and unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(ConfigModel):
+    """Which scenes a run trains on, and how they are prepared."""
+
+    scenes: str = Field("", description="rooms:<split>/<from>-<to>, or a folder; with records: which of their scenes")
+    records: Path | None = Field(None, description="folder of a teacher's records (`dollhouse annotate --out`)")
+    views: int = Field(4, ge=1, description="photos per scene")
+    questions_per_scene: int = Field(24, ge=0, description="questions sampled per scene and step")
+    holdout_every: int = Field(0, ge=0, description="hold out every n-th frame of a real scene for testing; 0: none")
+    cache: Path | None = Field(None, description="folder that caches rendered scenes between epochs and runs")
+    workers: int = Field(1, ge=0, description="processes that prepare batches")
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How the batches of one stage are drawn."""
+
+    steps: int
+    batch_size: int  #: scenes per step
+    questions_per_scene: int = 0  #: 0: photos only
+    families: Sequence[str] | Mapping[str, float] | None = None  #: of questions, or the sampling weight of each
+    with_mentions: bool = False  #: whether to locate the objects that questions name
+    horizontal_flip_prob: float = 0.0  #: per scene
+    gt_assignment_prob: float = 0.0  #: per batch
