@@ -145,7 +145,7 @@ def test_shapes_that_do_not_fit_are_named_with_their_stage(recipe: Recipe, monke
         return fake, student
 
     monkeypatch.setattr(module, "without_memory", broken)
-    with pytest.raises(RecipeError, match="stage speak"):
+    with pytest.raises(RecipeError, match="stage finetune_end_to_end"):
         dry_run(recipe)
 
 
