@@ -11,7 +11,7 @@ import pytest
 
 from dollhouse import cli
 from dollhouse.models.dollhouse.checkpoint import SHIPPED
-from tests.scenes.made_scans import make_scan, write_photo
+from tests.scenes.fixture_scans import write_photo, write_scan
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -52,7 +52,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for number in range(3):
         write_photo(tmp_path / "my_photos" / f"{number}.jpg", (60 * number, 120, 90), (160, 120))
-    make_scan(tmp_path / "path/to/scene", frames=12)
+    write_scan(tmp_path / "path/to/scene", frames=12)
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     return tmp_path
 

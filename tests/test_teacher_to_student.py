@@ -16,7 +16,7 @@ import yaml
 from benchmarks.full_size_llava3d import config_of, write_checkpoint
 from dollhouse import cli
 from tests.scenes.conftest import SHARED_DATA
-from tests.scenes.made_scans import make_scan
+from tests.scenes.fixture_scans import write_scan
 from tests.training.test_run import TINY
 
 RECIPE = {
@@ -54,7 +54,7 @@ def dollhouse(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
 def test_a_teacher_in_the_official_layout_makes_a_student(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scene = make_scan(tmp_path / "scan") if name == "made" else (SHARED_DATA / name).resolve()
+    scene = write_scan(tmp_path / "scan") if name == "made" else (SHARED_DATA / name).resolve()
     if not scene.is_dir():
         pytest.skip(f"{name} is not beside the repository")
     monkeypatch.chdir(tmp_path)

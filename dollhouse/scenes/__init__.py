@@ -1,1 +1,1 @@
-"""Scenes: what they are, where they come from, and what can be asked about them."""
+"""Scenes: posed or plain views of one place, their readers, and synthetic rooms."""

@@ -1,8 +1,4 @@
-"""Geometry between the boxes of one scene: gaps, what stands on what, who faces whom.
-
-Pure functions on boxes, whole matrices at a time. Knows nothing of images, words or questions.
-In every (n, n) matrix the row is the first box and the column the second.
-"""
+"""Pairwise geometry of the boxes of a scene: gaps, overlaps, supports and facing angles."""
 
 from __future__ import annotations
 
@@ -16,22 +12,25 @@ from dollhouse.geometry import Array
 from dollhouse.scenes.scene import Box
 
 FLOOR = -1  #: value of ``BoxRelations.supports``: stands on the floor
-UNSUPPORTED = -2  #: value of ``BoxRelations.supports``: hangs, or the boxes do not tell
+UNSUPPORTED = -2  #: value of ``BoxRelations.supports``: hangs, or cannot be derived from the boxes
 
 #: A box whose bottom is within this of the floor stands on it (metres).
 FLOOR_TOLERANCE = 0.04
-#: A box may float this far above what carries it (metres).
+#: A box may float this far above its support (metres).
 REST_TOLERANCE = 0.03
-#: A box counts as carried only from this height above the floor; between the two tolerances nothing is said (metres).
+#: A box is supported by another from this height above the floor (metres); below it and off the floor: UNSUPPORTED.
 RAISED = 0.08
-#: What rests on a seat or a mattress lies below the top of the box, which ends at the back rest; never below
-#: this part of the carrier's height.
+#: An object on a seat or mattress lies below the top of its support's box, which ends at the back rest; at least this
+#: fraction of the support's height above the support's bottom.
 LOWEST_SEAT = 0.3
 
 
 @dataclass(frozen=True, eq=False)
 class BoxRelations:
-    """The boxes of a scene as arrays; relations are computed once, when first asked for."""
+    """Relations of n boxes, computed once on first access.
+
+    In every (n, n) matrix the row is the first box and the column the second.
+    """
 
     centers: Array  #: (n, 3) metres, world
     sizes: Array  #: (n, 3) metres: length, width, height
@@ -40,7 +39,7 @@ class BoxRelations:
 
     @classmethod
     def from_boxes(cls, boxes: Sequence[Box], floor: float | None = None) -> BoxRelations:
-        """The layout of ``boxes``; without ``floor`` the lowest bottom is taken for the floor's height."""
+        """Build the relations of ``boxes``; ``floor`` defaults to the lowest bottom of a box."""
         centers = np.array([box.center for box in boxes], dtype=np.float64).reshape(-1, 3)
         sizes = np.array([box.size for box in boxes], dtype=np.float64).reshape(-1, 3)
         if floor is None:
@@ -57,12 +56,12 @@ class BoxRelations:
 
     @cached_property
     def distances(self) -> Array:
-        """Distances (n, n) between the boxes' centres, metres."""
+        """Compute the distances (n, n) between box centres, metres."""
         return np.linalg.norm(self.centers[:, None] - self.centers[None], axis=-1)
 
     @cached_property
-    def _corners_in_plan_of(self) -> Array:
-        """Plan corners (n, n, 4, 2) of the first box in the second box's own axes, metres."""
+    def _plan_corners(self) -> Array:
+        """Compute the plan corners (n, n, 4, 2) of the first box in the second box's own axes, metres."""
         cos, sin = np.cos(self.yaws), np.sin(self.yaws)
         world_from_own = np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], -2)
         plan = 0.5 * self.sizes[:, None, :2] * [[1, 1], [-1, 1], [-1, -1], [1, -1]]
@@ -71,25 +70,25 @@ class BoxRelations:
 
     @cached_property
     def _plan_separations(self) -> Array:
-        """Largest distance (n, n) between the plan outlines along any of their sides' directions; negative: overlap."""
-        corners = self._corners_in_plan_of
+        """Compute the plan separation (n, n) along the best separating axis; negative: overlap."""
+        corners = self._plan_corners
         half = 0.5 * self.sizes[None, :, :2]
         apart = np.maximum(corners.min(2) - half, -half - corners.max(2)).max(-1)
         return np.maximum(apart, apart.T)
 
     @cached_property
     def plan_gaps(self) -> Array:
-        """Gaps (n, n) between the outlines seen from above, 0 where one is over the other, metres."""
-        # Two convex outlines that do not meet are nearest at a corner of one of them.
-        outside = np.maximum(np.abs(self._corners_in_plan_of) - 0.5 * self.sizes[None, :, None, :2], 0.0)
+        """Compute the gaps (n, n) between plan outlines, 0 where one is over the other, metres."""
+        # Two disjoint convex outlines are nearest at a corner of one of them.
+        outside = np.maximum(np.abs(self._plan_corners) - 0.5 * self.sizes[None, :, None, :2], 0.0)
         nearest = np.sqrt((outside**2).sum(-1)).min(-1)
         return np.where(self._plan_separations > 0, np.minimum(nearest, nearest.T), 0.0)
 
     @cached_property
     def separations(self) -> tuple[Array, Array]:
-        """Gaps (n, n) between the solid boxes, 0 where they meet, and depths (n, n) to which they overlap, metres.
+        """Compute gaps (n, n) between solid boxes and penetration depths (n, n), metres; one of the two is 0.
 
-        The depth is the shortest push that parts two boxes (separating axes); 0 where they are apart.
+        The penetration depth is the shortest translation that separates the boxes (separating axis theorem).
         """
         rise = self.bottoms[:, None] - self.tops[None]
         rise = np.maximum(rise, rise.T)
@@ -98,28 +97,28 @@ class BoxRelations:
 
     @cached_property
     def supports(self) -> list[int]:
-        """For each box the index of the box that carries it, FLOOR or UNSUPPORTED.
+        """Find for each box the index of its supporting box, FLOOR or UNSUPPORTED.
 
-        A box is carried by the highest box under its centre on whose top, or on whose seat, its bottom can rest.
+        The support is the box under its centre whose top is nearest to its bottom, at the top or at seat height.
         """
-        own = self._corners_in_plan_of.mean(2)
+        own = self._plan_corners.mean(2)
         above = (np.abs(own) <= 0.5 * self.sizes[None, :, :2]).all(-1)
         bottoms = self.bottoms[:, None]
         lowest = self.bottoms + LOWEST_SEAT * self.sizes[:, 2]
         rests = above & (bottoms <= self.tops + REST_TOLERANCE) & (bottoms >= lowest)
         np.fill_diagonal(rests, False)
-        # Of two things that would carry each other (side by side in one place) neither does.
+        # Of two boxes that would support each other (overlapping ones) neither does.
         rests &= ~rests.T
         height = self.bottoms - self.floor
         best = np.where(rests, -np.abs(bottoms - self.tops), -np.inf)
-        carriers = best.argmax(1) if len(best) else np.zeros(0, dtype=int)
-        carried = rests.any(1) & (height >= RAISED)
-        return np.where(carried, carriers, np.where(np.abs(height) <= FLOOR_TOLERANCE, FLOOR, UNSUPPORTED)).tolist()
+        supporting = best.argmax(1) if len(best) else np.zeros(0, dtype=int)
+        supported = rests.any(1) & (height >= RAISED)
+        return np.where(supported, supporting, np.where(np.abs(height) <= FLOOR_TOLERANCE, FLOOR, UNSUPPORTED)).tolist()
 
     def front_angles(self, targets: Array) -> Array:
-        """Angles (n, m) in [0, pi], in plan, between each box's own x axis and the way to each target (m, 2 or 3)."""
-        way = np.asarray(targets)[None, :, :2] - self.centers[:, None, :2]
-        turn = np.arctan2(way[..., 1], way[..., 0]) - self.yaws[:, None]
+        """Compute plan angles (n, m) in [0, pi] from each box's x axis to the targets (m, 2 or 3), radians."""
+        direction = np.asarray(targets)[None, :, :2] - self.centers[:, None, :2]
+        turn = np.arctan2(direction[..., 1], direction[..., 0]) - self.yaws[:, None]
         return np.abs((turn + np.pi) % (2 * np.pi) - np.pi)
 
     @cached_property
@@ -128,5 +127,5 @@ class BoxRelations:
 
     @cached_property
     def longest_sides(self) -> Array:
-        """Longest horizontal sides (n,), metres."""
+        """Compute the longest horizontal sides (n,), metres."""
         return self.sizes[:, :2].max(-1, initial=0.0)

@@ -1,7 +1,4 @@
-"""One door for every kind of scene: finds the reader that fits a name, a folder or a file.
-
-Knows how the kinds look from outside; what is in them is the readers' business.
-"""
+"""Openers of scenes by name, folder or file, and the registry of readers."""
 
 from __future__ import annotations
 
@@ -12,34 +9,27 @@ from pathlib import Path
 from typing import Any, overload
 
 from dollhouse.errors import SceneError
-from dollhouse.scenes.readers.photos import (
-    PHOTO_SUFFIXES,
-    VIDEO_SUFFIXES,
-    list_photos,
-    natural_key,
-    open_photo,
-    open_photos,
-    open_video,
-)
-from dollhouse.scenes.readers.scannet import is_scannet, open_scannet
+from dollhouse.scenes.readers.photos import PHOTOS
+from dollhouse.scenes.readers.reader import Reader, natural_key
+from dollhouse.scenes.readers.saved import SAVED
+from dollhouse.scenes.readers.scannet import SCANNET
+from dollhouse.scenes.readers.video import VIDEO
 from dollhouse.scenes.scene import Scene
 
-SCENE_KINDS = (
-    "a folder of photos, a photo, a video, ScanNet's exported layout (color/, pose/, intrinsic/), "
-    "a saved room (scene.json), a made room such as rooms:test/3, or sweethome:test/3, the same room with real models "
-    "as furniture"
+#: Readers in order of preference: the first that matches a path opens it, so photos come last.
+READERS: tuple[Reader, ...] = (SAVED, SCANNET, VIDEO, PHOTOS)
+
+SCENE_KINDS = ", ".join(reader.description for reader in READERS) + (
+    ", a synthetic room such as rooms:test/3, or sweethome:test/3, the same room with 3D models as furniture"
 )
 _ROOMS = re.compile(r"(?:rooms|sweethome):(?P<split>\w+)/(?P<first>[0-9]{1,15})(?:-(?P<last>[0-9]{1,15}))?")
-_UNREADABLE_PHOTOS = {".heic", ".heif", ".avif", ".gif", ".dng", ".cr2", ".nef", ".arw"}
-
-Reader = Callable[..., Scene]  #: (path, *, skip_bad, frames)
 
 
 class SceneList(Sequence[Scene]):
-    """Scenes that are opened anew each time one is looked at."""
+    """Sequence of scenes, each opened anew on access."""
 
     def __init__(self, keys: Sequence[Any], open_key: Callable[[Any], Scene]) -> None:
-        self.keys = keys  #: room numbers or paths, in order
+        self.keys = keys  #: room numbers or paths
         self._open_key = open_key
 
     def __len__(self) -> int:
@@ -56,10 +46,15 @@ class SceneList(Sequence[Scene]):
 
 
 def open_scene(source: str | Path, *, skip_bad: bool = False, frames: int | None = None) -> Scene:
-    """The scene that ``source`` names: see ``SCENE_KINDS`` for what can be read.
+    """Open the scene at a path, or a synthetic room by name.
 
-    ``frames`` takes that many views, spread evenly (made rooms are rendered with that many). ``skip_bad`` leaves
-    out photos or frames that cannot be used and tells them in ``metadata["skipped"]``. Raises SceneError.
+    Args:
+        source: see ``SCENE_KINDS``.
+        skip_bad: leave out photos or frames with faults and list the faults in ``metadata["skipped"]``.
+        frames: number of evenly spaced views; synthetic rooms are rendered with that many.
+
+    Raises:
+        SceneError: nothing fits ``source``, or it is broken.
     """
     _check_frames(frames)
     if rooms := _parse_rooms(source):
@@ -67,25 +62,27 @@ def open_scene(source: str | Path, *, skip_bad: bool = False, frames: int | None
         if len(numbers) != 1:
             raise SceneError(f"{source}: names {len(numbers)} rooms where one scene is wanted; give one number")
         return _open_room(kind, split, frames, numbers[0])
-    path = _existing(source)
-    reader = _reader_for(path)
+    path = _existing_path(source)
+    reader = _find_reader(path)
     if reader is None:
-        raise SceneError(_why_not(path))
-    return reader(path, skip_bad=skip_bad, frames=frames)
+        raise SceneError(_diagnose(path))
+    return reader.open(path, skip_bad=skip_bad, frames=frames)
 
 
 def open_scenes(source: str | Path, *, skip_bad: bool = False, frames: int | None = None) -> SceneList:
-    """Several scenes, opened when looked at: ``rooms:test/0-199`` (both ends included), a folder whose subfolders
-    are scenes (others in it are passed over), or one scene. Raises SceneError where nothing fits.
+    """Open several scenes lazily: ``rooms:test/0-199``, a folder whose subfolders are scenes, or one scene.
+
+    Both ends of a range are included; subfolders that are no scenes are ignored. Arguments and errors as
+    :func:`open_scene`.
     """
     _check_frames(frames)
     if rooms := _parse_rooms(source):
         kind, split, numbers = rooms
         return SceneList(numbers, partial(_open_room, kind, split, frames))
-    path = _existing(source)
-    scenes = [path] if _reader_for(path) else _scenes_in(path)
+    path = _existing_path(source)
+    scenes = [path] if _find_reader(path) else _scenes_in(path)
     if not scenes:
-        raise SceneError(_why_not(path))
+        raise SceneError(_diagnose(path))
     return SceneList(scenes, partial(open_scene, skip_bad=skip_bad, frames=frames))
 
 
@@ -95,7 +92,7 @@ def _check_frames(frames: int | None) -> None:
 
 
 def _parse_rooms(source: str | Path) -> tuple[str, str, range] | None:
-    """(kind, split, room numbers) of a name that starts with ``rooms:`` or ``sweethome:``; None for any other."""
+    """Parse (kind, split, room numbers) from a name that starts with ``rooms:`` or ``sweethome:``; None for others."""
     kind, colon, _ = str(source).partition(":")
     if not colon or kind not in ("rooms", "sweethome"):
         return None
@@ -110,6 +107,7 @@ def _parse_rooms(source: str | Path) -> tuple[str, str, range] | None:
 
 
 def _open_room(kind: str, split: str, frames: int | None, number: int) -> Scene:
+    # Imported here: the ray caster is not needed to open photos.
     if kind == "sweethome":
         from dollhouse.scenes.synthetic.sweethome_rooms import sweethome_room as open_room
     else:
@@ -118,7 +116,7 @@ def _open_room(kind: str, split: str, frames: int | None, number: int) -> Scene:
     return open_room(split, number) if frames is None else open_room(split, number, views=frames)
 
 
-def _existing(source: str | Path) -> Path:
+def _existing_path(source: str | Path) -> Path:
     try:
         path = Path(source).expanduser()
         exists = path.exists()
@@ -129,75 +127,29 @@ def _existing(source: str | Path) -> Path:
     return path
 
 
-def _reader_for(path: Path) -> Reader | None:
-    """The reader that fits a file or folder by its looks, or None."""
-    if path.is_dir():
-        try:
-            return _folder_reader(path)
-        except OSError as error:
-            raise SceneError(f"{path}: cannot be looked into ({error.strerror})") from error
-    suffix = path.suffix.lower()
-    if suffix in VIDEO_SUFFIXES:
-        return _read_video
-    return _read_photo if suffix in PHOTO_SUFFIXES else None
-
-
-def _folder_reader(folder: Path) -> Reader | None:
-    if (folder / "scene.json").is_file():
-        return _read_saved
-    if is_scannet(folder):
-        return open_scannet
-    if list_photos(folder):
-        return open_photos
-    # COLMAP and what follows it keep the photos of a scene in a subfolder of this name.
-    return _read_images_folder if (folder / "images").is_dir() and list_photos(folder / "images") else None
-
-
-def _read_images_folder(folder: Path, *, skip_bad: bool, frames: int | None) -> Scene:
-    return open_photos(folder / "images", name=folder.resolve().name, skip_bad=skip_bad, frames=frames)
-
-
-def _read_saved(folder: Path, *, skip_bad: bool, frames: int | None) -> Scene:
-    from dollhouse.scenes.readers.saved import open_saved
-
-    scene = open_saved(folder)
-    return scene if frames is None else scene.sample_views(frames)
-
-
-def _read_photo(path: Path, *, skip_bad: bool, frames: int | None) -> Scene:
-    return open_photo(path)
-
-
-def _read_video(path: Path, *, skip_bad: bool, frames: int | None) -> Scene:
-    return open_video(path, frames=frames)
+def _find_reader(path: Path) -> Reader | None:
+    try:
+        return next((reader for reader in READERS if reader.matches(path)), None)
+    except OSError as error:
+        raise SceneError(f"{path}: cannot be listed ({error.strerror})") from error
 
 
 def _scenes_in(path: Path) -> list[Path]:
     if not path.is_dir():
         return []
     folders = [p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")]
-    return [p for p in sorted(folders, key=lambda p: natural_key(p.name)) if _reader_for(p)]
+    return [p for p in sorted(folders, key=lambda p: natural_key(p.name)) if _find_reader(p)]
 
 
-def _why_not(path: Path) -> str:
-    """One line on why no reader fits."""
-    if path.is_file():
-        if path.suffix.lower() == ".sens":
-            return (
-                f"{path}: .sens streams are not read; export the frames with ScanNet's SensReader and give that folder"
-            )
-        if path.suffix.lower() in _UNREADABLE_PHOTOS:
-            return f"{path}: {path.suffix} photos are not read; save them as JPEG or PNG"
-        return f"{path}: is not a scene (can be {SCENE_KINDS})"
-    files = [p for p in path.iterdir() if not p.name.startswith(".")]
-    if not files:
+def _diagnose(path: Path) -> str:
+    """Explain in one line why no reader fits an existing path."""
+    if path.is_dir() and all(p.name.startswith(".") for p in path.iterdir()):
         return f"{path}: the folder is empty; put photos into it (can be {SCENE_KINDS})"
-    if any(p.suffix.lower() == ".sens" for p in files):
-        return f"{path}: holds a .sens stream but no exported frames; export them with ScanNet's SensReader"
-    if foreign := sorted({p.suffix.lower() for p in files} & _UNREADABLE_PHOTOS):
-        return f"{path}: its {', '.join(foreign)} photos are not read; save them as JPEG or PNG"
-    if (path / "color").is_dir():
-        return f"{path}: has color/ but neither pose/ nor intrinsic/; give {path / 'color'} to read it as plain photos"
+    for reader in READERS:
+        if explanation := reader.diagnose(path):
+            return explanation
     if inside := _scenes_in(path):
         return f"{path}: is not a scene but holds {len(inside)} ({inside[0].name}, ...); give one of them"
+    if path.is_file():
+        return f"{path}: is not a scene (can be {SCENE_KINDS})"
     return f"{path}: holds no scene (can be {SCENE_KINDS})"

@@ -1,8 +1,4 @@
-"""What a scene is: views of one place, and, where somebody annotated it, the boxes of its objects.
-
-Knows nothing of where scenes come from (the readers beside it) or of models. A view's images are
-opened when looked at, so a scene of a thousand frames costs nothing until a frame is used.
-"""
+"""Data types of a scene: :class:`Scene`, its :class:`View` images and the :class:`Box` of each annotated object."""
 
 from __future__ import annotations
 
@@ -18,25 +14,25 @@ from dollhouse.geometry import Array, box_corners, transform_points
 
 @dataclass(frozen=True)
 class Box:
-    """One object: a box that stands upright, in world coordinates (conventions: :mod:`dollhouse.geometry`)."""
+    """Oriented 3D bounding box of one object, upright, in world coordinates (see :mod:`dollhouse.geometry`)."""
 
-    id: int  #: from 1 up; pixels of ``View.instances`` carry it; 0 is no object
+    id: int  #: from 1; the value of the object's pixels in ``View.instances``, where 0 is background
     label: str  #: category, lower case, singular: "chair"
     center: Array  #: (3,) metres
     size: Array  #: (3,) metres along the box's own axes: length (towards the front), width, height
-    yaw: float  #: radians
-    has_front: bool = False  #: whether the object has a front; then the box's own x axis points there
-    colour: str | None = None  #: main colour as a word, where known
-    score: float | None = None  #: confidence of the model that found it; None where a person annotated it
+    yaw: float  #: radians, counter-clockwise from the world's x axis to the box's x axis
+    has_front: bool = False  #: whether the box's x axis points to the object's front
+    colour: str | None = None  #: main colour as a word; None where unknown
+    score: float | None = None  #: confidence of a predicted box; None for annotations
 
     @property
     def front(self) -> Array | None:
-        """Unit vector (3,) to the object's front, or None."""
+        """Return the unit vector (3,) to the object's front, or None."""
         return np.array([np.cos(self.yaw), np.sin(self.yaw), 0.0]) if self.has_front else None
 
     @property
     def corners(self) -> Array:
-        """The eight corners (8, 3)."""
+        """Return the eight corners (8, 3), ordered as :func:`dollhouse.geometry.box_corners`."""
         return box_corners(self.center, self.size, self.yaw)
 
     @property
@@ -48,17 +44,18 @@ class Box:
         return float(self.center[2] + 0.5 * self.size[2])
 
     def transformed(self, a_from_world: Array) -> Box:
-        """The same box in another upright frame (``a_from_world`` turns about z and translates only)."""
+        """Return the box in frame a; ``a_from_world`` (4, 4) may rotate about z and translate only."""
         turn = float(np.arctan2(a_from_world[1, 0], a_from_world[0, 0]))
         return replace(self, center=transform_points(a_from_world, np.asarray(self.center)), yaw=self.yaw + turn)
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """One photo, with depth and a pose where the scene has them.
+    """One image with optional depth, camera pose and instance ids.
 
-    The ``open_*`` callables read on demand and raise :class:`dollhouse.errors.SceneError` on bad files;
-    use the properties. Colour and depth may differ in size; each has its own intrinsics.
+    Arrays are read on demand through the properties, so a scene of a thousand frames holds no pixels. The ``open_*``
+    callables raise :class:`dollhouse.errors.SceneError` on files that cannot be read. Colour and depth may differ in
+    size; each has its own intrinsics.
     """
 
     name: str
@@ -66,60 +63,67 @@ class View:
     intrinsics: Array | None = None  #: (3, 3) of the colour image, pixels
     world_from_camera: Array | None = None  #: (4, 4)
     open_depth: Callable[[], NDArray[np.float32]] | None = None
-    depth_intrinsics: Array | None = None  #: (3, 3) of the depth map; None: the colour image's
+    depth_intrinsics: Array | None = None  #: (3, 3) of the depth map; None: those of the colour image
     open_instances: Callable[[], NDArray[np.int32]] | None = None
 
     @property
     def image(self) -> NDArray[np.uint8]:
-        """Colour (H, W, 3), RGB."""
+        """Read the colour image (H, W, 3), RGB."""
         return self.open_image()
 
     @property
     def depth(self) -> NDArray[np.float32] | None:
-        """z-depth (H', W') in metres, 0 where unknown; None if the view has none."""
+        """Read the z-depth map (H', W') in metres, 0 where unknown; None if the view has none."""
         return self.open_depth() if self.open_depth else None
 
     @property
     def instances(self) -> NDArray[np.int32] | None:
-        """Box ids (H, W) of the colour image's pixels, 0 where no object; None if not annotated."""
+        """Read the box id (H, W) of each colour pixel, 0 for background; None if not annotated."""
         return self.open_instances() if self.open_instances else None
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """Views of one place. ``boxes`` is None where nobody annotated objects, () where there are none."""
+    """Views of one place. ``boxes`` is None where objects are not annotated, () where there are none."""
 
     name: str
     views: tuple[View, ...]
     boxes: tuple[Box, ...] | None = None
     metric: bool = True  #: whether depth and poses are in metres
-    metadata: Mapping[str, Any] = field(default_factory=dict)  #: source, licences, frames skipped, outline of the floor
+    metadata: Mapping[str, Any] = field(default_factory=dict)  #: source, licences, skipped frames, floor outline
 
     @property
     def posed(self) -> bool:
+        """Return whether every view has a camera pose."""
         return bool(self.views) and all(view.world_from_camera is not None for view in self.views)
 
     @property
     def has_depth(self) -> bool:
+        """Return whether every view has a depth map."""
         return bool(self.views) and all(view.open_depth is not None for view in self.views)
 
     def box(self, id: int) -> Box:
-        """The box with this id; KeyError if there is none."""
+        """Return the box with this id; KeyError if there is none."""
         for box in self.boxes or ():
             if box.id == id:
                 return box
         raise KeyError(id)
 
     def hold_out(self, every: int) -> tuple[Scene, Scene]:
-        """The scene to learn from and the scene to test on: every ``every``-th view is held out; 0 holds out none."""
-        held = [bool(every) and (number + 1) % every == 0 for number in range(len(self.views))]
-        kept = tuple(view for view, out in zip(self.views, held, strict=True) if not out)
-        tested = tuple(view for view, out in zip(self.views, held, strict=True) if out)
-        return replace(self, views=kept), replace(self, views=tested)
+        """Split the views into (train, test): every ``every``-th view is for testing; 0 holds out none."""
+        test = [bool(every) and (number + 1) % every == 0 for number in range(len(self.views))]
+        parts = [
+            tuple(view for view, held in zip(self.views, test, strict=True) if held is part) for part in (False, True)
+        ]
+        return replace(self, views=parts[0]), replace(self, views=parts[1])
 
     def sample_views(self, count: int) -> Scene:
-        """The scene with at most ``count`` views, spread evenly over it, the first one kept."""
-        if len(self.views) <= count:
-            return self
-        chosen = np.linspace(0, len(self.views) - 1, count).round().astype(int)
-        return replace(self, views=tuple(self.views[i] for i in chosen))
+        """Return the scene with at most ``count`` evenly spaced views, including the first."""
+        return replace(self, views=tuple(self.views[index] for index in spaced_indices(len(self.views), count)))
+
+
+def spaced_indices(length: int, count: int | None) -> list[int]:
+    """Return at most ``count`` evenly spaced indices into ``range(length)``, including 0; all where None."""
+    if count is None or length <= count:
+        return list(range(length))
+    return [int(index) for index in np.linspace(0, length - 1, count).round()]

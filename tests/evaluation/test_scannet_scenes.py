@@ -12,7 +12,7 @@ from dollhouse.evaluation.evaluate import evaluate
 from dollhouse.evaluation.verify import verify_report
 from dollhouse.scenes.open import open_scenes
 from dollhouse.scenes.scene import Box, Scene
-from tests.scenes.made_scans import write_depth, write_matrix, write_ply
+from tests.scenes.fixture_scans import write_depth, write_matrix, write_ply
 
 from .stand_ins import QUESTIONS, Oracle, made_scene, pictured
 

@@ -71,8 +71,8 @@ def test_depth_that_16_bits_cannot_hold_is_unknown(tmp_path: Path) -> None:
     assert back[0, 4] == 2.0
 
 
-def test_nothing_is_overwritten(saved: Path) -> None:
-    with pytest.raises(SceneError, match="is there already"):
+def test_existing_folders_are_not_overwritten(saved: Path) -> None:
+    with pytest.raises(SceneError, match="exists already"):
         save_scene(ROOM, saved)
 
 
@@ -102,12 +102,12 @@ def _edit(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
     return damage
 
 
-def _wrong_size(sort: str) -> Callable[[Path], None]:
+def _resized(sort: str) -> Callable[[Path], None]:
     return lambda folder: Image.fromarray(np.ones((20, 20), dtype=np.uint16)).save(folder / sort / "0000.png")
 
 
 @pytest.mark.parametrize(
-    ("damage", "says"),
+    ("damage", "message"),
     [
         (lambda folder: (folder / "scene.json").unlink(), "cannot be read"),
         (lambda folder: (folder / "scene.json").write_text('{"views": ['), "is not a saved scene"),
@@ -122,11 +122,11 @@ def _wrong_size(sort: str) -> Callable[[Path], None]:
         (_edit(lambda entry: entry["views"][0]["intrinsics"][0].__setitem__(0, -1.0)), "intrinsics"),
         (lambda folder: (folder / "images" / "0001.png").unlink(), "0001.png"),
         (lambda folder: (folder / "depth" / "0001.png").write_bytes(b"nonsense"), "0001.png"),
-        (_wrong_size("depth"), "differs in size"),
-        (_wrong_size("instances"), "differs in size"),
+        (_resized("depth"), "differs in size"),
+        (_resized("instances"), "differs in size"),
     ],
 )
-def test_a_damaged_folder_is_refused(saved: Path, damage: Callable[[Path], None], says: str) -> None:
+def test_a_damaged_folder_is_refused(saved: Path, damage: Callable[[Path], None], message: str) -> None:
     damage(saved)
-    with pytest.raises(SceneError, match=says):
+    with pytest.raises(SceneError, match=message):
         open_saved(saved)

@@ -7,19 +7,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_scans import annotate_scan, camera_matrix, make_scan, pose_at, write_depth, write_matrix, write_photo
 
 from dollhouse.errors import SceneError
 from dollhouse.geometry import back_project, invert_rigid, project, transform_points
-from dollhouse.scenes.readers.scannet import is_scannet, open_scannet
+from dollhouse.scenes.readers.scannet import SCANNET, open_scannet
 from dollhouse.scenes.scene import View
+from tests.scenes.fixture_scans import (
+    camera_matrix,
+    pose_at,
+    write_annotation,
+    write_depth,
+    write_matrix,
+    write_photo,
+    write_scan,
+)
 
 QUARTER_TURN = np.array([[0, -1, 0, 5], [1, 0, 0, 0], [0, 0, 1, 0.5], [0, 0, 0, 1.0]])
 
 
 def test_frames_stand_in_numeric_order_with_their_own_pose_and_depth(tmp_path: Path) -> None:
-    folder = make_scan(tmp_path / "scene0001_00", frames=12)
-    assert is_scannet(folder)
+    folder = write_scan(tmp_path / "scene0001_00", frames=12)
+    assert SCANNET.matches(folder)
     scene = open_scannet(folder)
     assert scene.name == "scene0001_00"
     assert [view.name for view in scene.views] == [str(i) for i in range(12)]
@@ -37,20 +45,20 @@ def test_frames_stand_in_numeric_order_with_their_own_pose_and_depth(tmp_path: P
 
 
 def test_intrinsics_are_brought_to_pixels_that_start_at_the_corner(tmp_path: Path) -> None:
-    view = open_scannet(make_scan(tmp_path / "scan")).views[0]
+    view = open_scannet(write_scan(tmp_path / "scan")).views[0]
     np.testing.assert_allclose(view.intrinsics, [[60, 0, 32], [0, 60, 24], [0, 0, 1]])
     np.testing.assert_allclose(view.depth_intrinsics, [[28, 0, 16], [0, 28, 12], [0, 0, 1]])
 
 
 def test_a_scan_without_depth_is_still_a_scene(tmp_path: Path) -> None:
-    scene = open_scannet(make_scan(tmp_path / "scan", depth=False))
+    scene = open_scannet(write_scan(tmp_path / "scan", depth=False))
     assert scene.posed
     assert not scene.has_depth
     assert scene.views[0].depth is None
 
 
 def test_frames_that_lost_tracking_are_left_out_and_counted(tmp_path: Path) -> None:
-    folder = make_scan(tmp_path / "scan")
+    folder = write_scan(tmp_path / "scan")
     write_matrix(folder / "pose" / "1.txt", np.full((4, 4), -np.inf))
     write_matrix(folder / "pose" / "3.txt", np.full((4, 4), np.nan))
     scene = open_scannet(folder)
@@ -64,7 +72,7 @@ def test_frames_that_lost_tracking_are_left_out_and_counted(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("pose", [2.0 * np.eye(4), np.diag([1.0, 1.0, -1.0, 1.0]), np.zeros((4, 4))])
 def test_a_pose_that_is_not_rigid_is_refused_by_name(tmp_path: Path, pose: np.ndarray) -> None:
-    folder = make_scan(tmp_path / "scan")
+    folder = write_scan(tmp_path / "scan")
     write_matrix(folder / "pose" / "2.txt", pose)
     with pytest.raises(SceneError, match=r"pose/2\.txt: is not a rigid pose"):
         open_scannet(folder)
@@ -75,14 +83,14 @@ def test_a_pose_that_is_not_rigid_is_refused_by_name(tmp_path: Path, pose: np.nd
 
 @pytest.mark.parametrize(("words", "complaint"), [("1 2 3", "3 numbers"), ("a " * 16, "'a'"), ("", "0 numbers")])
 def test_a_pose_that_is_no_matrix_is_refused_by_name(tmp_path: Path, words: str, complaint: str) -> None:
-    folder = make_scan(tmp_path / "scan")
+    folder = write_scan(tmp_path / "scan")
     (folder / "pose" / "0.txt").write_text(words)
     with pytest.raises(SceneError, match=rf"pose/0\.txt.*{complaint}"):
         open_scannet(folder)
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
-    folder = make_scan(tmp_path / "scan")
+    folder = write_scan(tmp_path / "scan")
     (folder / "depth" / "2.png").unlink()
     with pytest.raises(SceneError, match=r"depth/2\.png: no such file"):
         open_scannet(folder)
@@ -96,7 +104,7 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
 
 
 def test_depth_of_another_size_is_refused(tmp_path: Path) -> None:
-    folder = make_scan(tmp_path / "scan")
+    folder = write_scan(tmp_path / "scan")
     write_depth(folder / "depth" / "2.png", np.full((48, 64), 900))
     with pytest.raises(SceneError, match=r"2\.png: is 64x48 pixels, but 0\.png says 32x24"):
         open_scannet(folder)
@@ -107,7 +115,7 @@ def test_depth_of_another_size_is_refused(tmp_path: Path) -> None:
 
 
 def test_intrinsics_of_another_size_are_refused(tmp_path: Path) -> None:
-    folder = make_scan(tmp_path / "scan")
+    folder = write_scan(tmp_path / "scan")
     write_matrix(folder / "intrinsic" / "intrinsic_depth.txt", camera_matrix(570.0, 640, 480))
     with pytest.raises(SceneError, match=r"intrinsic_depth\.txt: its principal point"):
         open_scannet(folder)
@@ -117,7 +125,7 @@ def test_intrinsics_of_another_size_are_refused(tmp_path: Path) -> None:
 
 
 def test_8_bit_depth_and_broken_depth_are_refused(tmp_path: Path) -> None:
-    folder = make_scan(tmp_path / "scan")
+    folder = write_scan(tmp_path / "scan")
     write_photo(folder / "depth" / "1.png", (7,), size=(32, 24))
     with pytest.raises(SceneError, match=r"1\.png: a depth map must be a 16-bit"):
         open_scannet(folder)
@@ -132,8 +140,8 @@ def test_8_bit_depth_and_broken_depth_are_refused(tmp_path: Path) -> None:
 
 
 def test_axis_alignment_moves_cameras_and_boxes(tmp_path: Path) -> None:
-    folder = make_scan(tmp_path / "scan")
-    annotate_scan(folder)
+    folder = write_scan(tmp_path / "scan")
+    write_annotation(folder)
     plain = open_scannet(folder)
     assert plain.metadata["axis_aligned"] is False
     numbers = " ".join(str(value) for value in QUARTER_TURN.ravel())
@@ -152,7 +160,7 @@ def test_axis_alignment_moves_cameras_and_boxes(tmp_path: Path) -> None:
 
 
 def test_broken_axis_alignment_is_refused(tmp_path: Path) -> None:
-    folder = make_scan(tmp_path / "scan")
+    folder = write_scan(tmp_path / "scan")
     (folder / "scan.txt").write_text("axisAlignment = 1 0 0\n")
     with pytest.raises(SceneError, match=r"scan\.txt: axisAlignment.*3 numbers"):
         open_scannet(folder)
@@ -163,9 +171,9 @@ def test_broken_axis_alignment_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("binary", [True, False])
 def test_boxes_are_the_bounds_of_the_annotated_vertices(tmp_path: Path, binary: bool) -> None:
-    folder = make_scan(tmp_path / "scene0002_01")
-    annotate_scan(folder, binary)
-    (folder / "scene0002_01_vh_clean.aggregation.json").write_text("speaks of the other mesh")
+    folder = write_scan(tmp_path / "scene0002_01")
+    write_annotation(folder, binary)
+    (folder / "scene0002_01_vh_clean.aggregation.json").write_text("of the other mesh")
     boxes = open_scannet(folder).boxes
     assert boxes is not None
     table, chair = boxes
@@ -178,8 +186,8 @@ def test_boxes_are_the_bounds_of_the_annotated_vertices(tmp_path: Path, binary: 
 
 
 def test_boxes_are_absent_where_a_file_is(tmp_path: Path) -> None:
-    folder = make_scan(tmp_path / "scan")
-    annotate_scan(folder)
+    folder = write_scan(tmp_path / "scan")
+    write_annotation(folder)
     (folder / "scan_vh_clean_2.ply").unlink()
     assert open_scannet(folder).boxes is None
 
@@ -195,15 +203,15 @@ def test_boxes_are_absent_where_a_file_is(tmp_path: Path) -> None:
         (".aggregation.json", '{"segGroups": [{"objectId": 0, "label": "x", "segments": "3"}]}', "whole numbers"),
         (".aggregation.json", '{"segGroups": [{"objectId": 0, "label": "x", "segments": []}]}', "no segments"),
         (".aggregation.json", '{"segGroups": [{"objectId": 0, "label": "x", "segments": [999]}]}', "segment 999"),
-        ("_vh_clean_2.0.010000.segs.json", '{"segIndices": [1, 2]}', "speaks of 2 vertices, but .* has 18"),
+        ("_vh_clean_2.0.010000.segs.json", '{"segIndices": [1, 2]}', "refers to 2 vertices, but .* has 18"),
         ("_vh_clean_2.0.010000.segs.json", "{}", "segIndices should be a list"),
         ("_vh_clean_2.ply", "ply\nformat ascii 1.0\n", "is not a PLY mesh"),
         ("_vh_clean_2.ply", "", "is not a PLY mesh"),
     ],
 )
 def test_broken_annotation_is_refused_by_name(tmp_path: Path, file: str, content: str, complaint: str) -> None:
-    folder = make_scan(tmp_path / "scan")
-    annotate_scan(folder)
+    folder = write_scan(tmp_path / "scan")
+    write_annotation(folder)
     (folder / f"scan{file}").write_text(content)
     with pytest.raises(SceneError, match=complaint) as caught:
         open_scannet(folder)
@@ -211,8 +219,8 @@ def test_broken_annotation_is_refused_by_name(tmp_path: Path, file: str, content
 
 
 def test_an_object_twice_is_refused(tmp_path: Path) -> None:
-    folder = make_scan(tmp_path / "scan")
-    annotate_scan(folder)
+    folder = write_scan(tmp_path / "scan")
+    write_annotation(folder)
     path = folder / "scan.aggregation.json"
     groups = json.loads(path.read_text())
     groups["segGroups"].append(groups["segGroups"][0])
@@ -250,7 +258,7 @@ def cross_view_error(source: View, target: View) -> np.ndarray:
 
 
 def test_poses_are_where_they_were_written(tmp_path: Path) -> None:
-    folder = make_scan(tmp_path / "scan", frames=1)
+    folder = write_scan(tmp_path / "scan", frames=1)
     write_matrix(folder / "pose" / "0.txt", pose_at(2.5))
     (view,) = open_scannet(folder).views
     np.testing.assert_array_equal(view.world_from_camera, pose_at(2.5))

@@ -14,7 +14,7 @@ from dollhouse.errors import SceneError
 from dollhouse.evaluation.benchmarks.benchmark import Benchmark, Sample
 from dollhouse.questions.generate import Question
 from dollhouse.scenes.open import open_scene
-from dollhouse.scenes.readers.photos import VIDEO_SUFFIXES
+from dollhouse.scenes.readers.video import VIDEO_SUFFIXES
 from dollhouse.scenes.scene import Scene
 from dollhouse.teachers.protocol import Teacher
 

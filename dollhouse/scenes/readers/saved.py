@@ -1,9 +1,7 @@
-"""Scenes kept in a folder: pictures as PNG, everything else in ``scene.json``.
+"""Writer and reader of saved scenes: a folder of PNG images and ``scene.json``.
 
-Any scene can be saved, made or photographed; what is read back is checked first, since a folder may come from
-anywhere. Layout: ``images/0000.png`` and so on (8-bit RGB), ``depth/0000.png`` (16-bit, thousandths of the scene's
-unit: millimetres where it is metric), ``instances/0000.png`` (16-bit box ids) and ``scene.json``, which holds no paths.
-Knows nothing of where scenes come from.
+Layout: ``images/0000.png`` (8-bit RGB), ``depth/0000.png`` (16-bit, thousandths of the scene's unit: millimetres if
+metric), ``instances/0000.png`` (16-bit box ids) and ``scene.json``, which contains no paths.
 """
 
 from __future__ import annotations
@@ -11,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,10 +22,12 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, Val
 from dollhouse.errors import SceneError, StorageError
 from dollhouse.geometry import is_rigid
 from dollhouse.scenes.images import depth_size, image_size, read_depth, read_image
+from dollhouse.scenes.readers.reader import Reader
 from dollhouse.scenes.scene import Box, Scene, View
 
+FORMAT = "dollhouse scene 1"
 _UNITS_PER_METRE = 1000.0
-_LARGEST = 65535  #: of a 16-bit picture
+_MAX_UINT16 = 65535
 
 Row3 = Annotated[list[FiniteFloat], Field(min_length=3, max_length=3)]
 Row4 = Annotated[list[FiniteFloat], Field(min_length=4, max_length=4)]
@@ -36,11 +36,13 @@ Matrix4 = Annotated[list[Row4], Field(min_length=4, max_length=4)]
 Positive3 = Annotated[list[Annotated[FiniteFloat, Field(gt=0)]], Field(min_length=3, max_length=3)]
 
 
-class _Checked(BaseModel):
+class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class _BoxEntry(_Checked):
+class _BoxEntry(_Strict):
+    """The fields of :class:`Box`, under the same names."""
+
     id: PositiveInt
     label: str = Field(min_length=1)
     center: Row3
@@ -51,7 +53,7 @@ class _BoxEntry(_Checked):
     score: FiniteFloat | None = None
 
 
-class _ViewEntry(_Checked):
+class _ViewEntry(_Strict):
     name: str
     intrinsics: Matrix3 | None = None
     world_from_camera: Matrix4 | None = None
@@ -60,7 +62,7 @@ class _ViewEntry(_Checked):
     instances: bool = False
 
 
-class _SceneEntry(_Checked):
+class _SceneEntry(_Strict):
     format: Literal["dollhouse scene 1"]
     name: str
     metric: bool = True
@@ -70,22 +72,25 @@ class _SceneEntry(_Checked):
 
 
 def save_scene(scene: Scene, folder: str | Path) -> Path:
-    """Write ``scene`` to ``folder``, which must not exist yet; returns it. Depth is rounded to millimetres.
+    """Write ``scene`` to a new ``folder``, whole or not at all; depth is rounded to millimetres.
 
-    The folder appears whole or not at all. Raises SceneError where the folder is there already or the scene cannot
-    be kept in this form, and StorageError where it cannot be written.
+    Returns:
+        The folder.
+
+    Raises:
+        SceneError: the folder exists, or the scene cannot be stored in this format.
+        StorageError: the folder cannot be written.
     """
     folder = Path(folder)
     if folder.exists():
-        raise SceneError(f"{folder}: is there already; choose another folder for the scene, or delete it")
-    # A plain dict first: what cannot be written as JSON is found before anything is on disk.
-    text = _to_json(scene, folder)
+        raise SceneError(f"{folder}: exists already; choose another folder for the scene, or delete it")
+    text = _to_json(scene, folder)  # first, so that what JSON cannot hold leaves nothing on disk
     unfinished: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         for index, view in enumerate(scene.views):
-            _save_pictures(view, unfinished, index)
+            _save_images(view, unfinished, index)
         (unfinished / "scene.json").write_text(text, encoding="utf-8")
         unfinished.chmod(0o755)  # mkdtemp's folders are closed to others
         unfinished.rename(folder)
@@ -98,99 +103,82 @@ def save_scene(scene: Scene, folder: str | Path) -> Path:
     return folder
 
 
-def open_saved(folder: str | Path) -> Scene:
-    """The scene that :func:`save_scene` wrote to ``folder``; pictures are opened when looked at.
+def open_saved(path: str | Path, *, skip_bad: bool = False, frames: int | None = None) -> Scene:
+    """Open a folder that :func:`save_scene` wrote; images are read on access. ``skip_bad`` has no effect.
 
-    Raises SceneError where ``scene.json`` or a picture is missing, broken, or does not fit the rest.
+    Raises:
+        SceneError: ``scene.json`` or an image is missing, broken or inconsistent.
     """
-    folder = Path(folder)
-    entry = _read_entry(folder)
-    views = tuple(_open_view(folder, index, view) for index, view in enumerate(entry.views))
+    json_path = Path(path) / "scene.json"
+    try:
+        entry = _SceneEntry.model_validate_json(json_path.read_bytes())
+    except OSError as error:
+        raise SceneError(f"{json_path}: cannot be read ({error.strerror}); a saved scene has this file") from error
+    except ValidationError as error:
+        raise SceneError(f"{json_path}: is not a saved scene ({_first_line(error)})") from error
+    views = tuple(_open_view(json_path, index, view) for index, view in enumerate(entry.views))
     boxes = None if entry.boxes is None else tuple(_open_box(box) for box in entry.boxes)
     if boxes and len({box.id for box in boxes}) < len(boxes):
-        raise SceneError(f"{folder / 'scene.json'}: two boxes have the same id")
-    return Scene(entry.name, views, boxes, entry.metric, entry.metadata)
-
-
-# Writing
+        raise SceneError(f"{json_path}: two boxes have the same id")
+    scene = Scene(entry.name, views, boxes, entry.metric, entry.metadata)
+    return scene if frames is None else scene.sample_views(frames)
 
 
 def _to_json(scene: Scene, folder: Path) -> str:
+    views = [
+        {
+            "name": view.name,
+            "intrinsics": view.intrinsics,
+            "world_from_camera": view.world_from_camera,
+            "depth": view.open_depth is not None,
+            "depth_intrinsics": view.depth_intrinsics,
+            "instances": view.open_instances is not None,
+        }
+        for view in scene.views
+    ]
+    boxes = scene.boxes and [{field.name: getattr(box, field.name) for field in fields(Box)} for box in scene.boxes]
     entry = {
-        "format": "dollhouse scene 1",
+        "format": FORMAT,
         "name": scene.name,
         "metric": scene.metric,
         "metadata": dict(scene.metadata),
-        "views": [_view_entry(view) for view in scene.views],
-        "boxes": None if scene.boxes is None else [_box_entry(box) for box in scene.boxes],
+        "views": views,
+        "boxes": boxes,
     }
     try:
-        text = json.dumps(entry, indent=1, allow_nan=False)
+        text = json.dumps(entry, indent=1, allow_nan=False, default=_array_to_list)
         _SceneEntry.model_validate_json(text)
     except (TypeError, ValueError) as error:  # pydantic's ValidationError is a ValueError
         raise SceneError(f"{scene.name}: cannot be saved to {folder} ({_first_line(error)})") from error
     return text
 
 
-def _view_entry(view: View) -> Mapping[str, Any]:
-    return {
-        "name": view.name,
-        "intrinsics": _rows(view.intrinsics),
-        "world_from_camera": _rows(view.world_from_camera),
-        "depth": view.open_depth is not None,
-        "depth_intrinsics": _rows(view.depth_intrinsics),
-        "instances": view.open_instances is not None,
-    }
+def _array_to_list(value: object) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
-def _box_entry(box: Box) -> Mapping[str, Any]:
-    return {
-        "id": box.id,
-        "label": box.label,
-        "center": np.asarray(box.center, dtype=float).tolist(),
-        "size": np.asarray(box.size, dtype=float).tolist(),
-        "yaw": float(box.yaw),
-        "has_front": box.has_front,
-        "colour": box.colour,
-        "score": box.score,
-    }
-
-
-def _rows(matrix: NDArray[np.floating] | None) -> list[list[float]] | None:
-    return None if matrix is None else np.asarray(matrix, dtype=float).tolist()
-
-
-def _save_pictures(view: View, folder: Path, index: int) -> None:
-    Image.fromarray(view.image).save(_picture(folder, "images", index, make=True))
+def _save_images(view: View, folder: Path, index: int) -> None:
+    images = {"images": view.image}
     depth, instances = view.depth, view.instances
     if depth is not None:
-        # Beyond what 16 bits hold (65 m), or not a number: unknown.
+        # Values that 16 bits cannot hold (above 65 m, or not finite) become unknown.
         units = np.nan_to_num(depth.astype(np.float64) * _UNITS_PER_METRE, nan=0.0, posinf=0.0, neginf=0.0).round()
-        units[(units < 0) | (units > _LARGEST)] = 0
-        Image.fromarray(units.astype(np.uint16)).save(_picture(folder, "depth", index, make=True))
+        units[(units < 0) | (units > _MAX_UINT16)] = 0
+        images["depth"] = units.astype(np.uint16)
     if instances is not None:
-        if instances.min(initial=0) < 0 or instances.max(initial=0) > _LARGEST:
-            raise SceneError(f"view {view.name}: box ids must lie between 0 and {_LARGEST} to be saved")
-        Image.fromarray(instances.astype(np.uint16)).save(_picture(folder, "instances", index, make=True))
+        if instances.min(initial=0) < 0 or instances.max(initial=0) > _MAX_UINT16:
+            raise SceneError(f"view {view.name}: box ids must lie between 0 and {_MAX_UINT16} to be saved")
+        images["instances"] = instances.astype(np.uint16)
+    for kind, image in images.items():
+        path = _image_path(folder, kind, index)
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(image).save(path)
 
 
-def _picture(folder: Path, sort: str, index: int, *, make: bool = False) -> Path:
-    if make:
-        (folder / sort).mkdir(exist_ok=True)
-    return folder / sort / f"{index:04d}.png"
-
-
-# Reading
-
-
-def _read_entry(folder: Path) -> _SceneEntry:
-    path = folder / "scene.json"
-    try:
-        return _SceneEntry.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise SceneError(f"{path}: cannot be read ({error.strerror}); a saved scene has this file") from error
-    except ValidationError as error:
-        raise SceneError(f"{path}: is not a saved scene ({_first_line(error)})") from error
+def _image_path(folder: Path, kind: str, index: int) -> Path:
+    return folder / kind / f"{index:04d}.png"
 
 
 def _first_line(error: Exception) -> str:
@@ -200,15 +188,15 @@ def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0]
 
 
-def _open_view(folder: Path, index: int, entry: _ViewEntry) -> View:
-    where = f"{folder / 'scene.json'}: view {index} ({entry.name})"
+def _open_view(json_path: Path, index: int, entry: _ViewEntry) -> View:
+    where = f"{json_path}: view {index} ({entry.name})"
     pose = None if entry.world_from_camera is None else np.array(entry.world_from_camera)
     if pose is not None and not is_rigid(pose):
         raise SceneError(f"{where}: its pose is not a rotation with a translation")
     for matrix in (entry.intrinsics, entry.depth_intrinsics):
         if matrix is not None and (matrix[0][0] <= 0 or matrix[1][1] <= 0 or matrix[2] != [0, 0, 1]):
             raise SceneError(f"{where}: its intrinsics are not those of a camera")
-    image, depth, instances = (_picture(folder, sort, index) for sort in ("images", "depth", "instances"))
+    image, depth, instances = (_image_path(json_path.parent, kind, index) for kind in ("images", "depth", "instances"))
     size = image_size(image)
     if entry.depth and depth_size(depth) != size and entry.depth_intrinsics is None:
         raise SceneError(f"{depth}: differs in size from the photo, and scene.json has no depth_intrinsics for it")
@@ -226,17 +214,15 @@ def _open_view(folder: Path, index: int, entry: _ViewEntry) -> View:
 
 
 def _read_ids(path: Path) -> NDArray[np.int32]:
-    return read_depth(path, 1.0).astype(np.int32)  # the same 16-bit grey picture, in whole numbers
+    return read_depth(path, 1.0).astype(np.int32)  # the same 16-bit grey PNG, without a unit
 
 
 def _open_box(entry: _BoxEntry) -> Box:
-    return Box(
-        entry.id,
-        entry.label,
-        np.array(entry.center),
-        np.array(entry.size),
-        entry.yaw,
-        entry.has_front,
-        entry.colour,
-        entry.score,
-    )
+    return Box(**{**entry.model_dump(), "center": np.array(entry.center), "size": np.array(entry.size)})
+
+
+def _matches(path: Path) -> bool:
+    return (path / "scene.json").is_file()
+
+
+SAVED = Reader("a saved scene (scene.json)", _matches, open_saved)

@@ -1,8 +1,7 @@
-"""Scenes in ScanNet's exported layout: ``color/``, ``pose/``, ``intrinsic/`` and, where there is one, ``depth/``.
+"""Reader of ScanNet's exported layout: ``color/``, ``pose/``, ``intrinsic/`` and optionally ``depth/``.
 
-Beside them may lie ``<scene>.txt`` (sizes, axis alignment) and ScanNet's annotation, which
-:mod:`dollhouse.scenes.readers.scannet_boxes` reads. The layout is that of ScanNet's SensReader; other datasets
-are often converted to it. Knows nothing of ``.sens`` streams: export them first.
+The layout is that of ScanNet's SensReader; other data sets are often converted to it. ``<scene>.txt`` (sizes, axis
+alignment) and the annotation files (:mod:`dollhouse.scenes.readers.scannet_boxes`) are read where they exist.
 """
 
 from __future__ import annotations
@@ -16,92 +15,80 @@ import numpy as np
 from dollhouse.errors import SceneError
 from dollhouse.geometry import Array, is_rigid
 from dollhouse.scenes.images import depth_size, image_size, read_depth, read_image
-from dollhouse.scenes.readers.photos import list_photos, spread
-from dollhouse.scenes.readers.scannet_boxes import read_boxes
-from dollhouse.scenes.scene import Scene, View
+from dollhouse.scenes.readers.reader import FaultLog, Reader, list_photos
+from dollhouse.scenes.readers.scannet_boxes import read_boxes, read_text
+from dollhouse.scenes.scene import Scene, View, spaced_indices
 
 Size = tuple[int, int]  #: width, height
 
 
 @dataclass(frozen=True)
 class _Stream:
-    """What every colour image, or every depth map, of a scene shares."""
+    """Properties shared by all colour images, or all depth maps, of a scan."""
 
     intrinsics: Array
     size: Size
-    told_by: str  #: who told the size, for messages
+    size_source: str  #: the file that gives the size, for messages
 
 
-def is_scannet(folder: Path) -> bool:
-    """Whether a folder looks like ScanNet's exported layout."""
-    return (folder / "color").is_dir() and ((folder / "pose").is_dir() or (folder / "intrinsic").is_dir())
+def open_scannet(path: Path, *, skip_bad: bool = False, frames: int | None = None) -> Scene:
+    """Open the exported frames of one scan as a posed, metric scene, in numeric order.
 
+    Poses and boxes are in the aligned frame (z up) where ``<scene>.txt`` has an ``axisAlignment``. Frames whose pose is
+    not finite (lost tracking) are left out and counted in ``metadata["frames_skipped"]``.
 
-def open_scannet(folder: Path, *, skip_bad: bool = False, frames: int | None = None) -> Scene:
-    """The exported frames of one scan as a posed, metric scene.
+    Args:
+        path: the scan's folder.
+        skip_bad: leave out frames with a broken image, depth map or pose and list the faults in
+            ``metadata["skipped"]``; decodes every chosen frame. Otherwise only headers are checked here.
+        frames: at most this many of the tracked frames, evenly spaced.
 
-    Frames stand in numeric order. Those whose pose is not finite (lost tracking) are left out and counted in
-    ``metadata["frames_skipped"]``; ``frames`` then thins the rest evenly. Poses and boxes are brought into the
-    aligned frame (z up) where ``<scene>.txt`` has an ``axisAlignment``. With ``skip_bad``, frames with a broken
-    colour image, depth map or pose are left out and told in ``metadata["skipped"]``; every chosen
-    frame is decoded to find them. Otherwise headers are checked here and pixels decoded when looked at.
-
-    Raises SceneError, naming the file: missing or malformed intrinsics, a pose that is not rigid, an image or
-    depth map of another size than the scene's, broken annotation.
+    Raises:
+        SceneError: missing or malformed intrinsics, a pose that is not rigid, an image or depth map of another size
+            than the scan's, broken annotation. The message names the file.
     """
-    name = folder.resolve().name
-    parameters = _read_parameters(folder, name)
-    alignment = _axis_alignment(folder, name, parameters)
-    images = list_photos(folder / "color")
+    name = path.resolve().name
+    parameters = _read_parameters(path, name)
+    alignment = _axis_alignment(parameters)
+    images = list_photos(path / "color")
     if not images:
-        raise SceneError(f"{folder / 'color'}: holds no images")
+        raise SceneError(f"{path / 'color'}: contains no images")
 
-    skipped: list[str] = []
+    log = FaultLog(skip_bad, "frames")
     tracked: list[tuple[Path, Array]] = []
     lost = 0
     for image in images:
-        try:
-            pose = _read_pose(folder / "pose" / f"{image.stem}.txt")
-        except SceneError as error:
-            _skip(error, skipped, skip_bad)
-            continue
-        if pose is None:
-            lost += 1
-        else:
-            tracked.append((image, pose))
+        with log.collect():
+            pose = _read_pose(path / "pose" / f"{image.stem}.txt")
+            if pose is None:
+                lost += 1
+            else:
+                tracked.append((image, pose))
     if not tracked:
-        raise SceneError(f"{folder}: none of its {len(images)} frames has a usable pose")
+        raise SceneError(f"{path}: none of its {len(images)} frames has a usable pose")
 
-    chosen = [tracked[index] for index in spread(len(tracked), frames)]
-    colour = _colour_stream(folder, parameters, chosen[0][0])
-    depth = _depth_stream(folder, parameters, colour, chosen[0][0].stem)
+    chosen = [tracked[index] for index in spaced_indices(len(tracked), frames)]
+    colour = _colour_stream(path, parameters, chosen[0][0])
+    depth = _depth_stream(path, parameters, colour, chosen[0][0].stem)
     views: list[View] = []
     for image, pose in chosen:
-        try:
-            view = _view(folder, image, alignment @ pose, colour, depth)
-            if skip_bad:  # to leave out what is broken, it must be decoded now
+        with log.collect():
+            view = _open_view(path, image, alignment @ pose, colour, depth)
+            if skip_bad:  # only decoding finds every broken frame
                 _ = view.image, view.depth
             views.append(view)
-        except SceneError as error:
-            _skip(error, skipped, skip_bad)
     if not views:
-        raise SceneError(f"{folder}: none of its frames can be used; the first fault: {skipped[0]}")
+        raise SceneError(f"{path}: none of its frames can be used; the first fault: {log.faults[0]}")
     metadata = {
-        "source": str(folder),
+        "source": str(path),
         "frames_skipped": lost,
-        "skipped": tuple(skipped),
+        "skipped": tuple(log.faults),
         "axis_aligned": "axisAlignment" in parameters,
     }
-    return Scene(name, tuple(views), boxes=read_boxes(folder, alignment), metadata=metadata)
+    return Scene(name, tuple(views), boxes=read_boxes(path, alignment), metadata=metadata)
 
 
-def _skip(error: SceneError, skipped: list[str], skip_bad: bool) -> None:
-    if not skip_bad:
-        raise SceneError(f"{error}; --skip-bad uses the other frames") from error
-    skipped.append(str(error))
-
-
-def _view(folder: Path, image: Path, world_from_camera: Array, colour: _Stream, depth: _Stream | None) -> View:
+def _open_view(folder: Path, image: Path, world_from_camera: Array, colour: _Stream, depth: _Stream | None) -> View:
     _check_size(image, image_size(image), colour)
     open_depth = None
     if depth is not None:
@@ -120,30 +107,28 @@ def _view(folder: Path, image: Path, world_from_camera: Array, colour: _Stream, 
 
 def _check_size(path: Path, size: Size, stream: _Stream) -> None:
     if size != stream.size:
-        raise SceneError(
-            f"{path}: is {size[0]}x{size[1]} pixels, but {stream.told_by} says {stream.size[0]}x{stream.size[1]}"
-        )
+        width, height = stream.size
+        raise SceneError(f"{path}: is {size[0]}x{size[1]} pixels, but {stream.size_source} says {width}x{height}")
 
 
 def _colour_stream(folder: Path, parameters: dict[str, str], first: Path) -> _Stream:
-    path = folder / "intrinsic" / "intrinsic_color.txt"
-    size, told_by = _told_size(parameters, "color") or (image_size(first), first.name)
-    return _Stream(_checked_intrinsics(path, size, told_by), size, told_by)
+    size, source = _declared_size(parameters, "color") or (image_size(first), first.name)
+    return _Stream(_read_intrinsics(folder / "intrinsic" / "intrinsic_color.txt", size, source), size, source)
 
 
 def _depth_stream(folder: Path, parameters: dict[str, str], colour: _Stream, first: str) -> _Stream | None:
-    """None where the scene has no depth at all."""
-    first_path = folder / "depth" / f"{first}.png"
-    if not (folder / "depth").is_dir() or not list_photos(folder / "depth"):
+    """Read the depth stream's properties; None where the scan has no depth."""
+    if not list_photos(folder / "depth"):
         return None
-    size, told_by = _told_size(parameters, "depth") or (depth_size(first_path), first_path.name)
+    first_path = folder / "depth" / f"{first}.png"
+    size, source = _declared_size(parameters, "depth") or (depth_size(first_path), first_path.name)
     path = folder / "intrinsic" / "intrinsic_depth.txt"
     if not path.exists() and size == colour.size:
-        return _Stream(colour.intrinsics, size, told_by)
-    return _Stream(_checked_intrinsics(path, size, told_by), size, told_by)
+        return _Stream(colour.intrinsics, size, source)
+    return _Stream(_read_intrinsics(path, size, source), size, source)
 
 
-def _told_size(parameters: dict[str, str], kind: str) -> tuple[Size, str] | None:
+def _declared_size(parameters: dict[str, str], kind: str) -> tuple[Size, str] | None:
     width, height = parameters.get(f"{kind}Width"), parameters.get(f"{kind}Height")
     if width is None or height is None:
         return None
@@ -153,8 +138,8 @@ def _told_size(parameters: dict[str, str], kind: str) -> tuple[Size, str] | None
     return (int(width), int(height)), Path(source).name
 
 
-def _checked_intrinsics(path: Path, size: Size, told_by: str) -> Array:
-    """Intrinsics (3, 3) in our pixel convention, proved to belong to images of this size."""
+def _read_intrinsics(path: Path, size: Size, size_source: str) -> Array:
+    """Read intrinsics (3, 3) in our pixel convention and check them against the size of the images."""
     matrix = _read_matrix(path)
     if not np.isfinite(matrix).all() or matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
         raise SceneError(f"{path}: is not a camera matrix (focal lengths must be positive numbers)")
@@ -164,13 +149,13 @@ def _checked_intrinsics(path: Path, size: Size, told_by: str) -> Array:
     if not (0.25 < x < 0.75 and 0.25 < y < 0.75):
         raise SceneError(
             f"{path}: its principal point ({matrix[0, 2]:g}, {matrix[1, 2]:g}) is not near the middle of "
-            f"{size[0]}x{size[1]} pixels ({told_by}); images and intrinsics must have the same scale"
+            f"{size[0]}x{size[1]} pixels ({size_source}); images and intrinsics must have the same scale"
         )
     return intrinsics
 
 
 def _read_pose(path: Path) -> Array | None:
-    """``world_from_camera``, or None where tracking was lost (the file holds inf or nan)."""
+    """Read ``world_from_camera``; None where tracking was lost (the file holds inf or nan)."""
     pose = _read_matrix(path)
     if not np.isfinite(pose).all():
         return None
@@ -182,44 +167,56 @@ def _read_pose(path: Path) -> Array | None:
 def _read_matrix(path: Path) -> Array:
     if not path.is_file():
         raise SceneError(f"{path}: is missing")
-    return _matrix(_read_text(path).split(), f"{path}: should hold a 4x4 matrix")
+    return _parse_matrix(read_text(path), f"{path}: should hold a 4x4 matrix")
 
 
-def _matrix(words: list[str], complaint: str) -> Array:
+def _parse_matrix(text: str, fault: str) -> Array:
     try:
-        numbers = [float(word) for word in words]
+        numbers = [float(word) for word in text.split()]
     except ValueError as error:
-        raise SceneError(f"{complaint} ({error})") from error
+        raise SceneError(f"{fault} ({error})") from error
     if len(numbers) != 16:
-        raise SceneError(f"{complaint}, but holds {len(numbers)} numbers")
+        raise SceneError(f"{fault}, but holds {len(numbers)} numbers")
     return np.array(numbers).reshape(4, 4)
 
 
 def _read_parameters(folder: Path, name: str) -> dict[str, str]:
-    """The ``key = value`` lines of ``<scene>.txt``; empty where there is none. Key "" names the file.
+    """Read the ``key = value`` lines of ``<scene>.txt``, {} where it does not exist; the key "" holds its path.
 
-    A scan whose folder was renamed keeps its alignment: the file is then known by its ``colorWidth`` line.
+    In a renamed folder the file is recognised by a ``colorWidth`` or ``axisAlignment`` line.
     """
     candidates = [folder / f"{name}.txt"] if (folder / f"{name}.txt").is_file() else sorted(folder.glob("*.txt"))
     for path in candidates:
-        lines = [line.partition("=") for line in _read_text(path).splitlines() if "=" in line]
+        lines = [line.partition("=") for line in read_text(path).splitlines() if "=" in line]
         parameters = {key.strip(): value.strip() for key, _, value in lines}
         if len(candidates) == 1 or "colorWidth" in parameters or "axisAlignment" in parameters:
             return {**parameters, "": str(path)}
     return {}
 
 
-def _axis_alignment(folder: Path, name: str, parameters: dict[str, str]) -> Array:
+def _axis_alignment(parameters: dict[str, str]) -> Array:
     if "axisAlignment" not in parameters:
         return np.eye(4)
-    alignment = _matrix(parameters["axisAlignment"].split(), f"{parameters['']}: axisAlignment should be a 4x4 matrix")
+    alignment = _parse_matrix(parameters["axisAlignment"], f"{parameters['']}: axisAlignment should be a 4x4 matrix")
     if not is_rigid(alignment):
         raise SceneError(f"{parameters['']}: axisAlignment is not a rotation with a translation")
     return alignment
 
 
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SceneError(f"{path}: cannot be read as text ({error})") from error
+def _matches(path: Path) -> bool:
+    return (path / "color").is_dir() and ((path / "pose").is_dir() or (path / "intrinsic").is_dir())
+
+
+def _diagnose(path: Path) -> str | None:
+    if path.is_file():
+        if path.suffix.lower() != ".sens":
+            return None
+        return f"{path}: .sens streams are not read; export the frames with ScanNet's SensReader and give that folder"
+    if any(file.suffix.lower() == ".sens" for file in path.iterdir()):
+        return f"{path}: holds a .sens stream but no exported frames; export them with ScanNet's SensReader"
+    if (path / "color").is_dir():
+        return f"{path}: has color/ but neither pose/ nor intrinsic/; give {path / 'color'} to read it as plain photos"
+    return None
+
+
+SCANNET = Reader("ScanNet's exported layout (color/, pose/, intrinsic/)", _matches, open_scannet, _diagnose)

@@ -1,7 +1,6 @@
-"""ScanNet's object annotation as boxes: instances (aggregation) of segments (segs) of mesh vertices (PLY).
+"""Boxes from ScanNet's annotation: objects (aggregation) of segments (segs) of mesh vertices (PLY).
 
-Knows nothing of frames and poses. Boxes follow VoteNet's convention: axis-aligned minimum and maximum of an
-instance's vertices after axis alignment.
+Boxes follow VoteNet's convention: axis-aligned bounds of an object's vertices after axis alignment.
 """
 
 from __future__ import annotations
@@ -21,25 +20,32 @@ from dollhouse.scenes.scene import Box
 MESH = "_vh_clean_2.ply"
 SEGMENTS = "_vh_clean_2.0.010000.segs.json"
 AGGREGATION = ".aggregation.json"
-HIGH_RESOLUTION = "_vh_clean.aggregation.json"  #: speaks of the other mesh's segments
-# What trimesh's reader has been seen to raise on damaged files; NameError is a variable that it never set.
+HIGH_RESOLUTION = "_vh_clean.aggregation.json"  #: refers to the segments of the other mesh
+# Raised by trimesh's reader on damaged files; NameError comes from a variable that it never sets.
 _PLY_ERRORS = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, NameError, struct.error)
 
 
 def read_boxes(folder: Path, alignment: Array) -> tuple[Box, ...] | None:
-    """The annotated objects (id = objectId + 1, raw label in lower case, yaw 0), or None where a file is absent.
+    """Read the annotated objects as boxes: id = objectId + 1, raw label in lower case, yaw 0.
 
-    ``alignment`` (4, 4) is the scan's axisAlignment. Raises SceneError, naming the file, where JSON or mesh is
-    broken or the three do not fit each other.
+    Args:
+        folder: the scan's folder.
+        alignment: the scan's axisAlignment (4, 4).
+
+    Returns:
+        The boxes, or None where an annotation file is missing.
+
+    Raises:
+        SceneError: JSON or mesh is broken, or the three files do not fit each other. The message names the file.
     """
-    mesh_path, segments_path, groups_path = (_only(folder, name) for name in (MESH, SEGMENTS, AGGREGATION))
+    mesh_path, segments_path, groups_path = (_find_file(folder, name) for name in (MESH, SEGMENTS, AGGREGATION))
     if mesh_path is None or segments_path is None or groups_path is None:
         return None
     vertices = transform_points(alignment, _read_vertices(mesh_path))
     segment_of_vertex = _read_segments(segments_path)
     if len(segment_of_vertex) != len(vertices):
         raise SceneError(
-            f"{segments_path}: speaks of {len(segment_of_vertex)} vertices, "
+            f"{segments_path}: refers to {len(segment_of_vertex)} vertices, "
             f"but {mesh_path.name} has {len(vertices)}; the two are not of the same mesh"
         )
     segments, low, high = _segment_bounds(vertices, segment_of_vertex)
@@ -60,15 +66,15 @@ def read_boxes(folder: Path, alignment: Array) -> tuple[Box, ...] | None:
     return tuple(boxes.values())
 
 
-def _only(folder: Path, ending: str) -> Path | None:
-    found = sorted(p for p in folder.glob(f"*{ending}") if not p.name.endswith(HIGH_RESOLUTION))
-    if len(found) > 1:
-        raise SceneError(f"{folder}: has {len(found)} files ending in {ending}; a scan has one")
-    return found[0] if found else None
+def _find_file(folder: Path, ending: str) -> Path | None:
+    paths = sorted(p for p in folder.glob(f"*{ending}") if not p.name.endswith(HIGH_RESOLUTION))
+    if len(paths) > 1:
+        raise SceneError(f"{folder}: has {len(paths)} files ending in {ending}; a scan has one")
+    return paths[0] if paths else None
 
 
 def _segment_bounds(vertices: Array, segment_of_vertex: NDArray[np.int64]) -> tuple[NDArray[np.int64], Array, Array]:
-    """Segment numbers (S,) in order, and the lowest and highest corner (S, 3) of each one's vertices."""
+    """Compute sorted segment numbers (S,) and the lowest and highest corner (S, 3) of their vertices."""
     order = np.argsort(segment_of_vertex, kind="stable")
     segments, starts = np.unique(segment_of_vertex[order], return_index=True)
     if not len(segments):
@@ -91,15 +97,12 @@ def _read_vertices(path: Path) -> Array:
 
 
 def _read_segments(path: Path) -> NDArray[np.int64]:
-    content = _read_json(path)
-    indices = content.get("segIndices") if isinstance(content, dict) else None
-    return _whole_numbers(indices, f"{path}: segIndices")
+    return _integers(_read_json(path).get("segIndices"), f"{path}: segIndices")
 
 
 def _read_groups(path: Path) -> list[tuple[int, str, NDArray[np.int64]]]:
-    """(box id, label, segment numbers) of each annotated object."""
-    content = _read_json(path)
-    groups = content.get("segGroups") if isinstance(content, dict) else None
+    """Read (box id, label, segment numbers) of each annotated object."""
+    groups = _read_json(path).get("segGroups")
     if not isinstance(groups, list):
         raise SceneError(f"{path}: segGroups should be a list")
     parsed = []
@@ -112,14 +115,14 @@ def _read_groups(path: Path) -> list[tuple[int, str, NDArray[np.int64]]]:
             raise SceneError(f"{where}: objectId should be a whole number from 0 up, not {id!r}")
         if not isinstance(label, str) or not label.strip():
             raise SceneError(f"{where}: label should be a word, not {label!r}")
-        members = _whole_numbers(group.get("segments"), f"{where}: segments")
+        members = _integers(group.get("segments"), f"{where}: segments")
         if not len(members):
             raise SceneError(f"{where}: {label!r} has no segments")
         parsed.append((id + 1, label.strip().lower(), members))
     return parsed
 
 
-def _whole_numbers(values: object, where: str) -> NDArray[np.int64]:
+def _integers(values: object, where: str) -> NDArray[np.int64]:
     if not isinstance(values, list) or not all(type(value) is int for value in values):
         raise SceneError(f"{where} should be a list of whole numbers")
     try:
@@ -128,12 +131,22 @@ def _whole_numbers(values: object, where: str) -> NDArray[np.int64]:
         raise SceneError(f"{where} holds a number that is too large") from error
 
 
-def _read_json(path: Path) -> Any:
+def _read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; {} where the file holds another JSON value."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise SceneError(
             f"{path}: is not valid JSON (line {error.lineno}, column {error.colno}: {error.msg})"
         ) from error
-    except (OSError, UnicodeDecodeError, RecursionError) as error:
-        raise SceneError(f"{path}: cannot be read ({error})") from error
+    except RecursionError as error:
+        raise SceneError(f"{path}: is nested too deeply") from error
+    return content if isinstance(content, dict) else {}
+
+
+def read_text(path: Path) -> str:
+    """Read a UTF-8 text file; raises SceneError."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SceneError(f"{path}: cannot be read as text ({error})") from error

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_scans import annotate_scan, make_scan, write_photo
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Wedge
 from PIL import Image
@@ -16,6 +15,7 @@ from dollhouse.geometry import look_at
 from dollhouse.scenes.open import open_scene
 from dollhouse.scenes.scene import Box
 from dollhouse.scenes.visualize import draw_depth, draw_plan, draw_scene
+from tests.scenes.fixture_scans import write_annotation, write_photo, write_scan
 
 TABLE = Box(1, "table", np.array([1.0, 2.0, 0.4]), np.array([2.0, 1.0, 0.8]), np.pi / 2, colour="dark brown")
 CHAIR = Box(2, "chair", np.array([3.0, 2.0, 0.5]), np.array([0.5, 0.5, 1.0]), 0.0, has_front=True, colour="blurple-ish")
@@ -55,9 +55,9 @@ def test_a_depth_map_without_a_known_pixel_can_be_drawn() -> None:
 
 
 def test_a_scan_is_drawn(tmp_path: Path) -> None:
-    folder = make_scan(tmp_path / "scan", frames=3)
+    folder = write_scan(tmp_path / "scan", frames=3)
     draw_scene(open_scene(folder), tmp_path / "seen.png")
-    annotate_scan(folder)
+    write_annotation(folder)
     draw_scene(open_scene(folder), tmp_path / "marked.png", views=1)
     for name in ("seen.png", "marked.png"):
         with Image.open(tmp_path / name) as picture:

@@ -5,8 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_boxes import SIZE, make_box, make_scene, random_scene
-from slow_answers import Reference
 
 from dollhouse.errors import QuestionError
 from dollhouse.geometry import (
@@ -21,7 +19,9 @@ from dollhouse.questions.referring import plural, references, with_article
 from dollhouse.questions.templates import PHRASINGS
 from dollhouse.scenes.box_relations import FLOOR, BoxRelations
 from dollhouse.scenes.scene import Box, Scene
-from dollhouse.scenes.visibility import visible_pixels
+from dollhouse.scenes.visibility import compute_visibility
+from tests.questions.brute_force_answers import Reference
+from tests.questions.fixture_boxes import SIZE, make_box, make_scene, random_scene
 
 SCENES = [random_scene(seed) for seed in range(60)]
 BALANCE = AnswerBalance.measure(SCENES, least_count=1, least_part=0.0)
@@ -116,7 +116,7 @@ def test_unseen_objects_are_neither_asked_about_nor_counted() -> None:
     hidden = make_box(2, "chair", 90, -90, (0.5, 0.5, 1), colour="blue")
     scene = make_scene((make_box(1, "chair", 0, 0, (0.5, 0.5, 1), colour="red"), hidden))
     found = list(SceneFacts(scene).candidates())
-    assert visible_pixels(scene)[1].tolist() == [0, 0]
+    assert compute_visibility(scene).shares[1].tolist() == [0, 0]
     assert all(1 not in fact.objects for fact in found if not fact.kind.startswith("existence"))
     assert not [fact for fact in found if fact.kind == "counting.label"]
     # The hidden one is there all the same, so nobody may be told that it is not.
@@ -165,7 +165,7 @@ def test_visibility_from_depth_agrees_with_instances() -> None:
                 depth[inside], ids[inside] = z, box.id
         views.append(replace(view, open_instances=None, open_depth=lambda depth=depth: depth))
         masks.append([(ids == box.id).sum() for box in boxes])
-    pixels = visible_pixels(replace(scene, views=tuple(views)))
+    pixels = compute_visibility(replace(scene, views=tuple(views))).shares * SIZE**2
     assert np.abs(pixels.T - masks).max() <= 5
 
 

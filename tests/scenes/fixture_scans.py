@@ -35,7 +35,7 @@ def pose_at(x: float) -> np.ndarray:
     return pose
 
 
-def make_scan(folder: Path, frames: int = 4, depth: bool = True) -> Path:
+def write_scan(folder: Path, frames: int = 4, depth: bool = True) -> Path:
     """A scan of ``frames`` frames: colour 64x48, depth 32x24 with 1000 + its number mm, camera i at x = i."""
     for i in range(frames):
         write_photo(folder / "color" / f"{i}.jpg")
@@ -53,7 +53,7 @@ def write_depth(path: Path, millimetres: np.ndarray) -> None:
     Image.fromarray(millimetres.astype(np.uint16)).save(path)
 
 
-def annotate_scan(folder: Path, binary: bool = True) -> None:
+def write_annotation(folder: Path, binary: bool = True) -> None:
     """Adds a mesh of two segments an object: a table of 2 x 1 x 0.7 m at the origin, a chair of 0.5 m cubed."""
     name = folder.name
     corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], dtype=np.float32)

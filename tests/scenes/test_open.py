@@ -1,50 +1,27 @@
-"""Finding the reader that fits, and saying plainly when none does."""
+"""The reader registry: choice of the reader, lists of scenes, and errors where nothing fits."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from types import ModuleType
 
-import numpy as np
 import pytest
-from made_scans import make_scan, write_photo
 
 from dollhouse.errors import SceneError
-from dollhouse.scenes.open import open_scene, open_scenes
-from dollhouse.scenes.scene import Scene, View
+from dollhouse.scenes.open import READERS, open_scene, open_scenes
+from dollhouse.scenes.readers.reader import Reader
+from dollhouse.scenes.readers.saved import save_scene
+from dollhouse.scenes.scene import Scene
+from tests.scenes.fixture_scans import write_photo, write_scan
 
 
-@pytest.fixture
-def _made_rooms(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stands in for the generator and the saved rooms, which have tests of their own."""
-
-    def room_scene(split: str, number: int, *, image_size: int = 126, views: int = 4) -> Scene:
-        return Scene(f"{split}/{number}", blank_views(views))
-
-    def open_saved(folder: Path) -> Scene:
-        return Scene(f"saved {folder.name}", blank_views(4))
-
-    for name, function in (("rooms", room_scene), ("saved", open_saved)):
-        module = ModuleType(f"dollhouse.scenes.{name}")
-        setattr(module, function.__name__, function)
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-
-
-def blank_views(count: int) -> tuple[View, ...]:
-    return tuple(View(str(i), lambda: np.zeros((14, 14, 3), np.uint8)) for i in range(count))
-
-
-@pytest.mark.usefixtures("_made_rooms")
 def test_each_kind_of_scene_finds_its_reader(tmp_path: Path) -> None:
-    assert open_scene("rooms:test/3").name == "test/3"
-    assert len(open_scene("rooms:test/3", frames=7).views) == 7
-    saved = tmp_path / "saved"
-    write_photo(saved / "view.png")
-    (saved / "scene.json").write_text("{}")
-    assert open_scene(saved).name == "saved saved"
+    room = open_scene("rooms:test/3", frames=7)
+    assert (room.name, len(room.views)) == ("rooms:test/3", 7)
+    saved = save_scene(open_scene("rooms:test/4"), tmp_path / "saved")
+    write_photo(saved / "view.png")  # scene.json has precedence over photos beside it
+    assert open_scene(saved).name == "rooms:test/4"
     assert len(open_scene(saved, frames=2).views) == 2
-    assert open_scene(make_scan(tmp_path / "scan")).posed
+    assert open_scene(write_scan(tmp_path / "scan")).posed
     photo = write_photo(tmp_path / "photos" / "1.jpg")
     assert len(open_scene(str(tmp_path / "photos")).views) == 1
     assert open_scene(photo).name == "1.jpg"
@@ -52,21 +29,38 @@ def test_each_kind_of_scene_finds_its_reader(tmp_path: Path) -> None:
     assert open_scene(tmp_path / "colmap").name == "colmap"
 
 
-@pytest.mark.usefixtures("_made_rooms")
-def test_ranges_of_rooms_are_opened_when_looked_at() -> None:
+def test_a_reader_needs_one_registry_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def open_folder(path: Path, *, skip_bad: bool = False, frames: int | None = None) -> Scene:
+        return Scene(path.name, ())
+
+    reader = Reader(
+        "a folder with scan.toml",
+        matches=lambda path: (path / "scan.toml").is_file(),
+        open=open_folder,
+        diagnose=lambda path: f"{path}: lacks scan.toml" if (path / "scan.txt").is_file() else None,
+    )
+    monkeypatch.setattr("dollhouse.scenes.open.READERS", (reader, *READERS))
+    (tmp_path / "scan.txt").touch()
+    with pytest.raises(SceneError, match=r"lacks scan\.toml"):
+        open_scene(tmp_path)
+    (tmp_path / "scan.toml").touch()
+    assert open_scene(tmp_path).name == tmp_path.name
+
+
+def test_ranges_of_rooms_are_opened_on_access() -> None:
     scenes = open_scenes("rooms:train/5-999999999999")
     assert len(scenes) == 999999999995
-    assert scenes[0].name == "train/5"
-    assert scenes[-1].name == "train/999999999999"
-    assert [scene.name for scene in scenes[1:3]] == ["train/6", "train/7"]
-    assert [scene.name for scene in open_scenes("rooms:test/4")] == ["test/4"]
+    assert scenes[0].name == "rooms:train/5"
+    assert scenes[-1].name == "rooms:train/999999999999"
+    assert [scene.name for scene in scenes[1:3]] == ["rooms:train/6", "rooms:train/7"]
+    assert [scene.name for scene in open_scenes("rooms:test/4")] == ["rooms:test/4"]
     with pytest.raises(IndexError):
         _ = open_scenes("rooms:test/0-1")[2]
 
 
 def test_a_folder_of_scenes_is_opened_in_natural_order(tmp_path: Path) -> None:
     for name in ("scene10", "scene9"):
-        make_scan(tmp_path / name, frames=2)
+        write_scan(tmp_path / name, frames=2)
     (tmp_path / "notes").mkdir()
     scenes = open_scenes(tmp_path, frames=1)
     assert [scene.name for scene in scenes] == ["scene9", "scene10"]

@@ -3,11 +3,11 @@
 import re
 
 import numpy as np
-from made_boxes import SIZE
 
 from dollhouse.questions.generate import Question
 from dollhouse.questions.referring import plural
 from dollhouse.scenes.scene import Box, Scene
+from tests.questions.fixture_boxes import SIZE
 
 
 class Reference:
