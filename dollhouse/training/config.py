@@ -42,12 +42,12 @@ LossName = Literal[
 ]
 PartName = Literal[
     "encoder",
-    "sensor_patches",
+    "rgbd_encoder",
     "trunk",
     "depth_head",
     "camera_head",
-    "vote_head",
-    "object_head",
+    "voting_head",
+    "proposal_head",
     "depth_bin_head",
     "relation_head",
     "projector",

@@ -103,7 +103,7 @@ def test_a_model_without_a_head_gets_it_fresh_and_says_so(tmp_path: Path, capsys
     line = capsys.readouterr().out.splitlines()
     assert len(line) == 1
     assert "no depth_bin_head and no relation_head" in line[0]
-    assert torch.equal(model.trunk.project.weight, before.trunk.project.weight)
+    assert torch.equal(model.trunk.proj_in.weight, before.trunk.proj_in.weight)
     assert float(model.depth_bin_head.mlp[0].weight.detach().std()) == pytest.approx(0.02, rel=0.2)
     trained = choose_trained(recipe.stages["all"], model)
     assert trained == {"trunk", "depth_bin_head", "relation_head"}

@@ -22,7 +22,7 @@ from dollhouse.training.model_init import build_student
 from dollhouse.training.train import choose_trained, distill, same_recipe
 
 SEE = ["depth_reg", "camera", "voting", "detection"]
-EYES = ["trunk", "depth_head", "camera_head", "vote_head", "object_head"]
+EYES = ["trunk", "depth_head", "camera_head", "voting_head", "proposal_head"]
 
 
 def tree(**student: Any) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def test_shapes_that_do_not_fit_are_named_with_their_stage(recipe: Recipe, monke
     def broken(build: Any) -> Any:
         fake, student = first_batches(build)
         with fake:
-            student.multi_modal_projector.project = nn.Linear(32, 48)
+            student.multi_modal_projector.feature_proj = nn.Linear(32, 48)
         return fake, student
 
     monkeypatch.setattr(module, "without_memory", broken)

@@ -241,7 +241,7 @@ def recipe_from(records: Path, cache: Path | None = None) -> dict[str, object]:
                 **stage,
                 "steps": 4,
                 "losses": ["voting", "detection"],
-                "train": ["vote_head", "object_head"],
+                "train": ["voting_head", "proposal_head"],
             },
             "finetune_end_to_end": {**stage, "steps": 6, "losses": ["text"], "train": ["projector", "language_model"]},
         },

@@ -47,7 +47,7 @@ TINY = {
             "steps": 8,
             "batch_size": 2,
             "losses": ["depth_reg", "camera", "voting", "detection"],
-            "train": ["encoder", "trunk", "depth_head", "camera_head", "vote_head", "object_head"],
+            "train": ["encoder", "trunk", "depth_head", "camera_head", "voting_head", "proposal_head"],
             "gt_assignment_prob": 0.5,
             "save_every": 2,
             "log_every": 2,

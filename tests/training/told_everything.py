@@ -22,7 +22,7 @@ PARTS = {
     *("multiview/points", "multiview/labels"),
     *("feature/labels", "feature/relations", "feature/depth"),
 }
-EYES = ["encoder", "trunk", "depth_head", "camera_head", "vote_head", "object_head"]
+EYES = ["encoder", "trunk", "depth_head", "camera_head", "voting_head", "proposal_head"]
 TREE: dict[str, Any] = {
     "name": "all",
     "precision": "float32",

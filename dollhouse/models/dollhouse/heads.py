@@ -25,8 +25,8 @@ class DepthHead(nn.Module):
         super().__init__()
         self.cells = patch_size // 2
         self.painted = painted
-        self.paint = nn.Linear(width, painted * self.cells**2)
-        self.mix = nn.Sequential(
+        self.proj = nn.Linear(width, painted * self.cells**2)
+        self.convs = nn.Sequential(
             nn.Conv2d(painted + 3, channels, 3, padding=1),
             nn.GELU(),
             nn.Conv2d(channels, channels, 3, padding=1),
@@ -38,10 +38,10 @@ class DepthHead(nn.Module):
         """``patches`` (B, V, P, D), ``pixel_values`` (B, V, 3, H, W) -> log metres (B, V, H, W), float32."""
         batch, views, _, height, width = pixel_values.shape
         rows, columns = height // (2 * self.cells), width // (2 * self.cells)
-        field = self.paint(patches).view(batch * views, rows, columns, self.painted, self.cells, self.cells)
+        field = self.proj(patches).view(batch * views, rows, columns, self.painted, self.cells, self.cells)
         field = field.permute(0, 3, 1, 4, 2, 5).reshape(batch * views, self.painted, height // 2, width // 2)
         small = F.avg_pool2d(pixel_values.flatten(0, 1), 2).to(field.dtype) - 0.5
-        mixed = self.mix(torch.cat([field, small], 1))
+        mixed = self.convs(torch.cat([field, small], 1))
         return F.pixel_shuffle(mixed, 2).view(batch, views, height, width).float() + 1.0
 
 

@@ -73,11 +73,11 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
             own_depth = config.depth_from == "trunk"
             self.depth_head = DepthHead(width, vision.patch_size) if own_depth else MetricDepth(width)
             if config.use_rgbd:
-                self.sensor_patches = RGBDPatchEmbedding(vision.hidden_size, vision.patch_size)
+                self.rgbd_encoder = RGBDPatchEmbedding(vision.hidden_size, vision.patch_size)
             else:
                 self.camera_head = LevelCameraHead(width)
-            self.vote_head = VotingHead(width, labels, colours)
-            self.object_head = ProposalHead(width, labels, colours, config.object_layers, heads)
+            self.voting_head = VotingHead(width, labels, colours)
+            self.proposal_head = ProposalHead(width, labels, colours, config.object_layers, heads)
             self._make_heads(config.depth_bins, config.relation_head)
             self.multi_modal_projector = ObjectProjector(width, text.hidden_size, config.max_referenced_views)
         self.language_model = AutoModelForCausalLM.from_config(text)
@@ -128,16 +128,16 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
         patch = self.config.get_vision_config().patch_size
         rows, columns = pixel_values.shape[-2] // patch, pixel_values.shape[-1] // patch
         layers = self.encoder.dense_layers if isinstance(self.depth_head, MetricDepth) else None
-        seen = self.encoder(pixel_values, layers, None if rgbd is None else self.sensor_patches(rgbd))
+        seen = self.encoder(pixel_values, layers, None if rgbd is None else self.rgbd_encoder(rgbd))
         camera_tokens, patches = self.trunk(seen.last_hidden_state)
         cameras = self.camera_head(camera_tokens) if rgbd is None else rgbd.cameras
-        votes = self.vote_head(patches, cameras, rows, columns, None if rgbd is None else rgbd.depth)
+        votes = self.voting_head(patches, cameras, rows, columns, None if rgbd is None else rgbd.depth)
         if rgbd is None and not self.training and pixel_values.shape[1] > 1:
             cameras = register(votes, cameras)
             votes = votes.placed(cameras)
         if patch_assignment is None:
             patch_assignment = cluster_votes(votes, self.config.num_objects)
-        objects = self.object_head(votes, patches, patch_assignment, rows, columns)
+        objects = self.proposal_head(votes, patches, patch_assignment, rows, columns)
         return PerceptionOutput(
             cameras,
             votes,

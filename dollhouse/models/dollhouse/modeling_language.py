@@ -43,11 +43,11 @@ class DollhousePreTrainedModel(PreTrainedModel):
             if module.bias is not None:
                 initialization.zeros_(module.bias)
         elif isinstance(module, ObjectProjector):  # pooled features start without effect
-            initialization.zeros_(module.project.weight)
+            initialization.zeros_(module.feature_proj.weight)
         elif isinstance(
             module, RGBDPatchEmbedding
         ):  # so that a model grown from one without sensors begins where it was
-            for layer in (module.proj, module.place):
+            for layer in (module.proj, module.point_proj):
                 initialization.zeros_(layer.weight)
                 initialization.zeros_(layer.bias)
 

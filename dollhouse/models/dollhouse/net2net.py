@@ -17,7 +17,7 @@ from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 
 #: parameters along which several widths lie one after the other: queries, keys, values; frame and global rounds
-GROUPED = {".qkv.": 3, "trunk.norm_in.": 2, "trunk.project.weight": 2}
+GROUPED = {".qkv.": 3, "trunk.norm_in.": 2, "trunk.proj_in.weight": 2}
 UNLIKE = 0.5  #: how far the copies' weights are apart, in deviations of the weights themselves
 
 

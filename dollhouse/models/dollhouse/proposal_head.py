@@ -52,8 +52,8 @@ class ProposalHead(nn.Module):
     def __init__(self, width: int, labels: int, colours: int, layers: int, heads: int) -> None:
         super().__init__()
         facts = labels + colours + 3 + 3 + 2 + 2 + 1
-        self.read_facts = nn.Linear(facts, width)
-        self.read_patches = nn.Linear(width, width)
+        self.vote_proj = nn.Linear(facts, width)
+        self.patch_proj = nn.Linear(width, width)
         self.blocks = nn.ModuleList(TrunkBlock(width, heads, mlp_ratio=2.0) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.refine_fields = [labels, colours, 3, 3, 2, 2]
@@ -75,7 +75,7 @@ class ProposalHead(nn.Module):
             center, log_size = share @ votes.center, share @ votes.log_size
             front, axis = share @ votes.front, share @ votes.axis
         facts = torch.cat([labels, colours, center, log_size, front, axis, mass.log1p().unsqueeze(-1)], -1)
-        features = self.read_facts(facts) + self.read_patches(share.to(patches.dtype) @ patches.flatten(1, 2))
+        features = self.vote_proj(facts) + self.patch_proj(share.to(patches.dtype) @ patches.flatten(1, 2))
         features = features * present.unsqueeze(-1)
         for block in self.blocks:
             features = block(features)
@@ -119,9 +119,11 @@ class ObjectProjector(nn.Module):
         super().__init__()
         self.views = views
         facts = 3 + 3 + 3 + 2 + 2 + 1 + FOURIER_WIDTH + VIEW_FEATURES * views + views
-        self.read = nn.Sequential(nn.Linear(facts, 2 * text_width), nn.GELU(), nn.Linear(2 * text_width, text_width))
-        self.project = nn.Linear(width, text_width)
-        self.nothing = nn.Parameter(INIT_STD * torch.randn(text_width))
+        self.geometry_mlp = nn.Sequential(
+            nn.Linear(facts, 2 * text_width), nn.GELU(), nn.Linear(2 * text_width, text_width)
+        )
+        self.feature_proj = nn.Linear(width, text_width)
+        self.empty_embedding = nn.Parameter(INIT_STD * torch.randn(text_width))
         self.word_scale = nn.Parameter(torch.full((2,), 4.0))  # word embeddings are born small
 
     def geometry_features(self, objects: ProposalOutput) -> Tensor:
@@ -136,9 +138,9 @@ class ObjectProjector(nn.Module):
         words = self.word_scale[0] * (labels @ label_words.float()) + self.word_scale[1] * (
             colours @ colour_words.float()
         )
-        token = words + self.read(self.geometry_features(objects)) + self.project(objects.features)
+        token = words + self.geometry_mlp(self.geometry_features(objects)) + self.feature_proj(objects.features)
         present = objects.present.unsqueeze(-1)
-        return token * present + self.nothing * (1 - present)
+        return token * present + self.empty_embedding * (1 - present)
 
 
 def geometry_features(objects: ProposalOutput, views: int) -> Tensor:

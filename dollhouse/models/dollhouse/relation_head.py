@@ -27,13 +27,13 @@ class RelationHead(nn.Module):
         super().__init__()
         measures = 3 + 3  # centre and log size
         self.first, self.second = nn.Linear(width, width), nn.Linear(width, width)
-        self.first_measures = nn.Linear(measures, width, bias=False)
-        self.second_measures = nn.Linear(measures, width, bias=False)
-        self.tell = nn.Linear(width, len(RELATIONS))
+        self.first_box = nn.Linear(measures, width, bias=False)
+        self.second_box = nn.Linear(measures, width, bias=False)
+        self.classifier = nn.Linear(width, len(RELATIONS))
 
     def forward(self, objects: ProposalOutput) -> Tensor:
         measures = torch.cat([objects.center, objects.log_size], -1)
-        first = self.first(objects.features) + self.first_measures(measures)
-        second = self.second(objects.features) + self.second_measures(measures)
-        told = self.tell(F.gelu(first.unsqueeze(2) + second.unsqueeze(1))).float()
+        first = self.first(objects.features) + self.first_box(measures)
+        second = self.second(objects.features) + self.second_box(measures)
+        told = self.classifier(F.gelu(first.unsqueeze(2) + second.unsqueeze(1))).float()
         return told - told.transpose(1, 2)

@@ -63,11 +63,11 @@ class RGBDPatchEmbedding(nn.Module):
     def __init__(self, width: int, patch_size: int) -> None:
         super().__init__()
         self.patch_size = patch_size
-        self.edges = nn.Conv2d(5, self.CHANNELS, kernel_size=5, stride=2, padding=2)
-        self.shape = nn.Conv2d(self.CHANNELS, self.CHANNELS, kernel_size=3, padding=1)
+        self.conv1 = nn.Conv2d(5, self.CHANNELS, kernel_size=5, stride=2, padding=2)
+        self.conv2 = nn.Conv2d(self.CHANNELS, self.CHANNELS, kernel_size=3, padding=1)
         side = patch_size // 2
         self.proj = nn.Conv2d(self.CHANNELS, width, kernel_size=side, stride=side)
-        self.place = nn.Linear(3 + FOURIER_WIDTH, width)
+        self.point_proj = nn.Linear(3 + FOURIER_WIDTH, width)
 
     def forward(self, rgbd: RGBDInputs) -> Tensor:
         known = (rgbd.depth > 0).float()
@@ -80,11 +80,11 @@ class RGBDPatchEmbedding(nn.Module):
             -1,
         )
         maps = maps.permute(0, 1, 4, 2, 3).flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        maps = F.gelu(self.edges(maps))
-        maps = F.gelu(maps + self.shape(maps))
+        maps = F.gelu(self.conv1(maps))
+        maps = F.gelu(maps + self.conv2(maps))
         shapes = self.proj(maps).flatten(2).transpose(1, 2).unflatten(0, rgbd.depth.shape[:2])
         points = rgbd.patch_points(self.patch_size)
-        return shapes + self.place(torch.cat([points / self.REACH, fourier_features(points)], -1))
+        return shapes + self.point_proj(torch.cat([points / self.REACH, fourier_features(points)], -1))
 
 
 def refine_depth(guess: Tensor, depth: Tensor, patch: int) -> Tensor:

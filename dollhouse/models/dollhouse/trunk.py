@@ -44,12 +44,12 @@ class Trunk(nn.Module):
         super().__init__()
         self.special_tokens = special_tokens
         self.norm_in = nn.LayerNorm(encoder_width)
-        self.project = Linear(encoder_width, width)
+        self.proj_in = Linear(encoder_width, width)
         self.blocks = nn.ModuleList(TrunkBlock(width, heads) for _ in range(layers))
         self.norm_out = nn.LayerNorm(width)
 
     def forward(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
-        tokens = self.project(self.norm_in(encoded))
+        tokens = self.proj_in(self.norm_in(encoded))
         batch, views, length, width = tokens.shape
         tokens = tokens.reshape(batch, views * length, width)
         for block in self.blocks:
