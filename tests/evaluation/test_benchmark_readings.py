@@ -85,8 +85,8 @@ def test_the_page_of_a_benchmark_shows_what_went_right_and_wrong(annotations, tm
     ask_and_score(BENCHMARKS["scanqa"], Parrot(), tmp_path / "scans", [annotations], out=out, progress=False)
     page = (out / "report.html").read_text(encoding="utf-8")
     successes, failures = page.split("<h2>Failures</h2>")
-    assert successes.count("<li class=right>") == 9
-    assert failures.count("<li class=wrong>") == 3
+    assert successes.count('<li class="right">') == 9
+    assert failures.count('<li class="wrong">') == 3
     assert page.count("data:image/jpeg;base64,") == 12
     assert 'src="http' not in page
     assert "&lt;parrot&gt;" in page

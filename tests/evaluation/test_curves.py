@@ -1,7 +1,6 @@
 """Curves on made rows whose every point can be told by counting, and what a model is made from."""
 
 import json
-import math
 from hashlib import sha256
 from itertools import pairwise
 
@@ -11,7 +10,6 @@ import pytest
 from dollhouse.errors import StorageError
 from dollhouse.evaluation.metrics.curves import LEAST, POINTS, answer_curves
 from dollhouse.evaluation.perception_records import PerceptionScorer, depth_record
-from dollhouse.evaluation.report.charts import curve, ticks
 from dollhouse.evaluation.report.lineage import UNKNOWN, model_lineage
 from tests.teachers.made_records import written
 
@@ -80,18 +78,6 @@ def test_depth_by_distance_is_the_mean_over_pixels():
         assert bin["n"] == inside.sum()
         assert bin["abs_rel"] == pytest.approx(error[inside].mean())
     assert sum(bin["n"] for bin in found["depth_by_distance"]) == (truth > 0).sum()
-
-
-def test_charts_hold_every_point_and_round_ticks():
-    points = [{"middle": 1.0 + n, "value": 0.1 * n, "ci95": None if n == 2 else [0.0, 0.3], "n": 5} for n in range(3)]
-    drawn = curve(points, "<far>, m", "wrong, %")
-    assert drawn.count("<circle") == 3
-    assert drawn.count("class=whisker") == 2
-    assert "&lt;far&gt;" in drawn
-    assert ticks(0, 100) == [0, 20, 40, 60, 80, 100]
-    assert ticks(1.9, 5.2) == [2, 3, 4, 5]
-    assert ticks(0, 30) == [0, 5, 10, 15, 20, 25, 30]
-    assert not math.isnan(sum(ticks(3.0, 3.0)))
 
 
 def test_the_origin_of_a_model_is_what_its_run_tells(tmp_path):

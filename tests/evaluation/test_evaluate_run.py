@@ -1,7 +1,6 @@
 import json
 import random
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from dollhouse.evaluation.evaluate import evaluate
 from dollhouse.evaluation.report.gallery import Gallery
 
 from .stand_ins import QUESTIONS, Oracle
+from .test_report_pages import Page
 
 
 @pytest.fixture(scope="module")
@@ -66,28 +66,12 @@ def test_what_is_written(run):
     }  # fmt: skip
 
 
-class _Page(HTMLParser):
-    def __init__(self):
-        super().__init__()
-        self.links, self.open = [], []
-
-    def handle_starttag(self, tag, attributes):
-        self.links += [value for name, value in attributes if name in ("src", "href")]
-        if tag not in ("meta", "img", "line", "rect", "path"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        if tag in self.open:
-            assert self.open.pop() == tag
-
-
 def test_the_page_stands_alone_and_escapes(run):
     text = (run[1] / "report.html").read_text()
-    page = _Page()
-    page.feed(text)
-    assert page.open == []
-    assert len(page.links) == 16  # eight scenes, two pictures each
-    assert all(link.startswith("data:image/png;base64,") for link in page.links)
+    page = Page(text)
+    pictures = [link for link in page.links if not link.startswith("#")]
+    assert len(pictures) == 16  # eight scenes, two pictures each
+    assert all(link.startswith("data:image/png;base64,") for link in pictures)
     assert len(text) < 8e6
     assert "<b>guesser" not in text
     assert "&lt;b&gt;guesser" in text

@@ -1,21 +1,17 @@
-"""The page that shows how a benchmark was answered: one HTML file that needs neither a server nor the net.
-
-Knows a benchmark's definition, its figures as ``report.json`` holds them, and the rows of ``predictions.jsonl``.
-"""
+"""The page of a benchmark: its template's context, from the scores of ``report.json`` and ``predictions.jsonl``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from html import escape
-from itertools import zip_longest
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice, zip_longest
 from typing import Any
 
 from dollhouse.evaluation.benchmarks import Benchmark
 from dollhouse.evaluation.benchmarks.summary import FEW_SCENES
-from dollhouse.evaluation.report.charts import Bar, bars
-from dollhouse.evaluation.report.page import UNKNOWN, facts, html_page, many, section, table, tiles
+from dollhouse.evaluation.report.charts import Bar, accuracy_chart
+from dollhouse.evaluation.report.render import Chart, Table, decimal, interval, render_report
 
-EXAMPLES = 12  #: successes shown, and failures
+MAX_EXAMPLES = 12  #: successes shown, and failures
 
 Row = Mapping[str, Any]
 
@@ -24,59 +20,60 @@ def benchmark_page(
     benchmark: Benchmark,
     scores: Mapping[str, Any],
     rows: Sequence[Row],
-    made: Mapping[str, Any],
+    provenance: Mapping[str, Any],
     picture: Callable[[Row], str | None],
 ) -> str:
-    """The page as HTML text. ``made`` says how the answers came about; ``picture`` gives a row's data URI, or None."""
+    """Render the page.
+
+    Args:
+        benchmark: definition of the benchmark.
+        scores: as in ``report.json``.
+        rows: as in ``predictions.jsonl``.
+        provenance: how the answers were made (model, seed, command).
+        picture: returns a data URI of the frames behind a row, or None.
+    """
     overall, headline = scores["overall"], scores["headline"]
-    shown = [
-        (headline, _figure(overall), f"95 %: {_interval(overall)}"),
-        ("answers", f"{len(rows):,}", benchmark.title),
+    entries = [*scores["kinds"].items(), ("overall", overall)]
+    bars = [  # of the headline only: other scores have other scales
+        Bar(name, entry["value"], entry["ci95"]) for name, entry in entries if entry and 0 <= entry["value"] <= 1
     ]
-    few = overall is not None and overall["scenes"] < FEW_SCENES
-    warning = (
-        f"<p class=warning>Only {many(overall['scenes'], 'scene')}: the intervals are too narrow to lean on.</p>"
-        if few and overall
-        else ""
-    )
-    lines = [*scores["kinds"].items(), ("overall", overall), *scores["credits"].items()]
-    figures = table(
-        [headline, "value", "95 %", "n"],
-        ([name, _figure(entry), _interval(entry), f"{entry['n']:,}"] for name, entry in lines if entry),
-        ("overall",),
-    )
-    charted = [  # of the headline only: other scores have other scales
-        Bar(name, entry["value"], entry["ci95"])
-        for name, entry in (*scores["kinds"].items(), ("overall", overall))
-        if entry and 0 <= entry["value"] <= 1
-    ]
-    others = table(["score", ""], ([name, _told(value)] for name, value in scores["scores"].items()))
-    judged = [row for row in rows if _credit(row) is not None]
-    successes = _spread([row for row in judged if _credit(row) == 1.0])
-    failures = _spread([row for row in judged if _credit(row) == 0.0])
-    body = [
-        f"<header><h1>{escape(benchmark.title)}</h1><p>{escape(str(made.get('model') or 'answers made elsewhere'))}</p>"
-        "</header>",
-        tiles(shown),
-        section("Answers", warning, f"<div class=pair><div>{bars(charted)}</div><div>{figures}</div></div>"),
-        section("Other scores", others) if scores["scores"] else "",
-        _examples("Successes", successes, picture),
-        _examples("Failures", failures, picture),
-        section(
-            "How the numbers were made",
-            facts(
-                [
-                    ("version", benchmark.version),
-                    ("frames", benchmark.frames.rule),
-                    *((f"prompt {name}", text) for name, text in benchmark.prompts.items()),
-                    ("scoring", benchmark.scoring),
-                    ("intervals", "95 % percentile bootstrap over scenes, 2,000 draws"),
-                    *((name, value) for name, value in made.items() if name != "model"),
-                ]
-            ),
+    examples = {
+        title: [
+            (_truth(row), row, picture(row)) for row in _mixed_kinds([row for row in rows if _credit(row) == credit])
+        ]
+        for title, credit in (("Successes", 1.0), ("Failures", 0.0))
+    }
+    context = {
+        "title": f"Dollhouse: {benchmark.title}",
+        "benchmark": benchmark,
+        "model": provenance.get("model") or "answers from a file",
+        "tiles": [
+            (headline, decimal(overall and overall["value"], digits=4), f"95 %: {_interval(overall)}"),
+            ("answers", f"{len(rows):,}", benchmark.title),
+        ],
+        "few_scenes": overall["scenes"] if overall is not None and overall["scenes"] < FEW_SCENES else None,
+        "chart": Chart(accuracy_chart(bars, f"{headline}, %"), f"{headline} by kind") if bars else None,
+        "figures": Table(
+            [headline, "value", "95 %", "n"],
+            [
+                (name, decimal(entry["value"], digits=4), _interval(entry), f"{entry['n']:,}")
+                for name, entry in (*entries, *scores["credits"].items())
+                if entry
+            ],
+            bold=("overall",),
         ),
-    ]
-    return html_page(f"Dollhouse: {benchmark.title}", body)
+        "scores": Table(["score", ""], [(name, _score(value)) for name, value in scores["scores"].items()]),
+        "examples": {title: shown for title, shown in examples.items() if shown},
+        "facts": {
+            "version": benchmark.version,
+            "frames": benchmark.frames.rule,
+            **{f"prompt {name}": text for name, text in benchmark.prompts.items()},
+            "scoring": benchmark.scoring,
+            "intervals": "95 % percentile bootstrap over scenes, 2,000 draws",
+            **{name: value for name, value in provenance.items() if name != "model"},
+        },
+    }
+    return render_report("benchmark.html.j2", context)
 
 
 def _credit(row: Row) -> float | None:
@@ -84,41 +81,26 @@ def _credit(row: Row) -> float | None:
     return None if earned is None else float(earned)
 
 
-def _spread(rows: Sequence[Row]) -> list[Row]:
-    """At most EXAMPLES rows, in turn from every kind."""
+def _truth(row: Row) -> str:
+    return " / ".join(row.get("answers") or [row.get("answer", "")])
+
+
+def _mixed_kinds(rows: Sequence[Row]) -> list[Row]:
+    """Choose at most MAX_EXAMPLES rows, in turn from every kind."""
     kinds: dict[str, list[Row]] = {}
     for row in rows:
         kinds.setdefault(str(row.get("kind", row.get("family"))), []).append(row)
-    in_turn: Iterable[Row] = (row for together in zip_longest(*kinds.values()) for row in together if row is not None)
-    return [row for row, _ in zip(in_turn, range(EXAMPLES), strict=False)]
-
-
-def _examples(title: str, rows: Sequence[Row], picture: Callable[[Row], str | None]) -> str:
-    return section(title, *(_example(row, picture(row)) for row in rows)) if rows else ""
-
-
-def _example(row: Row, picture: str | None) -> str:
-    kind = "right" if _credit(row) else "wrong"
-    truth = " / ".join(row.get("answers") or [row.get("answer", "")])
-    image = f'<div class=pictures><img src="{picture}" alt="what was shown"></div>' if picture else ""
-    said = escape(str(row["prediction"])) or "(nothing)"
-    return (
-        f"<article>{image}<ul class=answers><li class={kind}><span>{escape(str(row['question']))}</span> <b>{said}</b> "
-        f"<small>truth: {escape(truth)} · {escape(str(row['id']))}</small></li></ul></article>"
-    )
-
-
-def _figure(entry: Mapping[str, Any] | None) -> str:
-    return UNKNOWN if entry is None else f"{entry['value']:.4f}"
+    in_turn = (row for together in zip_longest(*kinds.values()) for row in together if row is not None)
+    return list(islice(in_turn, MAX_EXAMPLES))
 
 
 def _interval(entry: Mapping[str, Any] | None) -> str:
-    return UNKNOWN if entry is None or entry["ci95"] is None else "{:.4f} – {:.4f}".format(*entry["ci95"])
+    return interval(entry["ci95"] if entry else None, 1, ".4f")
 
 
-def _told(value: Any) -> str:
+def _score(value: Any) -> str:
     if isinstance(value, Mapping) and set(value) == {"value", "n"}:
         return f"{value['value']:.4f} (n {value['n']:,})"
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_told(inner)}" for name, inner in value.items() if inner is not None)
+        return ", ".join(f"{name} {_score(inner)}" for name, inner in value.items() if inner is not None)
     return f"{value:.4f}" if isinstance(value, float) else str(value)

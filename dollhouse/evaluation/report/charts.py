@@ -1,141 +1,165 @@
-"""The charts of a report as inline SVG, drawn in the page's own colours: bars, and curves with intervals.
-
-Knows nothing of what is charted; values are shares of 1 and shown in percent.
-"""
+"""Charts of reports as matplotlib figures without pyplot, and their conversion to inline SVG in a page's colours."""
 
 from __future__ import annotations
 
+import io
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
-from typing import Any
+from typing import Any, Literal
 
-WIDTH, HEIGHT = 460, 270  #: of a curve, in SVG units
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 44  #: margins of a curve
-STEPS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)  #: between ticks
-MOST_TICKS = 7
+from markupsafe import Markup, escape
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+#: CSS variable -> colour on a light and a dark page. Figures use the light one, which :func:`svg` replaces.
+PALETTE: dict[str, tuple[str, str]] = {
+    "page": ("#faf9f7", "#17181c"),
+    "card": ("#fffffe", "#202227"),
+    "ink": ("#22242a", "#e6e7ea"),
+    "soft": ("#6a6f7a", "#9a9fab"),
+    "line": ("#e4e2dd", "#33363d"),
+    "warm": ("#fff4d6", "#3a3116"),
+    "model": ("#2f6fb2", "#6aa8ea"),
+    "blind": ("#b9bfca", "#565c68"),
+    "chance": ("#d97706", "#f0a13a"),
+    "right": ("#17803d", "#5cc98a"),
+    "wrong": ("#c02626", "#f28b82"),
+    "violet": ("#8b5cf6", "#b69cff"),
+    "pale": ("#b9d2ea", "#3c5a78"),
+    "sand": ("#f6d9ad", "#6b5230"),
+    "sage": ("#6b8f71", "#8fb596"),
+}
+COLOUR = {name: light for name, (light, _) in PALETTE.items()}
+INK, SOFT, LINE = COLOUR["ink"], COLOUR["soft"], COLOUR["line"]
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One line of :func:`bars`."""
+    """One row of :func:`accuracy_chart`; all values are shares of 1."""
 
     name: str
     value: float
     ci95: Sequence[float] | None
-    blind: float | None = None  #: a thin bar below
-    chance: float | None = None  #: a tick across both
+    blind: float | None = None  #: accuracy of the blind control
+    chance: float | None = None
 
 
-def bars(rows: Sequence[Bar]) -> str:
-    """Bars of accuracy with their intervals, a thin bar for the blind student and a tick at chance."""
-    left, width, step = 150, 350, 34
-    height = step * len(rows) + 30
-    parts = []
-    for share in (0, 25, 50, 75, 100):
-        x = left + width * share / 100
-        parts.append(f'<line class=grid x1="{x}" x2="{x}" y1="4" y2="{height - 22}"/>')
-        parts.append(f'<text x="{x}" y="{height - 6}" text-anchor=middle>{share}</text>')
-    for index, row in enumerate(rows):
-        y = 8 + step * index
-        parts.append(f'<text x="{left - 8}" y="{y + 12}" text-anchor=end>{escape(row.name)}</text>')
-        parts.append(_bar("model", left, y, width * row.value, 14))
-        if row.blind is not None:
-            parts.append(_bar("blind", left, y + 16, width * row.blind, 6))
+def new_axes(width: float, height: float) -> tuple[Figure, Axes]:
+    """Create a figure with one pair of plain axes; sizes in inches, 72 CSS pixels each."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    return figure, plain_axes(axes)
+
+
+def plain_axes(axes: Axes, title: str = "", grid: Literal["x", "y", "both"] | None = None) -> Axes:
+    """Give axes the look of reports: no box, small ticks, grid lines along one axis or both."""
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(LINE)
+    axes.tick_params(labelsize=9, colors=INK, length=0)
+    axes.set_axisbelow(True)
+    if grid:
+        axes.grid(axis=grid, color=LINE, linewidth=0.8)
+    axes.set_title(title, fontsize=10, loc="left", color=INK)
+    return axes
+
+
+def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
+    """Put the legend of ``axes`` below the figure."""
+    handles, names = axes.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=columns, fontsize=9, frameon=False, labelcolor=INK)
+
+
+def accuracy_chart(rows: Sequence[Bar], label: str = "right answers, %") -> Figure:
+    """Draw accuracies with 95 % intervals, the blind control as a thin bar below and chance as a tick."""
+    figure, axes = new_axes(6.4, 0.9 + 0.46 * len(rows))
+    plain_axes(axes, grid="x")
+    heights = range(len(rows))
+    axes.barh(heights, [100 * row.value for row in rows], 0.44, color=COLOUR["model"], label="model")
+    for height, row in zip(heights, rows, strict=True):
         if row.ci95:
-            low, high = (left + width * end for end in row.ci95)
-            parts.append(
-                f'<path class=whisker d="M{low:.1f} {y + 7}H{high:.1f}M{low:.1f} {y + 3}v8M{high:.1f} {y + 3}v8"/>'
-            )
-        if row.chance is not None:
-            x = left + width * row.chance
-            parts.append(f'<line class=chance x1="{x:.1f}" x2="{x:.1f}" y1="{y - 3}" y2="{y + 25}"/>')
-    shown = [("model", "model, with 95 % interval")]
-    shown += [("blind", "blind")] if any(row.blind is not None for row in rows) else []
-    shown += [("chance", "chance")] if any(row.chance is not None for row in rows) else []
-    legend = "".join(f"<i class={kind}></i>{label}" for kind, label in shown)
-    frame = f'viewBox="0 0 {left + width + 20} {height}" role=img aria-label="accuracy in percent"'
-    return f"<svg {frame}>{''.join(parts)}</svg><p class=legend>{legend}</p>"
+            draw_whisker(axes, height, row.ci95)
+    blind = [
+        (height + 0.34, 100 * row.blind) for height, row in zip(heights, rows, strict=True) if row.blind is not None
+    ]
+    chance = [(height, 100 * row.chance) for height, row in zip(heights, rows, strict=True) if row.chance is not None]
+    if blind:
+        axes.barh([at for at, _ in blind], [value for _, value in blind], 0.18, color=COLOUR["blind"], label="blind")
+    if chance:
+        ends = [height - 0.32 for height, _ in chance], [height + 0.44 for height, _ in chance]
+        axes.vlines([value for _, value in chance], *ends, color=COLOUR["chance"], linewidth=2, label="chance")
+    if any(row.ci95 for row in rows):
+        axes.plot([], [], color=INK, linewidth=1.2, label="95 % interval")
+    axes.set_yticks(list(heights), [row.name for row in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.5)
+    axes.set_xlim(0, 101)
+    axes.set_xlabel(label, fontsize=9, color=SOFT)
+    legend_below(figure, axes, 4)
+    return figure
 
 
-def curve(
-    points: Sequence[Mapping[str, Any]],
-    along: str,
-    across: str,
+def draw_whisker(axes: Axes, height: float, ends: Sequence[float], colour: str = INK, width: float = 1.2) -> None:
+    """Draw an interval (shares of 1, in percent) along x."""
+    axes.plot([100 * end for end in ends], [height, height], "|-", color=colour, linewidth=width, markersize=5)
+
+
+def curve_chart(
+    rows: Sequence[Mapping[str, Any]],
+    x_label: str,
+    y_label: str,
     *,
-    x_ends: tuple[float, float] | None = None,
+    x_scale: float = 1.0,
     y_top: float | None = None,
-    percent: bool = False,
     diagonal: bool = False,
-) -> str:
-    """Points ``{middle, value, ci95, n}`` with whiskers, joined by a line.
+) -> Figure:
+    """Draw points ``{middle, value, ci95}`` with whiskers, joined by a line.
 
-    ``along`` and ``across`` name the axes; ``percent`` means that what goes along is a share too; ``diagonal`` draws
-    where value equals middle. Resting on a point with the mouse tells its figures.
+    Args:
+        rows: points with rising ``middle``; ``value`` and ``ci95`` are shares of 1, drawn in percent.
+        x_label, y_label: names of the axes, with units.
+        x_scale: factor on ``middle``; 100 where it is a share too.
+        y_top: upper end of the vertical axis, percent; None: a little above the highest interval.
+        diagonal: also draw where value equals middle.
     """
-    middles = [float(point["middle"]) for point in points]
-    start, end = x_ends or _roomy(min(middles), max(middles))
-    highest = max(point["ci95"][1] if point["ci95"] else point["value"] for point in points)
-    top = y_top or min(1.0, math.ceil(10 * highest + 0.3) / 10)
-
-    def x(value: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * (value - start) / (end - start)
-
-    def y(value: float) -> float:
-        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * value / top
-
-    parts = []
-    for tick in ticks(0.0, 100 * top):
-        at = y(tick / 100)
-        parts.append(f'<line class=grid x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor=end>{tick:g}</text>')
-    for tick in ticks(*((100 * start, 100 * end) if percent else (start, end))):
-        at = x(tick / 100 if percent else tick)
-        parts.append(f'<text x="{at:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor=middle>{tick:g}</text>')
+    figure, axes = new_axes(5.6, 3.3)
+    plain_axes(axes, grid="both")
+    x = [x_scale * float(row["middle"]) for row in rows]
+    y = [100 * float(row["value"]) for row in rows]
     if diagonal:
-        parts.append(f'<path class=diagonal d="M{x(start):.1f} {y(start):.1f}L{x(end):.1f} {y(end):.1f}"/>')
-    path = "L".join(f"{x(middle):.1f} {y(point['value']):.1f}" for middle, point in zip(middles, points, strict=True))
-    parts.append(f'<path class=line d="M{path}"/>')
-    for middle, point in zip(middles, points, strict=True):
-        at = x(middle)
-        if point["ci95"]:
-            low, high = (y(min(value, top)) for value in point["ci95"])
-            parts.append(
-                f'<path class=whisker d="M{at:.1f} {low:.1f}V{high:.1f}'
-                f'M{at - 3:.1f} {low:.1f}h6m-6 {high - low:.1f}h6"/>'
-            )
-        told = f"{_told(middle, percent)}: {100 * point['value']:.1f} % of {point['n']:,}"
-        parts.append(
-            f'<circle class=model cx="{at:.1f}" cy="{y(point["value"]):.1f}" r="4.5"><title>{told}</title></circle>'
-        )
-    parts.append(
-        f'<text class=axis x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor=middle>{escape(along)}</text>'
-    )
-    middle_y = (TOP + HEIGHT - BOTTOM) / 2
-    parts.append(
-        f'<text class=axis transform="translate(13 {middle_y}) rotate(-90)" text-anchor=middle>{escape(across)}</text>'
-    )
-    label = escape(f"{across} against {along}")
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role=img aria-label="{label}">{"".join(parts)}</svg>'
+        axes.plot([0, 100], [0, 100], color=SOFT, linestyle="--", linewidth=1)
+        low = min(50.0, 10 * math.floor(x[0] / 10))
+        axes.set_xlim(low, 102)
+    axes.plot(x, y, "o-", color=COLOUR["model"], linewidth=1.4, markersize=6)
+    for at, row in zip(x, rows, strict=True):
+        if row["ci95"]:
+            axes.plot([at, at], [100 * end for end in row["ci95"]], "_-", color=INK, linewidth=1.2, markersize=6)
+    highest = max(100 * (row["ci95"][1] if row["ci95"] else row["value"]) for row in rows)
+    axes.set_ylim(0, y_top or min(100.0, 10 * math.ceil(highest / 10 + 0.3)))
+    axes.set_xlabel(x_label, fontsize=9, color=SOFT)
+    axes.set_ylabel(y_label, fontsize=9, color=SOFT)
+    return figure
 
 
-def ticks(start: float, end: float) -> list[float]:
-    """Round numbers from ``start`` to ``end``, at most MOST_TICKS."""
-    step = next((step for step in STEPS if (end - start) / step <= MOST_TICKS - 1), end - start or 1.0)
-    first = math.ceil(start / step - 1e-9)
-    return [round(place * step, 6) for place in range(first, math.floor(end / step + 1e-9) + 1)]
-
-
-def _roomy(low: float, high: float) -> tuple[float, float]:
-    """A range with some room on both sides."""
-    room = 0.06 * (high - low) or 0.5
-    return low - room, high + room
-
-
-def _told(middle: float, percent: bool) -> str:
-    return f"{100 * middle:.0f} %" if percent else f"{middle:.2f}"
-
-
-def _bar(kind: str, x: float, y: float, width: float, height: float) -> str:
-    return f'<rect class={kind} x="{x}" y="{y}" width="{width:.1f}" height="{height}" rx="2"/>'
+def svg(figure: Figure, description: str) -> Markup:
+    """Convert a figure to an SVG element whose colours follow the page; text stays text."""
+    for label in figure.findobj(Text):
+        label.set_parse_math(False)  # a user's "$" is no formula
+    buffer = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": description}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", text, flags=re.DOTALL)
+    text = re.sub(r'<g id="[^"]*"', "<g", text)
+    box = re.search(r'viewBox="[^"]*"', text)
+    assert box is not None
+    text = re.sub(r"<svg[^>]*>", f'<svg {box[0]} role="img" aria-label="{escape(description)}">', text, count=1)
+    for name, colour in COLOUR.items():
+        text = text.replace(colour, f"var(--{name})")
+    text = re.sub(r'(<text style=")(?![^"]*fill)', r"\1fill: var(--ink); ", text)
+    return Markup(text)  # matplotlib escapes the texts of a figure

@@ -20,18 +20,18 @@ from dollhouse.evaluation.report.gallery import GalleryScene
 from dollhouse.scenes.scene import Box
 from dollhouse.scenes.visualize import draw_depth, draw_image, draw_plan
 
-MOST_VIEWS = 6  #: shown of a scene, so that a page stays small
+MAX_VIEWS = 6  #: shown of a scene, so that a page stays small
 STRIP = 150  #: pixels, height of a strip of frames
-SHOWN_SCORE = 0.3  #: predicted boxes less sure than this are not drawn
+MIN_SCORE = 0.3  #: predicted boxes less sure than this are not drawn
 NEAR = 0.6  #: metres between centres, seen from above, at which a prediction plainly means a true box of its class
 PREDICTED = "#d6249f"  #: outline of predicted boxes; no furniture has this colour
 _FAINT = "#c9ccd3"
 
 
 def shown_views(exhibit: GalleryScene) -> list[int]:
-    """Indices of the views that are drawn: all, or :data:`MOST_VIEWS` spread evenly."""
+    """Indices of the views that are drawn: all, or :data:`MAX_VIEWS` spread evenly."""
     count = len(exhibit.images)
-    return sorted({int(index) for index in np.linspace(0, count - 1, min(count, MOST_VIEWS)).round()})
+    return sorted({int(index) for index in np.linspace(0, count - 1, min(count, MAX_VIEWS)).round()})
 
 
 def views_picture(exhibit: GalleryScene) -> str:
@@ -67,14 +67,14 @@ def plan_picture(exhibit: GalleryScene) -> str:
     pale = tuple(replace(box, colour=_FAINT) for box in exhibit.ignored)
     truth = (*pale, *(exhibit.true_boxes or ()))
     draw_plan(axes, truth, exhibit.cameras, exhibit.floor, fovs=exhibit.fovs)
-    sure = [box for box in exhibit.boxes if (box.score or 0.0) >= SHOWN_SCORE]
+    sure = [box for box in exhibit.boxes if (box.score or 0.0) >= MIN_SCORE]
     draw_plan(axes, [_named_if_wrong(box, truth) for box in sure], (), outline=PREDICTED)
     return _data_uri(figure)
 
 
 def frame_strip(images: Sequence[NDArray[np.uint8]]) -> str:
-    """Frames (H, W, 3) side by side, at most :data:`MOST_VIEWS`, as a JPEG data URI."""
-    chosen = [images[place] for place in sorted({*np.linspace(0, len(images) - 1, MOST_VIEWS).round().astype(int)})]
+    """Frames (H, W, 3) side by side, at most :data:`MAX_VIEWS`, as a JPEG data URI."""
+    chosen = [images[place] for place in sorted({*np.linspace(0, len(images) - 1, MAX_VIEWS).round().astype(int)})]
     small = [Image.fromarray(one).resize((round(STRIP * one.shape[1] / one.shape[0]), STRIP)) for one in chosen]
     strip = Image.new("RGB", (sum(one.width for one in small), STRIP))
     for place, one in enumerate(small):
