@@ -1,4 +1,4 @@
-"""Made rooms: pure, well furnished, exactly annotated, and photographed from where a person can stand."""
+"""Synthetic rooms: reproducible, well furnished, exactly annotated, with plausible cameras."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 from dollhouse.errors import SceneError
 from dollhouse.geometry import back_project, inside_box, invert_rigid, is_rigid, project, transform_points
 from dollhouse.scenes.scene import Box, Scene
-from dollhouse.scenes.synthetic.cameras import CLEARANCE, clear_of_furniture
+from dollhouse.scenes.synthetic.cameras import CLEARANCE, clearance
 from dollhouse.scenes.synthetic.furniture import CATEGORIES, COLOURS, KINDS
-from dollhouse.scenes.synthetic.layout import Item, RoomLayout, footprint, gap
+from dollhouse.scenes.synthetic.layout import RoomLayout, footprint, gap
 from dollhouse.scenes.synthetic.room_scene import room_layout, room_scene
 
 ROOMS = range(12)
@@ -27,10 +27,6 @@ def scenes() -> list[Scene]:
 @pytest.fixture(scope="module")
 def layouts() -> list[RoomLayout]:
     return [room_layout("train", number) for number in range(150)]
-
-
-def plan(item: Item) -> tuple[float, float, float, float, float, float]:
-    return footprint(item.centre[0], item.centre[1], item.yaw, item.size[0], item.size[1])
 
 
 def same_boxes(a: tuple[Box, ...], b: tuple[Box, ...]) -> bool:
@@ -55,23 +51,23 @@ def test_splits_and_numbers_give_different_rooms() -> None:
     assert not any(same_boxes(a, b) for a, b in combinations(rooms, 2))
 
 
-def test_the_furniture_does_not_depend_on_how_it_is_photographed() -> None:
+def test_furniture_does_not_depend_on_the_views() -> None:
     assert same_boxes(room_scene("train", 3).boxes, room_scene("train", 3, image_size=56, views=2).boxes)
 
 
 @pytest.mark.parametrize(("split", "number"), [("dev", 0), ("train", -1), ("train", 1.5), ("train", True)])
-def test_rooms_that_do_not_exist(split: str, number: int) -> None:
+def test_unknown_rooms_are_refused(split: str, number: int) -> None:
     with pytest.raises(SceneError, match=r"train, validation, test|numbered 0, 1, 2"):
         room_scene(split, number)
 
 
 @pytest.mark.parametrize("size", [{"views": 0}, {"image_size": 8}])
-def test_pictures_that_cannot_be_taken(size: dict[str, int]) -> None:
+def test_unusable_view_sizes_are_refused(size: dict[str, int]) -> None:
     with pytest.raises(SceneError, match="at least 1 view of at least 14 pixels"):
         room_scene("train", 0, **size)
 
 
-def test_a_scene_says_what_it_is(scenes: list[Scene]) -> None:
+def test_scenes_carry_their_metadata(scenes: list[Scene]) -> None:
     scene = scenes[3]
     assert scene.name == "rooms:test/3"
     assert scene.metadata["source"] == "rooms"
@@ -84,7 +80,7 @@ def test_a_scene_says_what_it_is(scenes: list[Scene]) -> None:
     assert [box.id for box in scene.boxes] == list(range(1, len(scene.boxes) + 1))
 
 
-def test_sizes_and_counts_are_those_of_the_catalogue(layouts: list[RoomLayout]) -> None:
+def test_sizes_and_counts_are_in_the_catalogues_ranges(layouts: list[RoomLayout]) -> None:
     assert len(CATEGORIES) >= 18
     for layout in layouts:
         assert 5 <= len(layout.items) <= 14
@@ -98,7 +94,7 @@ def test_sizes_and_counts_are_those_of_the_catalogue(layouts: list[RoomLayout]) 
     assert 0.3 < pairs / len(layouts) < 0.65
 
 
-def test_colours_do_not_tell_the_category(layouts: list[RoomLayout]) -> None:
+def test_colours_are_independent_of_the_category(layouts: list[RoomLayout]) -> None:
     for colour in COLOURS:
         labels = {item.label for layout in layouts for item in layout.items if item.colour == colour}
         assert len(labels) > 12
@@ -108,7 +104,7 @@ def test_nothing_interpenetrates(layouts: list[RoomLayout]) -> None:
     under = 0
     for layout in layouts:
         for a, b in combinations(layout.items, 2):
-            if gap(plan(a), plan(b)) >= 0:
+            if gap(a.footprint, b.footprint) >= 0:
                 continue
             low, high = sorted((a, b), key=lambda item: item.centre[2])
             standing_on = low.centre[2] + 0.5 * low.size[2] <= high.centre[2] - 0.5 * high.size[2] + 1e-9
@@ -116,25 +112,30 @@ def test_nothing_interpenetrates(layouts: list[RoomLayout]) -> None:
                 roof = next(item for item in (a, b) if item.label in ("table", "desk"))
                 other = a if roof is b else b
                 assert other.size[2] < roof.size[2] - 0.05
-                assert gap(plan(roof), plan(other)) < -min(other.size[:2])
+                assert gap(roof.footprint, other.footprint) < -min(other.size[:2])
                 under += 1
     assert under > 10
 
 
-def test_things_touch_or_stand_clearly_apart(layouts: list[RoomLayout]) -> None:
+def test_items_touch_or_are_clearly_apart(layouts: list[RoomLayout]) -> None:
     gaps = []
     for layout in layouts:
         on_floor = [item for item in layout.items if item.support < 0]
         under = [
-            a for a in on_floor for b in on_floor if gap(plan(a), plan(b)) < 0 and a.size[2] < b.size[2] and a is not b
+            a
+            for a in on_floor
+            for b in on_floor
+            if gap(a.footprint, b.footprint) < 0 and a.size[2] < b.size[2] and a is not b
         ]
-        gaps += [gap(plan(a), plan(b)) for a, b in combinations(on_floor, 2) if a not in under and b not in under]
+        gaps += [
+            gap(a.footprint, b.footprint) for a, b in combinations(on_floor, 2) if a not in under and b not in under
+        ]
     touching = [g for g in gaps if 0 <= g <= 0.01]
     assert len(touching) > 40
     assert not [g for g in gaps if 0.01 < g < 0.149]
 
 
-def test_things_stand_on_the_floor_or_on_something(layouts: list[RoomLayout]) -> None:
+def test_items_stand_on_the_floor_or_on_another(layouts: list[RoomLayout]) -> None:
     on_top = 0
     for layout in layouts:
         for item in layout.items:
@@ -149,11 +150,11 @@ def test_things_stand_on_the_floor_or_on_something(layouts: list[RoomLayout]) ->
     assert on_top > 150
 
 
-def test_everything_is_inside_the_walls(layouts: list[RoomLayout]) -> None:
-    seen_an_l = False
+def test_items_are_inside_the_walls(layouts: list[RoomLayout]) -> None:
+    has_l_shape = False
     for layout in layouts:
         for item in layout.items:
-            place = footprint(item.centre[0], item.centre[1], item.yaw, item.size[0], item.size[1])
+            place = item.footprint
             for axis, direction in enumerate(((1.0, 0.0), (0.0, 1.0))):
                 reach = place.reach(*direction)
                 assert layout.low[axis] <= item.centre[axis] - reach
@@ -161,12 +162,12 @@ def test_everything_is_inside_the_walls(layouts: list[RoomLayout]) -> None:
             if layout.notch is not None:
                 u0, v0, u1, v1 = layout.notch
                 assert gap(footprint((u0 + u1) / 2, (v0 + v1) / 2, 0.0, u1 - u0, v1 - v0), place) > 0
-                seen_an_l = True
+                has_l_shape = True
             assert item.centre[2] + 0.5 * item.size[2] < layout.height
-    assert seen_an_l
+    assert has_l_shape
 
 
-def test_the_same_category_stands_in_different_places(layouts: list[RoomLayout]) -> None:
+def test_categories_have_varied_supports(layouts: list[RoomLayout]) -> None:
     for label in ("lamp", "box", "plant", "vase", "ball", "bin", "pillow", "television"):
         supports = [
             layout.items[item.support].label if item.support >= 0 else "floor"
@@ -178,8 +179,8 @@ def test_the_same_category_stands_in_different_places(layouts: list[RoomLayout])
         assert len(set(supports)) >= 3, label
 
 
-def test_boxes_are_tight_around_what_is_seen(scenes: list[Scene]) -> None:
-    """Back-projected pixels of an instance lie in its box, and reach its faces where enough of it is seen."""
+def test_boxes_are_tight_around_visible_points(scenes: list[Scene]) -> None:
+    """Back-projected pixels of an instance lie in its box and mostly reach its top."""
     reached = 0
     for scene in scenes:
         seen: dict[int, list[np.ndarray]] = {}
@@ -196,7 +197,7 @@ def test_boxes_are_tight_around_what_is_seen(scenes: list[Scene]) -> None:
     assert reached > 0.7 * sum(len(scene.boxes) for scene in scenes)
 
 
-def test_every_ray_hits_something(scenes: list[Scene]) -> None:
+def test_every_ray_has_a_depth(scenes: list[Scene]) -> None:
     for scene in scenes:
         for view in scene.views:
             assert view.depth.dtype == np.float32
@@ -204,7 +205,7 @@ def test_every_ray_hits_something(scenes: list[Scene]) -> None:
             assert (view.depth < 12).all()
 
 
-def test_floor_and_ceiling_are_where_they_should_be(scenes: list[Scene]) -> None:
+def test_points_are_between_floor_and_ceiling(scenes: list[Scene]) -> None:
     for scene in scenes:
         for view in scene.views:
             points = transform_points(view.world_from_camera, back_project(view.depth, view.intrinsics))
@@ -212,11 +213,11 @@ def test_floor_and_ceiling_are_where_they_should_be(scenes: list[Scene]) -> None
             assert points[..., 2].max() < scene.metadata["height"] + 1e-4
 
 
-def test_cameras_are_held_by_a_person(scenes: list[Scene]) -> None:
+def test_cameras_are_plausibly_handheld(scenes: list[Scene]) -> None:
     for number, scene in zip(ROOMS, scenes, strict=True):
         eyes = {tuple(view.world_from_camera[:3, 3]) for view in scene.views}
         assert 1 <= len(eyes) <= 3
-        clear = clear_of_furniture(room_layout("test", number), np.array(sorted(eyes))[:, :2])
+        clear = clearance(room_layout("test", number), np.array(sorted(eyes))[:, :2])
         assert (clear > CLEARANCE).all()
         for view in scene.views:
             pose = view.world_from_camera
@@ -228,7 +229,7 @@ def test_cameras_are_held_by_a_person(scenes: list[Scene]) -> None:
             assert 68 <= fov <= 76
 
 
-def test_neighbouring_views_share_what_they_see(scenes: list[Scene]) -> None:
+def test_consecutive_views_overlap(scenes: list[Scene]) -> None:
     shares = []
     for scene in scenes:
         for view, other in zip(scene.views, scene.views[1:], strict=False):
@@ -238,26 +239,26 @@ def test_neighbouring_views_share_what_they_see(scenes: list[Scene]) -> None:
             inside = (z > 0) & (pixels >= 0).all(-1) & (pixels < [width, height]).all(-1)
             column, row = pixels[inside].astype(int).T
             shares.append((np.abs(other.depth[row, column] - z[inside]) < 0.05 + 0.05 * z[inside]).sum() / z.size)
-    assert min(shares) > 0.2  # things in the way cost some of it
+    assert min(shares) > 0.2  # occlusion reduces it
     assert np.quantile(shares, 0.1) > 1 / 3
 
 
-def test_the_views_see_most_of_the_room(scenes: list[Scene]) -> None:
+def test_the_views_cover_most_items(scenes: list[Scene]) -> None:
     areas = [
         max(int((view.instances == box.id).sum()) for view in scene.views) for scene in scenes for box in scene.boxes
     ]
     assert np.mean(np.array(areas) >= 60) > 0.75
 
 
-def test_pictures_are_drawn_only_when_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_views_are_rendered_on_first_access(monkeypatch: pytest.MonkeyPatch) -> None:
     import dollhouse.scenes.synthetic.room_scene as rooms
 
-    drawn = []
+    calls = []
     original = rooms.render
-    monkeypatch.setattr(rooms, "render", lambda *args, **kwargs: drawn.append(1) or original(*args, **kwargs))
+    monkeypatch.setattr(rooms, "render", lambda *args, **kwargs: calls.append(1) or original(*args, **kwargs))
     scene = room_scene("train", 1, image_size=42)
-    assert not drawn
+    assert not calls
     for view in scene.views:
         assert view.image.shape == (42, 42, 3)
         assert view.depth.shape == view.instances.shape == (42, 42)
-    assert len(drawn) == 1
+    assert len(calls) == 1

@@ -1,4 +1,4 @@
-"""Sweet Home 3D libraries: the catalogue, models stretched to its sizes, and rooms furnished with them."""
+"""Sweet Home 3D libraries: catalogues, models scaled to their sizes, and rooms furnished with them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from embreex.rtcore_scene import EmbreeScene
 from dollhouse.errors import SceneError
 from dollhouse.geometry import back_project, inside_box, transform_points
 from dollhouse.scenes.open import open_scene, open_scenes
-from dollhouse.scenes.synthetic import sweethome_rooms as fittings
+from dollhouse.scenes.synthetic import sweethome_rooms as rooms
 from dollhouse.scenes.synthetic.furniture import COLOURS
 from dollhouse.scenes.synthetic.room_scene import room_layout, room_scene
 from dollhouse.scenes.synthetic.sweethome import installed_libraries, list_pieces, load_piece, nearest_category
@@ -23,36 +23,36 @@ installed = pytest.mark.skipif(not installed_libraries(), reason="Debian's sweet
 
 CATALOGUE = """# a comment
 license=Public domain
-id#1=made#1
+id#1=sample#1
 name#1=Office Chair
-model#1=/made/chair.obj
+model#1=/sample/chair.obj
 width#1=50
 depth#1=60
 height#1=100
 doorOrWindow#1=false
 creator#1=Nobody
 name#2=Door
-model#2=/made/chair.obj
+model#2=/sample/chair.obj
 width#2=90
 depth#2=10
 height#2=200
 doorOrWindow#2=true
 name#3=Wall lamp
 elevation#3=150
-model#3=/made/chair.obj
+model#3=/sample/chair.obj
 width#3=10
 depth#3=10
 height#3=10
-id#4=made#4
+id#4=sample#4
 name#4=Lying chair
-model#4=/made/chair.obj
+model#4=/sample/chair.obj
 width#4=50
 depth#4=100
 height#4=60
 modelRotation#4=1 0 0 0 0 1 0 -1 0
 """
 
-# y up, in inches or whatever: a seat (two triangles, blue) and a back at low z (a square, of no material).
+# y up, in an arbitrary unit: a seat (two triangles, blue) and a back at low z (a square, of no material).
 CHAIR = """mtllib chair.mtl
 v -5 4 -6
 v 5 4 -6
@@ -69,32 +69,32 @@ f -2 3 4
 """
 
 
-def make_library(path: Path, catalogue: str = CATALOGUE, chair: str = CHAIR) -> Path:
+def write_library(path: Path, catalogue: str = CATALOGUE, chair: str = CHAIR) -> Path:
     with zipfile.ZipFile(path, "w") as library:
         library.writestr("PluginFurnitureCatalog.properties", catalogue.encode("latin-1"))
-        library.writestr("made/chair.obj", chair)
-        library.writestr("made/chair.mtl", "newmtl cloth\nKd 0.1 0.2 0.9\n")
+        library.writestr("sample/chair.obj", chair)
+        library.writestr("sample/chair.mtl", "newmtl cloth\nKd 0.1 0.2 0.9\n")
     return path
 
 
 def test_the_catalogue_is_read(tmp_path: Path) -> None:
-    make_library(tmp_path / "made.sh3f")
+    write_library(tmp_path / "sample.sh3f")
     chair, lying = list_pieces(installed_libraries(tmp_path))
-    assert (chair.id, chair.name, chair.category) == ("made#1", "Office Chair", "chair")
+    assert (chair.id, chair.name, chair.category) == ("sample#1", "Office Chair", "chair")
     assert (chair.creator, chair.licence) == ("Nobody", "Public domain")
     assert chair.size == pytest.approx((0.6, 0.5, 1.0))
     assert lying.rotation == (1, 0, 0, 0, 0, 1, 0, -1, 0)
     assert lying.creator == "unknown"
 
 
-def test_a_model_gets_the_catalogues_size_and_looks_forward(tmp_path: Path) -> None:
-    chair, lying = list_pieces([make_library(tmp_path / "made.sh3f")])
+def test_models_have_the_catalogues_size_and_orientation(tmp_path: Path) -> None:
+    chair, lying = list_pieces([write_library(tmp_path / "sample.sh3f")])
     mesh = load_piece(chair)
     used = mesh.vertices[np.unique(mesh.faces)]
     np.testing.assert_allclose(used.min(0), [-0.3, -0.25, 0.0], atol=1e-12)
     np.testing.assert_allclose(used.max(0), [0.3, 0.25, 1.0], atol=1e-12)
     top = used[used[:, 2] > 0.99]
-    np.testing.assert_allclose(top[:, 0], -0.3)  # the back is behind
+    np.testing.assert_allclose(top[:, 0], -0.3)  # the back rest has negative x
     np.testing.assert_allclose(mesh.vertices[1], [-0.3, 0.25, 0.2], atol=1e-12)  # +x of the library is to the left
     np.testing.assert_allclose(mesh.colours, [[0.7] * 3] * 2 + [[0.1, 0.2, 0.9]] * 3)
     # Turned by its rotation, what was low z is up, and what was up is in front.
@@ -114,13 +114,13 @@ def test_a_model_gets_the_catalogues_size_and_looks_forward(tmp_path: Path) -> N
     ],
 )
 def test_broken_libraries_are_refused_by_name(tmp_path: Path, catalogue: str, chair: str, complaint: str) -> None:
-    path = make_library(tmp_path / "made.sh3f", catalogue, chair)
+    path = write_library(tmp_path / "sample.sh3f", catalogue, chair)
     with pytest.raises(SceneError, match=complaint) as caught:
         load_piece(list_pieces([path])[0])
-    assert "made.sh3f" in str(caught.value)
+    assert "sample.sh3f" in str(caught.value)
 
 
-def test_what_is_no_library_is_refused(tmp_path: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "words.sh3f"
     path.write_text("words")
     with pytest.raises(SceneError, match="is not a furniture library"):
@@ -136,7 +136,7 @@ def test_names_are_matched_to_categories(name: str, category: str | None) -> Non
 
 
 @installed
-def test_installed_seats_have_their_backs_behind() -> None:
+def test_installed_seats_have_their_back_rest_behind() -> None:
     pieces = [p for p in list_pieces(installed_libraries()) if p.category in ("chair", "sofa")][::6]
     behind = []
     for piece in pieces:
@@ -147,18 +147,18 @@ def test_installed_seats_have_their_backs_behind() -> None:
     assert np.mean(behind) > 0.9
 
 
-def test_without_libraries_the_package_to_install_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fittings, "installed_libraries", list)
-    fittings._pieces_by_category.cache_clear()
+def test_missing_libraries_name_the_package_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms, "installed_libraries", list)
+    rooms._pieces_by_category.cache_clear()
     try:
         with pytest.raises(SceneError, match="apt-get install sweethome3d-furniture"):
             open_scene("sweethome:test/0")
     finally:
-        fittings._pieces_by_category.cache_clear()
+        rooms._pieces_by_category.cache_clear()
 
 
-def test_plain_rooms_are_as_they_were() -> None:
-    """Boxes to a micrometre; depth as medians of blocks, so that another processor's last bits do not count."""
+def test_plain_rooms_are_unchanged() -> None:
+    """Boxes to a micrometre; depth as medians of blocks, so that last bits of other processors do not matter."""
     boxes, depth = sha256(), sha256()
     for number in range(3):
         scene = room_scene("test", number)
@@ -175,7 +175,7 @@ def test_plain_rooms_are_as_they_were() -> None:
 def test_paint_keeps_the_colour_and_the_contrast() -> None:
     light = np.array([-0.6, 0.0, 0.6], dtype=np.float32)
     for name, rgb in COLOURS.items():
-        dark, main, bright = fittings._painted(light, rgb)
+        dark, main, bright = rooms._painted(light, rgb)
         np.testing.assert_allclose(main, rgb, atol=1e-6)
         assert bright.sum() > main.sum()
         assert dark.sum() < main.sum() or name == "black"  # which shows lighter shades only
@@ -184,7 +184,7 @@ def test_paint_keeps_the_colour_and_the_contrast() -> None:
 
 
 @installed
-def test_a_fitted_room_is_the_plain_room_with_other_furniture() -> None:
+def test_boxes_and_cameras_are_those_of_the_plain_room() -> None:
     plain, fitted = room_scene("test", 3), open_scene("sweethome:test/3")
     assert (fitted.name, len(fitted.views)) == ("sweethome:test/3", 4)
     assert repr(fitted.boxes) == repr(plain.boxes)
@@ -199,7 +199,7 @@ def test_a_fitted_room_is_the_plain_room_with_other_furniture() -> None:
 
 
 @installed
-def test_creators_and_licences_come_along() -> None:
+def test_metadata_lists_creators_and_licences() -> None:
     metadata = open_scene("sweethome:test/3").metadata
     assert metadata["licence"].startswith("Apache-2.0 (the room); Creative Commons")
     for piece in metadata["furniture"]:
@@ -213,11 +213,11 @@ def test_fitted_furniture_fills_its_box_and_faces_its_front() -> None:
     behind = []
     for number in range(8):
         layout = room_layout("test", number)
-        pieces = fittings.choose_pieces(layout)
-        surfaces = fittings.fitted_surfaces(layout, pieces)
+        pieces = rooms.choose_pieces(layout)
+        meshes = rooms.fitted_meshes(layout, pieces)
         for index in pieces:
             item = layout.items[index]
-            points = surfaces.triangles[surfaces.instances == index + 1].reshape(-1, 3) - item.centre
+            points = meshes.triangles[meshes.instances == index + 1].reshape(-1, 3) - item.centre
             cos, sin = np.cos(item.yaw), np.sin(item.yaw)
             own = points @ np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
             np.testing.assert_allclose(own.max(0), 0.5 * np.array(item.size), atol=1e-5)
@@ -229,19 +229,19 @@ def test_fitted_furniture_fills_its_box_and_faces_its_front() -> None:
 
 
 @installed
-def test_what_stands_on_fitted_furniture_stands_on_something() -> None:
-    """Right below each thing on a piece, the piece reaches the full height of its box."""
+def test_items_on_fitted_furniture_are_supported() -> None:
+    """Below each item on a piece, the piece reaches the full height of its box."""
     standing = 0
     for number in range(40):
         layout = room_layout("train", number)
-        pieces = fittings.choose_pieces(layout)
+        pieces = rooms.choose_pieces(layout)
         if not pieces.keys() & {item.support for item in layout.items}:
             continue
-        surfaces = fittings.fitted_surfaces(layout, pieces)
+        meshes = rooms.fitted_meshes(layout, pieces)
         for item in layout.items:
             if item.support in pieces:
                 scene = EmbreeScene()
-                TriangleMesh(scene, surfaces.triangles[surfaces.instances == item.support + 1])
+                TriangleMesh(scene, meshes.triangles[meshes.instances == item.support + 1])
                 start = np.array([item.centre], dtype=np.float32)
                 hit = scene.run(start, np.array([[0, 0, -1]], dtype=np.float32), output=1)
                 assert hit["tfar"][0] == pytest.approx(0.5 * item.size[2], abs=0.02)
@@ -254,7 +254,7 @@ def test_open_sides_of_faces_are_found() -> None:
     triangles = tetrahedron[[[0, 2, 1], [0, 3, 1], [0, 2, 3], [1, 2, 3]]]  # the second and third are wound inwards
     scene = EmbreeScene()
     TriangleMesh(scene, triangles)
-    ahead, behind = fittings._escapes(triangles, scene)
+    ahead, behind = rooms._escapes(triangles, scene)
     assert ahead.tolist() == [8, 0, 0, 8]
     assert behind.tolist() == [0, 8, 8, 0]
 

@@ -1,0 +1,1 @@
+"""Synthetic rooms: furnished layouts, cameras, meshes and a ray caster."""

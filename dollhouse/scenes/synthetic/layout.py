@@ -1,7 +1,4 @@
-"""A furnished room before anybody looks at it: its outline, its materials and light, and the items in it.
-
-Knows nothing of how items came to stand where they stand, or of cameras and pictures.
-"""
+"""Data types of a furnished room, and rectangles in plan view."""
 
 from __future__ import annotations
 
@@ -9,11 +6,11 @@ from dataclasses import dataclass
 from math import cos, sin
 from typing import NamedTuple
 
-from dollhouse.scenes.synthetic.materials import Finish, Lighting
+from dollhouse.scenes.synthetic.materials import Lighting, Material
 
 
 class Footprint(NamedTuple):
-    """A rectangle seen from above: centre, direction of its length, half length and half width."""
+    """A rectangle in plan view: centre, direction of its length, half length and half width."""
 
     x: float
     y: float
@@ -23,7 +20,7 @@ class Footprint(NamedTuple):
     half_width: float
 
     def reach(self, dx: float, dy: float) -> float:
-        """Half its extent along the unit direction (dx, dy)."""
+        """Compute half its extent along the unit direction (dx, dy)."""
         along, across = abs(dx * self.cos + dy * self.sin), abs(dy * self.cos - dx * self.sin)
         return self.half_length * along + self.half_width * across
 
@@ -33,7 +30,10 @@ def footprint(x: float, y: float, yaw: float, length: float, width: float) -> Fo
 
 
 def gap(a: Footprint, b: Footprint) -> float:
-    """The widest gap between two rectangles along one of their axes: at most their distance, negative on overlap."""
+    """Compute the largest separation along an axis of either rectangle: a lower bound of their distance.
+
+    It is negative where they overlap.
+    """
     dx, dy = b.x - a.x, b.y - a.y
     best = -1e9
     for c, s in ((a.cos, a.sin), (-a.sin, a.cos), (b.cos, b.sin), (-b.sin, b.cos)):
@@ -43,7 +43,7 @@ def gap(a: Footprint, b: Footprint) -> float:
 
 @dataclass(frozen=True)
 class Item:
-    """One thing in a room. ``support`` is the index of the item it stands on, or -1 for the floor."""
+    """One object of a room. ``support`` is the index of the item it stands on, or -1 for the floor."""
 
     label: str
     colour: str
@@ -53,19 +53,22 @@ class Item:
     variant: int
     support: int = -1
 
+    @property
+    def footprint(self) -> Footprint:
+        return footprint(self.centre[0], self.centre[1], self.yaw, self.size[0], self.size[1])
+
 
 @dataclass(frozen=True)
 class RoomLayout:
-    """A furnished room before anybody looks at it. The floor is z = 0; ``low`` and ``high`` bound it in x and y."""
+    """A furnished room. The floor is z = 0; ``low`` and ``high`` bound it in x and y."""
 
     low: tuple[float, float]
     high: tuple[float, float]
     height: float
-    notch: (
-        tuple[float, float, float, float] | None
-    )  #: x0, y0, x1, y1 of the corner missing from an L, beyond the walls too
-    outline: tuple[tuple[float, float], ...]  #: the floor's corners, counter-clockwise
+    #: x0, y0, x1, y1 of the corner missing from an L-shaped room, extended beyond the walls; None for a rectangle
+    notch: tuple[float, float, float, float] | None
+    outline: tuple[tuple[float, float], ...]  #: corners of the floor, counter-clockwise
     items: tuple[Item, ...]
-    floor: Finish
-    walls: Finish
+    floor: Material
+    walls: Material
     lighting: Lighting

@@ -1,7 +1,4 @@
-"""Triangles of a furnished room: the parts of every item, stretched to fit its box exactly, and the room itself.
-
-Knows nothing of cameras, light or of how the room was furnished.
-"""
+"""Triangles of a furnished room: its items, each stretched to fill its box exactly, and floor, walls and ceiling."""
 
 from __future__ import annotations
 
@@ -13,22 +10,22 @@ from numpy.typing import NDArray
 
 from dollhouse.scenes.synthetic.furniture import COLOURS, Part, build_parts
 from dollhouse.scenes.synthetic.layout import RoomLayout
-from dollhouse.scenes.synthetic.render import FLOOR, OBJECT, WALL, Surfaces
+from dollhouse.scenes.synthetic.render import FLOOR, OBJECT, WALL, Meshes
 
 Triangles = NDArray[np.float64]
 
-_SIDES: Final = 12  # a multiple of four, so that a round part touches all four sides of its box
+_SIDES: Final = 12  # a multiple of four, so that a round part reaches all four sides of its box
 _CEILING: Final = (0.95, 0.95, 0.94)
 
 
-def _facing(triangles: Triangles, centre: NDArray[np.float64], *, outwards: bool) -> Triangles:
-    """The triangles of a convex solid around ``centre``, their corners in the order that makes them face out or in."""
+def _oriented(triangles: Triangles, centre: NDArray[np.float64], *, outwards: bool) -> Triangles:
+    """Orient the triangles of a convex solid around ``centre`` to face out or in."""
     normal = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
     away = np.einsum("ij,ij->i", normal, triangles[:, 0] - centre) > 0
     return np.where((away == outwards)[:, None, None], triangles, triangles[:, ::-1])
 
 
-def _slab_template() -> Triangles:
+def _slab() -> Triangles:
     corner = np.array([[x, y, z] for z in (-0.5, 0.5) for y in (-0.5, 0.5) for x in (-0.5, 0.5)])
     quads = [(0, 1, 3, 2), (4, 5, 7, 6), (0, 1, 5, 4), (2, 3, 7, 6), (0, 2, 6, 4), (1, 3, 7, 5)]
     return np.array(
@@ -36,8 +33,8 @@ def _slab_template() -> Triangles:
     )
 
 
-def _turned_template(profile: list[tuple[float, float]]) -> Triangles:
-    """A solid of revolution about z; ``profile`` lists (radius, z) from the bottom up."""
+def _revolve(profile: list[tuple[float, float]]) -> Triangles:
+    """Build a solid of revolution about z from its profile: (radius, z) from the bottom up."""
     angle = 2 * np.pi * np.arange(_SIDES + 1) / _SIDES
     circle = np.stack([np.cos(angle), np.sin(angle), np.zeros_like(angle)], axis=1)
     triangles = []
@@ -53,14 +50,14 @@ def _turned_template(profile: list[tuple[float, float]]) -> Triangles:
 
 _BALL_RINGS: Final = [(0.5 * float(np.cos(a)), 0.5 * float(np.sin(a))) for a in np.linspace(-np.pi / 2, np.pi / 2, 7)]
 _TEMPLATES: Final[dict[str, Triangles]] = {
-    "slab": _facing(_slab_template(), np.zeros(3), outwards=True),
-    "tube": _facing(_turned_template([(0.0, -0.5), (0.5, -0.5), (0.5, 0.5), (0.0, 0.5)]), np.zeros(3), outwards=True),
-    "ball": _facing(_turned_template([(0.0, -0.5), *_BALL_RINGS[1:-1], (0.0, 0.5)]), np.zeros(3), outwards=True),
+    "slab": _oriented(_slab(), np.zeros(3), outwards=True),
+    "tube": _oriented(_revolve([(0.0, -0.5), (0.5, -0.5), (0.5, 0.5), (0.0, 0.5)]), np.zeros(3), outwards=True),
+    "ball": _oriented(_revolve([(0.0, -0.5), *_BALL_RINGS[1:-1], (0.0, 0.5)]), np.zeros(3), outwards=True),
 }
 
 
-def room_surfaces(layout: RoomLayout) -> Surfaces:
-    """All triangles of ``layout``; instance ids are the items' positions in the layout, from 1 up."""
+def room_meshes(layout: RoomLayout) -> Meshes:
+    """Build all triangles of a layout; instance ids are item indices + 1."""
     parts: list[Part] = []
     owner: list[int] = []
     for index, item in enumerate(layout.items):
@@ -69,7 +66,7 @@ def room_surfaces(layout: RoomLayout) -> Surfaces:
         owner += [index] * len(built)
     triangles, rgb, instances = _furniture(layout, parts, np.array(owner))
     shell, kinds = _shell(layout)
-    return Surfaces(
+    return Meshes(
         triangles=np.concatenate([triangles, shell]).astype(np.float32),
         rgb=np.concatenate([rgb, np.tile(np.array(_CEILING), (len(shell), 1))]).astype(np.float32),
         instances=np.concatenate([instances, np.zeros(len(shell), dtype=np.int32)]),
@@ -122,7 +119,7 @@ def _furniture(
 
 
 def _shell(layout: RoomLayout) -> tuple[Triangles, NDArray[np.uint8]]:
-    """Floor, ceiling and walls, each reaching a little beyond the corners, so that no ray slips out between them."""
+    """Build floor, ceiling and walls, extended beyond the corners so that no ray escapes between them."""
     (x0, y0), (x1, y1), top = layout.low, layout.high, layout.height
     over = 0.05
     a, b, c, d = x0 - over, x1 + over, y0 - over, y1 + over
@@ -133,14 +130,14 @@ def _shell(layout: RoomLayout) -> tuple[Triangles, NDArray[np.uint8]]:
         *((WALL, _upright((x, c), (x, d), top + over)) for x in (x0, x1)),
     ]
     middle = np.array([0.5 * (x0 + x1), 0.5 * (y0 + y1), 0.5 * top])
-    triangles = _facing(_halves([quad for _, quad in quads]), middle, outwards=False)
+    triangles = _oriented(_halves([quad for _, quad in quads]), middle, outwards=False)
     kinds = np.repeat(np.array([kind for kind, _ in quads], dtype=np.uint8), 2)
     if layout.notch is not None:
         u0, v0, u1, v1 = layout.notch
         corners = [(u0, v0), (u1, v0), (u1, v1), (u0, v1)]
         pillar = _halves([_upright(corners[k], corners[(k + 1) % 4], top + over) for k in range(4)])
         centre = np.array([0.5 * (u0 + u1), 0.5 * (v0 + v1), 0.5 * top])
-        triangles = np.concatenate([triangles, _facing(pillar, centre, outwards=True)])
+        triangles = np.concatenate([triangles, _oriented(pillar, centre, outwards=True)])
         kinds = np.concatenate([kinds, np.full(len(pillar), WALL, dtype=np.uint8)])
     return triangles, kinds
 

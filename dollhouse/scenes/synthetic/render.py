@@ -1,7 +1,4 @@
-"""Ray casting with Embree: colour, exact z-depth and instance ids of coloured triangles, for posed cameras.
-
-Knows nothing of rooms or furniture beyond triangles that carry a colour, an instance id and a surface kind.
-"""
+"""Ray casting with Embree: colour, exact z-depth and instance ids of coloured triangles for posed cameras."""
 
 from __future__ import annotations
 
@@ -14,30 +11,30 @@ from embreex.rtcore_scene import EmbreeScene
 from numpy.typing import NDArray
 
 from dollhouse.geometry import Array, camera_rays
-from dollhouse.scenes.synthetic.materials import Finish, Floats, Lighting
+from dollhouse.scenes.synthetic.materials import Floats, Lighting, Material
 
 OBJECT: Final = 0
 FLOOR: Final = 1
 WALL: Final = 2
 
 _FROM_ABOVE: Final = np.float32(0.14)
-_FADING: Final = np.float32(0.05)  #: of the lamp, per square metre
+_FALLOFF: Final = np.float32(0.05)  # of the lamp, per square metre
 
 
 @dataclass(frozen=True, eq=False)
-class Surfaces:
-    """Triangles of a scene, world coordinates in metres; corners counter-clockwise as seen from the lit side."""
+class Meshes:
+    """Triangles of a scene in world coordinates, metres; counter-clockwise from the lit side."""
 
     triangles: NDArray[np.float32]  #: (T, 3, 3)
-    rgb: NDArray[np.float32]  #: (T, 3) in [0, 1]; not looked at where a finish paints the surface
-    instances: NDArray[np.int32]  #: (T,) box id, 0 for the room itself
+    rgb: NDArray[np.float32]  #: (T, 3) in [0, 1]; ignored on floor and walls, which have a material
+    instances: NDArray[np.int32]  #: (T,) box id, 0 for the room's shell
     kinds: NDArray[np.uint8]  #: (T,) OBJECT, FLOOR or WALL
-    floor: Finish
-    walls: Finish
+    floor: Material
+    walls: Material
 
 
 class Rendering(NamedTuple):
-    """Pictures of V views."""
+    """Images of V views."""
 
     images: NDArray[np.uint8]  #: (V, H, W, 3)
     depths: NDArray[np.float32]  #: (V, H, W) z-depth through pixel centres, metres, 0 where nothing was hit
@@ -45,7 +42,7 @@ class Rendering(NamedTuple):
 
 
 def render(
-    surfaces: Surfaces,
+    meshes: Meshes,
     lighting: Lighting,
     world_from_camera: Array,
     intrinsics: Array,
@@ -53,17 +50,18 @@ def render(
     height: int,
     supersample: int = 1,
 ) -> Rendering:
-    """Cast one ray a pixel for cameras ``world_from_camera`` (V, 4, 4) that share ``intrinsics`` (3, 3).
+    """Render V views with one ray per pixel, for cameras that share ``intrinsics`` (3, 3).
 
-    ``supersample`` = n colours every pixel with n x n rays instead; depth and instances stay those of pixel centres.
+    ``world_from_camera`` is (V, 4, 4). ``supersample`` = n averages the colour of n x n rays per pixel; depth and
+    instances remain those of pixel centres.
     """
-    caster = _Caster(surfaces)
+    caster = _Caster(meshes)
     poses = np.asarray(world_from_camera, dtype=np.float64)
     shape = (len(poses), height, width)
     origins, directions = _rays(poses, intrinsics, width, height)
     triangle, depth = caster.first_hit(origins, directions)
     depths = depth.reshape(shape)
-    instances = np.where(triangle >= 0, surfaces.instances[triangle], 0).astype(np.int32).reshape(shape)
+    instances = np.where(triangle >= 0, meshes.instances[triangle], 0).astype(np.int32).reshape(shape)
     if supersample > 1:
         finer = np.diag([supersample, supersample, 1.0]) @ intrinsics
         origins, directions = _rays(poses, finer, width * supersample, height * supersample)
@@ -77,7 +75,7 @@ def render(
 
 
 def _rays(poses: Array, intrinsics: Array, width: int, height: int) -> tuple[Floats, Floats]:
-    """Origins and directions (V*H*W, 3); directions are 1 long along the optical axis: so many of them are z-depth."""
+    """Compute origins and directions (V*H*W, 3); the z of a direction in the camera frame is 1, so t is z-depth."""
     rays = camera_rays(intrinsics, width, height).reshape(-1, 3)
     directions = (rays @ poses[:, :3, :3].transpose(0, 2, 1)).reshape(-1, 3).astype(np.float32)
     origins = np.repeat(poses[:, :3, 3].astype(np.float32), len(rays), axis=0)
@@ -85,24 +83,24 @@ def _rays(poses: Array, intrinsics: Array, width: int, height: int) -> tuple[Flo
 
 
 class _Caster:
-    """The triangles in Embree's tree, with their planes."""
+    """Embree's acceleration structure of the triangles, and their normals."""
 
-    def __init__(self, surfaces: Surfaces) -> None:
-        self.surfaces = surfaces
+    def __init__(self, meshes: Meshes) -> None:
+        self.meshes = meshes
         self._scene = EmbreeScene()
-        self._mesh = TriangleMesh(self._scene, surfaces.triangles)
-        corner = surfaces.triangles
+        self._mesh = TriangleMesh(self._scene, meshes.triangles)
+        corner = meshes.triangles
         normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
         self.normals: Floats = normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), np.float32(1e-12))
 
     def first_hit(self, origins: Floats, directions: Floats) -> tuple[NDArray[np.int32], Floats]:
-        """Index of the triangle hit (N,), -1 for none, and how many directions away it is (N,), 0 for none."""
+        """Find the index of the triangle hit (N,), -1 for none, and its ray parameter (N,), 0 for none."""
         hit = self._scene.run(origins, directions, output=1)
         return hit["primID"], np.where(hit["primID"] >= 0, hit["tfar"], np.float32(0.0))
 
     def lit(self, points: Floats, lamp: Floats) -> NDArray[np.bool_]:
-        """Whether the lamp (3,) is seen from points (N, 3)."""
-        # From the lamp outwards: the last millimetres are left out, so that a surface does not shade itself.
+        """Return whether the lamp (3,) is unoccluded from points (N, 3)."""
+        # From the lamp outwards; the last millimetres are left out, so that a surface does not shadow itself.
         origins = np.empty_like(points)
         origins[:] = lamp
         reach = np.full(len(points), 0.998, dtype=np.float32)
@@ -112,29 +110,29 @@ class _Caster:
 def _shade(
     caster: _Caster, lighting: Lighting, origins: Floats, directions: Floats, triangle: NDArray[np.int32], depth: Floats
 ) -> Floats:
-    """Colours (N, 3), not clipped."""
-    surfaces, normals = caster.surfaces, caster.normals
+    """Compute colours (N, 3), not clipped."""
+    meshes, normals = caster.meshes, caster.normals
     points = directions * depth[:, None]
     points += origins
-    albedo = surfaces.rgb.take(triangle, axis=0)
-    kinds = surfaces.kinds.take(triangle)
+    albedo = meshes.rgb.take(triangle, axis=0)
+    kinds = meshes.kinds.take(triangle)
     on_floor, on_wall = np.flatnonzero(kinds == FLOOR), np.flatnonzero(kinds == WALL)
-    albedo[on_floor] = surfaces.floor.colour(points[on_floor, 0], points[on_floor, 1])
+    albedo[on_floor] = meshes.floor.colour(points[on_floor, 0], points[on_floor, 1])
     wall = points.take(on_wall, axis=0)
     runs_along_y = (np.abs(normals[:, 0]) > 0.5).take(triangle[on_wall])
-    albedo[on_wall] = surfaces.walls.colour(np.where(runs_along_y, wall[:, 1], wall[:, 0]), wall[:, 2])
+    albedo[on_wall] = meshes.walls.colour(np.where(runs_along_y, wall[:, 1], wall[:, 0]), wall[:, 2])
 
-    # Light from everywhere: a little stronger from above and from one side, so that the faces of a thing differ.
+    # Ambient light, a little stronger from above and from one side, so that the faces of an object differ.
     around = 1.0 + normals @ np.array([0.10, 0.06, 0.0], dtype=np.float32) + _FROM_ABOVE * np.maximum(normals[:, 2], 0)
     light = around.astype(np.float32).take(triangle)[:, None] * np.asarray(lighting.ambient_rgb, np.float32)
-    # The lamp's height over a triangle's plane is the same for all of its points: with the distance it gives the angle.
+    # The lamp's height over a triangle's plane is the same for all its points; with the distance it gives the angle.
     lamp = np.asarray(lighting.lamp, dtype=np.float32)
-    height = np.einsum("ij,ij->i", normals, lamp - surfaces.triangles[:, 0]).take(triangle)
+    height = np.einsum("ij,ij->i", normals, lamp - meshes.triangles[:, 0]).take(triangle)
     turned = np.flatnonzero((height > 1e-4) & (triangle >= 0))
     reached = turned[caster.lit(points.take(turned, axis=0), lamp)]
     away = points.take(reached, axis=0) - lamp
     square = np.einsum("ij,ij->i", away, away)
-    direct = height[reached] / (np.sqrt(square) * (1.0 + _FADING * square))
+    direct = height[reached] / (np.sqrt(square) * (1.0 + _FALLOFF * square))
     light[reached] += direct[:, None] * np.asarray(lighting.lamp_rgb, np.float32)
     light[triangle < 0] = 0.0
     albedo *= light

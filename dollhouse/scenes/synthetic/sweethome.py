@@ -1,8 +1,7 @@
-"""Furniture of Sweet Home 3D libraries (``.sh3f``): what is in them, and each piece as a coloured mesh.
+"""Reader of Sweet Home 3D furniture libraries (``.sh3f``): their catalogues, and each piece as a coloured mesh.
 
-Debian's package ``sweethome3d-furniture`` installs five of them; each model keeps its creator and licence, which
-must go with the pictures made from it. A library is a zip file with a catalogue in Java's properties format and
-OBJ models (the Sweet Home 3D file formats). Knows nothing of rooms or of rendering.
+Debian's package ``sweethome3d-furniture`` installs five of them; each model has its own creator and licence, which must
+accompany images made from it. A library is a zip file with a catalogue in Java's properties format and OBJ models.
 """
 
 from __future__ import annotations
@@ -27,16 +26,12 @@ from dollhouse.scenes.synthetic.furniture import CATEGORIES
 
 DEBIAN_FOLDER = Path("/usr/share/sweethome3d/furniture")
 CATALOGUE = "PluginFurnitureCatalog.properties"
-MAX_MODEL_BYTES = 50_000_000  #: a larger OBJ file is refused; the largest of Debian's is a fifth of it
+MAX_MODEL_BYTES = 50_000_000  #: limit of an OBJ file; the largest of Debian's has a fifth of it
 _SYNONYMS = {
-    "couch": "sofa",
-    "bookcase": "bookshelf",
-    "refrigerator": "fridge",
-    "tv": "television",
-    "cupboard": "cabinet",
-}
+    "couch": "sofa", "bookcase": "bookshelf", "refrigerator": "fridge", "tv": "television", "cupboard": "cabinet",
+}  # fmt: skip
 _DEFAULT_COLOUR = (0.7, 0.7, 0.7)
-#: what zipfile raises for a damaged archive; NotImplementedError: for a compression that it does not know
+# Raised by zipfile on damaged archives; NotImplementedError on an unknown compression.
 _ZIP_ERRORS = (OSError, zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError, EOFError)
 
 
@@ -46,8 +41,8 @@ class Piece:
 
     library: Path
     id: str
-    name: str  #: as the catalogue says: "Glass table"
-    category: str | None  #: the nearest of our categories: "table"; None where there is none
+    name: str  #: as in the catalogue: "Glass table"
+    category: str | None  #: our category: "table"; None where there is none
     size: tuple[float, float, float]  #: length (back to front), width, height in metres
     model: str  #: path of the OBJ file inside the library
     rotation: tuple[float, ...] | None  #: nine numbers, row by row, that set the model upright
@@ -57,39 +52,40 @@ class Piece:
 
 @dataclass(frozen=True, eq=False)
 class PieceMesh:
-    """A piece in a box's own axes: x to its front, y to its left, z up; centred, standing on z = 0; metres."""
+    """Mesh of a piece in a box's own axes: x to the front, y left, z up; centred, standing on z = 0; metres."""
 
     vertices: Array  #: (N, 3)
     faces: NDArray[np.int64]  #: (F, 3)
-    colours: Array  #: (F, 3) RGB in [0, 1], one a face: the material's, or its texture's mean
+    colours: Array  #: (F, 3) RGB in [0, 1] of each face: the material's, or its texture's mean
 
 
 def installed_libraries(folder: Path = DEBIAN_FOLDER) -> list[Path]:
-    """The ``.sh3f`` files of a folder in order; none where it does not exist."""
+    """List the ``.sh3f`` files of a folder, sorted; [] where it does not exist."""
     return sorted(folder.glob("*.sh3f"))
 
 
 def list_pieces(libraries: Iterable[Path]) -> list[Piece]:
-    """Every piece of the libraries that stands on the floor or on something (no doors, windows or wall lights).
+    """List the pieces that stand on the floor or on furniture (no doors, windows or wall lights).
 
-    Raises SceneError where a file is not a library.
+    Raises:
+        SceneError: a file is not a library.
     """
     return [piece for library in libraries for piece in _read_catalogue(library)]
 
 
 def load_piece(piece: Piece) -> PieceMesh:
-    """The mesh of a piece: set upright by its ``rotation``, then stretched to its catalogue size.
+    """Read the mesh of a piece, rotated by its ``rotation`` and scaled to its catalogue size; raises SceneError.
 
-    OBJ files come in any unit, so only the catalogue knows how large a piece is. Raises SceneError.
+    OBJ files come in any unit, so the size in the catalogue is the only one.
     """
     where = f"{piece.library}: {piece.model}"
     with _open_library(piece.library) as library:
         vertices, faces, colours = _read_obj(library, piece.model, where)
     if piece.rotation is not None:
         vertices = vertices @ np.array(piece.rotation).reshape(3, 3).T
-    used = vertices[np.unique(faces)]  # stray vertices must not count for the size
+    used = vertices[np.unique(faces)]  # unused vertices must not change the size
     low, high = used.min(0), used.max(0)
-    # The libraries have x to the left as the piece looks at us, y up and z to its front.
+    # In the libraries x points to the piece's left, y up and z to its front.
     extent = np.maximum(high - low, 1e-9)[[2, 0, 1]]
     own = (vertices - 0.5 * (low + high))[:, [2, 0, 1]] / extent * piece.size
     own[:, 2] += 0.5 * piece.size[2]
@@ -97,7 +93,7 @@ def load_piece(piece: Piece) -> PieceMesh:
 
 
 def nearest_category(name: str) -> str | None:
-    """Our category for a catalogue's name, read off its last word: "Coffee table" is a table."""
+    """Find our category by the last word of a catalogue name: "Coffee table" is a table."""
     words = re.findall(r"[a-z]+", name.lower())
     last = _SYNONYMS.get(words[-1], words[-1]) if words else ""
     return last if last in CATEGORIES else None
@@ -154,7 +150,7 @@ def _read(library: zipfile.ZipFile, member: str, where: str) -> bytes:
 
 
 def _read_obj(library: zipfile.ZipFile, member: str, where: str) -> tuple[Array, NDArray[np.int64], Array]:
-    """Vertices (N, 3), triangles (F, 3) and their colours (F, 3) of an OBJ file (v, f, usemtl and mtllib lines)."""
+    """Read vertices (N, 3), triangles (F, 3) and colours (F, 3) of an OBJ file (v, f, usemtl and mtllib lines)."""
     folder = posixpath.dirname(member)
     vertices: list[list[float]] = []
     faces: list[tuple[int, int, int]] = []
@@ -187,7 +183,7 @@ def _read_obj(library: zipfile.ZipFile, member: str, where: str) -> tuple[Array,
 
 
 def _read_materials(library: zipfile.ZipFile, member: str, where: str) -> dict[str, tuple[float, float, float]]:
-    """Colour of each material: the mean of its texture, else its diffuse colour."""
+    """Read the colour of each material: the mean of its texture, else its diffuse colour."""
     if member not in library.namelist():
         return {}
     colours: dict[str, tuple[float, float, float]] = {}

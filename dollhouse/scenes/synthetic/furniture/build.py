@@ -1,7 +1,4 @@
-"""Finds the builder of each category.
-
-Knows no category's shape; those are in the modules beside it.
-"""
+"""Dispatch from a category to its builder, the function of that name in one of the builder modules."""
 
 from __future__ import annotations
 
@@ -9,21 +6,22 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
-from dollhouse.scenes.synthetic.furniture import belongings, cupboards, seats
+from dollhouse.scenes.synthetic.furniture import accessories, case_goods, seating
 from dollhouse.scenes.synthetic.furniture.catalogue import KINDS, Rgb
 from dollhouse.scenes.synthetic.furniture.parts import Part, Size
 
 Builder = Callable[[Size, Rgb, Random], list[Part]]
 
-_MODULES: Final = (belongings, cupboards, seats)
+_MODULES: Final = (accessories, case_goods, seating)
 _BUILDERS: Final[dict[str, Builder]] = {
     label: next(getattr(module, label) for module in _MODULES if hasattr(module, label)) for label in KINDS
 }
 
 
 def build_parts(label: str, size: Size, rgb: Rgb, variant: int) -> list[Part]:
-    """The parts of one piece of furniture of ``size`` (length, width, height; metres) in its main colour ``rgb``.
+    """Build the parts of one piece of furniture.
 
-    ``variant`` chooses between details (doors or drawers, books, leaves). KeyError on an unknown ``label``.
+    ``size`` is (length, width, height) in metres, ``rgb`` the main colour; ``variant`` seeds details such as doors or
+    drawers, books and leaves. KeyError on an unknown ``label``.
     """
     return _BUILDERS[label](size, rgb, Random(variant))

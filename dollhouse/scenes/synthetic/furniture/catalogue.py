@@ -1,8 +1,7 @@
-"""The catalogue of procedural furniture: categories, real size ranges, colours, and what may stand where.
+"""Catalogue of procedural furniture: categories, size ranges, colours, and where each may stand.
 
-Knows nothing of rooms or of pictures. How a piece is built from parts is the business of the modules beside this one.
-Size ranges overlap on purpose, and colours are drawn independently of the category, so that neither can be
-guessed from a name.
+Size ranges overlap on purpose, and colours are sampled independently of the category, so that neither can be guessed
+from a name.
 """
 
 from __future__ import annotations
@@ -16,17 +15,17 @@ Rgb = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Kind:
-    """One category. ``length`` runs from back to front, ``width`` across, ``height`` up; metres."""
+    """One category: ranges of length (back to front), width and height in metres, and how it is placed."""
 
     length: Range
     width: Range
     height: Range
     has_front: bool = False
-    round: bool = False  #: the plan is a circle: the width equals the length
-    against_wall: float = 0.0  #: how often a room gets one along a wall, as a weight
-    free: float = 0.0  #: how often a room gets one in the open floor, as a weight
-    portable: float = 0.0  #: how often one lies about: on the floor, on or under something, as a weight
-    top: bool = False  #: other things may stand on it
+    round: bool = False  #: circular plan: the width equals the length
+    against_wall: float = 0.0  #: sampling weight along a wall
+    free: float = 0.0  #: sampling weight on the open floor
+    portable: float = 0.0  #: sampling weight as a small item: on the floor, on, under or beside another
+    top: bool = False  #: other items may stand on it
 
 
 KINDS: Final[dict[str, Kind]] = {
@@ -54,7 +53,6 @@ KINDS: Final[dict[str, Kind]] = {
 }
 
 CATEGORIES: Final[tuple[str, ...]] = tuple(KINDS)
-
 
 COLOURS: Final[dict[str, Rgb]] = {
     "red": (0.80, 0.10, 0.10),

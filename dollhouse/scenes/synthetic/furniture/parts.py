@@ -1,8 +1,7 @@
-"""What furniture is built from: slabs, tubes and balls in the piece's own frame, and shades of its main colour.
+"""Parts of furniture: slabs, tubes and balls in the piece's own frame, and shades of its main colour.
 
-Knows nothing of categories. The frame: x to the front, y to the left, z up, the origin in the middle of the
-piece's underside. Builders may leave small gaps to the declared size; whoever makes the mesh stretches the
-whole piece to fit its box exactly.
+The frame: x to the front, y to the left, z up, the origin in the middle of the piece's underside. Parts need not fill
+the declared size: the mesh of the whole piece is stretched to its box.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ class Part(NamedTuple):
     centre: Size
     size: Size
     rgb: Rgb
-    taper: float = 1.0  #: length and width of the top as a share of the bottom's (slabs and tubes)
-    lean: float = 0.0  #: metres by which the top is pushed along x (slabs and tubes)
+    taper: float = 1.0  #: length and width of the top as a fraction of the bottom's (slabs and tubes)
+    lean: float = 0.0  #: shift of the top along x, metres (slabs and tubes)
 
 
 def darker(rgb: Rgb, share: float = 0.6) -> Rgb:
@@ -34,27 +33,27 @@ def lighter(rgb: Rgb, share: float = 0.3) -> Rgb:
 
 
 def contrast(rgb: Rgb) -> Rgb:
-    """A handle's colour that is seen on ``rgb``."""
+    """Return a handle colour that contrasts with ``rgb``."""
     return (0.12, 0.11, 0.11) if sum(rgb) > 1.5 else (0.85, 0.84, 0.80)
 
 
 def edge(rgb: Rgb) -> Rgb:
-    """A neighbouring shade: darker, or lighter where ``rgb`` is nearly black."""
+    """Return a neighbouring shade: darker, or lighter where ``rgb`` is nearly black."""
     return darker(rgb, 0.72) if sum(rgb) > 0.6 else lighter(rgb, 0.22)
 
 
 def slab(x0: float, x1: float, y0: float, y1: float, z0: float, z1: float, rgb: Rgb, lean: float = 0.0) -> Part:
-    """The box between these bounds."""
+    """Build the box between these bounds."""
     centre = (0.5 * (x0 + x1), 0.5 * (y0 + y1), 0.5 * (z0 + z1))
     return Part("slab", centre, (x1 - x0, y1 - y0, z1 - z0), rgb, 1.0, lean)
 
 
 def tube(x: float, y: float, diameter: float, z0: float, z1: float, rgb: Rgb, taper: float = 1.0) -> Part:
-    """An upright tube around (x, y), its lower end ``diameter`` wide."""
+    """Build an upright tube around (x, y), its lower end ``diameter`` wide."""
     return Part("tube", (x, y, 0.5 * (z0 + z1)), (diameter, diameter, z1 - z0), rgb, taper)
 
 
 def four_legs(d: float, w: float, z1: float, thick: float, rgb: Rgb) -> list[Part]:
-    """Square legs from the floor to ``z1`` under the corners of a plan of length ``d`` and width ``w``."""
+    """Build square legs up to ``z1`` under the corners of a plan of length ``d`` and width ``w``."""
     x, y = 0.5 * d, 0.5 * w
     return [slab(a, a + thick, b, b + thick, 0.0, z1, rgb) for a in (-x, x - thick) for b in (-y, y - thick)]

@@ -1,7 +1,7 @@
-"""How things with doors, drawers and tops are built: cabinets, wardrobes, bookshelves, fridges, tables, desks, pianos.
+"""Builders of furniture with doors, drawers or tops: cabinets, wardrobes, bookshelves, fridges, tables, desks, pianos.
 
-Sizes are (length, width, height) in metres, colours the main colour; the frame is that of
-:mod:`dollhouse.scenes.synthetic.furniture.parts`. Knows nothing of rooms or pictures.
+Sizes are (length, width, height) in metres, ``rgb`` is the main colour; the frame is that of
+:mod:`dollhouse.scenes.synthetic.furniture.parts`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BOOKS: Final[tuple[Rgb, ...]] = (
 
 
 def _doors(size: Size, rgb: Rgb, columns: int, rows: int, z0: float, z1: float, *, upright: bool) -> list[Part]:
-    """Door or drawer panels on the front face, each with a handle."""
+    """Build door or drawer panels on the front face, each with a handle."""
     d, w, _ = size
     x, y, panel, handle = 0.5 * d, 0.5 * w, lighter(rgb, 0.12) if sum(rgb) < 0.5 else darker(rgb, 0.84), contrast(rgb)
     wide, high = w / columns, (z1 - z0) / rows
@@ -28,23 +28,13 @@ def _doors(size: Size, rgb: Rgb, columns: int, rows: int, z0: float, z1: float, 
         for row in range(rows):
             y0, low = -y + column * wide, z0 + row * high
             parts.append(slab(x - 0.04, x - 0.02, y0 + 0.02, y0 + wide - 0.02, low + 0.015, low + high - 0.015, panel))
+            z = low + 0.55 * high
             if upright:
-                hinge = y0 + wide - 0.07 if column % 2 == 0 and columns > 1 else y0 + 0.07
-                middle, half = low + 0.55 * high, 0.16 * high
-                parts.append(slab(x - 0.02, x, hinge - 0.015, hinge + 0.015, middle - half, middle + half, handle))
+                side, half = y0 + wide - 0.07 if column % 2 == 0 and columns > 1 else y0 + 0.07, 0.16 * high
+                parts.append(slab(x - 0.02, x, side - 0.015, side + 0.015, z - half, z + half, handle))
             else:
                 middle, half = y0 + 0.5 * wide, 0.16 * wide
-                parts.append(
-                    slab(
-                        x - 0.02,
-                        x,
-                        middle - half,
-                        middle + half,
-                        low + 0.55 * high - 0.014,
-                        low + 0.55 * high + 0.014,
-                        handle,
-                    )
-                )
+                parts.append(slab(x - 0.02, x, middle - half, middle + half, z - 0.014, z + 0.014, handle))
     return parts
 
 
@@ -121,7 +111,7 @@ def table(size: Size, rgb: Rgb, rng: Random) -> list[Part]:
 
 
 def desk(size: Size, rgb: Rgb, rng: Random) -> list[Part]:
-    # The front is where one sits: open below, with a drawer under the top.
+    # The front, where the user sits, is open below and has a drawer under the top.
     d, w, h = size
     x, y = 0.5 * d, 0.5 * w
     side = -1 if rng.random() < 0.5 else 1

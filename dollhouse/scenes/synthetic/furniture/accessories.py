@@ -1,7 +1,7 @@
-"""How things that are carried about are built: lamps, plants, vases, boxes, bins, balls, televisions.
+"""Builders of small items: lamps, plants, vases, boxes, bins, balls, televisions.
 
-Sizes are (length, width, height) in metres, colours the main colour; the frame is that of
-:mod:`dollhouse.scenes.synthetic.furniture.parts`. Knows nothing of rooms or pictures.
+Sizes are (length, width, height) in metres, ``rgb`` is the main colour; the frame is that of
+:mod:`dollhouse.scenes.synthetic.furniture.parts`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How things to sit and lie on are built: chairs, armchairs, sofas, benches, stools, beds, pillows.
+"""Builders of furniture to sit and lie on: chairs, armchairs, sofas, benches, stools, beds, pillows.
 
-Sizes are (length, width, height) in metres, colours the main colour; the frame is that of
-:mod:`dollhouse.scenes.synthetic.furniture.parts`. Knows nothing of rooms or pictures.
+Sizes are (length, width, height) in metres, ``rgb`` is the main colour; the frame is that of
+:mod:`dollhouse.scenes.synthetic.furniture.parts`.
 """
 
 from __future__ import annotations

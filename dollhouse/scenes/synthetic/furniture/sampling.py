@@ -1,7 +1,4 @@
-"""Draws at random from the catalogue: sizes that are real and fit, and categories by their weights.
-
-Knows nothing of where a thing will stand, beyond the space it is given.
-"""
+"""Random sampling from the catalogue: sizes within their ranges, and categories by weight."""
 
 from __future__ import annotations
 
@@ -11,20 +8,20 @@ from dollhouse.scenes.synthetic.furniture.catalogue import KINDS, Range
 from dollhouse.scenes.synthetic.furniture.parts import Size
 
 
-def draw_weighted(rng: Random, weights: dict[str, float]) -> str:
-    """One of the names, each as likely as its weight."""
+def sample_weighted(rng: Random, weights: dict[str, float]) -> str:
+    """Sample one of the names with probability proportional to its weight."""
     at, name = rng.random() * sum(weights.values()), ""
-    for name, weight in weights.items():  # noqa: B007 the last one stands where rounding leaves a rest
+    for name, weight in weights.items():  # noqa: B007 the last name where rounding leaves a remainder
         at -= weight
         if at <= 0:
             break
     return name
 
 
-def draw_size(rng: Random, label: str, space: Size = (9.0, 9.0, 9.0)) -> Size | None:
-    """A size of the category within ``space`` (length, width, height; metres), or None where nothing fits.
+def sample_size(rng: Random, label: str, space: Size = (9.0, 9.0, 9.0)) -> Size | None:
+    """Sample a size of the category within ``space`` (length, width, height; metres); None where nothing fits.
 
-    A thing may be turned by a quarter, so only the longer side of the space bounds the sides of one that is not round.
+    An item may be turned by 90 degrees, so a rectangular one is bounded by the longer side of the space only.
     """
     kind = KINDS[label]
     most = min(space[0], space[1]) if kind.round else max(space[0], space[1])
