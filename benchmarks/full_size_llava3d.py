@@ -1,11 +1,10 @@
-"""LLaVA-3D at full size with random weights: written in the official layout, loaded, asked one question.
+"""Write LLaVA-3D with random weights in the official layout, load it, and answer one question.
 
-    python benchmarks/full_size_llava3d.py --size full --scene PATH/TO/holo_office_a
+    python benchmarks/full_size_llava3d.py --size full --scene PATH/TO/A/POSED/SCENE
 
-The words of the answer are noise; the path is real: sharded ``.bin`` files with an index, ``config.json``, tokenizer,
-posed RGB-D, 3D patches, greedy decoding. Full size needs 15 GB of disk and 16.6 GB of memory (measured); ``--size
-tiny`` a moment. The question is answered in a process of its own, so that the peak memory that is printed is that of
-loading and answering.
+The answer is noise; the path is real: sharded ``.bin`` files with an index, ``config.json``, tokenizer, posed RGB-D,
+3D patches, greedy decoding. Full size needs 15 GB of disk and 16.6 GB of memory (measured). The question is answered
+in a process of its own, so that the printed peak of memory is that of loading and answering.
 """
 
 from __future__ import annotations
@@ -18,12 +17,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import CLIPVisionConfig, LlamaConfig
 
-from benchmarks.llama_tokenizer import FIRST, write_tokenizer
-from dollhouse.models.llava3d.configuration import CLIP_LARGE, Llava3DConfig, official_settings
+from dollhouse.models.llava3d.configuration import CLIP_LARGE, EXPECTED, LLAMA_KEYS, Llava3DConfig
 from dollhouse.models.llava3d.modeling import Llava3DForConditionalGeneration
 from dollhouse.models.llava3d.weights import official_name
 from dollhouse.questions.generate import Question
@@ -35,7 +35,7 @@ SHARD = 2 << 30  #: bytes
 
 
 def config_of(size: str) -> Llava3DConfig:
-    """``full``: the released sizes. ``tiny``: the same shape, small."""
+    """Return the released sizes ("full"), or small ones ("tiny")."""
     if size == "full":
         return Llava3DConfig()
     return Llava3DConfig(
@@ -57,7 +57,7 @@ def config_of(size: str) -> Llava3DConfig:
 
 
 def write_checkpoint(folder: Path, config: Llava3DConfig, dtype: torch.dtype, shard: int = SHARD, seed: int = 0) -> int:
-    """A random checkpoint in the official layout, one shard in memory at a time; returns its bytes."""
+    """Write a random checkpoint, one shard in memory at a time; returns the size of its weights in bytes."""
     torch.manual_seed(seed)
     with torch.device("meta"):
         shapes = {
@@ -74,14 +74,44 @@ def write_checkpoint(folder: Path, config: Llava3DConfig, dtype: torch.dtype, sh
     index = {"metadata": {"total_size": total}, "weight_map": places}
     (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
     (folder / "config.json").write_text(json.dumps(official_settings(config)))
-    letters = ["\u2581", *map(chr, range(33, 127))]
-    fillers = [f"\u2581\u2581{number}" for number in range(config.text.vocab_size - len(FIRST) - len(letters))]
-    write_tokenizer(folder, letters + fillers)  # fillers stand for pieces that no text contains
+    write_tokenizer(folder, config.text.vocab_size)
     return total
 
 
+def official_settings(config: Llava3DConfig) -> dict[str, Any]:
+    """Return ``config.json`` in the official layout, with ``vision_config``, which a small model needs."""
+    text = config.text.to_dict()
+    return {
+        "architectures": ["LlavaLlamaForCausalLM"],
+        "model_type": "llava_llama",
+        **{key: text[key] for key in LLAMA_KEYS if text.get(key) is not None},
+        "rope_theta": config.text.rope_parameters["rope_theta"],
+        **EXPECTED,
+        "mm_vision_tower": "openai/clip-vit-large-patch14-336",
+        "mm_hidden_size": config.vision.hidden_size,
+        "vision_config": {key: getattr(config.vision, key) for key in CLIP_LARGE},
+    }
+
+
+def write_tokenizer(folder: Path, size: int) -> None:
+    """Write a byte-fallback tokenizer in the layout of LLaMA's, with a piece for each letter and unused ones."""
+    space = "\u2581"
+    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), space, *map(chr, range(33, 127))]
+    pieces += [f"{space}{space}{number}" for number in range(size - len(pieces))]  # occur in no text
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, [], byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(space, prepend_scheme="first", split=False)
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace(space, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1)]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    special = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    settings = special | {"tokenizer_class": "LlamaTokenizer", "legacy": False, "model_max_length": 4096}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
 def random_weight(name: str, shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
-    """Small numbers; norms near one, so that activations stay finite through all layers."""
+    """Draw small numbers; norms near one, so that activations stay finite through all layers."""
     weight = torch.empty(shape, dtype=dtype).normal_(0.0, 0.02)
     return weight + 1 if "norm" in name and name.endswith("weight") else weight
 
@@ -100,7 +130,7 @@ def _groups(shapes: dict[str, torch.Size], limit: int, itemsize: int) -> Iterato
 
 
 def answer(folder: Path, scene_path: str, question: str, max_new_tokens: int, dtype: torch.dtype) -> None:
-    """Load, look, answer; print seconds and peak memory."""
+    """Load, encode the scene and answer; print seconds and peak memory."""
     start = time.perf_counter()
     settings = LLaVA3DSettings(max_new_tokens=max_new_tokens)
     teacher = LLaVA3DTeacher.from_official(folder, dtype=dtype, settings=settings)
@@ -109,14 +139,13 @@ def answer(folder: Path, scene_path: str, question: str, max_new_tokens: int, dt
     print(f"peak RSS   {peak_resident_bytes() / 1e9:6.2f} GB after loading")
     scene = open_scene(scene_path)
     start = time.perf_counter()
-    seen = teacher.features(scene)
-    assert seen is not None
-    print(f"saw        {len(seen.points)} voxels of {scene.name} in {time.perf_counter() - start:.1f} s")
+    features = teacher.features(scene)
+    assert features is not None
+    print(f"encoded    {len(features.points)} voxels of {scene.name} in {time.perf_counter() - start:.1f} s")
     start = time.perf_counter()
-    asked = Question("asked#0", scene.name, "asked", "asked", question, "", (), (), None)
-    told = teacher.answer(scene, [asked])[0]
-    assert told.token_ids is not None
-    print(f"answered   {len(told.token_ids)} tokens in {time.perf_counter() - start:.1f} s: {told.text!r}")
+    reply = teacher.answer(scene, [Question("asked#0", scene.name, "asked", "asked", question, "", (), (), None)])[0]
+    assert reply.token_ids is not None
+    print(f"answered   {len(reply.token_ids)} tokens in {time.perf_counter() - start:.1f} s: {reply.text!r}")
     print(f"peak RSS   {peak_resident_bytes() / 1e9:6.2f} GB in all")
 
 
@@ -127,7 +156,7 @@ def main() -> None:
     parser.add_argument("--question", default="What is on the desk?")
     parser.add_argument("--tokens", type=int, default=8, help="most tokens of the answer")
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
-    parser.add_argument("--folder", type=Path, help="keep the checkpoint here, or use the one that is here already")
+    parser.add_argument("--folder", type=Path, help="store the checkpoint here, or use an existing one")
     parser.add_argument("--answer", action="store_true", help="answer only, in this process")
     options = parser.parse_args()
     dtype = getattr(torch, options.dtype)

@@ -65,7 +65,7 @@ def plan(
         str | None, typer.Option(help="WIDTHxHEIGHT. Default: 518x392, or the recipe's width at 4:3.")
     ] = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "bfloat16",
-    heads: Annotated[str, typer.Option(help="Of VGGT: which of camera,depth,point,track.")] = "camera,depth,point",
+    heads: Annotated[str, typer.Option(help="Of VGGT: which of camera,depth,point.")] = "camera,depth,point",
     views_at_once: Annotated[
         int | None, typer.Option(min=1, help="Views VGGT works on together. Default: all.")
     ] = None,

@@ -1,4 +1,4 @@
-"""LLaVA-3D against numbers that the official code computed.
+"""Compare LLaVA-3D with numbers that the official code computed.
 
 Cases are found by pattern in the folder that ``DOLLHOUSE_GOLDEN`` names (default: this folder), so other seeds, sizes
 and depths run unchanged.
@@ -13,20 +13,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dollhouse.models.llava3d.camera_json import CameraFile
 from dollhouse.models.llava3d.configuration import EXPECTED, Llava3DConfig
 from dollhouse.models.llava3d.modeling import Llava3DForConditionalGeneration, PosedViews
-from dollhouse.models.llava3d.multimodal_embed import IMAGE_TOKEN, LOCATION_TOKEN
-from dollhouse.models.llava3d.position_embedding import PositionEmbedding
+from dollhouse.models.llava3d.multimodal_embed import IMAGE_TOKEN_ID, LOCATION_TOKEN_ID, PositionEmbedding
 from dollhouse.models.llava3d.processing import ViewPreprocessing, image_pixels, prepare_views, sample_frames
-from dollhouse.models.llava3d.prompt import conversation, format_boxes, prompt_ids
+from dollhouse.models.llava3d.prompt import conversation, prompt_ids
 from dollhouse.models.llava3d.voxel_pooling import mean_by_voxel, voxel_numbers, world_points
 from dollhouse.models.llava3d.weights import official_name
+from dollhouse.scenes.scene import Scene, View
 
 FOLDER = Path(os.environ.get("DOLLHOUSE_GOLDEN") or Path(__file__).parent)
 MODELS = sorted(path.name.removesuffix(".config.json") for path in FOLDER.glob("l3d_*.config.json"))
@@ -37,7 +35,7 @@ DTYPES = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["
 
 
 def load_model(name: str, folder: Path, dtype: torch.dtype) -> Llava3DForConditionalGeneration:
-    """The case's model, through the door that a user takes: a checkpoint folder in the official layout."""
+    """Load the model of a case as a user would, from a checkpoint folder in the official layout."""
     golden = json.loads((FOLDER / f"{name}.config.json").read_text())
     settings = {
         "architectures": ["LlavaLlamaForCausalLM"],
@@ -52,7 +50,7 @@ def load_model(name: str, folder: Path, dtype: torch.dtype) -> Llava3DForConditi
     }
     (folder / "config.json").write_text(json.dumps(settings))
     (folder / "model.safetensors").symlink_to(FOLDER.resolve() / f"{name}.weights.safetensors")
-    assert (golden["mm"]["image_token"], golden["mm"]["loc_token"]) == (IMAGE_TOKEN, LOCATION_TOKEN)
+    assert (golden["mm"]["image_token"], golden["mm"]["loc_token"]) == (IMAGE_TOKEN_ID, LOCATION_TOKEN_ID)
     accept = ("num_frames", "tokenizer_model_max_length", "mm_vision_select_layer")
     model = Llava3DForConditionalGeneration.from_official(folder, dtype=dtype, geometry_dtype=dtype, accept=accept)
     model.config = replace(
@@ -62,7 +60,7 @@ def load_model(name: str, folder: Path, dtype: torch.dtype) -> Llava3DForConditi
 
 
 def visuals(given: dict[str, Tensor], input_ids: Tensor) -> list[Tensor | PosedViews]:
-    """One image or scene a row, in the rows' order: ``image_<row>`` where a row has one, else the next scene."""
+    """List one image or scene a row: ``image_<row>`` where a row has one, else the next scene."""
     scenes = iter(range(len(given["depths"]) if "depths" in given else 0))
     found: list[Tensor | PosedViews] = []
     for row in range(len(input_ids)):
@@ -88,10 +86,10 @@ def test_every_output_of_every_case(name: str, dtype: torch.dtype, tmp_path: Pat
         given = {key.split("/")[2]: value for key, value in golden.items() if key.startswith(f"{case}/in/")}
         expected = {key.split("/")[2]: value for key, value in golden.items() if key.startswith(f"{case}/out/")}
         given = {key: value.to(dtype) if value.is_floating_point() else value for key, value in given.items()}
-        found = everything(model, given, expected)
+        found = all_outputs(model, given, expected)
         for key, value in expected.items():
             if key == "last_top2_gap":
-                continue  # tells how sure the greedy ids are
+                continue  # the margin of the greedy ids, for information
             same = found[key].double(), value.double()
             if key == "logits" and "out_attention_mask" in expected:
                 same = tuple(logits[expected["out_attention_mask"]] for logits in same)
@@ -102,14 +100,14 @@ def test_every_output_of_every_case(name: str, dtype: torch.dtype, tmp_path: Pat
 
 
 @torch.no_grad()
-def everything(
+def all_outputs(
     model: Llava3DForConditionalGeneration, given: dict[str, Tensor], expected: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    """All that the model computes for one case, by the names of the golden files."""
+    """Compute all outputs of one case, by the names of the golden files."""
     ids, clicks, labels = given["input_ids"], given.get("clicks"), given.get("labels")
-    seen = visuals(given, ids)
+    visual = visuals(given, ids)
     found: dict[str, Tensor] = {}
-    groups = [[one for one in seen if isinstance(one, Tensor)], [one for one in seen if isinstance(one, PosedViews)]]
+    groups = [[item for item in visual if isinstance(item, kind)] for kind in (Tensor, PosedViews)]
     for number, group in enumerate(group for group in groups if group):
         if isinstance(group[0], Tensor):
             found[f"vision_feats_{number}"] = model.get_vision_features(torch.stack(group))
@@ -120,17 +118,17 @@ def everything(
             found["video_pooled"] = torch.cat(pooled)
             found["video_batch_offset"] = torch.tensor([len(scene) for scene in pooled]).cumsum(0)
             found[f"proj_{number}"] = model.multi_modal_projector(found["video_pooled"])
-    read = model.embed(ids, seen, clicks, given.get("attention_mask"), labels)
-    found["inputs_embeds"] = read.inputs_embeds
-    if read.labels is not None and read.attention_mask is not None:
-        found |= {"out_labels": read.labels, "out_attention_mask": read.attention_mask}
-    output = model(read)
+    inputs = model.embed(ids, visual, clicks, given.get("attention_mask"), labels)
+    found["inputs_embeds"] = inputs.inputs_embeds
+    if inputs.labels is not None and inputs.attention_mask is not None:
+        found |= {"out_labels": inputs.labels, "out_attention_mask": inputs.attention_mask}
+    output = model(inputs)
     found["logits"] = output.logits
     if output.loss is not None:
         found["loss"] = output.loss
     if "greedy_new_ids" in expected:
         length = expected["greedy_new_ids"].shape[1]
-        found["greedy_new_ids"] = model.generate(ids, seen, clicks, max_new_tokens=length)
+        found["greedy_new_ids"] = model.generate(ids, visual, clicks, max_new_tokens=length)
     return found
 
 
@@ -152,18 +150,18 @@ def test_geometry_and_pooling(name: str, kind: str) -> None:
         numbers, count = voxel_numbers(points.flatten(0, 2), 0.2)
         with torch.no_grad():
             encoded = embeddings["video_tower"](points)
-            seen = (given["features"][scene].permute(0, 2, 3, 1) + encoded).flatten(0, 2)
+            features = (given["features"][scene].permute(0, 2, 3, 1) + encoded).flatten(0, 2)
         found["full"].append(world_points(*cameras)[:, 3::11, 5::13])
         found["xyz"].append(points)
         found["pe"].append(encoded)
         found["p2v"].append(numbers)
-        found["pooled"].append(mean_by_voxel(seen, numbers, count))
+        found["pooled"].append(mean_by_voxel(features, numbers, count))
     expected = {key.split("/")[2]: value for key, value in golden.items() if key.startswith(f"out/{kind}/")}
     offsets = torch.tensor([len(pooled) for pooled in found["pooled"]]).cumsum(0)
     with torch.no_grad():
         clicks = embeddings["prompt_encoder"](given["clicks"])
     full = torch.stack(found["full"])
-    if kind == "bf16":  # informative, says the golden README: another processor may round a sum in another order
+    if kind == "bf16":  # only informative: another processor may round a sum in another order
         assert (full == expected["full_xyz_sub"]).float().mean() > 0.99
         return
     assert torch.equal(torch.stack(found["p2v"]), expected["p2v"].long())
@@ -179,7 +177,7 @@ def test_geometry_and_pooling(name: str, kind: str) -> None:
 
 
 def position_embedding(golden: dict[str, Tensor], part: str, dtype: torch.dtype) -> PositionEmbedding:
-    """The position MLP ``part`` of a geometry case."""
+    """Load the position MLP ``part`` of a geometry case."""
     start = re.compile(rf"in/w/model\.video_tower\.{part}\.\w+\.(?=position_embedding_head)")
     weights = {start.sub("", key): value for key, value in golden.items() if start.match(key)}
     embedding = PositionEmbedding(len(weights["position_embedding_head.0.bias"]))
@@ -188,63 +186,47 @@ def position_embedding(golden: dict[str, Tensor], part: str, dtype: torch.dtype)
 
 
 @pytest.mark.parametrize("name", PREPARED)
-def test_preprocessing_of_the_official_camera_layout(name: str, tmp_path: Path) -> None:
+def test_preprocessing_of_scenes(name: str) -> None:
     with safe_open(FOLDER / f"{name}.safetensors", "pt") as file:
         spec = json.loads(file.metadata()["spec"])
         golden = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    annotation = write_embodiedscan(golden, spec["vids"], tmp_path)
-    preprocessing = ViewPreprocessing(
-        size=spec["S"], num_frames=spec["nf"], frame_sampling="official", portrait_fault=True
-    )
+    options = ViewPreprocessing(size=spec["S"], num_frames=spec["nf"], frame_sampling="official", portrait_fault=True)
     for key in spec["vids"]:
-        scene = CameraFile(annotation, tmp_path).open_scene(key)
+        scene = golden_scene(golden, key)
         expected = {part.split("/")[-1]: value for part, value in golden.items() if part.startswith(f"out/{key}/")}
         assert sample_frames(len(scene.views), spec["nf"], "official") == expected["sample_indices"].tolist()
-        found = prepare_views(scene, preprocessing)
-        torch.testing.assert_close(found.images, expected["images"], atol=1e-5, rtol=0)
-        assert torch.equal(found.depths, expected["depths"])
-        torch.testing.assert_close(found.world_from_camera, expected["poses"], atol=1e-5, rtol=0)
-        torch.testing.assert_close(found.intrinsics, expected["intrinsics"], atol=1e-5, rtol=0)
+        prepared = prepare_views(scene, options)
+        torch.testing.assert_close(prepared.images, expected["images"], atol=1e-5, rtol=0)
+        assert torch.equal(prepared.depths, expected["depths"])
+        torch.testing.assert_close(prepared.world_from_camera, expected["poses"], atol=1e-5, rtol=0)
+        torch.testing.assert_close(prepared.intrinsics, expected["intrinsics"], atol=1e-5, rtol=0)
 
 
-def write_embodiedscan(golden: dict[str, Tensor], scenes: dict[str, list], root: Path) -> Path:
-    """The golden frames as files and annotation in the layout of the official code."""
-    annotations = {}
-    for scene in scenes:
-        dataset, name = scene.split("/")
-        parts = {key.split("/")[-1]: value.numpy() for key, value in golden.items() if key.startswith(f"in/{scene}/")}
-        entry = {
-            "axis_align_matrix": parts["axis_align"].tolist(),
-            "depth_intrinsic": parts["depth_intrinsic"].tolist(),
-        }
-        if dataset != "matterport3d":
-            entry["intrinsic"] = parts["intrinsic_0"].tolist()
-        for number in range(sum(key.startswith("color_") for key in parts)):
-            colour = {
-                "scannet": f"scannet/posed_images/{name}/{number:05d}.png",
-                "3rscan": f"3rscan/{name}/sequence/frame-{number:06d}.color.jpg",
-                "matterport3d": f"matterport3d/{name}/i_{number}.png",
-            }[dataset]
-            depth = colour.replace("color.jpg", "depth.png").replace("3rscan", "3rscan_depth")
-            depth = depth.replace(".png", "_depth.png") if dataset != "3rscan" else depth
-            frame = {"pose": parts[f"pose_{number}"].tolist(), "depth": depth}
-            if dataset == "matterport3d":
-                frame["intrinsic"] = parts[f"intrinsic_{number}"].tolist()
-            entry[colour] = frame
-            for path in (colour, depth):
-                (root / path).parent.mkdir(parents=True, exist_ok=True)
-            # PNG whatever the name says: the colours must stay exact
-            Image.fromarray(parts[f"color_{number}"]).save(root / colour, format="PNG")
-            Image.fromarray(parts[f"depth_{number}"].astype(np.uint16)).save(root / depth)
-        annotations[scene] = entry
-    path = root / "embodiedscan_infos_full.json"
-    path.write_text(json.dumps(annotations))
-    return path
+def golden_scene(golden: dict[str, Tensor], key: str) -> Scene:
+    """Build the scene of a preprocessing case; intrinsics move to Dollhouse's pixel convention."""
+    dataset, name = key.split("/")
+    parts = {part.split("/")[-1]: value.numpy() for part, value in golden.items() if part.startswith(f"in/{key}/")}
+    units_per_metre = np.float32(4000 if dataset == "matterport3d" else 1000)
+    half_pixel = np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
+
+    def view(number: int) -> View:
+        intrinsic = parts[f"intrinsic_{number if dataset == 'matterport3d' else 0}"]
+        depth_intrinsic = parts["depth_intrinsic"] if dataset == "scannet" else None
+        return View(
+            name=str(number),
+            open_image=lambda: parts[f"color_{number}"],
+            intrinsics=intrinsic[:3, :3] + half_pixel,
+            world_from_camera=parts["axis_align"] @ parts[f"pose_{number}"],
+            open_depth=lambda: parts[f"depth_{number}"].astype(np.float32) / units_per_metre,
+            depth_intrinsics=None if depth_intrinsic is None else depth_intrinsic[:3, :3] + half_pixel,
+        )
+
+    return Scene(name, tuple(view(number) for number in range(sum(part.startswith("color_") for part in parts))))
 
 
 @pytest.mark.parametrize("name", PREPARED)
 def test_single_images(name: str) -> None:
-    """The golden image is not named in the file: it must be one of the colour frames, in both aspect ratios."""
+    """The file does not name the source image: one of the colour frames must match, in both aspect ratios."""
     golden = load_file(FOLDER / f"{name}.safetensors")
     colours = [value.numpy() for key, value in golden.items() if re.search(r"^in/.*/color_\d+$", key)]
     for kind, ratio in (("plain", "square"), ("pad", "pad")):
@@ -258,7 +240,7 @@ def prompts(request: pytest.FixtureRequest) -> dict:
     return json.loads((FOLDER / request.param).read_text())
 
 
-def test_prompts_and_their_ids(prompts: dict) -> None:
+def test_prompts_and_ids(prompts: dict) -> None:
     def toy_ids(text: str) -> list[int]:
         return [prompts["toy_vocab"][word] for word in re.findall(r"\w+|\n|[^\w\s]", text)]
 
@@ -273,12 +255,7 @@ def test_prompts_and_their_ids(prompts: dict) -> None:
     assert conversation([("hi", "hello"), ("again", None)]) == prompts["multi_turn"]
 
 
-def test_boxes_as_text(prompts: dict) -> None:
-    for boxes, expected in prompts["box_format"]:
-        assert format_boxes(boxes) == expected
-
-
-def test_full_size_model_has_exactly_the_official_keys_and_shapes() -> None:
+def test_full_size_model_has_the_official_keys_and_shapes() -> None:
     path = FOLDER / "llava3d_7b_state_dict_shapes.json"
     if not path.is_file():
         pytest.skip(f"no {path.name} in {FOLDER}")

@@ -1,4 +1,4 @@
-"""VGGT against numbers that the official code computed.
+"""Compare VGGT with numbers that the official code computed.
 
 Cases are found by pattern in the folder that ``DOLLHOUSE_GOLDEN`` names (default: this folder), so other seeds,
 sizes, depths and block orders run unchanged.
@@ -10,21 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dollhouse.models.vggt.camera_head import (
-    cameras_from_pose_encoding,
-    pose_encoding_from_cameras,
-    quaternions_from_rotations,
-    rotations_from_quaternions,
-)
+from dollhouse.models.checkpoints import compare_keys
+from dollhouse.models.vggt.camera_head import cameras_from_pose_encoding, rotations_from_quaternions
 from dollhouse.models.vggt.configuration import VggtConfig
-from dollhouse.models.vggt.convert import compare_keys
-from dollhouse.models.vggt.dpt_head import activate_depth, activate_points, position_embedding
-from dollhouse.models.vggt.image_processing import Mode, official_photos
+from dollhouse.models.vggt.dpt_head import POSITION_WEIGHT, activate_depth, activate_points, add_positions
 from dollhouse.models.vggt.layers import rotary_table, rotate
 from dollhouse.models.vggt.modeling import VggtModel
 
@@ -79,21 +72,21 @@ def config_of(name: str) -> VggtConfig:
     )
 
 
-def everything(model: VggtModel, images: Tensor) -> dict[str, Tensor]:
-    """All that the model computes for one case, by the names of the golden files."""
+def all_outputs(model: VggtModel, images: Tensor) -> dict[str, Tensor]:
+    """Compute all outputs of one case, by the names of the golden files."""
     found: dict[str, Tensor] = {}
     hook = model.aggregator.patch_embed.register_forward_hook(lambda *call: found.update(patch_tokens=call[2]))
     with torch.no_grad():
-        seen = model(images, range(model.config.num_hidden_layers))
+        output = model(images, range(model.config.num_hidden_layers))
         hook.remove()
-        found |= {f"layer_{index:02d}": tokens for index, tokens in seen.layers.items()}
+        found |= {f"layer_{index:02d}": tokens for index, tokens in output.layers.items()}
         if "camera" in model.config.heads:
-            found |= {f"pose_enc_{index}": pose for index, pose in enumerate(model.predict_cameras(seen))}
+            found |= {f"pose_enc_{index}": pose for index, pose in enumerate(model.predict_cameras(output))}
         if "depth" in model.config.heads:
-            found["depth"], found["depth_conf"] = model.predict_depth(seen, chunk=3)
+            found["depth"], found["depth_conf"] = model.predict_depth(output, chunk=3)
         if "point" in model.config.heads:
-            found["world_points"], found["world_points_conf"] = model.predict_points(seen, chunk=3)
-    found["patch_start_idx"] = torch.tensor(seen.patch_start)
+            found["world_points"], found["world_points_conf"] = model.predict_points(output, chunk=3)
+    found["patch_start_idx"] = torch.tensor(output.patch_start)
     return found
 
 
@@ -105,9 +98,9 @@ def test_every_output_of_every_case(name: str, dtype: torch.dtype) -> None:
     cases = sorted({key.split("/")[0] for key in golden})
     assert cases
     for case in cases:
-        found = everything(model, golden[f"{case}/images"].to(dtype))
+        found = all_outputs(model, golden[f"{case}/images"].to(dtype))
         expected = {key.split("/")[1]: value for key, value in golden.items() if key.startswith(f"{case}/")}
-        # the class and register tokens of DINO are thrown away; patch_tokens is what goes on
+        # the class and register tokens of DINO are dropped; patch_tokens are the rest
         expected = {key: value for key, value in expected.items() if key != "images" and not key.startswith("dino_")}
         assert set(expected) <= set(found)
         for key, value in expected.items():
@@ -134,16 +127,13 @@ def test_rotary_positions(parts: dict[str, Tensor]) -> None:
             torch.testing.assert_close(rotate(sequence, table), expected, atol=1e-6, rtol=0)
 
 
-def test_pose_encoding_there_and_back(parts: dict[str, Tensor]) -> None:
+def test_pose_encoding(parts: dict[str, Tensor]) -> None:
     size = (280, 420)
-    encoding = pose_encoding_from_cameras(parts["pose/extrinsics"], parts["pose/intrinsics"], size)
-    torch.testing.assert_close(encoding, parts["pose/encoding_hw280x420"], atol=1e-6, rtol=0)
     extrinsics, intrinsics = cameras_from_pose_encoding(parts["pose/encoding_hw280x420"], size)
     torch.testing.assert_close(extrinsics, parts["pose/extrinsics_back"], atol=1e-6, rtol=0)
     torch.testing.assert_close(intrinsics, parts["pose/intrinsics_back"], atol=1e-6, rtol=1e-6)
     rotations = rotations_from_quaternions(parts["pose/quat_xyzw_in"])
     torch.testing.assert_close(rotations, parts["pose/R"], atol=1e-6, rtol=0)
-    torch.testing.assert_close(quaternions_from_rotations(rotations), parts["pose/quat_back"], atol=1e-6, rtol=0)
 
 
 def test_activations_and_position_embedding(parts: dict[str, Tensor]) -> None:
@@ -152,62 +142,27 @@ def test_activations_and_position_embedding(parts: dict[str, Tensor]) -> None:
     torch.testing.assert_close(points, parts["act/inv_log"], atol=1e-6, rtol=1e-6)
     torch.testing.assert_close(confidence, parts["act/expp1"], atol=1e-6, rtol=1e-6)
     torch.testing.assert_close(activate_depth(raw[:, [0, 3]])[0], parts["act/exp"], atol=1e-6, rtol=1e-6)
-    embedding = position_embedding(5, 7, 16, 1.25, torch.device("cpu")).permute(1, 2, 0)
+    embedding = add_positions(torch.zeros(1, 16, 5, 7), 1.25)[0].permute(1, 2, 0) / POSITION_WEIGHT
     torch.testing.assert_close(embedding, parts["uv/embed_c16"], atol=1e-6, rtol=0)
 
 
-PHOTOS = ("land", "port", "rgba", "wide")
-
-
-@pytest.mark.parametrize("mode", ["crop", "pad", "square"])
-@pytest.mark.parametrize("name", PHOTOS)
-def test_preprocessing_of_one_photo(name: str, mode: Mode, parts: dict[str, Tensor], tmp_path: Path) -> None:
-    photo = parts[f"img/{name}/in_uint8_hwc"].numpy()
-    path = tmp_path / "photo.png"
-    Image.fromarray(photo).save(path)
-    for given in (photo, path, str(path), Image.fromarray(photo)):
-        made = official_photos([given], mode)
-        assert_photos(made.pixel_values, parts, f"img/{name}/{mode}")
-        if mode == "square":
-            torch.testing.assert_close(made.placed, parts[f"img/{name}/square_coords"], atol=1e-4, rtol=0)
-
-
-def test_preprocessing_of_photos_of_several_shapes(parts: dict[str, Tensor]) -> None:
-    photos = [parts[f"img/{name}/in_uint8_hwc"].numpy() for name in ("land", "port", "wide")]
-    assert_photos(official_photos(photos, "crop").pixel_values, parts, "img/mixed/crop")
-
-
-def assert_photos(pixel_values: Tensor, parts: dict[str, Tensor], key: str) -> None:
-    """Integer pixels are exact, but for one step that another version of Pillow may round otherwise."""
-    found = (pixel_values * 255).round().to(torch.int16)[..., ::13, ::13]
-    expected = parts[f"{key}_stride13"].to(torch.int16)
-    assert found.shape == expected.shape
-    assert (found - expected).abs().max() <= 1
-    if f"{key}_shape" in parts:
-        assert list(pixel_values.shape) == parts[f"{key}_shape"].tolist()
-    if f"{key}_mean" in parts:
-        torch.testing.assert_close(pixel_values.double().mean((-2, -1)), parts[f"{key}_mean"], atol=1e-4, rtol=0)
-
-
-def test_full_size_model_has_exactly_the_official_keys_and_shapes() -> None:
+def test_full_size_model_has_the_official_keys_and_shapes() -> None:
     path = FOLDER / "vggt_1b_state_dict_shapes.json"
     if not path.is_file():
         pytest.skip(f"no {path.name} in {FOLDER}")
     official = {key: tuple(shape) for key, shape in json.loads(path.read_text()).items()}
-    with torch.device("meta"):
-        model = VggtModel(VggtConfig(heads=("camera", "depth", "point", "track")))
-    assert {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()} == official
     assert len(official) == 1797
-    for heads in ((), ("depth",), ("camera", "depth", "point")):  # what is not wanted is left out, nothing else
-        with torch.device("meta"):
-            part = VggtModel(VggtConfig(heads=heads))
-        assert not compare_keys({key: tuple(tensor.shape) for key, tensor in part.state_dict().items()}, official)
-    assert sum(parameter.numel() for parameter in model.parameters()) == 1_256_537_516
+    with torch.device("meta"):
+        model = VggtModel(VggtConfig())
+    shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    assert not compare_keys(
+        shapes, {key: shape for key, shape in official.items() if not key.startswith("track_head.")}
+    )
+    assert len(official) - len(shapes) == 394  # the track head, which is not implemented
     counts = {name: sum(parameter.numel() for parameter in part.parameters()) for name, part in model.named_children()}
     assert counts == {
         "aggregator": 909_112_320,
         "camera_head": 216_174_610,
         "point_head": 32_654_628,
         "depth_head": 32_654_562,
-        "track_head": 65_941_396,
     }

@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from dollhouse.models import onednn_linear as products
 from dollhouse.models.onednn_linear import MIN_ROWS, Linear
 
-CAN = products._onednn is not None and products._RIGHT_PROCESSOR
+CAN = products._onednn is not None and products._IS_X86
 
 
 @pytest.fixture

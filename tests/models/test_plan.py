@@ -18,7 +18,7 @@ from dollhouse.training.estimate.live_memory import LiveMemory, without_memory
 from dollhouse.training.estimate.memory import look, plan_answering, plan_vggt
 from dollhouse.training.estimate.parameters import Part, disk_bytes
 from tests.models.conftest import tiny_pipeline
-from tests.models.test_vggt import HEADS, small
+from tests.models.vggt.tiny_vggt import HEADS, tiny_config
 
 RECIPES = Path(__file__).parents[2] / "dollhouse" / "recipes"
 
@@ -92,7 +92,7 @@ def test_wrong_weights_are_named_before_anything_is_planned(tmp_path: Path) -> N
 
 def test_chunks_need_less_and_views_need_more() -> None:
     def activations(views: int, **changes: object) -> int:
-        return plan_vggt(small("dinov2", HEADS, **changes), views, 56, 56, torch.float32).memory.activations
+        return plan_vggt(tiny_config("dinov2", HEADS, **changes), views, 56, 56, torch.float32).memory.activations
 
     assert activations(8) > 1.5 * activations(4)
     assert activations(8, views_at_once=1) < 0.7 * activations(8)
@@ -145,7 +145,7 @@ def test_prediction_is_within_a_tenth_of_what_is_measured() -> None:
 
 
 def test_look_says_what_the_heads_say() -> None:
-    fake, model = without_memory(lambda: VggtModel(small(heads=HEADS)))
+    fake, model = without_memory(lambda: VggtModel(tiny_config(heads=HEADS)))
     with fake, torch.no_grad():
         found = look(model, torch.empty(1, 2, 3, 28, 42))
     assert {name: tuple(value.shape) for name, value in found.items()} == {

@@ -10,7 +10,7 @@ from dollhouse.errors import SceneError
 from dollhouse.geometry import intrinsics_from_fov, invert_rigid, look_at
 from dollhouse.inference.points import KnownLength, fix_scale, place_points, predict_points
 from dollhouse.scenes.scene import Scene, View
-from tests.models.test_vggt import HEADS, made, small
+from tests.models.vggt.tiny_vggt import HEADS, tiny_config, tiny_model
 
 WIDTH, HEIGHT = 56, 42
 INTRINSICS = intrinsics_from_fov(1.2, WIDTH, HEIGHT)
@@ -105,7 +105,7 @@ def test_what_fixes_no_scale_is_refused() -> None:
 
 
 def test_vggt_sees_a_scene_in_metres_only_where_the_scene_has_them() -> None:
-    model = made(small("conv", HEADS))
+    model = tiny_model(tiny_config("conv", HEADS))
     draw = np.random.default_rng(0)
     photos = [draw.integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8) for _ in range(3)]
 

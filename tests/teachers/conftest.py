@@ -1,65 +1,35 @@
-"""A tiny LLaVA-3D in the official layout, and a small posed RGB-D scene, for the teacher tests."""
+"""A tiny LLaVA-3D teacher, and a small posed RGB-D scene."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from benchmarks.full_size_llava3d import config_of, write_checkpoint
-from dollhouse.geometry import intrinsics_from_fov, look_at
 from dollhouse.questions.generate import Question
-from dollhouse.scenes.scene import Box, Scene, View
+from dollhouse.scenes.scene import Scene
 from dollhouse.teachers.llava3d import LLaVA3DSettings, LLaVA3DTeacher
+from tests.models.llava3d import tiny_llava3d
 
-
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A float32 checkpoint of several ``.bin`` shards."""
-    folder = tmp_path_factory.mktemp("LLaVA-3D-tiny")
-    write_checkpoint(folder, config_of("tiny"), torch.float32, shard=100_000)
-    return folder
+checkpoint = tiny_llava3d.checkpoint
 
 
 @pytest.fixture(scope="session")
 def teacher(checkpoint: Path) -> LLaVA3DTeacher:
-    """In float64, with weights large enough that answers depend on the scene and the question."""
+    """Load in float64, with weights large enough that answers depend on the scene and the question."""
     settings = LLaVA3DSettings(max_new_tokens=12, top_k=5, questions_at_once=3)
-    made = LLaVA3DTeacher.from_official(checkpoint, dtype=torch.float64, settings=settings)
+    teacher = LLaVA3DTeacher.from_official(checkpoint, dtype=torch.float64, settings=settings)
     with torch.no_grad():
-        for name, parameter in made.model.named_parameters():
+        for name, parameter in teacher.model.named_parameters():
             if "norm" not in name:
                 parameter.mul_(8)
-    return made
+    return teacher
 
 
 @pytest.fixture(scope="session")
 def scene() -> Scene:
-    return posed_scene(views=4, width=80, height=64)
-
-
-def posed_scene(views: int, width: int, height: int) -> Scene:
-    """Cameras around a point, noise as photos, smooth depth with a hole."""
-    rng = np.random.default_rng(0)
-
-    def view(number: int) -> View:
-        image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-        depth = 2 + 0.5 * np.sin(np.arange(height)[:, None] / 9 + number) * np.cos(np.arange(width) / 7)
-        depth[: height // 3, : width // 3] = 0
-        angle = 0.6 * number
-        eye = np.array([2 * np.cos(angle), 2 * np.sin(angle), 1.5])
-        return View(
-            name=str(number),
-            open_image=lambda: image,
-            intrinsics=intrinsics_from_fov(1.2, width, height),
-            world_from_camera=look_at(eye, np.array([0, 0, 1.0])),
-            open_depth=lambda: depth.astype(np.float32),
-        )
-
-    box = Box(7, "chair", np.array([0.12345, -0.5, 0.4]), np.array([0.5, 0.5, 0.8]), 0.0)
-    return Scene("made", tuple(view(number) for number in range(views)), boxes=(box,))
+    return tiny_llava3d.posed_scene(views=4, width=80, height=64)
 
 
 def question(text: str, objects: tuple[int, ...] = ()) -> Question:

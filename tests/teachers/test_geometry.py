@@ -175,10 +175,10 @@ def test_a_framed_map_is_laid_over_the_whole_photo() -> None:
 def test_vggt_tells_depth(tmp_path: Path) -> None:
     from dollhouse.models.vggt.modeling import VggtModel
     from dollhouse.teachers.vggt import VggtDepth, VggtSettings
-    from tests.models.test_vggt import small
+    from tests.models.vggt.tiny_vggt import tiny_config
 
     torch.manual_seed(0)
-    VggtModel(small(heads=("camera", "depth"))).eval().save_pretrained(tmp_path)
+    VggtModel(tiny_config(heads=("camera", "depth"))).eval().save_pretrained(tmp_path)
     teacher = VggtDepth.open(tmp_path, VggtSettings(width=28))
     scene = small_scene(size=56)
     told = teacher.geometry(scene, SceneGeometry())
@@ -194,7 +194,7 @@ def test_vggt_tells_depth(tmp_path: Path) -> None:
     plain = replace(scene, views=tuple(replace(view, open_depth=None, world_from_camera=None) for view in scene.views))
     assert not teacher.geometry(plain, SceneGeometry()).metric
     with pytest.raises(ModelError, match="camera and depth heads"):
-        VggtDepth(VggtModel(small(heads=("camera",))), "made", "0")
+        VggtDepth(VggtModel(tiny_config(heads=("camera",))), "made", "0")
     with pytest.raises(ModelError):
         VggtDepth.open(tmp_path / "nowhere")
     other = replace(scene.views[1], open_image=lambda: np.zeros((28, 56, 3), dtype=np.uint8))

@@ -1,7 +1,6 @@
-"""A posed RGB-D scene -> what the model sees (``specs/llava3d.md``, section 7).
+"""Preprocessing of posed RGB-D scenes for LLaVA-3D (``docs/specs/llava3d.md``, section 7).
 
-Knows scenes and pixels, not the model. The pixel convention changes here: Dollhouse puts the centre of the top left
-pixel at (0.5, 0.5), the official code at (0, 0).
+The pixel convention changes here: the centre of the top left pixel is (0.5, 0.5) in Dollhouse and (0, 0) officially.
 """
 
 from __future__ import annotations
@@ -29,19 +28,19 @@ Size = tuple[int, int]  #: width, height
 
 @dataclass(frozen=True)
 class ViewPreprocessing:
-    """How a scene is cut down to what the model sees."""
+    """Options of :func:`prepare_views`."""
 
     size: int = 336  #: pixels of the square crop's side
-    num_frames: int = 20
+    num_frames: int = 20  #: views of a scene
     frame_sampling: FrameSampling = "uniform"  #: see :func:`sample_frames`
     portrait_fault: bool = False  #: whether portrait images get the official code's wrong principal point
 
 
 def sample_frames(count: int, wanted: int, choice: FrameSampling) -> list[int]:
-    """Which of ``count`` frames the model looks at.
+    """Select the indices of at most ``wanted`` of ``count`` frames.
 
-    ``uniform``: at most ``wanted``, evenly from the first to the last. ``official``: exactly ``wanted``, every
-    (count // wanted)-th from the first, so the tail is never seen, or all of them over and over where they are too few.
+    ``uniform``: evenly from the first to the last. ``official``: exactly ``wanted``, every (count // wanted)-th from
+    the first, so that the tail is never used, or all of them repeatedly where they are too few.
     """
     if choice == "official":
         step = count // wanted if count > wanted else 1
@@ -51,18 +50,18 @@ def sample_frames(count: int, wanted: int, choice: FrameSampling) -> list[int]:
     return np.linspace(0, count - 1, wanted).round().astype(int).tolist()
 
 
-def prepare_views(scene: Scene, preprocessing: ViewPreprocessing) -> PosedViews:
-    """The frames that the model looks at, cropped, with depth, poses and intrinsics in float32.
+def prepare_views(scene: Scene, options: ViewPreprocessing) -> PosedViews:
+    """Sample and crop the views of a scene, with depth, poses and intrinsics in float32.
 
     Raises TeacherError for a scene without poses, depth, intrinsics or metres.
     """
     if not scene.views or not scene.posed or not scene.has_depth:
-        raise TeacherError(f"scene {scene.name}: LLaVA-3D looks at photos with poses and depth, and it lacks some")
+        raise TeacherError(f"scene {scene.name}: LLaVA-3D needs photos with poses and depth, and some are missing")
     if not scene.metric:
         raise TeacherError(f"scene {scene.name}: its depth and poses are not in metres, and LLaVA-3D needs metres")
-    numbers = sample_frames(len(scene.views), preprocessing.num_frames, preprocessing.frame_sampling)
-    framed = {number: _framed(scene, scene.views[number], preprocessing) for number in set(numbers)}
-    images, depths, poses, intrinsics = zip(*(framed[number] for number in numbers), strict=True)
+    numbers = sample_frames(len(scene.views), options.num_frames, options.frame_sampling)
+    prepared = {number: _prepare_view(scene, scene.views[number], options) for number in set(numbers)}
+    images, depths, poses, intrinsics = zip(*(prepared[number] for number in numbers), strict=True)
     return PosedViews(
         images=torch.stack(images),
         depths=torch.from_numpy(np.stack(depths)),
@@ -72,7 +71,7 @@ def prepare_views(scene: Scene, preprocessing: ViewPreprocessing) -> PosedViews:
 
 
 def image_pixels(image: NDArray[np.uint8], size: int, aspect_ratio: str = "square") -> Tensor:
-    """RGB (H, W, 3) -> (3, size, size), normalised as CLIP wants it.
+    """Resize, crop and normalise RGB (H, W, 3) by CLIP's rules to (3, size, size).
 
     ``aspect_ratio``: "square" crops the middle, "pad" first pads to a square with CLIP's mean colour.
     """
@@ -92,7 +91,7 @@ def image_pixels(image: NDArray[np.uint8], size: int, aspect_ratio: str = "squar
 
 
 def crop_depth(depth: NDArray[np.float32], size: int) -> tuple[NDArray[np.float32], Size]:
-    """A depth map (H, W) -> its middle (size, size), nearest neighbour, and (width, height) before the crop."""
+    """Resize (nearest) and crop depth (H, W) to (size, size); also returns (width, height) before the crop."""
     height, width = depth.shape
     scale = size / min(width, height)
     resized = (size, int(height * scale)) if width < height else (int(width * scale), size)
@@ -101,20 +100,20 @@ def crop_depth(depth: NDArray[np.float32], size: int) -> tuple[NDArray[np.float3
 
 
 def _nearest(side: int, resized: int, size: int) -> NDArray[np.int64]:
-    """Which of ``side`` pixels each pixel of the crop shows.
+    """Return the source index among ``side`` pixels of each pixel of the crop.
 
-    Pillow's rule for 16-bit images, written out: for 32-bit ones Pillow rounds otherwise, and depth is in metres here.
+    This is Pillow's rule for 16-bit images; for 32-bit ones, as depth in metres would be, Pillow rounds differently.
     """
     first = round((resized - size) / 2)
     return ((np.arange(first, first + size) + 0.5) * (side / resized)).astype(np.int64)
 
 
-def crop_intrinsics(intrinsics: Array, of: Size, resized: Size, size: int, portrait_fault: bool = False) -> Array:
-    """Intrinsics (4, 4) of the crop in the official convention.
+def crop_intrinsics(intrinsics: Array, original: Size, resized: Size, size: int, portrait_fault: bool = False) -> Array:
+    """Convert intrinsics to those (4, 4) of the crop, in the official convention.
 
     Args:
-        intrinsics: (3, 3) in Dollhouse's convention, of an image of size ``of``.
-        of: width and height that ``intrinsics`` belong to.
+        intrinsics: (3, 3) in Dollhouse's convention, of an image of size ``original``.
+        original: width and height that ``intrinsics`` belong to.
         resized: width and height of the depth map before the crop.
         size: side of the crop.
         portrait_fault: shift the wrong axis where the image is higher than wide, as the official code does.
@@ -122,8 +121,8 @@ def crop_intrinsics(intrinsics: Array, of: Size, resized: Size, size: int, portr
     cropped = np.eye(4)
     cropped[:3, :3] = intrinsics
     cropped[:2, 2] -= 0.5
-    cropped[0] /= of[0] / resized[0]
-    cropped[1] /= of[1] / resized[1]
+    cropped[0] /= original[0] / resized[0]
+    cropped[1] /= original[1] / resized[1]
     if portrait_fault:
         cropped[0, 2] -= (resized[0] - resized[1]) / 2
     else:
@@ -131,20 +130,14 @@ def crop_intrinsics(intrinsics: Array, of: Size, resized: Size, size: int, portr
     return cropped
 
 
-def _framed(
-    scene: Scene, view: View, preprocessing: ViewPreprocessing
-) -> tuple[Tensor, NDArray[np.float32], Array, Array]:
+def _prepare_view(scene: Scene, view: View, options: ViewPreprocessing) -> tuple[Tensor, Array, Array, Array]:
     intrinsics = view.intrinsics if view.depth_intrinsics is None else view.depth_intrinsics
     image, depth = view.image, view.depth
     if intrinsics is None or depth is None or view.world_from_camera is None:
         raise TeacherError(f"scene {scene.name}: view {view.name} lacks intrinsics, depth or a pose")
     height, width = image.shape[:2] if view.depth_intrinsics is None else depth.shape
     cleaned = np.nan_to_num(depth, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32, copy=False)
-    cropped, resized = crop_depth(cleaned, preprocessing.size)
-    camera = crop_intrinsics(intrinsics, (width, height), resized, preprocessing.size, preprocessing.portrait_fault)
-    return (
-        image_pixels(image, preprocessing.size),
-        cropped,
-        np.asarray(view.world_from_camera, dtype=np.float64),
-        camera,
-    )
+    cropped, resized = crop_depth(cleaned, options.size)
+    camera = crop_intrinsics(intrinsics, (width, height), resized, options.size, options.portrait_fault)
+    pose = np.asarray(view.world_from_camera, dtype=np.float64)
+    return image_pixels(image, options.size), cropped, pose, camera

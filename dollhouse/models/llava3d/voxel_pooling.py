@@ -1,4 +1,4 @@
-"""From depth to places, and from patches to voxels (``specs/llava3d.md``, section 4). Pure functions on tensors.
+"""Unprojection of depth and pooling of patches into voxels (``docs/specs/llava3d.md``, section 4).
 
 Axes: V views, H W pixels, N patches, M voxels, D width.
 """
@@ -10,17 +10,16 @@ from torch import Tensor
 
 
 def world_points(depths: Tensor, intrinsics: Tensor, world_from_camera: Tensor, stride: int = 1) -> Tensor:
-    """World points (V, H / stride, W / stride, 3) of every ``stride``-th pixel, starting at the top left one.
+    """Unproject every ``stride``-th pixel, from the top left, to world points (V, H / stride, W / stride, 3).
 
     Args:
-        depths: (V, H, W) z-depth in metres. A pixel without depth (0) lands on its camera's centre: it is not masked.
+        depths: (V, H, W) z-depth in metres. A pixel without depth (0) maps to its camera's centre: it is not masked.
         intrinsics: (V, 3 or 4, 3 or 4) in the official convention: the centre of the top left pixel is (0, 0).
         world_from_camera: (V, 4, 4).
-        stride: pixels between two samples. With the patch size it gives the top left pixel of each patch, which is
-            what the official nearest-neighbour downsampling picks.
+        stride: pixels between two samples. With the patch size it selects the top left pixel of each patch, as the
+            official nearest-neighbour downsampling does.
 
-    Computed in the dtype of ``depths``, step by step as the official code does: the rounding decides which voxel a
-    patch falls into.
+    Computed in the dtype of ``depths``, in the official order of operations: rounding decides the voxel of a patch.
     """
     depths = depths[:, ::stride, ::stride]
     views, height, width = depths.shape
@@ -36,7 +35,7 @@ def world_points(depths: Tensor, intrinsics: Tensor, world_from_camera: Tensor, 
 
 
 def voxel_numbers(points: Tensor, size: float) -> tuple[Tensor, int]:
-    """The voxel (N,) of each point (N, 3), and how many voxels M there are.
+    """Return the voxel (N,) of each point (N, 3), and the number of voxels M.
 
     A coordinate belongs to the voxel ``round(x / size)``, halves to the even one. Voxels are numbered in
     lexicographic order of their (x, y, z).
@@ -50,9 +49,9 @@ def voxel_numbers(points: Tensor, size: float) -> tuple[Tensor, int]:
 
 
 def mean_by_voxel(values: Tensor, numbers: Tensor, count: int, weights: Tensor | None = None) -> Tensor:
-    """Mean (M, D) of the values (N, D) of each voxel, optionally weighted by ``weights`` (N,); 0 where they sum to 0.
+    """Average values (N, D) by voxel to (M, D), with optional ``weights`` (N,); 0 where they sum to 0.
 
-    Sums are kept in float32 at least: in bfloat16 a sum of many patches would lose the last of them.
+    Sums are in float32 at least: in bfloat16 a sum of many patches would lose the last of them.
     """
     wide = values if values.dtype == torch.float64 else values.float()
     share = torch.ones(len(values), dtype=wide.dtype, device=wide.device) if weights is None else weights.to(wide.dtype)

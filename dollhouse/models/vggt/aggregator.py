@@ -1,6 +1,4 @@
-"""VGGT's aggregator: patch embedding, then rounds of attention within each frame and across all frames.
-
-Knows nothing of heads or files (``specs/vggt.md``, section 2).
+"""VGGT's aggregator: patch embedding, then rounds of frame and global attention (``docs/specs/vggt.md``, section 2).
 
 Axes: B batch, V views, N images (B x V), P patches (row by row), S = 1 + registers special tokens, C width of a block.
 """
@@ -14,14 +12,14 @@ from torch import Tensor, nn
 
 from dollhouse.models.vggt.configuration import VggtConfig
 from dollhouse.models.vggt.layers import Block, RotaryTable, rotary_table
-from dollhouse.models.vggt.patch_embed import ConvolutionPatches, DinoPatches, Stem
+from dollhouse.models.vggt.patch_embed import ConvPatchEmbed, ConvStem, DinoPatchEmbed
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
 
 
 class Aggregator(nn.Module):
-    """Patch embedding, then rounds of attention within each frame and across all frames."""
+    """Encode all views of a scene by alternating frame attention and global attention."""
 
     def __init__(self, config: VggtConfig) -> None:
         super().__init__()
@@ -29,11 +27,11 @@ class Aggregator(nn.Module):
         width, heads = config.hidden_size, config.num_attention_heads
         self.patch_embed: nn.Module
         if config.patch_embed == "dinov2":
-            self.patch_embed = DinoPatches(config)
+            self.patch_embed = DinoPatchEmbed(config)
         elif config.patch_embed == "conv":
-            self.patch_embed = ConvolutionPatches(width, config.patch_size)
+            self.patch_embed = ConvPatchEmbed(width, config.patch_size)
         else:
-            self.patch_embed = Stem(width)
+            self.patch_embed = ConvStem(width)
         # [:, 0] is for frame 0, [:, 1] for every other frame
         self.camera_token = nn.Parameter(torch.zeros(1, 2, 1, width))
         self.register_token = nn.Parameter(torch.zeros(1, 2, config.num_register_tokens, width))
@@ -48,15 +46,21 @@ class Aggregator(nn.Module):
     def forward(
         self, pixel_values: Tensor, output_layers: Sequence[int], patch_bias: Tensor | None = None
     ) -> tuple[Tensor, dict[int, Tensor]]:
-        """(B, V, 3, H, W) in [0, 1] -> the last round (B, V, S+P, 2C), and the rounds asked for.
+        """Encode images.
 
-        ``patch_bias`` (B, V, P, C) is added to the patch tokens.
+        Args:
+            pixel_values: (B, V, 3, H, W) in [0, 1].
+            output_layers: rounds whose output is returned beside the last.
+            patch_bias: (B, V, P, C), added to the patch tokens.
+
+        Returns:
+            The output of the last round (B, V, S+P, 2C), and those of ``output_layers`` by number.
         """
         batch, views, _, height, width = pixel_values.shape
         step = self.config.views_at_once
         if step is not None and (step >= batch * views or self._needs_gradient(pixel_values)):
             step = None
-        patches = self.look_at_patches(pixel_values.flatten(0, 1), step)
+        patches = self.embed_patches(pixel_values.flatten(0, 1), step)
         if patch_bias is not None:
             patches = patches + patch_bias.flatten(0, 1).to(patches.dtype)
         special = torch.cat([self.camera_token, self.register_token], 2)
@@ -67,7 +71,7 @@ class Aggregator(nn.Module):
         length = tokens.shape[1]
         frame_rotary = self.rotary(height, width, tokens)
         global_rotary = frame_rotary.repeat(views)
-        kept: dict[int, Tensor] = {}
+        outputs: dict[int, Tensor] = {}
         size, last = self.config.aa_block_size, self.config.num_hidden_layers - 1
         for start in range(0, self.config.num_hidden_layers, size):
             rounds = range(start, start + size)
@@ -76,28 +80,29 @@ class Aggregator(nn.Module):
             for kind in self.config.aa_order:
                 for index in rounds:
                     if kind == "frame":
-                        tokens = self.within_frames(self.frame_blocks[index], tokens, frame_rotary, step)
+                        tokens = self.frame_attention(self.frame_blocks[index], tokens, frame_rotary, step)
                     else:
                         tokens = tokens.view(batch, views * length, -1)
-                        tokens = self.across_frames(self.global_blocks[index], tokens, global_rotary, step, length)
+                        tokens = self.global_attention(self.global_blocks[index], tokens, global_rotary, step, length)
                         tokens = tokens.view(batch * views, length, -1)
                     if index in wanted:
                         halves[kind, index] = tokens if step is None else tokens.clone()
             for index in wanted:
                 both = [halves.pop((kind, index)) for kind in ("frame", "global")]
-                kept[index] = torch.cat(both, -1).view(batch, views, length, -1)
-        return kept[last], {index: kept[index] for index in output_layers}
+                outputs[index] = torch.cat(both, -1).view(batch, views, length, -1)
+        return outputs[last], {index: outputs[index] for index in output_layers}
 
-    def look_at_patches(self, images: Tensor, step: int | None) -> Tensor:
-        """Images (N, 3, H, W) in [0, 1] -> patch tokens (N, P, C), ``step`` images at a time."""
-        # float32 first, as the official code keeps them: in float64 the difference could be seen
+    def embed_patches(self, images: Tensor, step: int | None) -> Tensor:
+        """Embed images (N, 3, H, W) in [0, 1] as patch tokens (N, P, C), ``step`` images at a time."""
+        # float32 first, as the official code keeps them: in float64 the difference would show
         mean, std = (torch.tensor(row).to(images).view(3, 1, 1) for row in (IMAGE_MEAN, IMAGE_STD))
-        pieces = [self.patch_embed((piece - mean) / std) for piece in images.split(step or len(images))]
-        return torch.cat(pieces) if step else pieces[0]
+        if step is None:  # no split, which would fix the number of images in an exported graph
+            return self.patch_embed((images - mean) / std)
+        return torch.cat([self.patch_embed((chunk - mean) / std) for chunk in images.split(step)])
 
     @staticmethod
-    def within_frames(block: nn.Module, tokens: Tensor, rotary: RotaryTable, step: int | None) -> Tensor:
-        """``block`` over frames (N, S+P, C) one by one; with ``step`` so many at a time, into ``tokens`` itself."""
+    def frame_attention(block: nn.Module, tokens: Tensor, rotary: RotaryTable, step: int | None) -> Tensor:
+        """Apply ``block`` within frames (N, S+P, C); with ``step``, so many at a time and in place."""
         if step is None:
             return block(tokens, rotary)
         for start in range(0, len(tokens), step):
@@ -105,10 +110,12 @@ class Aggregator(nn.Module):
         return tokens
 
     @staticmethod
-    def across_frames(block: nn.Module, tokens: Tensor, rotary: RotaryTable, step: int | None, length: int) -> Tensor:
-        """``block`` over all frames of each scene together (B, V x (S+P), C); with ``step``, as above."""
+    def global_attention(
+        block: nn.Module, tokens: Tensor, rotary: RotaryTable, step: int | None, length: int
+    ) -> Tensor:
+        """Apply ``block`` across all frames (B, V x (S+P), C); with ``step``, as above."""
         assert isinstance(block, Block)
-        return block(tokens, rotary) if step is None else block.in_pieces(tokens, rotary, step * length)
+        return block(tokens, rotary) if step is None else block.forward_chunked(tokens, rotary, step * length)
 
     def _needs_gradient(self, pixel_values: Tensor) -> bool:
         return torch.is_grad_enabled() and (
@@ -116,7 +123,7 @@ class Aggregator(nn.Module):
         )
 
     def rotary(self, height: int, width: int, tokens: Tensor) -> RotaryTable:
-        """Rotations of one frame: patches stand at (row + 1, column + 1), special tokens at (0, 0)."""
+        """Compute the rotations of a frame: patches at (row + 1, column + 1), special tokens at (0, 0)."""
         rows, columns = height // self.config.patch_size, width // self.config.patch_size
         row, column = (torch.arange(1, count + 1, device=tokens.device) for count in (rows, columns))
         grid = torch.cartesian_prod(row, column)

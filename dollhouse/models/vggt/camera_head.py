@@ -1,6 +1,4 @@
-"""VGGT's camera head, and the nine numbers it writes a camera in (``specs/vggt.md``, section 4).
-
-Knows nothing of images or patches: it reads the camera token of every view.
+"""VGGT's camera head and its pose encoding (``docs/specs/vggt.md``, section 4).
 
 A pose encoding is [translation 3, quaternion xyzw 4, vertical and horizontal field of view 2] of
 camera-from-world (OpenCV axes); the world is the camera of view 0, its scale the model's own.
@@ -17,19 +15,19 @@ from torch.nn import functional
 from dollhouse.models.vggt.configuration import VggtConfig
 from dollhouse.models.vggt.layers import Block, Mlp
 
-POSE_NUMBERS = 9
+POSE_DIM = 9
 
 
 class CameraHead(nn.Module):
-    """Refines one pose encoding per view, four times, by attention over the views' camera tokens."""
+    """Predict a pose encoding per view by iterative refinement over the camera tokens of all views."""
 
     def __init__(self, config: VggtConfig) -> None:
         super().__init__()
         shape, width = config.camera_head, 2 * config.hidden_size
         assert shape is not None  # filled by the config
         self.token_norm = nn.LayerNorm(width)
-        self.empty_pose_tokens = nn.Parameter(torch.zeros(1, 1, POSE_NUMBERS))
-        self.embed_pose = nn.Linear(POSE_NUMBERS, width)
+        self.empty_pose_tokens = nn.Parameter(torch.zeros(1, 1, POSE_DIM))
+        self.embed_pose = nn.Linear(POSE_DIM, width)
         self.poseLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 3 * width))
         self.adaln_norm = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
         self.trunk = nn.Sequential(
@@ -39,10 +37,10 @@ class CameraHead(nn.Module):
             )
         )
         self.trunk_norm = nn.LayerNorm(width)
-        self.pose_branch = Mlp(width, width // 2, POSE_NUMBERS)
+        self.pose_branch = Mlp(width, width // 2, POSE_DIM)
 
     def forward(self, camera_tokens: Tensor, iterations: int = 4) -> list[Tensor]:
-        """Camera tokens (B, V, W) of the last round -> the pose encodings (B, V, 9) after each iteration.
+        """Predict pose encodings (B, V, 9) after each iteration from camera tokens (B, V, W) of the last round.
 
         Gradients do not flow from one iteration to the next.
         """
@@ -50,8 +48,8 @@ class CameraHead(nn.Module):
         estimate: Tensor | None = None  # before activation
         encodings = []
         for _ in range(iterations):
-            before = self.empty_pose_tokens.expand(*tokens.shape[:2], -1) if estimate is None else estimate.detach()
-            shift, scale, gate = self.poseLN_modulation(self.embed_pose(before)).chunk(3, -1)
+            previous = self.empty_pose_tokens.expand(*tokens.shape[:2], -1) if estimate is None else estimate.detach()
+            shift, scale, gate = self.poseLN_modulation(self.embed_pose(previous)).chunk(3, -1)
             modulated = gate * (self.adaln_norm(tokens) * (1 + scale) + shift) + tokens
             change = self.pose_branch(self.trunk_norm(self.trunk(modulated)))
             estimate = change if estimate is None else estimate + change
@@ -60,7 +58,7 @@ class CameraHead(nn.Module):
 
 
 def rotations_from_quaternions(quaternions: Tensor) -> Tensor:
-    """Rotations (..., 3, 3) of quaternions (..., 4), xyzw, of any length but zero."""
+    """Convert quaternions (..., 4), xyzw, of any non-zero norm to rotation matrices (..., 3, 3)."""
     x, y, z, w = functional.normalize(quaternions, dim=-1).unbind(-1)
     rows = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
@@ -70,34 +68,8 @@ def rotations_from_quaternions(quaternions: Tensor) -> Tensor:
     return torch.stack([torch.stack(row, -1) for row in rows], -2)
 
 
-def quaternions_from_rotations(rotations: Tensor) -> Tensor:
-    """Unit quaternions (..., 4), xyzw with w >= 0, of rotations (..., 3, 3).
-
-    Each of the four components can be had from the diagonal; the largest one is divided by, so that no
-    rotation is badly conditioned (Shepperd 1978).
-    """
-    m = rotations
-    xx, yy, zz = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
-    xy, xz, yz = m[..., 0, 1] + m[..., 1, 0], m[..., 0, 2] + m[..., 2, 0], m[..., 1, 2] + m[..., 2, 1]
-    xw, yw, zw = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
-    # row i is 4 q_i (x, y, z, w)
-    products = torch.stack(
-        [
-            torch.stack([1 + xx - yy - zz, xy, xz, xw], -1),
-            torch.stack([xy, 1 - xx + yy - zz, yz, yw], -1),
-            torch.stack([xz, yz, 1 - xx - yy + zz, zw], -1),
-            torch.stack([xw, yw, zw, 1 + xx + yy + zz], -1),
-        ],
-        -2,
-    )
-    largest = products.diagonal(dim1=-2, dim2=-1).argmax(-1)
-    row = products.gather(-2, largest[..., None, None].expand(*largest.shape, 1, 4)).squeeze(-2)
-    quaternions = functional.normalize(row, dim=-1)
-    return torch.where(quaternions[..., 3:] < 0, -quaternions, quaternions)
-
-
 def cameras_from_pose_encoding(encoding: Tensor, image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Extrinsics ``camera_from_world`` (..., 3, 4) and intrinsics (..., 3, 3) of pose encodings (..., 9).
+    """Decode pose encodings (..., 9) to ``camera_from_world`` (..., 3, 4) and intrinsics (..., 3, 3).
 
     ``image_size`` is (H, W); the principal point is the middle of the image.
     """
@@ -110,12 +82,3 @@ def cameras_from_pose_encoding(encoding: Tensor, image_size: tuple[int, int]) ->
     intrinsics[..., 1, 2] = height / 2
     intrinsics[..., 2, 2] = 1.0
     return extrinsics, intrinsics
-
-
-def pose_encoding_from_cameras(extrinsics: Tensor, intrinsics: Tensor, image_size: tuple[int, int]) -> Tensor:
-    """Pose encodings (..., 9) of ``camera_from_world`` (..., 3, 4) and intrinsics (..., 3, 3); (H, W) as above."""
-    height, width = image_size
-    vertical = 2 * torch.atan(height / 2 / intrinsics[..., 1, 1])
-    horizontal = 2 * torch.atan(width / 2 / intrinsics[..., 0, 0])
-    quaternions = quaternions_from_rotations(extrinsics[..., :3, :3])
-    return torch.cat([extrinsics[..., :3, 3], quaternions, vertical[..., None], horizontal[..., None]], -1)

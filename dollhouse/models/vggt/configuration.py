@@ -1,4 +1,4 @@
-"""Configuration of the VGGT encoder (``specs/vggt.md``, section 1)."""
+"""Configuration of the VGGT encoder."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from transformers import PreTrainedConfig
 
 
 class VggtConfig(PreTrainedConfig):
-    """Shape of a VGGT encoder; the defaults are VGGT-1B (``specs/vggt.md``, section 1).
+    """Configure a VGGT encoder; the defaults are VGGT-1B (``docs/specs/vggt.md``, section 1).
 
     Args:
         image_size: side in pixels of the square image that ``pos_embed`` of the DINO patch embedding is stored for.
-            Any other height and width, multiples of ``patch_size``, can be fed.
+            Inputs may have any height and width that are multiples of ``patch_size``.
         patch_size: side of a patch in pixels.
-        hidden_size: C, the width of a token; what the encoder returns is 2C wide.
+        hidden_size: C, the width of a token; the encoder's output is 2C wide.
         num_hidden_layers: rounds; a round is one frame block and one global block.
         num_attention_heads, mlp_ratio: of the frame and global blocks.
         num_register_tokens: beside the one camera token, in front of every frame's patches.
@@ -25,13 +25,12 @@ class VggtConfig(PreTrainedConfig):
         patch_embed: "dinov2" (a DINOv2 ViT with registers), "conv" (one strided convolution), or
             "stem" (a small convolutional stem, for encoders trained from scratch).
         dino: num_hidden_layers, num_attention_heads, mlp_ratio, num_register_tokens, layerscale_value of the ViT.
-        heads: which of "camera", "depth", "point" the model has; and "track", whose parameters are held, not used.
+        heads: which of "camera", "depth", "point" the model has.
         camera_head: num_hidden_layers, num_attention_heads, mlp_ratio of the camera head's trunk.
-        dpt_head: features, out_channels and layers (which rounds are read) of the depth and point heads.
-        track_head: the sizes of the track head (:mod:`dollhouse.models.vggt.track_head`).
-        views_at_once: views that are worked on together where no gradient is needed: memory for the rest is only
+        dpt_head: features, out_channels and layers (the input rounds) of the depth and point heads.
+        views_at_once: views that are processed together where no gradient is needed; memory for the others is only
             their tokens, keys and values. None: all.
-        licence: what the weights may be used for; None where they are the user's own.
+        licence: licence of the weights; None where they are the user's own.
 
     Raises:
         ValueError: where the values contradict each other.
@@ -56,7 +55,6 @@ class VggtConfig(PreTrainedConfig):
     heads: list[str] | tuple[str, ...] = ("camera", "depth", "point")
     camera_head: dict[str, Any] | None = None
     dpt_head: dict[str, Any] | None = None
-    track_head: dict[str, Any] | None = None
     views_at_once: int | None = None
     licence: str | None = None
 
@@ -65,7 +63,6 @@ class VggtConfig(PreTrainedConfig):
         self.dino = _filled("dino", self.dino, _DINO)
         self.camera_head = _filled("camera_head", self.camera_head, _CAMERA_HEAD)
         self.dpt_head = _filled("dpt_head", self.dpt_head, _DPT_HEAD)
-        self.track_head = _filled("track_head", self.track_head, _TRACK_HEAD)
         self._check()
         super().__post_init__(**kwargs)
 
@@ -73,7 +70,7 @@ class VggtConfig(PreTrainedConfig):
         if self.patch_embed not in ("dinov2", "conv", "stem"):
             raise ValueError(f"patch_embed is {self.patch_embed!r}; choose dinov2, conv or stem")
         if self.patch_embed == "stem" and self.patch_size != 14:
-            raise ValueError(f"the stem makes patches of 14 pixels, not {self.patch_size}")
+            raise ValueError(f"the stem has patches of 14 pixels, not {self.patch_size}")
         if self.image_size % self.patch_size:
             raise ValueError(f"image_size {self.image_size} is no multiple of patch_size {self.patch_size}")
         if self.hidden_size % (4 * self.num_attention_heads):
@@ -86,14 +83,14 @@ class VggtConfig(PreTrainedConfig):
                 f"num_hidden_layers {self.num_hidden_layers} is no multiple of aa_block_size {self.aa_block_size}"
             )
         if sorted(self.aa_order) != ["frame", "global"]:
-            raise ValueError(f"aa_order is {self.aa_order}; it names frame and global, in either order")
-        if unknown := set(self.heads) - {"camera", "depth", "point", "track"}:
-            raise ValueError(f"no such heads: {', '.join(sorted(unknown))}; known are camera, depth, point and track")
+            raise ValueError(f"aa_order is {self.aa_order}; it must list frame and global, in either order")
+        if unknown := set(self.heads) - {"camera", "depth", "point"}:
+            raise ValueError(f"no such heads: {', '.join(sorted(unknown))}; choose among camera, depth and point")
         if self.views_at_once is not None and self.views_at_once < 1:
             raise ValueError(f"views_at_once is {self.views_at_once}; give 1 or more, or None for all")
         layers = self.dpt_head["layers"] if self.dpt_head else []
         if {"depth", "point"} & set(self.heads) and (len(layers) != 4 or max(layers) >= self.num_hidden_layers):
-            raise ValueError(f"dpt_head reads layers {layers}: name four of 0..{self.num_hidden_layers - 1}")
+            raise ValueError(f"dpt_head has layers {layers}: choose four of 0..{self.num_hidden_layers - 1}")
 
 
 _DINO = {
@@ -106,19 +103,9 @@ _DINO = {
 _CAMERA_HEAD = {"num_hidden_layers": 4, "num_attention_heads": 16, "mlp_ratio": 4.0}
 _DPT_HEAD = {"features": 256, "out_channels": [256, 512, 1024, 1024], "layers": [4, 11, 17, 23]}
 
-_TRACK_HEAD = {
-    "features": 128,
-    "hidden_size": 384,
-    "num_hidden_layers": 6,
-    "num_attention_heads": 8,
-    "virtual_tracks": 64,
-    "levels": 7,
-    "radius": 4,
-}
-
 
 def _filled(name: str, given: dict[str, Any] | None, defaults: dict[str, Any]) -> dict[str, Any]:
-    """``given`` over ``defaults``; raises ValueError on a key that ``defaults`` lacks."""
+    """Fill ``given`` with ``defaults``; raises ValueError on a key that ``defaults`` lacks."""
     if unknown := set(given or {}) - set(defaults):
-        raise ValueError(f"{name} does not know {', '.join(sorted(unknown))}; it takes {', '.join(defaults)}")
+        raise ValueError(f"{name} has no setting {', '.join(sorted(unknown))}; choose among {', '.join(defaults)}")
     return {**defaults, **(given or {})}

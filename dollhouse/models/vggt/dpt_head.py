@@ -1,7 +1,6 @@
-"""VGGT's dense heads: a value and a confidence for every pixel, by a dense prediction transformer head (DPT).
+"""VGGT's DPT heads: a value and a confidence for every pixel (``docs/specs/vggt.md``, section 5).
 
-Knows nothing of cameras: depth is z-depth in each view's own camera, points are in the camera of view 0, and both
-are up to the model's own scale (``specs/vggt.md``, section 5).
+Depth is z-depth in each view's own camera, points are in the camera of view 0; both are up to the model's own scale.
 
 Axes: B batch, V views, N images (B x V), P patches (h rows, w columns), W token width (2C), H, W pixels.
 """
@@ -17,38 +16,26 @@ from torch.nn import functional
 
 from dollhouse.models.vggt.configuration import VggtConfig
 
-POSITION_WEIGHT = 0.1  #: of the position embedding beside the features it is added to
-
-
-def position_embedding(rows: int, columns: int, channels: int, aspect: float, device: torch.device) -> Tensor:
-    """Sines and cosines of pixel positions (channels, rows, columns), float32: first x, then y; see :func:`_waves`."""
-    across, down = _across_and_down(rows, columns, channels, aspect, device)
-    return torch.cat([across.expand(-1, rows, -1), down.expand(-1, -1, columns)])
+POSITION_WEIGHT = 0.1  #: factor of the position embedding that is added to feature maps
 
 
 def add_positions(maps: Tensor, aspect: float) -> Tensor:
-    """Adds the weighted :func:`position_embedding` to ``maps`` (N, channels, rows, columns) in place.
+    """Add weighted sinusoidal embeddings of pixel positions to ``maps`` (N, channels, rows, columns) in place.
 
-    Without ever holding it whole: at full resolution it is as large as the maps.
+    ``aspect`` is the image's width/height. The first half of the channels gets the embedding of x, the second that of
+    y. It is never held whole: at full resolution it is as large as the maps.
     """
     channels, rows, columns = maps.shape[1:]
-    halves = maps[:, : channels // 2], maps[:, channels // 2 :]
-    for half, waves in zip(halves, _across_and_down(rows, columns, channels, aspect, maps.device), strict=True):
-        half += (POSITION_WEIGHT * waves).to(maps.dtype)
+    half, diagonal = channels // 2, math.hypot(aspect, 1.0)  # positions span the image; its diagonal has length 2
+    x = _sinusoids(aspect / diagonal, columns, channels, maps.device)[:, None, :]
+    y = _sinusoids(1.0 / diagonal, rows, channels, maps.device)[:, :, None]
+    for part, embedding in ((maps[:, :half], x), (maps[:, half:], y)):
+        part += (POSITION_WEIGHT * embedding).to(maps.dtype)
     return maps
 
 
-def _across_and_down(
-    rows: int, columns: int, channels: int, aspect: float, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """(channels / 2, 1, columns) and (channels / 2, rows, 1), for an image of width/height ``aspect``."""
-    diagonal = math.hypot(aspect, 1.0)  # positions span the image such that its diagonal has length 2
-    across = _waves(aspect / diagonal, columns, channels, device)[:, None, :]
-    return across, _waves(1.0 / diagonal, rows, channels, device)[:, :, None]
-
-
-def _waves(half_span: float, count: int, channels: int, device: torch.device) -> Tensor:
-    """[sin, cos] of ``count`` places by frequencies 100^(-k/K), k = 0..K-1, made in float64: (channels / 2, count)."""
+def _sinusoids(half_span: float, count: int, channels: int, device: torch.device) -> Tensor:
+    """Compute [sin, cos] of ``count`` positions at frequencies 100^(-k/K), k < K, in float64: (channels / 2, count)."""
     edge = half_span * (count - 1) / count
     positions = torch.linspace(-edge, edge, count, dtype=torch.float64, device=device)
     frequencies = torch.arange(channels // 4, dtype=torch.float64, device=device) / (channels // 4)
@@ -57,7 +44,7 @@ def _waves(half_span: float, count: int, channels: int, device: torch.device) ->
 
 
 class ResidualConvUnit(nn.Module):
-    """Two convolutions beside a skip connection that carries relu(x), as the official in-place ReLU makes it."""
+    """Two convolutions with a skip connection of relu(x), since the official ReLU works in place."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -70,11 +57,11 @@ class ResidualConvUnit(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Adds a finer map to a coarser one and enlarges the sum; the coarsest level has nothing to add."""
+    """Add a finer map to a coarser one and upsample the sum; the coarsest level has no finer map."""
 
-    def __init__(self, features: int, adds: bool = True) -> None:
+    def __init__(self, features: int, has_skip: bool = True) -> None:
         super().__init__()
-        if adds:
+        if has_skip:
             self.resConfUnit1 = ResidualConvUnit(features)
         self.resConfUnit2 = ResidualConvUnit(features)
         self.out_conv = nn.Conv2d(features, features, 1)
@@ -86,12 +73,9 @@ class Fusion(nn.Module):
 
 
 class Scratch(nn.Module):
-    """The convolutions that bring four levels to one width and fuse them, coarsest first.
+    """Project four levels to one width, fuse them coarsest first, and predict ``outputs`` channels."""
 
-    Without ``outputs`` it ends at the fused map, in full width, as the track head's features do.
-    """
-
-    def __init__(self, features: int, channels: Sequence[int], outputs: int | None) -> None:
+    def __init__(self, features: int, channels: Sequence[int], outputs: int) -> None:
         super().__init__()
         self.layer1_rn = nn.Conv2d(channels[0], features, 3, padding=1, bias=False)
         self.layer2_rn = nn.Conv2d(channels[1], features, 3, padding=1, bias=False)
@@ -100,14 +84,13 @@ class Scratch(nn.Module):
         self.refinenet1 = Fusion(features)
         self.refinenet2 = Fusion(features)
         self.refinenet3 = Fusion(features)
-        self.refinenet4 = Fusion(features, adds=False)
-        fused = features if outputs is None else features // 2
-        self.output_conv1 = nn.Conv2d(features, fused, 3, padding=1)
-        if outputs is not None:
-            self.output_conv2 = nn.Sequential(nn.Conv2d(fused, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, outputs, 1))
+        self.refinenet4 = Fusion(features, has_skip=False)
+        half = features // 2
+        self.output_conv1 = nn.Conv2d(features, half, 3, padding=1)
+        self.output_conv2 = nn.Sequential(nn.Conv2d(half, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, outputs, 1))
 
     def fuse(self, levels: Sequence[Tensor]) -> Tensor:
-        """Four maps, finest first -> one map (N, features / 2, 2h, 2w) at twice the finest one's size."""
+        """Fuse four maps, finest first, to (N, features / 2, 2h, 2w), twice the size of the finest."""
         first, second, third, fourth = (
             narrow(level)
             for narrow, level in zip(
@@ -121,10 +104,10 @@ class Scratch(nn.Module):
         return self.output_conv1(fused)
 
 
-class DenseHead(nn.Module):
-    """Tokens of four rounds -> ``outputs`` raw numbers for every pixel; the last one is the confidence's."""
+class DPTHead(nn.Module):
+    """Predict ``outputs`` raw channels per pixel, the confidence last, from the tokens of four rounds."""
 
-    def __init__(self, config: VggtConfig, outputs: int | None, features: int | None = None) -> None:
+    def __init__(self, config: VggtConfig, outputs: int) -> None:
         super().__init__()
         assert config.dpt_head is not None  # filled by the config
         width, channels = 2 * config.hidden_size, config.dpt_head["out_channels"]
@@ -140,10 +123,10 @@ class DenseHead(nn.Module):
                 nn.Conv2d(channels[3], channels[3], 3, stride=2, padding=1),
             ]
         )
-        self.scratch = Scratch(features or config.dpt_head["features"], channels, outputs)
+        self.scratch = Scratch(config.dpt_head["features"], channels, outputs)
 
     def forward(self, patches: Sequence[Tensor], image_size: tuple[int, int]) -> Tensor:
-        """Patch tokens (N, P, W) of the four rounds ``layers`` -> (N, outputs, H, W), before activation."""
+        """Predict (N, outputs, H, W) before activation from patch tokens (N, P, W) of the rounds ``layers``."""
         height, width = image_size
         levels = []
         for tokens, project, resize in zip(patches, self.projects, self.resize_layers, strict=True):
@@ -154,11 +137,11 @@ class DenseHead(nn.Module):
 
 
 def activate_depth(raw: Tensor) -> tuple[Tensor, Tensor]:
-    """Raw (N, 2, H, W) -> depth (N, H, W, 1), positive, and its confidence (N, H, W), above 1."""
+    """Convert raw (N, 2, H, W) to positive depth (N, H, W, 1) and confidence (N, H, W) above 1."""
     return raw[:, :1].exp().permute(0, 2, 3, 1), 1 + raw[:, 1].exp()
 
 
 def activate_points(raw: Tensor) -> tuple[Tensor, Tensor]:
-    """Raw (N, 4, H, W) -> points (N, H, W, 3) and their confidence (N, H, W), above 1."""
+    """Convert raw (N, 4, H, W) to points (N, H, W, 3) and confidence (N, H, W) above 1."""
     points = raw[:, :3].sign() * raw[:, :3].abs().expm1()
     return points.permute(0, 2, 3, 1), 1 + raw[:, 3].exp()

@@ -1,7 +1,4 @@
-"""The transformer block that every part of VGGT is made of, and its rotary positions in two dimensions.
-
-Knows nothing of views or frames: a block sees a batch of sequences. Parameter names are those of the
-official checkpoint (``specs/vggt.md``, section 6).
+"""VGGT's transformer block and its two-dimensional rotary position embedding (``docs/specs/vggt.md``, section 2).
 
 Axes: B batch, N tokens, C width, H heads, D head width.
 """
@@ -19,26 +16,25 @@ from dollhouse.models.onednn_linear import Linear
 
 
 class RotaryTable(NamedTuple):
-    """Cosines and signed sines (N, D) of every token's rotation; the sign is that of the rotated half."""
+    """Cosines and signed sines (N, D) of each token's rotation; the sign is that of the rotated half."""
 
     cosines: Tensor
     sines: Tensor
 
     def repeat(self, times: int) -> RotaryTable:
-        """The table of ``times`` equal sequences, one after the other: (times x N, D)."""
+        """Tile the table for ``times`` equal sequences: (times x N, D)."""
         return RotaryTable(self.cosines.repeat(times, 1), self.sines.repeat(times, 1))
 
     def take(self, tokens: slice) -> RotaryTable:
-        """The table of some of the tokens."""
+        """Select the rotations of some tokens."""
         return RotaryTable(self.cosines[tokens], self.sines[tokens])
 
 
 def rotary_table(positions: Tensor, head_width: int, theta: float, dtype: torch.dtype) -> RotaryTable:
-    """Rotations for integer (y, x) ``positions`` (N, 2): half of a head turns with y, half with x.
+    """Compute rotations for integer (y, x) ``positions`` (N, 2): half of a head rotates with y, half with x.
 
-    Within a half of width d, frequency j is theta^(-2j/d) and channel j is paired with channel j + d/2
-    (``specs/vggt.md``, RoPE2D). Angles are made in float32 whatever ``dtype`` is, as in the official code,
-    but never coarser: cosines and sines are rounded to ``dtype`` only at the end.
+    Within a half of width d, frequency j is theta^(-2j/d) and channel j is paired with channel j + d/2. Angles are
+    computed in float32 at least, as in the official code; cosines and sines are rounded to ``dtype`` at the end.
     """
     half = head_width // 2
     exponents = torch.arange(0, half, 2, device=positions.device, dtype=torch.float32) / half
@@ -51,14 +47,14 @@ def rotary_table(positions: Tensor, head_width: int, theta: float, dtype: torch.
 
 
 def rotate(tokens: Tensor, table: RotaryTable) -> Tensor:
-    """Rotary positions applied to ``tokens`` (..., N, D); the dtype of the tokens is kept."""
+    """Apply rotary positions to ``tokens`` (..., N, D) in their own dtype."""
     y_low, y_high, x_low, x_high = tokens.chunk(4, -1)
-    swapped = torch.cat([y_high, y_low, x_high, x_low], -1)  # several times quicker than flip on a CPU
+    swapped = torch.cat([y_high, y_low, x_high, x_low], -1)  # several times faster than flip on a CPU
     return torch.addcmul(tokens * table.cosines, swapped, table.sines)
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention; with ``qk_norm``, queries and keys are layer-normalised per head before they turn."""
+    """Multi-head self-attention; ``qk_norm`` layer-normalises queries and keys per head before the rotation."""
 
     def __init__(self, width: int, heads: int, qk_norm: bool) -> None:
         super().__init__()
@@ -69,11 +65,11 @@ class Attention(nn.Module):
         self.proj = Linear(width, width)
 
     def forward(self, tokens: Tensor, rotary: RotaryTable | None = None) -> Tensor:
-        """``tokens`` (B, N, C) -> (B, N, C)."""
-        return self.mix(*self.read(tokens, rotary))
+        """Attend over ``tokens`` (B, N, C) -> (B, N, C)."""
+        return self.attend(*self.project_qkv(tokens, rotary))
 
-    def read(self, tokens: Tensor, rotary: RotaryTable | None) -> tuple[Tensor, Tensor, Tensor]:
-        """``tokens`` (B, N, C) -> queries, keys and values (B, H, N, D)."""
+    def project_qkv(self, tokens: Tensor, rotary: RotaryTable | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Project ``tokens`` (B, N, C) to queries, keys and values (B, H, N, D)."""
         batch, length, width = tokens.shape
         qkv = self.qkv(tokens).view(batch, length, 3, self.heads, width // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
@@ -82,13 +78,13 @@ class Attention(nn.Module):
             query, key = rotate(query, rotary), rotate(key, rotary)
         return query, key, value
 
-    def mix(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Queries (B, H, N, D), keys and values (B, H, M, D) -> (B, N, C)."""
+    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Attend with queries (B, H, N, D) over keys and values (B, H, M, D) -> (B, N, C)."""
         return self.proj(attention(query, key, value).transpose(1, 2).flatten(2))
 
 
 class Mlp(nn.Module):
-    """Linear, exact GELU, linear."""
+    """Two linear layers with an exact GELU between."""
 
     def __init__(self, width: int, hidden: int, out: int) -> None:
         super().__init__()
@@ -100,7 +96,7 @@ class Mlp(nn.Module):
 
 
 class LayerScale(nn.Module):
-    """Adds a branch by a learned factor per channel, small at first so that a deep stack starts as the identity."""
+    """Add a residual branch scaled by a learned factor per channel."""
 
     def __init__(self, width: int, initial: float) -> None:
         super().__init__()
@@ -108,12 +104,12 @@ class LayerScale(nn.Module):
         self.gamma = nn.Parameter(torch.full((width,), initial))
 
     def forward(self, tokens: Tensor, branch: Tensor) -> Tensor:
-        """``tokens`` plus the scaled ``branch``."""
+        """Return ``tokens`` plus the scaled ``branch``."""
         return torch.addcmul(tokens, branch, self.gamma)
 
 
 class Block(GradientCheckpointingLayer):
-    """Pre-norm self-attention and MLP, each on a residual branch with its layer scale."""
+    """Pre-norm self-attention and MLP, each on a residual branch with a layer scale."""
 
     def __init__(
         self,
@@ -133,25 +129,25 @@ class Block(GradientCheckpointingLayer):
         self.ls2 = LayerScale(width, layerscale_value)
 
     def forward(self, tokens: Tensor, rotary: RotaryTable | None = None) -> Tensor:
-        """``tokens`` (B, N, C) -> (B, N, C)."""
+        """Transform ``tokens`` (B, N, C) -> (B, N, C)."""
         tokens = self.ls1(tokens, self.attn(self.norm1(tokens), rotary))
         return self.ls2(tokens, self.mlp(self.norm2(tokens)))
 
-    def in_pieces(self, tokens: Tensor, rotary: RotaryTable, piece: int) -> Tensor:
-        """What ``forward`` computes, written into ``tokens`` (B, N, C) itself, ``piece`` tokens at a time.
+    def forward_chunked(self, tokens: Tensor, rotary: RotaryTable, chunk: int) -> Tensor:
+        """Compute ``forward`` in place on ``tokens`` (B, N, C), ``chunk`` tokens at a time, without gradient.
 
-        Everything but the queries, keys and values is held for one piece only. No gradient flows through it.
+        Only queries, keys and values are held for all tokens.
         """
-        parts = [slice(start, start + piece) for start in range(0, tokens.shape[1], piece)]
-        whole: list[Tensor] = []  # queries, keys and values of all tokens
+        parts = [slice(start, start + chunk) for start in range(0, tokens.shape[1], chunk)]
+        qkv: list[Tensor] = []
         for part in parts:
-            read = self.attn.read(self.norm1(tokens[:, part]), rotary.take(part))
-            if not whole:
-                whole = [one.new_empty(*one.shape[:2], tokens.shape[1], one.shape[3]) for one in read]
-            for held, one in zip(whole, read, strict=True):
-                held[:, :, part] = one
-        query, key, value = whole
+            projected = self.attn.project_qkv(self.norm1(tokens[:, part]), rotary.take(part))
+            if not qkv:
+                qkv = [tensor.new_empty(*tensor.shape[:2], tokens.shape[1], tensor.shape[3]) for tensor in projected]
+            for whole, tensor in zip(qkv, projected, strict=True):
+                whole[:, :, part] = tensor
+        query, key, value = qkv
         for part in parts:
-            mixed = self.ls1(tokens[:, part], self.attn.mix(query[:, :, part], key, value))
-            tokens[:, part] = self.ls2(mixed, self.mlp(self.norm2(mixed)))
+            attended = self.ls1(tokens[:, part], self.attn.attend(query[:, :, part], key, value))
+            tokens[:, part] = self.ls2(attended, self.mlp(self.norm2(attended)))
         return tokens

@@ -1,8 +1,6 @@
-"""The VGGT encoder: photos of one place in, tokens that know about each other out (``specs/vggt.md``).
+"""The VGGT encoder with its camera, depth and point heads (``docs/specs/vggt.md``).
 
-Knows nothing of language, questions or losses. Frame 0 is the reference: the encoder treats it apart, and every
-camera and point that the heads predict is in its frame. Parameter names are the official checkpoint's own
-(:mod:`dollhouse.models.vggt.convert`).
+Frame 0 is the reference: predicted cameras and points are in its camera frame.
 
 Axes: B batch, V views, P patches (row by row), S = 1 + registers special tokens, C width of a block.
 """
@@ -24,24 +22,23 @@ from dollhouse.models.vggt.aggregator import Aggregator
 from dollhouse.models.vggt.camera_head import CameraHead
 from dollhouse.models.vggt.configuration import VggtConfig
 from dollhouse.models.vggt.convert import licence_of, load_official, save_official
-from dollhouse.models.vggt.dpt_head import DenseHead, activate_depth, activate_points
+from dollhouse.models.vggt.dpt_head import DPTHead, activate_depth, activate_points
 from dollhouse.models.vggt.layers import LayerScale
-from dollhouse.models.vggt.patch_embed import DinoPatches
-from dollhouse.models.vggt.track_head import TrackHead
+from dollhouse.models.vggt.patch_embed import DinoPatchEmbed
 
-HEAD_CHUNK = 8  #: images that the dense heads work on at a time unless told otherwise, as in the official code
+HEAD_CHUNK = 8  #: default number of images that the DPT heads process at a time, as in the official code
 
 
 @dataclass
 class VggtOutput(ModelOutput):
-    """What the encoder saw.
+    """Output of the encoder.
 
     Attributes:
-        last_hidden_state: (B, V, S+P, 2C): after the last frame block, then after the last global block. Not
-            normalised: whoever reads it brings a norm.
-        layers: the rounds asked for, by number; each as ``last_hidden_state``.
-        patch_start: S, where the patches begin.
-        image_size: (H, W) of the photos.
+        last_hidden_state: (B, V, S+P, 2C): the outputs of the last frame block and of the last global block,
+            concatenated; no final norm is applied.
+        layers: outputs of the requested rounds by number; each as ``last_hidden_state``.
+        patch_start: S, the index of the first patch token.
+        image_size: (H, W) of the images.
     """
 
     last_hidden_state: Tensor | None = None
@@ -67,11 +64,9 @@ class VggtModel(PreTrainedModel):
         if "camera" in config.heads:
             self.camera_head = CameraHead(config)
         if "point" in config.heads:
-            self.point_head = DenseHead(config, outputs=4)
+            self.point_head = DPTHead(config, outputs=4)
         if "depth" in config.heads:
-            self.depth_head = DenseHead(config, outputs=2)
-        if "track" in config.heads:
-            self.track_head = TrackHead(config)
+            self.depth_head = DPTHead(config, outputs=2)
         self.post_init()
 
     @classmethod
@@ -82,11 +77,13 @@ class VggtModel(PreTrainedModel):
         dtype: torch.dtype = torch.float32,
         licence: str | None = None,
     ) -> VggtModel:
-        """The model with weights of the official layout, read from a ``.safetensors`` or ``.pt`` file or its folder.
+        """Load official weights, lazily: memory peaks at little more than the model in ``dtype``.
 
-        ``config`` is VGGT-1B unless given; heads that ``config.heads`` does not name are left out. Memory peaks at
-        little more than the model in ``dtype``. ``config.licence`` says what the weights may be used for
-        (:func:`dollhouse.models.vggt.convert.licence_of`, unless ``licence`` is given).
+        Args:
+            path: a ``.safetensors`` or ``.pt`` file, or its folder.
+            config: default VGGT-1B; weights of heads that ``config.heads`` lacks are ignored.
+            dtype: of the loaded weights.
+            licence: stored in ``config.licence``; by default derived from ``path``.
 
         Raises:
             ModelError: where the file is no such checkpoint, listing what is missing, unexpected or misshapen.
@@ -98,9 +95,9 @@ class VggtModel(PreTrainedModel):
         return model.eval()
 
     def to_official(self, path: str | os.PathLike[str]) -> None:
-        """Write the weights in the official layout, as one ``.safetensors`` file, in the dtype they have.
+        """Write the weights in the official layout as one ``.safetensors`` file, atomically.
 
-        Raises StorageError where it cannot be written; a file that stands there stays as it was until the end.
+        Raises StorageError where it cannot be written.
         """
         save_official(self, path)
 
@@ -117,7 +114,7 @@ class VggtModel(PreTrainedModel):
                 init.zeros_(module.bias)
         elif isinstance(module, LayerScale):
             init.constant_(module.gamma, module.initial)
-        elif isinstance(module, DinoPatches):
+        elif isinstance(module, DinoPatchEmbed):
             init.trunc_normal_(module.pos_embed, std=std)
             for token in (module.cls_token, module.register_tokens):
                 init.trunc_normal_(token, std=1e-6)
@@ -129,22 +126,22 @@ class VggtModel(PreTrainedModel):
     def forward(
         self, pixel_values: Tensor, output_layers: Sequence[int] | None = None, patch_bias: Tensor | None = None
     ) -> VggtOutput:
-        """Look at all views of each scene together.
+        """Encode all views of each scene together.
 
         Args:
             pixel_values: (B, V, 3, H, W), RGB in [0, 1], not normalised; H and W multiples of the patch size.
-            output_layers: rounds to keep beside the last one, counted from 0; others are not held in memory.
+            output_layers: rounds to return beside the last one, counted from 0; others are not held in memory.
             patch_bias: (B, V, P, C), added to the patch tokens before the first round.
 
         Raises:
-            ValueError: on another shape, or a round that there is not.
+            ValueError: on another shape, or a round that does not exist.
         """
         patch = self.config.patch_size
         if pixel_values.ndim != 5 or pixel_values.shape[2] != 3:
             raise ValueError(f"pixel_values must be (batch, views, 3, height, width), not {tuple(pixel_values.shape)}")
         height, width = pixel_values.shape[-2:]
         if not height or not width or height % patch or width % patch:
-            raise ValueError(f"photos of {height} x {width} pixels: height and width must be multiples of {patch}")
+            raise ValueError(f"images of {height} x {width} pixels: height and width must be multiples of {patch}")
         if not pixel_values.shape[1]:
             raise ValueError("a scene needs at least one view")
         rounds = tuple(output_layers or ())
@@ -154,16 +151,16 @@ class VggtModel(PreTrainedModel):
         special = 1 + self.config.num_register_tokens
         return VggtOutput(last_hidden_state=last, layers=layers, patch_start=special, image_size=(height, width))
 
-    def predict_cameras(self, seen: VggtOutput) -> list[Tensor]:
-        """Pose encodings (B, V, 9) after each of four iterations; the last is the best (:mod:`.vggt_camera`)."""
-        if seen.last_hidden_state is None or not hasattr(self, "camera_head"):
+    def predict_cameras(self, output: VggtOutput) -> list[Tensor]:
+        """Predict pose encodings (B, V, 9) after each of four iterations; the last is the best."""
+        if output.last_hidden_state is None or not hasattr(self, "camera_head"):
             raise ValueError("no camera head: build the model with 'camera' among config.heads")
-        with torch.autocast(seen.last_hidden_state.device.type, enabled=False):
-            tokens = seen.last_hidden_state[:, :, 0]
+        with torch.autocast(output.last_hidden_state.device.type, enabled=False):
+            tokens = output.last_hidden_state[:, :, 0]
             return self.camera_head(tokens.to(self.camera_head.embed_pose.weight.dtype))
 
     def freeze_before(self, layer: int) -> None:
-        """No gradient for the patch embedding, the special tokens and the rounds before ``layer``.
+        """Freeze the patch embedding, the special tokens and the rounds before ``layer``.
 
         Raises ValueError where there is no such round.
         """
@@ -178,36 +175,38 @@ class VggtModel(PreTrainedModel):
             if not name.startswith(later):
                 parameter.requires_grad_(False)
 
-    def predict_depth(self, seen: VggtOutput, chunk: int | None = None) -> tuple[Tensor, Tensor]:
-        """z-depth (B, V, H, W, 1) in the model's own scale, and its confidence (B, V, H, W).
+    def predict_depth(self, output: VggtOutput, chunk: int | None = None) -> tuple[Tensor, Tensor]:
+        """Predict z-depth (B, V, H, W, 1) in the model's own scale, and its confidence (B, V, H, W).
 
-        ``seen`` must hold the rounds of :attr:`dense_layers`. ``chunk`` images are worked on at a time
-        (``config.views_at_once``, or 8).
+        Args:
+            output: of :meth:`forward` with ``output_layers=model.dense_layers``.
+            chunk: images processed at a time; default ``config.views_at_once``, or 8.
         """
-        return self._predict_dense("depth", activate_depth, seen, chunk)
+        return self._predict_dense("depth", activate_depth, output, chunk)
 
-    def predict_points(self, seen: VggtOutput, chunk: int | None = None) -> tuple[Tensor, Tensor]:
-        """Points (B, V, H, W, 3) in the camera frame of view 0, and their confidence (B, V, H, W); see above."""
-        return self._predict_dense("point", activate_points, seen, chunk)
+    def predict_points(self, output: VggtOutput, chunk: int | None = None) -> tuple[Tensor, Tensor]:
+        """Predict points (B, V, H, W, 3) in the camera frame of view 0, and their confidence (B, V, H, W)."""
+        return self._predict_dense("point", activate_points, output, chunk)
 
     @property
     def dense_layers(self) -> tuple[int, ...]:
-        """The rounds that the depth and point heads read: pass them as ``output_layers``."""
+        """Rounds that the depth and point heads need: pass them as ``output_layers``."""
         assert self.config.dpt_head is not None  # filled by the config
         return tuple(sorted(set(self.config.dpt_head["layers"])))
 
     def _predict_dense(
-        self, name: str, activate: Callable[[Tensor], tuple[Tensor, Tensor]], seen: VggtOutput, chunk: int | None
+        self, name: str, activate: Callable[[Tensor], tuple[Tensor, Tensor]], output: VggtOutput, chunk: int | None
     ) -> tuple[Tensor, Tensor]:
         if name not in self.config.heads:
             raise ValueError(f"no {name} head: build the model with {name!r} among config.heads")
-        layers = seen.layers or {}
+        layers = output.layers or {}
         if absent := set(self.dense_layers) - set(layers):
-            raise ValueError(f"rounds {sorted(absent)} were not kept: look with output_layers=model.dense_layers")
-        if seen.image_size is None:
-            raise ValueError("the size of the photos is not known: pass what the model's forward returned")
-        head: DenseHead = getattr(self, f"{name}_head")
-        patches = [layers[index][:, :, seen.patch_start :] for index in head.layers]
+            raise ValueError(
+                f"rounds {sorted(absent)} are missing: call the model with output_layers=model.dense_layers"
+            )
+        assert output.image_size is not None  # always set by forward
+        head: DPTHead = getattr(self, f"{name}_head")
+        patches = [layers[index][:, :, output.patch_start :] for index in head.layers]
         batch, views = patches[0].shape[:2]
         chunk = chunk or self.config.views_at_once or HEAD_CHUNK
         flat = [tokens.flatten(0, 1) for tokens in patches]
@@ -215,7 +214,7 @@ class VggtModel(PreTrainedModel):
         with torch.autocast(flat[0].device.type, enabled=False):
             for start in range(0, batch * views, chunk):
                 pieces = [tokens[start : start + chunk].to(head.norm.weight.dtype) for tokens in flat]
-                value, confidence = activate(head(pieces, seen.image_size))
+                value, confidence = activate(head(pieces, output.image_size))
                 values.append(value)
                 confidences.append(confidence)
         return torch.cat(values).unflatten(0, (batch, views)), torch.cat(confidences).unflatten(0, (batch, views))

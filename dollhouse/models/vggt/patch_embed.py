@@ -1,9 +1,7 @@
-"""From pixels to patch tokens: a DINOv2 vision transformer, one convolution, or a small convolutional stem.
+"""Patch embeddings of normalised images: a DINOv2 vision transformer, one convolution, or a convolutional stem.
 
-Knows nothing of views: images come in one batch, already normalised to ImageNet's mean and deviation.
-The DINOv2 is our own rather than transformers' ``Dinov2WithRegistersModel``: its blocks are those of the rest
-of VGGT, its parameter names are those of the official checkpoint, and transformers has renamed its parameters
-between versions we support, so files saved under one would not load under another. The tests hold both equal.
+The DINOv2 is not transformers' ``Dinov2WithRegistersModel``, so that parameters keep the official checkpoint's names:
+transformers has renamed its own between supported versions. A test compares both.
 
 Axes: B images, N tokens, P patches (row by row), C width.
 """
@@ -18,8 +16,8 @@ from dollhouse.models.vggt.configuration import VggtConfig
 from dollhouse.models.vggt.layers import Block
 
 
-class ConvolutionPatches(nn.Module):
-    """One convolution as large as its stride: images (B, 3, H, W) -> (B, P, C)."""
+class ConvPatchEmbed(nn.Module):
+    """Embed patches by one strided convolution: images (B, 3, H, W) -> (B, P, C)."""
 
     def __init__(self, width: int, patch_size: int) -> None:
         super().__init__()
@@ -29,10 +27,10 @@ class ConvolutionPatches(nn.Module):
         return self.proj(images).flatten(2).transpose(1, 2)
 
 
-class Stem(nn.Module):
-    """Three convolutions that learn edges first, for small encoders from scratch: (B, 3, H, W) -> (B, P, C).
+class ConvStem(nn.Module):
+    """Embed patches by three convolutions, for small encoders trained from scratch: (B, 3, H, W) -> (B, P, C).
 
-    Positions are left to the rotary embedding and to the zero padding at the borders.
+    It has no position embedding: positions come from the rotary embedding and the zero padding at the borders.
     """
 
     def __init__(self, width: int, channels: int = 32) -> None:
@@ -49,8 +47,11 @@ class Stem(nn.Module):
         return self.proj(maps).flatten(2).transpose(1, 2)
 
 
-class DinoPatches(nn.Module):
-    """DINOv2 with registers (``specs/vggt.md``, section 3): images (B, 3, H, W) -> normalised tokens (B, P, C)."""
+class DinoPatchEmbed(nn.Module):
+    """Embed patches by DINOv2 with registers: images (B, 3, H, W) -> normalised tokens (B, P, C).
+
+    See ``docs/specs/vggt.md``, section 3.
+    """
 
     def __init__(self, config: VggtConfig) -> None:
         super().__init__()
@@ -62,7 +63,7 @@ class DinoPatches(nn.Module):
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + self.grid**2, width))
         self.register_tokens = nn.Parameter(torch.zeros(1, dino["num_register_tokens"], width))
         self.mask_token = nn.Parameter(torch.zeros(1, width))  # in the checkpoint, never used
-        self.patch_embed = ConvolutionPatches(width, config.patch_size)
+        self.patch_embed = ConvPatchEmbed(width, config.patch_size)
         self.blocks = nn.ModuleList(
             Block(width, dino["num_attention_heads"], dino["mlp_ratio"], dino["layerscale_value"], eps=1e-6)
             for _ in range(dino["num_hidden_layers"])
@@ -80,7 +81,7 @@ class DinoPatches(nn.Module):
         return self.norm(tokens[:, 1 + registers.shape[1] :])
 
     def patch_positions(self, rows: int, columns: int) -> Tensor:
-        """Position embeddings (1, rows x columns, C), resized from the stored square grid in float32."""
+        """Resize the stored square grid of position embeddings in float32 to (1, rows x columns, C)."""
         stored = self.pos_embed[:, 1:]
         if (rows, columns) == (self.grid, self.grid):
             return stored

@@ -25,7 +25,7 @@ def plan_encoder(
     Raises ModelError for words that mean nothing, photos that do not fit, and files that are no such weights.
     """
     from dollhouse.models.vggt.configuration import VggtConfig
-    from dollhouse.models.vggt.convert import OfficialCheckpoint, licence_of
+    from dollhouse.models.vggt.convert import check_official, licence_of
     from dollhouse.models.vggt.modeling import VggtModel
 
     width, height = read_size(size)
@@ -36,9 +36,9 @@ def plan_encoder(
     if weights is not None:
         with torch.device("meta"):
             whole = VggtModel(config)
-        checkpoint = OfficialCheckpoint(weights)
-        checkpoint.check(whole)
-        print(f"{checkpoint.path}: {len(checkpoint.shapes):,} keys, all right; licence: {licence_of(weights)}")
+        checkpoint, ignored = check_official(whole, weights)
+        matching = len(checkpoint.shapes) - len(ignored)
+        print(f"{weights}: {matching:,} tensors match, {len(ignored):,} ignored; licence: {licence_of(weights)}")
     plan = plan_vggt(config, views, height, width, read_dtype(dtype))
     print_parts(plan.parts, "VGGT-1B")
     print_memory({f"{views} views of {width}x{height} in {dtype}": plan.memory})

@@ -28,7 +28,7 @@ from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration, PerceptionOutput
 from dollhouse.models.dollhouse.pretrained_lm import read_tokenizer
 from dollhouse.models.dollhouse.tokenization import fill_token_ids, train_tokenizer
-from dollhouse.models.vggt.convert import OfficialCheckpoint
+from dollhouse.models.vggt.convert import check_official
 from dollhouse.scenes.synthetic.furniture import CATEGORIES, COLOURS
 from dollhouse.training.config import Recipe
 from dollhouse.training.estimate.live_memory import LiveMemory, without_memory
@@ -76,7 +76,7 @@ def dry_run(recipe: Recipe) -> list[StageCheck]:
     config, batches = first_batches(recipe)
     fake, student = without_memory(lambda: DollhouseForConditionalGeneration(config))
     if recipe.student.encoder_weights is not None and not config.blind:
-        OfficialCheckpoint(recipe.student.encoder_weights).check(student.encoder)
+        check_official(student.encoder, recipe.student.encoder_weights)
     if not torch.cuda.is_available():  # as the run itself does
         student.language_model.set_attn_implementation("eager")
     checks = []

@@ -26,13 +26,13 @@ SENTENCES = (
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A checkpoint's tokenizer files as LLaMA's are: a SentencePiece model trained on this project's own words."""
+    """Write tokenizer files like LLaMA's: a SentencePiece model trained on this project's own text."""
     pytest.importorskip("sentencepiece")
     pytest.importorskip("google.protobuf")
     shutil.copy(Path(__file__).parent / "llama_like.model", tmp_path / "tokenizer.model")
     special = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<unk>"}
-    told = {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True, "legacy": False, "padding_side": "right"}
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps(special | told))
+    settings = {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True, "legacy": False, "padding_side": "right"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(special | settings))
     return tmp_path
 
 
@@ -40,8 +40,8 @@ def folder(tmp_path: Path) -> Path:
 def test_ids_are_those_of_sentencepiece(folder: Path, legacy: bool) -> None:
     import sentencepiece
 
-    told = json.loads((folder / "tokenizer_config.json").read_text()) | {"legacy": legacy}
-    (folder / "tokenizer_config.json").write_text(json.dumps(told))
+    settings = json.loads((folder / "tokenizer_config.json").read_text()) | {"legacy": legacy}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     encode = encoder(load_tokenizer(folder, LlamaConfig(vocab_size=600)))
     reference = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
     rng = random.Random(0)
@@ -54,18 +54,18 @@ def test_pieces_and_places(folder: Path) -> None:
     tokenizer = load_tokenizer(folder, LlamaConfig(vocab_size=600))
     prompt = conversation([("Is <boxes> near <boxes>?", None)])
     ids = prompt_ids(prompt, encoder(tokenizer), tokenizer.bos_token_id)
-    assert [one for one in ids if one < 0] == [-200, -300, -300]
+    assert [token for token in ids if token < 0] == [-200, -300, -300]
     assert ids.count(tokenizer.bos_token_id) == 1
     assert ids[0] == tokenizer.bos_token_id
-    said = tokenizer.decode([one for one in ids if one >= 0], skip_special_tokens=True)
-    assert re.sub(r"\s+", " ", said) == re.sub(r"<image>|<boxes>", "", prompt).replace("\n", " ").replace("  ", " ")
+    decoded = tokenizer.decode([token for token in ids if token >= 0], skip_special_tokens=True)
+    assert re.sub(r"\s+", " ", decoded) == re.sub(r"<image>|<boxes>", "", prompt).replace("\n", " ").replace("  ", " ")
 
 
 def test_tokenizers_that_do_not_fit_are_refused(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     empty = tmp_path_factory.mktemp("empty")
     with pytest.raises(ModelError, match="has no tokenizer"):
         load_tokenizer(empty, LlamaConfig())
-    with pytest.raises(ModelError, match=r"600 tokens.*not that of its model \(500 tokens"):
+    with pytest.raises(ModelError, match=r"600 tokens.*does not match its model \(500 tokens"):
         load_tokenizer(folder, LlamaConfig(vocab_size=500))
     (empty / "tokenizer.json").write_text("no tokenizer")
     (empty / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}')
@@ -79,11 +79,11 @@ def test_boxes_are_expanded() -> None:
     assert expand_boxes("At <boxes>?", 3) == "At <boxes>, <boxes>, <boxes>?"
     assert expand_boxes("<boxes> or <boxes>?", 2) == "<boxes> or <boxes>?"
     assert expand_boxes("No place?", 0) == "No place?"
-    for text, count, says in (
+    for text, count, message in (
         ("<boxes> or <boxes>?", 3, "2 <boxes> but 3"),
         ("<boxes>?", 0, "1 <boxes> but 0"),
-        ("<image>\nWhat?", 0, "leave <image>"),
-        ("<video>\nWhat?", 0, "leave <image>"),
+        ("<image>\nWhat?", 0, "leave out <image>"),
+        ("<video>\nWhat?", 0, "leave out <image>"),
     ):
-        with pytest.raises(QuestionError, match=says):
+        with pytest.raises(QuestionError, match=message):
             expand_boxes(text, count)
