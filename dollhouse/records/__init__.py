@@ -1,0 +1,1 @@
+"""Records: what teachers returned for scenes, stored on disk and checked on every read."""

@@ -1,8 +1,4 @@
-"""A record: all that was said about one scene.
-
-Knows no files: its form as rows and arrays is :mod:`dollhouse.records.schema`, the store
-:mod:`dollhouse.records.store`.
-"""
+"""A record: everything that teachers returned for one scene."""
 
 from __future__ import annotations
 
@@ -22,7 +18,7 @@ from dollhouse.scenes.scene import Scene
 
 @dataclass(frozen=True, eq=False)
 class RecordCamera:
-    """One view of the scene as the teacher had it; what was not known is None."""
+    """One view of the scene as the teacher received it; unknown matrices are None."""
 
     name: str
     intrinsics: Array | None  #: (3, 3) of the photo, pixels
@@ -32,15 +28,15 @@ class RecordCamera:
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """What a teacher said about one scene. Whatever it did not say is None."""
+    """Answers, features and geometry of one scene; what the teachers did not return is None."""
 
     id: str  #: 32 hex digits (:func:`dollhouse.records.content_hash.record_id`)
     scene: str  #: the scene's name
-    source: str  #: what :func:`dollhouse.scenes.open.open_scene` was given
+    source: str  #: the argument of :func:`dollhouse.scenes.open.open_scene`
     scene_hash: str
-    questions: tuple[Question, ...]  #: as they were asked, with the geometry's own answers
-    answers: tuple[TeacherAnswer, ...]  #: one a question
-    provenance: Mapping[str, Any]  #: ``teacher``, ``geometry``, ``settings``, ``software``
+    questions: tuple[Question, ...]  #: with the answers of the geometry, "" where it has none
+    answers: tuple[TeacherAnswer, ...]  #: one per question
+    provenance: Mapping[str, Any]  #: ``teacher``, ``geometry``, ``settings``
     licence: str  #: of teacher and scene
     cameras: tuple[RecordCamera, ...]
     features: SpatialFeatures | None = None
@@ -48,7 +44,7 @@ class Record:
     relations: tuple[Relation, ...] | None = None
 
     @classmethod
-    def of(
+    def create(
         cls,
         id: str,
         scene: Scene,
@@ -60,18 +56,16 @@ class Record:
         features: SpatialFeatures | None,
         geometry: SceneGeometry | None,
     ) -> Record:
-        """The record of a scene, its relations read off the boxes that ``geometry`` tells.
+        """Build the record of a scene; relations are computed from the boxes of ``geometry``.
 
-        Raises TeacherError where the teacher did not give one answer a question.
+        Raises TeacherError where answers and questions differ in number, or a box is not finite.
         """
         if len(answers) != len(questions):
             raise TeacherError(f"scene {scene.name}: {len(answers)} answers to {len(questions)} questions")
         boxes = geometry.boxes if geometry else None
         for box in boxes or ():
             if not np.isfinite([*box.center, *box.size, box.yaw]).all():
-                raise TeacherError(
-                    f"scene {scene.name}: the box told for a {box.label} is not finite; mend its teacher"
-                )
+                raise TeacherError(f"scene {scene.name}: the box of a {box.label} is not finite; correct its teacher")
         return cls(
             id=id,
             scene=scene.name,
@@ -91,24 +85,23 @@ class Record:
         )
 
 
-def halved(features: SpatialFeatures | None, geometry: SceneGeometry | None) -> tuple[Any, Any]:
-    """Features and depth in half precision, for half the disk. Raises TeacherError where a feature does not fit."""
+def cast_fp16(features: SpatialFeatures | None, geometry: SceneGeometry | None) -> tuple[Any, Any]:
+    """Cast features and depth to float16 for half the disk space. Raises TeacherError where a feature overflows."""
     if features is not None:
         with np.errstate(over="ignore"):
-            half = features.features.astype(np.float16)
+            half: Any = features.features.astype(np.float16)
         if np.isfinite(half).sum() < np.isfinite(features.features).sum():
-            raise TeacherError("the teacher's features do not fit into half precision; label without --half")
-        features = replace(features, features=half)  # type: ignore[arg-type]  # read back as float32
-        if features.label_probs is not None:
-            features = replace(features, label_probs=features.label_probs.astype(np.float16))  # type: ignore[arg-type]
+            raise TeacherError("the teacher's features do not fit into half precision; annotate without --fp16")
+        probs: Any = None if features.label_probs is None else features.label_probs.astype(np.float16)
+        features = replace(features, features=half, label_probs=probs)
     if geometry is not None and geometry.depth is not None:
-        depth: Any = tuple(one.astype(np.float16) for one in geometry.depth)
-        geometry = SceneGeometry(depth, geometry.metric, geometry.boxes, geometry.instances)
+        depth: Any = tuple(array.astype(np.float16) for array in geometry.depth)
+        geometry = replace(geometry, depth=depth)
     return features, geometry
 
 
 def _licence(provenance: Mapping[str, Any], scene: Scene) -> str:
-    told = [("teacher", provenance["teacher"].get("licence"))]
-    told += [("geometry", source.get("licence")) for source in provenance.get("geometry", ())]
-    told += [("scene", scene.metadata.get("licence"))]
-    return "; ".join(f"{who}: {licence}" for who, licence in dict.fromkeys(told) if licence) or "unknown"
+    licences = [("teacher", provenance["teacher"].get("licence"))]
+    licences += [("geometry", entry.get("licence")) for entry in provenance.get("geometry", ())]
+    licences += [("scene", scene.metadata.get("licence"))]
+    return "; ".join(f"{owner}: {licence}" for owner, licence in dict.fromkeys(licences) if licence) or "unknown"

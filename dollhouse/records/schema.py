@@ -1,8 +1,6 @@
-"""A record as Parquet rows and named arrays: which columns there are, and the way there and back.
+"""A record as Parquet rows and named arrays, and back.
 
-Knows no files; the store is :mod:`dollhouse.records.store`.
-
-Axes: H and W pixels, M places, D width, L labels.
+Axes: H and W pixels, M points, D feature width, L labels.
 """
 
 from __future__ import annotations
@@ -16,13 +14,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dollhouse.geometry import Array
 from dollhouse.questions.generate import Question
-from dollhouse.records.content_hash import box_entry, canonical
+from dollhouse.records.content_hash import box_entry
 from dollhouse.records.record import Record, RecordCamera
 from dollhouse.records.relations import Relation
 from dollhouse.records.types import SceneGeometry, SpatialFeatures, TeacherAnswer
 from dollhouse.scenes.scene import Box
+from dollhouse.system.hashing import canonical_json
 
 _BOX = pa.struct(
     {
@@ -36,17 +34,11 @@ _BOX = pa.struct(
         "score": pa.float64(),
     }
 )
-_VIEW = pa.struct(
-    {
-        "name": pa.string(),
-        "intrinsics": pa.list_(pa.float64()),
-        "depth_intrinsics": pa.list_(pa.float64()),
-        "world_from_camera": pa.list_(pa.float64()),
-    }
-)
+_CAMERA_SIDES = {"intrinsics": 3, "depth_intrinsics": 3, "world_from_camera": 4}  #: rows and columns of each matrix
+_VIEW = pa.struct({"name": pa.string()} | dict.fromkeys(_CAMERA_SIDES, pa.list_(pa.float64())))
 _RELATION = pa.struct({"first": pa.int32(), "second": pa.int32(), "right": pa.float64(), "above": pa.float64()})
 
-#: one row an answer
+#: one row per answer
 ANSWER_COLUMNS = pa.schema(
     {
         "record": pa.string(),
@@ -65,7 +57,7 @@ ANSWER_COLUMNS = pa.schema(
         "top_log_probs": pa.list_(pa.list_(pa.float32())),
     }
 )
-#: one row a record
+#: one row per record
 SCENE_COLUMNS = pa.schema(
     {
         "record": pa.string(),
@@ -85,7 +77,7 @@ SCENE_COLUMNS = pa.schema(
 
 
 def answer_table(record: Record) -> pa.Table:
-    """One row an answer."""
+    """Return one row per answer."""
     rows = [
         {
             "record": record.id,
@@ -99,9 +91,7 @@ def answer_table(record: Record) -> pa.Table:
             "choices": list(question.choices),
             "objects": list(question.objects),
             "view": question.view,
-            "token_ids": _listed(answer.token_ids),
-            "top_ids": _listed(answer.top_ids),
-            "top_log_probs": _listed(answer.top_log_probs),
+            **answer.token_lists(),
         }
         for question, answer in zip(record.questions, record.answers, strict=True)
     ]
@@ -109,7 +99,7 @@ def answer_table(record: Record) -> pa.Table:
 
 
 def scene_table(record: Record) -> pa.Table:
-    """One row: everything that is neither an answer nor an array."""
+    """Return one row with everything that is neither an answer nor an array."""
     boxes = record.geometry.boxes if record.geometry else None
     row = {
         "record": record.id,
@@ -118,18 +108,10 @@ def scene_table(record: Record) -> pa.Table:
         "scene_hash": record.scene_hash,
         "teacher": str(record.provenance["teacher"].get("teacher", "unknown")),
         "licence": record.licence,
-        "provenance": canonical(record.provenance),
+        "provenance": canonical_json(record.provenance),
         "answers": len(record.answers),
         "metric": record.geometry.metric if record.geometry else None,
-        "views": [
-            {
-                "name": camera.name,
-                "intrinsics": _flat(camera.intrinsics),
-                "depth_intrinsics": _flat(camera.depth_intrinsics),
-                "world_from_camera": _flat(camera.world_from_camera),
-            }
-            for camera in record.cameras
-        ],
+        "views": [_view_entry(camera) for camera in record.cameras],
         "boxes": None if boxes is None else [box_entry(box) for box in boxes],
         "relations": None if record.relations is None else [asdict(relation) for relation in record.relations],
     }
@@ -137,9 +119,10 @@ def scene_table(record: Record) -> pa.Table:
 
 
 def arrays_of(record: Record) -> dict[str, NDArray[Any]]:
-    """``features`` (M, D), ``points`` (M, 3), ``depth.0000`` and ``instances.0000`` (H, W) and so on.
+    """Return the arrays by name; those that the record lacks are absent.
 
-    Where the teacher told them: ``label_chances`` (M, L+1) with ``labels``, their names as JSON, in bytes.
+    ``features`` (M, D), ``points`` (M, 3), ``label_chances`` (M, L+1) with ``labels`` (their names as JSON, in bytes),
+    and for each view ``depth.0000`` and ``instances.0000`` (H, W).
     """
     arrays: dict[str, NDArray[Any]] = {}
     if record.features is not None:
@@ -148,26 +131,25 @@ def arrays_of(record: Record) -> dict[str, NDArray[Any]]:
             arrays["label_chances"] = record.features.label_probs
             arrays["labels"] = np.frombuffer(json.dumps(record.features.labels).encode(), dtype=np.uint8)
     for name in ("depth", "instances"):
-        for number, one in enumerate((getattr(record.geometry, name) if record.geometry else None) or ()):
-            arrays[f"{name}.{number:04d}"] = _narrow(one) if name == "instances" else one
+        for view, array in enumerate((getattr(record.geometry, name) if record.geometry else None) or ()):
+            arrays[f"{name}.{view:04d}"] = _narrowed(array) if name == "instances" else array
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
 
 
 def record_from(
     row: Mapping[str, Any], answers: Sequence[Mapping[str, Any]], arrays: Mapping[str, NDArray[Any]]
 ) -> Record:
-    """The record of which the three above gave these."""
-    features = None
+    """Rebuild a record from the row, the answer rows and the arrays of the three functions above."""
+    features = geometry = None
     if "features" in arrays:
-        chances, names = arrays.get("label_chances"), arrays.get("labels")
+        probs, names = arrays.get("label_chances"), arrays.get("labels")
         features = SpatialFeatures(
             features=arrays["features"].astype(np.float32),
             points=arrays["points"],
-            label_probs=None if chances is None else chances.astype(np.float32),
+            label_probs=None if probs is None else probs.astype(np.float32),
             labels=() if names is None else tuple(json.loads(names.tobytes())),
         )
     boxes, relations = row["boxes"], row["relations"]
-    geometry = None
     if row["metric"] is not None:
         geometry = SceneGeometry(
             depth=_maps(arrays, "depth", np.float32),
@@ -180,46 +162,42 @@ def record_from(
         scene=row["scene"],
         source=row["source"],
         scene_hash=row["scene_hash"],
-        questions=tuple(_question(one) for one in answers),
-        answers=tuple(_answer(one) for one in answers),
+        questions=tuple(_question(entry) for entry in answers),
+        answers=tuple(TeacherAnswer.from_lists(entry["answer"], entry) for entry in answers),
         provenance=json.loads(row["provenance"]),
         licence=row["licence"],
-        cameras=tuple(
-            RecordCamera(
-                view["name"],
-                _matrix(view["intrinsics"], 3),
-                _matrix(view["depth_intrinsics"], 3),
-                _matrix(view["world_from_camera"], 4),
-            )
-            for view in row["views"]
-        ),
+        cameras=tuple(_camera(view) for view in row["views"]),
         features=features,
         geometry=geometry,
-        relations=None if relations is None else tuple(Relation(**one) for one in relations),
+        relations=None if relations is None else tuple(Relation(**relation) for relation in relations),
     )
 
 
-def _narrow(ids: NDArray[np.int32]) -> NDArray[Any]:
-    """Ids as 16-bit numbers where they fit: half the disk."""
+def _narrowed(ids: NDArray[np.int32]) -> NDArray[Any]:
+    """Cast ids to 16 bits where they fit, for half the disk space."""
     fits = ids.min(initial=0) >= 0 and ids.max(initial=0) <= np.iinfo(np.uint16).max
     return ids.astype(np.uint16) if fits else ids
 
 
-def _listed(array: NDArray[Any] | None) -> list[Any] | None:
-    return None if array is None else array.tolist()
-
-
-def _flat(matrix: Array | None) -> list[float] | None:
-    return None if matrix is None else np.asarray(matrix, dtype=np.float64).ravel().tolist()
-
-
-def _matrix(values: Sequence[float] | None, side: int) -> Array | None:
-    return None if values is None else np.array(values, dtype=np.float64).reshape(side, side)
-
-
 def _maps(arrays: Mapping[str, NDArray[Any]], name: str, dtype: Any) -> tuple[NDArray[Any], ...] | None:
-    found = sorted(key for key in arrays if key.startswith(f"{name}."))
-    return tuple(arrays[key].astype(dtype) for key in found) or None
+    keys = sorted(key for key in arrays if key.startswith(f"{name}."))
+    return tuple(arrays[key].astype(dtype) for key in keys) or None
+
+
+def _view_entry(camera: RecordCamera) -> dict[str, Any]:
+    matrices = {name: getattr(camera, name) for name in _CAMERA_SIDES}
+    return {"name": camera.name} | {
+        name: None if matrix is None else np.asarray(matrix, dtype=np.float64).ravel().tolist()
+        for name, matrix in matrices.items()
+    }
+
+
+def _camera(entry: Mapping[str, Any]) -> RecordCamera:
+    matrices = {
+        name: None if entry[name] is None else np.array(entry[name], dtype=np.float64).reshape(side, side)
+        for name, side in _CAMERA_SIDES.items()
+    }
+    return RecordCamera(entry["name"], **matrices)
 
 
 def _box(entry: Mapping[str, Any]) -> Box:
@@ -238,16 +216,3 @@ def _question(row: Mapping[str, Any]) -> Question:
         objects=tuple(row["objects"]),
         view=row["view"],
     )
-
-
-def _answer(row: Mapping[str, Any]) -> TeacherAnswer:
-    return TeacherAnswer(
-        text=row["answer"],
-        token_ids=_array(row["token_ids"], np.int32),
-        top_ids=_array(row["top_ids"], np.int32),
-        top_log_probs=_array(row["top_log_probs"], np.float32),
-    )
-
-
-def _array(values: Any, dtype: Any) -> NDArray[Any] | None:
-    return None if values is None else np.array(values, dtype=dtype)

@@ -1,10 +1,8 @@
-"""The store of records: a folder of folders, one a record, each whole or absent.
+"""The store of records: a folder with one folder per record, each complete or absent.
 
-``records/<id>/answers.parquet`` has a row an answer, ``scene.parquet`` one row about the scene, ``arrays.safetensors``
-features, depth and object ids, ``SHA256SUMS`` the hashes of these, which every read compares (and ``sha256sum -c``
-can). A record is written under ``records/.unfinished`` and then moved to its place in one step, so what stands there
-is whole; what a killed run left is removed when the next one starts. Nothing in a record depends on when or by which
-machine it was made. Knows nothing of teachers.
+``<id>/answers.parquet`` has a row per answer, ``scene.parquet`` one row about the scene, ``arrays.safetensors``
+features, depth and instance maps, ``SHA256SUMS`` the hashes of these (``sha256sum -c`` works), compared on every read.
+A record is written under ``.unfinished`` and then renamed; the next writer removes what a killed one left there.
 """
 
 from __future__ import annotations
@@ -16,6 +14,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -35,7 +34,7 @@ ANSWERS, SCENE, ARRAYS, HASHES = "answers.parquet", "scene.parquet", "arrays.saf
 UNFINISHED = ".unfinished"
 _HEX = set("0123456789abcdef")
 
-#: what ``datasets.load_dataset(folder, "answers")`` goes by
+#: dataset card: the configurations of ``datasets.load_dataset(folder, "answers")``
 _CARD = f"""---
 configs:
 - config_name: answers
@@ -43,22 +42,31 @@ configs:
 - config_name: scenes
   data_files: "*/{SCENE}"
 ---
-Records of a Dollhouse teacher: what it said about each scene. `dollhouse records show` looks inside.
+Records of a Dollhouse teacher: its answers, features and geometry for each scene. `dollhouse records show` prints them.
 """
 
 
+@dataclass(frozen=True)
+class StoreSummary:
+    """The contents of a record store in numbers."""
+
+    records: int
+    size_bytes: int
+    families: Counter[str]  #: answers by question family
+
+
 class RecordStore:
-    """The records in a folder, to be read. Every read is checked against the hashes kept with the record."""
+    """Read the records in a folder; every read is checked against the hashes stored with the record."""
 
     def __init__(self, folder: str | Path) -> None:
-        """Raises StorageError where ``folder`` is not a folder of records (an empty one is)."""
+        """Raises StorageError where ``folder`` is not a folder; an empty one is a store without records."""
         self.folder = Path(folder)
         if not self.folder.is_dir():
-            raise StorageError(f"{self.folder}: no records are there; make them with `dollhouse label --out`")
+            raise StorageError(f"{self.folder}: no records are there; make them with `dollhouse annotate --out`")
         self._by_scene: dict[str, list[str]] | None = None
 
     def ids(self) -> tuple[str, ...]:
-        """Ids of all records, sorted."""
+        """Return the ids of all records, sorted."""
         return tuple(sorted(path.name for path in self.folder.iterdir() if _is_id(path.name) and path.is_dir()))
 
     def __len__(self) -> int:
@@ -70,41 +78,52 @@ class RecordStore:
     def __iter__(self) -> Iterator[Record]:
         return map(self.read, self.ids())
 
-    def of_scene(self, name: str) -> tuple[Record, ...]:
-        """The records of a scene by its name, in the order of their ids. The first call looks into all records."""
-        if self._by_scene is None:
-            self._by_scene = {}
-            for id in self.ids():
-                self._by_scene.setdefault(self.row(id)["scene"], []).append(id)
-        return tuple(self.read(id) for id in self._by_scene.get(name, ()))
+    def for_scene(self, name: str) -> tuple[Record, ...]:
+        """Return the records of a scene by its name, sorted by id. The first call reads the rows of all records."""
+        return tuple(self.read(id) for id in self._scene_index().get(name, ()))
+
+    def find(self, which: str) -> list[str]:
+        """Return the ids that begin with ``which``, or else those of the scene of that name; StorageError for none."""
+        ids = [id for id in self.ids() if id.startswith(which)] or self._scene_index().get(which, [])
+        if not ids:
+            raise StorageError(f"{self.folder}: has no record {which!r}; give a scene's name or the start of an id")
+        return ids
 
     def row(self, id: str) -> dict[str, Any]:
-        """The row of ``scene.parquet``. Raises StorageError where the record is missing or that file damaged."""
+        """Return the row of ``scene.parquet``. Raises StorageError where the record is missing or the file damaged."""
         if id not in self:
             raise StorageError(f"{self.folder}: has no record {id}")
         path = self.folder / id / SCENE
-        rows = _rows(path, _checked(path, _hashes(path.parent)))
+        rows = _rows(path, _hashes(path.parent))
         if len(rows) != 1 or set(rows[0]) != set(SCENE_COLUMNS.names) or rows[0]["record"] != id:
-            raise StorageError(f"{path}: does not belong to its record{_mend(path.parent)}")
+            raise StorageError(f"{path}: does not belong to its record{_remedy(path)}")
         return rows[0]
 
     def read(self, id: str) -> Record:
-        """The record with this id. Raises StorageError where it is missing or damaged, naming the file."""
+        """Return the record with this id. Raises StorageError naming the file that is missing or damaged."""
         row = self.row(id)
         folder = self.folder / id
         hashes = _hashes(folder)
-        answers = _rows(folder / ANSWERS, _checked(folder / ANSWERS, hashes))
-        arrays = _tensors(folder / ARRAYS, _checked(folder / ARRAYS, hashes)) if ARRAYS in hashes else {}
+        answers = _rows(folder / ANSWERS, hashes)
+        arrays = _tensors(folder / ARRAYS, hashes) if ARRAYS in hashes else {}
         return record_from(row, answers, arrays)
 
+    def summary(self) -> StoreSummary:
+        """Count records, bytes and answers by question family."""
+        families: Counter[str] = Counter()
+        for id in self.ids():
+            families.update(row["family"] for row in _rows(self.folder / id / ANSWERS, None, ["family"]))
+        size = sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        return StoreSummary(len(self), size, families)
+
     def check(self) -> list[str]:
-        """One line for everything in the folder that is damaged or does not belong there; [] where all is well."""
+        """Return one line for each file that is damaged or does not belong in the folder."""
         problems = []
         for path in sorted(self.folder.iterdir()):
             if path.name.startswith(".") or path.name == "README.md":
                 continue
             if not (_is_id(path.name) and path.is_dir()):
-                problems.append(f"{path}: is no record")
+                problems.append(f"{path}: is not a record")
                 continue
             try:
                 record = self.read(path.name)
@@ -112,14 +131,21 @@ class RecordStore:
                 problems.append(str(error))
                 continue
             if record_id(record.scene_hash, record.questions, record.provenance) != record.id:
-                problems.append(f"{path}: its id is not that of what it holds{_mend(path)}")
+                problems.append(f"{path}: its id is not the hash of its contents{_remedy(path / SCENE)}")
             for other in sorted(set(os.listdir(path)) - {HASHES, *_hashes(path)}):
                 problems.append(f"{path / other}: does not belong to the record")
         return problems
 
+    def _scene_index(self) -> dict[str, list[str]]:
+        if self._by_scene is None:
+            self._by_scene = {}
+            for id in self.ids():
+                self._by_scene.setdefault(self.row(id)["scene"], []).append(id)
+        return self._by_scene
+
 
 class RecordWriter(RecordStore):
-    """Records to be added to; a context manager. Several processes may write to one folder at a time."""
+    """Add records to a store; a context manager. Several processes may write to one folder at a time."""
 
     def __init__(self, folder: str | Path) -> None:
         """Raises StorageError where the folder cannot be made."""
@@ -127,7 +153,7 @@ class RecordWriter(RecordStore):
         try:
             Path(folder).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StorageError(f"{folder}: records cannot be kept there ({error.strerror})") from error
+            raise StorageError(f"{folder}: records cannot be written there ({error.strerror})") from error
         super().__init__(folder)
 
     def __enter__(self) -> Self:
@@ -136,26 +162,30 @@ class RecordWriter(RecordStore):
             self._clean()
             fcntl.flock(self._lock, fcntl.LOCK_SH)
             (self.folder / UNFINISHED).mkdir(exist_ok=True)
-            self._describe()
+            card = self.folder / "README.md"
+            if not card.exists():
+                staging = self.folder / UNFINISHED / f"README.md.{os.getpid()}"
+                _write_synced(staging, _CARD.encode())
+                staging.replace(card)
         except OSError as error:
             self.__exit__(None, None, None)
-            raise StorageError(f"{self.folder}: records cannot be kept there ({error.strerror})") from error
+            raise StorageError(f"{self.folder}: records cannot be written there ({error.strerror})") from error
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._lock is not None:
-            self._lock.close()  # gives the lock back, as dying does
+            self._lock.close()  # releases the lock, as the end of the process does
 
     def write(self, record: Record) -> Path:
-        """Keep a record; its folder. One that is there already is left as it is.
+        """Write a record and return its folder; an existing one is left as it is.
 
         Raises StorageError where it cannot be written, for instance because the disk is full; nothing is left then.
         """
-        place = self.folder / record.id
+        target = self.folder / record.id
         if record.id in self:
-            return place
+            return target
         staging = self.folder / UNFINISHED / f"{record.id}.{os.getpid()}"
         try:
             staging.mkdir(parents=True)
@@ -163,25 +193,26 @@ class RecordWriter(RecordStore):
             if arrays := arrays_of(record):
                 contents[ARRAYS] = save(arrays)
             for name, content in contents.items():
-                _write(staging / name, content)
-            _write(staging / HASHES, _sums(contents))
-            _settle(staging)
-            staging.rename(place)
-            _settle(self.folder)
+                _write_synced(staging / name, content)
+            hashes = {name: sha256(content).hexdigest() for name, content in contents.items()}
+            _write_synced(staging / HASHES, _sum_lines(hashes))
+            _sync_folder(staging)
+            staging.rename(target)
+            _sync_folder(self.folder)
         except OSError as error:
             if error.errno in (errno.EEXIST, errno.ENOTEMPTY) and record.id in self:
-                return place  # another process was faster, with the same record
+                return target  # another process was faster, with the same record
             raise StorageError(
-                f"{place}: the record cannot be written ({error.strerror or error}); "
+                f"{target}: the record cannot be written ({error.strerror or error}); "
                 "free some space and run the same command again"
             ) from error
         finally:
             shutil.rmtree(staging, ignore_errors=True)
         self._by_scene = None
-        return place
+        return target
 
     def _clean(self) -> None:
-        """Remove what killed runs left, unless another run is at work here, whose unfinished records these may be."""
+        """Remove what killed runs left, unless another run is writing here, whose unfinished records these may be."""
         assert self._lock is not None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -189,22 +220,6 @@ class RecordWriter(RecordStore):
             return
         if (self.folder / UNFINISHED).exists():
             shutil.rmtree(self.folder / UNFINISHED)
-
-    def _describe(self) -> None:
-        card = self.folder / "README.md"
-        if not card.exists():
-            staging = self.folder / UNFINISHED / f"README.md.{os.getpid()}"
-            _write(staging, _CARD.encode())
-            staging.replace(card)
-
-
-def count_families(records: RecordStore) -> Counter[str]:
-    """How many answers of each family there are, from the answers' ``family`` column alone."""
-    counts: Counter[str] = Counter()
-    for id in records.ids():
-        path = records.folder / id / ANSWERS
-        counts.update(row["family"] for row in _rows(path, _bytes(path), ["family"]))
-    return counts
 
 
 def _is_id(name: str) -> bool:
@@ -217,36 +232,32 @@ def _parquet(table: pa.Table) -> bytes:
     return buffer.getvalue()
 
 
-def _sums(contents: Mapping[str, bytes]) -> bytes:
-    return _sum_lines({name: sha256(content).hexdigest() for name, content in contents.items()})
-
-
 def _sum_lines(hashes: Mapping[str, str]) -> bytes:
-    """Hashes of files in the form of ``sha256sum``."""
+    """Format hashes of files as ``sha256sum`` does."""
     return "".join(f"{hash}  {name}\n" for name, hash in sorted(hashes.items())).encode()
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    """File name -> hash, as the record itself tells them."""
+    """Read the hashes stored with a record: file name -> hash."""
     path = folder / HASHES
-    content = _bytes(path)
+    content = _read_bytes(path)
     hashes = {line[66:]: line[:64] for line in content.decode("utf-8", "replace").splitlines()}
-    told = {ANSWERS, SCENE} <= set(hashes) <= {ANSWERS, SCENE, ARRAYS}
-    if not told or _sum_lines(hashes) != content:
-        raise StorageError(f"{path}: is damaged, it does not tell the hashes of the record{_mend(folder)}")
+    complete = {ANSWERS, SCENE} <= set(hashes) <= {ANSWERS, SCENE, ARRAYS}
+    if not complete or _sum_lines(hashes) != content:
+        raise StorageError(f"{path}: is damaged: it does not list the hashes of the record{_remedy(path)}")
     return hashes
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file, down to the disk."""
+def _write_synced(path: Path, content: bytes) -> None:
+    """Write a file and flush it to the disk."""
     with path.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _settle(folder: Path) -> None:
-    """Have the names in a folder on the disk, so that they outlast a loss of power."""
+def _sync_folder(folder: Path) -> None:
+    """Flush the names in a folder to the disk, so that they survive a loss of power."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -254,35 +265,33 @@ def _settle(folder: Path) -> None:
         os.close(handle)
 
 
-def _bytes(path: Path) -> bytes:
+def _read_bytes(path: Path, hashes: Mapping[str, str] | None = None) -> bytes:
+    """Read a file of a record and compare its hash where ``hashes`` are given."""
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
-        raise StorageError(f"{path}: cannot be read ({error.strerror}){_mend(path.parent)}") from error
-
-
-def _checked(path: Path, hashes: Mapping[str, str]) -> bytes:
-    content = _bytes(path)
-    if sha256(content).hexdigest() != hashes[path.name]:
-        raise StorageError(f"{path}: is damaged, its hash is not that in {HASHES}{_mend(path.parent)}")
+        raise StorageError(f"{path}: cannot be read ({error.strerror}){_remedy(path)}") from error
+    if hashes is not None and sha256(content).hexdigest() != hashes[path.name]:
+        raise StorageError(f"{path}: is damaged: its hash is not that in {HASHES}{_remedy(path)}")
     return content
 
 
-def _rows(path: Path, content: bytes, columns: list[str] | None = None) -> list[dict[str, Any]]:
+def _rows(path: Path, hashes: Mapping[str, str] | None, columns: list[str] | None = None) -> list[dict[str, Any]]:
+    content = io.BytesIO(_read_bytes(path, hashes))
     try:
-        # without Arrow's threads: the files are small, and a process that ends while these start up is aborted
-        file = pq.ParquetFile(io.BytesIO(content), pre_buffer=False)
-        return file.read(columns=columns, use_threads=False).to_pylist()
+        # without Arrow's threads: the files are small, and a process that ends while they start is aborted
+        return pq.ParquetFile(content, pre_buffer=False).read(columns=columns, use_threads=False).to_pylist()
     except (pa.ArrowException, OSError) as error:
-        raise StorageError(f"{path}: is damaged ({str(error).splitlines()[0]}){_mend(path.parent)}") from error
+        raise StorageError(f"{path}: is damaged ({str(error).splitlines()[0]}){_remedy(path)}") from error
 
 
-def _tensors(path: Path, content: bytes) -> dict[str, Any]:
+def _tensors(path: Path, hashes: Mapping[str, str]) -> dict[str, Any]:
+    content = _read_bytes(path, hashes)
     try:
         return load(content)
     except (SafetensorError, ValueError) as error:
-        raise StorageError(f"{path}: is damaged ({error}){_mend(path.parent)}") from error
+        raise StorageError(f"{path}: is damaged ({error}){_remedy(path)}") from error
 
 
-def _mend(folder: Path) -> str:
-    return f"; delete {folder} and label again"
+def _remedy(path: Path) -> str:
+    return f"; delete {path.parent} and annotate again"

@@ -1,11 +1,13 @@
-"""What a teacher gives about one scene: answers, features and geometry.
+"""What a teacher returns for one scene: answers, features and geometry.
 
-Axes: T answer tokens, K kept alternatives a token, M places, D width, L labels, V views.
+Axes: T answer tokens, K alternatives stored per token, M points, D feature width, L labels, V views.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,40 +16,55 @@ from dollhouse.errors import TeacherError
 from dollhouse.geometry import Array
 from dollhouse.scenes.scene import Box
 
+_TOKEN_DTYPES = {"token_ids": np.int32, "top_ids": np.int32, "top_log_probs": np.float32}
+
 
 @dataclass(frozen=True, eq=False)
 class TeacherAnswer:
-    """What was said to one question. A teacher that shows no tokens or probabilities leaves them None."""
+    """One answer; tokens and probabilities are None for a teacher that does not return them."""
 
     text: str
     token_ids: NDArray[np.int32] | None = None  #: (T,) in the teacher's own vocabulary, end token included
-    top_ids: NDArray[np.int32] | None = None  #: (T, K) the most likely tokens at each place, best first
-    top_log_probs: NDArray[np.float32] | None = None  #: (T, K) natural logarithms of their probabilities
+    top_ids: NDArray[np.int32] | None = None  #: (T, K) the most likely tokens at each position, best first
+    top_log_probs: NDArray[np.float32] | None = None  #: (T, K) their natural log probabilities
+
+    def token_lists(self) -> dict[str, list[Any] | None]:
+        """Return ``token_ids``, ``top_ids`` and ``top_log_probs`` as lists."""
+        arrays = {name: getattr(self, name) for name in _TOKEN_DTYPES}
+        return {name: None if array is None else array.tolist() for name, array in arrays.items()}
+
+    @classmethod
+    def from_lists(cls, text: str, lists: Mapping[str, Any]) -> TeacherAnswer:
+        """Build an answer from a mapping that :meth:`token_lists` returned; other keys are ignored."""
+        arrays: dict[str, Any] = {
+            name: np.array(lists[name], dtype) for name, dtype in _TOKEN_DTYPES.items() if lists.get(name) is not None
+        }
+        return cls(text, **arrays)
 
 
 @dataclass(frozen=True, eq=False)
 class SpatialFeatures:
-    """What a teacher knows about places in the scene."""
+    """Features of points in the scene, and the label probabilities there."""
 
     features: NDArray[np.float32]  #: (M, D)
-    points: Array  #: (M, 3) where each place is, in the scene's world frame
-    label_probs: NDArray[np.float32] | None = None  #: (M, L+1) of what is seen there, the last one "no object"
-    labels: tuple[str, ...] = ()  #: (L) whose chances those are, lower case
+    points: Array  #: (M, 3) in the scene's world frame
+    label_probs: NDArray[np.float32] | None = None  #: (M, L+1), the last column "no object"
+    labels: tuple[str, ...] = ()  #: (L) names of the columns, lower case
 
     def __post_init__(self) -> None:
-        chances, places = self.label_probs, len(self.features)
-        if chances is not None and chances.shape != (places, len(self.labels) + 1):
+        expected = (len(self.features), len(self.labels) + 1)
+        if self.label_probs is not None and self.label_probs.shape != expected:
             raise TeacherError(
-                f"a teacher told label chances of shape {chances.shape} for {places} places and "
-                f"{len(self.labels)} labels: they must be {(places, len(self.labels) + 1)}, no object last"
+                f"a teacher returned label probabilities of shape {self.label_probs.shape} for {expected[0]} points "
+                f"and {len(self.labels)} labels: they must be {expected}, no object last"
             )
 
 
 @dataclass(frozen=True, eq=False)
 class SceneGeometry:
-    """Depth and boxes as a geometry teacher sees them."""
+    """Depth, boxes and instance maps, each None where not estimated."""
 
-    depth: tuple[NDArray[np.float32], ...] | None = None  #: a map a view (H, W), z-depth, 0 unknown
+    depth: tuple[NDArray[np.float32], ...] | None = None  #: one map per view (H, W), z-depth, 0 unknown
     metric: bool = True  #: whether that depth is in metres
     boxes: tuple[Box, ...] | None = None  #: in the scene's world frame; without poses: the first view's level frame
-    instances: tuple[NDArray[np.int32], ...] | None = None  #: a map a view (H, W) of box ids, 0 no object
+    instances: tuple[NDArray[np.int32], ...] | None = None  #: one map per view (H, W) of box ids, 0 no object

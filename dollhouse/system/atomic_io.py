@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, wherever writing stops. Knows nothing of what is in them."""
+"""Writing files so that each is complete or absent, wherever writing stops."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ ADVICE = "free some space or choose another folder"
 
 @contextlib.contextmanager
 def atomic_path(path: Path, advice: str = ADVICE) -> Iterator[Path]:
-    """A name beside ``path`` to write under; what was written takes ``path``'s place once the block ends well.
+    """Yield a temporary path beside ``path`` that replaces ``path`` when the block ends without an error.
 
-    So ``path`` is at every moment absent, the old file or the whole new one. Several processes may write at once: the
-    last one stays. Raises StorageError, ending in ``advice``, where the system refuses.
+    At every moment ``path`` is absent, the old file or the complete new one. Several processes may write at once: the
+    last to finish wins. Raises StorageError, ending in ``advice``, where the system refuses to write.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        yield unfinished
-        unfinished.replace(path)
+        yield temporary
+        temporary.replace(path)
     except (OSError, SafetensorError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise StorageError(f"cannot write {path} ({reason}); {advice}") from error
     finally:
         with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str, advice: str = ADVICE) -> None:
-    """A text file in UTF-8, whole or not at all. Raises StorageError as :func:`atomic_path` does."""
-    with atomic_path(path, advice) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
+    """Write a UTF-8 text file atomically. Raises StorageError as :func:`atomic_path` does."""
+    with atomic_path(path, advice) as temporary:
+        temporary.write_text(text, encoding="utf-8")

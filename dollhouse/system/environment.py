@@ -1,4 +1,4 @@
-"""What machine this is, in the words that results are published with. Knows nothing else of the package."""
+"""The machine and the software that results were computed with."""
 
 from __future__ import annotations
 
@@ -7,37 +7,98 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
+from collections.abc import Iterable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-CPUINFO = Path("/proc/cpuinfo")  #: Linux; elsewhere the platform's own word has to do
+CPUINFO = Path("/proc/cpuinfo")  #: Linux only; elsewhere ``platform.processor`` is used
+PACKAGES = ("torch", "transformers", "numpy", "pillow", "onnxruntime")
+_EXTRA = re.compile(r"([\w.-]+).*\bextra *== *['\"]([\w-]+)['\"]")
+
+
+def describe_environment() -> dict[str, Any]:
+    """Return what a bug report needs, JSON-able; torch is not imported, and no environment variable is read.
+
+    Keys: ``dollhouse``, ``commit``, ``python``, ``system``, ``processor``, ``cores``, ``memory_gib``, ``packages``
+    (version by name), ``extras`` (whether all packages of the extra are installed) and ``cuda`` (device names; None
+    where torch has not been imported yet).
+    """
+    from dollhouse import __version__
+
+    return {
+        "dollhouse": __version__,
+        "commit": source_commit(),
+        "python": platform.python_version(),
+        **describe_machine(),
+        "memory_gib": _memory_gib(),
+        "packages": package_versions(PACKAGES),
+        "extras": _installed_extras(),
+        "cuda": _cuda_devices(),
+    }
 
 
 def describe_machine() -> dict[str, Any]:
-    """``system``, ``processor`` (its maker's name where the system tells it) and ``cores``; JSON-able."""
+    """Return ``system``, ``processor`` and ``cores``, JSON-able."""
     return {"system": platform.platform(), "processor": processor(), "cores": os.cpu_count()}
 
 
 def processor() -> str:
-    """Such as "AMD EPYC, x86_64"."""
+    """Return the processor's model name and architecture, such as "AMD EPYC, x86_64"."""
     architecture = platform.machine()
     try:
-        named = re.search(r"^model name\s*:\s*(.+)$", CPUINFO.read_text(encoding="utf-8", errors="replace"), re.M)
+        model = re.search(r"^model name\s*:\s*(.+)$", CPUINFO.read_text(encoding="utf-8", errors="replace"), re.M)
     except OSError:
-        named = None
-    name = named.group(1).strip() if named else platform.processor()
+        model = None
+    name = model.group(1).strip() if model else platform.processor()
     return f"{name}, {architecture}" if name and name != architecture else architecture
 
 
+def package_versions(names: Iterable[str]) -> dict[str, str]:
+    """Return the installed version of each package; those not installed are absent."""
+    versions = {}
+    for name in names:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
 def source_commit() -> str | None:
-    """The commit of the source tree the package runs from, or None where it is installed without one."""
+    """Return the commit of the source tree that the package runs from; None where it is installed without one."""
     git, here = shutil.which("git"), Path(__file__)
     if git is None:
         return None
 
-    def told(*words: str) -> str:
+    def run_git(*words: str) -> str:
         run = subprocess.run([git, "-C", str(here.parent), *words], capture_output=True, text=True, check=False)
         return run.stdout.strip()
 
-    tracked = told("ls-files", here.name)  # else some other project's repository lies around an installed package
-    return (told("rev-parse", "HEAD") or None) if tracked else None
+    # an installed package may lie inside the repository of another project, which does not track this file
+    return (run_git("rev-parse", "HEAD") or None) if run_git("ls-files", here.name) else None
+
+
+def _installed_extras() -> dict[str, bool]:
+    try:
+        requirements = metadata.requires("dollhouse") or []
+    except metadata.PackageNotFoundError:
+        return {}
+    extras: dict[str, bool] = {}
+    for match in filter(None, map(_EXTRA.match, requirements)):
+        package, extra = match.groups()
+        extras[extra] = extras.get(extra, True) and bool(package_versions([package]))
+    return extras
+
+
+def _memory_gib() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (AttributeError, OSError, ValueError):  # no sysconf on Windows
+        return None
+
+
+def _cuda_devices() -> list[str] | None:
+    torch = sys.modules.get("torch")
+    return None if torch is None else [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

@@ -15,8 +15,8 @@ from dollhouse.errors import QuestionError, SceneError, TeacherError
 from dollhouse.questions.generate import Question
 from dollhouse.questions.sources import QuestionSource
 from dollhouse.records.content_hash import record_id, scene_hash
-from dollhouse.records.partial_answers import Parts
-from dollhouse.records.record import Record, halved
+from dollhouse.records.partial_answers import PartialAnswers
+from dollhouse.records.record import Record, cast_fp16
 from dollhouse.records.scene_source import cache_views
 from dollhouse.records.store import RecordWriter
 from dollhouse.records.types import TeacherAnswer
@@ -80,7 +80,7 @@ def annotate_scenes(
     }
     run = AnnotationRun()
     with RecordWriter(out) as records:
-        parts = Parts(records.folder)
+        parts = PartialAnswers(records.folder)
         for number in range(len(scenes)):
             source = sources[number] if sources else None
             try:
@@ -95,12 +95,12 @@ def annotate_scenes(
                     told = merge_geometry(geometry, scene)
                     seen = teacher.features(scene) if features else None
                     if half:
-                        seen, told = halved(seen, told)
-                    record = Record.of(id, scene, source, hashed, questions, answers, provenance, seen, told)
+                        seen, told = cast_fp16(seen, told)
+                    record = Record.create(id, scene, source, hashed, questions, answers, provenance, seen, told)
                     records.write(record)
                     outcome = "made"
                     run.answers += len(answers)
-                parts.forget(id)
+                parts.delete(id)
                 run.record_ids.append(id)
             except TeacherUnavailableError:
                 raise
@@ -114,7 +114,7 @@ def annotate_scenes(
 
 
 def _answers(
-    teacher: Teacher, scene: Scene, questions: tuple[Question, ...], id: str, parts: Parts
+    teacher: Teacher, scene: Scene, questions: tuple[Question, ...], id: str, parts: PartialAnswers
 ) -> list[TeacherAnswer]:
     """All answers; those that an earlier run got are not asked for again."""
     told = parts.read(id)
@@ -122,7 +122,7 @@ def _answers(
     try:
         answers = teacher.answer(scene, [questions[place] for place in missing]) if missing else []
     except (AnswersMissingError, TeacherUnavailableError) as error:
-        parts.keep(id, told | {missing[place]: answer for place, answer in error.answers.items()})
+        parts.write(id, told | {missing[place]: answer for place, answer in error.answers.items()})
         raise
     if len(answers) != len(missing):
         raise TeacherError(f"scene {scene.name}: {len(answers)} answers to {len(missing)} questions")

@@ -80,7 +80,7 @@ def show_records(folder: Path, which: str | None, limit: int) -> None:
     if which is None:
         _show_all(records, console, limit)
         return
-    found = [id for id in records.ids() if id.startswith(which)] or [record.id for record in records.of_scene(which)]
+    found = [id for id in records.ids() if id.startswith(which)] or [record.id for record in records.for_scene(which)]
     if not found:
         raise StorageError(f"{folder}: has no record {which!r}; name a scene, or the beginning of a record's id")
     for id in found:

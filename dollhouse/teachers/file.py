@@ -13,7 +13,7 @@ from typing import Any
 from dollhouse.errors import TeacherError
 from dollhouse.questions.generate import Question
 from dollhouse.questions.sources import QuestionFile
-from dollhouse.records.content_hash import files_hash
+from dollhouse.system.hashing import files_hash
 from dollhouse.records.types import TeacherAnswer
 from dollhouse.scenes.scene import Scene
 

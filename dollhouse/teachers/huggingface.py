@@ -23,7 +23,7 @@ from torch import Tensor
 
 from dollhouse.errors import ModelError, QuestionError, TeacherError
 from dollhouse.questions.generate import Question
-from dollhouse.records.content_hash import folder_hash
+from dollhouse.system.hashing import folder_hash
 from dollhouse.records.types import TeacherAnswer
 from dollhouse.scenes.scene import Scene
 from dollhouse.teachers.pipelines import UNREADABLE

@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors import SafetensorError
 
 from dollhouse.errors import ModelError, TeacherError
-from dollhouse.records.content_hash import folder_hash
+from dollhouse.system.hashing import folder_hash
 from dollhouse.records.types import SceneGeometry
 from dollhouse.scenes.scene import Scene, View
 from dollhouse.teachers.lifting import Detection, lift

@@ -21,7 +21,7 @@ from dollhouse.geometry import invert_rigid, transform_points
 from dollhouse.inference.points import predict_points
 from dollhouse.models.vggt.configuration import VggtConfig
 from dollhouse.models.vggt.modeling import VggtModel
-from dollhouse.records.content_hash import files_hash, folder_hash
+from dollhouse.system.hashing import files_hash, folder_hash
 from dollhouse.records.types import SceneGeometry
 from dollhouse.scenes.scene import Scene
 from dollhouse.teachers.geometry import pad_to_photo

@@ -33,7 +33,7 @@ def made(number: int = 0, features: bool = True, geometry: bool = True) -> Recor
     }
     seen = SpatialFeatures(np.arange(12, dtype=np.float32).reshape(4, 3), np.arange(12.0).reshape(4, 3))
     asked = asked_of(scene)
-    return Record.of(
+    return Record.create(
         id=record_id(scene_hash(scene), asked, provenance),
         scene=scene,
         source=f"somewhere/{number}",

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from dollhouse.errors import ModelError
-from dollhouse.records.content_hash import folder_hash, record_id, scene_hash
+from dollhouse.records.content_hash import record_id, scene_hash
+from dollhouse.system.hashing import folder_hash
 from dollhouse.scenes.scene import Scene
 from tests.teachers.small_scenes import asked_of, small_scene
 

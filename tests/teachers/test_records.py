@@ -17,7 +17,7 @@ import pytest
 
 from dollhouse.errors import StorageError, TeacherError
 from dollhouse.records import store as store
-from dollhouse.records.record import Record, halved
+from dollhouse.records.record import Record, cast_fp16
 from dollhouse.records.schema import arrays_of
 from dollhouse.records.store import (
     ANSWERS,
@@ -43,8 +43,8 @@ def test_what_is_read_is_what_was_written(tmp_path: Path, features: bool, geomet
     records = RecordStore(tmp_path / "records")
     assert_same(records.read(record.id), record)
     assert records.check() == []
-    assert [one.id for one in records.of_scene("small/0")] == [record.id]
-    assert records.of_scene("small/1") == ()
+    assert [one.id for one in records.for_scene("small/0")] == [record.id]
+    assert records.for_scene("small/1") == ()
 
 
 def test_licences_of_teacher_and_scene_are_told() -> None:
@@ -81,7 +81,7 @@ def test_label_probs_are_kept_with_their_names_and_checked(tmp_path: Path) -> No
     with RecordWriter(tmp_path) as writer:
         writer.write(record)
     assert_same(RecordStore(tmp_path).read(record.id), record)
-    half, _ = halved(seen, None)
+    half, _ = cast_fp16(seen, None)
     assert half.label_probs.dtype == np.float16
     assert half.labels == seen.labels
     with pytest.raises(TeacherError, match=r"must be \(4, 2\), no object last"):
@@ -90,12 +90,12 @@ def test_label_probs_are_kept_with_their_names_and_checked(tmp_path: Path) -> No
 
 def test_half_precision_halves_depth_and_features_and_refuses_what_does_not_fit() -> None:
     record = made()
-    features, geometry = halved(record.features, record.geometry)
+    features, geometry = cast_fp16(record.features, record.geometry)
     assert features.features.dtype == np.float16
     assert all(depth.dtype == np.float16 for depth in geometry.depth)
     huge = SpatialFeatures(np.array([[1e6]], dtype=np.float32), np.zeros((1, 3)))
     with pytest.raises(TeacherError, match="half precision"):
-        halved(huge, None)
+        cast_fp16(huge, None)
 
 
 def test_a_box_that_is_not_finite_is_refused() -> None:
@@ -103,13 +103,13 @@ def test_a_box_that_is_not_finite_is_refused() -> None:
     assert scene.boxes is not None
     scene.boxes[0].center[0] = np.nan
     with pytest.raises(TeacherError, match="chair is not finite"):
-        Record.of("0" * 32, scene, "", "", (), (), {"teacher": {}}, None, SceneGeometry(boxes=scene.boxes))
+        Record.create("0" * 32, scene, "", "", (), (), {"teacher": {}}, None, SceneGeometry(boxes=scene.boxes))
 
 
 def steps_of_writing(monkeypatch: pytest.MonkeyPatch, act: Callable[[int], None]) -> list[int]:
     """Call ``act`` with a running number before each step of writing: every file, every settling, the renaming."""
     count = [0]
-    write, settle, rename = store._write, store._settle, Path.rename
+    write, settle, rename = store._write_synced, store._sync_folder, Path.rename
 
     def before(step: Callable[..., object]) -> Callable[..., object]:
         def stepped(*arguments: object) -> object:
@@ -119,8 +119,8 @@ def steps_of_writing(monkeypatch: pytest.MonkeyPatch, act: Callable[[int], None]
 
         return stepped
 
-    monkeypatch.setattr(store, "_write", before(write))
-    monkeypatch.setattr(store, "_settle", before(settle))
+    monkeypatch.setattr(store, "_write_synced", before(write))
+    monkeypatch.setattr(store, "_sync_folder", before(settle))
     monkeypatch.setattr(Path, "rename", before(rename))
     return count
 

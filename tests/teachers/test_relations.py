@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dollhouse.geometry import Array, look_at
-from dollhouse.records.relations import MOST_BOXES, ordering_probabilities, pairwise_relations
+from dollhouse.records.relations import MAX_BOXES, ordering_probabilities, pairwise_relations
 from dollhouse.scenes.scene import Box, Scene
 from tests.teachers.small_scenes import small_scene
 
@@ -57,7 +57,7 @@ def test_without_poses_boxes_are_in_the_first_views_frame_already() -> None:
 
 
 def test_too_many_boxes_leave_the_surest() -> None:
-    boxes = [replace(box_at(id, id, 0, 0), score=id / 100) for id in range(1, MOST_BOXES + 7)]
+    boxes = [replace(box_at(id, id, 0, 0), score=id / 100) for id in range(1, MAX_BOXES + 7)]
     relations = pairwise_relations(boxes, small_scene())
-    assert len(relations) == MOST_BOXES * (MOST_BOXES - 1) // 2
+    assert len(relations) == MAX_BOXES * (MAX_BOXES - 1) // 2
     assert min(relation.second for relation in relations) == 7
