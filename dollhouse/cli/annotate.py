@@ -47,9 +47,9 @@ def label(
     Example: dollhouse label --teacher annotations --scenes rooms:train/0-199 --out records/
     """
     quiet_libraries()
-    from dollhouse.teachers.command import label_scenes
+    from dollhouse.teachers.command import annotate_and_print
 
-    code = label_scenes(
+    code = annotate_and_print(
         teacher,
         scenes,
         out,
@@ -57,10 +57,10 @@ def label(
         limit=limit,
         seed=seed,
         views=views,
-        geometry=geometry or ["own", "scene"],
-        settings=settings or [],
+        geometry_teachers=geometry or ["own", "scene"],
+        teacher_args=settings or [],
         features=features,
-        half=half,
+        fp16=half,
         skip_bad=skip_bad,
     )
     if code:

@@ -5,6 +5,7 @@ Axes: R rows (questions), T tokens, N prefix tokens, D text width, S vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -62,12 +63,17 @@ class PlainDecoder:
 
 
 def generate(
-    decoder: Decoder, past: Any, ids: Tensor, max_new_tokens: int, skip: int = 0
+    decoder: Decoder,
+    past: Any,
+    ids: Tensor,
+    max_new_tokens: int,
+    skip: int = 0,
+    on_step: Callable[[Tensor, list[int]], None] | None = None,
 ) -> list[tuple[list[int], float]]:
     """Greedy answers to questions (R, T) of one length: tokens, and the geometric mean of their probabilities.
 
     ``past`` is the decoder's own: what stands before each question; it grows. ``skip`` positions before the question
-    stay empty.
+    stay empty. ``on_step`` receives the log probabilities (R, S) of every token and the rows that are not finished.
     """
     never = torch.tensor(decoder.model.suppress_tokens(), device=ids.device)
     end = decoder.model.config.eos_token_id
@@ -78,7 +84,10 @@ def generate(
     for _ in range(max_new_tokens):
         logits = decoder.step(past, feed, skip)
         logits[:, never] = -torch.inf
-        best, choice = logits.log_softmax(-1).max(-1)
+        log_probs = logits.log_softmax(-1)
+        if on_step is not None:
+            on_step(log_probs, sorted(open_rows))
+        best, choice = log_probs.max(-1)
         chances, chosen = best.tolist(), choice.tolist()
         for row in list(open_rows):
             log_probability[row] += chances[row]

@@ -1,1 +1,1 @@
-"""Who answers, and how answers are kept. Knows nothing of the student."""
+"""Teachers: models and data that answer questions about scenes, and the driver that writes their records."""

@@ -1,49 +1,108 @@
-"""Run a teacher over scenes and keep what it says: resumable at any moment, a whole record a scene or none.
-
-A scene that fails is told at the end and does not stop the rest. Knows the protocol of teachers and the store; nothing
-of any one teacher, and nothing of how progress is shown.
-"""
+"""Run a teacher over scenes and write its records. A run that was stopped continues where it was."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from dollhouse.errors import QuestionError, SceneError, TeacherError
 from dollhouse.questions.generate import Question
-from dollhouse.questions.sources import QuestionSource
+from dollhouse.questions.sources import QuestionSource, open_question_source
 from dollhouse.records.content_hash import record_id, scene_hash
 from dollhouse.records.partial_answers import PartialAnswers
 from dollhouse.records.record import Record, cast_fp16
-from dollhouse.records.scene_source import cache_views
+from dollhouse.records.scene_source import cache_views, scene_sources
 from dollhouse.records.store import RecordWriter
 from dollhouse.records.types import TeacherAnswer
+from dollhouse.scenes.open import open_scenes
 from dollhouse.scenes.scene import Scene
+from dollhouse.teachers.file import FileTeacher
 from dollhouse.teachers.geometry import GeometryTeacher, merge_geometry
 from dollhouse.teachers.protocol import AnswersMissingError, Teacher, TeacherUnavailableError
-
-Outcome = Literal["made", "kept", "failed"]  #: of one scene; "kept": its record was there already
+from dollhouse.teachers.registry import open_geometry_teachers, open_teacher
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A scene without a record, and why."""
+class SceneFailure:
+    """A scene without a record, and the reason."""
 
     scene: str
-    why: str
+    reason: str
 
 
 @dataclass
 class AnnotationRun:
-    """How a run went."""
+    """The results of a run, complete or so far."""
 
-    made: int = 0
-    kept: int = 0
-    answers: int = 0  #: in the records made
-    failures: list[Failure] = field(default_factory=list)
-    record_ids: list[str] = field(default_factory=list)  #: of all scenes that have a record now, in their order
+    total: int  #: scenes to annotate
+    written: int = 0
+    existing: int = 0
+    answers: int = 0  #: in the records written
+    failures: list[SceneFailure] = field(default_factory=list)
+    record_ids: list[str] = field(default_factory=list)  #: of all scenes that have a record now, in order
+
+    @property
+    def done(self) -> int:
+        """Scenes processed so far."""
+        return self.written + self.existing + len(self.failures)
+
+
+def annotate(
+    teacher: str,
+    scenes: str,
+    out: str | Path,
+    *,
+    questions: str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    views: int | None = None,
+    geometry_teachers: Sequence[str] = ("own", "scene"),
+    teacher_args: Mapping[str, str] | None = None,
+    features: bool = True,
+    fp16: bool = False,
+    skip_bad: bool = False,
+    on_scene: Callable[[AnnotationRun], None] | None = None,
+    on_usage: Callable[[str], None] | None = None,
+) -> AnnotationRun:
+    """Annotate scenes given by name with a teacher given by name.
+
+    Args:
+        teacher, geometry_teachers: names as in :mod:`dollhouse.teachers.registry`.
+        scenes: what :func:`dollhouse.open_scenes` opens, such as ``rooms:train/0-199`` or a folder.
+        questions, limit, seed: as in :func:`dollhouse.questions.sources.open_question_source`; a ``file`` teacher
+            brings its own questions.
+        teacher_args: settings by name; those of a geometry teacher are written ``detect.threshold``.
+        skip_bad: leave out photos that cannot be read.
+        on_usage: receives requests, tokens and cost of a server at the end, also after an error.
+        out, views, features, fp16, on_scene: as in :func:`annotate_scenes`.
+
+    Raises what :func:`annotate_scenes` raises, and a DollhouseError for a name or setting that is not valid.
+    """
+    own = {key: value for key, value in (teacher_args or {}).items() if "." not in key}
+    others = {key: value for key, value in (teacher_args or {}).items() if "." in key}
+    opened = open_teacher(teacher, own)
+    geometry = open_geometry_teachers(geometry_teachers, opened, others)
+    opened_scenes = open_scenes(scenes, skip_bad=skip_bad)
+    if questions is None and isinstance(opened, FileTeacher):
+        questions = str(opened.path)
+    try:
+        return annotate_scenes(
+            opened,
+            opened_scenes,
+            out,
+            questions=open_question_source(questions, opened_scenes, limit, seed),
+            geometry=geometry,
+            views=views,
+            features=features,
+            fp16=fp16,
+            sources=scene_sources(opened_scenes, scenes),
+            on_scene=on_scene,
+        )
+    finally:
+        if on_usage is not None and (usage := getattr(opened, "usage", None)):
+            on_usage(usage())
 
 
 def annotate_scenes(
@@ -51,80 +110,83 @@ def annotate_scenes(
     scenes: Sequence[Scene],
     out: str | Path,
     *,
-    asking: QuestionSource,
+    questions: QuestionSource,
     geometry: Sequence[GeometryTeacher] = (),
     views: int | None = None,
     features: bool = True,
-    half: bool = False,
+    fp16: bool = False,
     sources: Sequence[str] | None = None,
-    on_scene: Callable[[str, Outcome], None] = lambda scene, outcome: None,
+    on_scene: Callable[[AnnotationRun], None] | None = None,
 ) -> AnnotationRun:
-    """Ask ``teacher`` about every scene and keep a record of each in the folder ``out``.
+    """Write a record of every scene to the folder ``out``, except those that it holds already.
+
+    A scene that fails is listed in the result and does not stop the others.
 
     Args:
-        asking: what is asked about a scene (:func:`dollhouse.questions.sources.open_question_source`).
-        geometry: who tells depth and boxes (:func:`dollhouse.teachers.registry.open_geometry_teachers`); () nobody.
-        views: photos of a scene that the teacher gets, spread over it; None all.
-        features: whether to keep the teacher's spatial features.
-        half: keep features and depth in half precision.
-        sources: what each scene is opened by, to be kept with it; None: the scenes' names.
-        on_scene: told after every scene.
+        questions: gives the questions about a scene (:func:`dollhouse.questions.sources.open_question_source`).
+        geometry: sources of depth and boxes, in order of precedence; () for none.
+        views: photos per scene that the teacher gets, spread over the scene; None for all.
+        features: whether to store the teacher's spatial features.
+        fp16: store features and depth in half precision.
+        sources: the name or path that opens each scene, to be stored; None: the scenes' names.
+        on_scene: called after every scene with the results so far.
 
-    Raises StorageError where a record cannot be written, and TeacherUnavailableError where the teacher cannot answer
-    about any scene; the same call continues where either stopped it.
+    Raises:
+        StorageError: where a record cannot be written.
+        TeacherUnavailableError: where the teacher cannot answer about any scene.
     """
     provenance: dict[str, Any] = {
         "teacher": teacher.provenance(),
         "geometry": [source.provenance() for source in geometry],
-        "settings": {"features": features, "half": half},
+        "settings": {"features": features, "half": fp16},  # the keys are part of record ids
     }
-    run = AnnotationRun()
+    run = AnnotationRun(len(scenes))
     with RecordWriter(out) as records:
-        parts = PartialAnswers(records.folder)
+        partial = PartialAnswers(records.folder)
         for number in range(len(scenes)):
             source = sources[number] if sources else None
             try:
                 scene = cache_views(scenes[number] if views is None else scenes[number].sample_views(views))
                 source = source or scene.name
-                hashed = scene_hash(scene)
-                questions = tuple(asking(scene))
-                id = record_id(hashed, questions, provenance)
-                outcome: Outcome = "kept"
-                if id not in records:
-                    answers = _answers(teacher, scene, questions, id, parts)
-                    told = merge_geometry(geometry, scene)
-                    seen = teacher.features(scene) if features else None
-                    if half:
-                        seen, told = cast_fp16(seen, told)
-                    record = Record.create(id, scene, source, hashed, questions, answers, provenance, seen, told)
-                    records.write(record)
-                    outcome = "made"
+                content = scene_hash(scene)
+                asked = tuple(questions(scene))
+                id = record_id(content, asked, provenance)
+                if id in records:
+                    run.existing += 1
+                else:
+                    answers = _answers(teacher, scene, asked, id, partial)
+                    merged = merge_geometry(geometry, scene)
+                    spatial = teacher.features(scene) if features else None
+                    if fp16:
+                        spatial, merged = cast_fp16(spatial, merged)
+                    records.write(
+                        Record.create(id, scene, source, content, asked, answers, provenance, spatial, merged)
+                    )
+                    run.written += 1
                     run.answers += len(answers)
-                parts.delete(id)
+                partial.delete(id)
                 run.record_ids.append(id)
             except TeacherUnavailableError:
                 raise
             except (SceneError, QuestionError, TeacherError) as error:
-                outcome = "failed"
-                run.failures.append(Failure(source or f"scene {number}", str(error)))
-            run.made += outcome == "made"
-            run.kept += outcome == "kept"
-            on_scene(source or f"scene {number}", outcome)
+                run.failures.append(SceneFailure(source or f"scene {number}", str(error)))
+            if on_scene is not None:
+                on_scene(run)
     return run
 
 
 def _answers(
-    teacher: Teacher, scene: Scene, questions: tuple[Question, ...], id: str, parts: PartialAnswers
+    teacher: Teacher, scene: Scene, questions: Sequence[Question], id: str, partial: PartialAnswers
 ) -> list[TeacherAnswer]:
-    """All answers; those that an earlier run got are not asked for again."""
-    told = parts.read(id)
-    missing = [place for place in range(len(questions)) if place not in told]
+    """Return all answers, those of an earlier run without asking again."""
+    answers = partial.read(id)
+    missing = [index for index in range(len(questions)) if index not in answers]
     try:
-        answers = teacher.answer(scene, [questions[place] for place in missing]) if missing else []
+        new = teacher.answer(scene, [questions[index] for index in missing]) if missing else []
     except (AnswersMissingError, TeacherUnavailableError) as error:
-        parts.write(id, told | {missing[place]: answer for place, answer in error.answers.items()})
+        partial.write(id, answers | {missing[index]: answer for index, answer in error.answers.items()})
         raise
-    if len(answers) != len(missing):
-        raise TeacherError(f"scene {scene.name}: {len(answers)} answers to {len(missing)} questions")
-    told |= dict(zip(missing, answers, strict=True))
-    return [told[place] for place in range(len(questions))]
+    if len(new) != len(missing):
+        raise TeacherError(f"scene {scene.name}: {len(new)} answers to {len(missing)} questions")
+    answers |= dict(zip(missing, new, strict=True))
+    return [answers[index] for index in range(len(questions))]

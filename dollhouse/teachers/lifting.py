@@ -1,8 +1,8 @@
-"""2D detections and depth -> 3D boxes in the scene's world frame.
+"""3D boxes from 2D detections and depth, in the scene's world frame.
 
-The pixels inside a detection that lie near its middle's depth are taken for the object; what several views found in
-one place under one label becomes one object. Boxes are upright, turned as their points spread in plan; no front is
-told, and an object's far side, which no depth shows, is missing. Knows nothing of the models that detect.
+The pixels of a detection whose depth is near that of its middle belong to the object. Detections of several views with
+one label and one position become one object. Boxes are upright, aligned with the principal axes of their points in
+plan; they have no front and miss the far side of an object, where there is no depth.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from dollhouse.geometry import Array, camera_rays, look_at, transform_points
 from dollhouse.records.types import SceneGeometry
 from dollhouse.scenes.scene import Box, Scene, View
 
-FEWEST_POINTS = 12  #: with depth, that make an object
-TRIMMED = 4.0  #: percent of the points cut off at either end of each axis: edges of depth maps bleed
-MOST_POINTS = 2000  #: of one detection that are kept
-SMALLEST_SIDE = 0.02  #: metres; a thing seen edge-on still has a thickness
+MIN_POINTS = 12  #: with depth, below which a detection is dropped
+TRIM_PERCENT = 4.0  #: of the points at either end of each axis, since edges of depth maps bleed
+MAX_POINTS = 2000  #: per detection
+MIN_SIDE = 0.02  #: metres; an object seen edge-on still has a thickness
 
 
 @dataclass(frozen=True)
 class Detection:
-    """One rectangle in one view's photo, in pixels."""
+    """A rectangle in one view's photo, in pixels."""
 
     label: str
     score: float
@@ -38,22 +38,22 @@ class Detection:
 
 
 def lift(detections: Sequence[Detection], scene: Scene, known: SceneGeometry) -> tuple[Box, ...]:
-    """Boxes with scores, surest first; ids from 1 up.
+    """Return boxes by decreasing score, with ids from 1 up.
 
     ``known.depth`` is used where it is metric, else the scene's own. A scene of one view needs no pose: boxes are in
-    its level frame then, the camera taken to be upright. Raises TeacherError where depth, intrinsics or poses lack.
+    its level frame then, with the camera assumed upright. Raises TeacherError without depth, intrinsics or poses.
     """
     depths = _depth_maps(scene, known)
     clouds: list[tuple[Detection, Array]] = []
-    for detection in sorted(detections, key=lambda one: (-one.score, one.view, one.label, one.left, one.top)):
+    for detection in sorted(detections, key=lambda box: (-box.score, box.view, box.label, box.left, box.top)):
         depth, intrinsics = depths[detection.view]
         points = _points(detection, scene.views[detection.view], depth, intrinsics)
-        if len(points) >= FEWEST_POINTS:
+        if len(points) >= MIN_POINTS:
             clouds.append((detection, transform_points(_pose(scene, detection.view), points)))
     groups: list[tuple[Detection, list[Array]]] = []
     for detection, points in clouds:
         for first, members in groups:
-            if first.label == detection.label and _meet(np.concatenate(members), points):
+            if first.label == detection.label and _overlap(np.concatenate(members), points):
                 members.append(points)
                 break
         else:
@@ -62,15 +62,15 @@ def lift(detections: Sequence[Detection], scene: Scene, known: SceneGeometry) ->
 
 
 def _depth_maps(scene: Scene, known: SceneGeometry) -> list[tuple[NDArray[np.float32], Array]]:
-    """For each view depth in metres and the intrinsics (3, 3) of that depth map."""
+    """Return for each view depth in metres and the intrinsics (3, 3) of that depth map."""
     if known.depth is not None and known.metric:
         given: list[tuple[NDArray[np.float32] | None, bool]] = [(depth, False) for depth in known.depth]
     elif scene.has_depth and scene.metric:
         given = [(view.depth, True) for view in scene.views]
     else:
-        raise TeacherError(f"scene {scene.name}: detections need depth in metres; ask a depth teacher before them")
+        raise TeacherError(f"scene {scene.name}: detections need depth in metres; name a depth teacher before them")
     if len(scene.views) > 1 and not scene.posed:
-        raise TeacherError(f"scene {scene.name}: detections of several views need poses; take --views 1")
+        raise TeacherError(f"scene {scene.name}: detections of several views need poses; use --views 1")
     maps: list[tuple[NDArray[np.float32], Array]] = []
     for view, (depth, of_sensor) in zip(scene.views, given, strict=True):
         assert depth is not None  # has_depth
@@ -85,21 +85,21 @@ def _depth_maps(scene: Scene, known: SceneGeometry) -> list[tuple[NDArray[np.flo
 
 
 def _scaled(view: View, depth: NDArray[np.float32]) -> Array:
-    """The photo's intrinsics for a depth map that covers the photo at another size."""
+    """Scale the photo's intrinsics to a depth map that covers the photo at another size."""
     height, width = view.image.shape[:2]
     scale = np.array([depth.shape[1] / width, depth.shape[0] / height, 1.0])
     return np.asarray(view.intrinsics, dtype=np.float64) * scale[:, None]
 
 
 def _points(detection: Detection, view: View, depth: NDArray[np.float32], intrinsics: Array) -> Array:
-    """Camera-frame points (n, 3) of what the rectangle shows."""
+    """Return camera-frame points (n, 3) of the object in the rectangle."""
     assert view.intrinsics is not None
     edges = np.array([[detection.left, detection.top], [detection.right, detection.bottom]])
     centre, focal = view.intrinsics[[0, 1], 2], view.intrinsics[[0, 1], [0, 1]]
-    placed = (edges - centre) / focal * intrinsics[[0, 1], [0, 1]] + intrinsics[[0, 1], 2]
+    corners = (edges - centre) / focal * intrinsics[[0, 1], [0, 1]] + intrinsics[[0, 1], 2]
     height, width = depth.shape
-    left, top = np.clip(np.floor(placed[0]), 0, [width, height]).astype(int)
-    right, bottom = np.clip(np.ceil(placed[1]), 0, [width, height]).astype(int)
+    left, top = np.clip(np.floor(corners[0]), 0, [width, height]).astype(int)
+    right, bottom = np.clip(np.ceil(corners[1]), 0, [width, height]).astype(int)
     patch = depth[top:bottom, left:right].astype(np.float64)
     rows, columns = patch.shape
     middle = patch[rows // 4 : rows - rows // 4, columns // 4 : columns - columns // 4]
@@ -108,25 +108,25 @@ def _points(detection: Detection, view: View, depth: NDArray[np.float32], intrin
     near = float(np.median(middle[middle > 0]))
     # as deep to either side of its middle as the rectangle is wide or high there, whichever is more
     reach = 0.5 * near * float(((edges[1] - edges[0]) / focal).max())
-    kept = (patch > 0) & (np.abs(patch - near) <= reach)
+    inside = (patch > 0) & (np.abs(patch - near) <= reach)
     rays = camera_rays(intrinsics, width, height)[top:bottom, left:right]
-    points = (rays * patch[..., None])[kept]
-    return points[:: max(1, len(points) // MOST_POINTS)]
+    points = (rays * patch[..., None])[inside]
+    return points[:: max(1, len(points) // MAX_POINTS)]
 
 
 def _pose(scene: Scene, view: int) -> Array:
     pose = scene.views[view].world_from_camera
     if pose is not None:
         return np.asarray(pose, dtype=np.float64)
-    return look_at(np.zeros(3), np.array([0.0, 1.0, 0.0]))  # one view without a pose: its level frame is the world
+    return look_at(np.zeros(3), np.array([0.0, 1.0, 0.0]))  # one view without a pose: the world is its level frame
 
 
-def _meet(known: Array, points: Array) -> bool:
-    """Whether the middle of either cloud lies within the other's extent."""
-    for one, other in ((known, points), (points, known)):
-        low, high = np.percentile(one, [TRIMMED, 100 - TRIMMED], axis=0)
+def _overlap(known: Array, points: Array) -> bool:
+    """Return whether the median of either cloud lies within the other's extent."""
+    for cloud, other in ((known, points), (points, known)):
+        low, high = np.percentile(cloud, [TRIM_PERCENT, 100 - TRIM_PERCENT], axis=0)
         middle = np.median(other, axis=0)
-        if ((middle >= low - SMALLEST_SIDE) & (middle <= high + SMALLEST_SIDE)).all():
+        if ((middle >= low - MIN_SIDE) & (middle <= high + MIN_SIDE)).all():
             return True
     return False
 
@@ -134,17 +134,17 @@ def _meet(known: Array, points: Array) -> bool:
 def _box(id: int, detection: Detection, points: Array) -> Box:
     plan = points[:, :2] - np.median(points[:, :2], axis=0)
     spread, axes = np.linalg.eigh(np.cov(plan.T) if len(plan) > 1 else np.eye(2))
-    # of a round spread the axes are chance; then the world's own
+    # the axes of a round spread are arbitrary: then the world's are taken
     yaw = float(np.arctan2(axes[1, 1], axes[0, 1])) if spread[1] > 1.5 * spread[0] else 0.0
     yaw = (yaw + 0.5 * np.pi) % np.pi - 0.5 * np.pi
     cos, sin = np.cos(yaw), np.sin(yaw)
     world_from_own = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
-    low, high = np.percentile(points @ world_from_own, [TRIMMED, 100 - TRIMMED], axis=0)
+    low, high = np.percentile(points @ world_from_own, [TRIM_PERCENT, 100 - TRIM_PERCENT], axis=0)
     return Box(
         id=id,
         label=detection.label,
         center=world_from_own @ (0.5 * (low + high)),
-        size=np.maximum(high - low, SMALLEST_SIDE),
+        size=np.maximum(high - low, MIN_SIDE),
         yaw=yaw,
         score=detection.score,
     )

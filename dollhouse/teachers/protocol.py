@@ -1,8 +1,23 @@
-"""What a teacher is: whoever answers questions about a scene, and may say more about it.
+"""The interface of a teacher.
 
-Knows nothing of any one teacher, of how its answers are kept or of who learns from them.
+A teacher of your own needs two methods; subclassing :class:`Teacher` supplies the other two::
 
-Axes: T answer tokens, K kept alternatives a token, M places, D width, L labels, V views.
+    from dollhouse import open_scenes
+    from dollhouse.questions.sources import open_question_source
+    from dollhouse.records.types import TeacherAnswer
+    from dollhouse.teachers.annotate import annotate_scenes
+    from dollhouse.teachers.protocol import Teacher
+
+    class CaptionTeacher(Teacher):
+        def provenance(self):
+            return {"teacher": "caption", "weights": "v1", "licence": "MIT", "settings": {}}
+
+        def answer(self, scene, questions):
+            photos = [view.image for view in scene.views]  # (H, W, 3) RGB, uint8
+            return [TeacherAnswer(my_model(photos, question.text)) for question in questions]
+
+    scenes = open_scenes("scans/")
+    annotate_scenes(CaptionTeacher(), scenes, "records", questions=open_question_source("descriptions", scenes))
 """
 
 from __future__ import annotations
@@ -17,9 +32,9 @@ from dollhouse.scenes.scene import Scene
 
 
 class TeacherUnavailableError(TeacherError):
-    """The teacher can answer about no scene at all (no key, no such model, nobody there): labelling stops.
+    """The teacher can answer about no scene (no key, no such model, no server): the whole run stops.
 
-    ``answers`` holds what it still said about the scene in hand, by the place of the question.
+    ``answers`` holds the answers about the current scene that were received before, by the index of the question.
     """
 
     def __init__(self, message: str, answers: Mapping[int, TeacherAnswer] | None = None) -> None:
@@ -28,7 +43,7 @@ class TeacherUnavailableError(TeacherError):
 
 
 class AnswersMissingError(TeacherError):
-    """Some questions of a scene were not answered; ``answers`` holds those that were, by their place."""
+    """Some questions of a scene got no answer; ``answers`` holds the others, by the index of the question."""
 
     def __init__(self, message: str, answers: Mapping[int, TeacherAnswer]) -> None:
         super().__init__(message)
@@ -36,20 +51,32 @@ class AnswersMissingError(TeacherError):
 
 
 class Teacher(Protocol):
-    """Answers questions; features and geometry are None where the teacher has none to give.
+    """Answer questions about scenes, and optionally return features and geometry.
 
-    All three are deterministic: the same scene, questions and settings give the same record. A scene that this
-    teacher cannot look at (no poses, no depth) raises :class:`dollhouse.errors.TeacherError`.
+    All methods are deterministic: the same scene, questions and settings give the same record. They raise
+    :class:`dollhouse.errors.TeacherError` for a scene that the teacher cannot use, such as one without poses.
     """
 
     def provenance(self) -> dict[str, Any]:
-        """What produces the answers, JSON-able: ``teacher``, ``weights`` (hash), ``settings``, ``licence``, ..."""
+        """Return what produces the answers, JSON-able; it is part of every record's id, except ``software``.
+
+        Required: ``teacher``, a name. Usual: ``weights`` (a hash), ``settings``, ``licence``, ``software`` (versions),
+        and ``vocabulary`` (a hash) where a student with the same tokenizer may learn from token probabilities.
+        """
         ...
 
     def answer(self, scene: Scene, questions: Sequence[Question]) -> list[TeacherAnswer]:
-        """One answer a question, in order. The teacher chooses which of the scene's views it looks at."""
+        """Return one answer per question, in order.
+
+        Raises :class:`AnswersMissingError` where some could not be had, :class:`TeacherUnavailableError` where no
+        scene can be answered about.
+        """
         ...
 
-    def features(self, scene: Scene) -> SpatialFeatures | None: ...
+    def features(self, scene: Scene) -> SpatialFeatures | None:
+        """Return features of points in the scene's world, or None where the teacher has none."""
+        return None
 
-    def geometry(self, scene: Scene) -> SceneGeometry | None: ...
+    def geometry(self, scene: Scene) -> SceneGeometry | None:
+        """Return the teacher's own depth and boxes, or None where it has none."""
+        return None

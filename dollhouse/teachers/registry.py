@@ -1,12 +1,12 @@
-"""One door for every teacher: finds who ``NAME`` or ``NAME:WHERE`` is, and gives them their settings.
+"""Teachers and geometry teachers by name, ``NAME`` or ``NAME:WHERE``, with settings given as text.
 
-Knows the names; a teacher's module (and torch with it) is imported when that teacher is called for.
+A teacher's module, and torch with it, is imported only when that teacher is opened.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -16,24 +16,36 @@ from dollhouse.errors import TeacherError
 from dollhouse.teachers.geometry import GeometryTeacher, SensorGeometry, TeacherGeometry
 from dollhouse.teachers.protocol import Teacher
 
-Texts = Mapping[str, str]  #: settings as a user writes them
+Texts = Mapping[str, str]  #: settings as the user writes them
 S = TypeVar("S")
 
 TEACHERS = (
     "annotations, huggingface:FOLDER, endpoint:URL, llava3d:FOLDER, checkpoint:FOLDER (or checkpoint alone: the "
     "shipped student), file:ANSWERS.jsonl"
 )
-GEOMETRIES = (
+GEOMETRY_TEACHERS = (
     "own (the teacher's), scene (its sensor and annotations), sensor (its depth alone), depth:FOLDER, detect:FOLDER, "
     "vggt:PATH, checkpoint:FOLDER, none"
 )
 
 
+def parse_teacher_args(args: Iterable[str]) -> dict[str, str]:
+    """Parse settings written as KEY=VALUE. Raises TeacherError for any other text."""
+    settings = {}
+    for arg in args:
+        key, equals, value = arg.partition("=")
+        if not equals:
+            raise TeacherError(f"setting {arg!r}: write KEY=VALUE, such as max_new_tokens=64")
+        settings[key.strip()] = value
+    return settings
+
+
 def open_teacher(name: str, settings: Texts | None = None) -> Teacher:
-    """The teacher that ``name`` means (``TEACHERS``). Raises TeacherError for no such teacher or setting, and what the
-    teacher itself raises where its model or file cannot be used.
+    """Open the teacher called ``name`` (:data:`TEACHERS`).
+
+    Raises TeacherError for an unknown name or setting, and what the teacher raises for an unusable model or file.
     """
-    kind, where = _split(name)
+    kind, _, where = name.partition(":")
     if kind not in _TEACHERS:
         raise TeacherError(f"no teacher {name!r}; there are {TEACHERS}")
     return _TEACHERS[kind](where, settings or {})
@@ -42,31 +54,31 @@ def open_teacher(name: str, settings: Texts | None = None) -> Teacher:
 def open_geometry_teachers(
     names: Sequence[str], teacher: Teacher, settings: Texts | None = None
 ) -> list[GeometryTeacher]:
-    """The geometry teachers that ``names`` mean (``GEOMETRIES``), in the order in which they are asked.
+    """Open geometry teachers by name (:data:`GEOMETRY_TEACHERS`), in order of precedence.
 
-    Settings are named with their teacher: ``detect.threshold``. Raises as :func:`open_teacher`.
+    A setting is named with its teacher, such as ``detect.threshold``. Raises as :func:`open_teacher`.
     """
-    given = dict(settings or {})
-    kinds = [_split(name)[0] for name in names]
-    for key in given:
-        if key.partition(".")[0] not in kinds:
-            raise TeacherError(f"setting {key}: no geometry teacher of that name was asked for ({', '.join(kinds)})")
+    by_kind: dict[str, dict[str, str]] = {name.partition(":")[0]: {} for name in names}
+    for key, value in (settings or {}).items():
+        kind, _, setting = key.partition(".")
+        if kind not in by_kind:
+            raise TeacherError(f"setting {key}: no geometry teacher of that name is used ({', '.join(by_kind)})")
+        by_kind[kind][setting] = value
     opened: list[GeometryTeacher] = []
     for name in names:
-        kind, where = _split(name)
-        own = {key.partition(".")[2]: value for key, value in given.items() if key.partition(".")[0] == kind}
+        kind, _, where = name.partition(":")
         if kind == "own":
-            _settle_none(kind, own)
+            _no_settings(kind, by_kind[kind])
             opened.append(TeacherGeometry(teacher))
-        elif kind in _GEOMETRIES:
-            opened.append(_GEOMETRIES[kind](where, own))
+        elif kind in _GEOMETRY_TEACHERS:
+            opened.append(_GEOMETRY_TEACHERS[kind](where, by_kind[kind]))
         elif kind != "none":
-            raise TeacherError(f"no geometry teacher {name!r}; there are {GEOMETRIES}")
+            raise TeacherError(f"no geometry teacher {name!r}; there are {GEOMETRY_TEACHERS}")
     return opened
 
 
 def read_settings(kind: str, settings: type[S], given: Texts) -> S:
-    """Settings of a dataclass from texts. Raises TeacherError naming the one that is unknown or does not fit."""
+    """Build a settings dataclass from texts. Raises TeacherError naming the setting that is unknown or not valid."""
     known = [field.name for field in fields(settings)]  # type: ignore[arg-type]
     for key in given:
         if key not in known:
@@ -79,17 +91,12 @@ def read_settings(kind: str, settings: type[S], given: Texts) -> S:
         raise TeacherError(f"setting {'.'.join(map(str, first['loc']))} of {kind}: {first['msg']}") from error
 
 
-def _split(name: str) -> tuple[str, str]:
-    kind, _, where = name.partition(":")
-    return kind, where
-
-
-def _settle_none(kind: str, given: Texts) -> None:
+def _no_settings(kind: str, given: Texts) -> None:
     if given:
         raise TeacherError(f"{kind} has no settings, so {next(iter(given))} cannot be set")
 
 
-def _needed(kind: str, where: str, what: str) -> str:
+def _required(kind: str, where: str, what: str) -> str:
     if not where:
         raise TeacherError(f"{kind} needs {what}: write {kind}:{what.upper().split()[-1]}")
     return where
@@ -98,7 +105,7 @@ def _needed(kind: str, where: str, what: str) -> str:
 def _annotations(where: str, given: Texts) -> Teacher:
     from dollhouse.teachers.annotations import AnnotationsTeacher
 
-    _settle_none("annotations", given)
+    _no_settings("annotations", given)
     return AnnotationsTeacher()
 
 
@@ -106,13 +113,22 @@ def _huggingface(where: str, given: Texts) -> Teacher:
     from dollhouse.teachers.huggingface import HuggingFaceSettings, HuggingFaceTeacher
 
     settings = read_settings("huggingface", HuggingFaceSettings, given)
-    return HuggingFaceTeacher(_needed("huggingface", where, "a model folder"), settings)
+    return HuggingFaceTeacher(_required("huggingface", where, "a model folder"), settings)
 
 
 def _endpoint(where: str, given: Texts) -> Teacher:
     from dollhouse.teachers.openai_server import OpenAISettings, OpenAITeacher
 
-    return OpenAITeacher(_needed("endpoint", where, "a url"), read_settings("endpoint", OpenAISettings, given))
+    return OpenAITeacher(_required("endpoint", where, "a url"), read_settings("endpoint", OpenAISettings, given))
+
+
+@dataclass(frozen=True)
+class _LLaVA3DLoading:
+    """Settings of :meth:`LLaVA3DTeacher.from_official`."""
+
+    dtype: Literal["bfloat16", "float16", "float32", "float64"] = "bfloat16"
+    official_faults: bool = False
+    clip_folder: str = ""
 
 
 def _llava3d(where: str, given: Texts) -> Teacher:
@@ -120,20 +136,14 @@ def _llava3d(where: str, given: Texts) -> Teacher:
 
     from dollhouse.teachers.llava3d import LLaVA3DSettings, LLaVA3DTeacher
 
-    loading = {"dtype": "bfloat16", "official_faults": "false", "clip_folder": ""}
-    chosen = loading | {key: value for key, value in given.items() if key in loading}
-    dtypes = TypeAdapter(Literal["bfloat16", "float16", "float32", "float64"])
-    try:
-        dtype = dtypes.validate_python(chosen["dtype"])
-        faults = TypeAdapter(bool).validate_python(chosen["official_faults"])
-    except ValidationError as error:
-        raise TeacherError(f"dtype or official_faults of llava3d: {error.errors()[0]['msg']}") from error
+    names = {field.name for field in fields(_LLaVA3DLoading)}
+    loading = read_settings("llava3d", _LLaVA3DLoading, {key: given[key] for key in given if key in names})
     return LLaVA3DTeacher.from_official(
-        _needed("llava3d", where, "a checkpoint folder"),
-        settings=read_settings("llava3d", LLaVA3DSettings, {key: given[key] for key in given if key not in loading}),
-        dtype=getattr(torch, dtype),
-        official_faults=faults,
-        clip_folder=chosen["clip_folder"] or None,
+        _required("llava3d", where, "a checkpoint folder"),
+        settings=read_settings("llava3d", LLaVA3DSettings, {key: given[key] for key in given if key not in names}),
+        dtype=getattr(torch, loading.dtype),
+        official_faults=loading.official_faults,
+        clip_folder=loading.clip_folder or None,
     )
 
 
@@ -146,36 +156,39 @@ def _checkpoint(where: str, given: Texts) -> Teacher:
 def _file(where: str, given: Texts) -> Teacher:
     from dollhouse.teachers.file import FileSettings, FileTeacher
 
-    return FileTeacher(Path(_needed("file", where, "a file")), read_settings("file", FileSettings, given))
+    return FileTeacher(Path(_required("file", where, "a file")), read_settings("file", FileSettings, given))
 
 
 def _scene(where: str, given: Texts) -> GeometryTeacher:
-    _settle_none("scene", given)
+    _no_settings("scene", given)
     return SensorGeometry()
 
 
 def _sensor(where: str, given: Texts) -> GeometryTeacher:
-    _settle_none("sensor", given)
+    _no_settings("sensor", given)
     return SensorGeometry(boxes=False)
 
 
 def _depth(where: str, given: Texts) -> GeometryTeacher:
-    from dollhouse.teachers.pipelines import DepthPipeline, DepthSettings
+    from dollhouse.teachers.depth_estimation import DepthEstimationTeacher, DepthSettings
 
-    return DepthPipeline(_needed("depth", where, "a model folder"), read_settings("depth", DepthSettings, given))
+    settings = read_settings("depth", DepthSettings, given)
+    return DepthEstimationTeacher(_required("depth", where, "a model folder"), settings)
 
 
 def _detect(where: str, given: Texts) -> GeometryTeacher:
-    from dollhouse.teachers.pipelines import DetectionPipeline, DetectionSettings
+    from dollhouse.teachers.object_detection import DetectionSettings, ObjectDetectionTeacher
 
     settings = read_settings("detect", DetectionSettings, given)
-    return DetectionPipeline(_needed("detect", where, "a model folder"), settings)
+    return ObjectDetectionTeacher(_required("detect", where, "a model folder"), settings)
 
 
 def _vggt(where: str, given: Texts) -> GeometryTeacher:
-    from dollhouse.teachers.vggt import VggtDepth, VggtSettings
+    from dollhouse.teachers.vggt import VggtDepthTeacher, VggtSettings
 
-    return VggtDepth.open(_needed("vggt", where, "a path"), read_settings("vggt", VggtSettings, given))
+    return VggtDepthTeacher.from_pretrained(
+        _required("vggt", where, "a path"), read_settings("vggt", VggtSettings, given)
+    )
 
 
 def _checkpoint_geometry(where: str, given: Texts) -> GeometryTeacher:
@@ -190,7 +203,7 @@ _TEACHERS: dict[str, Callable[[str, Texts], Teacher]] = {
     "checkpoint": _checkpoint,
     "file": _file,
 }
-_GEOMETRIES: dict[str, Callable[[str, Texts], GeometryTeacher]] = {
+_GEOMETRY_TEACHERS: dict[str, Callable[[str, Texts], GeometryTeacher]] = {
     "scene": _scene,
     "sensor": _sensor,
     "depth": _depth,

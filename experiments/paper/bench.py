@@ -204,7 +204,7 @@ class Bench:
             teacher,
             scenes,
             self.records,
-            asking=asking,
+            questions=asking,
             geometry=geometry,
             sources=scene_sources(scenes, self.extent.training),
         )

@@ -11,7 +11,7 @@ from dollhouse.errors import StorageError
 from dollhouse.evaluation.metrics.curves import LEAST, POINTS, answer_curves
 from dollhouse.evaluation.perception_records import PerceptionScorer, depth_record
 from dollhouse.evaluation.report.lineage import UNKNOWN, model_lineage
-from tests.teachers.made_records import written
+from tests.records.record_fixtures import write_records
 
 
 def row(number, **fields):
@@ -92,7 +92,7 @@ def test_the_origin_of_a_model_is_what_its_run_tells(tmp_path):
     assert told["records"] == told["init_from"] == UNKNOWN
     run["recipe"]["data"]["records"] = str(tmp_path / "records")
     (model / "run.json").write_text(json.dumps(run))
-    kept = written(tmp_path / "records", 2)
+    kept = write_records(tmp_path / "records", 2)
     records = model_lineage(model)["records"]
     assert records["n"] == 2
     assert records["sha256"] == sha256("\n".join(sorted(record.id for record in kept)).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Geometry teachers: pipelines of tiny random models, lifting against rooms whose boxes are known, VGGT."""
+"""Geometry teachers: tiny random pipelines, lifting in rooms with known boxes, and VGGT."""
 
 from __future__ import annotations
 
@@ -13,58 +13,59 @@ from dollhouse.errors import ModelError, SceneError, TeacherError
 from dollhouse.records.types import SceneGeometry
 from dollhouse.scenes.scene import Box, Scene
 from dollhouse.scenes.synthetic.room_scene import room_scene
+from dollhouse.teachers.depth_estimation import DepthEstimationTeacher, DepthSettings
 from dollhouse.teachers.geometry import SensorGeometry, pad_to_photo
 from dollhouse.teachers.lifting import Detection, lift
-from dollhouse.teachers.pipelines import DepthPipeline, DepthSettings, DetectionPipeline, DetectionSettings
-from tests.teachers.small_scenes import small_scene
+from dollhouse.teachers.object_detection import DetectionSettings, ObjectDetectionTeacher
+from tests.records.small_scenes import small_scene
 from tests.teachers.tiny_models import write_depth_anything, write_yolos
 
 
-def test_the_sensor_tells_depth_and_nothing_else() -> None:
+def test_sensor_returns_depth_alone() -> None:
     scene = small_scene()
-    told = SensorGeometry(boxes=False).geometry(scene, SceneGeometry())
-    assert told is not None
-    assert told.depth is not None
-    np.testing.assert_array_equal(told.depth[0], scene.views[0].depth)
-    assert told.boxes is None
-    assert told.instances is None
+    geometry = SensorGeometry(boxes=False).geometry(scene, SceneGeometry())
+    assert geometry is not None
+    assert geometry.depth is not None
+    np.testing.assert_array_equal(geometry.depth[0], scene.views[0].depth)
+    assert geometry.boxes is None
+    assert geometry.instances is None
     plain = replace(scene, boxes=None, views=tuple(replace(view, open_depth=None) for view in scene.views))
     assert SensorGeometry().geometry(plain, SceneGeometry()) is None
 
 
-def test_depth_that_is_no_number_is_unknown() -> None:
+def test_depth_that_is_not_finite_is_unknown() -> None:
     scene = small_scene()
     broken = np.array([[1.0, np.nan], [np.inf, 2.0]], dtype=np.float32)
     scene = replace(scene, views=(replace(scene.views[0], open_depth=lambda: broken),))
-    told = SensorGeometry().geometry(scene, SceneGeometry())
-    assert told is not None
-    assert told.depth is not None
-    assert told.depth[0].tolist() == [[1, 0], [0, 2]]
+    geometry = SensorGeometry().geometry(scene, SceneGeometry())
+    assert geometry is not None
+    assert geometry.depth is not None
+    assert geometry.depth[0].tolist() == [[1, 0], [0, 2]]
 
 
 def test_a_metric_depth_model(tmp_path: Path) -> None:
     write_depth_anything(tmp_path)
-    teacher = DepthPipeline(tmp_path)
+    teacher = DepthEstimationTeacher(tmp_path)
     scene = small_scene(size=40)
-    told = teacher.geometry(scene, SceneGeometry())
-    assert told.metric
-    assert told.depth is not None
-    assert [depth.shape for depth in told.depth] == [(40, 40), (40, 40)]
-    assert all(0 <= depth.min() < depth.max() <= 10 for depth in told.depth)
+    geometry = teacher.geometry(scene, SceneGeometry())
+    assert geometry.metric
+    assert geometry.depth is not None
+    assert [depth.shape for depth in geometry.depth] == [(40, 40), (40, 40)]
+    assert all(0 <= depth.min() < depth.max() <= 10 for depth in geometry.depth)
     assert teacher.provenance()["settings"] == {"tells": "metric"}
-    again = DepthPipeline(tmp_path).geometry(scene, SceneGeometry())
-    np.testing.assert_array_equal(told.depth, again.depth)
+    again = DepthEstimationTeacher(tmp_path).geometry(scene, SceneGeometry())
+    np.testing.assert_array_equal(geometry.depth, again.depth)
 
 
-def test_nearness_is_turned_over(tmp_path: Path) -> None:
+def test_inverse_depth_is_inverted(tmp_path: Path) -> None:
     write_depth_anything(tmp_path, "relative")
     scene = small_scene()
-    told = DepthPipeline(tmp_path).geometry(scene, SceneGeometry())
-    nearness = DepthPipeline(tmp_path, DepthSettings(tells="metric")).geometry(scene, SceneGeometry())
-    assert not told.metric
-    assert told.depth is not None
-    assert nearness.depth is not None
-    depth, near = np.stack(told.depth), np.stack(nearness.depth)
+    geometry = DepthEstimationTeacher(tmp_path).geometry(scene, SceneGeometry())
+    inverse = DepthEstimationTeacher(tmp_path, DepthSettings(output="metric")).geometry(scene, SceneGeometry())
+    assert not geometry.metric
+    assert geometry.depth is not None
+    assert inverse.depth is not None
+    depth, near = np.stack(geometry.depth), np.stack(inverse.depth)
     known = near > 0
     assert known.mean() > 0.5
     assert np.median(depth[known]) == pytest.approx(1, rel=1e-5)
@@ -73,18 +74,18 @@ def test_nearness_is_turned_over(tmp_path: Path) -> None:
     assert not depth[~known].any()
 
 
-def test_a_folder_that_is_no_depth_model(tmp_path: Path) -> None:
+def test_folder_without_a_depth_model(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="hf download"):
-        DepthPipeline(tmp_path)
+        DepthEstimationTeacher(tmp_path)
     write_yolos(tmp_path)
     with pytest.raises(ModelError, match="no depth-estimation model"):
-        DepthPipeline(tmp_path)
+        DepthEstimationTeacher(tmp_path)
 
 
-def test_a_detector_is_lifted_by_the_depth_told_before_it(tmp_path: Path) -> None:
+def test_detections_are_lifted_by_earlier_depth(tmp_path: Path) -> None:
     write_yolos(tmp_path)
     scene = small_scene(size=64)
-    teacher = DetectionPipeline(tmp_path, DetectionSettings(threshold=0.01))
+    teacher = ObjectDetectionTeacher(tmp_path, DetectionSettings(threshold=0.01))
     near = SceneGeometry(depth=(np.full((64, 64), 1, dtype=np.float32),) * 2)
     far = SceneGeometry(depth=(np.full((64, 64), 2, dtype=np.float32),) * 2)
     boxes, further = teacher.geometry(scene, near).boxes, teacher.geometry(scene, far).boxes
@@ -96,8 +97,8 @@ def test_a_detector_is_lifted_by_the_depth_told_before_it(tmp_path: Path) -> Non
 
 
 def rectangles(scene: Scene, views: list[int], least: int = 150) -> list[Detection]:
-    """What a perfect detector would say of a made room."""
-    found = []
+    """Return the detections of a perfect detector in a room."""
+    detections = []
     for view in views:
         instances = scene.views[view].instances
         assert instances is not None
@@ -106,15 +107,15 @@ def rectangles(scene: Scene, views: list[int], least: int = 150) -> list[Detecti
             if len(rows) < least:
                 continue
             left, top, right, bottom = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
-            found.append(Detection(box.label, 0.9, float(left), float(top), float(right), float(bottom), view))
-    return found
+            detections.append(Detection(box.label, 0.9, float(left), float(top), float(right), float(bottom), view))
+    return detections
 
 
-def distance_to(found: Box, boxes: tuple[Box, ...]) -> float:
-    return min(float(np.linalg.norm(found.center - box.center)) for box in boxes if box.label == found.label)
+def distance_to(candidate: Box, boxes: tuple[Box, ...]) -> float:
+    return min(float(np.linalg.norm(candidate.center - box.center)) for box in boxes if box.label == candidate.label)
 
 
-def test_lifted_boxes_stand_where_the_things_are() -> None:
+def test_lifted_boxes_are_near_the_objects() -> None:
     errors = []
     for number in range(4):
         scene = room_scene("train", number)
@@ -123,11 +124,11 @@ def test_lifted_boxes_stand_where_the_things_are() -> None:
         assert boxes
         errors += [distance_to(box, scene.boxes) for box in boxes]
         assert [box.id for box in boxes] == list(range(1, len(boxes) + 1))
-    assert np.median(errors) < 0.3  # the far sides are never seen
+    assert np.median(errors) < 0.3  # far sides have no depth
     assert len(errors) > 10
 
 
-def test_one_thing_seen_twice_is_one_box() -> None:
+def test_one_object_detected_twice_is_one_box() -> None:
     scene = room_scene("train", 0)
     detections = rectangles(scene, [0])
     once = lift(detections, scene, SceneGeometry())
@@ -135,8 +136,8 @@ def test_one_thing_seen_twice_is_one_box() -> None:
     assert len(once) == len(twice)
 
 
-def test_a_flat_thing_straight_ahead() -> None:
-    """A wall of 1 m at 2 m, by hand: one view without a pose stands upright at the origin and looks along y."""
+def test_flat_object_straight_ahead() -> None:
+    """A wall of 1 m at 2 m, by hand: the camera of one view without a pose is upright at the origin and faces y."""
     scene = replace(small_scene(size=100, views=1, posed=False), boxes=None)
     focal = 100.0
     pinhole = np.array([[focal, 0, 50], [0, focal, 50], [0, 0, 1]])
@@ -149,7 +150,7 @@ def test_a_flat_thing_straight_ahead() -> None:
     assert box.score == 0.7
 
 
-def test_lifting_needs_metres_and_poses() -> None:
+def test_lifting_needs_metric_depth_and_poses() -> None:
     detection = [Detection("chair", 0.9, 0, 0, 20, 20, 0)]
     scene = small_scene()
     relative = SceneGeometry(depth=(np.ones((28, 28), dtype=np.float32),) * 2, metric=False)
@@ -157,12 +158,12 @@ def test_lifting_needs_metres_and_poses() -> None:
         lift(detection, replace(scene, metric=False), relative)
     with pytest.raises(TeacherError, match="need poses"):
         lift(detection, small_scene(posed=False), SceneGeometry())
-    blurred = replace(scene, views=tuple(replace(view, intrinsics=None) for view in scene.views))
+    uncalibrated = replace(scene, views=tuple(replace(view, intrinsics=None) for view in scene.views))
     with pytest.raises(TeacherError, match="no intrinsics"):
-        lift(detection, blurred, SceneGeometry())
+        lift(detection, uncalibrated, SceneGeometry())
 
 
-def test_a_framed_map_is_laid_over_the_whole_photo() -> None:
+def test_cropped_map_is_padded_to_the_whole_photo() -> None:
     photo = np.zeros((56, 28, 3), dtype=np.uint8)
     view = replace(small_scene().views[0], open_image=lambda: photo)
     whole = pad_to_photo(np.ones((28, 28), dtype=np.float32), view)
@@ -172,21 +173,21 @@ def test_a_framed_map_is_laid_over_the_whole_photo() -> None:
     assert not whole[42:].any()
 
 
-def test_vggt_tells_depth(tmp_path: Path) -> None:
+def test_vggt_depth(tmp_path: Path) -> None:
     from dollhouse.models.vggt.modeling import VggtModel
-    from dollhouse.teachers.vggt import VggtDepth, VggtSettings
+    from dollhouse.teachers.vggt import VggtDepthTeacher, VggtSettings
     from tests.models.vggt.tiny_vggt import tiny_config
 
     torch.manual_seed(0)
     VggtModel(tiny_config(heads=("camera", "depth"))).eval().save_pretrained(tmp_path)
-    teacher = VggtDepth.open(tmp_path, VggtSettings(width=28))
+    teacher = VggtDepthTeacher.from_pretrained(tmp_path, VggtSettings(width=28))
     scene = small_scene(size=56)
-    told = teacher.geometry(scene, SceneGeometry())
-    assert told.metric
-    assert told.depth is not None
-    assert [depth.shape for depth in told.depth] == [(28, 28), (28, 28)]
+    geometry = teacher.geometry(scene, SceneGeometry())
+    assert geometry.metric
+    assert geometry.depth is not None
+    assert [depth.shape for depth in geometry.depth] == [(28, 28), (28, 28)]
     ratio = []
-    for depth, view in zip(told.depth, scene.views, strict=True):
+    for depth, view in zip(geometry.depth, scene.views, strict=True):
         measured = view.depth
         assert measured is not None
         ratio.append((measured[1::2, 1::2] / depth).ravel())
@@ -194,9 +195,9 @@ def test_vggt_tells_depth(tmp_path: Path) -> None:
     plain = replace(scene, views=tuple(replace(view, open_depth=None, world_from_camera=None) for view in scene.views))
     assert not teacher.geometry(plain, SceneGeometry()).metric
     with pytest.raises(ModelError, match="camera and depth heads"):
-        VggtDepth(VggtModel(tiny_config(heads=("camera",))), "made", "0")
+        VggtDepthTeacher(VggtModel(tiny_config(heads=("camera",))), "made", "0")
     with pytest.raises(ModelError):
-        VggtDepth.open(tmp_path / "nowhere")
+        VggtDepthTeacher.from_pretrained(tmp_path / "nowhere")
     other = replace(scene.views[1], open_image=lambda: np.zeros((28, 56, 3), dtype=np.uint8))
     mixed = replace(scene, views=(scene.views[0], other))
     with pytest.raises(SceneError):

@@ -1,4 +1,4 @@
-"""Any image-text-to-text model as a teacher, shown on a tiny random LLaVA."""
+"""Image-text-to-text models as teachers, tested with a tiny random LLaVA."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dollhouse.records.store import RecordStore
 from dollhouse.records.types import TeacherAnswer
 from dollhouse.teachers.annotate import annotate_scenes
 from dollhouse.teachers.huggingface import HuggingFaceSettings, HuggingFaceTeacher
-from tests.teachers.small_scenes import asked_of, small_scene
+from tests.records.small_scenes import questions_for, small_scene
 from tests.teachers.tiny_models import write_llava
 
 
@@ -33,15 +33,15 @@ def teacher(folder: Path) -> HuggingFaceTeacher:
     return HuggingFaceTeacher(folder, HuggingFaceSettings(max_new_tokens=6, top_k=3))
 
 
-def chances(answer: TeacherAnswer) -> NDArray[np.float32]:
+def log_probs(answer: TeacherAnswer) -> NDArray[np.float32]:
     assert answer.top_log_probs is not None
     return answer.top_log_probs
 
 
-def test_answers_are_those_of_the_plain_way(teacher: HuggingFaceTeacher) -> None:
-    """The prompt written out by hand, and a step at a time without a cache."""
+def test_answers_equal_those_of_a_plain_loop(teacher: HuggingFaceTeacher) -> None:
+    """The prompt is written by hand, and tokens are generated one at a time without a cache."""
     scene = small_scene(size=40)
-    (question,) = asked_of(scene, 1)
+    (question,) = questions_for(scene, 1)
     (answer,) = teacher.answer(scene, [question])
     tokenizer = teacher.processor.tokenizer
     prompt = f"user: {'<image>' * 4 * len(scene.views)}{question.text}\nassistant:"
@@ -51,46 +51,49 @@ def test_answers_are_those_of_the_plain_way(teacher: HuggingFaceTeacher) -> None
     assert answer.token_ids is not None
     assert answer.top_ids is not None
     assert answer.top_log_probs is not None
-    for step, told in enumerate(answer.token_ids):
+    for step, token in enumerate(answer.token_ids):
         with torch.inference_mode():
             logits = teacher.model(input_ids=torch.tensor([ids]), pixel_values=pixels).logits[0, -1]
         best = logits.log_softmax(-1).sort(descending=True, stable=True)
-        assert told == best.indices[0] == answer.top_ids[step, 0]
+        assert token == best.indices[0] == answer.top_ids[step, 0]
         np.testing.assert_array_equal(answer.top_ids[step], best.indices[:3])
         np.testing.assert_allclose(answer.top_log_probs[step], best.values[:3], atol=1e-4)
-        ids.append(int(told))
+        ids.append(int(token))
     assert answer.text == tokenizer.decode(answer.token_ids, skip_special_tokens=True).strip()
 
 
-def test_an_answer_ends_with_its_end(teacher: HuggingFaceTeacher) -> None:
+def test_answer_is_cut_behind_its_end_token(teacher: HuggingFaceTeacher) -> None:
     logits = torch.zeros(4, 10)
-    spoken = teacher._spoken(torch.tensor([5, teacher.model.generation_config.eos_token_id, 7, 7]), logits)
-    assert spoken.token_ids is not None
-    assert len(spoken.token_ids) == 2
-    assert spoken.top_ids is not None
-    assert spoken.top_ids.tolist() == [[0, 1, 2], [0, 1, 2]]
-    np.testing.assert_allclose(chances(spoken), np.full((2, 3), -np.log(10)), rtol=1e-6)
+    answer = teacher._answer(torch.tensor([5, teacher.model.generation_config.eos_token_id, 7, 7]), logits)
+    assert answer.token_ids is not None
+    assert len(answer.token_ids) == 2
+    assert answer.top_ids is not None
+    assert answer.top_ids.tolist() == [[0, 1, 2], [0, 1, 2]]
+    np.testing.assert_allclose(log_probs(answer), np.full((2, 3), -np.log(10)), rtol=1e-6)
 
 
-def test_questions_asked_together_are_answered_alike(folder: Path, teacher: HuggingFaceTeacher) -> None:
+def test_batched_questions_get_the_same_answers(folder: Path, teacher: HuggingFaceTeacher) -> None:
     scene = small_scene()
-    asked = tuple(replace(one, text="why " * number + one.text) for number, one in enumerate(asked_of(scene, 3)))
-    together = HuggingFaceTeacher(folder, replace(teacher.settings, questions_at_once=3)).answer(scene, asked)
-    for one, other in zip(teacher.answer(scene, asked), together, strict=True):
-        assert one.text == other.text
-        np.testing.assert_allclose(chances(one), chances(other), atol=1e-3)
+    questions = tuple(
+        replace(question, text="why " * number + question.text)
+        for number, question in enumerate(questions_for(scene, 3))
+    )
+    together = HuggingFaceTeacher(folder, replace(teacher.settings, questions_at_once=3)).answer(scene, questions)
+    for alone, batched in zip(teacher.answer(scene, questions), together, strict=True):
+        assert alone.text == batched.text
+        np.testing.assert_allclose(log_probs(alone), log_probs(batched), atol=1e-3)
 
 
-def test_photos_and_words_make_a_difference(teacher: HuggingFaceTeacher) -> None:
-    one, other = small_scene(0), small_scene(1)
-    asked = asked_of(one, 2)
-    first, second = teacher.answer(one, asked)
-    assert not np.array_equal(chances(first), chances(second))
-    assert not np.array_equal(chances(first), chances(teacher.answer(other, asked)[0]))
+def test_answers_depend_on_photos_and_questions(teacher: HuggingFaceTeacher) -> None:
+    scene, other = small_scene(0), small_scene(1)
+    questions = questions_for(scene, 2)
+    first, second = teacher.answer(scene, questions)
+    assert not np.array_equal(log_probs(first), log_probs(second))
+    assert not np.array_equal(log_probs(first), log_probs(teacher.answer(other, questions)[0]))
 
 
-def test_it_labels(teacher: HuggingFaceTeacher, tmp_path: Path) -> None:
-    annotate_scenes(teacher, [small_scene()], tmp_path, asking=asked_of)
+def test_annotation(teacher: HuggingFaceTeacher, tmp_path: Path) -> None:
+    annotate_scenes(teacher, [small_scene()], tmp_path, questions=questions_for)
     (record,) = RecordStore(tmp_path)
     assert record.answers[0].top_ids is not None
     assert record.answers[0].top_ids.shape[1] == 3
@@ -98,14 +101,14 @@ def test_it_labels(teacher: HuggingFaceTeacher, tmp_path: Path) -> None:
     assert record.features is None
 
 
-def test_folders_that_are_no_such_model(folder: Path, tmp_path: Path) -> None:
+def test_folders_without_such_a_model(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="hf download"):
         HuggingFaceTeacher(tmp_path)
-    silent = tmp_path / "silent"
-    shutil.copytree(folder, silent)
-    (silent / "chat_template.jinja").unlink()
+    no_template = tmp_path / "no-template"
+    shutil.copytree(folder, no_template)
+    (no_template / "chat_template.jinja").unlink()
     with pytest.raises(ModelError, match="no chat template"):
-        HuggingFaceTeacher(silent)
+        HuggingFaceTeacher(no_template)
     broken = tmp_path / "broken"
     shutil.copytree(folder, broken)
     (broken / "model.safetensors").write_bytes(b"no weights")

@@ -75,7 +75,7 @@ def write_llava(folder: Path) -> None:
     processor.save_pretrained(folder)
 
 
-def write_depth_anything(folder: Path, told: str = "metric") -> None:
+def write_depth_anything(folder: Path, output: str = "metric") -> None:
     torch.manual_seed(0)
     backbone = transformers.Dinov2Config(
         hidden_size=16,
@@ -93,8 +93,8 @@ def write_depth_anything(folder: Path, told: str = "metric") -> None:
         neck_hidden_sizes=[4, 4, 4, 4],
         fusion_hidden_size=4,
         head_hidden_size=4,
-        depth_estimation_type=told,
-        max_depth=10 if told == "metric" else 1,
+        depth_estimation_type=output,
+        max_depth=10 if output == "metric" else 1,
     )
     model = transformers.DepthAnythingForDepthEstimation(config)
     with torch.no_grad():

@@ -49,7 +49,7 @@ def labelled(teacher: Teacher, out: Path, rooms: str = ROOMS) -> Path:
     scenes = open_scenes(rooms)
     asking = open_question_source("generated", scenes)
     annotate_scenes(
-        teacher, scenes, out, asking=asking, geometry=[SensorGeometry()], sources=scene_sources(scenes, rooms)
+        teacher, scenes, out, questions=asking, geometry=[SensorGeometry()], sources=scene_sources(scenes, rooms)
     )
     return out
 
@@ -153,7 +153,7 @@ def test_relations_are_the_teachers_own_where_its_boxes_are(tmp_path: Path, ship
     teacher, scenes = DollhouseTeacher.from_pretrained(None), open_scenes("rooms:train/3-3")
     asking = open_question_source("generated", scenes)
     annotate_scenes(
-        teacher, scenes, tmp_path, asking=asking, geometry=[TeacherGeometry(teacher)], sources=["rooms:train/3"]
+        teacher, scenes, tmp_path, questions=asking, geometry=[TeacherGeometry(teacher)], sources=["rooms:train/3"]
     )
     targets = open_target_source(DataConfig(records=tmp_path), config).targets(0)
     assert len(targets.objects.label) > 1

@@ -1,4 +1,4 @@
-"""Small annotated scenes and questions about them, quick to make and always the same; needs neither torch nor files."""
+"""Small deterministic annotated scenes and questions about them; needs neither torch nor files."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def small_scenes(count: int) -> list[Scene]:
     return [small_scene(number) for number in range(count)]
 
 
-def asked_of(scene: Scene, count: int = 3) -> tuple[Question, ...]:
-    """Questions with answers."""
+def questions_for(scene: Scene, count: int = 3) -> tuple[Question, ...]:
+    """Return questions that carry answers."""
     return tuple(
         Question(
             id=f"{scene.name}#size.larger#{number}",

@@ -1,4 +1,4 @@
-"""What one look leaves behind serves the next one, where the allocator takes hints."""
+"""Freed memory is reused where the allocator takes hints."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import sys
 
 import pytest
 
-from dollhouse.system import malloc as freed_memory
+from dollhouse.system import malloc
 
-LOOKS = """
+ALLOCATIONS = """
 import resource
 import sys
 import torch
 from dollhouse.system.malloc import keep_freed_memory, return_freed_memory
 
-def look():
+def allocate():
     return sum(float(map[0]) for map in [torch.ones(2**19) for _ in range(6)])
 
 if sys.argv[1] == "kept":
     keep_freed_memory()
 for _ in range(3):
-    look()
+    allocate()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(5):
-    look()
+    allocate()
     if sys.argv[1] == "returned":
         return_freed_memory()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
@@ -33,20 +33,22 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def pages_taken(how: str) -> int:
-    told = subprocess.run([sys.executable, "-c", LOOKS, how], capture_output=True, text=True, check=True, timeout=120)
-    return int(told.stdout)
+    process = subprocess.run(
+        [sys.executable, "-c", ALLOCATIONS, how], capture_output=True, text=True, check=True, timeout=120
+    )
+    return int(process.stdout)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="hints for glibc")
-def test_memory_is_used_again() -> None:
-    """Against the same looks with all freed memory given back; how large a page is differs between systems."""
+def test_freed_memory_is_reused() -> None:
+    """Against the same allocations with all freed memory returned; the size of a page differs between systems."""
     assert 4 * pages_taken("kept") < pages_taken("returned")
 
 
 @pytest.mark.parametrize("system", ["linux", "darwin", "win32"])
 def test_other_allocators_are_left_alone(system: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A C library without these functions, as musl's, and a system with none of that name."""
-    monkeypatch.setattr(freed_memory.sys, "platform", system)
-    monkeypatch.setattr(freed_memory.ctypes, "CDLL", lambda name: object())
-    freed_memory.keep_freed_memory()
-    freed_memory.return_freed_memory()
+    monkeypatch.setattr(malloc.sys, "platform", system)
+    monkeypatch.setattr(malloc.ctypes, "CDLL", lambda name: object())
+    malloc.keep_freed_memory()
+    malloc.return_freed_memory()

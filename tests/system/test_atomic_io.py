@@ -1,4 +1,4 @@
-"""A file is the old one or the new one, and nothing else is left, wherever writing stops."""
+"""Atomic writing leaves the old file or the new file and nothing else, wherever it stops."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from dollhouse.errors import StorageError
 from dollhouse.system.atomic_io import atomic_path, write_text
 
 
-def test_the_new_file_takes_the_old_ones_place_at_once(tmp_path: Path) -> None:
-    path = tmp_path / "told.json"
+def test_new_file_replaces_the_old(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
     for text in ("first", "seconde né"):
-        with atomic_path(path) as unfinished:
-            assert unfinished.parent == tmp_path
-            unfinished.write_text(text, encoding="utf-8")
+        with atomic_path(path) as temporary:
+            assert temporary.parent == tmp_path
+            temporary.write_text(text, encoding="utf-8")
             assert not path.exists() if text == "first" else path.read_text() == "first"
         assert path.read_text(encoding="utf-8") == text
     write_text(path, "third")
@@ -34,13 +34,13 @@ def test_the_new_file_takes_the_old_ones_place_at_once(tmp_path: Path) -> None:
     ],
     ids=lambda given: type(given).__name__ if isinstance(given, BaseException) else "",
 )
-def test_wherever_writing_stops(stop: BaseException, raised: type[BaseException], tmp_path: Path) -> None:
-    path = tmp_path / "told.json"
+def test_error_leaves_the_old_file(stop: BaseException, raised: type[BaseException], tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
     path.write_text("old")
 
     def write() -> None:
-        with atomic_path(path, "make room") as unfinished:
-            unfinished.write_text("ne")
+        with atomic_path(path, "make room") as temporary:
+            temporary.write_text("ne")
             raise stop
 
     with pytest.raises(raised) as caught:
@@ -53,6 +53,6 @@ def test_wherever_writing_stops(stop: BaseException, raised: type[BaseException]
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="free some space or choose another folder"):
         write_text(tmp_path / "nowhere" / "file", "text")

@@ -1,4 +1,4 @@
-"""Teachers and questions by their names; files that the user brings; the commands."""
+"""Teachers and questions by name, files of questions and answers, and the commands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dollhouse.scenes.readers.saved import save_scene
 from dollhouse.teachers.file import FileTeacher
 from dollhouse.teachers.geometry import SensorGeometry, TeacherGeometry
 from dollhouse.teachers.registry import open_geometry_teachers, open_teacher
-from tests.teachers.small_scenes import small_scene, small_scenes
+from tests.records.small_scenes import small_scene, small_scenes
 
 
 def lines(path: Path, *entries: object) -> Path:
@@ -27,12 +27,12 @@ def lines(path: Path, *entries: object) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "says"),
+    ("name", "settings", "message"),
     [
         ("oracle", {}, "no teacher 'oracle'; there are annotations"),
         ("annotations", {"top_k": "3"}, "annotations has no settings"),
         ("huggingface", {}, "needs a model folder"),
-        ("huggingface:nowhere", {}, "nowhere: no model is there"),
+        ("huggingface:nowhere", {}, "nowhere: holds no model"),
         ("endpoint:http://localhost/v1", {}, "model is missing"),
         ("endpoint:http://localhost/v1", {"api_key": "x"}, "keys come from the environment only"),
         ("endpoint:http://localhost/v1", {"model": "m", "timeout": "soon"}, "setting timeout of endpoint"),
@@ -43,13 +43,13 @@ def lines(path: Path, *entries: object) -> Path:
         ("file:nowhere.jsonl", {}, "nowhere.jsonl"),
     ],
 )
-def test_names_and_settings_that_do_not_fit(name: str, settings: dict[str, str], says: str) -> None:
-    with pytest.raises(DollhouseError, match=says) as caught:
+def test_invalid_names_and_settings(name: str, settings: dict[str, str], message: str) -> None:
+    with pytest.raises(DollhouseError, match=message) as caught:
         open_teacher(name, settings)
     assert "\n" not in str(caught.value)
 
 
-def test_geometry_by_name() -> None:
+def test_geometry_teachers_by_name() -> None:
     teacher = open_teacher("annotations")
     assert open_geometry_teachers(["own", "scene", "sensor"], teacher) == [
         TeacherGeometry(teacher),
@@ -65,28 +65,28 @@ def test_geometry_by_name() -> None:
         open_geometry_teachers(["vggt"], teacher)
 
 
-def test_a_file_says_what_is_asked_and_answered(tmp_path: Path) -> None:
+def test_file_gives_questions_and_answers(tmp_path: Path) -> None:
     path = lines(
-        tmp_path / "said.jsonl",
+        tmp_path / "answers.jsonl",
         {"scene": "small/0", "question": "What is it?", "answer": "a room", "family": "description"},
         {"scene": "small/1", "question": "What is it?", "answer": "a hall"},
         {"question": "Is it large?", "answer": "yes", "choices": ["yes", "no"]},
     )
     teacher = FileTeacher(path)
-    asking = open_question_source(str(path), small_scenes(2))
+    source = open_question_source(str(path), small_scenes(2))
     for scene, expected in zip(small_scenes(2), (["a room", "yes"], ["a hall", "yes"]), strict=True):
-        asked = asking(scene)
-        assert [answer.text for answer in teacher.answer(scene, asked)] == expected
-    assert asked[1].choices == ("yes", "no")
-    assert asked[0].scene == "small/1"
+        questions = source(scene)
+        assert [answer.text for answer in teacher.answer(scene, questions)] == expected
+    assert questions[1].choices == ("yes", "no")
+    assert questions[0].scene == "small/1"
     with pytest.raises(TeacherError, match="answers 0 of 1 questions"):
-        teacher.answer(small_scene(), [replace(asked[0], text="Who lives here?")])
+        teacher.answer(small_scene(), [replace(questions[0], text="Who lives here?")])
     with pytest.raises(QuestionError, match="no questions about scene small/7"):
         open_question_source(str(lines(path, {"scene": "small/0", "question": "?"})), [])(small_scene(7))
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         ("", "holds no questions"),
         ("{", "line 1"),
@@ -96,10 +96,10 @@ def test_a_file_says_what_is_asked_and_answered(tmp_path: Path) -> None:
         (b"\xff\xfe", "not UTF-8"),
     ],
 )
-def test_files_of_questions_that_cannot_be_used(tmp_path: Path, content: str | bytes, says: str) -> None:
-    path = tmp_path / "asked.jsonl"
+def test_invalid_question_files(tmp_path: Path, content: str | bytes, message: str) -> None:
+    path = tmp_path / "questions.jsonl"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(QuestionError, match=says) as caught:
+    with pytest.raises(QuestionError, match=message) as caught:
         QuestionFile(path)
     assert "\n" not in str(caught.value)
 
@@ -113,31 +113,31 @@ def run(
         cli.main()
     except SystemExit as ended:
         code = int(ended.code or 0)
-    told = capsys.readouterr()
-    return code, told.out, told.err
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
 
 
-def test_label_show_and_check(
+def test_annotate_show_and_check(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(3):
         save_scene(replace(small_scene(number), name=f"s{number}"), tmp_path / "scenes" / f"s{number}")
-    said = lines(
-        tmp_path / "said.jsonl",
+    answers = lines(
+        tmp_path / "answers.jsonl",
         *({"scene": f"s{number}", "question": "What is it?", "answer": f"room {number}"} for number in range(2)),
     )
     records = tmp_path / "records"
-    label = ["label", "--teacher", f"file:{said}", "--scenes", tmp_path / "scenes", "--out", records]
+    label = ["label", "--teacher", f"file:{answers}", "--scenes", tmp_path / "scenes", "--out", records]
     code, out, err = run(capsys, monkeypatch, *label)
     assert code == 1
-    assert "2 made with 2 answers, 0 there already, 1 scenes failed" in out
-    assert f"failed: {tmp_path / 'scenes' / 's2'}: {said}: has no questions about scene s2" in err
-    with said.open("a") as file:
+    assert "2 written with 2 answers, 0 existing, 1 scenes failed" in out
+    assert f"failed: {tmp_path / 'scenes' / 's2'}: {answers}: has no questions about scene s2" in err
+    with answers.open("a") as file:
         file.write('{"scene": "s2", "question": "What is it?", "answer": "room 2"}\n')
     code, out, err = run(capsys, monkeypatch, *label)
     assert (code, err) == (0, "")
-    assert "3 made" in out  # another file is another teacher
-    assert "3 there already" in run(capsys, monkeypatch, *label)[1]
+    assert "3 written" in out  # another file is another teacher
+    assert "3 existing" in run(capsys, monkeypatch, *label)[1]
     code, out, _ = run(capsys, monkeypatch, "records", "show", records)
     assert code == 0
     assert "5 records" in out
@@ -174,7 +174,7 @@ def test_errors_are_one_line(
     assert err.count("\n") == 1
 
 
-def test_sources_of_several_scenes_open_them_again(tmp_path: Path) -> None:
+def test_scene_sources_open_the_scenes(tmp_path: Path) -> None:
     from dollhouse.records.scene_source import scene_sources
     from dollhouse.scenes.open import open_scene
 

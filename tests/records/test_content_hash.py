@@ -1,4 +1,4 @@
-"""A record is the same record if, and only if, what went into it is the same."""
+"""Record ids and content hashes change exactly when the content does."""
 
 from __future__ import annotations
 
@@ -12,27 +12,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dollhouse.errors import ModelError
 from dollhouse.records.content_hash import record_id, scene_hash
-from dollhouse.system.hashing import folder_hash
 from dollhouse.scenes.scene import Scene
-from tests.teachers.small_scenes import asked_of, small_scene
+from tests.records.small_scenes import questions_for, small_scene
 
 PROVENANCE = {"teacher": {"teacher": "made", "settings": {"top_k": 5}, "software": {"torch": "1"}}, "geometry": []}
 GOLDEN = "b23b6452341b98c1b2a16744bbfe7242"
 
 
-def test_a_known_record_keeps_its_id() -> None:
+def test_record_id_is_pinned() -> None:
     scene = small_scene()
-    assert record_id(scene_hash(scene), asked_of(scene), PROVENANCE) == GOLDEN
+    assert record_id(scene_hash(scene), questions_for(scene), PROVENANCE) == GOLDEN
 
 
-def test_the_id_is_the_same_in_another_process() -> None:
+def test_record_id_is_equal_in_another_process() -> None:
     code = (
-        "from tests.teachers.test_identity import *\n"
-        "scene = small_scene()\nprint(record_id(scene_hash(scene), asked_of(scene), PROVENANCE))"
+        "from tests.records.test_content_hash import *\n"
+        "scene = small_scene()\nprint(record_id(scene_hash(scene), questions_for(scene), PROVENANCE))"
     )
-    told = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
@@ -40,7 +38,7 @@ def test_the_id_is_the_same_in_another_process() -> None:
         check=True,
         cwd="/",
     )
-    assert told.stdout.strip() == GOLDEN
+    assert process.stdout.strip() == GOLDEN
 
 
 def other_pixel(scene: Scene) -> Scene:
@@ -87,33 +85,21 @@ def other_name(scene: Scene) -> Scene:
     [other_pixel, other_depth, no_depth, other_pose, other_box, no_boxes, other_order, other_name],
     ids=lambda change: change.__name__,
 )
-def test_whatever_a_teacher_can_see_counts(change: Callable[[Scene], Scene]) -> None:
+def test_scene_hash_covers_everything_a_teacher_receives(change: Callable[[Scene], Scene]) -> None:
     scene = small_scene()
     assert scene_hash(change(scene)) != scene_hash(scene)
 
 
-def test_metadata_does_not_count() -> None:
+def test_scene_hash_ignores_metadata() -> None:
     scene = small_scene()
     assert scene_hash(replace(scene, metadata={"source": "elsewhere"})) == scene_hash(scene)
 
 
-def test_questions_and_settings_count_and_software_does_not() -> None:
-    asked = asked_of(small_scene())
-    known = record_id("0", asked, PROVENANCE)
-    assert record_id("0", asked[:2], PROVENANCE) != known
-    assert record_id("0", (replace(asked[0], text="what?"), *asked[1:]), PROVENANCE) != known
-    assert record_id("0", asked, {**PROVENANCE, "geometry": [{"teacher": "scene"}]}) != known
+def test_record_id_covers_questions_and_settings_but_not_software() -> None:
+    questions = questions_for(small_scene())
+    known = record_id("0", questions, PROVENANCE)
+    assert record_id("0", questions[:2], PROVENANCE) != known
+    assert record_id("0", (replace(questions[0], text="what?"), *questions[1:]), PROVENANCE) != known
+    assert record_id("0", questions, {**PROVENANCE, "geometry": [{"teacher": "scene"}]}) != known
     newer = {"teacher": {**PROVENANCE["teacher"], "software": {"torch": "2"}}, "geometry": []}  # type: ignore[dict-item]
-    assert record_id("0", asked, newer) == known
-
-
-def test_a_folder_is_told_by_its_files(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no model is there"):
-        folder_hash(tmp_path)
-    (tmp_path / "config.json").write_text("{}")
-    (tmp_path / "model.safetensors").write_bytes(b"1")
-    first = folder_hash(tmp_path)
-    (tmp_path / "README.md").write_text("not of the model")
-    assert folder_hash(tmp_path) == first
-    (tmp_path / "model.safetensors").write_bytes(b"2")
-    assert folder_hash(tmp_path) != first
+    assert record_id("0", questions, newer) == known

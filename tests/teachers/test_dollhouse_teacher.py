@@ -1,4 +1,4 @@
-"""A Dollhouse model as a teacher: it says what the model itself says, in the scene's own frame."""
+"""A Dollhouse model as a teacher returns the model's own predictions, in the scene's frame."""
 
 from __future__ import annotations
 
@@ -30,40 +30,40 @@ def scene() -> Scene:
 
 
 def test_answers_are_the_models_own(teacher: DollhouseTeacher, scene: Scene) -> None:
-    asked = generate_questions(scene, limit=12)
-    answers = teacher.answer(scene, asked)
-    memory = DollhousePipeline.from_pretrained().encode_scene(scene)
-    own = memory.answer([question.text for question in asked])
+    questions = generate_questions(scene, limit=12)
+    answers = teacher.answer(scene, questions)
+    session = DollhousePipeline.from_pretrained().encode_scene(scene)
+    own = session.answer([question.text for question in questions])
     assert [answer.text for answer in answers] == [answer.text for answer in own]
-    for answer, told in zip(answers, own, strict=True):
+    for answer, own_answer in zip(answers, own, strict=True):
         assert answer.token_ids is not None
         assert answer.top_ids is not None
         assert answer.top_log_probs is not None
         assert answer.top_ids.shape == answer.top_log_probs.shape == (len(answer.token_ids), 4)
         np.testing.assert_array_equal(answer.top_ids[:, 0], answer.token_ids)
-        assert np.exp(answer.top_log_probs[:, 0].mean()) == pytest.approx(told.confidence, rel=1e-4)
+        assert np.exp(answer.top_log_probs[:, 0].mean()) == pytest.approx(own_answer.confidence, rel=1e-4)
 
 
-def test_geometry_stands_in_the_scenes_world(teacher: DollhouseTeacher, scene: Scene) -> None:
-    told = teacher.geometry(scene)
-    memory = DollhousePipeline.from_pretrained().encode_scene(scene)
-    assert told is not None
-    assert told.depth is not None
-    np.testing.assert_allclose(np.stack(told.depth), memory.depth, atol=1e-4)
+def test_geometry_is_in_the_scenes_world(teacher: DollhouseTeacher, scene: Scene) -> None:
+    geometry = teacher.geometry(scene)
+    session = DollhousePipeline.from_pretrained().encode_scene(scene)
+    assert geometry is not None
+    assert geometry.depth is not None
+    np.testing.assert_allclose(np.stack(geometry.depth), session.depth, atol=1e-4)
     level = level_from_world(np.asarray(scene.views[0].world_from_camera))
-    sure = [box for box in memory.boxes if (box.score or 0) >= MIN_BOX_SCORE]
-    assert told.boxes
-    assert len(told.boxes) == len(sure)
-    for box, own in zip(told.boxes, sure, strict=True):
+    confident = [box for box in session.boxes if (box.score or 0) >= MIN_BOX_SCORE]
+    assert geometry.boxes
+    assert len(geometry.boxes) == len(confident)
+    for box, own in zip(geometry.boxes, confident, strict=True):
         np.testing.assert_allclose(box.transformed(level).center, own.center, atol=1e-3)
     unposed = replace(scene, views=tuple(replace(view, world_from_camera=None) for view in scene.views))
     plain = teacher.geometry(unposed)
     assert plain is not None
     assert plain.boxes is not None
-    np.testing.assert_allclose(plain.boxes[0].center, sure[0].center, atol=1e-3)
+    np.testing.assert_allclose(plain.boxes[0].center, confident[0].center, atol=1e-3)
 
 
-def test_features_lie_on_what_the_patches_show(teacher: DollhouseTeacher, scene: Scene) -> None:
+def test_feature_points_are_near_the_patches(teacher: DollhouseTeacher, scene: Scene) -> None:
     features = teacher.features(scene)
     assert features is not None
     patches = (teacher.pipeline.image_size // 14) ** 2
@@ -73,31 +73,36 @@ def test_features_lie_on_what_the_patches_show(teacher: DollhouseTeacher, scene:
     assert features.label_probs is not None
     np.testing.assert_allclose(features.label_probs, perception.votes.label_logits[0].softmax(-1).numpy(), atol=1e-5)
     assert features.labels == tuple(teacher.pipeline.model.config.labels)
-    seen = middle_points(scene)
-    known = np.asarray(np.isfinite(seen).all(-1))
+    measured = middle_points(scene)
+    known = np.asarray(np.isfinite(measured).all(-1))
     for axis in range(3):
-        assert np.corrcoef(features.points[known, axis], seen[known, axis])[0, 1] > 0.9
-    off = np.linalg.norm(features.points - seen, axis=-1)[:patches]
+        assert np.corrcoef(features.points[known, axis], measured[known, axis])[0, 1] > 0.9
+    off = np.linalg.norm(features.points - measured, axis=-1)[:patches]
     assert np.median(off[known[:patches]]) < 0.4  # of the first view, whose frame is that of the prediction
 
 
 def middle_points(scene: Scene) -> Array:
-    """Where each patch's middle pixel really lies, in the world."""
+    """Return the world position of each patch's middle pixel by the true depth."""
     from dollhouse.geometry import back_project
 
-    found = []
+    positions = []
     for view in scene.views:
         depth = view.depth
         assert depth is not None
         assert view.intrinsics is not None
         points = transform_points(np.asarray(view.world_from_camera), back_project(depth, view.intrinsics))
         points[depth <= 0] = np.nan
-        found.append(points[7::14, 7::14].reshape(-1, 3))
-    return np.concatenate(found)
+        positions.append(points[7::14, 7::14].reshape(-1, 3))
+    return np.concatenate(positions)
 
 
-def test_a_blind_student_tells_words_only(scene: Scene) -> None:
+def test_blind_student_returns_text_only(scene: Scene) -> None:
     blind = DollhouseTeacher.from_pretrained(SHIPPED / "blind")
     assert blind.geometry(scene) is None
     assert blind.features(scene) is None
     assert blind.answer(scene, generate_questions(scene, limit=1))[0].text
+
+
+def test_setting_names_in_record_ids_are_pinned(teacher: DollhouseTeacher) -> None:
+    settings = teacher.provenance()["settings"]
+    assert settings == {"max_new_tokens": 48, "top_k": 4, "sure": MIN_BOX_SCORE, "decoding": "greedy"}

@@ -1,4 +1,4 @@
-"""Whatever is damaged in a store of records is noticed and named, and the rest is read."""
+"""Damage in a record store is detected and named, and the other records can be read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from dollhouse.errors import StorageError
 from dollhouse.records.store import ANSWERS, ARRAYS, HASHES, SCENE, RecordStore
-from tests.teachers.made_records import assert_same, written
+from tests.records.record_fixtures import assert_same_record, write_records
 
 
 def flip_a_bit(path: Path) -> None:
@@ -33,8 +33,8 @@ def remove(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [flip_a_bit, cut_short, empty, remove], ids=lambda damage: damage.__name__)
 @pytest.mark.parametrize("name", [ANSWERS, SCENE, ARRAYS, HASHES])
-def test_damage_is_noticed_and_named(tmp_path: Path, name: str, damage: Callable[[Path], None]) -> None:
-    first, second = written(tmp_path, 2)
+def test_damage_is_detected_and_named(tmp_path: Path, name: str, damage: Callable[[Path], None]) -> None:
+    first, second = write_records(tmp_path, 2)
     damaged = tmp_path / second.id / name
     damage(damaged)
     records = RecordStore(tmp_path)
@@ -44,32 +44,32 @@ def test_damage_is_noticed_and_named(tmp_path: Path, name: str, damage: Callable
     assert "\n" not in problem
     with pytest.raises(StorageError, match=name):
         records.read(second.id)
-    assert_same(records.read(first.id), first)
+    assert_same_record(records.read(first.id), first)
 
 
 @pytest.mark.parametrize("name", [SCENE, HASHES])
-def test_every_bit_counts(tmp_path: Path, name: str) -> None:
-    (record,) = written(tmp_path)
+def test_every_bit_is_covered(tmp_path: Path, name: str) -> None:
+    (record,) = write_records(tmp_path)
     path = tmp_path / record.id / name
     content = path.read_bytes()
     rng = np.random.default_rng(0)
-    for place in rng.choice(len(content), 60, replace=False):
+    for index in rng.choice(len(content), 60, replace=False):
         changed = bytearray(content)
-        changed[place] ^= 1 << int(rng.integers(8))
+        changed[index] ^= 1 << int(rng.integers(8))
         path.write_bytes(changed)
-        assert len(RecordStore(tmp_path).check()) == 1, place
+        assert len(RecordStore(tmp_path).check()) == 1, index
 
 
-def test_a_record_under_another_name_is_named(tmp_path: Path) -> None:
-    (record,) = written(tmp_path)
+def test_renamed_record_is_reported(tmp_path: Path) -> None:
+    (record,) = write_records(tmp_path)
     (tmp_path / record.id).rename(tmp_path / ("0" * 32))
     (problem,) = RecordStore(tmp_path).check()
     assert "0" * 32 in problem
 
 
-def test_strangers_in_the_folder_are_named(tmp_path: Path) -> None:
-    (record,) = written(tmp_path)
-    (tmp_path / "notes.txt").write_text("mine")
+def test_foreign_files_are_reported(tmp_path: Path) -> None:
+    (record,) = write_records(tmp_path)
+    (tmp_path / "notes.txt").write_text("a note")
     (tmp_path / record.id / "more.bin").write_bytes(b"")
     problems = RecordStore(tmp_path).check()
     assert [problem.split(":")[0] for problem in problems] == [
@@ -78,6 +78,6 @@ def test_strangers_in_the_folder_are_named(tmp_path: Path) -> None:
     ]
 
 
-def test_a_folder_that_is_not_there() -> None:
-    with pytest.raises(StorageError, match="dollhouse label"):
+def test_missing_folder() -> None:
+    with pytest.raises(StorageError, match="dollhouse annotate"):
         RecordStore("nowhere")

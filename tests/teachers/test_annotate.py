@@ -1,4 +1,4 @@
-"""Labelling: a record a scene, made once; what fails is told and does not stop the rest."""
+"""Annotation: one record per scene, written once; failures are listed and do not stop the rest."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from dollhouse.teachers.annotate import annotate_scenes
 from dollhouse.teachers.annotations import AnnotationsTeacher
 from dollhouse.teachers.geometry import SensorGeometry, TeacherGeometry
 from dollhouse.teachers.protocol import AnswersMissingError, TeacherUnavailableError
-from tests.teachers.small_scenes import asked_of, small_scene, small_scenes
+from tests.records.small_scenes import questions_for, small_scene, small_scenes
 
 
-class Told(AnnotationsTeacher):
-    """Counts what it is asked, has features, and fails where it is told to."""
+class CountingTeacher(AnnotationsTeacher):
+    """Counts questions, has features, and fails for the scenes and questions given."""
 
     def __init__(self, fail: Sequence[str] = (), missing: Sequence[int] = (), gone: Sequence[str] = ()) -> None:
         self.fail, self.missing, self.gone = fail, missing, gone
@@ -34,14 +34,14 @@ class Told(AnnotationsTeacher):
 
     def answer(self, scene: Scene, questions: Sequence[Question]) -> list[TeacherAnswer]:
         if scene.name in self.fail:
-            raise TeacherError(f"{scene.name} cannot be looked at")
+            raise TeacherError(f"{scene.name} cannot be used")
         if scene.name in self.gone:
-            raise TeacherUnavailableError("nobody there", {0: TeacherAnswer(questions[0].answer)})
+            raise TeacherUnavailableError("no server", {0: TeacherAnswer(questions[0].answer)})
         self.asked += [question.id for question in questions]
         answers = super().answer(scene, questions)
         if self.missing:
-            told = {place: answer for place, answer in enumerate(answers) if place not in self.missing}
-            raise AnswersMissingError("some are missing", told)
+            others = {index: answer for index, answer in enumerate(answers) if index not in self.missing}
+            raise AnswersMissingError("some are missing", others)
         return answers
 
     def features(self, scene: Scene) -> SpatialFeatures:  # type: ignore[override]
@@ -49,7 +49,7 @@ class Told(AnnotationsTeacher):
 
 
 def everything(teacher: Any) -> dict[str, Any]:
-    return {"asking": asked_of, "geometry": [TeacherGeometry(teacher), SensorGeometry()]}
+    return {"questions": questions_for, "geometry": [TeacherGeometry(teacher), SensorGeometry()]}
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -57,23 +57,23 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_record_a_scene_made_once(tmp_path: Path) -> None:
-    teacher = Told()
+def test_one_record_per_scene_written_once(tmp_path: Path) -> None:
+    teacher = CountingTeacher()
     run = annotate_scenes(teacher, small_scenes(3), tmp_path, **everything(teacher))
-    assert (run.made, run.kept, run.answers, run.failures) == (3, 0, 9, [])
+    assert (run.written, run.existing, run.answers, run.failures) == (3, 0, 9, [])
     assert sorted(run.record_ids) == sorted(RecordStore(tmp_path).ids())
     again = annotate_scenes(teacher, small_scenes(4), tmp_path, **everything(teacher))
-    assert (again.made, again.kept, again.answers) == (1, 3, 3)
+    assert (again.written, again.existing, again.answers) == (1, 3, 3)
     assert again.record_ids[:3] == run.record_ids
     assert len(teacher.asked) == 12
 
 
-def test_a_record_holds_all_that_was_said(tmp_path: Path) -> None:
-    teacher = Told()
+def test_record_holds_answers_features_and_geometry(tmp_path: Path) -> None:
+    teacher = CountingTeacher()
     scene = small_scene()
     annotate_scenes(teacher, [scene], tmp_path, sources=["a/folder"], **everything(teacher))
     (record,) = RecordStore(tmp_path)
-    assert record.questions == asked_of(scene)
+    assert record.questions == questions_for(scene)
     assert [answer.text for answer in record.answers] == ["the table", "the chair", "the table"]
     assert record.source == "a/folder"
     assert record.provenance["geometry"] == [{"teacher": "own"}, SensorGeometry().provenance()]
@@ -86,100 +86,105 @@ def test_a_record_holds_all_that_was_said(tmp_path: Path) -> None:
     assert len(record.relations) == 3
 
 
-def test_what_is_kept_can_be_less(tmp_path: Path) -> None:
-    teacher = Told()
+def test_features_and_boxes_can_be_left_out(tmp_path: Path) -> None:
+    teacher = CountingTeacher()
     annotate_scenes(
-        teacher, [small_scene()], tmp_path, asking=asked_of, geometry=[SensorGeometry(boxes=False)], features=False
+        teacher,
+        [small_scene()],
+        tmp_path,
+        questions=questions_for,
+        geometry=[SensorGeometry(boxes=False)],
+        features=False,
     )
     (record,) = RecordStore(tmp_path)
     assert record.features is None
     assert record.relations is None
     assert record.geometry is not None
     assert record.geometry.boxes is None
-    annotate_scenes(teacher, [small_scene()], tmp_path, half=True, **everything(teacher))
+    annotate_scenes(teacher, [small_scene()], tmp_path, fp16=True, **everything(teacher))
     assert len(RecordStore(tmp_path)) == 2
-    (halved,) = [one for one in RecordStore(tmp_path) if one.features is not None]
+    (halved,) = [record for record in RecordStore(tmp_path) if record.features is not None]
     assert halved.features is not None
     assert halved.features.features[0, 0] == np.float16(0.1)
 
 
 def test_fewer_views_are_another_record(tmp_path: Path) -> None:
-    teacher = Told()
+    teacher = CountingTeacher()
     annotate_scenes(teacher, [small_scene(views=3)], tmp_path, views=2, **everything(teacher))
     (record,) = RecordStore(tmp_path)
     assert [camera.name for camera in record.cameras] == ["00", "02"]
 
 
-def test_failures_are_told_and_do_not_stop_the_rest(tmp_path: Path) -> None:
+def test_failures_are_listed_and_do_not_stop_the_rest(tmp_path: Path) -> None:
     class Scenes(list):  # type: ignore[type-arg]
         def __getitem__(self, index: Any) -> Any:
             if index == 3:
                 raise SceneError("3.jpg: is cut short")
             return super().__getitem__(index)
 
-    teacher = Told(fail=["small/1"])
-    outcomes: list[tuple[str, str]] = []
+    teacher = CountingTeacher(fail=["small/1"])
+    progress: list[tuple[int, int, int]] = []
     run = annotate_scenes(
         teacher,
         Scenes(small_scenes(5)),
         tmp_path,
-        on_scene=lambda *told: outcomes.append(told),
+        on_scene=lambda run: progress.append((run.done, run.written, run.total)),
         **everything(teacher),
     )
-    assert (run.made, len(run.failures)) == (3, 2)
-    assert [failure.why for failure in run.failures] == ["small/1 cannot be looked at", "3.jpg: is cut short"]
-    assert [outcome for _, outcome in outcomes] == ["made", "failed", "made", "failed", "made"]
-    whole = Told()
-    assert annotate_scenes(whole, small_scenes(5), tmp_path, **everything(whole)).made == 2
+    assert (run.written, len(run.failures)) == (3, 2)
+    assert [failure.reason for failure in run.failures] == ["small/1 cannot be used", "3.jpg: is cut short"]
+    assert progress == [(1, 1, 5), (2, 1, 5), (3, 2, 5), (4, 2, 5), (5, 3, 5)]
+    complete = CountingTeacher()
+    assert annotate_scenes(complete, small_scenes(5), tmp_path, **everything(complete)).written == 2
 
 
-def test_answers_of_a_scene_that_failed_are_not_asked_for_again(tmp_path: Path) -> None:
+def test_answers_of_a_failed_scene_are_reused(tmp_path: Path) -> None:
     scene = small_scene()
-    first = Told(missing=[1])
+    first = CountingTeacher(missing=[1])
     run = annotate_scenes(first, [scene], tmp_path / "one", **everything(first))
-    assert run.made == 0
+    assert run.written == 0
     assert len(RecordStore(tmp_path / "one")) == 0
-    second = Told()
-    assert annotate_scenes(second, [scene], tmp_path / "one", **everything(second)).made == 1
-    assert second.asked == [asked_of(scene)[1].id]
-    undisturbed = Told()
+    second = CountingTeacher()
+    assert annotate_scenes(second, [scene], tmp_path / "one", **everything(second)).written == 1
+    assert second.asked == [questions_for(scene)[1].id]
+    undisturbed = CountingTeacher()
     annotate_scenes(undisturbed, [scene], tmp_path / "two", **everything(undisturbed))
     assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
 
 
-def test_a_teacher_that_is_gone_stops_the_run_and_keeps_what_it_said(tmp_path: Path) -> None:
-    teacher = Told(gone=["small/1"])
-    with pytest.raises(TeacherUnavailableError, match="nobody there"):
+def test_unavailable_teacher_stops_the_run_and_its_answers_are_stored(tmp_path: Path) -> None:
+    teacher = CountingTeacher(gone=["small/1"])
+    with pytest.raises(TeacherUnavailableError, match="no server"):
         annotate_scenes(teacher, small_scenes(3), tmp_path, **everything(teacher))
     assert len(RecordStore(tmp_path)) == 1
-    back = Told()
-    assert annotate_scenes(back, small_scenes(3), tmp_path, **everything(back)).made == 2
-    assert asked_of(small_scene(1))[0].id not in back.asked
+    back = CountingTeacher()
+    assert annotate_scenes(back, small_scenes(3), tmp_path, **everything(back)).written == 2
+    assert questions_for(small_scene(1))[0].id not in back.asked
 
 
 def test_too_few_answers_are_a_failure(tmp_path: Path) -> None:
-    class Terse(Told):
+    class TooFewAnswers(CountingTeacher):
         def answer(self, scene: Scene, questions: Sequence[Question]) -> list[TeacherAnswer]:
             return super().answer(scene, questions)[:-1]
 
-    run = annotate_scenes(Terse(), [small_scene()], tmp_path, asking=asked_of)
-    assert "2 answers to 3 questions" in run.failures[0].why
+    run = annotate_scenes(TooFewAnswers(), [small_scene()], tmp_path, questions=questions_for)
+    assert "2 answers to 3 questions" in run.failures[0].reason
 
 
-def test_pictures_are_read_once() -> None:
+def test_images_are_read_once() -> None:
     count = [0]
 
-    def look() -> np.ndarray:
+    def read() -> np.ndarray:
         count[0] += 1
         return np.zeros((14, 14, 3), dtype=np.uint8)
 
     scene = small_scene()
-    scene = cache_views(replace(scene, views=(replace(scene.views[0], open_image=look),)))
+    scene = cache_views(replace(scene, views=(replace(scene.views[0], open_image=read),)))
     assert scene.views[0].image is scene.views[0].image
     assert count == [1]
 
 
-def test_annotations_answer_only_what_has_an_answer() -> None:
+def test_annotations_answer_only_questions_with_answers() -> None:
     scene = small_scene()
     with pytest.raises(TeacherError, match="8 of 8 questions carry no answer"):
         AnnotationsTeacher().answer(scene, descriptive_questions(scene))
@@ -197,23 +202,23 @@ def test_depth_and_boxes_may_come_from_different_teachers() -> None:
             return SceneGeometry(depth=(np.ones((2, 2), dtype=np.float32),), metric=False)
 
     scene = small_scene()
-    told = merge_geometry([Depth(), SensorGeometry()], scene)
-    assert told is not None
-    assert told.depth is not None
-    assert told.depth[0].shape == (2, 2)
-    assert not told.metric
-    assert told.boxes == scene.boxes
+    merged = merge_geometry([Depth(), SensorGeometry()], scene)
+    assert merged is not None
+    assert merged.depth is not None
+    assert merged.depth[0].shape == (2, 2)
+    assert not merged.metric
+    assert merged.boxes == scene.boxes
     assert merge_geometry([], scene) is None
 
 
-def test_made_rooms_are_asked_about_their_boxes_and_photos_described(tmp_path: Path) -> None:
+def test_questions_are_generated_from_boxes_or_descriptive(tmp_path: Path) -> None:
     rooms = open_scenes("rooms:train/4-5")
     assert scene_sources(rooms, "rooms:train/4-5") == ["rooms:train/4", "rooms:train/5"]
-    asking = open_question_source(None, rooms, limit=6)
-    asked = asking(rooms[0])
-    assert len(asked) == 6
-    assert all(question.answer for question in asked)
-    assert asking(rooms[0]) == asked
+    source = open_question_source(None, rooms, limit=6)
+    questions = source(rooms[0])
+    assert len(questions) == 6
+    assert all(question.answer for question in questions)
+    assert source(rooms[0]) == questions
     plain = replace(small_scene(), boxes=None)
     assert [question.text for question in open_question_source(None, [plain])(plain)] == list(DESCRIPTIVE_QUESTIONS)
     drawn = open_question_source("descriptions", [plain], limit=3, seed=1)(plain)

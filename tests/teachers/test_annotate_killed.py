@@ -1,6 +1,6 @@
-"""Killed with SIGKILL at random moments, labelling goes on, and its records are those of an undisturbed run.
+"""Killed with SIGKILL at random moments and repeated, annotation gives the records of an undisturbed run.
 
-``DOLLHOUSE_KILLS=20 pytest tests/teachers/test_label_killed.py`` kills twenty times.
+``DOLLHOUSE_KILLS=20 pytest tests/teachers/test_annotate_killed.py`` kills twenty times.
 """
 
 from __future__ import annotations
@@ -11,55 +11,58 @@ import random
 import time
 from pathlib import Path
 
+import pytest
+
 from dollhouse.records.store import UNFINISHED, RecordStore
 from dollhouse.teachers.annotate import annotate_scenes
 from dollhouse.teachers.annotations import AnnotationsTeacher
 from dollhouse.teachers.geometry import TeacherGeometry
-from tests.teachers.small_scenes import asked_of, small_scenes
+from tests.records.small_scenes import questions_for, small_scenes
 
 KILLS = int(os.environ.get("DOLLHOUSE_KILLS", "5"))
 SCENES = 30
 
 
-def label_all(folder: Path) -> None:
+def annotate_all(folder: Path) -> None:
     teacher = AnnotationsTeacher()
-    annotate_scenes(teacher, small_scenes(SCENES), folder, asking=asked_of, geometry=[TeacherGeometry(teacher)])
+    annotate_scenes(teacher, small_scenes(SCENES), folder, questions=questions_for, geometry=[TeacherGeometry(teacher)])
 
 
 def record_files(folder: Path) -> dict[str, bytes]:
-    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
-    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
+@pytest.mark.slow
 def test_killed_again_and_again(tmp_path: Path) -> None:
     start = multiprocessing.get_context("forkserver")
-    start.set_forkserver_preload(["tests.teachers.test_label_killed"])
+    start.set_forkserver_preload(["tests.teachers.test_annotate_killed"])
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
     began = time.monotonic()
-    label_all(undisturbed)
+    annotate_all(undisturbed)
     took = time.monotonic() - began
     draw = random.Random()
     kills = interrupted = 0
     while kills < KILLS:
-        run = start.Process(target=label_all, args=(disturbed,))
+        run = start.Process(target=annotate_all, args=(disturbed,))
         before = len(RecordStore(disturbed)) if disturbed.exists() else 0
         run.start()
         while run.is_alive() and not _more_than(disturbed, before):
-            time.sleep(0.001)  # until it is at work: whoever is killed before that proves nothing
+            time.sleep(0.001)  # until it writes: a kill before that tests nothing
         time.sleep(draw.uniform(0, 2 * took / KILLS))
         run.kill()
         run.join()
-        if run.exitcode == 0:  # it was faster: have it do some of the work again
-            _forget_some(disturbed, draw)
+        if run.exitcode == 0:  # it finished first: remove some of its work
+            _remove_some(disturbed, draw)
             continue
         kills += 1
         assert run.exitcode == -9
         interrupted += bool(list((disturbed / UNFINISHED).iterdir()))
-        assert RecordStore(disturbed).check() == []  # what can be read is whole
+        assert RecordStore(disturbed).check() == []
         if len(RecordStore(disturbed)) > SCENES * 0.7:
-            _forget_some(disturbed, draw)
+            _remove_some(disturbed, draw)
     print(f"{kills} kills, {interrupted} of them in the middle of a record")
-    label_all(disturbed)
+    annotate_all(disturbed)
     assert record_files(disturbed) == record_files(undisturbed)
     assert len(RecordStore(disturbed)) == SCENES
 
@@ -68,8 +71,8 @@ def _more_than(folder: Path, count: int) -> bool:
     return folder.exists() and len(RecordStore(folder)) > count
 
 
-def _forget_some(folder: Path, draw: random.Random) -> None:
-    """Remove whole records, so that there is work left to be killed in."""
+def _remove_some(folder: Path, draw: random.Random) -> None:
+    """Remove whole records, so that there is work left."""
     records = RecordStore(folder)
     for id in draw.sample(records.ids(), len(records) // 2):
         for path in (folder / id).iterdir():

@@ -1,4 +1,4 @@
-"""The store: what is read is what was written, whole, wherever writing stops."""
+"""The store returns what was written, and a record is complete or absent wherever writing stops."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from dollhouse.errors import StorageError, TeacherError
-from dollhouse.records import store as store
+from dollhouse.records import store
 from dollhouse.records.record import Record, cast_fp16
 from dollhouse.records.schema import arrays_of
 from dollhouse.records.store import (
@@ -27,69 +27,70 @@ from dollhouse.records.store import (
     UNFINISHED,
     RecordStore,
     RecordWriter,
-    count_families,
 )
 from dollhouse.records.types import SceneGeometry, SpatialFeatures
-from tests.teachers.made_records import assert_same, made, written
-from tests.teachers.small_scenes import small_scene
+from tests.records.record_fixtures import assert_same_record, make_record, write_records
+from tests.records.small_scenes import small_scene
 
 
 @pytest.mark.parametrize(("features", "geometry"), [(True, True), (False, True), (True, False), (False, False)])
-def test_what_is_read_is_what_was_written(tmp_path: Path, features: bool, geometry: bool) -> None:
-    record = made(features=features, geometry=geometry)
+def test_read_returns_what_was_written(tmp_path: Path, features: bool, geometry: bool) -> None:
+    record = make_record(features=features, geometry=geometry)
     with RecordWriter(tmp_path / "records") as writer:
         writer.write(record)
         assert record.id in writer
     records = RecordStore(tmp_path / "records")
-    assert_same(records.read(record.id), record)
+    assert_same_record(records.read(record.id), record)
     assert records.check() == []
-    assert [one.id for one in records.for_scene("small/0")] == [record.id]
+    assert [found.id for found in records.for_scene("small/0")] == [record.id]
     assert records.for_scene("small/1") == ()
 
 
-def test_licences_of_teacher_and_scene_are_told() -> None:
-    assert made().licence == "teacher: MIT; scene: CC0"
+def test_licence_names_teacher_and_scene() -> None:
+    assert make_record().licence == "teacher: MIT; scene: CC0"
 
 
-def test_the_same_record_has_the_same_bytes_and_is_written_once(tmp_path: Path) -> None:
-    (first,) = written(tmp_path / "one")
-    written(tmp_path / "two")
+def test_equal_records_have_equal_bytes_and_are_written_once(tmp_path: Path) -> None:
+    (first,) = write_records(tmp_path / "one")
+    write_records(tmp_path / "two")
     for name in (ANSWERS, SCENE, ARRAYS, HASHES):
         assert (tmp_path / "one" / first.id / name).read_bytes() == (tmp_path / "two" / first.id / name).read_bytes()
     before = (tmp_path / "one" / first.id / SCENE).stat().st_mtime_ns
-    written(tmp_path / "one")
+    write_records(tmp_path / "one")
     assert (tmp_path / "one" / first.id / SCENE).stat().st_mtime_ns == before
 
 
-def test_all_answers_are_one_table(tmp_path: Path) -> None:
-    kept = written(tmp_path, 3)
+def test_answers_of_all_records_form_one_table(tmp_path: Path) -> None:
+    records = write_records(tmp_path, 3)
     files = sorted(map(str, tmp_path.glob(f"*/{ANSWERS}")))
     table = ds.dataset(files).to_table(columns=["record", "scene", "question", "answer", "top_log_probs"])
     assert table.num_rows == 9
-    assert set(table["record"].to_pylist()) == {record.id for record in kept}
-    assert count_families(RecordStore(tmp_path)) == {"size": 9}
+    assert set(table["record"].to_pylist()) == {record.id for record in records}
+    summary = RecordStore(tmp_path).summary()
+    assert (summary.records, summary.families) == (3, {"size": 9})
+    assert summary.size_bytes > sum(path.stat().st_size for path in tmp_path.glob(f"*/{ANSWERS}"))
 
 
-def test_label_probs_are_kept_with_their_names_and_checked(tmp_path: Path) -> None:
-    plain = made()
-    chances = np.array([[0.5, 0.25, 0.25], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=np.float32)
-    seen = replace(plain.features, label_probs=chances, labels=("chair", "lampadaire à pied"))
-    record = replace(plain, features=seen)
+def test_label_probs_are_stored_with_their_labels(tmp_path: Path) -> None:
+    plain = make_record()
+    probs = np.array([[0.5, 0.25, 0.25], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=np.float32)
+    features = replace(plain.features, label_probs=probs, labels=("chair", "lampadaire à pied"))
+    record = replace(plain, features=features)
     assert set(arrays_of(record)) - set(arrays_of(plain)) == {"label_chances", "labels"}, (
         "older records lack just these"
     )
     with RecordWriter(tmp_path) as writer:
         writer.write(record)
-    assert_same(RecordStore(tmp_path).read(record.id), record)
-    half, _ = cast_fp16(seen, None)
+    assert_same_record(RecordStore(tmp_path).read(record.id), record)
+    half, _ = cast_fp16(features, None)
     assert half.label_probs.dtype == np.float16
-    assert half.labels == seen.labels
+    assert half.labels == features.labels
     with pytest.raises(TeacherError, match=r"must be \(4, 2\), no object last"):
-        replace(seen, labels=("chair",))
+        replace(features, labels=("chair",))
 
 
-def test_half_precision_halves_depth_and_features_and_refuses_what_does_not_fit() -> None:
-    record = made()
+def test_cast_fp16_refuses_features_that_overflow() -> None:
+    record = make_record()
     features, geometry = cast_fp16(record.features, record.geometry)
     assert features.features.dtype == np.float16
     assert all(depth.dtype == np.float16 for depth in geometry.depth)
@@ -98,7 +99,7 @@ def test_half_precision_halves_depth_and_features_and_refuses_what_does_not_fit(
         cast_fp16(huge, None)
 
 
-def test_a_box_that_is_not_finite_is_refused() -> None:
+def test_boxes_must_be_finite() -> None:
     scene = small_scene()
     assert scene.boxes is not None
     scene.boxes[0].center[0] = np.nan
@@ -107,9 +108,9 @@ def test_a_box_that_is_not_finite_is_refused() -> None:
 
 
 def steps_of_writing(monkeypatch: pytest.MonkeyPatch, act: Callable[[int], None]) -> list[int]:
-    """Call ``act`` with a running number before each step of writing: every file, every settling, the renaming."""
+    """Call ``act`` with a running number before each step of writing: every file, every sync, the renaming."""
     count = [0]
-    write, settle, rename = store._write_synced, store._sync_folder, Path.rename
+    write, sync, rename = store._write_synced, store._sync_folder, Path.rename
 
     def before(step: Callable[..., object]) -> Callable[..., object]:
         def stepped(*arguments: object) -> object:
@@ -120,13 +121,13 @@ def steps_of_writing(monkeypatch: pytest.MonkeyPatch, act: Callable[[int], None]
         return stepped
 
     monkeypatch.setattr(store, "_write_synced", before(write))
-    monkeypatch.setattr(store, "_sync_folder", before(settle))
+    monkeypatch.setattr(store, "_sync_folder", before(sync))
     monkeypatch.setattr(Path, "rename", before(rename))
     return count
 
 
-def test_whole_or_absent_wherever_writing_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that ends in the middle of writing runs no clean-up: it is as if the process had been killed there."""
+def test_record_is_complete_or_absent_wherever_writing_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without clean-up, an exception in the middle of writing leaves what a killed process leaves."""
     monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
     stop = [0]
 
@@ -135,21 +136,21 @@ def test_whole_or_absent_wherever_writing_stops(tmp_path: Path, monkeypatch: pyt
             raise KeyboardInterrupt
 
     count = steps_of_writing(monkeypatch, act)
-    for stop[0] in range(1, 8):  # 0 is the card
+    for stop[0] in range(1, 8):  # 0 is the dataset card
         folder = tmp_path / str(stop[0])
         count[0] = 0
         with pytest.raises(KeyboardInterrupt):
-            written(folder)
+            write_records(folder)
         assert list((folder / UNFINISHED).iterdir()) or len(RecordStore(folder)) == 1
         assert RecordStore(folder).check() == []
     monkeypatch.undo()
     for number in range(1, 8):
-        written(tmp_path / str(number))
+        write_records(tmp_path / str(number))
         assert len(RecordStore(tmp_path / str(number))) == 1
         assert not list((tmp_path / str(number) / UNFINISHED).iterdir())
 
 
-def test_leftovers_stay_while_another_run_is_at_work(tmp_path: Path) -> None:
+def test_unfinished_files_stay_while_another_writer_is_open(tmp_path: Path) -> None:
     with RecordWriter(tmp_path):
         left = tmp_path / UNFINISHED / "record.1"
         left.mkdir()
@@ -159,8 +160,8 @@ def test_leftovers_stay_while_another_run_is_at_work(tmp_path: Path) -> None:
         assert not left.exists()
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    record = made()
+def test_full_disk_is_a_one_line_error_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = make_record()
     with RecordWriter(tmp_path) as writer:
         for full in range(6):
 
@@ -176,31 +177,31 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, monkeypatch:
             assert list(tmp_path.glob("*/*.parquet")) == []
             assert list((tmp_path / UNFINISHED).iterdir()) == []
         writer.write(record)
-    assert_same(RecordStore(tmp_path).read(record.id), record)
+    assert_same_record(RecordStore(tmp_path).read(record.id), record)
 
 
-def test_a_file_that_the_system_cuts_off(tmp_path: Path) -> None:
-    """The operating system itself refuses to write on, in the middle of a file."""
+def test_file_size_limit_of_the_system(tmp_path: Path) -> None:
+    """The operating system refuses to write on, in the middle of a file."""
     code = (
         "import resource, signal, sys\n"
         "from dollhouse.errors import StorageError\n"
         "from dollhouse.records.store import RecordWriter\n"
-        "from tests.teachers.made_records import made\n"
-        "record = made()\n"
+        "from tests.records.record_fixtures import make_record\n"
+        "record = make_record()\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "with RecordWriter(sys.argv[1]) as writer:\n"
         "    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
         "    try:\n        writer.write(record)\n"
         "    except StorageError as error:\n        print(error)\n"
     )
-    told = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert "cannot be written (File too large)" in told.stdout
-    assert told.stdout.count("\n") == 1
+    assert "cannot be written (File too large)" in process.stdout
+    assert process.stdout.count("\n") == 1
     assert RecordStore(tmp_path).ids() == ()
     assert list((tmp_path / UNFINISHED).iterdir()) == []
