@@ -12,7 +12,7 @@ from rich.console import Console
 from dollhouse.records.record import Record
 from dollhouse.records.store import RecordStore
 from dollhouse.system.progress import ProgressBar
-from dollhouse.teachers.annotate import AnnotationRun, annotate
+from dollhouse.teachers.annotate import annotate
 from dollhouse.teachers.registry import parse_teacher_args
 
 MAX_FAILURES_SHOWN = 10
