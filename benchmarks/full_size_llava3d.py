@@ -143,7 +143,7 @@ def answer(folder: Path, scene_path: str, question: str, max_new_tokens: int, dt
     assert features is not None
     print(f"encoded    {len(features.points)} voxels of {scene.name} in {time.perf_counter() - start:.1f} s")
     start = time.perf_counter()
-    reply = teacher.answer(scene, [Question("asked#0", scene.name, "asked", "asked", question, "", (), (), None)])[0]
+    reply = teacher.answer(scene, [Question("custom#0", scene.name, "custom", "custom", question, "", (), (), None)])[0]
     assert reply.token_ids is not None
     print(f"answered   {len(reply.token_ids)} tokens in {time.perf_counter() - start:.1f} s: {reply.text!r}")
     print(f"peak RSS   {peak_resident_bytes() / 1e9:6.2f} GB in all")

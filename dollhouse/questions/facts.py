@@ -1,8 +1,7 @@
-"""Everything that could be asked about a scene, with the answers that its boxes give.
+"""Facts about a scene: everything that can be asked about its boxes, with the answers.
 
-A candidate is a fact, not yet a sentence. Facts within a margin of their opposite are left out, and so
-are objects that no view shows well or that no name singles out. Knows nothing of wording or of balance:
-each candidate carries the key under which its answer is to be balanced.
+Facts within a margin of their opposite are left out, and so are objects that no view shows well enough or that no name
+identifies. Each fact carries the key under which its answer is balanced.
 """
 
 from __future__ import annotations
@@ -12,39 +11,40 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dollhouse.errors import QuestionError
 from dollhouse.geometry import Array, invert_rigid, transform_points
-from dollhouse.questions.referring import Reference, references
+from dollhouse.questions.referring import Reference, referring_expressions
 from dollhouse.scenes.box_relations import FLOOR, UNSUPPORTED, BoxRelations
 from dollhouse.scenes.scene import Box, Scene
-from dollhouse.scenes.visibility import Visibility, compute_visibility
+from dollhouse.scenes.visibility import compute_visibility
 
-#: An object counts as seen in a view from this part of the view's pixels (55 of 126x126).
-SEEN_SHARE = 55 / 126**2
+#: Least fraction of a view's pixels for an object to be visible (55 of 126x126).
+VISIBLE_SHARE = 55 / 126**2
 #: Near: the gap is below the first; not near: above the second (metres).
 NEAR, FAR = 0.7, 1.5
 #: Nearer: both the gap and the centres' distance must be smaller by this much (metres).
 NEARER_MARGIN = 0.3
 #: Touching: the gap is at most the first; not touching: above the second (metres).
 TOUCHING, APART = 0.02, 0.15
-#: Boxes sunk into each other further than this (a chair under a table) need not touch (metres).
-SUNK = 0.05
+#: Boxes that overlap deeper than this (a chair under a table) need not touch (metres).
+MAX_OVERLAP = 0.05
 #: Larger: the boxes' volumes differ by this factor.
 VOLUME_RATIO = 1.3
 #: Taller, longer: lengths differ by this factor and by this much (metres).
 LENGTH_RATIO, LENGTH_MARGIN = 1.2, 0.1
-#: Left or right: the seen parts' middles differ by this part of the image's width.
+#: Left or right: the mean x of the visible pixels differs by this fraction of the image width.
 SIDE_MARGIN = 0.12
-#: In front: z-depths of the centres differ by this much (metres) and this part of the larger.
-DEPTH_MARGIN, DEPTH_PART = 0.4, 0.15
-#: Facing: the front points to the other's centre within the first; not facing: beyond the second (radians).
+#: In front: z-depths of the centres differ by this much (metres) and this fraction of the larger.
+DEPTH_MARGIN, DEPTH_FRACTION = 0.4, 0.15
+#: Facing: the angle between the front and the other's centre is within the first; not facing: beyond the second.
 FACING, NOT_FACING = np.deg2rad(30.0), np.deg2rad(75.0)
-#: Nothing faces what is further away than this (metres).
+#: Facing is not asked of objects further apart than this (metres).
 FACING_REACH = 4.0
 #: Distances are answered in steps of this, and asked only within the second of a step (metres).
 DISTANCE_STEP, DISTANCE_SLACK = 0.5, 0.18
-#: Left, middle and right third of a view: a centre must be within the third by this part of the width.
+#: Left, middle and right third of a view: a centre must be within the third by this fraction of the width.
 THIRD_MARGIN = 0.04
 #: A view shows an object best if it shows this many times more of it than any other view.
 BEST_VIEW_RATIO = 1.6
@@ -54,56 +54,59 @@ BUILDING = frozenset({"wall", "floor", "ceiling", "room", "object", "unknown", "
 Key = tuple[str, ...]
 
 
-class Candidate(NamedTuple):
-    """One fact. Which of ``objects`` plays which part is told with the words of its kind in ``phrasings``."""
+class Fact(NamedTuple):
+    """One fact, in no words yet; the templates of its kind say which role each of ``objects`` has."""
 
-    kind: str  #: "size.larger", ...: which fact
-    key: Key | None  #: (kind, what a reader without eyes knows ...); None: nothing to balance
-    answer: str  #: as balanced: of a comparison, the winner's reference kind; else the answer's words
+    kind: str  #: "size.larger", ...
+    key: Key | None  #: (kind, what the words of the question reveal ...); None: nothing to balance
+    answer: str  #: as balanced: of a comparison, the winner's reference kind; else the words of the answer
     objects: tuple[int, ...]  #: indices of boxes; of a comparison, the winner first
     view: int | None = None
-    alternatives: tuple[str, ...] = ()  #: answers offered by the question itself, where it offers some
+    alternatives: tuple[str, ...] = ()  #: answers that the question itself offers
 
 
 class SceneFacts:
-    """A scene looked at once: layout, visibility and references, from which candidates are read."""
+    """Box relations, visibility and referring expressions of a scene, and the facts derived from them."""
 
     def __init__(self, scene: Scene) -> None:
-        """QuestionError where the scene has no boxes, no metres, or views whose visibility nobody can tell."""
+        """Analyse a scene.
+
+        Raises:
+            QuestionError: the scene has no boxes or is not metric, or the visibility of its boxes is unknown.
+        """
         if scene.boxes is None:
-            raise QuestionError(f"{scene.name}: nobody annotated its objects; questions need a scene with boxes")
+            raise QuestionError(f"{scene.name}: its objects are not annotated; questions need a scene with boxes")
         if not scene.metric:
             raise QuestionError(f"{scene.name}: its boxes are not in metres; questions need a metric scene")
         self.name = scene.name
-        #: ``world_from_camera`` of each view, or None. The views themselves are let go, and their pictures with them.
+        #: ``world_from_camera`` of each view, or None. The views are not kept, so their images can be freed.
         self.cameras: list[Array | None] = [view.world_from_camera for view in scene.views]
-        visibility: Visibility = compute_visibility(scene)
-        asked = [i for i, box in enumerate(scene.boxes) if box.label not in BUILDING]
-        self.boxes: list[Box] = [scene.boxes[i] for i in asked]
-        self.shares: Array = visibility.shares[asked]
-        self.across: Array = visibility.across[asked]
+        visibility = compute_visibility(scene)
+        kept = [i for i, box in enumerate(scene.boxes) if box.label not in BUILDING]
+        self.boxes: list[Box] = [scene.boxes[i] for i in kept]
+        self.shares: Array = visibility.shares[kept]
+        self.across: Array = visibility.across[kept]
         floors = [box.top for box in scene.boxes if box.label == "floor"]
-        self.layout = BoxRelations.from_boxes(self.boxes, floor=min(floors) if floors else None)
-        self.supports = self.layout.supports
-        self.references: list[Reference | None] = references(self.boxes, self.supports)
-        best = self.shares.max(1, initial=0.0)
-        self.seen: list[bool] = (best >= SEEN_SHARE).tolist()
+        self.relations = BoxRelations.from_boxes(self.boxes, floor=min(floors) if floors else None)
+        self.supports = self.relations.supports
+        self.references: list[Reference | None] = referring_expressions(self.boxes, self.supports)
+        self.visible: list[bool] = (self.shares.max(1, initial=0.0) >= VISIBLE_SHARE).tolist()
         self.kinds: list[str] = [reference.kind if reference else "" for reference in self.references]
-        #: Boxes that questions can be about.
-        self.subjects: list[int] = [i for i, name in enumerate(self.references) if name and self.seen[i]]
+        #: Boxes that questions can be about: visible and identified by a name.
+        self.subjects: list[int] = [i for i, name in enumerate(self.references) if name and self.visible[i]]
 
     @property
     def labels_present(self) -> set[str]:
-        """Categories that are there, seen or not."""
+        """Return the categories of all boxes, visible or not."""
         return {box.label for box in self.boxes}
 
     @property
     def colours_present(self) -> set[tuple[str, str]]:
-        """(label, colour) that are there or, the colour being unknown, may be: then with colour ""."""
+        """Return the (label, colour) of all boxes; colour "" where it is unknown."""
         return {(box.label, box.colour or "") for box in self.boxes}
 
-    def candidates(self) -> Iterator[Candidate]:
-        """All facts worth asking, but for the things that are not there (:meth:`absent`)."""
+    def facts(self) -> Iterator[Fact]:
+        """Yield all facts except those of absent objects (:meth:`absent`)."""
         yield from self._proximity()
         yield from self._contact()
         yield from self._size()
@@ -112,43 +115,43 @@ class SceneFacts:
         yield from self._distance()
         yield from self._attribute()
 
-    def absent(self, labels: Iterable[str], colours: Iterable[tuple[str, str]]) -> Iterator[Candidate]:
-        """Existence questions whose answer is no, of those ``labels`` and (label, colour) pairs."""
-        here, coloured = self.labels_present, self.colours_present
+    def absent(self, labels: Iterable[str], colours: Iterable[tuple[str, str]]) -> Iterator[Fact]:
+        """Yield existence facts with the answer no, of those ``labels`` and (label, colour) pairs that are absent."""
+        present, coloured = self.labels_present, self.colours_present
         for label in labels:
-            if label not in here:
-                yield Candidate("existence.label", ("existence.label", label), "no", ())
+            if label not in present:
+                yield Fact("existence.label", ("existence.label", label), "no", ())
         for label, colour in colours:
             if (label, colour) not in coloured and (label, "") not in coloured:
-                yield Candidate("existence.colour", ("existence.colour", label, colour), "no", ())
+                yield Fact("existence.colour", ("existence.colour", label, colour), "no", ())
 
-    def _comparison(self, kind: str, winner: int, loser: int, *rest: int, view: int | None = None) -> Candidate:
-        """The winner's kind is balanced within the pair; two of one kind differ by nothing a blind reader knows."""
+    def _comparison(self, kind: str, winner: int, loser: int, *rest: int, view: int | None = None) -> Fact:
+        """Create a comparison; the winner's kind is balanced within the pair, nothing where both kinds are equal."""
         kinds = self.kinds
         first, second = kinds[winner], kinds[loser]
-        if first == second:
-            return Candidate(kind, None, first, (winner, loser, *rest), view)
         pair = (first, second) if first < second else (second, first)
-        return Candidate(kind, (kind, *(kinds[i] for i in rest), *pair), first, (winner, loser, *rest), view)
+        key = None if first == second else (kind, *(kinds[i] for i in rest), *pair)
+        return Fact(kind, key, first, (winner, loser, *rest), view)
 
-    def _pair(self, kind: str, first: int, second: int, answer: str) -> Candidate:
-        """A fact in which the two play the same part."""
-        a, b = self.kinds[first], self.kinds[second]
-        return Candidate(kind, (kind, a, b) if a < b else (kind, b, a), answer, (first, second))
+    def _symmetric(self, kind: str, first: int, second: int, answer: str) -> Fact:
+        """Create a fact in which both objects have the same role."""
+        return Fact(kind, (kind, *sorted((self.kinds[first], self.kinds[second]))), answer, (first, second))
 
-    def _pairs(self, mask: np.ndarray) -> list[list[int]]:
-        """Index pairs (k, 2) of subjects where the mask (n, n) holds."""
+    def _pairs(self, mask: NDArray[np.bool_]) -> list[list[int]]:
+        """Return the index pairs (k, 2) of subjects where the mask (n, n) holds."""
         subjects = np.zeros(len(self.boxes), dtype=bool)
         subjects[self.subjects] = True
         return np.argwhere(mask & subjects[:, None] & subjects[None]).tolist()
 
-    def _proximity(self) -> Iterator[Candidate]:
-        gaps, distances = self.layout.separations[0], self.layout.distances
-        upper = np.triu(np.ones(gaps.shape, dtype=bool), 1)
-        for i, j in self._pairs(upper & (gaps < NEAR)):
-            yield self._pair("proximity.near", i, j, "yes")
-        for i, j in self._pairs(upper & (gaps > FAR)):
-            yield self._pair("proximity.near", i, j, "no")
+    def _yes_no_pairs(self, yes: NDArray[np.bool_], no: NDArray[np.bool_]) -> Iterator[tuple[int, int, str]]:
+        for mask, answer in ((yes, "yes"), (no, "no")):
+            for i, j in self._pairs(mask):
+                yield i, j, answer
+
+    def _proximity(self) -> Iterator[Fact]:
+        gaps, distances = self.relations.separations[0], self.relations.distances
+        for i, j, answer in self._yes_no_pairs(np.triu(gaps < NEAR, 1), np.triu(gaps > FAR, 1)):
+            yield self._symmetric("proximity.near", i, j, answer)
         nearer = (gaps[:, None] - gaps[:, :, None] > NEARER_MARGIN) & (
             distances[:, None] - distances[:, :, None] > NEARER_MARGIN
         )
@@ -158,19 +161,18 @@ class SceneFacts:
             for i, j in self._pairs(mask):
                 yield self._comparison("proximity.nearer", i, j, anchor)
 
-    def _contact(self) -> Iterator[Candidate]:
-        gaps, depths = self.layout.separations
+    def _contact(self) -> Iterator[Fact]:
+        gaps, depths = self.relations.separations
         supports, kinds, boxes = self.supports, self.kinds, self.boxes
-        carried = np.zeros(gaps.shape, dtype=bool)
+        supported = np.zeros(gaps.shape, dtype=bool)
         for i, support in enumerate(supports):
             if support >= 0:
-                carried[i, support] = carried[support, i] = True
-        upper = np.triu(np.ones(gaps.shape, dtype=bool), 1)
-        plain = [reference is not None and not reference.tells_support for reference in self.references]
-        for mask, answer in ((carried | ((gaps <= TOUCHING) & (depths <= SUNK)), "yes"), (gaps > APART, "no")):
-            for i, j in self._pairs(upper & mask):
-                if plain[i] and plain[j]:
-                    yield self._pair("contact.touching", i, j, answer)
+                supported[i, support] = supported[support, i] = True
+        plain = [reference is not None and not reference.reveals_support for reference in self.references]
+        touching = supported | ((gaps <= TOUCHING) & (depths <= MAX_OVERLAP))
+        for i, j, answer in self._yes_no_pairs(np.triu(touching, 1), np.triu(gaps > APART, 1)):
+            if plain[i] and plain[j]:
+                yield self._symmetric("contact.touching", i, j, answer)
         places = sorted({box.label for box in boxes} | {"floor"})
         for i in self.subjects:
             if supports[i] == UNSUPPORTED or not plain[i]:
@@ -178,34 +180,33 @@ class SceneFacts:
             kind = kinds[i]
             place = "floor" if supports[i] == FLOOR else boxes[supports[i]].label
             objects = (i,) if supports[i] == FLOOR else (i, supports[i])
-            yield Candidate("contact.stands_on", ("contact.stands_on", kind), f"the {place}", objects)
-            yield Candidate("contact.floor", ("contact.floor", kind), "yes" if place == "floor" else "no", (i,))
+            yield Fact("contact.stands_on", ("contact.stands_on", kind), f"the {place}", objects)
+            yield Fact("contact.floor", ("contact.floor", kind), "yes" if place == "floor" else "no", (i,))
             for other in places:
                 if other not in (place, boxes[i].label):
                     key = ("contact.either", kind, *sorted((place, other)))
                     offered = (f"the {place}", f"the {other}")
-                    yield Candidate("contact.either", key, offered[0], (i,), None, offered)
+                    yield Fact("contact.either", key, offered[0], (i,), None, offered)
             for j in self.subjects:
                 if j != i and plain[j]:
                     answer = "yes" if supports[i] == j else "no"
-                    yield Candidate("contact.on", ("contact.on", kind, kinds[j]), answer, (i, j))
+                    yield Fact("contact.on", ("contact.on", kind, kinds[j]), answer, (i, j))
 
-    def _size(self) -> Iterator[Candidate]:
-        heights, lengths = self.layout.sizes[:, 2], self.layout.longest_sides
-        volumes = self.layout.volumes
+    def _size(self) -> Iterator[Fact]:
+        volumes = self.relations.volumes
         for kind, mask in (
             ("size.larger", volumes[:, None] >= VOLUME_RATIO * volumes[None]),
-            ("size.taller", _clearly_longer(heights)),
-            ("size.longer", _clearly_longer(lengths)),
+            ("size.taller", _clearly_longer(self.relations.sizes[:, 2])),
+            ("size.longer", _clearly_longer(self.relations.longest_sides)),
         ):
             for i, j in self._pairs(mask):
                 yield self._comparison(kind, i, j)
 
-    def _orientation(self) -> Iterator[Candidate]:
-        layout = self.layout
+    def _orientation(self) -> Iterator[Fact]:
+        relations = self.relations
         for v, camera in enumerate(self.cameras):
-            seen = self.shares[:, v] >= SEEN_SHARE
-            both = seen[:, None] & seen[None]
+            visible = self.shares[:, v] >= VISIBLE_SHARE
+            both = visible[:, None] & visible[None]
             across = self.across[:, v]
             with np.errstate(invalid="ignore"):
                 left = across[None] - across[:, None] >= SIDE_MARGIN
@@ -213,56 +214,54 @@ class SceneFacts:
                 yield self._comparison("orientation.left", i, j, view=v)
             if camera is None:
                 continue
-            depths = transform_points(invert_rigid(np.asarray(camera)), layout.centers)[:, 2]
-            ahead = depths[None] - depths[:, None] >= np.maximum(DEPTH_MARGIN, DEPTH_PART * depths[None])
+            depths = transform_points(invert_rigid(np.asarray(camera)), relations.centers)[:, 2]
+            ahead = depths[None] - depths[:, None] >= np.maximum(DEPTH_MARGIN, DEPTH_FRACTION * depths[None])
             for i, j in self._pairs(both & ahead):
                 yield self._comparison("orientation.closer", i, j, view=v)
-            turns = layout.front_angles(np.asarray(camera)[None, :3, 3])[:, 0].tolist()
+            turns = relations.front_angles(np.asarray(camera)[None, :3, 3])[:, 0].tolist()
             for i in self.subjects:
-                if self.boxes[i].has_front and seen[i] and (turns[i] <= FACING or turns[i] >= NOT_FACING):
+                if self.boxes[i].has_front and visible[i] and (turns[i] <= FACING or turns[i] >= NOT_FACING):
                     answer = "yes" if turns[i] <= FACING else "no"
                     key = ("orientation.faces_camera", self.kinds[i])
-                    yield Candidate("orientation.faces_camera", key, answer, (i,), v)
+                    yield Fact("orientation.faces_camera", key, answer, (i,), v)
         fronts = np.array([box.has_front for box in self.boxes], dtype=bool)
-        angles = layout.front_angles(layout.centers)
-        # What stands on or under something has no direction from it.
-        askable = fronts[:, None] & (layout.distances <= FACING_REACH) & (layout.plan_gaps > 0)
-        for mask, answer in ((angles <= FACING, "yes"), (angles >= NOT_FACING, "no")):
-            for i, j in self._pairs(askable & mask):
-                pair = ("orientation.facing", self.kinds[i], self.kinds[j])
-                yield Candidate("orientation.facing", pair, answer, (i, j))
+        angles = relations.front_angles(relations.centers)
+        # An object on or under another has no direction to it.
+        askable = fronts[:, None] & (relations.distances <= FACING_REACH) & (relations.plan_gaps > 0)
+        for i, j, answer in self._yes_no_pairs(askable & (angles <= FACING), askable & (angles >= NOT_FACING)):
+            pair = ("orientation.facing", self.kinds[i], self.kinds[j])
+            yield Fact("orientation.facing", pair, answer, (i, j))
 
-    def _counting(self) -> Iterator[Candidate]:
-        counts = Counter(box.label for box in self.boxes)
-        for label, count in counts.items():
+    def _counting(self) -> Iterator[Fact]:
+        for label, count in Counter(box.label for box in self.boxes).items():
             ids = tuple(i for i, box in enumerate(self.boxes) if box.label == label)
-            if any(self.seen[i] for i in ids):
-                yield Candidate("existence.label", ("existence.label", label), "yes", ids)
-            # One that no view shows may not be counted, nor may it be left out.
-            if all(self.seen[i] for i in ids):
-                yield Candidate("counting.label", ("counting.label", label), str(count), ids)
-        seen_colours: dict[tuple[str, str], list[int]] = {}
+            if any(self.visible[i] for i in ids):
+                yield Fact("existence.label", ("existence.label", label), "yes", ids)
+            # A hidden object makes the count ambiguous.
+            if all(self.visible[i] for i in ids):
+                yield Fact("counting.label", ("counting.label", label), str(count), ids)
+        coloured: dict[tuple[str, str], list[int]] = {}
         for i, box in enumerate(self.boxes):
-            if box.colour and self.seen[i]:
-                seen_colours.setdefault((box.label, box.colour), []).append(i)
-        for (label, colour), found in seen_colours.items():
-            yield Candidate("existence.colour", ("existence.colour", label, colour), "yes", tuple(found))
+            if box.colour and self.visible[i]:
+                coloured.setdefault((box.label, box.colour), []).append(i)
+        for (label, colour), members in coloured.items():
+            yield Fact("existence.colour", ("existence.colour", label, colour), "yes", tuple(members))
 
-    def _distance(self) -> Iterator[Candidate]:
-        rounded, certain = _round_distances(self.layout.distances)
-        for i, j in self._pairs(certain & np.triu(np.ones(rounded.shape, dtype=bool), 1)):
-            yield self._pair("distance.between", i, j, f"{rounded[i, j]:.1f} m")
+    def _distance(self) -> Iterator[Fact]:
+        rounded, certain = _round_distances(self.relations.distances)
+        for i, j in self._pairs(np.triu(certain, 1)):
+            yield self._symmetric("distance.between", i, j, f"{rounded[i, j]:.1f} m")
         for v, camera in enumerate(self.cameras):
             if camera is None:
                 continue
             eye = np.asarray(camera)[:3, 3]
-            rounded, certain = _round_distances(np.linalg.norm(self.layout.centers - eye, axis=-1))
+            rounded, certain = _round_distances(np.linalg.norm(self.relations.centers - eye, axis=-1))
             for i in self.subjects:
-                if certain[i] and self.shares[i, v] >= SEEN_SHARE:
+                if certain[i] and self.shares[i, v] >= VISIBLE_SHARE:
                     key = ("distance.camera", self.kinds[i])
-                    yield Candidate("distance.camera", key, f"{rounded[i]:.1f} m", (i,), v)
+                    yield Fact("distance.camera", key, f"{rounded[i]:.1f} m", (i,), v)
 
-    def _attribute(self) -> Iterator[Candidate]:
+    def _attribute(self) -> Iterator[Fact]:
         thirds = np.nan_to_num(self.across * 3, nan=0.0)
         inner = np.abs(thirds - np.floor(thirds) - 0.5) <= 0.5 - 3 * THIRD_MARGIN
         inner |= (thirds <= 0.5) | (thirds >= 2.5)
@@ -270,24 +269,24 @@ class SceneFacts:
         for i in self.subjects:
             kind, colour = self.kinds[i], self.boxes[i].colour
             if colour and not kind.endswith("*"):
-                yield Candidate("attribute.colour", ("attribute.colour", kind), colour, (i,))
-            for v in np.flatnonzero(self.shares[i] >= SEEN_SHARE).tolist():
+                yield Fact("attribute.colour", ("attribute.colour", kind), colour, (i,))
+            for v in np.flatnonzero(self.shares[i] >= VISIBLE_SHARE).tolist():
                 if inner[i, v]:
                     place = names[min(2, int(thirds[i, v]))]
-                    yield Candidate("attribute.where", ("attribute.where", kind), place, (i,), v)
+                    yield Fact("attribute.where", ("attribute.where", kind), place, (i,), v)
             order = np.argsort(-self.shares[i])
             if len(order) > 1 and self.shares[i, order[0]] >= BEST_VIEW_RATIO * self.shares[i, order[1]]:
                 key = ("attribute.best_view", str(len(order)))
-                yield Candidate("attribute.best_view", key, f"view {order[0] + 1}", (i,))
+                yield Fact("attribute.best_view", key, f"view {order[0] + 1}", (i,))
 
 
-def _clearly_longer(lengths: Array) -> np.ndarray:
-    """(n, n): whether the first is longer than the second by both margins."""
+def _clearly_longer(lengths: Array) -> NDArray[np.bool_]:
+    """Return (n, n) whether the first is longer than the second by both margins."""
     first, second = lengths[:, None], lengths[None]
     return (first >= LENGTH_RATIO * second) & (first - second >= LENGTH_MARGIN)
 
 
-def _round_distances(distances: Array) -> tuple[Array, np.ndarray]:
-    """Distances to the nearest step, and whether they are close enough to it to be asked for."""
+def _round_distances(distances: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """Round distances to the nearest step, and return whether they are close enough to it to be asked."""
     rounded = np.round(distances / DISTANCE_STEP) * DISTANCE_STEP
     return rounded, (np.abs(distances - rounded) <= DISTANCE_SLACK) & (rounded > 0)

@@ -1,9 +1,4 @@
-"""An annotated scene -> balanced questions whose answers are read off its boxes.
-
-What can be asked is found by :mod:`dollhouse.questions.facts`, how often by :mod:`dollhouse.questions.answer_balance`,
-in which words by :mod:`dollhouse.questions.templates`, which of them by
-:mod:`dollhouse.questions.sampling`; here they meet. Knows nothing of models.
-"""
+"""Question generation: an annotated scene to balanced questions with answers from its boxes."""
 
 from __future__ import annotations
 
@@ -14,114 +9,116 @@ from dataclasses import dataclass
 
 from dollhouse.errors import QuestionError
 from dollhouse.questions.answer_balance import AnswerBalance, rooms_balance
-from dollhouse.questions.facts import Candidate, SceneFacts
+from dollhouse.questions.facts import Fact, SceneFacts
 from dollhouse.questions.referring import plural, with_article
-from dollhouse.questions.sampling import AUXILIARY, FAMILIES, select
-from dollhouse.questions.templates import PHRASINGS, SYMMETRIC
+from dollhouse.questions.sampling import AUXILIARY, FAMILIES, sample_facts
+from dollhouse.questions.templates import SYMMETRIC, TEMPLATES
 from dollhouse.scenes.scene import Scene
 
 __all__ = ["AUXILIARY", "FAMILIES", "Question", "generate_questions"]
 
-QUESTIONS_VERSION = 1  #: raise it whenever a scene is asked other questions or gets other answers
+QUESTIONS_VERSION = 1  #: raise it whenever the questions or answers of a scene change
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
 
 @dataclass(frozen=True)
 class Question:
-    """One question about one scene, with the answer that the geometry gives."""
+    """One question about one scene with its geometric answer."""
 
     id: str  #: "<scene name>#<form>#<running number>", unique in a scene
     scene: str  #: the scene's name
     family: str  #: one of FAMILIES or AUXILIARY
-    form: str  #: "size.larger", "contact.stands_on", ...: what is asked, however it is worded
+    form: str  #: "size.larger", "contact.stands_on", ...: what is asked, independent of the wording
     text: str
     answer: str  #: short, lower case: "the sofa", "yes", "left", "3", "2.5 m"
-    choices: tuple[str, ...]  #: answers possible beforehand, so that chance is 1/len; () where the answer is open
-    objects: tuple[int, ...]  #: ids of the boxes it speaks of, in the order in which it names them
+    choices: tuple[str, ...]  #: possible answers, so that chance is 1/len; () where the answer is open
+    objects: tuple[int, ...]  #: ids of the boxes it refers to, in the order of the text
     view: int | None  #: index from 0 of the view it names ("view 1" in the text is index 0)
 
 
 def generate_questions(
     scene: Scene, *, balance: AnswerBalance | None = None, limit: int | None = None, seed: int = 0
 ) -> tuple[Question, ...]:
-    """Questions about ``scene``, always the same for the same scene, balance, limit and seed; in random order.
+    """Generate questions about ``scene`` in random order, reproducibly.
 
-    ``balance`` may be left out for rooms, whose table ships with the package; for scenes of another source give
-    ``AnswerBalance.measure(scenes)`` of the whole data set, since one scene cannot tell what is common. ``limit`` keeps
-    at most that many, spread evenly over the families and, within a family, over the kinds of question.
+    Args:
+        scene: a metric scene with boxes.
+        balance: answer counts of the whole data set, ``AnswerBalance.measure(scenes)``; may be left out for synthetic
+            rooms, whose table ships with the package.
+        limit: at most this many, spread evenly over the families and, within a family, over the kinds of question.
+        seed: seed of all random choices.
 
-    QuestionError where the scene has no boxes or no metres, where visibility cannot be told, or where no balance
-    is known for its source.
+    Raises:
+        QuestionError: the scene has no boxes or is not metric, visibility is unknown, or ``balance`` is missing.
     """
     if balance is None:
         if scene.metadata.get("source") != "rooms":
             raise QuestionError(f"{scene.name}: not a procedural room; give balance=AnswerBalance.measure(scenes)")
         balance = rooms_balance()
-    survey = SceneFacts(scene)
+    facts = SceneFacts(scene)
     rng = random.Random(f"{scene.name}|{seed}")
-    chosen = select(list(_candidates(survey, balance)), balance, limit, rng)
+    chosen = sample_facts(list(_all_facts(facts, balance)), balance, limit, rng)
     rng.shuffle(chosen)
     running: Counter[str] = Counter()
-    return tuple(_worded(candidate, survey, balance, rng, running) for candidate in chosen)
+    return tuple(_to_question(fact, facts, balance, rng, running) for fact in chosen)
 
 
-def _candidates(survey: SceneFacts, balance: AnswerBalance) -> Iterator[Candidate]:
-    yield from survey.candidates()
-    yield from survey.absent(balance.labels, balance.colours)
-    seen = tuple(i for i, seen in enumerate(survey.seen) if seen)
-    yield Candidate("description.room", None, _description(survey), seen)
+def _all_facts(facts: SceneFacts, balance: AnswerBalance) -> Iterator[Fact]:
+    yield from facts.facts()
+    yield from facts.absent(balance.labels, balance.colours)
+    visible = tuple(i for i, visible in enumerate(facts.visible) if visible)
+    yield Fact("description.room", None, _describe(facts), visible)
 
 
-def _worded(
-    candidate: Candidate, survey: SceneFacts, balance: AnswerBalance, rng: random.Random, running: Counter[str]
+def _to_question(
+    fact: Fact, facts: SceneFacts, balance: AnswerBalance, rng: random.Random, running: Counter[str]
 ) -> Question:
-    """The candidate as a question; who is named first, and in which words, is drawn evenly."""
-    phrasing = rng.choice(PHRASINGS[candidate.kind])
-    objects = candidate.objects
+    """Word a fact as a question; the template and the order of the two objects are drawn uniformly."""
+    template = rng.choice(TEMPLATES[fact.kind])
+    objects = fact.objects
     words: dict[str, str] = {}
-    answer = candidate.answer
+    answer = fact.answer
     choices: tuple[str, ...] = ()
-    if candidate.kind.startswith(("counting", "existence")):
-        nouns = candidate.key[1:] if candidate.key else ()
-        noun = " ".join(reversed(nouns))
+    if fact.kind.startswith(("counting", "existence")):
+        noun = " ".join(reversed(fact.key[1:] if fact.key else ()))
         words = {"label": with_article(noun), "labels": plural(noun)}
-    elif not candidate.kind.startswith("description"):
-        swapped = (phrasing.answers is not None or candidate.kind in SYMMETRIC) and rng.random() < 0.5
+    elif not fact.kind.startswith("description"):
+        swapped = (template.answers is not None or fact.kind in SYMMETRIC) and rng.random() < 0.5
         if swapped:
             objects = (objects[1], objects[0], *objects[2:])
-        names = [reference.name if reference else "" for reference in (survey.references[i] for i in objects)]
-        words = dict(zip("abc", names, strict=False)) | {"v": str((candidate.view or 0) + 1)}
-        if phrasing.answers is not None:
-            choices = (phrasing.answers[0].format(**words), phrasing.answers[1].format(**words))
+        names = [reference.name if reference else "" for reference in (facts.references[i] for i in objects)]
+        words = dict(zip("abc", names, strict=False)) | {"v": str((fact.view or 0) + 1)}
+        if template.answers is not None:
+            choices = (template.answers[0].format(**words), template.answers[1].format(**words))
             answer = choices[swapped]
-    if candidate.alternatives:
-        choices = tuple(rng.sample(candidate.alternatives, 2))
+    if fact.alternatives:
+        choices = tuple(rng.sample(fact.alternatives, 2))
         words |= {"first": choices[0], "second": choices[1]}
-    elif not choices and candidate.key is not None:
-        choices = balance.answers(candidate.key)
-    number = running[phrasing.form]
-    running[phrasing.form] += 1
+    elif not choices and fact.key is not None:
+        choices = balance.answers(fact.key)
+    number = running[template.form]
+    running[template.form] += 1
     return Question(
-        id=f"{survey.name}#{phrasing.form}#{number}",
-        scene=survey.name,
-        family=phrasing.form.partition(".")[0],
-        form=phrasing.form,
-        text=phrasing.text.format(**words),
+        id=f"{facts.name}#{template.form}#{number}",
+        scene=facts.name,
+        family=template.form.partition(".")[0],
+        form=template.form,
+        text=template.text.format(**words),
         answer=answer,
         choices=choices,
-        objects=tuple(survey.boxes[i].id for i in objects),
-        view=candidate.view,
+        objects=tuple(facts.boxes[i].id for i in objects),
+        view=fact.view,
     )
 
 
-def _description(survey: SceneFacts) -> str:
-    """ "a room with a bed, two chairs and a lamp.": what is seen, the most numerous first, then by name."""
-    counts = Counter(box.label for box, seen in zip(survey.boxes, survey.seen, strict=True) if seen)
-    things = [
+def _describe(facts: SceneFacts) -> str:
+    """List the visible objects by count, then name: "a room with two chairs, a bed and a lamp."."""
+    counts = Counter(box.label for box, visible in zip(facts.boxes, facts.visible, strict=True) if visible)
+    phrases = [
         with_article(label) if count == 1 else f"{_NUMBERS[count] if count < len(_NUMBERS) else count} {plural(label)}"
         for label, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     ]
-    if not things:
+    if not phrases:
         return "an empty room."
-    listed = things[0] if len(things) == 1 else f"{', '.join(things[:-1])} and {things[-1]}"
+    listed = phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"
     return f"a room with {listed}."

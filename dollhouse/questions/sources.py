@@ -1,7 +1,4 @@
-"""What a teacher is asked about a scene: questions made of its boxes, those of a file, or a few descriptive ones.
-
-Knows no teacher. Whatever is asked is the same each time for the same scene and settings.
-"""
+"""Sources of a scene's questions: generated from its boxes, read from a file, or a few descriptive ones."""
 
 from __future__ import annotations
 
@@ -16,9 +13,10 @@ from dollhouse.questions.answer_balance import AnswerBalance
 from dollhouse.questions.generate import Question, generate_questions
 from dollhouse.scenes.scene import Scene
 
+#: Returns the questions of a scene, the same each time for the same scene and settings.
 QuestionSource = Callable[[Scene], Sequence[Question]]
 
-#: asked of scenes that nobody annotated, unless the user brings questions
+#: Questions about scenes without boxes, unless the user gives a file.
 DESCRIPTIVE_QUESTIONS = (
     "Describe this room in one or two sentences.",
     "What objects are in this room?",
@@ -37,58 +35,54 @@ class _Line(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     question: str = Field(min_length=1)
-    scene: str | None = None  #: name; None: asked of every scene
+    scene: str | None = None  #: name; None: for every scene
     answer: str = ""
     id: str | None = None
-    family: str = "asked"
-    form: str = "asked"
+    family: str = "custom"
+    form: str = "custom"
     choices: tuple[str, ...] = ()
     objects: tuple[int, ...] = ()
     view: int | None = None
 
 
 class QuestionFile:
-    """JSONL, a question a line: ``{"question": ..., "scene": ..., "answer": ...}``; only the first is needed."""
+    """JSONL file of questions: ``{"question": ..., "scene": ..., "answer": ...}``; only the first is required."""
 
     def __init__(self, path: str | Path) -> None:
-        """Raises QuestionError naming the line that cannot be used, and where one question has two answers."""
+        """Read the file; QuestionError on an invalid line (named), or where one question has two answers."""
         self.path = Path(path)
-        self._lines = _read(self.path)
-        told: dict[tuple[str | None, str], str] = {}
+        self._lines = _read_lines(self.path)
+        answers: dict[tuple[str | None, str], str] = {}
         for line in self._lines:
-            if told.setdefault((line.scene, line.question.strip()), line.answer) != line.answer:
+            if answers.setdefault((line.scene, line.question.strip()), line.answer) != line.answer:
                 raise QuestionError(f"{self.path}: answers {line.question!r} of scene {line.scene} in two ways")
 
     def for_scene(self, scene: Scene) -> tuple[Question, ...]:
-        """The questions of a scene, in the file's order; those it asks twice, once."""
+        """Return the questions of a scene in the file's order, without duplicates."""
         lines = {line.question.strip(): line for line in self._lines if line.scene in (None, scene.name)}
         return tuple(
             Question(
                 id=line.id or f"{scene.name}#{line.form}#{number}",
                 scene=scene.name,
-                family=line.family,
-                form=line.form,
                 text=line.question.strip(),
-                answer=line.answer,
-                choices=line.choices,
-                objects=line.objects,
-                view=line.view,
+                **line.model_dump(exclude={"id", "scene", "question"}),
             )
             for number, line in enumerate(lines.values())
         )
 
     def __call__(self, scene: Scene) -> tuple[Question, ...]:
-        asked = self.for_scene(scene)
-        if not asked:
+        """Return the questions of a scene; QuestionError where there are none."""
+        questions = self.for_scene(scene)
+        if not questions:
             raise QuestionError(f"{self.path}: has no questions about scene {scene.name}; add some, or leave it out")
-        return asked
+        return questions
 
 
 class GeneratedQuestions:
-    """Questions made of a scene's boxes (:func:`dollhouse.questions.generate.generate_questions`)."""
+    """Questions generated from a scene's boxes (:func:`dollhouse.questions.generate.generate_questions`)."""
 
     def __init__(self, scenes: Sequence[Scene], limit: int | None = None, seed: int = 0) -> None:
-        """Other than rooms, ``scenes`` are all looked through once, to tell which answers are common."""
+        """Take the whole data set: unless they are synthetic rooms, its answer balance is measured on first use."""
         self.scenes = scenes
         self.limit = limit
         self.seed = seed
@@ -96,22 +90,18 @@ class GeneratedQuestions:
 
     def __call__(self, scene: Scene) -> tuple[Question, ...]:
         if scene.boxes is None:
-            raise QuestionError(f"scene {scene.name}: has no boxes to make questions of; give a question file")
-        asked = generate_questions(scene, balance=self._balance_of(scene), limit=self.limit, seed=self.seed)
-        if not asked:
-            raise QuestionError(f"scene {scene.name}: nothing can be asked of its boxes; give a question file")
-        return asked
-
-    def _balance_of(self, scene: Scene) -> AnswerBalance | None:
-        if scene.metadata.get("source") == "rooms":
-            return None
-        if self._balance is None:
-            self._balance = AnswerBalance.measure(one for one in self.scenes if one.boxes is not None)
-        return self._balance
+            raise QuestionError(f"scene {scene.name}: has no boxes to generate questions from; give a question file")
+        if self._balance is None and scene.metadata.get("source") != "rooms":
+            self._balance = AnswerBalance.measure(scene for scene in self.scenes if scene.boxes is not None)
+        balance = None if scene.metadata.get("source") == "rooms" else self._balance
+        questions = generate_questions(scene, balance=balance, limit=self.limit, seed=self.seed)
+        if not questions:
+            raise QuestionError(f"scene {scene.name}: its boxes give no questions; give a question file")
+        return questions
 
 
 def descriptive_questions(scene: Scene) -> tuple[Question, ...]:
-    """The descriptive questions, the same of every scene."""
+    """Return the descriptive questions, the same for every scene."""
     form = "description.open"
     return tuple(
         Question(f"{scene.name}#{form}#{number}", scene.name, "description", form, text, "", (), (), None)
@@ -122,48 +112,59 @@ def descriptive_questions(scene: Scene) -> tuple[Question, ...]:
 def open_question_source(
     source: str | None, scenes: Sequence[Scene], limit: int | None = None, seed: int = 0
 ) -> QuestionSource:
-    """``source`` is "generated", "descriptions" or a JSONL file; None: generated where a scene has boxes, else
-    descriptions. At most ``limit`` of a scene, drawn by ``seed``. Raises QuestionError.
+    """Open the source of the questions of a data set.
+
+    Args:
+        source: "generated", "descriptions", or the path of a JSONL file; None: generated where a scene has boxes,
+            else descriptions.
+        scenes: the data set.
+        limit: at most this many questions a scene, drawn by ``seed``.
+        seed: seed of the draw.
+
+    Raises:
+        QuestionError: ``limit`` is below 1, or the file cannot be used.
     """
     if limit is not None and limit < 1:
-        raise QuestionError(f"a limit of {limit} questions asks nothing; give at least 1")
+        raise QuestionError(f"a limit of {limit} questions leaves none; give at least 1")
     generated = GeneratedQuestions(scenes, limit, seed)
+
+    def described(scene: Scene) -> Sequence[Question]:
+        return _sample(descriptive_questions(scene), limit, seed)
+
     if source is None:
-        return lambda scene: (
-            generated(scene) if scene.boxes is not None else _drawn(descriptive_questions(scene), limit, seed)
-        )
+        return lambda scene: described(scene) if scene.boxes is None else generated(scene)
     if source == "generated":
         return generated
     if source == "descriptions":
-        return lambda scene: _drawn(descriptive_questions(scene), limit, seed)
+        return described
     file = QuestionFile(source)
-    return lambda scene: _drawn(file(scene), limit, seed)
+    return lambda scene: _sample(file(scene), limit, seed)
 
 
-def _drawn(questions: tuple[Question, ...], limit: int | None, seed: int) -> tuple[Question, ...]:
-    """At most ``limit`` of the questions, in their order."""
+def _sample(questions: tuple[Question, ...], limit: int | None, seed: int) -> tuple[Question, ...]:
+    """Sample at most ``limit`` of the questions, in their order."""
     if limit is None or len(questions) <= limit:
         return questions
     chosen = random.Random(f"{questions[0].scene}|{seed}").sample(range(len(questions)), limit)
     return tuple(questions[index] for index in sorted(chosen))
 
 
-def _read(path: Path) -> list[_Line]:
+def _read_lines(path: Path) -> list[_Line]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise QuestionError(f"{path}: questions cannot be read ({why}); give a JSONL file") from error
-    read = []
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise QuestionError(f"{path}: questions cannot be read ({reason}); give a JSONL file") from error
+    parsed = []
     for number, line in enumerate(lines):
         if not line.strip():
             continue
         try:
-            read.append(_Line.model_validate_json(line))
+            parsed.append(_Line.model_validate_json(line))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the line"
             raise QuestionError(f"{path}: line {number + 1}: {where}: {first['msg']}") from error
-    if not read:
+    if not parsed:
         raise QuestionError(f'{path}: holds no questions; write a line for each, such as {{"question": "..."}}')
-    return read
+    return parsed

@@ -1,7 +1,7 @@
-"""The words of questions: for every kind of fact, several short ways to ask for it.
+"""Templates of questions: several short wordings for every kind of fact.
 
-Knows nothing of geometry or of balance. In a template {a} and {b} are the two objects, in the order in
-which they are spoken of, {c} a third one, {v} the view's number from 1 up, {label} and {labels} a category.
+Placeholders: {a} and {b} are the two objects in the order of the text, {c} a third one, {v} the view's number from 1,
+{label} and {labels} a category, {first} and {second} two places.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Phrasing:
-    """One way to ask.
+class Template:
+    """One wording of a question.
 
-    For a comparison ``answers`` are the templates to answer with where {a} wins and where {b} wins;
-    for other facts it is None, since the fact is the answer.
+    ``answers`` of a comparison are the answer templates where {a} wins and where {b} wins; None where the fact itself
+    is the answer.
     """
 
     form: str
@@ -22,143 +22,98 @@ class Phrasing:
     answers: tuple[str, str] | None = None
 
 
+Answers = tuple[str, str]
 NAMES, OPPOSITE = ("{a}", "{b}"), ("{b}", "{a}")
 YES_NO, NO_YES = ("yes", "no"), ("no", "yes")
 
-
-def _phrasings(form: str, answers: tuple[str, str] | None, *texts: str) -> tuple[Phrasing, ...]:
-    return tuple(Phrasing(form, text, answers) for text in texts)
-
-
-def _comparatives(dimension: str, more: tuple[str, ...], less: tuple[str, ...]) -> tuple[Phrasing, ...]:
-    """Which is more or less, and is it. ("Higher" and "lower" are avoided: they are said of places, too.)"""
-    found: tuple[Phrasing, ...] = ()
-    for words, names, truth in ((more, NAMES, YES_NO), (less, OPPOSITE, NO_YES)):
-        for word in words:
-            found += _phrasings(
-                f"size.{dimension}", names, f"which is {word}, {{a}} or {{b}}?", f"{{a}} or {{b}}: which is {word}?"
-            )
-            found += _phrasings(
-                f"size.is_{dimension}", truth, f"is {{a}} {word} than {{b}}?", f"compared to {{b}}, is {{a}} {word}?"
-            )
-    return found
-
-
-#: Kind of candidate -> the ways to ask for it. Each way is equally likely.
-PHRASINGS: dict[str, tuple[Phrasing, ...]] = {
-    "proximity.near": _phrasings(
-        "proximity.near", None, "is {a} near {b}?", "is {a} close to {b}?", "are {a} and {b} near each other?"
-    ),
-    "proximity.nearer": _phrasings(
-        "proximity.nearer",
-        NAMES,
-        "which is nearer to {c}, {a} or {b}?",
-        "which is closer to {c}, {a} or {b}?",
-        "{a} or {b}: which is nearer to {c}?",
-    )
-    + _phrasings("proximity.nearer", OPPOSITE, "which is farther from {c}, {a} or {b}?")
-    + _phrasings("proximity.is_nearer", YES_NO, "is {a} nearer to {c} than {b} is?", "is {a} closer to {c} than {b}?"),
-    "contact.touching": _phrasings(
-        "contact.touching", None, "is {a} touching {b}?", "do {a} and {b} touch?", "is {a} in contact with {b}?"
-    ),
-    "contact.stands_on": _phrasings(
-        "contact.stands_on", None, "what does {a} stand on?", "what is {a} standing on?", "what is {a} on?"
-    ),
-    "contact.floor": _phrasings(
-        "contact.floor", None, "is {a} on the floor?", "does {a} stand on the floor?", "is {a} standing on the floor?"
-    ),
-    "contact.either": _phrasings(
-        "contact.either",
-        None,
-        "is {a} on {first} or on {second}?",
-        "does {a} stand on {first} or {second}?",
-        "what is {a} on, {first} or {second}?",
-    ),
-    "contact.on": _phrasings("contact.on", None, "is {a} on {b}?", "does {a} stand on {b}?", "is {a} on top of {b}?"),
-    "size.larger": _comparatives("larger", ("larger", "bigger"), ("smaller",)),
-    "size.taller": _comparatives("taller", ("taller",), ("shorter",)),
-    "size.longer": _comparatives("longer", ("longer",), ()),
-    "orientation.left": _phrasings(
-        "orientation.left_right",
-        ("left", "right"),
-        "in view {v}, is {a} to the left or right of {b}?",
-        "in view {v}, is {a} left or right of {b}?",
-        "view {v}: is {a} on the left or right of {b}?",
-    )
-    + _phrasings("orientation.leftmost", NAMES, "in view {v}, which is further left, {a} or {b}?")
-    + _phrasings("orientation.leftmost", OPPOSITE, "in view {v}, which is further right, {a} or {b}?"),
-    "orientation.closer": _phrasings(
-        "orientation.front_behind",
-        ("in front", "behind"),
-        "in view {v}, is {a} in front of or behind {b}?",
-        "view {v}: is {a} in front of {b} or behind?",
-    )
-    + _phrasings(
-        "orientation.closer",
-        NAMES,
-        "in view {v}, which is closer, {a} or {b}?",
-        "in view {v}, what is in front, {a} or {b}?",
-    )
-    + _phrasings("orientation.closer", OPPOSITE, "in view {v}, which is further away, {a} or {b}?"),
-    "orientation.facing": _phrasings(
-        "orientation.facing", None, "is {a} facing {b}?", "does {a} face {b}?", "is {a} turned towards {b}?"
-    ),
-    "orientation.faces_camera": _phrasings(
-        "orientation.faces_camera",
-        None,
-        "in view {v}, does {a} face the camera?",
-        "in view {v}, is {a} facing the camera?",
-        "view {v}: is {a} turned towards the camera?",
-    ),
-    "counting.label": _phrasings(
-        "counting.label",
-        None,
-        "how many {labels} are there?",
-        "how many {labels} are in the room?",
-        "count the {labels}.",
-        "how many {labels} do you see?",
-    ),
-    "existence.label": _phrasings(
-        "existence.label", None, "is there {label}?", "is there {label} in the room?", "do you see {label}?"
-    ),
-    "existence.colour": _phrasings(
-        "existence.colour", None, "is there {label}?", "is there {label} in the room?", "do you see {label}?"
-    ),
-    "distance.between": _phrasings(
-        "distance.between",
-        None,
-        "how far apart are {a} and {b}?",
-        "how far is {a} from {b}?",
-        "what is the distance between {a} and {b}?",
-    ),
-    "distance.camera": _phrasings(
-        "distance.camera",
-        None,
-        "in view {v}, how far is {a} from the camera?",
-        "how far is {a} from the camera in view {v}?",
-        "view {v}: how far away is {a}?",
-    ),
-    "attribute.colour": _phrasings(
-        "attribute.colour", None, "what colour is {a}?", "what colour does {a} have?", "which colour is {a}?"
-    ),
-    "attribute.where": _phrasings(
-        "attribute.where",
-        None,
-        "where in view {v} is {a}: left, middle or right?",
-        "in view {v}, is {a} left, middle or right?",
-        "view {v}: is {a} left, middle or right?",
-    ),
-    "attribute.best_view": _phrasings(
-        "attribute.best_view",
-        None,
-        "which view shows {a} best?",
-        "in which view is {a} seen best?",
-        "in which view is most of {a}?",
-    ),
-    "description.room": _phrasings(
-        "description.room", None, "describe the room.", "what is in the room?", "what do you see?"
-    ),
+#: Kind of fact, which is also the form -> wordings, for facts that are answers themselves.
+_DIRECT = {
+    "proximity.near": "is {a} near {b}?|is {a} close to {b}?|are {a} and {b} near each other?",
+    "contact.touching": "is {a} touching {b}?|do {a} and {b} touch?|is {a} in contact with {b}?",
+    "contact.stands_on": "what does {a} stand on?|what is {a} standing on?|what is {a} on?",
+    "contact.floor": "is {a} on the floor?|does {a} stand on the floor?|is {a} standing on the floor?",
+    "contact.either": "is {a} on {first} or on {second}?|does {a} stand on {first} or {second}?|"
+    "what is {a} on, {first} or {second}?",
+    "contact.on": "is {a} on {b}?|does {a} stand on {b}?|is {a} on top of {b}?",
+    "orientation.facing": "is {a} facing {b}?|does {a} face {b}?|is {a} turned towards {b}?",
+    "orientation.faces_camera": "in view {v}, does {a} face the camera?|in view {v}, is {a} facing the camera?|"
+    "view {v}: is {a} turned towards the camera?",
+    "counting.label": "how many {labels} are there?|how many {labels} are in the room?|count the {labels}.|"
+    "how many {labels} do you see?",
+    "existence.label": "is there {label}?|is there {label} in the room?|do you see {label}?",
+    "existence.colour": "is there {label}?|is there {label} in the room?|do you see {label}?",
+    "distance.between": "how far apart are {a} and {b}?|how far is {a} from {b}?|"
+    "what is the distance between {a} and {b}?",
+    "distance.camera": "in view {v}, how far is {a} from the camera?|how far is {a} from the camera in view {v}?|"
+    "view {v}: how far away is {a}?",
+    "attribute.colour": "what colour is {a}?|what colour does {a} have?|which colour is {a}?",
+    "attribute.where": "where in view {v} is {a}: left, middle or right?|in view {v}, is {a} left, middle or right?|"
+    "view {v}: is {a} left, middle or right?",
+    "attribute.best_view": "which view shows {a} best?|in which view is {a} seen best?|in which view is most of {a}?",
+    "description.room": "describe the room.|what is in the room?|what do you see?",
 }
 
-#: Facts in which {a} and {b} play the same part, so that either may be named first.
+
+def _size_comparisons(dimension: str, more: tuple[str, ...], less: tuple[str, ...]) -> list[tuple[str, Answers, str]]:
+    """Word "which is more or less" and "is it". ("Higher" and "lower" are avoided: they also describe positions.)"""
+    return [
+        comparison
+        for words, names, truth in ((more, NAMES, YES_NO), (less, OPPOSITE, NO_YES))
+        for word in words
+        for comparison in (
+            (f"size.{dimension}", names, f"which is {word}, {{a}} or {{b}}?|{{a}} or {{b}}: which is {word}?"),
+            (f"size.is_{dimension}", truth, f"is {{a}} {word} than {{b}}?|compared to {{b}}, is {{a}} {word}?"),
+        )
+    ]
+
+
+#: Kind of fact -> (form, answers, wordings) of its comparisons.
+_COMPARISONS: dict[str, list[tuple[str, Answers, str]]] = {
+    "proximity.nearer": [
+        (
+            "proximity.nearer",
+            NAMES,
+            "which is nearer to {c}, {a} or {b}?|which is closer to {c}, {a} or {b}?|"
+            "{a} or {b}: which is nearer to {c}?",
+        ),
+        ("proximity.nearer", OPPOSITE, "which is farther from {c}, {a} or {b}?"),
+        ("proximity.is_nearer", YES_NO, "is {a} nearer to {c} than {b} is?|is {a} closer to {c} than {b}?"),
+    ],
+    "size.larger": _size_comparisons("larger", ("larger", "bigger"), ("smaller",)),
+    "size.taller": _size_comparisons("taller", ("taller",), ("shorter",)),
+    "size.longer": _size_comparisons("longer", ("longer",), ()),
+    "orientation.left": [
+        (
+            "orientation.left_right",
+            ("left", "right"),
+            "in view {v}, is {a} to the left or right of {b}?|in view {v}, is {a} left or right of {b}?|"
+            "view {v}: is {a} on the left or right of {b}?",
+        ),
+        ("orientation.leftmost", NAMES, "in view {v}, which is further left, {a} or {b}?"),
+        ("orientation.leftmost", OPPOSITE, "in view {v}, which is further right, {a} or {b}?"),
+    ],
+    "orientation.closer": [
+        (
+            "orientation.front_behind",
+            ("in front", "behind"),
+            "in view {v}, is {a} in front of or behind {b}?|view {v}: is {a} in front of {b} or behind?",
+        ),
+        (
+            "orientation.closer",
+            NAMES,
+            "in view {v}, which is closer, {a} or {b}?|in view {v}, what is in front, {a} or {b}?",
+        ),
+        ("orientation.closer", OPPOSITE, "in view {v}, which is further away, {a} or {b}?"),
+    ],
+}
+
+#: Kind of fact -> its templates, each equally likely.
+TEMPLATES: dict[str, tuple[Template, ...]] = {
+    kind: tuple(Template(kind, text) for text in texts.split("|")) for kind, texts in _DIRECT.items()
+} | {
+    kind: tuple(Template(form, text, answers) for form, answers, texts in forms for text in texts.split("|"))
+    for kind, forms in _COMPARISONS.items()
+}
+
+#: Facts in which {a} and {b} have the same role, so that either may be named first.
 SYMMETRIC = frozenset({"proximity.near", "contact.touching", "distance.between"})

@@ -1,4 +1,4 @@
-"""A slow second opinion on every question, to set beside the package's own."""
+"""Answers computed one pair of boxes at a time, to compare with the package's own."""
 
 import re
 
@@ -10,15 +10,15 @@ from dollhouse.scenes.scene import Box, Scene
 from tests.questions.fixture_boxes import SIZE
 
 
-class Reference:
-    """Answers read off the boxes one pair at a time."""
+class BruteForceAnswers:
+    """Answers computed from the boxes without the package's relations."""
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
         self.boxes = {box.id: box for box in scene.boxes or ()}
 
     def gap(self, a: Box, b: Box) -> float:
-        """Between points on a grid through both boxes; 0 where a point of one is in the other."""
+        """Compute the least distance between grid points of the two boxes."""
         steps = np.linspace(-0.5, 0.5, 7)
         grid = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(-1, 3)
         points = []
@@ -27,42 +27,42 @@ class Reference:
             points.append(grid * box.size @ turn.T + box.center)
         return float(np.linalg.norm(points[0][:, None] - points[1][None], axis=-1).min())
 
-    def wins(self, what: str, a: Box, b: Box, question: Question) -> bool:
+    def wins(self, comparison: str, a: Box, b: Box, question: Question) -> bool:
         view = self.scene.views[question.view] if question.view is not None else None
-        if what == "larger":
+        if comparison == "larger":
             return a.size[0] * a.size[1] * a.size[2] > b.size[0] * b.size[1] * b.size[2]
-        if what == "taller":
+        if comparison == "taller":
             return a.size[2] > b.size[2]
-        if what == "longer":
+        if comparison == "longer":
             return max(a.size[:2]) > max(b.size[:2])
-        if what == "nearer":
+        if comparison == "nearer":
             anchor = self.boxes[question.objects[2]]
             return np.linalg.norm(a.center - anchor.center) < np.linalg.norm(b.center - anchor.center)
         assert view is not None
-        if what == "left":
+        if comparison == "left":
             columns = [np.argwhere(view.instances == box.id)[:, 1].mean() for box in (a, b)]
             return columns[0] < columns[1]
         forward, eye = view.world_from_camera[:3, 2], view.world_from_camera[:3, 3]
         return (a.center - eye) @ forward < (b.center - eye) @ forward
 
     def faces(self, box: Box, point: np.ndarray) -> bool:
-        way = (point - box.center)[:2]
-        return bool(way @ [np.cos(box.yaw), np.sin(box.yaw)] > np.linalg.norm(way) * np.cos(np.deg2rad(50)))
+        direction = (point - box.center)[:2]
+        return bool(direction @ [np.cos(box.yaw), np.sin(box.yaw)] > np.linalg.norm(direction) * np.cos(np.deg2rad(50)))
 
     def answer(self, question: Question) -> str | None:
-        """What the answer must be, or None where this reference has no opinion."""
+        """Return the answer, or None where it is undefined."""
         boxes = [self.boxes[id] for id in question.objects]
         text, form = question.text, question.form
         for opposite, what in (("smaller", "larger"), ("shorter", "taller"), ("farther", "nearer")):
             text = text.replace(opposite, "not " + what)
-        comparison = {
+        comparisons = {
             "size.larger": "larger", "size.is_larger": "larger", "size.taller": "taller", "size.is_taller": "taller",
             "size.longer": "longer", "size.is_longer": "longer", "proximity.nearer": "nearer",
             "proximity.is_nearer": "nearer", "orientation.left_right": "left", "orientation.leftmost": "left",
             "orientation.front_behind": "closer", "orientation.closer": "closer",
         }  # fmt: skip
-        if form in comparison:
-            first = self.wins(comparison[form], boxes[0], boxes[1], question)
+        if form in comparisons:
+            first = self.wins(comparisons[form], boxes[0], boxes[1], question)
             if " not " in text or ("further" in text and "further left" not in text):
                 first = not first
             if form.partition(".")[2].startswith("is_"):
@@ -97,10 +97,10 @@ class Reference:
         if form == "counting.label":
             return str(sum(plural(box.label) in question.text for box in self.boxes.values()))
         if form.startswith("existence"):
-            found = any(re.search(rf"\b(an?|{box.colour}) {box.label}\b", text) and
+            present = any(re.search(rf"\b(an?|{box.colour}) {box.label}\b", text) and
                         (form == "existence.label" or f"{box.colour} {box.label}" in text)
                         for box in self.boxes.values())  # fmt: skip
-            return "yes" if found else "no"
+            return "yes" if present else "no"
         if form == "distance.between":
             return f"{round(np.linalg.norm(boxes[0].center - boxes[1].center) * 2) / 2:.1f} m"
         if form == "distance.camera":

@@ -1,4 +1,4 @@
-"""Scenes of boxes alone, seen as rectangles, for what is said about scenes."""
+"""Scenes of boxes alone, rendered as rectangles of instance ids."""
 
 import numpy as np
 

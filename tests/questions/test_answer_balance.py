@@ -1,4 +1,4 @@
-"""The table of answers, and proof that the questions about rooms cannot be answered from their words."""
+"""The answer balance, and the advantage of answering questions about rooms from their words alone."""
 
 import gzip
 import json
@@ -19,13 +19,13 @@ from dollhouse.scenes.synthetic.furniture import CATEGORIES
 from dollhouse.scenes.synthetic.room_scene import room_scene
 
 
-def seen_scene(name: str, *things: tuple[str, str | None]) -> Scene:
+def one_view_scene(name: str, *objects: tuple[str, str | None]) -> Scene:
     """Boxes in a row, each filling an equal part of the one view; (label, colour)."""
     boxes = tuple(
         Box(i + 1, label, np.array([2.0 * i, 0, 0.5]), np.ones(3), 0.0, colour=colour)
-        for i, (label, colour) in enumerate(things)
+        for i, (label, colour) in enumerate(objects)
     )
-    instances = np.repeat(np.arange(1, len(things) + 1, dtype=np.int32), 5)[None].repeat(9, 0)
+    instances = np.repeat(np.arange(1, len(objects) + 1, dtype=np.int32), 5)[None].repeat(9, 0)
     view = View("only", lambda: np.zeros((9, 5, 3), np.uint8), open_instances=lambda: instances)
     return Scene(name, (view,), boxes)
 
@@ -37,28 +37,28 @@ def test_the_rarest_answer_is_always_asked_and_the_others_as_often() -> None:
     assert balance.accept(key, "the bed") == 1.0
     assert balance.accept(key, "the table") == 0.5
     assert balance.accept(key, "the floor") == 0.125
-    assert balance.accept(key, "the piano") == 0.0  # too rare to know how rare
+    assert balance.accept(key, "the piano") == 0.0  # too rare to estimate
 
 
-def test_what_has_one_answer_or_was_never_counted_is_not_asked() -> None:
+def test_keys_with_one_answer_or_no_counts_are_not_asked() -> None:
     key = ("size.larger", "lamp", "sofa")
     assert AnswerBalance({key: {"sofa": 900, "lamp": 3}}).accept(key, "sofa") == 0.0
     assert AnswerBalance({}).accept(key, "sofa") == 0.0
-    assert AnswerBalance({}).accept(None, "chair*") == 1.0  # two of a kind: nothing to balance
+    assert AnswerBalance({}).accept(None, "chair*") == 1.0  # two objects of one category: nothing to balance
 
 
 def test_measuring_counts_answers_and_absences() -> None:
     scenes = [
-        seen_scene("a", ("chair", "red"), ("chair", "blue")),
-        seen_scene("b", ("chair", "red")),
-        seen_scene("c", ("bed", None)),
+        one_view_scene("a", ("chair", "red"), ("chair", "blue")),
+        one_view_scene("b", ("chair", "red")),
+        one_view_scene("c", ("bed", None)),
     ]
     counts = AnswerBalance.measure(scenes, least_count=1, least_part=0.0).counts
     assert counts[("counting.label", "chair")] == {"2": 1, "1": 1}
     assert counts[("existence.label", "chair")] == {"yes": 2, "no": 1}
     assert counts[("existence.label", "bed")] == {"yes": 1, "no": 2}
     assert counts[("existence.colour", "chair", "blue")] == {"yes": 1, "no": 2}
-    # The bed could be of any colour, so no colour of bed was ever certain to be there.
+    # The bed could have any colour, so no colour of bed is certain to be present.
     assert not [key for key in counts if key[:2] == ("existence.colour", "bed")]
 
 
@@ -87,14 +87,14 @@ def test_a_missing_table_is_named(tmp_path: Path) -> None:
         AnswerBalance.load(tmp_path / "absent.json.gz")
 
 
-def test_the_shipped_table_is_small_and_of_todays_catalogue() -> None:
+def test_the_shipped_table_fits_the_catalogue() -> None:
     counts = rooms_balance().counts
     assert {key[1] for key in counts if key[0] == "existence.label"} <= set(CATEGORIES)
     assert {family for family in FAMILIES if any(key[0].startswith(family) for key in counts)} == set(FAMILIES)
 
 
 class Unbalanced(AnswerBalance):
-    """Asks everything as often as it occurs; a comparison even where the table knows nothing of it."""
+    """Accepts everything as often as it occurs, and comparisons that the table lacks."""
 
     def accept(self, key: Key | None, answer: str) -> float:
         return float(
@@ -102,23 +102,23 @@ class Unbalanced(AnswerBalance):
         )
 
 
-class Guesser:
+class MajorityBaseline:
     """Answers with the majority answer of the form and the categories in the order named; else of the form."""
 
     def __init__(self, questions: Iterable[Question]) -> None:
         self.exact: dict[tuple, Counter] = defaultdict(Counter)
         self.form: dict[str, Counter] = defaultdict(Counter)
         for question in questions:
-            self.exact[self.words(question)][self.said(question)] += 1
-            self.form[question.form][self.said(question)] += 1
+            self.exact[self.words(question)][self.normalised_answer(question)] += 1
+            self.form[question.form][self.normalised_answer(question)] += 1
 
     @staticmethod
     def words(question: Question) -> tuple:
         return (question.form, *re.findall("|".join(sorted(CATEGORIES, key=len, reverse=True)), question.text))
 
     @staticmethod
-    def said(question: Question) -> str:
-        """The answer; one of two things named in the question becomes its place there."""
+    def normalised_answer(question: Question) -> str:
+        """Return the answer; one of two objects named in the question becomes its position there."""
         if len(question.choices) == 2 and all(choice in question.text for choice in question.choices):
             return "first" if question.answer == min(question.choices, key=question.text.index) else "second"
         return question.answer
@@ -127,20 +127,20 @@ class Guesser:
         """Accuracy minus chance."""
         gains = []
         for question in questions:
-            seen = self.exact.get(self.words(question)) or self.form.get(question.form) or Counter([""])
-            gains.append((seen.most_common(1)[0][0] == self.said(question)) - 1 / len(question.choices))
+            answers = self.exact.get(self.words(question)) or self.form.get(question.form) or Counter([""])
+            gains.append((answers.most_common(1)[0][0] == self.normalised_answer(question)) - 1 / len(question.choices))
         return float(np.mean(gains))
 
 
 @pytest.fixture(scope="module")
 def rooms() -> tuple[list[Scene], list[Scene]]:
-    """Rooms to learn from and rooms to guess about; small pictures tell well enough what is seen."""
+    """Rooms to fit the baseline on and held-out rooms; small images suffice for visibility."""
     train = [room_scene("train", number, image_size=42) for number in range(500_000, 500_250)]
     return train, [room_scene("validation", number, image_size=42) for number in range(150)]
 
 
 @pytest.mark.parametrize("balanced", [True, False])
-def test_words_alone_do_not_tell_the_answer(rooms: tuple[list[Scene], list[Scene]], balanced: bool) -> None:
+def test_words_alone_do_not_give_the_answer(rooms: tuple[list[Scene], list[Scene]], balanced: bool) -> None:
     table = rooms_balance() if balanced else Unbalanced(rooms_balance().counts, least_count=0, least_part=0.0)
     train, held_out = (
         [
@@ -151,21 +151,21 @@ def test_words_alone_do_not_tell_the_answer(rooms: tuple[list[Scene], list[Scene
         ]
         for scenes in rooms
     )
-    advantage = Guesser(train).advantage(held_out)
+    advantage = MajorityBaseline(train).advantage(held_out)
     if balanced:
         assert advantage < 0.03
     else:
         assert advantage > 0.06
 
 
-def test_neither_place_nor_yes_is_favoured(rooms: tuple[list[Scene], list[Scene]]) -> None:
-    said: dict[str, Counter] = defaultdict(Counter)
+def test_neither_position_nor_yes_is_favoured(rooms: tuple[list[Scene], list[Scene]]) -> None:
+    answers: dict[str, Counter] = defaultdict(Counter)
     for scene in rooms[0]:
         for question in generate_questions(scene, limit=48):
             if question.family in FAMILIES and len(question.choices) == 2:
-                said[question.family][Guesser.said(question)] += 1
-    for counts in said.values():
-        for one, other in (("yes", "no"), ("first", "second"), ("left", "right"), ("in front", "behind")):
-            total = counts[one] + counts[other]
+                answers[question.family][MajorityBaseline.normalised_answer(question)] += 1
+    for counts in answers.values():
+        for first, second in (("yes", "no"), ("first", "second"), ("left", "right"), ("in front", "behind")):
+            total = counts[first] + counts[second]
             # Five standard deviations of a fair coin.
-            assert abs(counts[one] - counts[other]) <= 5 * np.sqrt(total)
+            assert abs(counts[first] - counts[second]) <= 5 * np.sqrt(total)

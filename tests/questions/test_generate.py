@@ -1,4 +1,4 @@
-"""Questions about made scenes: each answer against an independent reading of the boxes, and each margin."""
+"""Generated questions: every answer against brute force over the boxes, and every margin."""
 
 import re
 from dataclasses import replace
@@ -13,30 +13,30 @@ from dollhouse.geometry import (
     transform_points,
 )
 from dollhouse.questions.answer_balance import AnswerBalance
-from dollhouse.questions.facts import Candidate, SceneFacts
+from dollhouse.questions.facts import Fact, SceneFacts
 from dollhouse.questions.generate import AUXILIARY, FAMILIES, generate_questions
-from dollhouse.questions.referring import plural, references, with_article
-from dollhouse.questions.templates import PHRASINGS
+from dollhouse.questions.referring import plural, referring_expressions, with_article
+from dollhouse.questions.templates import TEMPLATES
 from dollhouse.scenes.box_relations import FLOOR, BoxRelations
 from dollhouse.scenes.scene import Box, Scene
 from dollhouse.scenes.visibility import compute_visibility
-from tests.questions.brute_force_answers import Reference
+from tests.questions.brute_force_answers import BruteForceAnswers
 from tests.questions.fixture_boxes import SIZE, make_box, make_scene, random_scene
 
 SCENES = [random_scene(seed) for seed in range(60)]
 BALANCE = AnswerBalance.measure(SCENES, least_count=1, least_part=0.0)
 
 
-def test_every_answer_agrees_with_the_slow_reference() -> None:
+def test_every_answer_agrees_with_brute_force() -> None:
     forms: dict[str, int] = {}
     for scene in SCENES:
-        reference = Reference(scene)
+        brute_force = BruteForceAnswers(scene)
         for question in generate_questions(scene, balance=BALANCE):
-            expected = reference.answer(question)
+            expected = brute_force.answer(question)
             if expected is not None:
                 assert question.answer == expected, question
                 forms[question.form] = forms.get(question.form, 0) + 1
-    asked = {phrasing.form for ways in PHRASINGS.values() for phrasing in ways} - {"description.room"}
+    asked = {template.form for templates in TEMPLATES.values() for template in templates} - {"description.room"}
     assert {form for form in asked if forms.get(form, 0) < 5} == set()
 
 
@@ -75,8 +75,8 @@ def test_a_limit_is_spread_over_the_families() -> None:
     assert generate_questions(SCENES[0], balance=BALANCE, limit=0) == ()
 
 
-def facts(scene: Scene, kind: str) -> list[Candidate]:
-    return [candidate for candidate in SceneFacts(scene).candidates() if candidate.kind == kind]
+def facts_of_kind(scene: Scene, kind: str) -> list[Fact]:
+    return [fact for fact in SceneFacts(scene).facts() if fact.kind == kind]
 
 
 @pytest.mark.parametrize(
@@ -84,23 +84,24 @@ def facts(scene: Scene, kind: str) -> list[Candidate]:
 )
 def test_neither_near_nor_far_is_not_asked(gap: float, answers: list[str]) -> None:
     chair, table = make_box(1, "chair", 0, 0, (0.5, 0.5, 1)), make_box(2, "table", 1 + gap, 0, (1.5, 1, 0.7))
-    assert [fact.answer for fact in facts(make_scene((chair, table)), "proximity.near")] == answers
+    assert [fact.answer for fact in facts_of_kind(make_scene((chair, table)), "proximity.near")] == answers
 
 
 @pytest.mark.parametrize(("height", "asked"), [(1.15, 0), (1.25, 1), (0.85, 0), (0.7, 1)])
 def test_nearly_equal_heights_are_not_compared(height: float, asked: int) -> None:
     boxes = (make_box(1, "chair", 0, 0, (0.5, 0.5, 1)), make_box(2, "cabinet", 1.5, 0, (0.5, 0.5, height)))
-    assert len(facts(make_scene(boxes), "size.taller")) == asked
+    assert len(facts_of_kind(make_scene(boxes), "size.taller")) == asked
 
 
-def test_touching_needs_contact_and_a_sunk_chair_is_not_asked_about() -> None:
+def test_touching_needs_contact_and_an_overlapping_chair_is_not_asked_about() -> None:
     table = make_box(1, "table", 0, 0, (1.5, 1, 0.7))
     beside = make_box(2, "chair", 1.01, 0, (0.5, 0.5, 1))
     under = make_box(2, "chair", 0.8, 0, (0.5, 0.5, 1))
     off = make_box(2, "chair", 1.1, 0, (0.5, 0.5, 1))
     on = make_box(2, "lamp", 0, 0, (0.4, 0.4, 0.5), bottom=0.7)
     answers = [
-        [f.answer for f in facts(make_scene((table, other)), "contact.touching")] for other in (beside, under, off, on)
+        [f.answer for f in facts_of_kind(make_scene((table, other)), "contact.touching")]
+        for other in (beside, under, off, on)
     ]
     assert answers == [["yes"], [], [], ["yes"]]
 
@@ -109,26 +110,26 @@ def test_touching_needs_contact_and_a_sunk_chair_is_not_asked_about() -> None:
 def test_half_turned_is_neither_facing_nor_not(degrees: float, answers: list[str]) -> None:
     chair = make_box(1, "chair", 0, 0, (0.5, 0.5, 1), yaw=np.deg2rad(degrees), has_front=True)
     table = make_box(2, "table", 2, 0, (1, 1, 0.7))
-    assert [fact.answer for fact in facts(make_scene((chair, table)), "orientation.facing")] == answers
+    assert [fact.answer for fact in facts_of_kind(make_scene((chair, table)), "orientation.facing")] == answers
 
 
-def test_unseen_objects_are_neither_asked_about_nor_counted() -> None:
+def test_invisible_objects_are_neither_asked_about_nor_counted() -> None:
     hidden = make_box(2, "chair", 90, -90, (0.5, 0.5, 1), colour="blue")
     scene = make_scene((make_box(1, "chair", 0, 0, (0.5, 0.5, 1), colour="red"), hidden))
-    found = list(SceneFacts(scene).candidates())
+    found = list(SceneFacts(scene).facts())
     assert compute_visibility(scene).shares[1].tolist() == [0, 0]
     assert all(1 not in fact.objects for fact in found if not fact.kind.startswith("existence"))
     assert not [fact for fact in found if fact.kind == "counting.label"]
-    # The hidden one is there all the same, so nobody may be told that it is not.
+    # It is present all the same, so its absence must not be a fact.
     assert ("chair", "blue") not in {
         fact.key[1:] for fact in SceneFacts(scene).absent([], [("chair", "blue")]) if fact.key
     }
 
 
-def test_references_single_out_without_sizes_or_places() -> None:
+def test_referring_expressions_use_label_colour_and_support() -> None:
     def named(*boxes: Box) -> list[str | None]:
         layout = BoxRelations.from_boxes(boxes)
-        return [found.name if found else None for found in references(boxes, layout.supports)]
+        return [reference.name if reference else None for reference in referring_expressions(boxes, layout.supports)]
 
     table = make_box(1, "table", 0, 0, (1.5, 1, 0.7))
     red = make_box(2, "box", 3, 0, (0.5, 0.5, 0.5), colour="red")
@@ -169,7 +170,7 @@ def test_visibility_from_depth_agrees_with_instances() -> None:
     assert np.abs(pixels.T - masks).max() <= 5
 
 
-def test_descriptions_list_what_is_seen() -> None:
+def test_descriptions_list_the_visible_objects() -> None:
     boxes = (
         make_box(1, "chair", 0, 0, (0.5, 0.5, 1), colour="red"),
         make_box(2, "chair", 1.5, 0, (0.5, 0.5, 1), colour="blue"),
@@ -182,11 +183,11 @@ def test_descriptions_list_what_is_seen() -> None:
     assert with_article("orange box") == "an orange box"
 
 
-def test_what_cannot_be_asked_is_said() -> None:
+def test_unusable_scenes_are_refused() -> None:
     scene = make_scene((make_box(1, "chair", 0, 0, (0.5, 0.5, 1)),))
     with pytest.raises(QuestionError, match="give balance"):
         generate_questions(scene)
-    with pytest.raises(QuestionError, match="nobody annotated"):
+    with pytest.raises(QuestionError, match="not annotated"):
         generate_questions(replace(scene, boxes=None), balance=BALANCE)
     with pytest.raises(QuestionError, match="not in metres"):
         generate_questions(replace(scene, metric=False), balance=BALANCE)
@@ -199,6 +200,6 @@ def test_an_empty_room_and_a_floor_annotated_as_a_box() -> None:
     empty = make_scene(())
     assert {question.answer for question in generate_questions(empty, balance=BALANCE)} <= {"no", "an empty room."}
     floor = make_box(7, "floor", 0, 0, (8, 8, 0.1), bottom=-0.1)
-    survey = SceneFacts(make_scene((make_box(1, "chair", 0, 0, (0.5, 0.5, 1)), floor)))
-    assert survey.supports == [FLOOR]
-    assert survey.labels_present == {"chair"}
+    facts = SceneFacts(make_scene((make_box(1, "chair", 0, 0, (0.5, 0.5, 1)), floor)))
+    assert facts.supports == [FLOOR]
+    assert facts.labels_present == {"chair"}

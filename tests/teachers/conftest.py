@@ -33,4 +33,4 @@ def scene() -> Scene:
 
 
 def question(text: str, objects: tuple[int, ...] = ()) -> Question:
-    return Question(f"made#{text}", "made", "asked", "asked", text, "", (), objects, None)
+    return Question(f"made#{text}", "made", "custom", "custom", text, "", (), objects, None)
