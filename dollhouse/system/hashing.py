@@ -46,11 +46,6 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def text_hash(text: str) -> str:
-    """Return the SHA-256 of a text, 64 hex digits."""
-    return sha256(text.encode()).hexdigest()
-
-
 def file_hash(path: Path) -> str:
     """Return the SHA-256 of a file, 64 hex digits. Raises OSError where it cannot be read."""
     with path.open("rb") as file:

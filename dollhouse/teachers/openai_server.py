@@ -29,8 +29,8 @@ KEY_VARIABLE = "DOLLHOUSE_API_KEY"
 
 
 @dataclass(frozen=True)
-class OpenAISettings:
-    """What is requested, and how; only the former is part of a record."""
+class OpenAISettings(RetryPolicy):
+    """What is requested, which is part of a record, and how, which is not."""
 
     model: str = ""  #: as the server names it
     instruction: str = ""  #: appended to each question: "Answer in one word or one phrase."
@@ -42,10 +42,6 @@ class OpenAISettings:
     # not part of a record from here on
     key_variable: str = KEY_VARIABLE  #: name of the environment variable that holds the key
     concurrency: int = 4  #: requests at a time
-    timeout: float = 120.0  #: seconds for one response
-    retries: int = 6
-    first_wait: float = 1.0  #: seconds before the second attempt; doubled each time
-    longest_wait: float = 60.0
     dollars_per_million_in: float = 0.0
     dollars_per_million_out: float = 0.0
 
@@ -73,9 +69,8 @@ class OpenAITeacher(Teacher):
         if parts.username or parts.password or parts.query:
             raise TeacherError(f"leave the password out of the server's address; put the key into {KEY_VARIABLE}")
         self.settings = settings
-        policy = RetryPolicy(settings.timeout, settings.retries, settings.first_wait, settings.longest_wait)
         key = os.environ.get(settings.key_variable)
-        self.client = ChatClient(url, key, policy, settings.key_variable, settings.concurrency)
+        self.client = ChatClient(url, key, settings, settings.key_variable, settings.concurrency)
 
     def provenance(self) -> dict[str, Any]:
         """Return what produces the answers; the weights behind a server's model name are unknown."""

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Literal, TypeVar
+from importlib import import_module
+from operator import attrgetter
+from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from dollhouse.errors import TeacherError
+from dollhouse.teachers.annotations import AnnotationsTeacher
 from dollhouse.teachers.geometry import GeometryTeacher, SensorGeometry, TeacherGeometry
 from dollhouse.teachers.protocol import Teacher
 
 Texts = Mapping[str, str]  #: settings as the user writes them
+Opener = Callable[[str, str, Texts], Any]  #: (kind, where, settings) -> a teacher or geometry teacher
 S = TypeVar("S")
 
 TEACHERS = (
@@ -48,7 +51,8 @@ def open_teacher(name: str, settings: Texts | None = None) -> Teacher:
     kind, _, where = name.partition(":")
     if kind not in _TEACHERS:
         raise TeacherError(f"no teacher {name!r}; there are {TEACHERS}")
-    return _TEACHERS[kind](where, settings or {})
+    teacher: Teacher = _TEACHERS[kind](kind, where, settings or {})
+    return teacher
 
 
 def open_geometry_teachers(
@@ -71,7 +75,7 @@ def open_geometry_teachers(
             _no_settings(kind, by_kind[kind])
             opened.append(TeacherGeometry(teacher))
         elif kind in _GEOMETRY_TEACHERS:
-            opened.append(_GEOMETRY_TEACHERS[kind](where, by_kind[kind]))
+            opened.append(_GEOMETRY_TEACHERS[kind](kind, where, by_kind[kind]))
         elif kind != "none":
             raise TeacherError(f"no geometry teacher {name!r}; there are {GEOMETRY_TEACHERS}")
     return opened
@@ -102,24 +106,28 @@ def _required(kind: str, where: str, what: str) -> str:
     return where
 
 
-def _annotations(where: str, given: Texts) -> Teacher:
-    from dollhouse.teachers.annotations import AnnotationsTeacher
+def _lazy(module: str, build: str, settings: str, needs: str = "") -> Opener:
+    """Return an opener that calls ``build(where, settings)`` of a module of this package, imported then.
 
-    _no_settings("annotations", given)
-    return AnnotationsTeacher()
+    ``needs`` says what WHERE must name; "" where it may be left out.
+    """
+
+    def open_lazily(kind: str, where: str, given: Texts) -> Any:
+        imported = import_module(f"dollhouse.teachers.{module}")
+        chosen = read_settings(kind, getattr(imported, settings), given)
+        return attrgetter(build)(imported)(_required(kind, where, needs) if needs else where or None, chosen)
+
+    return open_lazily
 
 
-def _huggingface(where: str, given: Texts) -> Teacher:
-    from dollhouse.teachers.huggingface import HuggingFaceSettings, HuggingFaceTeacher
+def _constant(build: Callable[[], Any]) -> Opener:
+    """Return an opener of a teacher that has no settings."""
 
-    settings = read_settings("huggingface", HuggingFaceSettings, given)
-    return HuggingFaceTeacher(_required("huggingface", where, "a model folder"), settings)
+    def open_constant(kind: str, where: str, given: Texts) -> Any:
+        _no_settings(kind, given)
+        return build()
 
-
-def _endpoint(where: str, given: Texts) -> Teacher:
-    from dollhouse.teachers.openai_server import OpenAISettings, OpenAITeacher
-
-    return OpenAITeacher(_required("endpoint", where, "a url"), read_settings("endpoint", OpenAISettings, given))
+    return open_constant
 
 
 @dataclass(frozen=True)
@@ -131,83 +139,36 @@ class _LLaVA3DLoading:
     clip_folder: str = ""
 
 
-def _llava3d(where: str, given: Texts) -> Teacher:
+def _open_llava3d(kind: str, where: str, given: Texts) -> Teacher:
     import torch
 
     from dollhouse.teachers.llava3d import LLaVA3DSettings, LLaVA3DTeacher
 
     names = {field.name for field in fields(_LLaVA3DLoading)}
-    loading = read_settings("llava3d", _LLaVA3DLoading, {key: given[key] for key in given if key in names})
+    loading = read_settings(kind, _LLaVA3DLoading, {key: given[key] for key in given if key in names})
     return LLaVA3DTeacher.from_official(
-        _required("llava3d", where, "a checkpoint folder"),
-        settings=read_settings("llava3d", LLaVA3DSettings, {key: given[key] for key in given if key not in names}),
+        _required(kind, where, "a checkpoint folder"),
+        settings=read_settings(kind, LLaVA3DSettings, {key: given[key] for key in given if key not in names}),
         dtype=getattr(torch, loading.dtype),
         official_faults=loading.official_faults,
         clip_folder=loading.clip_folder or None,
     )
 
 
-def _checkpoint(where: str, given: Texts) -> Teacher:
-    from dollhouse.teachers.dollhouse import DollhouseTeacher, DollhouseTeacherSettings
-
-    return DollhouseTeacher.from_pretrained(where or None, read_settings("checkpoint", DollhouseTeacherSettings, given))
-
-
-def _file(where: str, given: Texts) -> Teacher:
-    from dollhouse.teachers.file import FileSettings, FileTeacher
-
-    return FileTeacher(Path(_required("file", where, "a file")), read_settings("file", FileSettings, given))
-
-
-def _scene(where: str, given: Texts) -> GeometryTeacher:
-    _no_settings("scene", given)
-    return SensorGeometry()
-
-
-def _sensor(where: str, given: Texts) -> GeometryTeacher:
-    _no_settings("sensor", given)
-    return SensorGeometry(boxes=False)
-
-
-def _depth(where: str, given: Texts) -> GeometryTeacher:
-    from dollhouse.teachers.depth_estimation import DepthEstimationTeacher, DepthSettings
-
-    settings = read_settings("depth", DepthSettings, given)
-    return DepthEstimationTeacher(_required("depth", where, "a model folder"), settings)
-
-
-def _detect(where: str, given: Texts) -> GeometryTeacher:
-    from dollhouse.teachers.object_detection import DetectionSettings, ObjectDetectionTeacher
-
-    settings = read_settings("detect", DetectionSettings, given)
-    return ObjectDetectionTeacher(_required("detect", where, "a model folder"), settings)
-
-
-def _vggt(where: str, given: Texts) -> GeometryTeacher:
-    from dollhouse.teachers.vggt import VggtDepthTeacher, VggtSettings
-
-    return VggtDepthTeacher.from_pretrained(
-        _required("vggt", where, "a path"), read_settings("vggt", VggtSettings, given)
-    )
-
-
-def _checkpoint_geometry(where: str, given: Texts) -> GeometryTeacher:
-    return TeacherGeometry(_checkpoint(where, given), named=True)
-
-
-_TEACHERS: dict[str, Callable[[str, Texts], Teacher]] = {
-    "annotations": _annotations,
-    "huggingface": _huggingface,
-    "endpoint": _endpoint,
-    "llava3d": _llava3d,
-    "checkpoint": _checkpoint,
-    "file": _file,
+_open_checkpoint = _lazy("dollhouse", "DollhouseTeacher.from_pretrained", "DollhouseTeacherSettings")
+_TEACHERS: dict[str, Opener] = {
+    "annotations": _constant(AnnotationsTeacher),
+    "huggingface": _lazy("huggingface", "HuggingFaceTeacher", "HuggingFaceSettings", "a model folder"),
+    "endpoint": _lazy("openai_server", "OpenAITeacher", "OpenAISettings", "a url"),
+    "llava3d": _open_llava3d,
+    "checkpoint": _open_checkpoint,
+    "file": _lazy("file", "FileTeacher", "FileSettings", "a file"),
 }
-_GEOMETRY_TEACHERS: dict[str, Callable[[str, Texts], GeometryTeacher]] = {
-    "scene": _scene,
-    "sensor": _sensor,
-    "depth": _depth,
-    "detect": _detect,
-    "vggt": _vggt,
-    "checkpoint": _checkpoint_geometry,
+_GEOMETRY_TEACHERS: dict[str, Opener] = {
+    "scene": _constant(SensorGeometry),
+    "sensor": _constant(lambda: SensorGeometry(boxes=False)),
+    "depth": _lazy("depth_estimation", "DepthEstimationTeacher", "DepthSettings", "a model folder"),
+    "detect": _lazy("object_detection", "ObjectDetectionTeacher", "DetectionSettings", "a model folder"),
+    "vggt": _lazy("vggt", "VggtDepthTeacher.from_pretrained", "VggtSettings", "a path"),
+    "checkpoint": lambda *args: TeacherGeometry(_open_checkpoint(*args), named=True),
 }
