@@ -1,15 +1,15 @@
-"""The exceptions that users meet: each message says what is wrong, where, and what to do.
+"""Exceptions for users: each message says what is wrong, where, and what to do.
 
-Knows nothing of what raises them. The command line turns any of them into one line and exit code 2.
+The command prints any of them as one line and ends with exit code 2.
 """
 
 
 class DollhouseError(Exception):
-    """Base of every error that a user can cause and mend."""
+    """Base of every error that a user can cause and correct."""
 
 
 class SceneError(DollhouseError):
-    """A scene (photos, frames, poses, boxes, a room's name) cannot be read as it stands."""
+    """A scene (photos, frames, poses, boxes, a room's name) cannot be read."""
 
 
 class QuestionError(DollhouseError):
@@ -21,11 +21,11 @@ class RecipeError(DollhouseError):
 
 
 class ModelError(DollhouseError):
-    """A model folder or a checkpoint is missing, incomplete or not to be trusted."""
+    """A model folder or a checkpoint is missing, incomplete or damaged."""
 
 
 class TeacherError(DollhouseError):
-    """A teacher cannot be run, or cannot look at this scene."""
+    """A teacher cannot be run, or cannot use this scene."""
 
 
 class StorageError(DollhouseError):
@@ -33,4 +33,4 @@ class StorageError(DollhouseError):
 
 
 class ScoreError(DollhouseError):
-    """Answers cannot be scored as they stand, or a scorer's package is not installed."""
+    """Answers cannot be scored, or a scorer's package is not installed."""

@@ -149,19 +149,20 @@ def annotate_scenes(
                 scene = cache_views(scenes[number] if views is None else scenes[number].sample_views(views))
                 source = source or scene.name
                 content = scene_hash(scene)
-                asked = tuple(questions(scene))
-                id = record_id(content, asked, provenance)
+                scene_questions = tuple(questions(scene))
+                id = record_id(content, scene_questions, provenance)
                 if id in records:
                     run.existing += 1
                 else:
-                    answers = _answers(teacher, scene, asked, id, partial)
+                    answers = _answers(teacher, scene, scene_questions, id, partial)
                     merged = merge_geometry(geometry, scene)
                     spatial = teacher.features(scene) if features else None
                     if fp16:
                         spatial, merged = cast_fp16(spatial, merged)
-                    records.write(
-                        Record.create(id, scene, source, content, asked, answers, provenance, spatial, merged)
+                    record = Record.create(
+                        id, scene, source, content, scene_questions, answers, provenance, spatial, merged
                     )
+                    records.write(record)
                     run.written += 1
                     run.answers += len(answers)
                 partial.delete(id)
