@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dollhouse.data import dataset as lessons
+from dollhouse.data import target_source as lessons
 from dollhouse.data.config import DataConfig
-from dollhouse.data.dataset import questions_key, targets_key
+from dollhouse.data.target_source import questions_key, targets_key
 from dollhouse.data.targets import TARGETS_VERSION, scene_targets
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.questions.generate import QUESTIONS_VERSION, generate_questions

@@ -33,7 +33,7 @@ def distill(
 
     Example: dollhouse distill nano stages.pretrain_perception.steps=500 --out runs/first
     """
-    from dollhouse.training.config import capped, read_recipe
+    from dollhouse.training.config import read_recipe
 
     read = read_recipe(recipe, settings or [])
     quiet_libraries()
@@ -41,7 +41,7 @@ def distill(
         from dollhouse.training.estimate.dry_run import dry_run as check
         from dollhouse.training.estimate.report import print_checks
 
-        print_checks(check(capped(read, steps) if steps else read))
+        print_checks(check(read.with_max_steps(steps) if steps else read))
         return
     if steps:
         from dollhouse.training.estimate.profile import profile_training

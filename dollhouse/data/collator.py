@@ -1,6 +1,4 @@
-"""Scene-packed batches: each scene once, with all its targets and many questions.
-
-Turns targets into tensors (questions: :mod:`dollhouse.data.tokenization`); knows nothing of models or losses.
+"""Scene-packed batches of tensors: each scene once, with its targets and many questions.
 
 Axes: B batch, V views, H and W pixels, P patches of a view, M = V*P, N object slots, K true objects, L labels,
 D the teacher's width, R questions of all scenes together, T text.
@@ -37,19 +35,21 @@ class BoxTargets(Tensors):
     size: Tensor  #: (K, 3)
     yaw: Tensor  #: (K,)
     has_front: Tensor  #: (K,)
-    oblong: Tensor  #: (K,) whether the box's direction can be told at all
+    oblong: Tensor  #: (K,) whether the box has a direction at all
 
     def take(self, rows: Tensor) -> BoxTargets:
+        """Return the boxes of ``rows``."""
         return BoxTargets(*[getattr(self, field.name)[rows] for field in fields(self)])
 
     @staticmethod
-    def join(several: Sequence[BoxTargets]) -> BoxTargets:
-        return BoxTargets(*[torch.cat([getattr(one, field.name) for one in several]) for field in fields(BoxTargets)])
+    def join(parts: Sequence[BoxTargets]) -> BoxTargets:
+        """Concatenate the boxes of several scenes."""
+        return BoxTargets(*[torch.cat([getattr(part, field.name) for part in parts]) for field in fields(BoxTargets)])
 
 
 @dataclass
 class PatchTargets(Tensors):
-    """What every patch of every scene shows, (B, M) each; ``own_*`` in the patch's own view's level frame."""
+    """The object that every patch shows, (B, M) each; ``own_*`` in the level frame of the patch's own view."""
 
     label: Tensor  #: index, L for background, IGNORE where the scene is not annotated
     colour: Tensor  #: -1 unknown
@@ -65,13 +65,13 @@ class PatchTargets(Tensors):
 
 @dataclass
 class TeacherTargets(Tensors):
-    """What the teacher saw in every patch of every scene; what it did not tell of a patch is marked so."""
+    """The teacher's predictions for every patch of every scene, with marks where there are none."""
 
     features: Tensor  #: (B, M, D); D is 0 where no scene of the batch has any
     known: Tensor  #: (B, M) 1 where there are features
-    labels: Tensor  #: (B, M, L+1) chances of labels, the last "no object"; all 0 unknown
+    labels: Tensor  #: (B, M, L+1) probabilities, the last of "no object"; all 0 unknown
     depth: Tensor  #: (B, M) metres, 0 unknown
-    relations: list[Tensor | None]  #: as ``Batch.relations``, by the teacher's own estimate
+    relations: list[Tensor | None]  #: as ``Batch.relations``, predicted by the teacher
 
 
 @dataclass
@@ -87,27 +87,29 @@ class Batch(Tensors):
     focal: Tensor  #: (B, V)
     patches: PatchTargets
     boxes: list[BoxTargets | None]
-    relations: list[Tensor | None]  #: (K, K, 2) each: chance that the second is right of, above the first; nan unknown
-    patch_assignment: Tensor  #: (B, M, N) true grouping
+    relations: list[
+        Tensor | None
+    ]  #: (K, K, 2) each, probabilities that the second is right of, above the first; or nan
+    patch_assignment: Tensor  #: (B, M, N) true object of each patch, one-hot
     question_ids: list[Tensor]  #: chunks (R, T) of questions of like length
     question_labels: list[Tensor]  #: (R, T) each, IGNORE but on the answer
     scene_of_question: list[Tensor]  #: (R,) each
     mentions: list[ReferredObjects]  #: one a chunk
     top_tokens: list[SparseTeacherLogits | None]  #: one a chunk
-    teacher: TeacherTargets | None  #: None where it told nothing of any patch of the batch
-    use_gt_assignment: bool = False  #: whether the student uses ``patch_assignment``, not its votes
-    numbers: list[int] = field(default_factory=list)  #: of the lessons, where they have any
+    teacher: TeacherTargets | None  #: None where no scene has any
+    use_gt_assignment: bool = False  #: group patches by ``patch_assignment``, not by votes
+    sample_indices: list[int] = field(default_factory=list)  #: of the scenes, where they have any
 
     @property
     def rgbd_inputs(self) -> RGBDInputs:
-        """Depth and poses, for a teacher that looks at them. Raises SceneError where a scene has none."""
+        """Depth and poses, for RGB-D models. Raises SceneError where a scene has none."""
         if not bool(self.posed.all()):
-            raise SceneError("a model that looks at depth and poses cannot learn from scenes without them")
+            raise SceneError("a model with use_rgbd needs scenes with depth and poses")
         return RGBDInputs.of(self.depth, self.level_from_camera, self.up, self.focal)
 
 
 def box_targets(objects: ObjectTargets) -> BoxTargets:
-    """Arrays -> tensors."""
+    """Convert the boxes of one scene to tensors."""
     sides = np.sort(objects.size[:, :2], axis=1)
     oblong = objects.has_front | (sides[:, 1] > OBLONG * sides[:, 0])
     return BoxTargets(
@@ -122,17 +124,14 @@ def box_targets(objects: ObjectTargets) -> BoxTargets:
 
 
 def patch_targets(targets: SceneTargets, labels: int) -> PatchTargets:
-    """One scene's patch targets, (M, ...) each."""
+    """Return one scene's patch targets, (M, ...) each; ``labels`` is the number of labels."""
     views, height, width = targets.images.shape[:3]
     count = views * (height // 14) * (width // 14)
     objects = targets.objects
     if objects is None or targets.level_from_camera is None:
-        nothing = torch.zeros(count)
-        ignored = torch.full((count,), IGNORE)
-        triple = torch.zeros(count, 3)
-        return PatchTargets(
-            ignored, -torch.ones(count).long(), nothing, nothing, triple, triple, triple + 1, nothing, nothing, nothing
-        )
+        zero, vector = torch.zeros(count), torch.zeros(count, 3)
+        ignored, no_colour = torch.full((count,), IGNORE), -torch.ones(count).long()
+        return PatchTargets(ignored, no_colour, zero, zero, vector, vector, vector + 1, zero, zero, zero)
     boxes = box_targets(objects)
     shown = torch.from_numpy(objects.patch_object.reshape(-1).copy())
     is_object = shown >= 0
@@ -170,60 +169,54 @@ def patch_targets(targets: SceneTargets, labels: int) -> PatchTargets:
 
 
 def teacher_targets(scenes: Sequence[SceneTargets], patches: int, labels: int) -> TeacherTargets | None:
-    """What the teacher saw in scenes of ``patches`` patches; None where it told nothing.
+    """Stack the teacher's predictions for scenes of ``patches`` patches; None where there are none.
 
-    Raises RecipeError where the features of two scenes are not of one width: they are of two teachers.
+    Raises RecipeError where the features of two scenes differ in width: they are of two teachers.
     """
-    told = [scene.teacher for scene in scenes]
-    widths = sorted({one.features.shape[-1] for one in told if one is not None and one.features is not None})
+    rows = [scene.teacher for scene in scenes]
+    widths = sorted({row.features.shape[-1] for row in rows if row is not None and row.features is not None})
     if len(widths) > 1:
         raise RecipeError(
             f"the scenes of a batch have teacher's features {' and '.join(map(str, widths))} wide: "
             "distil from the records of one teacher"
         )
-    if not any(told):
+    if not any(rows):
         return None
     targets = TeacherTargets(
         features=torch.zeros(len(scenes), patches, widths[0] if widths else 0),
         known=torch.zeros(len(scenes), patches),
         labels=torch.zeros(len(scenes), patches, labels + 1),
         depth=torch.zeros(len(scenes), patches),
-        relations=[None if one is None else as_tensor(one.relations) for one in told],
+        relations=[None if row is None else _tensor(row.relations) for row in rows],
     )
-    for row, one in enumerate(told):
-        if one is None:
-            continue
-        if one.features is not None and one.known is not None:
-            targets.features[row] = flat_patches(one.features)
-            targets.known[row] = flat_patches(one.known)
-        if one.labels is not None:
-            targets.labels[row] = flat_patches(one.labels)
-        if one.depth is not None:
-            targets.depth[row] = flat_patches(one.depth)
+    for number, row in enumerate(rows):
+        for name in ("features", "known", "labels", "depth"):
+            values = None if row is None else getattr(row, name)
+            if values is not None:
+                getattr(targets, name)[number] = torch.from_numpy(values.reshape(patches, *values.shape[2:]))
     return targets
 
 
-def flat_patches(array: NDArray[Any]) -> Tensor:
-    """(V, P, ...) -> (M, ...)."""
-    return torch.from_numpy(array.reshape(-1, *array.shape[2:]).astype(np.float32))
-
-
-def as_tensor(array: NDArray[Any] | None) -> Tensor | None:
-    """The array's numbers, if there is one."""
+def _tensor(array: NDArray[Any] | None) -> Tensor | None:
     return None if array is None else torch.from_numpy(array.astype(np.float32))
 
 
-def collate(
+def collate_batch(
     scenes: Sequence[SceneTargets],
     questions: Sequence[Sequence[TokenizedQA]],
     config: DollhouseConfig,
     use_gt_assignment: bool = False,
     chunks: int = 3,
-    numbers: Sequence[int] = (),
+    sample_indices: Sequence[int] = (),
 ) -> Batch:
-    """Scenes with their tokenised questions -> one batch. All scenes must have one image shape and view count.
+    """Collate scenes and their tokenized questions.
 
-    ``numbers`` are the lessons that the scenes are.
+    Args:
+        scenes: of one image shape and number of views.
+        questions: those of each scene.
+        use_gt_assignment: group patches by the true instances, if every scene has boxes.
+        chunks: how many chunks of similar length questions are packed into.
+        sample_indices: of the scenes in their source, the keys of the feature cache.
     """
     views, height, width = scenes[0].images.shape[:3]
     count = views * (height // 14) * (width // 14)
@@ -238,7 +231,7 @@ def collate(
             shown = torch.from_numpy(scene.objects.patch_object.reshape(-1).copy())
             kept = (shown >= 0) & (shown < config.num_objects)
             patch_assignment[row, kept.nonzero().squeeze(-1), shown[kept]] = 1.0
-    ids, labels, owners, mentions, alternatives = pack_questions(questions, config.pad_token_id, chunks)
+    packed = pack_questions(questions, config.pad_token_id, chunks)
     unposed = np.tile(np.eye(4), (views, 1, 1))
     upright = np.tile([0.0, -1.0, 0.0], (views, 1))
     return Batch(
@@ -254,17 +247,17 @@ def collate(
         up=torch.from_numpy(np.stack([upright if s.up is None else s.up for s in scenes])).float(),
         focal=torch.from_numpy(np.stack([np.ones(views) if s.focal is None else s.focal for s in scenes])).float(),
         patches=PatchTargets(
-            *[torch.stack([getattr(one, field.name) for one in patches]) for field in fields(PatchTargets)]
+            *[torch.stack([getattr(row, field.name) for row in patches]) for field in fields(PatchTargets)]
         ),
         boxes=boxes,
-        relations=[None if s.objects is None else as_tensor(s.objects.relations) for s in scenes],
+        relations=[None if s.objects is None else _tensor(s.objects.relations) for s in scenes],
         patch_assignment=patch_assignment,
-        question_ids=ids,
-        question_labels=labels,
-        scene_of_question=owners,
-        mentions=mentions,
-        top_tokens=alternatives,
+        question_ids=packed.ids,
+        question_labels=packed.labels,
+        scene_of_question=packed.scene,
+        mentions=packed.mentions,
+        top_tokens=packed.top_tokens,
         teacher=teacher_targets(scenes, count, len(config.labels)),
         use_gt_assignment=use_gt_assignment and all(box is not None for box in boxes),
-        numbers=list(numbers),
+        sample_indices=list(sample_indices),
     )

@@ -1,11 +1,10 @@
-"""Which places two views of a scene both see, by depth and poses.
+"""Corresponding points of the views of a scene, by depth and poses.
 
-The middle of every patch of one view is put into space and looked for in every other view: it must lie in front of
-that camera, within its picture, and at the depth which that view has there, or something stands before it.
-Knows nothing of losses.
+The middle of every patch of a view is back-projected and then projected into every other view. It corresponds if it
+lies in front of that camera, within its image, and at that view's depth (else it is occluded).
 
-Axes: B batch, V views, H and W pixels, P patches of a view, C shared points, F any width.
-Places in a view run from 0 to 1, rightwards and downwards.
+Axes: B batch, V views, H and W pixels, P patches of a view, C correspondences, F any width.
+Image coordinates (``uv``) run from 0 to 1, rightwards and downwards.
 """
 
 from __future__ import annotations
@@ -20,22 +19,22 @@ from dollhouse.data.collator import Batch
 from dollhouse.models.dollhouse.modeling import PerceptionOutput
 from dollhouse.models.dollhouse.voting_head import full_precision
 
-TOLERANCE = 0.03  #: of its depth, by which a point may miss the surface that the other view sees there
-EDGE = 0.15  #: likewise for each of the four pixels around it; beyond, an edge runs between them
-NEAREST = 0.05  #: metres in front of a camera from which it sees anything
+TOLERANCE = 0.03  #: share of its depth by which a point may miss the other view's surface
+EDGE = 0.15  #: likewise for each of the four pixels around it; beyond, they lie on both sides of an edge
+NEAR_PLANE = 0.05  #: metres in front of a camera
 
 
 @dataclass
 class SharedPoints:
-    """Points that two views of one scene see; every pair of views comes up from either side."""
+    """Points visible in two views of one scene; every pair of views comes in both orders."""
 
     scene: Tensor  #: (C,)
     view: Tensor  #: (C,)
-    patch: Tensor  #: (C,) of that view, which has the point in its middle
-    place: Tensor  #: (C, 2) of the point in that view
+    patch: Tensor  #: (C,) of that view, with the point in its middle
+    uv: Tensor  #: (C, 2) of the point in that view
     other: Tensor  #: (C,) the other view
-    other_patch: Tensor  #: (C,) of the other view, which has it anywhere
-    other_place: Tensor  #: (C, 2) of the point in the other view
+    other_patch: Tensor  #: (C,) of the other view, with the point anywhere in it
+    other_uv: Tensor  #: (C, 2) of the point in the other view
 
     def __len__(self) -> int:
         return len(self.scene)
@@ -43,7 +42,14 @@ class SharedPoints:
 
 @torch.no_grad()
 def shared_points(depth: Tensor, level_from_camera: Tensor, focal: Tensor, patch_size: int) -> SharedPoints:
-    """``depth`` (B, V, H, W) metres, 0 unknown; poses (B, V, 4, 4); ``focal`` (B, V) over the image's width."""
+    """Find the points that pairs of views share.
+
+    Args:
+        depth: (B, V, H, W) metres, 0 unknown.
+        level_from_camera: (B, V, 4, 4).
+        focal: (B, V) over the image's width.
+        patch_size: in pixels.
+    """
     batch, views, height, width = depth.shape
     rows, columns = height // patch_size, width // patch_size
     row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
@@ -52,37 +58,37 @@ def shared_points(depth: Tensor, level_from_camera: Tensor, focal: Tensor, patch
     patches = rows * columns
 
     index = [torch.arange(size, device=depth.device) for size in (batch, views, patches, views)]
-    scene, view, patch, other = (one.flatten() for one in torch.meshgrid(*index, indexing="ij"))
+    scene, view, patch, other = (axis.flatten() for axis in torch.meshgrid(*index, indexing="ij"))
     column, row = (middle[patch] * middle.new_tensor([width, height])).long().unbind(-1)
     own = depth[scene, view, row, column]
     known = (own > 0) & (view != other)
-    scene, view, patch, other, own = (one[known] for one in (scene, view, patch, other, own))
-    place = middle[patch]
+    scene, view, patch, other, own = (axis[known] for axis in (scene, view, patch, other, own))
+    uv = middle[patch]
 
     with full_precision(depth):
-        point = lifted(own, level_from_camera[scene, view], focal[scene, view], place, height / width)
+        point = back_project_uv(own, level_from_camera[scene, view], focal[scene, view], uv, height / width)
         pose = level_from_camera[scene, other]
-        there = (pose[:, :3, :3].transpose(1, 2) @ (point - pose[:, :3, 3]).unsqueeze(-1)).squeeze(-1)
-        z = there[:, 2]
-        plane = there[:, :2] / z.clamp(min=NEAREST).unsqueeze(-1) * focal[scene, other].unsqueeze(-1)
-        other_place = plane * plane.new_tensor([1.0, width / height]) + 0.5
-    inside = (z > NEAREST) & (other_place >= 0).all(-1) & (other_place < 1).all(-1)
-    around, weight = corners(depth.unsqueeze(-1), scene, other, other_place.clamp(0, 1))
+        in_other = (pose[:, :3, :3].transpose(1, 2) @ (point - pose[:, :3, 3]).unsqueeze(-1)).squeeze(-1)
+        z = in_other[:, 2]
+        plane = in_other[:, :2] / z.clamp(min=NEAR_PLANE).unsqueeze(-1) * focal[scene, other].unsqueeze(-1)
+        other_uv = plane * plane.new_tensor([1.0, width / height]) + 0.5
+    inside = (z > NEAR_PLANE) & (other_uv >= 0).all(-1) & (other_uv < 1).all(-1)
+    around, weight = corners(depth.unsqueeze(-1), scene, other, other_uv.clamp(0, 1))
     around = around.squeeze(-1)
-    surface = 1 / (weight / around.clamp(min=1e-6)).sum(-1)  # on a plane, one over depth is linear in the picture
+    surface = 1 / (weight / around.clamp(min=1e-6)).sum(-1)  # on a plane, one over depth is linear in the image
     whole = ((around > 0) & ((around - z.unsqueeze(-1)).abs() < EDGE * z.unsqueeze(-1))).all(-1)
-    seen = inside & whole & ((surface - z).abs() < TOLERANCE * z)
-    cell = (other_place * depth.new_tensor([columns, rows])).long()
+    visible = inside & whole & ((surface - z).abs() < TOLERANCE * z)
+    cell = (other_uv * depth.new_tensor([columns, rows])).long()
     other_patch = cell[:, 1] * columns + cell[:, 0]
-    return SharedPoints(*(one[seen] for one in (scene, view, patch, place, other, other_patch, other_place)))
+    return SharedPoints(*(axis[visible] for axis in (scene, view, patch, uv, other, other_patch, other_uv)))
 
 
 def shared_in(batch: Batch, perception: PerceptionOutput, patch_size: int) -> SharedPoints:
-    """The points that views of a batch share: by its depth and poses; in scenes without, by the student's own."""
-    told = batch.posed & batch.metric & (batch.depth > 0).flatten(1).any(-1)
+    """Find the points that views of a batch share, by its depth and poses or else by the student's predictions."""
+    has_targets = batch.posed & batch.metric & (batch.depth > 0).flatten(1).any(-1)
 
     def either(known: Tensor, own: Tensor) -> Tensor:
-        return torch.where(told.view(-1, *[1] * (known.ndim - 1)), known, own.detach())
+        return torch.where(has_targets.view(-1, *[1] * (known.ndim - 1)), known, own.detach())
 
     return shared_points(
         either(batch.depth, perception.log_depth.clamp(-3, 4).exp()),
@@ -92,46 +98,46 @@ def shared_in(batch: Batch, perception: PerceptionOutput, patch_size: int) -> Sh
     )
 
 
-def seen_points(
-    depth: Tensor, level_from_camera: Tensor, focal: Tensor, scene: Tensor, view: Tensor, place: Tensor
+def points_at(
+    depth: Tensor, level_from_camera: Tensor, focal: Tensor, scene: Tensor, view: Tensor, uv: Tensor
 ) -> Tensor:
-    """The points (C, 3), in the first view's level frame, that views see at places (C, 2); shapes as above.
+    """Back-project ``uv`` (C, 2) of views into the first view's level frame: points (C, 3).
 
     ``depth`` must be known everywhere. It is interpolated as one over depth, which is exact on planes.
     """
     height, width = depth.shape[-2:]
     with full_precision(depth):
-        nearness = at_places(1 / depth.clamp(min=1e-3).unsqueeze(-1), scene, view, place).squeeze(-1)
-        return lifted(1 / nearness, level_from_camera[scene, view], focal[scene, view], place, height / width)
+        nearness = sample_bilinear(1 / depth.clamp(min=1e-3).unsqueeze(-1), scene, view, uv).squeeze(-1)
+        return back_project_uv(1 / nearness, level_from_camera[scene, view], focal[scene, view], uv, height / width)
 
 
-def lifted(depth: Tensor, level_from_camera: Tensor, focal: Tensor, place: Tensor, aspect: float) -> Tensor:
-    """Points (C, 3) at ``depth`` (C) behind places (C, 2) of pictures whose height is ``aspect`` times their width."""
-    plane = (place - 0.5) * place.new_tensor([1.0, aspect]) / focal.unsqueeze(-1)
+def back_project_uv(depth: Tensor, level_from_camera: Tensor, focal: Tensor, uv: Tensor, aspect: float) -> Tensor:
+    """Return points (C, 3) at ``depth`` (C) behind ``uv`` (C, 2); ``aspect`` is image height over width."""
+    plane = (uv - 0.5) * uv.new_tensor([1.0, aspect]) / focal.unsqueeze(-1)
     point = F.pad(plane, (0, 1), value=1.0) * depth.unsqueeze(-1)
     return (level_from_camera[:, :3, :3] @ point.unsqueeze(-1)).squeeze(-1) + level_from_camera[:, :3, 3]
 
 
 def patch_values(patches: Tensor, grid: tuple[int, int], shared: SharedPoints) -> tuple[Tensor, Tensor]:
-    """What the patches (B, V, P, F) of a ``grid`` say at shared points from either view, (C, F) each; interpolated."""
+    """Interpolate values (B, V, P, F) of a ``grid`` of patches at shared points in both views, (C, F) each."""
     field = patches.float().unflatten(2, grid)
     return (
-        at_places(field, shared.scene, shared.view, shared.place),
-        at_places(field, shared.scene, shared.other, shared.other_place),
+        sample_bilinear(field, shared.scene, shared.view, shared.uv),
+        sample_bilinear(field, shared.scene, shared.other, shared.other_uv),
     )
 
 
-def at_places(field: Tensor, scene: Tensor, view: Tensor, place: Tensor) -> Tensor:
-    """Bilinear values (C, F) of a ``field`` (B, V, H, W, F) at places (C, 2) of views."""
-    values, weight = corners(field, scene, view, place)
+def sample_bilinear(field: Tensor, scene: Tensor, view: Tensor, uv: Tensor) -> Tensor:
+    """Interpolate a ``field`` (B, V, H, W, F) at ``uv`` (C, 2) of views: values (C, F)."""
+    values, weight = corners(field, scene, view, uv)
     return (values * weight.unsqueeze(-1)).sum(1)
 
 
-def corners(field: Tensor, scene: Tensor, view: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
-    """The four values (C, 4, F) of a ``field`` (B, V, H, W, F) around places (C, 2), and their weights (C, 4)."""
+def corners(field: Tensor, scene: Tensor, view: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the four values (C, 4, F) of a ``field`` (B, V, H, W, F) around ``uv``, and their weights (C, 4)."""
     height, width = field.shape[2:4]
-    size = place.new_tensor([width, height])
-    spot = (place * size - 0.5).clamp(min=0).minimum(size - 1)
+    size = uv.new_tensor([width, height])
+    spot = (uv * size - 0.5).clamp(min=0).minimum(size - 1)
     low = spot.floor()
     high = (low + 1).minimum(size - 1).long()
     (right, down), (x, y), (x2, y2) = (spot - low).unbind(-1), low.long().unbind(-1), high.unbind(-1)

@@ -1,8 +1,4 @@
-"""What frozen eyes saw in each lesson, kept on disk: training a language model need not look again.
-
-Lessons are looked at one by one, so what is kept does not depend on what they were batched with. Knows nothing of
-how they are looked at.
-"""
+"""Object tokens of a frozen perception module, cached on disk per sample."""
 
 from __future__ import annotations
 
@@ -21,60 +17,59 @@ from dollhouse.system.atomic_io import atomic_path
 
 
 class FeatureCache:
-    """Objects of lessons, one file each, below a folder that is these eyes' and these lessons' alone.
+    """Proposals of samples, one file each, in a folder that belongs to these weights and samples.
 
-    Without a folder nothing is kept, but lessons are looked at one by one all the same: so a run over kept lessons
-    ends with the weights of one without.
+    Samples are encoded one by one, with and without a folder, so that a run ends with the same weights either way.
+    Without a folder nothing is stored.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
 
-    def objects(self, numbers: Sequence[int], look: Callable[[int], ProposalOutput]) -> ProposalOutput:
-        """Objects of lessons ``numbers``, in that order; ``look(row)`` sees one (a batch of 1) that is not kept."""
-        seen = []
-        for row, number in enumerate(numbers):
-            kept = self.read(number)
-            if kept is None:
-                kept = look(row)
-                self.write(number, kept)
-            seen.append(kept)
-        return joined(seen)
+    def objects(self, indices: Sequence[int], encode: Callable[[int], ProposalOutput]) -> ProposalOutput:
+        """Return the objects of samples ``indices``; ``encode(row)`` computes a missing row (a batch of 1)."""
+        rows = []
+        for row, index in enumerate(indices):
+            objects = self.read(index)
+            if objects is None:
+                objects = encode(row)
+                self.write(index, objects)
+            rows.append(objects)
+        return concatenate(rows)
 
-    def read(self, number: int) -> ProposalOutput | None:
-        """The objects of a lesson (a batch of 1), or None where they are not kept whole."""
+    def read(self, index: int) -> ProposalOutput | None:
+        """Return the objects of a sample (a batch of 1), or None where the file is missing or damaged."""
         if self.folder is None:
             return None
         try:
-            return ProposalOutput(**load_file(_path(self.folder, number)))
+            return ProposalOutput(**load_file(_path(self.folder, index)))
         except (FileNotFoundError, SafetensorError, TypeError):
             return None
 
-    def write(self, number: int, objects: ProposalOutput) -> None:
-        """Keep the objects of a lesson. Raises StorageError where the disk is full."""
+    def write(self, index: int, objects: ProposalOutput) -> None:
+        """Store the objects of a sample. Raises StorageError where the disk is full."""
         if self.folder is None:
             return
-        path = _path(self.folder, number)
+        path = _path(self.folder, index)
         with atomic_path(path, "free some space or unset data.cache") as unfinished:
             path.parent.mkdir(parents=True, exist_ok=True)
             save_file({name: value.detach().cpu().contiguous() for name, value in vars(objects).items()}, unfinished)
 
 
-def _path(folder: Path, number: int) -> Path:
-    return folder / f"{number // 1000:04d}" / f"{number}.safetensors"
+def _path(folder: Path, index: int) -> Path:
+    return folder / f"{index // 1000:04d}" / f"{index}.safetensors"
 
 
-def joined(several: Sequence[ProposalOutput]) -> ProposalOutput:
-    """Batches one after the other as one."""
-    return ProposalOutput(
-        **{one.name: torch.cat([getattr(part, one.name) for part in several]) for one in fields(ProposalOutput)}
-    )
+def concatenate(batches: Sequence[ProposalOutput]) -> ProposalOutput:
+    """Concatenate proposals along the batch axis."""
+    names = [field.name for field in fields(ProposalOutput)]
+    return ProposalOutput(**{name: torch.cat([getattr(batch, name) for batch in batches]) for name in names})
 
 
-def modules_hash(eyes: Sequence[nn.Module]) -> str:
-    """16 hex digits of all weights of some modules."""
+def modules_hash(modules: Sequence[nn.Module]) -> str:
+    """Return 16 hex digits that depend on all weights of ``modules``."""
     digest = sha256()
-    for module in eyes:
+    for module in modules:
         for name, value in sorted(module.state_dict().items()):
             digest.update(name.encode())
             digest.update(value.detach().cpu().float().numpy().tobytes())

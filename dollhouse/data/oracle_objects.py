@@ -1,8 +1,7 @@
-"""The teacher's boxes in the form in which the student would have found them, so that it can learn to read early.
+"""True boxes as proposals, to train the language model before perception is accurate.
 
-The language model need not wait for good eyes: it first reads true objects, roughened about as much as the
-student's own will be (labels unsure, boxes shifted, some objects missed), and later the student's. Knows nothing of
-photos; pooled features are zero.
+Their noise is about that of the student's own proposals: uncertain labels, shifted boxes, missing objects. Pooled
+features are zero.
 
 Axes: B batch, N object slots, L labels, C colours, V views.
 """
@@ -17,35 +16,36 @@ from dollhouse.data.collator import Batch
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.proposal_head import ProposalOutput, view_observations
 
-PLACE_NOISE = 0.06  #: metres, of a box's centre
-SIZE_NOISE = 0.06  #: of the logarithm of a box's size
-DIRECTION_NOISE = 0.12  #: of the unit vectors
-MISSED = 0.03  #: share of objects that are left out
-SURE = 4.0  #: logit of the true label and colour
+CENTER_NOISE = 0.06  #: standard deviation in metres
+SIZE_NOISE = 0.06  #: standard deviation of the logarithm of a box's size
+DIRECTION_NOISE = 0.12  #: standard deviation added to unit vectors
+LOGIT_NOISE = 0.7  #: standard deviation added to the logits of labels and colours
+MISS_RATE = 0.03  #: share of objects that are left out
+TRUE_LOGIT = 4.0  #: of the true label and colour
 
 
 def noisy_gt_objects(batch: Batch, config: DollhouseConfig) -> ProposalOutput:
-    """True boxes of a batch, in random slots, roughened by torch's random numbers. Unannotated scenes are empty."""
+    """Return the true boxes of a batch with noise, in random slots; no objects in scenes without annotations."""
     true = gt_objects(batch, config)
     count, slots = true.present.shape
-    rough = ProposalOutput(
+    noisy = ProposalOutput(
         features=true.features,
-        present=true.present * (torch.rand_like(true.present) > MISSED),
-        label_logits=true.label_logits + 0.7 * torch.randn_like(true.label_logits),
-        colour_logits=true.colour_logits + 0.7 * torch.randn_like(true.colour_logits),
-        center=_rough(true.center, PLACE_NOISE),
-        log_size=_rough(true.log_size, SIZE_NOISE),
-        front=F.normalize(_rough(true.front, DIRECTION_NOISE), dim=-1),
-        axis=F.normalize(_rough(true.axis, DIRECTION_NOISE), dim=-1),
+        present=true.present * (torch.rand_like(true.present) > MISS_RATE),
+        label_logits=true.label_logits + LOGIT_NOISE * torch.randn_like(true.label_logits),
+        colour_logits=true.colour_logits + LOGIT_NOISE * torch.randn_like(true.colour_logits),
+        center=_with_noise(true.center, CENTER_NOISE),
+        log_size=_with_noise(true.log_size, SIZE_NOISE),
+        front=F.normalize(_with_noise(true.front, DIRECTION_NOISE), dim=-1),
+        axis=F.normalize(_with_noise(true.axis, DIRECTION_NOISE), dim=-1),
         view_observations=true.view_observations,
     )
     slot = torch.rand(count, slots, device=true.present.device).argsort(-1)
     row = torch.arange(count, device=slot.device).unsqueeze(-1)
-    return ProposalOutput(**{name: value[row, slot] for name, value in vars(rough).items()})
+    return ProposalOutput(**{name: value[row, slot] for name, value in vars(noisy).items()})
 
 
 def gt_objects(batch: Batch, config: DollhouseConfig) -> ProposalOutput:
-    """True boxes of a batch, exact, in the order of ``batch.boxes``; objects beyond the slots are left out."""
+    """Return the exact true boxes of a batch, in the order of ``batch.boxes``, as many as there are slots."""
     count, slots = len(batch.boxes), config.num_objects
     views = batch.pixel_values.shape[1]
     patch = config.get_vision_config().patch_size
@@ -55,7 +55,7 @@ def gt_objects(batch: Batch, config: DollhouseConfig) -> ProposalOutput:
     objects = ProposalOutput(
         features=torch.zeros(count, slots, config.trunk_width, device=device),
         present=torch.zeros(count, slots, device=device),
-        label_logits=torch.full((count, slots, len(config.labels)), -SURE, device=device),
+        label_logits=torch.full((count, slots, len(config.labels)), -TRUE_LOGIT, device=device),
         colour_logits=torch.zeros(count, slots, len(config.colours), device=device),
         center=torch.zeros(count, slots, 3, device=device),
         log_size=torch.zeros(count, slots, 3, device=device),
@@ -68,9 +68,9 @@ def gt_objects(batch: Batch, config: DollhouseConfig) -> ProposalOutput:
             continue
         known = torch.arange(min(len(truth.label), slots), device=device)
         objects.present[row, known] = 1.0
-        objects.label_logits[row, known, truth.label[known]] += 2 * SURE
+        objects.label_logits[row, known, truth.label[known]] += 2 * TRUE_LOGIT
         coloured = known[truth.colour[known] >= 0]
-        objects.colour_logits[row, coloured, truth.colour[coloured]] += SURE + 1
+        objects.colour_logits[row, coloured, truth.colour[coloured]] += TRUE_LOGIT + 1
         objects.center[row, known] = truth.center[known]
         objects.log_size[row, known] = truth.size[known].log()
         for field, angle in ((objects.front, truth.yaw[known]), (objects.axis, 2 * truth.yaw[known])):
@@ -78,5 +78,5 @@ def gt_objects(batch: Batch, config: DollhouseConfig) -> ProposalOutput:
     return objects
 
 
-def _rough(values: Tensor, amount: float) -> Tensor:
+def _with_noise(values: Tensor, amount: float) -> Tensor:
     return values + amount * torch.randn_like(values)

@@ -1,7 +1,4 @@
-"""Lessons kept on disk, one file each, so that a room is rendered once.
-
-Knows nothing of how lessons are made. A file is whole or absent: written to a temporary name, then renamed.
-"""
+"""Targets and questions cached on disk, one file a sample, so that a room is rendered once."""
 
 from __future__ import annotations
 
@@ -13,45 +10,45 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from dollhouse.data.targets import ObjectTargets, SceneTargets, TeacherSight
+from dollhouse.data.targets import ObjectTargets, SceneTargets, TeacherPatches
 from dollhouse.system.atomic_io import atomic_path
 
 Questions = tuple[tuple[str, str, str], ...]  #: question, answer, family
 
 
 class TargetCache:
-    """Files ``<folder>/<key>/<thousands>/<number>.<suffix>``; another key is another cache."""
+    """Files ``<folder>/<key>/<thousands>/<index>.<suffix>``; another key is another cache."""
 
     def __init__(self, folder: Path, key: str) -> None:
         self.folder = folder / key
 
-    def _path(self, number: int, suffix: str) -> Path:
-        return self.folder / f"{number // 1000:04d}" / f"{number}.{suffix}"
+    def _path(self, index: int, suffix: str) -> Path:
+        return self.folder / f"{index // 1000:04d}" / f"{index}.{suffix}"
 
-    def read_targets(self, number: int) -> SceneTargets | None:
-        """The targets of that number, or None where they are not kept (a damaged file counts as not kept)."""
+    def read_targets(self, index: int) -> SceneTargets | None:
+        """Return the targets of a sample, or None where the file is missing or damaged."""
         try:
-            with np.load(self._path(number, "npz"), allow_pickle=False) as kept:
-                return unpack({key: kept[key] for key in kept.files})
+            with np.load(self._path(index, "npz"), allow_pickle=False) as arrays:
+                return unpack({key: arrays[key] for key in arrays.files})
         except (FileNotFoundError, zipfile.BadZipFile, ValueError, KeyError, EOFError):
             return None
 
-    def write_targets(self, number: int, targets: SceneTargets) -> None:
-        """Keep targets. Raises StorageError where the disk is full."""
-        self._write(self._path(number, "npz"), lambda file: np.savez(file, **pack(targets)))
+    def write_targets(self, index: int, targets: SceneTargets) -> None:
+        """Store targets. Raises StorageError where the disk is full."""
+        self._write(self._path(index, "npz"), lambda file: np.savez(file, **pack(targets)))
 
-    def read_questions(self, number: int, key: str) -> Questions | None:
-        """The questions of that number, if they are of this ``key``."""
+    def read_questions(self, index: int, key: str) -> Questions | None:
+        """Return the questions of a sample, if they were stored under this ``key``."""
         try:
-            kept_key, kept = json.loads(self._path(number, "json").read_text(encoding="utf-8"))
-            questions = tuple((question, answer, family) for question, answer, family in kept)
+            stored_key, rows = json.loads(self._path(index, "json").read_text(encoding="utf-8"))
+            questions = tuple((question, answer, family) for question, answer, family in rows)
         except (FileNotFoundError, json.JSONDecodeError, ValueError):
             return None
-        return questions if kept_key == key else None
+        return questions if stored_key == key else None
 
-    def write_questions(self, number: int, key: str, questions: Questions) -> None:
-        """Keep questions. Raises StorageError where the disk is full."""
-        self._write(self._path(number, "json"), lambda file: file.write(json.dumps([key, questions]).encode()))
+    def write_questions(self, index: int, key: str, questions: Questions) -> None:
+        """Store questions. Raises StorageError where the disk is full."""
+        self._write(self._path(index, "json"), lambda file: file.write(json.dumps([key, questions]).encode()))
 
     def _write(self, path: Path, fill: Callable[[BinaryIO], Any]) -> None:
         with atomic_path(path, "free some space or unset data.cache") as unfinished:
@@ -61,35 +58,28 @@ class TargetCache:
 
 
 def pack(targets: SceneTargets) -> dict[str, Any]:
-    """Targets as named arrays; depth in half precision (a millimetre at two metres)."""
-    about = json.dumps([targets.name, targets.metric]).encode()
-    arrays: dict[str, Any] = {"about": np.frombuffer(about, dtype=np.uint8), "images": targets.images}
+    """Return targets as named arrays, depth in half precision (a millimetre at two metres)."""
+    header = json.dumps([targets.name, targets.metric]).encode()
+    arrays: dict[str, Any] = {"about": np.frombuffer(header, dtype=np.uint8), "images": targets.images}
     for name in ("level_from_camera", "up", "focal", "instances"):
         if getattr(targets, name) is not None:
             arrays[name] = getattr(targets, name)
     if targets.depth is not None:
         arrays["depth"] = targets.depth.astype(np.float16)
-    if targets.objects is not None:
-        arrays.update(_told("objects", targets.objects))
-    if targets.teacher is not None:
-        arrays.update(_told("teacher", targets.teacher))
+    for group, part in (("objects", targets.objects), ("teacher", targets.teacher)):
+        if part is not None:
+            arrays |= {f"{group}.{name}": value for name, value in vars(part).items() if value is not None}
     return arrays
 
 
-def _told(group: str, of: ObjectTargets | TeacherSight) -> dict[str, Any]:
-    """The arrays of a dataclass, those that there are, as ``group.name``."""
-    return {f"{group}.{name}": value for name, value in vars(of).items() if value is not None}
-
-
-def _group(arrays: dict[str, Any], group: str) -> dict[str, Any]:
-    return {key.split(".")[1]: value for key, value in arrays.items() if key.startswith(f"{group}.")}
-
-
 def unpack(arrays: dict[str, Any]) -> SceneTargets:
-    """What :func:`pack` packed."""
+    """Return the targets that :func:`pack` packed."""
+
+    def group(prefix: str) -> dict[str, Any]:
+        return {key.split(".")[1]: value for key, value in arrays.items() if key.startswith(f"{prefix}.")}
+
     name, metric = json.loads(arrays["about"].tobytes())
-    objects, teacher = _group(arrays, "objects"), _group(arrays, "teacher")
-    depth = arrays.get("depth")
+    objects, teacher, depth = group("objects"), group("teacher"), arrays.get("depth")
     return SceneTargets(
         name=name,
         images=arrays["images"],
@@ -100,5 +90,5 @@ def unpack(arrays: dict[str, Any]) -> SceneTargets:
         focal=arrays.get("focal"),
         objects=ObjectTargets(**objects) if objects else None,
         instances=arrays.get("instances"),
-        teacher=TeacherSight(**teacher) if teacher else None,
+        teacher=TeacherPatches(**teacher) if teacher else None,
     )

@@ -1,7 +1,6 @@
-"""What a student should see in a scene: depth, cameras, and the object behind every patch, as arrays.
+"""Training targets of a scene as arrays: depth, cameras, and the object shown by every patch.
 
-Read off a scene's own depth, poses and boxes. What a scene lacks is absent (None), not zero.
-Knows nothing of models, of batches or of questions.
+Computed from the scene's own depth, poses and boxes. What a scene lacks is absent (None), not zero.
 
 Axes: V views, H and W pixels, P patches of a view, N objects. Geometry is in the level frame of the first view.
 """
@@ -23,13 +22,13 @@ from dollhouse.scenes.view_preprocessing import PreprocessedView, preprocess_vie
 TARGETS_VERSION = 1  #: raise it whenever the same scene gives other targets
 PATCH = 14
 BOX_MARGIN = 0.02  #: metres by which a pixel may lie outside the box that it shows
-SMALLEST_SHARE = 0.12  #: of a patch's pixels that an object must cover for the patch to speak for it
-FEWEST_PIXELS = 20  #: over all views; an object that shows less is nobody's target
+MIN_PATCH_SHARE = 0.12  #: of a patch's pixels that an object must cover to be assigned the patch
+MIN_PIXELS = 20  #: over all views; objects that show fewer are no targets
 
 
 @dataclass(frozen=True, eq=False)
 class ObjectTargets:
-    """The objects seen, and which patch shows which."""
+    """The visible objects, and the object that each patch shows."""
 
     label: NDArray[np.int64]  #: (N,) index into the student's labels
     colour: NDArray[np.int64]  #: (N,) index into the student's colours, -1 unknown
@@ -38,26 +37,26 @@ class ObjectTargets:
     yaw: Array  #: (N,)
     has_front: NDArray[np.bool_]  #: (N,)
     patch_object: NDArray[np.int64]  #: (V, P) index of the object, -1 background
-    patch_depth: Array  #: (V, P) metres, mean depth of what the patch speaks for; 0 unknown
-    relations: NDArray[np.float32] | None = None  #: (N, N, 2) chances that the column's object is right of, above the
-    #: row's, as :mod:`dollhouse.records.relations` tells them; nan unknown
+    patch_depth: Array  #: (V, P) metres, mean depth of the object's pixels in the patch; 0 unknown
+    relations: NDArray[np.float32] | None = None  #: (N, N, 2) probabilities that the column's object is right of, above
+    #: the row's (:mod:`dollhouse.records.relations`); nan unknown
 
 
 @dataclass(frozen=True, eq=False)
-class TeacherSight:
-    """What a teacher saw in each patch, by its own account, which may be soft or wrong; None: it does not tell."""
+class TeacherPatches:
+    """A teacher's predictions for each patch, which may be soft or wrong; None: it makes none."""
 
     features: NDArray[np.float32] | None = None  #: (V, P, D) its spatial features
     known: NDArray[np.bool_] | None = None  #: (V, P) where there are features; None where there are none at all
-    labels: NDArray[np.float32] | None = None  #: (V, P, L+1) chances of the student's labels, the last "no object";
-    #: all 0 where unknown
+    labels: NDArray[np.float32] | None = None  #: (V, P, L+1) probabilities of the student's labels, the last "no
+    #: object"; all 0 where unknown
     depth: NDArray[np.float32] | None = None  #: (V, P) metres, 0 unknown
     relations: NDArray[np.float32] | None = None  #: as those of :class:`ObjectTargets`, for the same objects
 
 
 @dataclass(frozen=True, eq=False)
 class SceneTargets:
-    """Photos as the student gets them, and all that is known about them."""
+    """Photos at the student's size, and their targets."""
 
     name: str
     images: NDArray[np.uint8]  #: (V, H, W, 3)
@@ -68,23 +67,28 @@ class SceneTargets:
     focal: Array | None  #: (V,) focal length over image width
     objects: ObjectTargets | None
     instances: NDArray[np.uint8] | None = None  #: (V, H, W) box ids, where annotated
-    teacher: TeacherSight | None = None
+    teacher: TeacherPatches | None = None
 
 
 def frame_scene(scene: Scene, width: int) -> list[PreprocessedView]:
-    """The scene's views at the student's size; all get the first one's shape (VGGT takes one shape a scene)."""
+    """Resize the views to image width ``width``; views of another shape than the first are left out."""
     frames = [preprocess_view(view, width) for view in scene.views]
     return [frame for frame in frames if frame.image.shape == frames[0].image.shape]
 
 
 def scene_targets(scene: Scene, width: int, labels: Sequence[str], colours: Sequence[str]) -> SceneTargets:
-    """Targets of ``scene`` (its views as they are: choose them before) at image width ``width``."""
+    """Compute the targets of all views of a scene.
+
+    Args:
+        width: image width in pixels.
+        labels, colours: the student's, which targets index.
+    """
     frames = frame_scene(scene, width)
     images = np.stack([frame.image for frame in frames])
     has_depth = all(frame.depth is not None for frame in frames)
     depth = np.stack([frame.depth for frame in frames if frame.depth is not None]) if has_depth else None
     posed = scene.posed and len(frames) == len(scene.views)
-    level_from_camera = up = focal = objects = seen = None
+    level_from_camera = up = focal = objects = small_ids = None
     if posed:
         poses = np.stack([np.asarray(view.world_from_camera, dtype=np.float64) for view in scene.views])
         level = level_from_world(poses[0])
@@ -95,26 +99,26 @@ def scene_targets(scene: Scene, width: int, labels: Sequence[str], colours: Sequ
     instances = [frame.instances for frame in frames]
     if posed and depth is not None and scene.boxes is not None and focal is not None:
         instances = [
-            shown if shown is not None else instances_by_depth(frame, pose, scene.boxes)
-            for shown, frame, pose in zip(instances, frames, poses, strict=True)
+            ids if ids is not None else instances_by_depth(frame, pose, scene.boxes)
+            for ids, frame, pose in zip(instances, frames, poses, strict=True)
         ]
     if posed and depth is not None and scene.boxes is not None and all(map_ is not None for map_ in instances):
         ids = np.stack([map_ for map_ in instances if map_ is not None])
         objects = object_targets([box.transformed(level) for box in scene.boxes], ids, depth, labels, colours)
-        seen = ids.astype(np.uint8) if ids.max(initial=0) < 256 else None
-    return SceneTargets(scene.name, images, depth, scene.metric, level_from_camera, up, focal, objects, seen)
+        small_ids = ids.astype(np.uint8) if ids.max(initial=0) < 256 else None
+    return SceneTargets(scene.name, images, depth, scene.metric, level_from_camera, up, focal, objects, small_ids)
 
 
 def instances_by_depth(frame: PreprocessedView, world_from_camera: Array, boxes: Sequence[Box]) -> NDArray[np.int32]:
-    """Ids (H, W) of the ``boxes`` (in the world) that a frame's pixels lie in by their depth, the smallest first.
+    """Assign a frame's pixels to the smallest of the ``boxes`` that they lie in by their depth.
 
-    For scenes whose boxes are known but not which pixels show them. 0 where there is none, or no depth.
+    For scenes with boxes but without instance maps. Returns box ids (H, W); 0 where there is no box, or no depth.
     """
     assert frame.depth is not None
     assert frame.intrinsics is not None
     points = transform_points(world_from_camera, back_project(frame.depth, frame.intrinsics))
     ids = np.zeros(frame.depth.shape, dtype=np.int32)
-    for box in sorted(boxes, key=lambda one: -float(np.prod(one.size))):
+    for box in sorted(boxes, key=lambda box: -float(np.prod(box.size))):
         ids[inside_box(points, box.center, box.size, box.yaw, BOX_MARGIN) & (frame.depth > 0)] = box.id
     return ids
 
@@ -126,17 +130,19 @@ def object_targets(
     labels: Sequence[str],
     colours: Sequence[str],
 ) -> ObjectTargets:
-    """``boxes`` in the level frame, ``instances`` and ``depth`` (V, H, W).
+    """Return the targets of objects that are visible and have one of ``labels``.
 
-    Objects hardly seen and labels unknown to the student are left out.
+    Args:
+        boxes: in the level frame of the first view.
+        instances, depth: (V, H, W), box ids and metres.
     """
     highest = max([box.id for box in boxes], default=0)
     pixels = np.bincount(np.clip(instances, 0, highest + 1).ravel(), minlength=highest + 2)
-    known = [box for box in boxes if box.label in labels and pixels[box.id] >= FEWEST_PIXELS]
+    known = [box for box in boxes if box.label in labels and pixels[box.id] >= MIN_PIXELS]
     index_of_id = np.full(highest + 2, -1)
     for index, box in enumerate(known):
         index_of_id[box.id] = index
-    patch_object, patch_depth = speak_for_patches(
+    patch_object, patch_depth = assign_patches(
         index_of_id[np.clip(instances, 0, len(index_of_id) - 1)], depth, len(known)
     )
     return ObjectTargets(
@@ -153,18 +159,26 @@ def object_targets(
 
 
 def soft_relations(boxes: Sequence[Box]) -> NDArray[np.float32]:
-    """Chances (N, N, 2) of right and above, for boxes in the level frame."""
-    told = [ordering_probabilities(boxes, axis) for axis in (0, 2)]
-    return np.stack(told, -1).astype(np.float32)
+    """Return probabilities (N, N, 2) of right and above, for boxes in the level frame."""
+    both = [ordering_probabilities(boxes, axis) for axis in (0, 2)]
+    return np.stack(both, -1).astype(np.float32)
 
 
-def speak_for_patches(
+def assign_patches(
     index: NDArray[np.int64], depth: NDArray[np.float32], objects: int
 ) -> tuple[NDArray[np.int64], Array]:
-    """Object index (V, H, W; -1 none) and depth -> object and mean depth of each patch, (V, P) both.
+    """Assign an object and its mean depth to each patch.
 
-    A patch speaks for the object that covers most of it, if that is enough of it; and every object has at
-    least its best patch of all views, so that small things are not lost behind what they stand on.
+    A patch is assigned the object that covers most of it, if it covers :data:`MIN_PATCH_SHARE`. Every object gets at
+    least the patch that shows most of it, so that small objects are not lost.
+
+    Args:
+        index: (V, H, W) object of each pixel, -1 none.
+        depth: (V, H, W) metres, 0 unknown.
+        objects: number of objects.
+
+    Returns:
+        Object index (-1 none) and depth in metres, both (V, P).
     """
     views, height, width = index.shape
     rows, columns = height // PATCH, width // PATCH
@@ -179,20 +193,20 @@ def speak_for_patches(
     chosen = np.zeros(len(count), dtype=np.int64)
     if objects:
         best = count[:, 1:].argmax(1)
-        enough = count[np.arange(len(count)), best + 1] >= SMALLEST_SHARE * PATCH * PATCH
+        enough = count[np.arange(len(count)), best + 1] >= MIN_PATCH_SHARE * PATCH * PATCH
         chosen = np.where(enough, best + 1, 0)
-        for index_ in range(1, objects + 1):
-            if not (chosen == index_).any():
-                chosen[count[:, index_].argmax()] = index_
+        for number in range(1, objects + 1):
+            if not (chosen == number).any():
+                chosen[count[:, number].argmax()] = number
     each = np.arange(len(count))
     mean = summed[each, chosen] / np.maximum(known[each, chosen], 1)
     return (chosen - 1).reshape(views, -1), mean.reshape(views, -1).astype(np.float32)
 
 
-def mirrored(targets: SceneTargets) -> SceneTargets:
-    """The scene in a mirror: left and right change places, in the photos and in space alike.
+def flip_horizontally(targets: SceneTargets) -> SceneTargets:
+    """Exchange left and right, in the photos and in space alike.
 
-    The teacher's features of a place stay what they were: it has not looked into the mirror.
+    The teacher's features move with their patches but are not changed.
     """
     flip = np.diag([-1.0, 1.0, 1.0, 1.0])
     columns = targets.images.shape[2] // PATCH
@@ -202,17 +216,17 @@ def mirrored(targets: SceneTargets) -> SceneTargets:
             objects,
             center=objects.center * np.array([-1.0, 1.0, 1.0], dtype=np.float32),
             yaw=(np.pi - objects.yaw).astype(np.float32),
-            patch_object=_mirrored_patches(objects.patch_object, columns),
-            patch_depth=_mirrored_patches(objects.patch_depth, columns),
-            relations=_mirrored_relations(objects.relations),
+            patch_object=_flip_patches(objects.patch_object, columns),
+            patch_depth=_flip_patches(objects.patch_depth, columns),
+            relations=_flip_relations(objects.relations),
         )
     if teacher is not None:
-        teacher = TeacherSight(
-            features=_mirrored_patches(teacher.features, columns),
-            known=_mirrored_patches(teacher.known, columns),
-            labels=_mirrored_patches(teacher.labels, columns),
-            depth=_mirrored_patches(teacher.depth, columns),
-            relations=_mirrored_relations(teacher.relations),
+        teacher = TeacherPatches(
+            features=_flip_patches(teacher.features, columns),
+            known=_flip_patches(teacher.known, columns),
+            labels=_flip_patches(teacher.labels, columns),
+            depth=_flip_patches(teacher.depth, columns),
+            relations=_flip_relations(teacher.relations),
         )
     return replace(
         targets,
@@ -226,16 +240,16 @@ def mirrored(targets: SceneTargets) -> SceneTargets:
     )
 
 
-def _mirrored_patches(patches: Any, columns: int) -> Any:
-    """(V, P, ...) with every row of patches turned round."""
+def _flip_patches(patches: Any, columns: int) -> Any:
+    """(V, P, ...) with every row of patches reversed."""
     if patches is None:
         return None
     views, count = patches.shape[:2]
     return patches.reshape(views, count // columns, columns, *patches.shape[2:])[:, :, ::-1].reshape(patches.shape)
 
 
-def _mirrored_relations(relations: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
-    """What was right is left; above stays above."""
+def _flip_relations(relations: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+    """Probabilities of right become those of left; above stays."""
     if relations is None:
         return None
     return np.stack([1 - relations[..., 0], relations[..., 1]], -1)

@@ -1,7 +1,4 @@
-"""Dataclasses of tensors: what batches are made of.
-
-Knows nothing of what the tensors hold.
-"""
+"""Base class of dataclasses of tensors, which batches are made of."""
 
 from __future__ import annotations
 
@@ -15,15 +12,16 @@ IGNORE = -100  #: the label that carries no loss, as everywhere in transformers
 
 @dataclass
 class Tensors:
-    """A dataclass of tensors that moves between devices as one."""
+    """A dataclass of tensors that moves between devices as a whole."""
 
     def to(self, device: torch.device | str) -> Tensors:
+        """Return a copy on ``device``; lists and nested dataclasses included."""
         moved = {}
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, (Tensor, Tensors)):
                 value = value.to(device)
             elif isinstance(value, list):
-                value = [one.to(device) if isinstance(one, (Tensor, Tensors)) else one for one in value]
+                value = [item.to(device) if isinstance(item, (Tensor, Tensors)) else item for item in value]
             moved[field.name] = value
         return type(self)(**moved)

@@ -1,14 +1,12 @@
-"""What is asked in a batch: questions and answers as tokens, packed with others of like length.
+"""Tokenized questions and answers, packed into chunks of similar length.
 
-Knows nothing of photos, models or losses.
-
-Axes: R questions of a chunk, T text, K mentions or kept alternatives, A answer tokens of a chunk.
+Axes: R questions of a chunk, T text, K mentions or top tokens, A answer tokens of a chunk.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -38,8 +36,8 @@ class ReferredObjects(Tensors):
 class SparseTeacherLogits(Tensors):
     """The teacher's most likely tokens at every answer token of a chunk, row by row.
 
-    The order is that of ``labels[labels != IGNORE]``. Where the teacher told nothing, all of a token's
-    log-probabilities are -inf, and so is what fills up a token of which fewer alternatives are known.
+    The order is that of ``labels[labels != IGNORE]``. Log-probabilities are -inf where the teacher returned none, and
+    as padding where fewer than K are known.
     """
 
     ids: Tensor  #: (A, K)
@@ -47,24 +45,25 @@ class SparseTeacherLogits(Tensors):
 
     @staticmethod
     def join(chunks: Sequence[SparseTeacherLogits | None], counts: Sequence[int]) -> SparseTeacherLogits | None:
-        """Chunks of so many answer tokens, one after the other; None where the teacher told nothing in any."""
-        told = [chunk for chunk in chunks if chunk is not None]
-        if not told:
+        """Concatenate chunks of ``counts`` answer tokens; None where all chunks are None."""
+        known = [chunk for chunk in chunks if chunk is not None]
+        if not known:
             return None
-        width, device = max(chunk.ids.shape[1] for chunk in told), told[0].ids.device
+        width, device = max(chunk.ids.shape[1] for chunk in known), known[0].ids.device
         ids = torch.zeros(sum(counts), width, dtype=torch.long, device=device)
         log_probs = torch.full((sum(counts), width), -torch.inf, device=device)
-        at = 0
+        start = 0
         for chunk, count in zip(chunks, counts, strict=True):
             if chunk is not None:
-                kept = chunk.ids.shape[1]
-                ids[at : at + count, :kept], log_probs[at : at + count, :kept] = chunk.ids, chunk.log_probs
-            at += count
+                top_k = chunk.ids.shape[1]
+                ids[start : start + count, :top_k] = chunk.ids
+                log_probs[start : start + count, :top_k] = chunk.log_probs
+            start += count
         return SparseTeacherLogits(ids, log_probs)
 
 
 class TokenizedQA(NamedTuple):
-    """One tokenised question with its answer."""
+    """A tokenized question with its answer."""
 
     ids: list[int]
     start: int  #: number of tokens before the answer
@@ -73,85 +72,92 @@ class TokenizedQA(NamedTuple):
     top_log_probs: NDArray[np.float32] | None = None  #: (answer tokens, K) natural logarithms
 
 
-def question_tokens(
+@dataclass
+class PackedQuestions:
+    """The questions of a batch of scenes, in chunks of similar length."""
+
+    ids: list[Tensor] = field(default_factory=list)  #: (R, T) each
+    labels: list[Tensor] = field(default_factory=list)  #: (R, T) each, IGNORE outside the answer
+    scene: list[Tensor] = field(default_factory=list)  #: (R,) each, row of the question's scene
+    mentions: list[ReferredObjects] = field(default_factory=list)
+    top_tokens: list[SparseTeacherLogits | None] = field(default_factory=list)
+
+
+def tokenize_questions(
     tokenizer: PreTrainedTokenizerBase,
     config: DollhouseConfig,
     questions: Sequence[tuple[str, str]],
     objects: ObjectTargets | None = None,
     finder: MentionFinder | None = None,
-    said: Sequence[TeacherAnswer | None] | None = None,
+    teacher_answers: Sequence[TeacherAnswer | None] | None = None,
 ) -> list[TokenizedQA]:
-    """Questions with answers -> tokens, with the mentions of ``objects`` where both are given.
+    """Tokenize questions with answers, and find the mentions of ``objects``.
 
-    ``said``, one a question, is for a teacher whose vocabulary is the tokenizer's: where it tells token ids they are
-    the answer instead of the text's own, and its most likely tokens come along.
+    Args:
+        finder: finds the mentions; None: no mentions.
+        teacher_answers: one per question, of a teacher that shares the tokenizer's vocabulary. Where an answer has
+            token ids, these replace the ids of its text, and the teacher's most likely tokens are added.
     """
     count, placement = config.num_thinking_tokens, config.thinking_placement
-    asked = [question_text(question, count, placement) for question, _ in questions]
+    prompts = [question_text(question, count, placement) for question, _ in questions]
     answers = [" " + answer.strip().lower() + END_TOKEN for _, answer in questions]
-    asked_ids = tokenizer(asked, add_special_tokens=False)["input_ids"] if asked else []
+    prompt_ids = tokenizer(prompts, add_special_tokens=False)["input_ids"] if prompts else []
     answer_ids = tokenizer(answers, add_special_tokens=False)["input_ids"] if answers else []
-    told = []
-    by_teacher = said if said is not None else [None] * len(questions)
-    for question, answer, spoken in zip(asked_ids, answer_ids, by_teacher, strict=True):
-        mentions = finder.find(question, objects) if finder is not None and objects is not None else ()
-        if spoken is None or spoken.token_ids is None:
-            told.append(TokenizedQA(list(question) + list(answer), len(question), mentions))
+    rows = []
+    by_teacher = teacher_answers if teacher_answers is not None else [None] * len(questions)
+    for prompt, answer, teacher in zip(prompt_ids, answer_ids, by_teacher, strict=True):
+        mentions = finder.find(prompt, objects) if finder is not None and objects is not None else ()
+        if teacher is None or teacher.token_ids is None:
+            rows.append(TokenizedQA(list(prompt) + list(answer), len(prompt), mentions))
         else:
-            ids = list(question) + spoken.token_ids.tolist()
-            told.append(TokenizedQA(ids, len(question), mentions, spoken.top_ids, spoken.top_log_probs))
-    return told
+            ids = list(prompt) + teacher.token_ids.tolist()
+            rows.append(TokenizedQA(ids, len(prompt), mentions, teacher.top_ids, teacher.top_log_probs))
+    return rows
 
 
-def pack_questions(
-    questions: Sequence[Sequence[TokenizedQA]], pad: int, chunks: int
-) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[ReferredObjects], list[SparseTeacherLogits | None]]:
-    """Questions of all scenes -> chunks of like length, so that a long description does not pad a short answer."""
-    rows = [(asked, owner) for owner, of_scene in enumerate(questions) for asked in of_scene]
+def pack_questions(questions: Sequence[Sequence[TokenizedQA]], pad: int, chunks: int) -> PackedQuestions:
+    """Pack the questions of all scenes by length, so that long answers do not pad short ones."""
+    rows = [(row, scene) for scene, of_scene in enumerate(questions) for row in of_scene]
     rows.sort(key=lambda row: len(row[0].ids))
+    packed = PackedQuestions()
     if not rows:
-        return [], [], [], [], []
+        return packed
     bounds = np.linspace(0, len(rows), min(chunks, len(rows)) + 1).round().astype(int)
-    ids_chunks, label_chunks, owner_chunks, mention_chunks, top_chunks = [], [], [], [], []
     for low, high in pairwise(bounds):
-        chunk = rows[low:high]
-        length = len(chunk[-1][0].ids)
-        ids = torch.full((len(chunk), length), pad)
-        labels = torch.full((len(chunk), length), IGNORE)
+        chunk = [row for row, _ in rows[low:high]]
+        ids = torch.full((len(chunk), len(chunk[-1].ids)), pad)
+        labels = torch.full(ids.shape, IGNORE)
         names, pairs = [], []
-        for row, (asked, _) in enumerate(chunk):
-            ids[row, : len(asked.ids)] = torch.tensor(asked.ids)
-            labels[row, asked.start : len(asked.ids)] = torch.tensor(asked.ids[asked.start :])
-            names += [[row, one.place, one.object, one.view] for one in asked.mentions]
-            if len(asked.mentions) > 1:
-                objects = [one.object for one in asked.mentions[:3]] + [-1]
-                pairs.append([row, asked.start - 1, asked.mentions[1].view, *objects[:3]])
-        ids_chunks.append(ids)
-        label_chunks.append(labels)
-        owner_chunks.append(torch.tensor([owner for _, owner in chunk]))
-        mention_chunks.append(
+        for number, row in enumerate(chunk):
+            ids[number, : len(row.ids)] = torch.tensor(row.ids)
+            labels[number, row.start : len(row.ids)] = torch.tensor(row.ids[row.start :])
+            names += [[number, mention.position, mention.object, mention.view] for mention in row.mentions]
+            if len(row.mentions) > 1:
+                objects = [mention.object for mention in row.mentions[:3]] + [-1]
+                pairs.append([number, row.start - 1, row.mentions[1].view, *objects[:3]])
+        packed.ids.append(ids)
+        packed.labels.append(labels)
+        packed.scene.append(torch.tensor([scene for _, scene in rows[low:high]]))
+        packed.mentions.append(
             ReferredObjects(
                 torch.tensor(names, dtype=torch.long).reshape(-1, 4),
                 torch.tensor(pairs, dtype=torch.long).reshape(-1, 6),
             )
         )
-        top_chunks.append(top_tokens([asked for asked, _ in chunk]))
-    return ids_chunks, label_chunks, owner_chunks, mention_chunks, top_chunks
+        packed.top_tokens.append(teacher_top_tokens(chunk))
+    return packed
 
 
-def top_tokens(chunk: Sequence[TokenizedQA]) -> SparseTeacherLogits | None:
-    """What the teacher's alternatives are at the answer tokens of a chunk; None where it told none."""
-    width = max((asked.top_ids.shape[1] for asked in chunk if asked.top_ids is not None), default=0)
-    if not width:
+def teacher_top_tokens(chunk: Sequence[TokenizedQA]) -> SparseTeacherLogits | None:
+    """Return the teacher's top tokens at the answer tokens of a chunk; None where no row has any."""
+    if not any(row.top_ids is not None and row.top_ids.shape[1] for row in chunk):
         return None
-    counts = [len(asked.ids) - asked.start for asked in chunk]
-    ids = torch.zeros(sum(counts), width, dtype=torch.long)
-    log_probs = torch.full((sum(counts), width), -torch.inf)
-    at = 0
-    for asked, count in zip(chunk, counts, strict=True):
-        if asked.top_ids is not None and asked.top_log_probs is not None:
-            kept = asked.top_ids.shape[1]
-            ids[at : at + count, :kept] = torch.from_numpy(asked.top_ids.astype(np.int64))
-            log_probs[at : at + count, :kept] = torch.from_numpy(asked.top_log_probs.astype(np.float32))
-        at += count
-    return SparseTeacherLogits(ids, log_probs)
+    rows = [
+        None
+        if row.top_ids is None or row.top_log_probs is None
+        else SparseTeacherLogits(
+            torch.from_numpy(row.top_ids.astype(np.int64)), torch.from_numpy(row.top_log_probs.astype(np.float32))
+        )
+        for row in chunk
+    ]
+    return SparseTeacherLogits.join(rows, [len(row.ids) - row.start for row in chunk])

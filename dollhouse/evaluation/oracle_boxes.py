@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from dollhouse.data.collator import collate
+from dollhouse.data.collator import collate_batch
 from dollhouse.data.oracle_objects import gt_objects
 from dollhouse.data.targets import scene_targets
 from dollhouse.errors import ModelError, SceneError
@@ -38,6 +38,6 @@ class OracleBoxesModel:
         if targets.objects is None:
             raise SceneError(f"scene {scene.name} lacks boxes, poses, depth or instance ids: its boxes cannot be told")
         with torch.inference_mode():
-            objects = gt_objects(collate([targets], [[]], config), config)
+            objects = gt_objects(collate_batch([targets], [[]], config), config)
             prefix = self.pipeline.model.embed_objects(objects)
         return SceneSession(self.pipeline, seen.scene, seen.images, prefix, seen.perception)

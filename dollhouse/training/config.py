@@ -1,7 +1,4 @@
-"""A recipe: what a distil run is, read from YAML, overridden on the command line, checked before anything starts.
-
-Knows the names and limits of settings, nothing of how they are carried out.
-"""
+"""Recipes: the settings of a distillation run, read from YAML with command line overrides and validated."""
 
 from __future__ import annotations
 
@@ -12,48 +9,25 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    PositiveFloat,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import Field, NonNegativeFloat, PositiveFloat, ValidationError, field_validator, model_validator
 
 from dollhouse.data.config import ConfigModel, DataConfig, SamplingConfig
 from dollhouse.errors import RecipeError
 from dollhouse.questions.sampling import AUXILIARY, FAMILIES
 
+# fmt: off
 LossName = Literal[
-    "text",
-    "text_kl",
-    "grounding",
-    "thinking_probe",
-    "depth_reg",
-    "depth_ce",
-    "depth_kl",
-    "camera",
-    "voting",
-    "detection",
-    "spatial",
-    "multiview",
-    "feature",
+    "text", "text_kl", "grounding", "thinking_probe", "depth_reg", "depth_ce", "depth_kl", "camera", "voting",
+    "detection", "spatial", "multiview", "feature",
 ]
 PartName = Literal[
-    "encoder",
-    "rgbd_encoder",
-    "trunk",
-    "depth_head",
-    "camera_head",
-    "voting_head",
-    "proposal_head",
-    "depth_bin_head",
-    "relation_head",
-    "projector",
-    "language_model",
+    "encoder", "rgbd_encoder", "trunk", "depth_head", "camera_head", "voting_head", "proposal_head", "depth_bin_head",
+    "relation_head", "projector", "language_model",
 ]
-#: heads that only some losses read; a student has them, and they are trained, where such a loss is named
+# fmt: on
+#: optional heads: a student has them, and they are trained, where a stage names such a loss
 HEAD_OF_LOSS: dict[str, PartName] = {
     "depth_ce": "depth_bin_head",
     "depth_kl": "depth_bin_head",
@@ -169,12 +143,12 @@ class StageConfig(ConfigModel):
 
 
 class Recipe(ConfigModel):
-    """A whole run."""
+    """The settings of a whole run."""
 
     name: str
     seed: int = 0
     teacher: Literal["annotations", "records"] = "annotations"
-    init_from: Path | None = Field(None, description="a model folder whose weights the student begins with")
+    init_from: Path | None = Field(None, description="model folder whose weights the student starts with")
     reinit: list[PartName] = Field(default=[], description="with init_from: parts that are initialised afresh")
     width_multiplier: int = Field(
         1, ge=1, le=2, description="with init_from: 2 doubles every width without changing the model's answers"
@@ -184,8 +158,7 @@ class Recipe(ConfigModel):
     data: DataConfig
     loss_weighting: Literal["uncertainty", "static", "equal"] = "uncertainty"
     static_weights: dict[LossName, NonNegativeFloat] = Field(
-        default={},
-        description="with loss_weighting: static: what each loss is multiplied by; the others have a default",
+        default={}, description="with loss_weighting: static: weights that differ from the defaults"
     )
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves torch's own choice")
@@ -195,97 +168,92 @@ class Recipe(ConfigModel):
     @classmethod
     def _name_is_a_folder(cls, value: str) -> str:
         if not value or "/" in value or value.startswith("."):
-            raise ValueError("must be a plain name, since a folder is called so")
+            raise ValueError("must be a plain name, since it names a folder")
         return value
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> Recipe:
-        if self.init_from is not None and "student" in self.model_fields_set:
-            raise ValueError("init_from brings the student's sizes with it: take out student or init_from")
-        return self
 
     @model_validator(mode="before")
     @classmethod
-    def _teacher_is_told(cls, tree: Any) -> Any:
+    def _infer_teacher(cls, tree: Any) -> Any:
         data = tree.get("data") if isinstance(tree, dict) else None
         recorded = isinstance(data, dict) and data.get("records") is not None
         return {**tree, "teacher": "records"} if recorded else tree
 
     @model_validator(mode="after")
-    def _something_to_learn_from(self) -> Recipe:
+    def _data_fits(self) -> Recipe:
         if not self.data.scenes and self.data.records is None:
-            raise ValueError("data needs scenes or records: say data.scenes=rooms:train/0-999, or data.records=FOLDER")
+            raise ValueError("data needs scenes or records: set data.scenes=rooms:train/0-999, or data.records=FOLDER")
         if self.teacher == "records" and self.data.records is None:
-            raise ValueError("teacher: records needs data.records=FOLDER, what `dollhouse label --out` wrote")
+            raise ValueError("teacher: records needs data.records=FOLDER, written by `dollhouse annotate --out`")
         if self.data.records is not None and self.data.holdout_every:
             raise ValueError("data.holdout_every is about a scene's own frames: take it out where there are records")
         return self
 
     @model_validator(mode="after")
-    def _needs_origin(self) -> Recipe:
+    def _origin_fits(self) -> Recipe:
+        if self.init_from is not None and "student" in self.model_fields_set:
+            raise ValueError("init_from fixes the student's sizes: take out student or init_from")
         for name, given in (("reinit", bool(self.reinit)), ("width_multiplier", self.width_multiplier != 1)):
             if self.init_from is None and given:
-                raise ValueError(f"{name} is about the model that init_from brings: name one, such as init_from: nano")
+                raise ValueError(f"{name} needs a model to start from: name one, such as init_from: nano")
         return self
 
     @model_validator(mode="after")
-    def _thoughts_have_tokens(self) -> Recipe:
-        if self.init_from is None and not self.student.num_thinking_tokens:
-            for name, stage in self.stages.items():
-                if "thinking_probe" in stage.losses:
-                    raise ValueError(f"stage {name}: thoughts needs student.num_thinking_tokens above 0")
-        return self
-
-    @model_validator(mode="after")
-    def _blind_only_reads(self) -> Recipe:
+    def _losses_fit(self) -> Recipe:
         for name, stage in self.stages.items():
+            if "thinking_probe" in stage.losses and self.init_from is None and not self.student.num_thinking_tokens:
+                raise ValueError(f"stage {name}: thinking_probe needs student.num_thinking_tokens above 0")
             if self.student.blind and not set(stage.losses) <= {"text", "text_kl"}:
-                raise ValueError(f"stage {name}: a blind student has only the text losses")
-        return self
-
-    @model_validator(mode="after")
-    def _static_weights_are_used(self) -> Recipe:
+                raise ValueError(f"stage {name}: a blind student has only the text loss")
         if self.static_weights and self.loss_weighting != "static":
             raise ValueError("static_weights are for loss_weighting: static; take them out, or choose that")
-        return self
-
-    @model_validator(mode="after")
-    def _heads_are_there(self) -> Recipe:
         if self.student.relation_head is False and "relation_head" in self.heads_needed():
-            raise ValueError("student.relation_head is false, but a loss reads it: take out spatial and feature")
+            raise ValueError("student.relation_head is false, but a loss needs it: take out spatial and feature")
         return self
 
     def heads_needed(self) -> set[PartName]:
-        """The heads that the losses named read and others do not."""
-        named = {loss for stage in self.stages.values() for loss in stage.losses}
-        return {head for loss, head in HEAD_OF_LOSS.items() if loss in named}
+        """Return the optional heads that the losses of any stage need."""
+        losses = {loss for stage in self.stages.values() for loss in stage.losses}
+        return {head for loss, head in HEAD_OF_LOSS.items() if loss in losses}
+
+    def with_max_steps(self, steps: int) -> Recipe:
+        """Return the recipe with no stage longer than ``steps``."""
+        stages = {
+            name: stage.model_copy(update={"steps": min(steps, stage.steps)}) for name, stage in self.stages.items()
+        }
+        return self.model_copy(update={"stages": stages})
 
 
 def find_recipe(name_or_path: Path | str) -> Path:
-    """Return the recipe file of a path, or of a shipped recipe's name ("nano" or "nano.yaml").
+    """Return the file of a recipe, given by path or by a shipped recipe's name ("nano" or "nano.yaml").
 
     Raises RecipeError naming the shipped recipes where there is no such file.
     """
-    shipped = {path.stem: path for path in sorted(RECIPES.glob("*.yaml"))}
     path = Path(name_or_path)
     if path.is_file():
         return path
-    if str(path.with_suffix("")) in shipped and path.suffix in ("", ".yaml"):
-        return shipped[path.stem]
+    shipped = {recipe.stem: recipe for recipe in sorted(RECIPES.glob("*.yaml"))}
+    name = str(name_or_path).removesuffix(".yaml")
+    if name in shipped:
+        return shipped[name]
     raise RecipeError(f"cannot read recipe {path}: no such file; shipped recipes are {', '.join(shipped)}")
 
 
 def read_recipe(recipe: Path | str, overrides: Sequence[str] = ()) -> Recipe:
-    """A recipe, given by path or shipped name, with ``key=value`` overrides (dotted keys, values in YAML).
+    """Read and validate a recipe.
 
-    Raises :class:`RecipeError` for a missing file, bad YAML, an unknown key (naming the nearest known one) or a
-    value out of range; every fault found is in the one message.
+    Args:
+        recipe: path, or name of a shipped recipe.
+        overrides: ``key=value`` with dotted keys and YAML values, such as ``data.views=2``.
+
+    Raises:
+        RecipeError: a missing file, bad YAML, an unknown key (with the most similar known one) or a value out of
+            range; all faults found are in the one message.
     """
     return check_recipe(read_tree(find_recipe(recipe), overrides), str(recipe))
 
 
 def read_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """A YAML mapping with ``key=value`` overrides, not yet checked. Raises RecipeError where it is none."""
+    """Read a YAML mapping with ``key=value`` overrides, without validation. Raises RecipeError."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -295,42 +263,33 @@ def read_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise RecipeError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict):
-        raise RecipeError(f"{path} holds no settings: a recipe is a YAML mapping such as dollhouse/recipes/nano.yaml")
+        raise RecipeError(f"{path} holds no settings: a recipe is a YAML mapping, as the shipped nano.yaml is")
+    return apply_overrides(tree, overrides)
+
+
+def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return nested dicts with every ``a.b.c=value`` set; values are YAML. Raises RecipeError."""
+    config = OmegaConf.create(dict(tree))
     for override in overrides:
-        apply_override(tree, override)
-    return tree
-
-
-def capped(recipe: Recipe, steps: int) -> Recipe:
-    """The recipe with no stage longer than ``steps``."""
-    stages = {
-        name: stage.model_copy(update={"steps": min(steps, stage.steps)}) for name, stage in recipe.stages.items()
-    }
-    return recipe.model_copy(update={"stages": stages})
-
-
-def apply_override(tree: dict[str, Any], override: str) -> None:
-    """Set ``a.b.c=value`` in nested dicts. A key below something that is no mapping is an error."""
-    key, sign, value = override.partition("=")
-    if not sign or not key.strip():
-        raise RecipeError(
-            f"override {override!r} is not of the form key=value, such as stages.pretrain_perception.steps=100"
-        )
-    try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"the value of override {override!r} is not YAML: {' '.join(str(error).split())}") from error
-    *path, last = key.strip().split(".")
-    branch: Any = tree
-    for step in path:
-        branch = branch.setdefault(step, {})
-        if not isinstance(branch, dict):
-            raise RecipeError(f"override {override!r}: {step} holds a value, not settings")
-    branch[last] = parsed
+        key, sign, _ = (part.strip() for part in override.partition("="))
+        if not sign or not key:
+            raise RecipeError(f"override {override!r} is not of the form key=value, such as data.views=2")
+        try:
+            value = OmegaConf.select(OmegaConf.from_dotlist([override.strip()]), key)
+            for end in range(1, len(steps := key.split("."))):
+                parent = OmegaConf.select(config, ".".join(steps[:end]))
+                if parent is not None and not isinstance(parent, DictConfig):
+                    raise RecipeError(f"override {override!r}: {steps[end - 1]} holds a value, not settings")
+            OmegaConf.update(config, key, value, merge=False)
+        except (yaml.YAMLError, OmegaConfBaseException) as error:
+            reason = " ".join(str(error).split())
+            raise RecipeError(f"the value of override {override!r} is not YAML: {reason}") from error
+    resolved: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
+    return resolved
 
 
 def check_recipe(tree: Mapping[str, Any], origin: str) -> Recipe:
-    """Check a recipe given as nested dicts; ``origin`` names it in errors."""
+    """Validate a recipe given as nested dicts; ``origin`` names it in errors. Raises RecipeError."""
     try:
         return Recipe.model_validate(tree)
     except ValidationError as error:
@@ -338,17 +297,13 @@ def check_recipe(tree: Mapping[str, Any], origin: str) -> Recipe:
 
 
 def _explain(fault: Any) -> str:
-    place = ".".join(str(step) for step in fault["loc"])
+    key = ".".join(str(step) for step in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        known = _known_keys(fault["loc"][:-1])
-        near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]}?" if near else "known are " + ", ".join(known)
-        return f"unknown key {place}: {hint}"
+        groups: dict[str, type[ConfigModel]] = {"student": StudentConfig, "data": DataConfig, "stages": StageConfig}
+        group = Recipe if len(fault["loc"]) == 1 else groups.get(str(fault["loc"][0]), Recipe)
+        known = list(group.model_fields)
+        similar = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1, cutoff=0.4)
+        hint = f"did you mean {similar[0]}?" if similar else "known are " + ", ".join(known)
+        return f"unknown key {key}: {hint}"
     message = fault["msg"].removeprefix("Value error, ")
-    return f"{place}: {message}" if place else message
-
-
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    groups: dict[str, type[ConfigModel]] = {"student": StudentConfig, "data": DataConfig, "stages": StageConfig}
-    group = groups.get(str(location[0]), Recipe) if location else Recipe
-    return list(group.model_fields)
+    return f"{key}: {message}" if key else message

@@ -106,7 +106,7 @@ class LossModule(nn.Module):
             rgbd = batch.rgbd_inputs.take(one) if self.student.config.use_rgbd else None
             return self.look_frozen(batch.pixel_values[one], None, rgbd).objects
 
-        kept = store.objects(batch.numbers, look)
+        kept = store.objects(batch.sample_indices, look)
         device = batch.pixel_values.device
         return ProposalOutput(**{name: value.to(device) for name, value in vars(kept).items()})
 

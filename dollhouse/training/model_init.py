@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from dollhouse.data.dataset import SceneTargetSource
 from dollhouse.data.record_dataset import open_target_source
+from dollhouse.data.target_source import TargetSource
 from dollhouse.errors import RecipeError
 from dollhouse.models.dollhouse.checkpoint import load_processor, load_student
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
@@ -88,7 +88,7 @@ def with_heads(model: DollhouseForConditionalGeneration, recipe: Recipe) -> Doll
     return model
 
 
-def teacher_width(lessons: SceneTargetSource, losses: Sequence[str]) -> int:
+def teacher_width(lessons: TargetSource, losses: Sequence[str]) -> int:
     """How wide the teacher's features are, by the first lessons that have any; 0: none, or no loss asks for them."""
     if "spatial" in losses:
         for number in range(min(WIDTH_LESSONS, len(lessons))):

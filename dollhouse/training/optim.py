@@ -1,7 +1,4 @@
-"""Muon for the matrices, AdamW for everything else, as one optimiser.
-
-Knows parameters by shape and name only.
-"""
+"""Muon for matrices and AdamW for everything else, as one optimiser."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from torch import nn
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
-    """Two optimisers behind one ``step``; their groups are shared, so schedulers see both learning rates."""
+    """Two optimisers behind one ``step``; they share their groups, so that schedulers set both learning rates."""
 
     def __init__(self, model: nn.Module, learning_rate: float, muon_learning_rate: float, weight_decay: float) -> None:
         matrices, rest = split_parameters(model, muon_learning_rate > 0)
@@ -45,7 +42,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
 
 
 def split_parameters(model: nn.Module, muon: bool) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Trainable parameters: the hidden matrices, and all others (embeddings and output layers included)."""
+    """Split trainable parameters into hidden matrices and the rest, which has the embeddings and output layers."""
     matrices: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
     outer = ("embed", "lm_head", "blind_prefix")

@@ -27,9 +27,10 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 
 from dollhouse import __version__
-from dollhouse.data.dataset import SceneTargetSource, StepDataset
+from dollhouse.data.dataset import StepDataset
 from dollhouse.data.feature_cache import FeatureCache, modules_hash
 from dollhouse.data.record_dataset import open_target_source
+from dollhouse.data.target_source import TargetSource
 from dollhouse.errors import DollhouseError, RecipeError, StorageError
 from dollhouse.models.dollhouse.checkpoint import save_student, single_weights
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
@@ -152,7 +153,7 @@ def train_stage(
     stage: StageConfig,
     model: DollhouseForConditionalGeneration,
     tokenizer: PreTrainedTokenizerBase,
-    lessons: SceneTargetSource,
+    lessons: TargetSource,
     out: Path,
     progress: bool,
     callbacks: Sequence[TrainerCallback] = (),
@@ -197,7 +198,7 @@ def train_stage(
         parameter.requires_grad_(True)
 
 
-def sight_store(recipe: Recipe, model: DollhouseForConditionalGeneration, lessons: SceneTargetSource) -> FeatureCache:
+def sight_store(recipe: Recipe, model: DollhouseForConditionalGeneration, lessons: TargetSource) -> FeatureCache:
     """Where what the student's frozen eyes see is kept between steps and runs, beside the lessons if they are kept."""
     if lessons.cache is None:
         return FeatureCache(None)

@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from dollhouse.data.dataset import QUESTIONS_VERSIONS, TARGETS_VERSIONS
+from dollhouse.data.target_source import QUESTIONS_VERSIONS, TARGETS_VERSIONS
 from dollhouse.evaluation.metrics.versions import scorer_versions
 from dollhouse.models.dollhouse.checkpoint import NEEDED, SHIPPED
 from dollhouse.records.store import HASHES

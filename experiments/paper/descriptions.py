@@ -121,7 +121,9 @@ def bleu_statistics(said: Sequence[str], told: Sequence[str], here: Array) -> li
     """BLEU-1 to BLEU-4 over the texts of drawn rooms; ``here`` (N, S) says which text is of which room."""
     pairs = zip(split_captions(said), split_captions(told), strict=True)
     counts = [BleuCounts.of(words, [reference]) for words, reference in pairs]
-    table = here.T @ np.array([[*one.matched, *one.predicted, one.length, one.closest] for one in counts], dtype=np.float64)
+    table = here.T @ np.array(
+        [[*one.matched, *one.predicted, one.length, one.closest] for one in counts], dtype=np.float64
+    )
 
     def of_order(order: int) -> Statistic:
         return lambda times: np.array([_bleu(row)[order] for row in times @ table])

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import Field, ValidationError
 
 from dollhouse.data.config import ConfigModel
 from dollhouse.errors import RecipeError
-from dollhouse.training.config import apply_override
+from dollhouse.training.config import apply_overrides
 
 DEFAULT = Path(__file__).with_name("extent.yaml")
 
@@ -52,9 +51,7 @@ class Extent(ConfigModel):
 def read_extent(overrides: Sequence[str] = ()) -> Extent:
     """The default extent with ``key=value`` overrides (``steps.losses=10``). Raises RecipeError naming what is "
     "wrong."""
-    tree: dict[str, Any] = yaml.safe_load(DEFAULT.read_text(encoding="utf-8"))
-    for override in overrides:
-        apply_override(tree, override)
+    tree = apply_overrides(yaml.safe_load(DEFAULT.read_text(encoding="utf-8")), overrides)
     try:
         return Extent.model_validate(tree)
     except ValidationError as error:

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from dollhouse.data.config import DataConfig, SamplingConfig
-from dollhouse.data.dataset import SceneTargetSource, StepDataset
+from dollhouse.data.dataset import StepDataset
+from dollhouse.data.target_source import SceneTargetSource
 from dollhouse.evaluation.evaluate import evaluate
 from dollhouse.evaluation.metrics.depth import valid_depth, view_errors
 from dollhouse.evaluation.report.gallery import GalleryScene

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from dollhouse.data.collator import Batch, collate
-from dollhouse.data.dataset import SceneTargetSource
+from dollhouse.data.collator import Batch, collate_batch
 from dollhouse.data.object_mentions import MentionFinder
+from dollhouse.data.target_source import SceneTargetSource
 from dollhouse.data.targets import scene_targets
-from dollhouse.data.tokenization import question_tokens
+from dollhouse.data.tokenization import tokenize_questions
 from dollhouse.errors import RecipeError
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.scenes.open import open_scene
@@ -38,8 +38,8 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> tuple[DollhouseForConditi
         asked = [one[:2] for one in lessons.questions(number)[:8]]
         answers = said(processor.tokenizer, [answer for _, answer in asked])
         objects = scenes[-1].objects
-        questions.append(question_tokens(processor.tokenizer, model.config, asked, objects, finder, answers))
-    return model, collate(scenes, questions, model.config, use_gt_assignment=True)
+        questions.append(tokenize_questions(processor.tokenizer, model.config, asked, objects, finder, answers))
+    return model, collate_batch(scenes, questions, model.config, use_gt_assignment=True)
 
 
 def objective_of(
@@ -118,7 +118,7 @@ def test_one_view_shares_nothing(tmp_path: Path) -> None:
     room = open_scene("rooms:train/0")
     scene = scene_targets(replace(room, views=room.views[:1]), 56, model.config.labels, model.config.colours)
     objective = LossModule(model, StaticWeighting({"spatial": 1.0, "multiview": 1.0}), ["spatial", "multiview"])
-    parts = objective(collate([scene], [[]], model.config, use_gt_assignment=True))
+    parts = objective(collate_batch([scene], [[]], model.config, use_gt_assignment=True))
     assert set(parts) == {"loss", "spatial", "spatial/relations"}
 
 

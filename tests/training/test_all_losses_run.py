@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from dollhouse.data import dataset as module
-from dollhouse.data.dataset import SceneTargetSource
+from dollhouse.data.target_source import SceneTargetSource
 from dollhouse.data.tokenization import TokenizedQA
 from dollhouse.models.dollhouse.checkpoint import load_student
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
@@ -28,14 +28,14 @@ from tests.training.told_everything import ALL, PARTS, TREE, recipe_of, said, ta
 @pytest.fixture
 def teaching(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lessons as records of a teacher that tells everything would make them."""
-    targets, tokens = SceneTargetSource.targets, module.question_tokens
+    targets, tokens = SceneTargetSource.targets, module.tokenize_questions
 
     def with_alternatives(tokenizer: Any, config: Any, questions: Any, *rest: Any) -> list[TokenizedQA]:
         objects, finder = rest[:2]
         return tokens(tokenizer, config, questions, objects, finder, said(tokenizer, [one for _, one in questions]))
 
     monkeypatch.setattr(SceneTargetSource, "targets", lambda self, number: taught(targets(self, number)))
-    monkeypatch.setattr(module, "question_tokens", with_alternatives)
+    monkeypatch.setattr(module, "tokenize_questions", with_alternatives)
 
 
 def test_a_run_with_all_losses_and_its_dry_run(teaching: None, tmp_path: Path) -> None:

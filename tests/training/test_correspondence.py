@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from dollhouse.data.collator import Batch, collate
-from dollhouse.data.correspondence import EDGE, TOLERANCE, SharedPoints, seen_points, shared_in, shared_points
+from dollhouse.data.collator import Batch, collate_batch
+from dollhouse.data.correspondence import EDGE, TOLERANCE, SharedPoints, points_at, shared_in, shared_points
 from dollhouse.data.targets import scene_targets
 from dollhouse.geometry import (
     Array,
@@ -124,7 +124,7 @@ def room() -> tuple[Batch, np.ndarray]:
     targets = scene_targets(open_scene("rooms:test/3"), 126, CATEGORIES, list(COLOURS))
     config = DollhouseConfig(num_objects=16, labels=CATEGORIES, colours=list(COLOURS), pad_token_id=0)
     assert targets.instances is not None
-    return collate([targets], [[]], config), targets.instances.astype(int)
+    return collate_batch([targets], [[]], config), targets.instances.astype(int)
 
 
 def by_hand(batch: Batch) -> set[tuple[int, ...]]:
@@ -169,7 +169,7 @@ def test_a_room_gives_what_is_found_by_hand(room: tuple[Batch, np.ndarray]) -> N
     assert len(expected) > 100
     assert len(pairs(shared) ^ expected) <= 2, "but for what lies on a limit"
     size = batch.depth.shape[-1]
-    one, other = ((place * size).long().numpy() for place in (shared.place, shared.other_place))
+    one, other = ((place * size).long().numpy() for place in (shared.uv, shared.other_uv))
     same = instances[shared.view, one[:, 1], one[:, 0]] == instances[shared.other, other[:, 1], other[:, 0]]
     assert same.mean() > 0.95, "both views show the same object there"
 
@@ -178,12 +178,12 @@ def test_both_views_put_a_shared_point_at_the_same_place(room: tuple[Batch, np.n
     batch, _ = room
     depth = torch.where(batch.depth > 0, batch.depth, torch.full_like(batch.depth, 3.0))
     shared = shared_points(batch.depth, batch.level_from_camera, batch.focal, PATCH)
-    ends = (shared.view, shared.place), (shared.other, shared.other_place)
-    points = [seen_points(depth, batch.level_from_camera, batch.focal, shared.scene, *end) for end in ends]
+    ends = (shared.view, shared.uv), (shared.other, shared.other_uv)
+    points = [points_at(depth, batch.level_from_camera, batch.focal, shared.scene, *end) for end in ends]
     assert float((points[0] - points[1]).norm(dim=-1).quantile(0.9)) < 0.1
     moved = batch.level_from_camera.clone()
     moved[:, 1, 0, 3] += 0.5
-    points = [seen_points(depth, moved, batch.focal, shared.scene, *end) for end in ends]
+    points = [points_at(depth, moved, batch.focal, shared.scene, *end) for end in ends]
     of_it = (shared.view == 1) | (shared.other == 1)
     assert float((points[0] - points[1]).norm(dim=-1)[of_it].median()) > 0.3
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from dollhouse.data.dataset import SceneTargetSource, StepDataset
+from dollhouse.data.dataset import StepDataset
+from dollhouse.data.target_source import SceneTargetSource
 from dollhouse.errors import ModelError, RecipeError
 from dollhouse.models.dollhouse.checkpoint import load_student
-from dollhouse.training.config import Recipe, capped, check_recipe
+from dollhouse.training.config import Recipe, check_recipe
 from dollhouse.training.estimate import dry_run as module
 from dollhouse.training.estimate.dry_run import StageCheck, dry_run
 from dollhouse.training.estimate.profile import profile_training
@@ -203,7 +204,7 @@ def test_eyes_and_words_that_are_brought_along(recipe: Recipe, tmp_path: Path) -
     brought = tree(encoder_weights=str(eyes), language_weights=str(words))
     brought["data"] = recipe.data.model_dump()
     brought["student"]["text"].pop("vocab_size")
-    folder = distill(capped(recipe_of(brought), 1), tmp_path / "run", progress=False)
+    folder = distill(recipe_of(brought).with_max_steps(1), tmp_path / "run", progress=False)
     model, processor, _ = load_student(folder)
     kept = official.state_dict()
     assert all(torch.equal(value, kept[name].bfloat16().float()) for name, value in model.encoder.state_dict().items())

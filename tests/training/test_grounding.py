@@ -11,13 +11,14 @@ import torch
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
-from dollhouse.data.collator import collate
+from dollhouse.data.collator import collate_batch
 from dollhouse.data.config import DataConfig, SamplingConfig
-from dollhouse.data.dataset import SceneTargetSource, StepDataset
+from dollhouse.data.dataset import StepDataset
 from dollhouse.data.object_mentions import MentionFinder
 from dollhouse.data.oracle_objects import gt_objects, noisy_gt_objects
+from dollhouse.data.target_source import SceneTargetSource
 from dollhouse.data.targets import scene_targets
-from dollhouse.data.tokenization import ReferredObjects, question_tokens
+from dollhouse.data.tokenization import ReferredObjects, tokenize_questions
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.proposal_head import BOX_FEATURES, ObjectProjector
 from dollhouse.models.dollhouse.tokenization import fill_token_ids, train_tokenizer
@@ -70,11 +71,11 @@ def test_mentions_are_the_objects_that_the_words_single_out(
     other = next(name for name in COLOURS if name != colour)
     name = labels[one]
     question = f"in view 3, is the {name} left of the {colour} {name}, the {other} {name} or the {absent}?"
-    asked = question_tokens(tokenizer, config, [(question, "yes")], objects, finder)[0]
+    asked = tokenize_questions(tokenizer, config, [(question, "yes")], objects, finder)[0]
     assert [(found.object, found.view) for found in asked.mentions] == [(one, 2), (one, 2)]
     for found in asked.mentions:
-        assert found.place < asked.start
-        assert tokenizer.decode(asked.ids[: found.place + 1]).endswith(name)
+        assert found.position < asked.start
+        assert tokenizer.decode(asked.ids[: found.position + 1]).endswith(name)
 
 
 def test_two_of_a_kind_are_told_apart_by_colour_or_not_at_all(
@@ -87,7 +88,7 @@ def test_two_of_a_kind_are_told_apart_by_colour_or_not_at_all(
     name, colours = CATEGORIES[objects.label[0]], list(COLOURS)
     finder = MentionFinder(tokenizer, config)
     asked = [(f"what colour is the {name}?", "red"), (f"is the {colours[1]} {name} tall?", "no")]
-    vague, clear = question_tokens(tokenizer, config, asked, objects, finder)
+    vague, clear = tokenize_questions(tokenizer, config, asked, objects, finder)
     assert vague.mentions == ()
     assert [found.object for found in clear.mentions] == [1]
 
@@ -99,10 +100,10 @@ def test_objects_beyond_the_slots_are_not_asked_of(tokenizer: PreTrainedTokenize
     colour, name = list(COLOURS)[targets.objects.colour[last]], CATEGORIES[targets.objects.label[last]]
     asked = [(f"is the {colour} {name} tall?", "no")]
     enough, few = (MentionFinder(tokenizer, replace_slots(config, slots)) for slots in (last + 1, last))
-    assert [one.object for one in question_tokens(tokenizer, config, asked, targets.objects, enough)[0].mentions] == [
-        last
-    ]
-    assert question_tokens(tokenizer, config, asked, targets.objects, few)[0].mentions == ()
+    assert [
+        one.object for one in tokenize_questions(tokenizer, config, asked, targets.objects, enough)[0].mentions
+    ] == [last]
+    assert tokenize_questions(tokenizer, config, asked, targets.objects, few)[0].mentions == ()
 
 
 def test_families_are_asked_as_often_as_they_weigh(tokenizer: PreTrainedTokenizerBase, config: DollhouseConfig) -> None:
@@ -122,7 +123,7 @@ def test_families_are_asked_as_often_as_they_weigh(tokenizer: PreTrainedTokenize
 
 def test_targets_are_the_true_measures(tokenizer: PreTrainedTokenizerBase, config: DollhouseConfig) -> None:
     scene = scene_targets(room_scene("train", 11), 126, CATEGORIES, list(COLOURS))
-    batch = collate([scene], [[]], config)
+    batch = collate_batch([scene], [[]], config)
     objects = gt_objects(batch, config)
     facts = ObjectProjector(config.trunk_width, 32, VIEWS).geometry_features(objects)[0]
     truth = batch.boxes[0]
@@ -161,7 +162,7 @@ def test_loss_is_huber_over_what_can_be_known() -> None:
 
 def test_pairs_are_told_by_their_differences(config: DollhouseConfig) -> None:
     scene = scene_targets(room_scene("train", 11), 126, CATEGORIES, list(COLOURS))
-    batch = collate([scene], [[]], config)
+    batch = collate_batch([scene], [[]], config)
     objects, truth = gt_objects(batch, config), batch.boxes[0]
     assert truth is not None
     facts = ObjectProjector(config.trunk_width, 32, VIEWS).geometry_features(objects)[0, :3]
@@ -200,7 +201,7 @@ def test_gradient_reaches_names_first_and_the_question_s_end_above() -> None:
 
 def test_roughened_objects_are_the_true_ones_in_other_slots(config: DollhouseConfig) -> None:
     scene = scene_targets(room_scene("train", 25), 126, CATEGORIES, list(COLOURS))
-    batch = collate([scene, scene], [[], []], config)
+    batch = collate_batch([scene, scene], [[], []], config)
     torch.manual_seed(1)
     exact, rough = gt_objects(batch, config), noisy_gt_objects(batch, config)
     for row in range(2):

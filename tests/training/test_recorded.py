@@ -16,15 +16,15 @@ import torch
 from safetensors.torch import load_file
 
 from dollhouse.data.config import DataConfig, SamplingConfig
-from dollhouse.data.dataset import SceneTargetSource, StepDataset
+from dollhouse.data.dataset import StepDataset
 from dollhouse.data.record_dataset import (
     RecordTargetSource,
     open_target_source,
-    patch_places,
     recorded_scene,
-    teacher_sight,
 )
+from dollhouse.data.target_source import SceneTargetSource
 from dollhouse.data.targets import frame_scene, instances_by_depth, scene_targets
+from dollhouse.data.teacher_patches import nearest_features, patch_points
 from dollhouse.errors import RecipeError, SceneError, StorageError
 from dollhouse.models.dollhouse.checkpoint import SHIPPED, load_student
 from dollhouse.questions.sources import open_question_source
@@ -123,7 +123,7 @@ def test_features_are_those_of_the_place_that_a_patch_shows(by_checkpoint: Path,
     lessons = open_target_source(DataConfig(records=by_checkpoint), config)
     assert isinstance(lessons, RecordTargetSource)
     targets = lessons.targets(0)
-    places = patch_places(
+    places = patch_points(
         scene_targets(lessons.view_window(0), 126, config.labels, config.colours), lessons.view_window(0)
     )
     record = RecordStore(by_checkpoint).read(lessons.rows[0]["record"])
@@ -164,7 +164,7 @@ def test_a_patch_far_from_all_that_is_known_has_no_features() -> None:
     points = np.array([[0.0, 0, 0], [1, 0, 0]])
     told = SpatialFeatures(np.array([[1.0, 2], [3, 4]], dtype=np.float32), points)
     places = np.array([[[0.9, 0, 0], [0, 0.1, 0], [5, 0, 0], [np.nan] * 3]])
-    sight = teacher_sight(told, places)
+    sight = nearest_features(told, places)
     assert sight.known.tolist() == [[True, True, False, False]]
     assert sight.features[0, :2].tolist() == [[3, 4], [1, 2]]
     assert sight.labels is None
@@ -178,10 +178,10 @@ def test_depth_hints_are_where_the_teacher_puts_a_place_and_labels_come_in_the_s
     camera = np.eye(4)
     camera[2, 3] = 0.5
     places = np.array([[[0.0, 0, 2], [1, 0.1, 3], [1, 0, -2]]])
-    sight = teacher_sight(told, places, camera[None], ["chair", "bed"])
+    sight = nearest_features(told, places, camera[None], ["chair", "bed"])
     np.testing.assert_allclose(sight.depth, [[1.6, 2.5, 0.0]], atol=1e-6)
     np.testing.assert_allclose(sight.labels, [[[0.1, 0.6, 0.3], [0.2, 0.0, 0.8], [0, 0, 0]]], atol=1e-6)
-    assert teacher_sight(told, places, camera[None], ["chair", "sofa"]).labels is None, "it cannot name a sofa"
+    assert nearest_features(told, places, camera[None], ["chair", "sofa"]).labels is None, "it cannot name a sofa"
 
 
 def test_pixels_are_told_by_depth_where_nobody_drew_them() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from dollhouse.data.collator import Batch, collate
-from dollhouse.data.targets import SceneTargets, mirrored, scene_targets
+from dollhouse.data.collator import Batch, collate_batch
+from dollhouse.data.targets import SceneTargets, flip_horizontally, scene_targets
 from dollhouse.data.tensors import IGNORE
 from dollhouse.geometry import inside_box
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
@@ -30,7 +30,7 @@ def config() -> DollhouseConfig:
 
 
 def batch_of(scenes: list[SceneTargets]) -> Batch:
-    return collate(scenes, [[] for _ in scenes], config())
+    return collate_batch(scenes, [[] for _ in scenes], config())
 
 
 def true_cameras(batch: Batch) -> Cameras:
@@ -68,7 +68,7 @@ def true_votes(batch: Batch) -> VoteOutput:
 def test_cameras_turn_views_into_the_first_level_frame(mirror: bool) -> None:
     """Our decomposition (up, heading, position) rebuilds the very poses, and leaves no camera loss."""
     scenes = [targets_of(number) for number in ROOMS]
-    batch = batch_of([mirrored(scene) for scene in scenes] if mirror else scenes)
+    batch = batch_of([flip_horizontally(scene) for scene in scenes] if mirror else scenes)
     cameras = true_cameras(batch)
     torch.testing.assert_close(cameras.level_from_camera, batch.level_from_camera, atol=1e-4, rtol=0)
     assert float(camera_loss(cameras, batch.level_from_camera, batch.up, batch.focal)) < 1e-4
@@ -82,7 +82,7 @@ def test_cameras_turn_views_into_the_first_level_frame(mirror: bool) -> None:
 def test_patch_points_lie_in_their_boxes(mirror: bool) -> None:
     """A patch's ray times its depth, turned level, lands in (or a patch's width beside) the box it speaks for."""
     for number in ROOMS:
-        scene = mirrored(targets_of(number)) if mirror else targets_of(number)
+        scene = flip_horizontally(targets_of(number)) if mirror else targets_of(number)
         batch = batch_of([scene])
         cameras = true_cameras(batch)
         rays = cameras.patch_rays(9, 9) * batch.patches.depth.view(1, 4, 81, 1)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from dollhouse.data.collator import collate
+from dollhouse.data.collator import collate_batch
 from dollhouse.data.target_cache import pack, unpack
-from dollhouse.data.targets import SceneTargets, TeacherSight, mirrored, scene_targets, soft_relations
+from dollhouse.data.targets import SceneTargets, TeacherPatches, flip_horizontally, scene_targets, soft_relations
 from dollhouse.data.tensors import IGNORE
 from dollhouse.data.tokenization import TokenizedQA, pack_questions
 from dollhouse.errors import RecipeError
@@ -29,7 +29,7 @@ def told_scene(number: int, width: int = 5) -> SceneTargets:
     draw = np.random.default_rng(number)
     views, patches = targets.objects.patch_object.shape
     labels = draw.dirichlet(np.ones(len(CATEGORIES) + 1), (views, patches))
-    sight = TeacherSight(
+    sight = TeacherPatches(
         features=draw.normal(size=(views, patches, width)).astype(np.float32),
         known=draw.random((views, patches)) < 0.5,
         labels=labels.astype(np.float32),
@@ -49,7 +49,7 @@ def test_kept_lessons_come_back_with_all_that_was_told() -> None:
     assert scene.objects is not None
     assert again.objects is not None
     np.testing.assert_array_equal(again.objects.relations, scene.objects.relations)
-    assert unpack(pack(replace(scene, teacher=TeacherSight(depth=scene.teacher.depth)))).teacher.labels is None  # type: ignore[union-attr]
+    assert unpack(pack(replace(scene, teacher=TeacherPatches(depth=scene.teacher.depth)))).teacher.labels is None  # type: ignore[union-attr]
     assert unpack(pack(replace(scene, teacher=None))).teacher is None
 
 
@@ -67,7 +67,7 @@ def test_relations_of_a_room_are_chances_of_its_boxes() -> None:
 
 def test_a_mirror_turns_right_into_left_and_patches_round() -> None:
     scene = told_scene(3)
-    seen, teacher = mirrored(scene), scene.teacher
+    seen, teacher = flip_horizontally(scene), scene.teacher
     assert seen.objects is not None
     assert seen.teacher is not None
     assert teacher is not None
@@ -85,7 +85,7 @@ def test_a_mirror_turns_right_into_left_and_patches_round() -> None:
         for number, (center, size, yaw) in enumerate(zip(objects.center, objects.size, objects.yaw, strict=True))
     ]
     np.testing.assert_allclose(objects.relations, soft_relations(boxes), atol=1e-5)
-    twice = mirrored(seen)
+    twice = flip_horizontally(seen)
     assert twice.teacher is not None
     np.testing.assert_allclose(twice.teacher.relations, teacher.relations, atol=1e-6)
     np.testing.assert_array_equal(twice.teacher.labels, teacher.labels)
@@ -93,7 +93,7 @@ def test_a_mirror_turns_right_into_left_and_patches_round() -> None:
 
 def test_scenes_of_which_less_is_told_are_marked_so() -> None:
     whole, bare = told_scene(3), replace(told_scene(11), teacher=None)
-    batch = collate([bare, whole], [[], []], CONFIG)
+    batch = collate_batch([bare, whole], [[], []], CONFIG)
     teacher = batch.teacher
     assert teacher is not None
     assert whole.teacher is not None
@@ -103,16 +103,17 @@ def test_scenes_of_which_less_is_told_are_marked_so() -> None:
     assert teacher.relations[0] is None
     np.testing.assert_array_equal(teacher.known[1].numpy() > 0, whole.teacher.known.reshape(-1))  # type: ignore[union-attr]
     np.testing.assert_array_equal(teacher.features[1, 17], whole.teacher.features[1, 1])  # type: ignore[index]
-    assert collate([bare], [[]], CONFIG).teacher is None
+    assert collate_batch([bare], [[]], CONFIG).teacher is None
     with pytest.raises(RecipeError, match="5 and 7 wide"):
-        collate([told_scene(3), told_scene(11, width=7)], [[], []], CONFIG)
+        collate_batch([told_scene(3), told_scene(11, width=7)], [[], []], CONFIG)
 
 
 def test_alternatives_stand_beside_their_answer_tokens() -> None:
     told = TokenizedQA([5, 6, 7, 8], 2, (), np.array([[7, 9], [8, 1]], np.int32), np.log([[0.7, 0.2], [0.9, 0.05]]))
     narrow = TokenizedQA([5, 4, 3], 1, (), np.array([[4], [3]], np.int32), np.log([[0.5], [0.6]]))
     silent = TokenizedQA([5, 2, 2, 2, 2, 3], 1)
-    _, labels, _, _, tops = pack_questions([[silent, told], [narrow]], pad=0, chunks=1)
+    packed = pack_questions([[silent, told], [narrow]], pad=0, chunks=1)
+    labels, tops = packed.labels, packed.top_tokens
     top = tops[0]
     assert top is not None
     answers = labels[0][labels[0] != IGNORE]
@@ -120,4 +121,4 @@ def test_alternatives_stand_beside_their_answer_tokens() -> None:
     assert known.tolist() == [True] * 4 + [False] * 5
     assert torch.equal(top.ids[known, 0], answers[known])
     assert torch.isfinite(top.log_probs).sum(-1).tolist() == [1, 1, 2, 2, 0, 0, 0, 0, 0]
-    assert pack_questions([[silent]], pad=0, chunks=1)[4] == [None]
+    assert pack_questions([[silent]], pad=0, chunks=1).top_tokens == [None]

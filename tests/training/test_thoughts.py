@@ -9,12 +9,13 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from dollhouse.data.collator import Batch, BoxTargets, collate
-from dollhouse.data.dataset import SceneTargetSource, StepDataset
+from dollhouse.data.collator import Batch, BoxTargets, collate_batch
+from dollhouse.data.dataset import StepDataset
 from dollhouse.data.object_mentions import MentionFinder
 from dollhouse.data.oracle_objects import gt_objects
+from dollhouse.data.target_source import SceneTargetSource
 from dollhouse.data.targets import scene_targets
-from dollhouse.data.tokenization import ReferredObjects, question_tokens
+from dollhouse.data.tokenization import ReferredObjects, tokenize_questions
 from dollhouse.errors import RecipeError
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.proposal_head import BOX_FEATURES, ObjectProjector
@@ -174,8 +175,8 @@ def test_pairs_are_read_where_the_answer_begins(tokenizer: PreTrainedTokenizerBa
     single = [name for name in labels if labels.count(name) == 1]
     config = config_of(tokenizer, placement)
     text = f"in view 2, is the {single[0]} left of the {single[1]}?"
-    asked = question_tokens(tokenizer, config, [(text, "yes")], objects, MentionFinder(tokenizer, config))[0]
-    batch = collate([targets], [[asked]], config)
+    asked = tokenize_questions(tokenizer, config, [(text, "yes")], objects, MentionFinder(tokenizer, config))[0]
+    batch = collate_batch([targets], [[asked]], config)
     row, place, view, *named = batch.mentions[0].pairs[0].tolist()
     assert int(batch.question_ids[0][row, place]) == config.answer_token_id
     assert (view, named) == (1, [labels.index(single[0]), labels.index(single[1]), -1])
@@ -241,7 +242,7 @@ def test_true_objects_are_what_thoughts_are_told_of(tokenizer: PreTrainedTokeniz
     """The facts of a made room agree with the objects that the language model is given."""
     config = config_of(tokenizer, "before_question")
     scene = scene_targets(room_scene("train", 11), 126, CATEGORIES, list(COLOURS))
-    batch = collate([scene], [[]], config)
+    batch = collate_batch([scene], [[]], config)
     boxes = batch.boxes[0]
     assert boxes is not None
     told = scene_facts(boxes, len(CATEGORIES), config.num_objects).told

@@ -37,7 +37,7 @@ def test_shared_points_of_the_wall() -> None:
     shared = some_points()
     assert len(shared) == 9 + 6
     assert {(int(a), int(b)) for a, b in zip(shared.view, shared.other, strict=True)} == {(0, 1), (1, 0)}
-    shift = (shared.other_place - shared.place)[shared.view == 0]
+    shift = (shared.other_uv - shared.uv)[shared.view == 0]
     torch.testing.assert_close(shift, torch.tensor([[-0.2, 0.0]], dtype=torch.float64).expand(9, 2))
 
 
@@ -54,8 +54,7 @@ def test_view_disagreement_against_points_by_hand() -> None:
         return total / total.norm()
 
     expected = [
-        float((value(int(shared.view[c]), shared.place[c]) - value(int(shared.other[c]), shared.other_place[c])).norm())
-        ** 2
+        float((value(int(shared.view[c]), shared.uv[c]) - value(int(shared.other[c]), shared.other_uv[c])).norm()) ** 2
         for c in range(len(shared))
     ]
     got = view_disagreement(patches, (3, 3), shared)
@@ -85,12 +84,12 @@ def test_point_disagreement_is_the_squared_distance_of_lifted_points() -> None:
     true = torch.tensor([[[0.0, 0, 0], [0.4, 0, 0]]], dtype=torch.float64)
     assert float(point_disagreement(log_depth, cameras_at(true), shared)) == pytest.approx(0, abs=1e-12)
     off = true + torch.tensor([[[0.0, 0, 0], [0, 0, 0.3]]])
-    far = [2.0 * (1 + (place - 0.5).square().sum(-1)).sqrt() for place in (shared.place, shared.other_place)]
+    far = [2.0 * (1 + (place - 0.5).square().sum(-1)).sqrt() for place in (shared.uv, shared.other_uv)]
     expected = (0.09 / (far[0] * far[1])).mean()
     torch.testing.assert_close(point_disagreement(log_depth, cameras_at(off), shared), expected)
     deeper = log_depth.clone()
     deeper[0, 1] = math.log(2.5)
-    c = shared.other_place[shared.view == 0] - 0.5
+    c = shared.other_uv[shared.view == 0] - 0.5
     slant = (1 + c.square().sum(-1)).sqrt()
     one_way = [getattr(shared, name)[shared.view == 0] for name in vars(shared)]
     expected = (0.5**2 * slant / (2.5 * far[0][shared.view == 0])).mean()

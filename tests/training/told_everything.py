@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from dollhouse.data.targets import SceneTargets, TeacherSight
+from dollhouse.data.targets import SceneTargets, TeacherPatches
 from dollhouse.models.dollhouse.special_tokens import END_TOKEN
 from dollhouse.records.types import TeacherAnswer
 from dollhouse.scenes.synthetic.furniture import CATEGORIES
@@ -79,7 +79,7 @@ def taught(scene: SceneTargets, width: int = 20) -> SceneTargets:
     known[0, :3] = False
     features = np.sin(objects.patch_depth[..., None] * draw.uniform(0.3, 2, width)) + draw.normal(size=width)
     depth = objects.patch_depth * 1.05
-    return replace(scene, teacher=TeacherSight(features.astype(np.float32), known, labels, depth, objects.relations))
+    return replace(scene, teacher=TeacherPatches(features.astype(np.float32), known, labels, depth, objects.relations))
 
 
 def said(tokenizer: PreTrainedTokenizerBase, answers: list[str]) -> list[TeacherAnswer]:

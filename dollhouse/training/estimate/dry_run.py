@@ -20,9 +20,10 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from transformers import PreTrainedTokenizerBase
 
 from dollhouse.data.collator import Batch
-from dollhouse.data.dataset import SceneTargetSource, StepDataset
+from dollhouse.data.dataset import StepDataset
 from dollhouse.data.oracle_objects import noisy_gt_objects
 from dollhouse.data.record_dataset import open_target_source
+from dollhouse.data.target_source import TargetSource
 from dollhouse.errors import RecipeError, SceneError
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration, PerceptionOutput
@@ -106,7 +107,7 @@ def first_batches(recipe: Recipe) -> tuple[DollhouseConfig, dict[str, Batch]]:
     return config, batches_of(recipe, lessons, tokenizer)
 
 
-def batches_of(recipe: Recipe, lessons: SceneTargetSource, tokenizer: PreTrainedTokenizerBase) -> dict[str, Batch]:
+def batches_of(recipe: Recipe, lessons: TargetSource, tokenizer: PreTrainedTokenizerBase) -> dict[str, Batch]:
     """The first batch of every stage."""
     return {
         name: StepDataset(

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from dollhouse.training.config import Recipe, capped
+from dollhouse.training.config import Recipe
 from dollhouse.training.estimate.dry_run import StageCheck, dry_run
 from dollhouse.training.estimate.memory import peak_resident_bytes
 from dollhouse.training.train import distill, use_bfloat16
@@ -58,7 +58,7 @@ def profile_training(recipe: Recipe, out: Path, steps: int, peak_flops: float | 
     ``peak_flops`` of the processor is measured by multiplying matrices unless given. Raises what
     :func:`dollhouse.training.train.distill` and :func:`dollhouse.training.estimate.dry_run.dry_run` raise.
     """
-    recipe = capped(recipe, steps)
+    recipe = recipe.with_max_steps(steps)
     checks = dry_run(recipe)
     watch = Stopwatch()
     distill(recipe, out, rehearsal=True, callbacks=[watch])

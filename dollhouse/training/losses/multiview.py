@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dollhouse.data.correspondence import SharedPoints, patch_values, seen_points
+from dollhouse.data.correspondence import SharedPoints, patch_values, points_at
 from dollhouse.models.dollhouse.heads import Cameras
 
 
@@ -20,8 +20,8 @@ def point_disagreement(log_depth: Tensor, cameras: Cameras, shared: SharedPoints
     predicted depth shrank while the cameras were still wrong, and never learnt to be right.
     """
     depth, poses = log_depth.clamp(-3, 4).exp(), cameras.level_from_camera
-    one = seen_points(depth, poses, cameras.focal, shared.scene, shared.view, shared.place)
-    other = seen_points(depth, poses, cameras.focal, shared.scene, shared.other, shared.other_place)
+    one = points_at(depth, poses, cameras.focal, shared.scene, shared.view, shared.uv)
+    other = points_at(depth, poses, cameras.focal, shared.scene, shared.other, shared.other_uv)
     far = _distance(one, poses, shared.scene, shared.view) * _distance(other, poses, shared.scene, shared.other)
     return ((one - other).square().sum(-1) / far).mean()
 

@@ -1,0 +1,168 @@
+"""Training samples by index: the targets of a scene's views, and questions with answers."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from dollhouse.data.config import DataConfig
+from dollhouse.data.target_cache import Questions, TargetCache, pack, unpack
+from dollhouse.data.targets import TARGETS_VERSION, SceneTargets, scene_targets
+from dollhouse.errors import SceneError
+from dollhouse.models.dollhouse.configuration import DollhouseConfig
+from dollhouse.questions.answer_balance import ROOMS_TABLE, AnswerBalance
+from dollhouse.questions.generate import QUESTIONS_VERSION, generate_questions
+from dollhouse.records.types import TeacherAnswer
+from dollhouse.scenes.open import open_scenes
+from dollhouse.scenes.scene import Scene, View
+from dollhouse.scenes.synthetic.room_scene import ROOMS_VERSION
+from dollhouse.scenes.synthetic.sweethome_rooms import SWEETHOME_VERSION
+from dollhouse.scenes.view_preprocessing import PREPROCESSING_VERSION
+
+MAX_QUESTIONS = 160  #: generated per scene; each step samples from them
+#: everything that decides what targets or questions a scene gives; each version is raised beside the code it versions
+TARGETS_VERSIONS = (ROOMS_VERSION, SWEETHOME_VERSION, PREPROCESSING_VERSION, TARGETS_VERSION)
+QUESTIONS_VERSIONS = (ROOMS_VERSION, SWEETHOME_VERSION, QUESTIONS_VERSION)
+
+
+class TargetSource(ABC):
+    """Samples of a data setting, computed on access and cached on disk where ``data.cache`` is set."""
+
+    def __init__(self, data: DataConfig, config: DollhouseConfig, cache_key: str) -> None:
+        self.data = data
+        self.config = config
+        self.cache = TargetCache(data.cache, cache_key) if data.cache else None
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def view_window(self, index: int) -> Scene:
+        """Return the scene of a sample, with the views of that sample."""
+
+    @abstractmethod
+    def questions(self, index: int) -> Questions:
+        """Return the questions of a sample with their answers and families."""
+
+    def make_targets(self, index: int) -> SceneTargets:
+        """Compute the targets of a sample, without the cache."""
+        config = self.config
+        return scene_targets(self.view_window(index), config.image_size, config.labels, config.colours)
+
+    def targets(self, index: int) -> SceneTargets:
+        """Return the targets of a sample, from the cache if they are in it.
+
+        Raises SceneError where the scene has fewer usable views than ``data.views``.
+        """
+        cached = self.cache.read_targets(index) if self.cache else None
+        if cached is not None:
+            return cached
+        targets = self.make_targets(index)
+        if len(targets.images) != self.data.views:
+            raise SceneError(
+                f"scene {targets.name} gives {len(targets.images)} views of one shape, not data.views={self.data.views}"
+            )
+        if self.cache:
+            self.cache.write_targets(index, targets)
+        return unpack(pack(targets))  # rounded as in the cache, so that runs with and without a cache are the same
+
+    def teacher_answers(self, index: int) -> tuple[TeacherAnswer, ...] | None:
+        """Return the teacher's tokens for each of :meth:`questions`; None where there are none."""
+        return None
+
+    def shares_vocabulary(self, tokenizer: PreTrainedTokenizerBase) -> bool:
+        """Return whether the token ids of :meth:`teacher_answers` are those of ``tokenizer``."""
+        return False
+
+
+class SceneTargetSource(TargetSource):
+    """Targets read off scenes with annotations; one sample per scene.
+
+    A scene with more views than ``data.views`` gives a sample for every window of consecutive views; with
+    ``data.holdout_every`` = n, every n-th frame is in no sample.
+    """
+
+    def __init__(self, data: DataConfig, config: DollhouseConfig) -> None:
+        super().__init__(data, config, targets_key(data, config))
+        self.scenes = open_scenes(data.scenes)
+        if len(self.scenes) == 0:
+            raise SceneError(f"{data.scenes} holds no scenes")
+        self.windows: list[tuple[int, int]] | None = None if data.scenes.startswith("rooms:") else self._windows()
+        self.questions_key = questions_key()
+        self._balance: AnswerBalance | None = None
+
+    def __len__(self) -> int:
+        return len(self.scenes) if self.windows is None else len(self.windows)
+
+    def view_window(self, index: int) -> Scene:
+        if self.windows is None:
+            return self.scenes[index]
+        number, start = self.windows[index]
+        scene, _ = self.scenes[number].hold_out(self.data.holdout_every)
+        return replace(scene, views=scene.views[start : start + self.data.views])
+
+    def questions(self, index: int) -> Questions:
+        """Return generated questions with answers; () where the scene is not annotated."""
+        cached = self.cache.read_questions(index, self.questions_key) if self.cache else None
+        if cached is not None:
+            return cached
+        scene = self.view_window(index)
+        if scene.boxes is None:
+            return ()
+        targets = self.cache.read_targets(index) if self.cache else None
+        if targets is not None and targets.instances is not None:
+            scene = replace(
+                scene, views=tuple(_with_cached_ids(view, targets, i) for i, view in enumerate(scene.views))
+            )
+        generated = generate_questions(scene, balance=self._balance_of(scene), limit=MAX_QUESTIONS)
+        questions = tuple((question.text, question.answer, question.family) for question in generated)
+        if self.cache:
+            self.cache.write_questions(index, self.questions_key, questions)
+        return questions
+
+    def _windows(self) -> list[tuple[int, int]]:
+        windows: list[tuple[int, int]] = []
+        for number, scene in enumerate(self.scenes):
+            count = len(scene.hold_out(self.data.holdout_every)[0].views)
+            if count < self.data.views:
+                raise SceneError(
+                    f"scene {scene.name} has {count} views to train on; data.views={self.data.views} needs as many"
+                )
+            windows.extend((number, start) for start in range(count - self.data.views + 1))
+        return windows
+
+    def _balance_of(self, scene: Scene) -> AnswerBalance | None:
+        if scene.metadata.get("source") == "rooms":
+            return None
+        if self._balance is None:
+            self._balance = AnswerBalance.measure([scene for scene in self.scenes if scene.boxes is not None])
+        return self._balance
+
+
+def _with_cached_ids(view: View, targets: SceneTargets, index: int) -> View:
+    """A view whose object ids are the cached ones, so that generating questions does not render it again."""
+    assert targets.instances is not None
+    instances = targets.instances[index].astype(np.int32)
+    return replace(view, open_instances=lambda: instances)
+
+
+def targets_key(data: DataConfig, config: DollhouseConfig, records: Sequence[str] = (), version: int = 0) -> str:
+    """Return a hash that changes with the targets; ``version`` is that of the reader of ``records``."""
+    rooms = not records and data.scenes.startswith("rooms:")
+    split = data.scenes.split("/")[0] if rooms else str(Path(data.scenes).resolve())
+    first = data.scenes.split("/")[1].split("-")[0] if rooms else ""
+    settings = [split, first, data.views, data.holdout_every, config.image_size, config.labels, config.colours]
+    versions = [*TARGETS_VERSIONS, version]
+    return sha256(json.dumps([versions, list(records), settings]).encode()).hexdigest()[:16]
+
+
+def questions_key() -> str:
+    """Return a hash that changes with the questions that are generated."""
+    return sha256(json.dumps(QUESTIONS_VERSIONS).encode() + ROOMS_TABLE.read_bytes()).hexdigest()[:16]

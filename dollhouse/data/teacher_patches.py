@@ -1,0 +1,85 @@
+"""A teacher's spatial features, labels and depth, assigned to the patches of the student's views.
+
+Axes: V views, P patches of a view, M points, D width, L labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from dollhouse.data.targets import PATCH, SceneTargets, TeacherPatches
+from dollhouse.geometry import Array, back_project, invert_rigid, level_from_world, transform_points
+from dollhouse.records.types import SpatialFeatures
+from dollhouse.scenes.scene import Scene
+
+MAX_DISTANCE = 0.25  #: metres from a patch to the teacher's point that describes it
+
+
+def patch_points(targets: SceneTargets, scene: Scene) -> Array | None:
+    """Back-project the middle of every patch at its median depth.
+
+    Returns:
+        Points (V, P, 3) in the scene's world, nan where depth is unknown; None without depth, poses or focal lengths.
+    """
+    if targets.depth is None or targets.level_from_camera is None or targets.focal is None:
+        return None
+    views, height, width = targets.depth.shape
+    cells = targets.depth.reshape(views, height // PATCH, PATCH, width // PATCH, PATCH).swapaxes(2, 3)
+    cells = cells.reshape(views, height // PATCH, width // PATCH, -1)
+    known = np.where(cells > 0, cells, np.nan)
+    with np.errstate(all="ignore"):
+        median = np.nanmedian(np.where(np.isnan(known).all(-1, keepdims=True), -1.0, known), axis=-1)
+    world_from_level = invert_rigid(level_from_world(np.asarray(scene.views[0].world_from_camera, dtype=np.float64)))
+    points = []
+    for depth, focal, pose in zip(median, targets.focal, targets.level_from_camera, strict=True):
+        length = focal * width / PATCH  # in patches
+        pinhole = np.array([[length, 0, depth.shape[1] / 2], [0, length, depth.shape[0] / 2], [0, 0, 1.0]])
+        of_view = transform_points(world_from_level @ pose, back_project(depth, pinhole))
+        points.append(np.where(depth[..., None] > 0, of_view, np.nan).reshape(-1, 3))
+    return np.stack(points)
+
+
+def nearest_features(
+    features: SpatialFeatures, points: Array, cameras: Array | None = None, labels: Sequence[str] = ()
+) -> TeacherPatches:
+    """Give every patch the teacher's prediction at the nearest of its points, within :data:`MAX_DISTANCE`.
+
+    Args:
+        features: the teacher's, at points of its own.
+        points: (V, P, 3) what the patches show; nan unknown.
+        cameras: (V, 4, 4) world from camera; with them, the z-depth of the teacher's point is the patch's depth.
+        labels: the student's; see :func:`student_label_probs`.
+    """
+    flat = points.reshape(-1, 3)
+    finite = np.isfinite(flat).all(-1)
+    distance = np.full(len(flat), np.inf)
+    nearest = np.zeros(len(flat), dtype=np.int64)
+    if finite.any() and len(features.points):
+        distance[finite], nearest[finite] = cKDTree(features.points).query(flat[finite])
+    known = (distance <= MAX_DISTANCE).reshape(points.shape[:2])
+    of_patch = features.features[nearest].reshape(*points.shape[:2], -1) * known[..., None]
+    depth = None
+    if cameras is not None:
+        offset = features.points[nearest].reshape(points.shape) - cameras[:, None, :3, 3]
+        ahead = np.einsum("vpi,vi->vp", offset, cameras[:, :3, 2])
+        depth = np.where(known & (ahead > 0), ahead, 0.0).astype(np.float32)
+    probs = student_label_probs(features, labels)
+    if probs is not None:
+        probs = probs[nearest].reshape(*points.shape[:2], -1) * known[..., None]
+    return TeacherPatches(features=of_patch.astype(np.float32), known=known, labels=probs, depth=depth)
+
+
+def student_label_probs(features: SpatialFeatures, labels: Sequence[str]) -> NDArray[np.float32] | None:
+    """Return the teacher's probabilities (M, L+1) of the student's labels; other labels count as no object.
+
+    None where the teacher predicts none, or lacks one of ``labels``.
+    """
+    if features.label_probs is None or not labels or not set(labels) <= set(features.labels):
+        return None
+    named = features.label_probs[:, [features.labels.index(label) for label in labels]]
+    rest = 1 - named.sum(1, keepdims=True)
+    return np.concatenate([named, rest.clip(min=0)], 1).astype(np.float32)
