@@ -94,7 +94,7 @@ def test_records_of_a_scenes_own_geometry_give_the_scenes_own_lessons(by_annotat
 def test_scenes_choose_among_records(by_annotations: Path, shipped) -> None:
     config, _ = shipped
     assert len(open_target_source(DataConfig(records=by_annotations, scenes="rooms:train/4-5"), config)) == 2
-    with pytest.raises(RecipeError, match=r"holds no records of rooms:train/90-91.*dollhouse label"):
+    with pytest.raises(RecipeError, match=r"holds no records of rooms:train/90-91.*dollhouse annotate"):
         open_target_source(DataConfig(records=by_annotations, scenes="rooms:train/90-91"), config)
     with pytest.raises(StorageError, match="no records are there"):
         open_target_source(DataConfig(records=by_annotations / "nothing"), config)

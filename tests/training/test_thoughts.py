@@ -230,7 +230,7 @@ def test_a_dry_run_knows_thoughts_and_passes(placement: str) -> None:
 def test_thoughts_without_tokens_are_refused() -> None:
     student = {**TINY["student"], "num_thinking_tokens": 0}
     speak = {**TINY["stages"]["finetune_end_to_end"], "losses": ["text", "thinking_probe"]}
-    with pytest.raises(RecipeError, match=r"stage finetune_end_to_end: thoughts needs student\.num_thinking_tokens"):
+    with pytest.raises(RecipeError, match=r"stage finetune_end_to_end: thinking_probe needs student\.num_thinking_tokens"):
         check_recipe({**TINY, "student": student, "stages": {"finetune_end_to_end": speak}}, "test")
     with pytest.raises(RecipeError, match="add the loss text"):
         check_recipe({**TINY, "stages": {"finetune_end_to_end": {**speak, "losses": ["thinking_probe"]}}}, "test")
