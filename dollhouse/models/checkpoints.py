@@ -36,7 +36,7 @@ class Checkpoint:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Read names and shapes. Raises ModelError for files that are absent, damaged or hold more than tensors."""
+        """Read names and shapes; raises ModelError for absent, damaged and unsafe files."""
         self.path = Path(path)
         self.shapes: dict[str, Shape] = {}
         self._sources: dict[str, tuple[Path, str]] = {}  # name -> file, and the tensor's name in that file
@@ -70,7 +70,7 @@ class Checkpoint:
         return [name for name in self.shapes if name not in found]
 
     def read(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
-        """Yield tensors by name, file by file; copy each before the next, since it is a view of a mapped file."""
+        """Yield tensors by name, file by file; they are views of a mapped file, so copy each."""
         by_file: dict[Path, list[str]] = {}
         for name in names:
             by_file.setdefault(self._sources[name][0], []).append(name)
@@ -94,10 +94,10 @@ class Checkpoint:
         key_of: Callable[[str], str] = str,
         ignore: Callable[[str], bool] = lambda name: False,
     ) -> list[str]:
-        """Replace all weights of a module, which may be on the meta device; on an error it stays as it was.
+        """Replace all weights of a module, or none on an error.
 
         Args:
-            module: must match the checkpoint tensor by tensor.
+            module: may be on the meta device; must match the checkpoint tensor by tensor.
             dtype: of the loaded weights.
             device: where each tensor is moved as soon as it is read.
             key_of: name of a parameter in the module -> its name in the checkpoint.
@@ -166,7 +166,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _weight_files(path: Path) -> list[Path]:
-    """List the weight files of a checkpoint, safetensors preferred; raises ModelError where some are missing."""
+    """List the weight files, safetensors preferred; raises ModelError where some are missing."""
     if not path.is_dir():
         if not path.is_file():
             raise ModelError(f"{path}: no such file or folder; give a weight file, or the folder of a checkpoint")
@@ -189,7 +189,7 @@ def _weight_files(path: Path) -> list[Path]:
 
 
 def _open(path: Path) -> tuple[dict[str, Shape], Callable[[str], Tensor]]:
-    """Map one weight file; returns its shapes by name, and a function that reads one tensor."""
+    """Map a weight file; returns shapes by name, and a function that reads a tensor."""
     if path.suffix == ".safetensors":
         try:
             file = safe_open(path, framework="pt")

@@ -53,7 +53,7 @@ class LLaVA3DTeacher:
         settings: LLaVA3DSettings | None = None,
         name: str = "",
     ) -> None:
-        """Wrap a model and its tokenizer; ``name`` is the source of the weights in the provenance."""
+        """Wrap a model and its tokenizer; ``name`` is stored in the provenance."""
         self.model = model
         self.tokenizer = tokenizer
         self.settings = settings or LLaVA3DSettings()
@@ -146,7 +146,7 @@ class LLaVA3DTeacher:
         return [self._teacher_answer(answer) for answer in answers]
 
     def features(self, scene: Scene) -> SpatialFeatures | None:
-        """Compute the voxel features of patches with measured depth, at the mean of their positions.
+        """Compute voxel features of patches with measured depth, at their mean positions.
 
         None with ``visual_input="photo"``. Width is the vision tower's (1024), before the projector.
         """

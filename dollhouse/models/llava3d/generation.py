@@ -27,9 +27,7 @@ class GeneratedAnswer:
     """One answer, the end token included where it was generated."""
 
     token_ids: list[int] = field(default_factory=list)
-    top_ids: list[NDArray[np.int32]] = field(
-        default_factory=list
-    )  #: (K,) a token, most likely first; the first was chosen
+    top_ids: list[NDArray[np.int32]] = field(default_factory=list)  #: (K,) a token, most likely (and chosen) first
     top_log_probs: list[NDArray[np.float32]] = field(default_factory=list)  #: (K,) natural logarithms
 
 
@@ -47,8 +45,9 @@ class SharedPrefix:
     def generate(
         self, questions: Sequence[Tensor], max_new_tokens: int, eos_token_id: int, top_k: int
     ) -> list[GeneratedAnswer]:
-        """Generate greedy answers to one group of questions, each given as embeddings (T, D) after the prefix.
+        """Generate greedy answers to a group of questions.
 
+        Each question is given as embeddings (T, D) that follow the prefix.
         ``eos_token_id`` ends an answer. Where two tokens are equally likely, the smaller id is chosen.
         """
         with torch.inference_mode():

@@ -117,7 +117,7 @@ class Llava3DForConditionalGeneration(nn.Module):
         return self.multi_modal_projector(self.get_vision_features(image[None])[0])
 
     def get_scene_features(self, views: PosedViews) -> SceneFeatures:
-        """Encode posed views and pool their patches; raises ValueError where the shapes of the views do not match."""
+        """Encode posed views and pool their patches; raises ValueError on wrong shapes."""
         config = self.config
         _check_views(views, config.image_size)
         depths, intrinsics, world_from_camera = (

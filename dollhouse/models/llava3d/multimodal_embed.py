@@ -18,7 +18,7 @@ IGNORE_INDEX = -100  #: label without loss
 
 
 class PositionEmbedding(nn.Module):
-    """Embed raw coordinates in metres by Linear, LayerNorm, ReLU, Linear; nothing is clipped or normalised."""
+    """Embed raw coordinates in metres, neither clipped nor normalised, by an MLP."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer, LlamaConfig
+from transformers.utils import is_protobuf_available, is_sentencepiece_available
 
 from dollhouse.errors import ModelError, QuestionError
 from dollhouse.models.llava3d.multimodal_embed import IMAGE_TOKEN_ID, LOCATION_TOKEN_ID
@@ -26,9 +25,9 @@ Encode = Callable[[str], Sequence[int]]  #: text -> ids, without any begin or en
 
 
 def conversation(turns: Sequence[tuple[str, str | None]]) -> str:
-    """Format a conversation about one image or scene; the last answer is None where the model is to generate it.
+    """Format a conversation about one image or scene.
 
-    The image placeholder is inserted before the first question.
+    The image placeholder is inserted before the first question. The last answer is None to be generated.
     """
     text = f"{SYSTEM} "
     for number, (question, answer) in enumerate(turns):
@@ -64,10 +63,10 @@ def expand_boxes(question: str, count: int) -> str:
 
 
 def load_tokenizer(folder: Path, config: LlamaConfig) -> Any:
-    """Load the tokenizer of a checkpoint folder; raises ModelError where it is missing or does not match the model."""
+    """Load the tokenizer of a checkpoint folder; raises ModelError on a mismatch with the model."""
     if not any((folder / name).is_file() for name in ("tokenizer.model", "tokenizer.json")):
         raise ModelError(f"{folder}: has no tokenizer (tokenizer.model or tokenizer.json); copy the whole checkpoint")
-    installed = all(map(_is_installed, ("sentencepiece", "google.protobuf")))
+    installed = is_sentencepiece_available() and is_protobuf_available()
     if not installed and not (folder / "tokenizer.json").is_file():
         raise ModelError(f"{folder}/tokenizer.model needs two more libraries: pip install sentencepiece protobuf")
     try:
@@ -84,18 +83,11 @@ def load_tokenizer(folder: Path, config: LlamaConfig) -> Any:
 
 
 def encoder(tokenizer: Any) -> Encode:
-    """Return an encoder equal to SentencePiece, which adds a space before every piece of text."""
-    return partial(_encode, tokenizer)
+    """Return an encoder equal to SentencePiece, which adds a space before every piece."""
 
+    def encode(text: str) -> Sequence[int]:
+        text = text.replace("\u2581", " ")
+        # the fast tokenizer adds its space only where there is none; SentencePiece, used in training, always does
+        return tokenizer.encode(" " + text if text.startswith(" ") else text, add_special_tokens=False)
 
-def _encode(tokenizer: Any, text: str) -> Sequence[int]:
-    text = text.replace("\u2581", " ")
-    # the fast tokenizer adds its space only where there is none; SentencePiece, used in training, always does
-    return tokenizer.encode(" " + text if text.startswith(" ") else text, add_special_tokens=False)
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:  # the parent package of ``name``
-        return False
+    return encode

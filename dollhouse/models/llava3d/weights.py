@@ -36,9 +36,10 @@ def official_name(name: str) -> str:
 def load_official(
     model: nn.Module, folder: Path, dtype: torch.dtype, clip_folder: Path | None, device: torch.device
 ) -> None:
-    """Load a checkpoint folder into ``model``, which is on the meta device; no parameter requires a gradient.
+    """Load a checkpoint folder into ``model``, which is on the meta device.
 
-    Raises ModelError; all names and shapes of all shards are compared before the first tensor is read.
+    No parameter will require a gradient. All names and shapes are compared before the first tensor is read.
+    Raises ModelError on a mismatch.
     """
     checkpoint = Checkpoint(folder)
     if not any(name.startswith(_VISION) for name in checkpoint.shapes):
@@ -60,7 +61,7 @@ def load_official(
 
 
 def weights_hash(model: nn.Module) -> str:
-    """Hash the loaded parameters: the first 12 hex digits of the SHA-256 of names, dtypes and values.
+    """Hash the loaded parameters (12 hex digits of SHA-256 of names, dtypes, values).
 
     The file format does not matter: the same weights as ``.bin`` or safetensors have the same hash.
     """

@@ -19,7 +19,7 @@ POSE_DIM = 9
 
 
 class CameraHead(nn.Module):
-    """Predict a pose encoding per view by iterative refinement over the camera tokens of all views."""
+    """Predict a pose encoding per view iteratively, by attention over all views."""
 
     def __init__(self, config: VggtConfig) -> None:
         super().__init__()

@@ -27,7 +27,7 @@ _logger = logging.getLogger(__name__)
 
 
 def licence_of(path: str | os.PathLike[str]) -> str:
-    """Return the licence of official weights by the names of the file and its folders.
+    """Return the licence of official weights by the names in their path.
 
     Both official checkpoints have one layout, so the content cannot decide: it is the stricter licence unless some
     name contains "VGGT-1B-Commercial", as downloads from the hub do.

@@ -44,7 +44,7 @@ def _sinusoids(half_span: float, count: int, channels: int, device: torch.device
 
 
 class ResidualConvUnit(nn.Module):
-    """Two convolutions with a skip connection of relu(x), since the official ReLU works in place."""
+    """Two convolutions with a skip connection of relu(x): the official ReLU is in place."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class ResidualConvUnit(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Add a finer map to a coarser one and upsample the sum; the coarsest level has no finer map."""
+    """Add a finer map, if any, to a coarser one and upsample the sum."""
 
     def __init__(self, features: int, has_skip: bool = True) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ from dollhouse.models.onednn_linear import Linear
 
 
 class RotaryTable(NamedTuple):
-    """Cosines and signed sines (N, D) of each token's rotation; the sign is that of the rotated half."""
+    """Cosines and signed sines (N, D) of each token's rotation."""
 
     cosines: Tensor
     sines: Tensor

@@ -166,13 +166,10 @@ class VggtModel(PreTrainedModel):
         """
         if not 0 <= layer < self.config.num_hidden_layers:
             raise ValueError(f"no round {layer}: they go from 0 to {self.config.num_hidden_layers - 1}")
-        later = tuple(
-            f"{blocks}.{index}."
-            for blocks in ("frame_blocks", "global_blocks")
-            for index in range(layer, self.config.num_hidden_layers)
-        )
-        for name, parameter in self.aggregator.named_parameters():
-            if not name.startswith(later):
+        blocks = (self.aggregator.frame_blocks, self.aggregator.global_blocks)
+        late = {parameter for group in blocks for parameter in group[layer:].parameters()}
+        for parameter in self.aggregator.parameters():
+            if parameter not in late:
                 parameter.requires_grad_(False)
 
     def predict_depth(self, output: VggtOutput, chunk: int | None = None) -> tuple[Tensor, Tensor]:
