@@ -3,6 +3,13 @@
 The command prints any of them as one line and ends with exit code 2.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class DollhouseError(Exception):
     """Base of every error that a user can cause and correct."""
@@ -34,3 +41,9 @@ class StorageError(DollhouseError):
 
 class ScoreError(DollhouseError):
     """Answers cannot be scored, or a scorer's package is not installed."""
+
+
+def first_fault(error: ValidationError) -> str:
+    """Describe the first fault of a pydantic ValidationError in one line: "views.0.name: Field required"."""
+    fault = error.errors()[0]
+    return f"{'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg']}"

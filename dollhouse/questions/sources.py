@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dollhouse.errors import QuestionError
+from dollhouse.errors import QuestionError, first_fault
 from dollhouse.questions.answer_balance import AnswerBalance
 from dollhouse.questions.generate import Question, generate_questions
 from dollhouse.scenes.scene import Scene
@@ -162,9 +162,7 @@ def _read_lines(path: Path) -> list[_Line]:
         try:
             parsed.append(_Line.model_validate_json(line))
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "the line"
-            raise QuestionError(f"{path}: line {number + 1}: {where}: {first['msg']}") from error
+            raise QuestionError(f"{path}: line {number + 1}: {first_fault(error)}") from error
     if not parsed:
         raise QuestionError(f'{path}: holds no questions; write a line for each, such as {{"question": "..."}}')
     return parsed

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, ValidationError
 
-from dollhouse.errors import SceneError, StorageError
+from dollhouse.errors import SceneError, StorageError, first_fault
 from dollhouse.geometry import is_rigid
 from dollhouse.scenes.images import depth_size, image_size, read_depth, read_image
 from dollhouse.scenes.readers.reader import Reader
@@ -115,7 +115,7 @@ def open_saved(path: str | Path, *, skip_bad: bool = False, frames: int | None =
     except OSError as error:
         raise SceneError(f"{json_path}: cannot be read ({error.strerror}); a saved scene has this file") from error
     except ValidationError as error:
-        raise SceneError(f"{json_path}: is not a saved scene ({_first_line(error)})") from error
+        raise SceneError(f"{json_path}: is not a saved scene ({first_fault(error)})") from error
     views = tuple(_open_view(json_path, index, view) for index, view in enumerate(entry.views))
     boxes = None if entry.boxes is None else tuple(_open_box(box) for box in entry.boxes)
     if boxes and len({box.id for box in boxes}) < len(boxes):
@@ -149,7 +149,8 @@ def _to_json(scene: Scene, folder: Path) -> str:
         text = json.dumps(entry, indent=1, allow_nan=False, default=_array_to_list)
         _SceneEntry.model_validate_json(text)
     except (TypeError, ValueError) as error:  # pydantic's ValidationError is a ValueError
-        raise SceneError(f"{scene.name}: cannot be saved to {folder} ({_first_line(error)})") from error
+        fault = first_fault(error) if isinstance(error, ValidationError) else error
+        raise SceneError(f"{scene.name}: cannot be saved to {folder} ({fault})") from error
     return text
 
 
@@ -179,13 +180,6 @@ def _save_images(view: View, folder: Path, index: int) -> None:
 
 def _image_path(folder: Path, kind: str, index: int) -> Path:
     return folder / kind / f"{index:04d}.png"
-
-
-def _first_line(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}"
-    return str(error).splitlines()[0]
 
 
 def _open_view(json_path: Path, index: int, entry: _ViewEntry) -> View:

@@ -5,15 +5,16 @@ Boxes follow VoteNet's convention: axis-aligned bounds of an object's vertices a
 
 from __future__ import annotations
 
-import json
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
 
-from dollhouse.errors import SceneError
+from dollhouse.errors import SceneError, first_fault
 from dollhouse.geometry import Array, transform_points
 from dollhouse.scenes.scene import Box
 
@@ -23,6 +24,36 @@ AGGREGATION = ".aggregation.json"
 HIGH_RESOLUTION = "_vh_clean.aggregation.json"  #: refers to the segments of the other mesh
 # Raised by trimesh's reader on damaged files; NameError comes from a variable that it never sets.
 _PLY_ERRORS = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, NameError, struct.error)
+
+
+SegmentId = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class _Annotation(BaseModel):
+    model_config = ConfigDict(strict=True, alias_generator=to_camel)
+
+
+class _Segments(_Annotation):
+    """The file ``*.segs.json``."""
+
+    seg_indices: list[SegmentId]  #: the segment of each vertex
+
+
+class _Group(_Annotation):
+    """One object of ``*.aggregation.json``."""
+
+    object_id: int = Field(ge=0)
+    label: str = Field(pattern=r"\S")
+    segments: list[SegmentId] = Field(min_length=1)
+
+
+class _Aggregation(_Annotation):
+    """The file ``*.aggregation.json``."""
+
+    seg_groups: list[_Group]
+
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_boxes(folder: Path, alignment: Array) -> tuple[Box, ...] | None:
@@ -42,7 +73,7 @@ def read_boxes(folder: Path, alignment: Array) -> tuple[Box, ...] | None:
     if mesh_path is None or segments_path is None or groups_path is None:
         return None
     vertices = transform_points(alignment, _read_vertices(mesh_path))
-    segment_of_vertex = _read_segments(segments_path)
+    segment_of_vertex = np.array(_read_json(segments_path, _Segments).seg_indices, dtype=np.int64)
     if len(segment_of_vertex) != len(vertices):
         raise SceneError(
             f"{segments_path}: refers to {len(segment_of_vertex)} vertices, "
@@ -50,15 +81,16 @@ def read_boxes(folder: Path, alignment: Array) -> tuple[Box, ...] | None:
         )
     segments, low, high = _segment_bounds(vertices, segment_of_vertex)
     boxes: dict[int, Box] = {}
-    for id, label, members in _read_groups(groups_path):
+    for group in _read_json(groups_path, _Aggregation).seg_groups:
+        id, label, members = group.object_id + 1, group.label.strip().lower(), np.array(group.segments)
         if id in boxes:
-            raise SceneError(f"{groups_path}: objectId {id - 1} occurs twice")
+            raise SceneError(f"{groups_path}: objectId {group.object_id} occurs twice")
         rows = np.searchsorted(segments, members)
         known = rows < len(segments)
         known[known] = segments[rows[known]] == members[known]
         if not known.all():
             raise SceneError(
-                f"{groups_path}: object {id - 1} ({label}) has segment {members[~known][0]}, "
+                f"{groups_path}: object {group.object_id} ({label}) has segment {members[~known][0]}, "
                 f"which is not in {segments_path.name}"
             )
         bottom, top = low[rows].min(0), high[rows].max(0)
@@ -96,52 +128,13 @@ def _read_vertices(path: Path) -> Array:
     return vertices
 
 
-def _read_segments(path: Path) -> NDArray[np.int64]:
-    return _integers(_read_json(path).get("segIndices"), f"{path}: segIndices")
-
-
-def _read_groups(path: Path) -> list[tuple[int, str, NDArray[np.int64]]]:
-    """Read (box id, label, segment numbers) of each annotated object."""
-    groups = _read_json(path).get("segGroups")
-    if not isinstance(groups, list):
-        raise SceneError(f"{path}: segGroups should be a list")
-    parsed = []
-    for position, group in enumerate(groups):
-        where = f"{path}: segGroups[{position}]"
-        if not isinstance(group, dict):
-            raise SceneError(f"{where} should be an object")
-        id, label = group.get("objectId"), group.get("label")
-        if type(id) is not int or id < 0:
-            raise SceneError(f"{where}: objectId should be a whole number from 0 up, not {id!r}")
-        if not isinstance(label, str) or not label.strip():
-            raise SceneError(f"{where}: label should be a word, not {label!r}")
-        members = _integers(group.get("segments"), f"{where}: segments")
-        if not len(members):
-            raise SceneError(f"{where}: {label!r} has no segments")
-        parsed.append((id + 1, label.strip().lower(), members))
-    return parsed
-
-
-def _integers(values: object, where: str) -> NDArray[np.int64]:
-    if not isinstance(values, list) or not all(type(value) is int for value in values):
-        raise SceneError(f"{where} should be a list of whole numbers")
+def _read_json(path: Path, model: type[Model]) -> Model:
     try:
-        return np.array(values, dtype=np.int64)
-    except OverflowError as error:
-        raise SceneError(f"{where} holds a number that is too large") from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; {} where the file holds another JSON value."""
-    try:
-        content = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise SceneError(
-            f"{path}: is not valid JSON (line {error.lineno}, column {error.colno}: {error.msg})"
-        ) from error
-    except RecursionError as error:
-        raise SceneError(f"{path}: is nested too deeply") from error
-    return content if isinstance(content, dict) else {}
+        return model.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise SceneError(f"{path}: is not ScanNet's annotation ({first_fault(error)})") from error
+    except OSError as error:
+        raise SceneError(f"{path}: cannot be read ({error})") from error
 
 
 def read_text(path: Path) -> str:
