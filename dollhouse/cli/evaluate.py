@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from dollhouse.cli.root import app, command_line, quiet_libraries
 from dollhouse.errors import QuestionError
@@ -85,7 +86,7 @@ def evaluate(
     from dollhouse.evaluation.evaluate import evaluate as score
     from dollhouse.evaluation.oracle_boxes import OracleBoxesModel
     from dollhouse.evaluation.report.lineage import model_lineage
-    from dollhouse.evaluation.report.table import print_metrics
+    from dollhouse.evaluation.report.table import metrics_summary
     from dollhouse.inference.pipeline import DollhousePipeline
     from dollhouse.models.dollhouse.checkpoint import SHIPPED
     from dollhouse.scenes.open import open_scenes
@@ -104,6 +105,6 @@ def evaluate(
         command=command_line(),
         lineage=model_lineage(model or SHIPPED),
     )
-    print_metrics(report.metrics)
+    Console(highlight=False).print(metrics_summary(report.metrics))
     if report.folder:
         print(f"report: {report.folder / 'report.html'}")

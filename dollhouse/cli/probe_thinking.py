@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from dollhouse.cli.root import app, command_line, quiet_libraries
 
@@ -24,7 +25,7 @@ def probe(
     """
     quiet_libraries()
     from dollhouse.evaluation.probing.probe import probe_thinking
-    from dollhouse.evaluation.probing.table import print_probe
+    from dollhouse.evaluation.probing.tables import probe_summary
     from dollhouse.inference.pipeline import DollhousePipeline
     from dollhouse.system.environment import source_commit
 
@@ -37,6 +38,6 @@ def probe(
         commit=source_commit(),
         command=command_line(),
     )
-    print_probe(probed.found)
+    Console(highlight=False).print(probe_summary(probed.result))
     if probed.folder:
         print(f"report: {probed.folder / 'probe.html'}")

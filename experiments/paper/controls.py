@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dollhouse.evaluation.probing.accuracy import BASE, OVERALL
+from dollhouse.evaluation.probing.accuracy import BASELINE, OVERALL
 from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.models.dollhouse.special_tokens import PLACEMENTS
 from dollhouse.system.environment import source_commit
@@ -79,10 +79,10 @@ def table(told: Mapping[str, Mapping[str, Any]]) -> Result:
     rows, sentences = [], []
     for subject, found in told.items():
         sentences.append(f"{subject}: {found['verdict']}")
-        for name, control in found["controls"].items():
+        for name, control in found["ablations"].items():
             figure = control["groups"].get(OVERALL)
             if figure is not None:
-                rows.append(_row(f"{subject}: {name}", figure, name == BASE))
+                rows.append(_row(f"{subject}: {name}", figure, name == BASELINE))
     result = Result(
         KEY,
         "Table III's controls: what if something else stood there?",

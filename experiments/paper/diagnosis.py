@@ -11,8 +11,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from dollhouse.evaluation.probing.activations import attention_kept, scan
-from dollhouse.evaluation.probing.logit_lens import ReadOut
+from dollhouse.evaluation.probing.activations import eager_attention, record_activations
+from dollhouse.evaluation.probing.logit_lens import LogitLens
 from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.inference.session import SceneSession
 from dollhouse.questions.generate import generate_questions
@@ -66,11 +66,11 @@ def read_out(memory: SceneSession, question: str) -> list[list[tuple[str, float]
     pipeline = memory.pipeline
     if not pipeline.model.config.thinking_ids:
         return []
-    reading = ReadOut(pipeline.processor.tokenizer)
-    with attention_kept(pipeline.model):
-        reading.add(memory.scene.name, scan(memory, question).thinking_logits)
+    reading = LogitLens(pipeline.processor.tokenizer)
+    with eager_attention(pipeline.model):
+        reading.add(memory.scene.name, record_activations(memory, question).thinking_logits)
     tokens = reading.result()["examples"][memory.scene.name]
-    return [[(word["word"], word["chance"]) for word in words[:WORDS]] for words in tokens]
+    return [[(word["token"], word["probability"]) for word in words[:WORDS]] for words in tokens]
 
 
 def draw_diagnosis(scene: Scene, told: dict[str, Any], out: Path) -> None:

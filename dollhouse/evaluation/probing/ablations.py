@@ -1,6 +1,6 @@
-"""Replacement controls: the same questions, with something else where the thinking tokens were.
+"""Ablations: the same questions with something else at the thinking positions.
 
-If the answers stay as good, what was replaced did not matter. Knows nothing of scoring.
+If accuracy stays the same, what was replaced did not matter.
 
 Axes: R questions of one length, K thinking tokens, D text width.
 """
@@ -14,153 +14,171 @@ from itertools import cycle, islice
 import torch
 from torch import Tensor
 
-from dollhouse.evaluation.probing.prefix_surgery import Lead, joined, lead_to_thoughts, think, thinking_embeddings
+from dollhouse.evaluation.probing.prefix_surgery import (
+    SplitPrompt,
+    append_thinking,
+    concatenate_caches,
+    split_at_thinking,
+    thinking_embeddings,
+)
 from dollhouse.inference.generation import PlainDecoder, generate
 from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.inference.session import SceneSession
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 
-PLAIN = " the"  #: the ordinary words that stand in for thinking tokens
-LONGEST_ANSWER = 24  #: tokens; answers that are judged are far shorter
+PLAIN_WORD = " the"  #: the ordinary word whose tokens replace thinking tokens
+MAX_ANSWER_TOKENS = 24  #: judged answers are far shorter
 
 
 @dataclass
-class Materials:
-    """What replacements are made of."""
+class AblationInputs:
+    """What replacements are made from."""
 
     model: DollhouseForConditionalGeneration
-    own: Tensor  #: (K, D) the trained embeddings of the thinking tokens
+    trained: Tensor  #: (K, D) embeddings of the thinking tokens
     plain: Tensor  #: (K, D) embeddings of as many ordinary tokens
-    draw: torch.Generator
+    generator: torch.Generator
 
     @classmethod
-    def of(cls, pipeline: DollhousePipeline, seed: int) -> Materials:
-        """Those of a student; ``seed`` decides the noise."""
-        own = thinking_embeddings(pipeline.model)
-        words = pipeline.processor.tokenizer(PLAIN, add_special_tokens=False)["input_ids"]
-        ids = torch.tensor(list(islice(cycle(words), len(own))), device=own.device)
+    def of(cls, pipeline: DollhousePipeline, seed: int) -> AblationInputs:
+        """Collect them from a student; ``seed`` is that of the noise."""
+        trained = thinking_embeddings(pipeline.model)
+        words = pipeline.processor.tokenizer(PLAIN_WORD, add_special_tokens=False)["input_ids"]
+        ids = torch.tensor(list(islice(cycle(words), len(trained))), device=trained.device)
         plain = pipeline.model.get_input_embeddings()(ids).detach()
-        return cls(pipeline.model, own, plain, torch.Generator().manual_seed(seed))
+        return cls(pipeline.model, trained, plain, torch.Generator().manual_seed(seed))
 
 
-#: Grows the lead's cache as the control wants it, given the same questions' lead about another scene; returns how many
-#: positions stay empty before what follows.
-Enter = Callable[[Lead, Lead | None, Materials], int]
+#: Extends the prompt's cache as the ablation wants it, given the same questions' prompt in another scene; returns how
+#: many positions stay empty before what follows.
+Apply = Callable[[SplitPrompt, SplitPrompt | None, AblationInputs], int]
 
 
 @dataclass(frozen=True)
-class Control:
+class Ablation:
     """One way of filling the thinking positions."""
 
     name: str
-    says: str  #: what is replaced by what, for a reader
-    enter: Enter
-    foreign: bool = False  #: whether it needs another scene
+    description: str  #: what is replaced by what
+    apply: Apply
+    needs_other_scene: bool = False
 
 
-def embedded(choose: Callable[[Materials], Tensor]) -> Enter:
-    """Other embeddings (K, D) at the thinking positions; all that the language model makes of them follows."""
+def replace_embeddings(choose: Callable[[AblationInputs], Tensor]) -> Apply:
+    """Make an ablation that puts other embeddings (K, D) at the thinking positions."""
 
-    def enter(lead: Lead, other: Lead | None, materials: Materials) -> int:
-        think(materials.model, lead, choose(materials))
+    def apply(prompt: SplitPrompt, other: SplitPrompt | None, inputs: AblationInputs) -> int:
+        append_thinking(inputs.model, prompt, choose(inputs))
         return 0
 
-    return enter
+    return apply
 
 
-def noise(materials: Materials) -> Tensor:
-    """Random directions, drawn anew for every group of questions, each as long as the embedding it replaces."""
-    own = materials.own
-    drawn = torch.randn(own.shape, generator=materials.draw).to(own)
-    return drawn * (own.norm(dim=-1, keepdim=True) / drawn.norm(dim=-1, keepdim=True))
+def noise(inputs: AblationInputs) -> Tensor:
+    """Draw random directions, each with the norm of the embedding it replaces."""
+    drawn = torch.randn(inputs.trained.shape, generator=inputs.generator).to(inputs.trained)
+    return drawn * (inputs.trained.norm(dim=-1, keepdim=True) / drawn.norm(dim=-1, keepdim=True))
 
 
-def shuffled(lead: Lead, other: Lead | None, materials: Materials) -> int:
-    """Keys and values of the thinking positions, of all layers, as they came out in another scene."""
+def shuffle(prompt: SplitPrompt, other: SplitPrompt | None, inputs: AblationInputs) -> int:
+    """Take keys and values of the thinking positions, of all layers, from another scene."""
     assert other is not None
-    think(materials.model, other, materials.own)
-    count = len(materials.own)
+    append_thinking(inputs.model, other, inputs.trained)
+    count = len(inputs.trained)
     for number, layer in enumerate(other.cache.layers):
-        lead.cache.update(layer.keys[:, :, -count:], layer.values[:, :, -count:], number)
+        prompt.cache.update(layer.keys[:, :, -count:], layer.values[:, :, -count:], number)
     return 0
 
 
-def removed(lead: Lead, other: Lead | None, materials: Materials) -> int:
-    """No thinking positions: what follows moves up."""
-    return 0
-
-
-def hidden(lead: Lead, other: Lead | None, materials: Materials) -> int:
-    """Nothing may look at the thinking positions; what follows stays where it was."""
-    return len(materials.own)
-
-
-UNTOUCHED = Control("untouched", "the student as it was trained", embedded(lambda materials: materials.own))
-CONTROLS: tuple[Control, ...] = (
-    Control("zeros", "thinking embeddings are zero", embedded(lambda materials: torch.zeros_like(materials.own))),
-    Control("noise", "thinking embeddings are random, as long as the trained ones", embedded(noise)),
-    Control(
+UNMODIFIED = Ablation("unmodified", "the student as it was trained", replace_embeddings(lambda inputs: inputs.trained))
+ABLATIONS: tuple[Ablation, ...] = (
+    Ablation(
+        "zeros", "thinking embeddings are zero", replace_embeddings(lambda inputs: torch.zeros_like(inputs.trained))
+    ),
+    Ablation(
+        "noise", "thinking embeddings are random, with the norm of the trained ones, new for every group of questions",
+        replace_embeddings(noise),
+    ),
+    Ablation(
         "first repeated",
-        "every thinking embedding is the first one",
-        embedded(lambda materials: materials.own[:1].expand_as(materials.own)),
+        "every thinking embedding is the first",
+        replace_embeddings(lambda inputs: inputs.trained[:1].expand_as(inputs.trained)),
     ),
-    Control(
+    Ablation(
         "plain tokens",
-        f'thinking embeddings are those of as many ordinary words ("{PLAIN.strip()}")',
-        embedded(lambda materials: materials.plain),
+        f'thinking embeddings are those of as many ordinary words ("{PLAIN_WORD.strip()}")',
+        replace_embeddings(lambda inputs: inputs.plain),
     ),
-    Control(
+    Ablation(
         "shuffled",
-        "what the language model made of the thinking tokens (keys and values of all layers) comes from another scene "
-        "that was asked the same",
-        shuffled,
-        foreign=True,
+        "keys and values of all layers at the thinking positions come from another scene with the same question",
+        shuffle,
+        needs_other_scene=True,
     ),
-    Control("hidden", "nothing may look at the thinking tokens; all else stays where it was", hidden),
-    Control("removed", "no thinking tokens; what follows them moves up", removed),
-)
+    Ablation(
+        "masked",
+        "nothing attends to the thinking positions; all else keeps its position",
+        lambda prompt, other, inputs: len(inputs.trained),
+    ),
+    Ablation("removed", "no thinking tokens; what follows them moves up", lambda prompt, other, inputs: 0),
+)  # fmt: skip
 
 
-def answers(
-    memory: SceneSession,
+def ablated_answers(
+    session: SceneSession,
     other: SceneSession | None,
     questions: Sequence[str],
-    controls: Sequence[Control],
-    materials: Materials,
+    ablations: Sequence[Ablation],
+    inputs: AblationInputs,
 ) -> dict[str, list[str]]:
-    """Greedy answers to questions about a seen scene under each control, by its name.
+    """Answer questions greedily under each ablation.
 
-    ``other`` is another scene of the same student. Raises ValueError where a control needs one and there is none.
+    Args:
+        session: the scene of the questions.
+        other: another scene of the same student, for ablations that need one.
+        questions: texts.
+        ablations: what to do with the thinking positions.
+        inputs: what replacements are made from.
+
+    Returns:
+        Answers in the order of the questions, by the ablation's name.
+
+    Raises:
+        ValueError: an ablation needs another scene and there is none.
     """
-    if other is None and any(control.foreign for control in controls):
-        raise ValueError("some control needs another scene")
-    processor, device = memory.pipeline.processor, memory.pipeline.model.device
+    if other is None and any(ablation.needs_other_scene for ablation in ablations):
+        raise ValueError("some ablation needs another scene")
+    processor, device = session.pipeline.processor, session.pipeline.model.device
     ids = [processor.question_ids(question) for question in questions]
-    told = {control.name: [""] * len(ids) for control in controls}
+    answers = {ablation.name: [""] * len(ids) for ablation in ablations}
     with torch.inference_mode():
-        for length in sorted({len(one) for one in ids}):
-            rows = [row for row, one in enumerate(ids) if len(one) == length]
+        for length in sorted(set(map(len, ids))):
+            rows = [row for row, tokens in enumerate(ids) if len(tokens) == length]
             batch = torch.tensor([ids[row] for row in rows], device=device)
-            for together, spoken in _spoken(memory, other, batch, controls, materials):
-                places = ((control.name, row) for control in together for row in rows)
-                for (name, row), (tokens, _) in zip(places, spoken, strict=True):
-                    told[name][row] = processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
-    return told
+            for group, generated in _generate(session, other, batch, ablations, inputs):
+                places = ((ablation.name, row) for ablation in group for row in rows)
+                for (name, row), (tokens, _) in zip(places, generated, strict=True):
+                    answers[name][row] = processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+    return answers
 
 
-def _spoken(
-    memory: SceneSession, other: SceneSession | None, ids: Tensor, controls: Sequence[Control], materials: Materials
-) -> Iterator[tuple[list[Control], list[tuple[list[int], float]]]]:
-    """Controls whose sequences are of one length, and what was said under each of them to questions (R, T)."""
-    lead = lead_to_thoughts(memory, ids)
-    elsewhere = None if other is None else lead_to_thoughts(other, ids)
-    alike: dict[tuple[int, int], list[tuple[Control, Lead]]] = {}
-    for control in controls:
-        own, theirs = lead.copy(), None if elsewhere is None else elsewhere.copy()
-        skip = control.enter(own, theirs, materials)
-        alike.setdefault((own.cache.get_seq_length(), skip), []).append((control, own))
-    decoder = PlainDecoder(materials.model)
-    for (_, skip), several in alike.items():
-        cache = joined([own.cache for _, own in several])
-        rest = lead.rest.repeat(len(several), 1)
-        yield [control for control, _ in several], generate(decoder, cache, rest, LONGEST_ANSWER, skip)
+def _generate(
+    session: SceneSession,
+    other: SceneSession | None,
+    ids: Tensor,
+    ablations: Sequence[Ablation],
+    inputs: AblationInputs,
+) -> Iterator[tuple[list[Ablation], list[tuple[list[int], float]]]]:
+    """Ablations whose sequences have one length, and the answers under each of them to questions (R, T)."""
+    prompt = split_at_thinking(session, ids)
+    elsewhere = None if other is None else split_at_thinking(other, ids)
+    by_length: dict[tuple[int, int], list[tuple[Ablation, SplitPrompt]]] = {}
+    for ablation in ablations:
+        own = prompt.copy()
+        skip = ablation.apply(own, None if elsewhere is None else elsewhere.copy(), inputs)
+        by_length.setdefault((own.cache.get_seq_length(), skip), []).append((ablation, own))
+    decoder = PlainDecoder(inputs.model)
+    for (_, skip), group in by_length.items():
+        cache = concatenate_caches([own.cache for _, own in group])
+        rest = prompt.rest.repeat(len(group), 1)
+        yield [ablation for ablation, _ in group], generate(decoder, cache, rest, MAX_ANSWER_TOKENS, skip)

@@ -1,13 +1,10 @@
-"""Probes a student on scenes and writes what it found.
-
-Knows the order of things; how each is measured stands in the modules beside it.
-"""
+"""Probe a student's thinking tokens on scenes, and write the results."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +16,13 @@ from dollhouse.data.targets import scene_targets
 from dollhouse.errors import ModelError, SceneError
 from dollhouse.evaluation.benchmark_runner import make_folder
 from dollhouse.evaluation.metrics.spatial import UNJUDGED, is_correct
-from dollhouse.evaluation.probing.ablations import CONTROLS, UNTOUCHED, Control, Materials, answers
-from dollhouse.evaluation.probing.accuracy import Figure, Row, figures
-from dollhouse.evaluation.probing.activations import NEUTRAL, attention_kept, scan
-from dollhouse.evaluation.probing.attention import AttentionTally
-from dollhouse.evaluation.probing.linear_probe import DecodingTally
-from dollhouse.evaluation.probing.logit_lens import ReadOut
+from dollhouse.evaluation.probing.ablations import ABLATIONS, UNMODIFIED, Ablation, AblationInputs, ablated_answers
+from dollhouse.evaluation.probing.accuracy import AblatedQuestion, AblationScore, score_ablations
+from dollhouse.evaluation.probing.activations import NEUTRAL, eager_attention, record_activations
+from dollhouse.evaluation.probing.attention import AttentionSummary
+from dollhouse.evaluation.probing.linear_probe import MIN_SCENES, LinearProbe
+from dollhouse.evaluation.probing.logit_lens import LogitLens
+from dollhouse.evaluation.probing.ridge import require_scikit_learn
 from dollhouse.evaluation.probing.verdict import verdict
 from dollhouse.evaluation.report.report_schema import jsonl_text, package_versions
 from dollhouse.evaluation.scene_evaluator import MIN_BALANCE_EXAMPLES
@@ -37,16 +35,16 @@ from dollhouse.scenes.scene import Scene
 from dollhouse.system.atomic_io import write_text
 from dollhouse.system.environment import describe_machine
 
-SCANNED = 4  #: questions of a scene that name two objects and are looked into
+PAIR_QUESTIONS = 4  #: questions of a scene that name two objects and whose activations are recorded
 
 
 @dataclass(frozen=True)
-class Probed:
-    """What a probe found, and where it was written (``folder`` is None if it was not)."""
+class ThinkingProbe:
+    """Results of :func:`probe_thinking`; ``folder`` is None if nothing was written."""
 
-    found: dict[str, Any]  #: as in probe.json
-    figures: dict[str, dict[str, Figure]]  #: control -> group -> figure
-    rows: list[Row]  #: one a question, as in answers.jsonl
+    result: dict[str, Any]  #: as in probe.json
+    scores: dict[str, dict[str, AblationScore]]  #: ablation -> group -> score
+    questions: list[AblatedQuestion]  #: as in answers.jsonl
     folder: Path | None
 
 
@@ -55,45 +53,58 @@ def probe_thinking(
     scenes: str | Sequence[Scene],
     *,
     questions_per_scene: int = 40,
-    controls: Sequence[Control] = CONTROLS,
+    ablations: Sequence[Ablation] = ABLATIONS,
     out: str | Path | None = None,
     seed: int = 0,
     progress: bool = True,
     commit: str | None = None,
     command: str | None = None,
-) -> Probed:
-    """Look into the thinking tokens of ``pipeline`` on ``scenes`` (scenes, or a name such as ``rooms:test/0-99``).
+) -> ThinkingProbe:
+    """Probe the thinking tokens of a student by ablations, logit lens, attention and linear probes.
 
-    The questions are those of ``dollhouse evaluate`` without descriptions, which no geometry judges. ``commit`` and
-    ``command`` are only written down. With ``out`` the folder gets ``probe.json``, ``answers.jsonl`` and
-    ``probe.html``.
+    The questions are those of ``dollhouse evaluate`` without descriptions, which geometry cannot judge.
 
-    Raises ModelError for a student without thinking tokens, SceneError with fewer than two scenes that have boxes in
-    metres (shuffling needs another one), StorageError where ``out`` cannot be written.
+    Args:
+        pipeline: the student.
+        scenes: scenes, or a name such as ``rooms:test/0-99``.
+        questions_per_scene: at most.
+        ablations: what to put at the thinking positions.
+        out: a folder for ``probe.json``, ``answers.jsonl`` and ``probe.html``.
+        seed: of the choice of questions, the noise, the folds and the intervals.
+        progress: show a progress bar.
+        commit, command: recorded in ``probe.json``.
+
+    Raises:
+        ModelError: the student has no thinking tokens.
+        SceneError: fewer than two scenes have boxes in metres (shuffling needs another scene).
+        ScoreError: scikit-learn is missing and there are enough scenes for linear probes.
+        StorageError: ``out`` cannot be written.
     """
     config = pipeline.model.config
     if not config.num_thinking_tokens:
-        raise ModelError(
-            f"{pipeline.model_id} has no thinking tokens (num_thinking_tokens 0): there is nothing to probe"
-        )
+        raise ModelError(f"{pipeline.model_id} has no thinking tokens (num_thinking_tokens 0): nothing to probe")
     opened: Sequence[Scene] = open_scenes(scenes) if isinstance(scenes, str) else scenes
     annotated = [scene for scene in opened if scene.boxes is not None and scene.metric]
     if len(annotated) < 2:
         raise SceneError(
             f"{len(annotated)} of {len(opened)} scenes have boxes in metres to judge answers by; a probe needs two"
         )
+    if len(annotated) >= MIN_SCENES:
+        require_scikit_learn()
     folder = None if out is None else Path(out)
     make_folder(folder)
     balance = None
     if any(scene.metadata.get("source") != "rooms" for scene in annotated):
         balance = AnswerBalance.measure(annotated, least_count=MIN_BALANCE_EXAMPLES)
-    looked = _Looking(pipeline, controls, seed)
-    for memory, other in _with_progress(_with_another(pipeline, annotated), len(annotated), progress):
-        own = None if memory.scene.metadata.get("source") == "rooms" else balance
-        asked = generate_questions(memory.scene, balance=own, limit=questions_per_scene, seed=seed)
-        looked.add(memory, other, [question for question in asked if question.family not in UNJUDGED])
-    told = figures(looked.rows, [UNTOUCHED.name, *(control.name for control in controls)], seed)
-    found = {
+    run = _ProbeRun(pipeline, ablations, seed)
+    columns = (TextColumn("probing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
+        for session, other in bar.track(_with_other_scene(pipeline, annotated), total=len(annotated)):
+            own = None if session.scene.metadata.get("source") == "rooms" else balance
+            questions = generate_questions(session.scene, balance=own, limit=questions_per_scene, seed=seed)
+            run.add(session, other, [question for question in questions if question.family not in UNJUDGED])
+    scores = score_ablations(run.rows, [ablation.name for ablation in run.ablations], seed)
+    result = {
         "model": pipeline.model_id,
         "thinking": {
             "tokens": config.num_thinking_tokens,
@@ -106,18 +117,18 @@ def probe_thinking(
             "n": len(annotated),
             "left_out": len(opened) - len(annotated),
         },
-        "questions": len(looked.rows),
-        "verdict": verdict(told),
-        "controls": {
-            control.name: {
-                "says": control.says,
-                "groups": {group: figure.as_json() for group, figure in told[control.name].items()},
+        "questions": len(run.rows),
+        "verdict": verdict(scores),
+        "ablations": {
+            ablation.name: {
+                "description": ablation.description,
+                "groups": {group: asdict(score) for group, score in scores[ablation.name].items()},
             }
-            for control in (UNTOUCHED, *controls)
+            for ablation in run.ablations
         },
-        "read_out": looked.read_out.result(),
-        "attention": looked.attention.result(),
-        "decoding": looked.decoding.result(seed),
+        "logit_lens": run.logit_lens.result(),
+        "attention": run.attention.result(),
+        "linear_probe": run.linear_probe.result(seed),
         "seed": seed,
         "commit": commit,
         "command": command,
@@ -125,74 +136,70 @@ def probe_thinking(
         "machine": describe_machine(),
     }
     if folder is not None:
-        from dollhouse.evaluation.probing.report import probe_page
+        from dollhouse.evaluation.probing.charts import probe_page
 
-        write_text(folder / "answers.jsonl", jsonl_text([vars(row) for row in looked.rows]))
-        write_text(folder / "probe.html", probe_page(found))
-        write_text(folder / "probe.json", json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    return Probed(found, told, looked.rows, folder)
+        write_text(folder / "answers.jsonl", jsonl_text([vars(row) for row in run.rows]))
+        write_text(folder / "probe.html", probe_page(result))
+        write_text(folder / "probe.json", json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    return ThinkingProbe(result, scores, run.rows, folder)
 
 
-class _Looking:
-    """A probe under way: asks under every control and looks into the sequence, scene by scene."""
+class _ProbeRun:
+    """Accumulates ablated answers and activations scene by scene."""
 
-    def __init__(self, pipeline: DollhousePipeline, controls: Sequence[Control], seed: int) -> None:
+    def __init__(self, pipeline: DollhousePipeline, ablations: Sequence[Ablation], seed: int) -> None:
         config = pipeline.model.config
         self.pipeline = pipeline
-        self.controls = (UNTOUCHED, *controls)
-        self.materials = Materials.of(pipeline, seed)
-        self.rows: list[Row] = []
-        self.read_out = ReadOut(pipeline.processor.tokenizer)
-        self.attention = AttentionTally(tuple(config.labels))
-        self.decoding = DecodingTally(tuple(config.labels))
+        self.ablations = (UNMODIFIED, *ablations)
+        self.inputs = AblationInputs.of(pipeline, seed)
+        self.rows: list[AblatedQuestion] = []
+        self.logit_lens = LogitLens(pipeline.processor.tokenizer)
+        self.attention = AttentionSummary(tuple(config.labels))
+        self.linear_probe = LinearProbe(tuple(config.labels))
 
-    def add(self, memory: SceneSession, other: SceneSession, questions: Sequence[Question]) -> None:
+    def add(self, session: SceneSession, other: SceneSession, questions: Sequence[Question]) -> None:
+        """Answer the questions of a scene under every ablation and record activations."""
         texts = [question.text for question in questions]
-        said = answers(memory, other, texts, self.controls, self.materials)
+        answers = ablated_answers(session, other, texts, self.ablations, self.inputs)
         for number, question in enumerate(questions):
-            words = {name: told[number] for name, told in said.items()}
+            predictions = {name: texts[number] for name, texts in answers.items()}
             self.rows.append(
-                Row(
+                AblatedQuestion(
                     scene=question.scene,
                     id=question.id,
                     family=question.family,
                     question=question.text,
                     answer=question.answer,
-                    said=words,
-                    right={name: bool(is_correct(question, text)) for name, text in words.items()},
+                    predictions=predictions,
+                    correct={name: bool(is_correct(question, text)) for name, text in predictions.items()},
                 )
             )
-        with attention_kept(self.pipeline.model):
-            self._look(memory, questions)
+        with eager_attention(self.pipeline.model):
+            self._record(session, questions)
 
-    def _look(self, memory: SceneSession, questions: Sequence[Question]) -> None:
-        config, scene = self.pipeline.model.config, memory.scene
-        neutral = scan(memory, NEUTRAL)
-        self.read_out.add(scene.name, neutral.thinking_logits)
+    def _record(self, session: SceneSession, questions: Sequence[Question]) -> None:
+        config, scene = self.pipeline.model.config, session.scene
+        neutral = record_activations(session, NEUTRAL)
+        self.logit_lens.add(scene.name, neutral.thinking_logits)
         objects = scene_targets(scene, config.image_size, config.labels, config.colours).objects
         if objects is not None:
-            self.decoding.add_scene(scene.name, neutral, objects)
+            self.linear_probe.add_scene(scene.name, neutral, objects)
         boxes = {box.id: box for box in scene.boxes or ()}
-        for question in [one for one in questions if len(set(one.objects)) > 1][:SCANNED]:
-            seen = scan(memory, question.text)
-            self.attention.add(seen)
-            one, two = (boxes[id] for id in question.objects[:2])
-            self.decoding.add_pair(scene.name, seen, float(np.linalg.norm(one.center - two.center)))
+        about_pairs = [question for question in questions if len(set(question.objects)) > 1]
+        for question in about_pairs[:PAIR_QUESTIONS]:
+            activations = record_activations(session, question.text)
+            self.attention.add(activations)
+            first, second = (boxes[id].center for id in question.objects[:2])
+            self.linear_probe.add_pair(scene.name, activations, float(np.linalg.norm(first - second)))
 
 
-def _with_another(pipeline: DollhousePipeline, scenes: Sequence[Scene]) -> Iterator[tuple[SceneSession, SceneSession]]:
-    """Every scene as seen, each with another one; at most three are held at once."""
+def _with_other_scene(
+    pipeline: DollhousePipeline, scenes: Sequence[Scene]
+) -> Iterator[tuple[SceneSession, SceneSession]]:
+    """Encode every scene and pair it with another; at most three sessions exist at once."""
     first = previous = pipeline.encode_scene(scenes[0])
     for scene in scenes[1:]:
-        seen = pipeline.encode_scene(scene)
-        yield seen, previous
-        previous = seen
+        session = pipeline.encode_scene(scene)
+        yield session, previous
+        previous = session
     yield first, previous
-
-
-def _with_progress(
-    scenes: Iterator[tuple[SceneSession, SceneSession]], total: int, shown: bool
-) -> Iterator[tuple[SceneSession, SceneSession]]:
-    columns = (TextColumn("probing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
-        yield from bar.track(scenes, total=total)

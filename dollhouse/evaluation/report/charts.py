@@ -72,7 +72,16 @@ def plain_axes(axes: Axes, title: str = "", grid: Literal["x", "y", "both"] | No
 def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
     """Put the legend of ``axes`` below the figure."""
     handles, names = axes.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=columns, fontsize=9, frameon=False, labelcolor=INK)
+    unique = dict(zip(names, handles, strict=True))
+    figure.legend(
+        unique.values(),
+        unique.keys(),
+        loc="outside lower center",
+        ncols=columns,
+        fontsize=9,
+        frameon=False,
+        labelcolor=INK,
+    )
 
 
 def accuracy_chart(rows: Sequence[Bar], label: str = "right answers, %") -> Figure:
@@ -142,6 +151,42 @@ def curve_chart(
     axes.set_ylim(0, y_top or min(100.0, 10 * math.ceil(highest / 10 + 0.3)))
     axes.set_xlabel(x_label, fontsize=9, color=SOFT)
     axes.set_ylabel(y_label, fontsize=9, color=SOFT)
+    return figure
+
+
+def interval_chart(
+    names: Sequence[str],
+    series: Mapping[str, Sequence[tuple[float, Sequence[float] | None] | None]],
+    label: str,
+    colours: Mapping[str, str],
+    *,
+    margin: float = 0.0,
+) -> Figure:
+    """Draw several values for each name with their intervals, around 0.
+
+    Args:
+        names: rows, from the top.
+        series: title -> (value, interval) for each name, shares of 1 drawn in percent; the first stands out.
+        label: name of the axis, with its unit.
+        colours: title -> colour.
+        margin: half width of a grey band around 0.
+    """
+    figure, axes = new_axes(6.6, 1.2 + 0.5 * len(names))
+    axes.axvspan(-100 * margin, 100 * margin, color=LINE, alpha=0.6, zorder=0)
+    axes.axvline(0, color=SOFT, linewidth=1, zorder=1)
+    step = 0.7 / max(len(series), 1)
+    for number, (title, values) in enumerate(series.items()):
+        drawn = [(row - 0.3 + step * number, value) for row, value in enumerate(values) if value is not None]
+        for height, (_, ends) in drawn:
+            if ends is not None:
+                draw_whisker(axes, height, ends, colours[title], 1.0 if number else 1.8)
+        size = 3.5 if number else 6
+        x, y = [100 * value for _, (value, _) in drawn], [height for height, _ in drawn]
+        axes.plot(x, y, "o", color=colours[title], markersize=size, label=title)
+    axes.set_yticks(range(len(names)), list(names))
+    axes.set_ylim(len(names) - 0.45, -0.55)
+    axes.set_xlabel(label, fontsize=9, color=SOFT)
+    legend_below(figure, axes, 3)
     return figure
 
 

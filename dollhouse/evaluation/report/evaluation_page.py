@@ -16,9 +16,9 @@ from dollhouse.evaluation.report.render import (
     percent,
     render_report,
 )
+from dollhouse.evaluation.report.table import SUMS, accuracy_rows, accuracy_table
 
 MAX_BLIND_GAIN = 0.05  #: a blind control this far above chance: the questions give their answers away
-SUMS = ("all four", "mean of four")  #: micro average over the questions of the four families, macro over families
 CORRECTNESS = {True: "right", False: "wrong", None: "unjudged"}
 
 
@@ -61,7 +61,13 @@ def _tiles(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         note = f"95 %: {interval(overall['ci95'])}" if overall["ci95"] else "one scene, so no interval"
         tiles.append(("accuracy, four families", percent(overall["accuracy"]), note))
         if blind:
-            tiles.append(("blind control", percent(_accuracy(blind["overall"])), "same questions, no images"))
+            tiles.append(
+                (
+                    "blind control",
+                    percent(blind["overall"]["accuracy"] if blind["overall"] else None),
+                    "same questions, no images",
+                )
+            )
         tiles.append(("chance", percent(metrics["chance"]["overall"]), "a random choice"))
     if depth:
         aligned = "no alignment" if depth["alignment"] == "none" else f"aligned by {depth['alignment']}"
@@ -71,44 +77,22 @@ def _tiles(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return tiles
 
 
-def _accuracy(entry: Mapping[str, Any] | None) -> float | None:
-    return entry["accuracy"] if entry else None
-
-
 def _answers(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
     """The chart and the tables of answers; None where no scene had questions."""
     if not metrics["families"] and not metrics["others"]:
         return None
-    blind = metrics["blind"] or {"families": {}, "others": {}, "overall": None, "macro": None}
-    chance = metrics["chance"]
-    rows: list[tuple[str, Any, Any, float | None]] = [
-        (name, entry, blind[group].get(name), chance[group].get(name))
-        for group in ("families", "others")
-        for name, entry in metrics[group].items()
-    ]
-    if metrics["overall"]:
-        count = len(metrics["families"])
-        rows.insert(count, (SUMS[0], metrics["overall"], blind["overall"], chance["overall"]))
-        rows.insert(count + 1, (SUMS[1], metrics["macro"], blind["macro"], None))
+    chance, blind, gain = metrics["chance"], metrics["blind"], None
+    if blind and blind["overall"] and chance["overall"] is not None:
+        gain = 100 * (blind["overall"]["accuracy"] - chance["overall"])
     bars = [
-        Bar(name, entry["accuracy"], entry["ci95"], _accuracy(beside), guess)
-        for name, entry, beside, guess in rows
+        Bar(name, entry["accuracy"], entry["ci95"], beside, guess)
+        for name, entry, beside, guess in accuracy_rows(metrics)
         if name != SUMS[1]
     ]
-    gain = None
-    if blind["overall"] and chance["overall"] is not None:
-        gain = 100 * (blind["overall"]["accuracy"] - chance["overall"])
     return {
         "blind_gain": gain if gain is not None and gain > 100 * MAX_BLIND_GAIN else None,
         "chart": Chart(accuracy_chart(bars), "accuracy by family of questions"),
-        "families": Table(
-            ["family", "accuracy", "95 %", "blind", "chance", "n"],
-            [
-                (name, percent(e["accuracy"]), interval(e["ci95"]), percent(_accuracy(b)), percent(c), f"{e['n']:,}")
-                for name, e, b, c in rows
-            ],
-            bold=SUMS,
-        ),
+        "families": accuracy_table(metrics),
         "forms": Table(
             ["form", "accuracy", "95 %", "n"],
             [

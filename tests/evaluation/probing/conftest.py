@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dollhouse.evaluation.probing import ablations as controls
+from dollhouse.evaluation.probing import ablations
 from tests.models.conftest import photos  # noqa: F401
 
 LONGEST = 6  #: tokens
@@ -12,4 +12,4 @@ LONGEST = 6  #: tokens
 
 @pytest.fixture(autouse=True)
 def short_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(controls, "LONGEST_ANSWER", LONGEST)
+    monkeypatch.setattr(ablations, "MAX_ANSWER_TOKENS", LONGEST)

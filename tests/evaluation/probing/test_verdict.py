@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from dollhouse.evaluation.metrics.bootstrap import accuracy_interval
-from dollhouse.evaluation.probing.accuracy import OVERALL, Figure, Row, by_scene, figures
+from dollhouse.evaluation.probing.accuracy import OVERALL, AblatedQuestion, AblationScore, score_ablations, sum_by_scene
 from dollhouse.evaluation.probing.verdict import effect, verdict
 
 
-def made(difference: float, interval: tuple[float, float] | None, accuracy: float = 0.8) -> Figure:
-    return Figure(accuracy, 1000, 50, None, difference, interval, 0.1)
+def made(difference: float, interval: tuple[float, float] | None, accuracy: float = 0.8) -> AblationScore:
+    return AblationScore(accuracy, 1000, 50, None, difference, interval, 0.1)
 
 
 NOTHING = made(0.0, (0.0, 0.0))
@@ -34,13 +34,13 @@ WIDE = made(-0.01, (-0.05, 0.03))
         (made(0.0, (-0.02, 0.021)), "unclear"),
     ],
 )
-def test_effects(figure: Figure, expected: str) -> None:
+def test_effects(figure: AblationScore, expected: str) -> None:
     assert effect(figure) == expected
 
 
-def said(**controls: Figure) -> str:
+def said(**controls: AblationScore) -> str:
     told = {name.replace("_", " "): {OVERALL: figure} for name, figure in controls.items()}
-    return verdict({"untouched": {OVERALL: NOTHING}, **told})
+    return verdict({"unmodified": {OVERALL: NOTHING}, **told})
 
 
 def test_content_is_claimed_only_where_another_scene_s_thoughts_cost_accuracy() -> None:
@@ -57,24 +57,24 @@ def test_form_without_content() -> None:
     assert told.startswith("The answers need what was trained to stand at the thinking positions")
     assert "accuracy falls with zeros (" in told
     assert "first repeated" not in told
-    assert "what another scene gave does as well" in told
+    assert "another scene's does as well" in told
     assert "is not shown" in said(zeros=FALLS, shuffled=WIDE)
-    assert "was not tried" in said(zeros=FALLS)
+    assert "was not tested" in said(zeros=FALLS)
 
 
 def test_no_content() -> None:
     told = said(zeros=NARROW, noise=NOTHING, shuffled=NOTHING)
     assert told.startswith("The thinking tokens carry no content that the answers use")
-    assert "to within 1.2 points" in told
+    assert "by more than 1.2 points" in told
 
 
 def test_doubt_is_said() -> None:
     told = said(zeros=WIDE, shuffled=NOTHING)
-    assert told.startswith("Nothing says that the thinking tokens carry content")
+    assert told.startswith("No evidence that the thinking tokens carry content")
     assert "1,000 questions about 50 scenes" in told
     assert "up to 5.0 points" in told
-    assert "cannot be told" in said(zeros=made(-0.5, None), shuffled=made(-0.9, None))
-    assert "cannot be told" in verdict({"untouched": {}, "zeros": {}})
+    assert "Too few scenes" in said(zeros=made(-0.5, None), shuffled=made(-0.9, None))
+    assert "Too few scenes" in verdict({"unmodified": {}, "zeros": {}})
 
 
 def test_doing_better_without_is_said() -> None:
@@ -83,24 +83,24 @@ def test_doing_better_without_is_said() -> None:
 
 def test_families_outside_the_four_are_told_apart() -> None:
     groups = {OVERALL: NARROW, "size": FALLS, "counting": FALLS, "existence": WIDE}
-    told = verdict({"untouched": dict.fromkeys(groups, NOTHING), "zeros": groups, "noise": groups})
-    assert told.endswith("Beside the four families, counting falls with zeros, noise.")
+    told = verdict({"unmodified": dict.fromkeys(groups, NOTHING), "zeros": groups, "noise": groups})
+    assert told.endswith("Outside the four families, counting falls with zeros, noise.")
 
 
-def rows_of(right: dict[str, list[list[int]]], family: str = "size") -> list[Row]:
+def rows_of(right: dict[str, list[list[int]]], family: str = "size") -> list[AblatedQuestion]:
     """``right``: control -> scene -> question."""
     return [
-        Row(
+        AblatedQuestion(
             scene=f"s{scene}",
             id=f"s{scene}#{number}",
             family=family,
             question="?",
             answer="yes",
-            said={name: "yes" if told[scene][number] else "no" for name, told in right.items()},
-            right={name: bool(told[scene][number]) for name, told in right.items()},
+            predictions={name: "yes" if told[scene][number] else "no" for name, told in right.items()},
+            correct={name: bool(told[scene][number]) for name, told in right.items()},
         )
-        for scene in range(len(right["untouched"]))
-        for number in range(len(right["untouched"][scene]))
+        for scene in range(len(right["unmodified"]))
+        for number in range(len(right["unmodified"][scene]))
     ]
 
 
@@ -108,7 +108,9 @@ def test_differences_are_paired_and_intervals_resample_scenes() -> None:
     draw = np.random.default_rng(0)
     base = [draw.integers(0, 2, 5 + scene % 3).tolist() for scene in range(30)]
     worse = [[one * int(draw.random() > 0.2) for one in scene] for scene in base]
-    found = figures(rows_of({"untouched": base, "zeros": worse, "same": base}), ["untouched", "zeros", "same"])
+    found = score_ablations(
+        rows_of({"unmodified": base, "zeros": worse, "same": base}), ["unmodified", "zeros", "same"]
+    )
     lost = [sum(b - w for b, w in zip(one, other, strict=True)) for one, other in zip(base, worse, strict=True)]
     asked = [len(scene) for scene in base]
     figure = found["zeros"][OVERALL]
@@ -124,18 +126,18 @@ def test_differences_are_paired_and_intervals_resample_scenes() -> None:
 
 
 def test_overall_is_over_the_four_families_only() -> None:
-    four = rows_of({"untouched": [[1, 1], [1, 1]]})
-    rest = rows_of({"untouched": [[0, 0], [0, 0]]}, family="counting")
-    found = figures([*four, *rest], ["untouched"])["untouched"]
+    four = rows_of({"unmodified": [[1, 1], [1, 1]]})
+    rest = rows_of({"unmodified": [[0, 0], [0, 0]]}, family="counting")
+    found = score_ablations([*four, *rest], ["unmodified"])["unmodified"]
     assert list(found) == ["size", OVERALL, "counting"]
     assert (found[OVERALL].accuracy, found["counting"].accuracy) == (1.0, 0.0)
-    assert figures(rest, ["untouched"])["untouched"].keys() == {"counting"}
+    assert score_ablations(rest, ["unmodified"])["unmodified"].keys() == {"counting"}
 
 
 def test_one_scene_has_no_interval() -> None:
-    figure = figures(rows_of({"untouched": [[1, 0, 1]]}), ["untouched"])["untouched"][OVERALL]
+    figure = score_ablations(rows_of({"unmodified": [[1, 0, 1]]}), ["unmodified"])["unmodified"][OVERALL]
     assert (figure.ci95, figure.difference_ci95) == (None, None)
 
 
 def test_sums_by_scene() -> None:
-    assert by_scene(["b", "a", "b"], np.array([1.0, 2.0, 3.0])).tolist() == [4.0, 2.0]
+    assert sum_by_scene(["b", "a", "b"], np.array([1.0, 2.0, 3.0])).tolist() == [4.0, 2.0]

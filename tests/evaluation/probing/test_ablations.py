@@ -9,7 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from dollhouse.evaluation.probing.ablations import CONTROLS, UNTOUCHED, Control, Materials, answers, embedded, noise
+from dollhouse.evaluation.probing.ablations import (
+    ABLATIONS,
+    UNMODIFIED,
+    Ablation,
+    AblationInputs,
+    ablated_answers,
+    noise,
+    replace_embeddings,
+)
 from dollhouse.evaluation.probing.prefix_surgery import thinking_embeddings
 from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.inference.session import SceneSession
@@ -19,7 +27,7 @@ from tests.models.test_model import QUESTIONS, scene_of
 from tests.models.test_thinking import with_passes
 
 PLACEMENTS = ["before_question", "after_question"]
-BY_NAME = {control.name: control for control in CONTROLS}
+BY_NAME = {control.name: control for control in ABLATIONS}
 
 
 @pytest.fixture
@@ -37,7 +45,7 @@ def seen(pipeline: DollhousePipeline, pictures: list[list[np.ndarray]]) -> tuple
 def under(
     pipeline: DollhousePipeline, name: str, memory: SceneSession, other: SceneSession | None, seed: int = 0
 ) -> list[str]:
-    return answers(memory, other, QUESTIONS, [BY_NAME[name]], Materials.of(pipeline, seed))[name]
+    return ablated_answers(memory, other, QUESTIONS, [BY_NAME[name]], AblationInputs.of(pipeline, seed))[name]
 
 
 def with_rows(pipeline: DollhousePipeline, rows: Tensor) -> DollhousePipeline:
@@ -76,12 +84,12 @@ def test_untouched_and_replaced_by_themselves(
 ) -> None:
     pipeline = with_passes(tiny_pipeline(placement, blind), passes)
     memory, other = seen(pipeline, pictures)
-    themselves = Control("themselves", "", embedded(lambda materials: materials.own.clone()))
-    told = answers(memory, other, QUESTIONS, [UNTOUCHED, themselves], Materials.of(pipeline, 0))
-    assert told["untouched"] == [one.text for one in memory.answer(QUESTIONS, max_new_tokens=LONGEST)]
-    assert told["themselves"] == told["untouched"]
-    own = answers(memory, memory, QUESTIONS, [BY_NAME["shuffled"]], Materials.of(pipeline, 0))
-    assert own["shuffled"] == told["untouched"], "a scene shuffled with itself"
+    themselves = Ablation("themselves", "", replace_embeddings(lambda inputs: inputs.trained.clone()))
+    told = ablated_answers(memory, other, QUESTIONS, [UNMODIFIED, themselves], AblationInputs.of(pipeline, 0))
+    assert told["unmodified"] == [one.text for one in memory.answer(QUESTIONS, max_new_tokens=LONGEST)]
+    assert told["themselves"] == told["unmodified"]
+    own = ablated_answers(memory, memory, QUESTIONS, [BY_NAME["shuffled"]], AblationInputs.of(pipeline, 0))
+    assert own["shuffled"] == told["unmodified"], "a scene shuffled with itself"
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
@@ -109,19 +117,19 @@ def test_replaced_embeddings_are_those_of_another_vocabulary(
 
 def test_noise_is_as_long_as_what_it_replaces_and_seeded(pictures: list[list[np.ndarray]]) -> None:
     pipeline = tiny_pipeline()
-    materials = Materials.of(pipeline, 3)
-    drawn, again = noise(materials), noise(Materials.of(pipeline, 3))
+    inputs = AblationInputs.of(pipeline, 3)
+    drawn, again = noise(inputs), noise(AblationInputs.of(pipeline, 3))
     assert torch.equal(drawn, again)
-    assert not torch.allclose(drawn, noise(materials)), "every draw is another one"
-    torch.testing.assert_close(drawn.norm(dim=-1), materials.own.norm(dim=-1))
+    assert not torch.allclose(drawn, noise(inputs)), "every draw is another one"
+    torch.testing.assert_close(drawn.norm(dim=-1), inputs.trained.norm(dim=-1))
     memory, _ = seen(pipeline, pictures)
     assert under(pipeline, "noise", memory, None, seed=3) == under(pipeline, "noise", memory, None, seed=3)
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
-@pytest.mark.parametrize("name", ["hidden", "removed"])
-def test_hidden_and_removed_by_whole_sequences(placement: str, name: str, pictures: list[list[np.ndarray]]) -> None:
-    """Hidden: masked, every position kept. Removed: as if the processor had never put them there."""
+@pytest.mark.parametrize("name", ["masked", "removed"])
+def test_masked_and_removed_by_whole_sequences(placement: str, name: str, pictures: list[list[np.ndarray]]) -> None:
+    """Masked: not attended to, every position kept. Removed: as if the processor had never put them there."""
     pipeline = tiny_pipeline(placement)
     memory, _ = seen(pipeline, pictures)
     config = pipeline.model.config
@@ -130,7 +138,7 @@ def test_hidden_and_removed_by_whole_sequences(placement: str, name: str, pictur
         before = list(config.thinking_ids) if placement == "before_question" else []
         ids = torch.tensor(before + pipeline.processor.question_ids(question))
         kept = torch.cat([torch.ones(4, dtype=torch.bool), ~pipeline.model.thinking_mask(ids)])
-        if name == "hidden":
+        if name == "masked":
             expected.append(plain(pipeline, ids, memory.prefix.clone(), kept.long(), torch.arange(len(kept))))
         else:
             expected.append(plain(pipeline, ids[kept[4:]], memory.prefix.clone(), None, torch.arange(int(kept.sum()))))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
 from dollhouse.evaluation.metrics.spatial import normalise
-from dollhouse.evaluation.probing.ablations import CONTROLS, UNTOUCHED, Materials, answers
-from dollhouse.evaluation.probing.accuracy import OVERALL, Row, figures
+from dollhouse.evaluation.probing.ablations import ABLATIONS, UNMODIFIED, AblationInputs, ablated_answers
+from dollhouse.evaluation.probing.accuracy import OVERALL, AblatedQuestion, score_ablations
 from dollhouse.evaluation.probing.verdict import verdict
 from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.inference.session import SceneSession
@@ -75,23 +76,24 @@ def probed(pipeline: DollhousePipeline) -> dict[str, dict[str, object]]:
     images = np.zeros((1, 28, 28, 3), np.uint8)
     signs = prefixes(BITS)
     memories = [SceneSession(pipeline, scene, images, signs[row : row + 1], None) for row, scene in enumerate(scenes)]
-    controls = [UNTOUCHED, *CONTROLS]
+    controls = [UNMODIFIED, *ABLATIONS]
     rows = []
     for number, memory in enumerate(memories):
-        told = answers(memory, memories[number - 1], [QUESTION], controls, Materials.of(pipeline, number))
+        told = ablated_answers(memory, memories[number - 1], [QUESTION], controls, AblationInputs.of(pipeline, number))
         truth = ("no", "yes")[BITS[number]]
         first = {name: normalise(said[0])[: len(truth)] for name, said in told.items()}
         right = {name: said == truth for name, said in first.items()}
-        rows.append(Row(memory.scene.name, f"{number}", "proximity", QUESTION, truth, first, right))
-    return figures(rows, [control.name for control in controls])
+        rows.append(AblatedQuestion(memory.scene.name, f"{number}", "proximity", QUESTION, truth, first, right))
+    return score_ablations(rows, [control.name for control in controls])
 
 
-def test_content_is_told_from_none() -> None:
+@pytest.mark.slow
+def test_content_is_distinguished_from_none() -> None:
     with_content = probed(toy("thoughts"))
-    assert with_content["untouched"][OVERALL].accuracy == 1
+    assert with_content["unmodified"][OVERALL].accuracy == 1
     assert with_content["shuffled"][OVERALL].accuracy == 0, "the answer goes with the foreign thoughts"
     assert verdict(with_content).startswith("The thinking tokens carry content about the scene")
     without = probed(toy("prefix"))
-    assert without["untouched"][OVERALL].accuracy == 1
+    assert without["unmodified"][OVERALL].accuracy == 1
     assert without["shuffled"][OVERALL].difference == 0
     assert "carry content about the scene" not in verdict(without)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -9,24 +10,25 @@ import pytest
 import torch
 
 from dollhouse.data.targets import ObjectTargets
-from dollhouse.evaluation.probing.activations import Scan
+from dollhouse.errors import ScoreError
+from dollhouse.evaluation.probing.activations import Activations
 from dollhouse.evaluation.probing.linear_probe import (
     ALL_THINKING,
+    COUNT,
+    COUNT_BY_LABEL,
     DISTANCE,
-    FEWEST,
     LAST_SLOT,
+    MIN_SCENES,
     NEAREST,
-    NUMBER,
-    NUMBERS,
     PRESENCE,
     SLOTS,
     SOME_SLOTS,
     THINKING,
-    DecodingTally,
-    score,
+    LinearProbe,
+    score_probe,
     states_at,
 )
-from dollhouse.evaluation.probing.ridge import folds_of, predict_unseen, ridge_predict
+from dollhouse.evaluation.probing.ridge import cross_predict, mean_regression, require_scikit_learn, ridge_regression
 
 LABELS = ("bed", "chair", "lamp", "sofa")
 BLOCKS, WIDTH, SLOT_COUNT, K = 3, 12, 6, 2
@@ -46,40 +48,56 @@ def test_ridge_is_the_normal_equations_and_the_strength_that_leaves_one_out_best
 
     whole = np.arange(20)
     mean, scale = x.mean(0), x.std(0)
-    errors = [
-        np.mean([(y[i] - fit(np.delete(whole, i), strength, mean, scale)(x[[i]])[0]) ** 2 for i in whole])
-        for strength in strengths
-    ]
-    best = strengths[int(np.argmin(errors))]
-    np.testing.assert_allclose(ridge_predict(x, y, unseen, strengths), fit(whole, best, mean, scale)(unseen))
+    errors = np.array(
+        [
+            np.mean([(y[i] - fit(np.delete(whole, i), strength, mean, scale)(x[[i]])[0]) ** 2 for i in whole], axis=0)
+            for strength in strengths
+        ]
+    )
+    best = strengths[errors.argmin(0)]
+    assert len(set(best)) == 2, "a penalty for each target"
+    found = ridge_regression(strengths).fit(x, y).predict(unseen)
+    for column in range(2):
+        np.testing.assert_allclose(found[:, column], fit(whole, best[column], mean, scale)(unseen)[:, column])
 
 
-def test_what_never_changes_says_nothing() -> None:
+def test_constant_features_predict_the_mean() -> None:
     draw = np.random.default_rng(1)
     y = draw.normal(0, 1, (12, 1))
     flat = np.full((12, 5), 3.7)
-    np.testing.assert_allclose(ridge_predict(flat, y, flat[:3] + 1.0), np.repeat(y.mean(0, keepdims=True), 3, 0))
+    predicted = ridge_regression().fit(flat, y).predict(flat[:3] + 1.0)
+    np.testing.assert_allclose(predicted.reshape(3, 1), np.repeat(y.mean(0, keepdims=True), 3, 0))
     wide = np.column_stack([flat, draw.normal(0, 1, (12, 30))])
-    assert np.isfinite(ridge_predict(wide, y, wide)).all(), "more features than samples"
+    assert np.isfinite(ridge_regression().fit(wide, y).predict(wide)).all(), "more features than samples"
 
 
-def test_a_scene_is_never_tested_by_a_probe_that_saw_it() -> None:
+def test_no_scene_is_tested_by_a_probe_trained_on_it() -> None:
+    """Features name the scene and the target is the scene's own, so that nothing of it can be learnt elsewhere."""
     scenes = [f"s{number // 3}" for number in range(45)]
-    fold = folds_of(scenes, seed=2)
-    assert all(len(set(fold[np.array(scenes) == scene])) == 1 for scene in scenes)
-    assert sorted(np.bincount(fold[::3])) == [3] * 5
-    # a feature that names the scene, and a target that is the scene's own: nothing of it can be known elsewhere
     own = np.random.default_rng(0).normal(0, 1, 15)
     y = np.array([[own[int(scene[1:])]] for scene in scenes])
-    predicted, mean = predict_unseen(np.eye(15)[[int(scene[1:]) for scene in scenes]], y, fold)
+    x = np.eye(15)[[int(scene[1:]) for scene in scenes]]
+    predicted, mean = (
+        cross_predict(estimator, x, y, scenes, 2) for estimator in (ridge_regression(), mean_regression())
+    )
     np.testing.assert_allclose(predicted, mean, atol=1e-9)
+    assert len(np.unique(mean.round(9))) == 5, "five folds"
+    assert all(len(np.unique(mean[np.array(scenes) == scene].round(9))) == 1 for scene in scenes)
+    assert not np.array_equal(mean, cross_predict(mean_regression(), x, y, scenes, 3)), "another seed, other folds"
 
 
-def scan_of(states: np.ndarray) -> Scan:
+def test_missing_scikit_learn_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_scikit_learn()
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(ScoreError, match=r"pip install 'dollhouse\[evaluate\]'"):
+        require_scikit_learn()
+
+
+def scan_of(states: np.ndarray) -> Activations:
     """A sequence [V][T][Q]<answer> of made hidden states (blocks + 1, S, D)."""
     length = states.shape[1]
-    return Scan(
-        states=torch.from_numpy(states),
+    return Activations(
+        hidden_states=torch.from_numpy(states),
         attention=torch.zeros(BLOCKS, length, length),
         thinking_logits=torch.zeros(K, 5),
         slots=torch.arange(SLOT_COUNT),
@@ -91,11 +109,11 @@ def scan_of(states: np.ndarray) -> Scan:
     )
 
 
-def tally(planted: str, scenes: int = 60) -> DecodingTally:
+def tally(planted: str, scenes: int = 60) -> LinearProbe:
     """Scenes of random objects, whose numbers by label are written at the positions that ``planted`` names."""
     draw = np.random.default_rng(7)
     write = draw.normal(0, 1, (len(LABELS), WIDTH))
-    found = DecodingTally(LABELS)
+    found = LinearProbe(LABELS)
     for number in range(scenes):
         label = draw.integers(0, len(LABELS), int(draw.integers(2, 6)))
         center = draw.uniform(0, 4, (len(label), 3))
@@ -134,46 +152,48 @@ def test_positions_compared_are_where_they_are_said_to_be() -> None:
     np.testing.assert_allclose(at["last question token"], states[:, 10])
 
 
-@pytest.mark.parametrize(("planted", "other"), [("thinking", "slots"), ("slots", "thinking")])
+@pytest.mark.parametrize(
+    ("planted", "other"), [("thinking", "slots"), pytest.param("slots", "thinking", marks=pytest.mark.slow)]
+)
 def test_what_was_planted_is_found_there_and_not_elsewhere(planted: str, other: str) -> None:
     places = {"thinking": (THINKING, ALL_THINKING), "slots": (SLOTS, SOME_SLOTS)}
     targets = tally(planted).result()["targets"]
-    assert list(targets) == [NUMBER, NUMBERS, PRESENCE, NEAREST, DISTANCE]
+    assert list(targets) == [COUNT, NEAREST, COUNT_BY_LABEL, PRESENCE, DISTANCE]
     for name, told in targets.items():
         for place in places[planted]:
             assert told["positions"][place]["over_chance_ci95"][0] > 0, (name, place)
         for place in places[other]:
             assert told["positions"][place]["over_chance_ci95"][0] <= 0, (name, place)
     for place, counterpart in zip(places["thinking"], places["slots"], strict=True):
-        entry = targets[NUMBER]["positions"][place]
+        entry = targets[COUNT]["positions"][place]
         assert entry["counterpart"] == counterpart
         low, high = entry["over_counterpart_ci95"]
         assert (low > 0) if planted == "thinking" else (high < 0)
 
 
+@pytest.mark.slow
 def test_nothing_is_found_where_nothing_is() -> None:
     for told in tally("nowhere").result()["targets"].values():
         for entry in told["positions"].values():
             assert entry["over_chance_ci95"][0] <= 0
-            assert len(entry["blocks"]) == BLOCKS + 1
+            assert len(entry["layers"]) == BLOCKS + 1
 
 
+@pytest.mark.slow
 def test_too_few_scenes_are_not_probed() -> None:
-    assert tally("slots", FEWEST - 1).result()["targets"] == {}
-    assert tally("slots", FEWEST).result()["targets"]
+    assert tally("slots", MIN_SCENES - 1).result()["targets"] == {}
+    assert tally("slots", MIN_SCENES).result()["targets"]
 
 
 def test_scores_by_hand() -> None:
-    """A probe that can know nothing earns chance exactly."""
-    fold = np.array([0, 1, 0, 1])
-    flat = np.zeros((4, 2))
-    there = np.array([[1.0, 0], [1, 0], [1, 1], [0, 0]])
-    told = score(PRESENCE, there, flat, fold)
-    np.testing.assert_allclose(told.gained, told.chance)
-    np.testing.assert_allclose(told.chance, [1, 2, 0, 1])  # always says what is commoner in the other fold; a tie: no
-    assert told.weight.tolist() == [2, 2, 2, 2]
-    nearest = score(NEAREST, np.array([[1.0, 1, 0], [1, 0, 1], [1, 1, 0], [0, 1, 1]]), flat, fold)
-    np.testing.assert_allclose(nearest.gained, nearest.chance)
-    squares = score(NUMBER, np.array([[1.0], [2], [3], [6]]), flat, fold)
-    np.testing.assert_allclose(squares.gained, 0, atol=1e-12)
-    np.testing.assert_allclose(squares.weight, [9, 0, 1, 16])
+    present = np.array([[1.0, 0], [1, 0], [1, 1], [0, 0]])
+    mean = np.array([[0.5, 0], [1, 0.5], [0.5, 0], [1, 0.5]])
+    score = score_probe(PRESENCE, present, np.array([[0.9, 0.1], [0.4, 0.2], [0.6, 0.7], [0.8, 0.9]]), mean)
+    assert score.earned.tolist() == [2, 1, 2, 0]
+    assert score.chance.tolist() == [1, 2, 0, 1], "a tie counts as absent"
+    assert score.weight.tolist() == [2, 2, 2, 2]
+    pairs = np.array([[1.0, 1, 0], [1, 0, 1], [0, 0, 1]])
+    score = score_probe(NEAREST, pairs, np.array([[3.0, 2, 1], [1, 2, 3], [3, 2, 1]]), np.array([[2.0, 1, 0]] * 3))
+    assert (score.earned.tolist(), score.chance.tolist(), score.weight.tolist()) == ([2, 1, 0], [2, 1, 0], [2, 2, 1])
+    score = score_probe(COUNT, np.array([[1.0], [4.0]]), np.array([[1.5], [4.0]]), np.array([[2.0], [2.0]]))
+    assert (score.earned.tolist(), score.chance.tolist(), score.weight.tolist()) == ([0.75, 4], [0, 0], [1, 4])
