@@ -75,7 +75,7 @@ def evaluate(
         line, files = command_line(), annotations or []
         if predictions:
             name = None if model is None else str(model)
-            command.score_predictions(benchmark, predictions, files, out=out, model=name, seed=seed, command=line)
+            command.score_file(benchmark, predictions, files, out=out, model=name, seed=seed, command=line)
         else:
             asked = teacher or ("checkpoint" if model is None else f"checkpoint:{model}")
             command.ask_benchmark(benchmark, asked, Path(scenes), files, out=out, seed=seed, command=line)

@@ -1,7 +1,4 @@
-"""Scores answers to a benchmark, read from a file made elsewhere or asked of a teacher, and writes their report.
-
-Knows no single benchmark and no single teacher.
-"""
+"""Run a benchmark with a teacher or model, or score predictions of other programs, and write the report."""
 
 from __future__ import annotations
 
@@ -10,49 +7,41 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import file_digest
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-
-from dollhouse.errors import StorageError
-from dollhouse.evaluation.benchmarks.asking import ask, open_shown, place_of
+from dollhouse.errors import QuestionError, SceneError, StorageError
+from dollhouse.evaluation.benchmarks import benchmark_definition, rooms
 from dollhouse.evaluation.benchmarks.benchmark import Benchmark, Sample
-from dollhouse.evaluation.benchmarks.summary import all_scores, credit_of_samples
+from dollhouse.evaluation.benchmarks.benchmark_scenes import media_path, open_benchmark_scene
+from dollhouse.evaluation.benchmarks.summary import compute_scores, sample_credits
 from dollhouse.evaluation.predictions import Predictions, read_predictions
 from dollhouse.evaluation.report.benchmark_page import benchmark_page
-from dollhouse.evaluation.report.lineage import UNKNOWN
+from dollhouse.evaluation.report.lineage import UNKNOWN, model_lineage
 from dollhouse.evaluation.report.pictures import frame_strip
 from dollhouse.evaluation.report.report_schema import build_report, format_report, jsonl_text
+from dollhouse.questions.generate import Question
+from dollhouse.questions.sources import GeneratedQuestions
+from dollhouse.scenes.open import open_scenes
+from dollhouse.scenes.scene import Scene
 from dollhouse.system.atomic_io import write_text
+from dollhouse.system.progress import progress_bar
 from dollhouse.teachers.protocol import Teacher
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class BenchmarkRun:
-    """What answers to a benchmark earned, and where it was written (``folder`` is None if it was not)."""
+    """Scored answers to a benchmark; ``folder`` is None where nothing was written."""
 
     benchmark: Benchmark
     scores: dict[str, Any]  #: as in report.json
     rows: list[dict[str, Any]]  #: as in predictions.jsonl
-    program: str  #: who made the predictions, or whose form their file had
-    asked: dict[str, int]  #: how many rows were asked in the benchmark's words, in others, or do not say
+    program: str  #: the teacher, or the format of the predictions file
+    prompt_match: dict[str, int]  #: rows whose prompt is the benchmark's own: same, different, unknown
     folder: Path | None
 
 
-def score_file(
-    benchmark: Benchmark,
+def score_predictions(
+    benchmark: Benchmark | str,
     predictions: Path,
     annotations: Sequence[Path],
     *,
@@ -62,21 +51,30 @@ def score_file(
     command: str | None = None,
     progress: bool = True,
 ) -> BenchmarkRun:
-    """Score ``predictions`` against the authors' ``annotations``; ``model`` is only written down.
+    """Score a file of predictions against the benchmark's own annotation files.
 
-    With ``out`` the folder gets ``predictions.jsonl``, ``report.html`` and ``report.json``. Raises QuestionError from
-    annotations, ScoreError from predictions, StorageError where ``out`` cannot be written.
+    Args:
+        out: folder for ``predictions.jsonl``, ``report.html`` and ``report.json``.
+        model, command: stored in the report only.
+
+    Raises:
+        QuestionError: the annotations are missing or damaged.
+        ScoreError: the predictions cannot be read or do not fit the questions.
+        StorageError: ``out`` cannot be written.
     """
+    benchmark = benchmark_definition(benchmark) if isinstance(benchmark, str) else benchmark
     make_folder(out)
     samples = benchmark.samples(annotations)
-    read = _read(predictions, samples, progress)
-    told = {"name": model, "predictions": predictions.name, "sha256": _hash(predictions), "form": read.program}
-    return score_answers(benchmark, samples, read, out=out, model=told, seed=seed, command=command, progress=progress)
+    matched = read_predictions(predictions, samples, progress)
+    with predictions.open("rb") as file:
+        sha256 = file_digest(file, "sha256").hexdigest()
+    source = {"name": model, "predictions": predictions.name, "sha256": sha256, "form": matched.program}
+    return _score(benchmark, samples, matched, out, source, seed, command, progress)
 
 
-def ask_and_score(
-    benchmark: Benchmark,
-    teacher: Teacher,
+def run_benchmark(
+    benchmark: Benchmark | str,
+    teacher: Teacher | str,
     scenes: Path,
     annotations: Sequence[Path],
     *,
@@ -84,74 +82,91 @@ def ask_and_score(
     seed: int = 0,
     command: str | None = None,
     progress: bool = True,
-    lineage: Mapping[str, Any] | None = None,
 ) -> BenchmarkRun:
-    """Ask ``teacher`` every question about the scenes, videos or pictures in ``scenes``, and score what it says.
+    """Answer every question of a benchmark with its frames and prompts, and score the answers.
 
-    ``lineage`` (what the model was made from) is only written down.
-    Raises what :func:`~dollhouse.evaluation.benchmarks.asking.ask` and :func:`score_file` raise.
+    Args:
+        teacher: a teacher or its name (:mod:`dollhouse.teachers.registry`), such as ``checkpoint:runs/nano/model``.
+            A setting of the teacher that uses fewer frames gives other figures; its provenance holds it.
+        scenes: folder of the benchmark's scenes, videos or pictures.
+
+    Raises:
+        SceneError: a scene is missing or cannot be read.
+        TeacherError: the teacher cannot answer.
+        QuestionError, StorageError: as :func:`score_predictions`.
     """
+    benchmark = benchmark_definition(benchmark) if isinstance(benchmark, str) else benchmark
+    if benchmark is rooms.BENCHMARK:
+        raise QuestionError("rooms need no annotations: dollhouse evaluate MODEL --scenes rooms:test/0-199")
     make_folder(out)
     samples = benchmark.samples(annotations)
-    columns = (TextColumn("asking"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
-        task = bar.add_task("asking", total=len({(sample.scene, sample.media) for sample in samples}))
-        texts = ask(benchmark, samples, teacher, scenes, lambda scene: bar.advance(task))
-    prompts: list[str | None] = [benchmark.prompt_of(sample) for sample in samples]
-    told = {**teacher.provenance(), "lineage": lineage or UNKNOWN}
-    said = Predictions(str(told.get("teacher")), texts, prompts)
+    by_media: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+    for place, sample in enumerate(samples):
+        by_media.setdefault((sample.scene, sample.media), []).append(place)
+    for key in by_media:  # before a large model is opened
+        if not media_path(scenes, *key).exists():
+            raise SceneError(f"{benchmark.name}: no {media_path(scenes, *key)}; {benchmark.source.advice()}")
+    opened, lineage = _open_teacher(teacher)
+    texts = [""] * len(samples)
+    with progress_bar("answering", len(by_media), progress) as advance:
+        for key, places in by_media.items():
+            scene = open_benchmark_scene(benchmark, media_path(scenes, *key))
+            questions = [_question(benchmark, samples[place]) for place in places]
+            for place, answer in zip(places, opened.answer(scene, questions), strict=True):
+                texts[place] = answer.text
+            advance()
 
     @cache
     def frames(scene: str, media: tuple[str, ...]) -> str:
-        return frame_strip([view.image for view in open_shown(benchmark, place_of(scenes, scene, media)).views])
+        shown = open_benchmark_scene(benchmark, media_path(scenes, scene, media))
+        return frame_strip([view.image for view in shown.views])
 
-    return score_answers(
-        benchmark,
-        samples,
-        said,
-        out=out,
-        model=told,
-        seed=seed,
-        command=command,
-        progress=progress,
-        picture=lambda row: frames(row["scene"], tuple(row["media"])),
-    )
+    source = {**opened.provenance(), "lineage": lineage}
+    matched = Predictions(str(source.get("teacher")), texts, [benchmark.prompt_of(sample) for sample in samples])
+    picture = lambda row: frames(row["scene"], tuple(row["media"]))  # noqa: E731
+    return _score(benchmark, samples, matched, out, source, seed, command, progress, picture)
 
 
-def score_answers(
-    benchmark: Benchmark,
-    samples: Sequence[Sample],
-    said: Predictions,
+def evaluate_teacher(
+    teacher: Teacher | str,
+    scenes: str | Sequence[Scene] = "rooms:test/0-199",
     *,
-    out: Path | None,
-    model: Mapping[str, Any],
-    seed: int,
-    command: str | None,
-    progress: bool,
-    picture: Callable[[Mapping[str, Any]], str | None] = lambda row: None,
+    questions_per_scene: int = 40,
+    out: Path | None = None,
+    seed: int = 0,
+    command: str | None = None,
+    progress: bool = True,
 ) -> BenchmarkRun:
-    """Score answers in the order of ``samples``, and write the report where there is a folder for it.
+    """Score a teacher on the questions that :func:`~dollhouse.evaluation.evaluate.evaluate` gives a model.
 
-    ``picture`` gives a data URI of what was shown for a row of ``predictions.jsonl``, for the page.
+    Args:
+        teacher: a teacher or its name.
+        out: folder for ``predictions.jsonl``, ``report.html`` and ``report.json``.
+
+    Raises:
+        QuestionError: a scene has no questions.
+        TeacherError: the teacher cannot answer about a scene.
+        StorageError: ``out`` cannot be written.
     """
-    what = f"scoring {len(samples):,} answers"
-    judged = _with_clock(what, progress, lambda: benchmark.judge(samples, said.texts, None))
-    credits = credit_of_samples(judged, len(samples))
-    rows = [benchmark.row_of(*parts) for parts in zip(samples, said.texts, said.prompts, credits, strict=True)]
-    scores = _with_clock("drawing intervals", progress, lambda: all_scores(benchmark, judged, rows, seed))
-    asked = _asked(benchmark, samples, said)
-    if out is not None:
-        lines, made = jsonl_text(rows), {"command": command}
-        told = build_report(benchmark, rows, lines, scores, model=model, seed=seed, provenance=made, prompt_match=asked)
-        page = {"model": model.get("name"), "seed": seed, "command": command or "not given"}
-        write_text(out / "predictions.jsonl", lines)
-        write_text(out / "report.html", benchmark_page(benchmark, scores, rows, page, picture))
-        write_text(out / "report.json", format_report(told))
-    return BenchmarkRun(benchmark, scores, rows, said.program, asked, out)
+    make_folder(out)
+    opened = open_scenes(scenes) if isinstance(scenes, str) else scenes
+    answerer, lineage = _open_teacher(teacher)
+    generate = GeneratedQuestions(opened, questions_per_scene, seed)
+    samples: list[Sample] = []
+    texts: list[str] = []
+    with progress_bar("answering", len(opened), progress) as advance:
+        for scene in opened:
+            questions = generate(scene)
+            texts += [answer.text for answer in answerer.answer(scene, questions)]
+            samples += map(rooms.sample_of_question, questions)
+            advance()
+    source = {**answerer.provenance(), "lineage": lineage}
+    matched = Predictions(str(source.get("teacher")), texts, [rooms.BENCHMARK.prompt_of(sample) for sample in samples])
+    return _score(rooms.BENCHMARK, samples, matched, out, source, seed, command, progress)
 
 
 def make_folder(folder: Path | None) -> None:
-    """The folder for a report, made before the work, so that a wrong name costs nothing. Raises StorageError."""
+    """Create the folder of a report before the work starts; raises StorageError."""
     try:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -159,32 +174,59 @@ def make_folder(folder: Path | None) -> None:
         raise StorageError(f"cannot make the folder {folder} ({error.strerror or error}); choose another") from error
 
 
-def _read(path: Path, samples: Sequence[Sample], shown: bool) -> Predictions:
-    columns = (TextColumn("reading"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
-        task = bar.add_task("reading", total=path.stat().st_size if path.is_file() else None)
-        return read_predictions(path, samples, lambda count: bar.advance(task, count))
+def _open_teacher(teacher: Teacher | str) -> tuple[Teacher, Mapping[str, Any] | str]:
+    """Open a teacher by name, and read the lineage of a Dollhouse checkpoint."""
+    if not isinstance(teacher, str):
+        return teacher, UNKNOWN
+    from dollhouse.models.dollhouse.checkpoint import SHIPPED
+    from dollhouse.teachers.registry import open_teacher
+
+    kind, _, folder = teacher.partition(":")
+    lineage = model_lineage(Path(folder) if folder else SHIPPED) if kind == "checkpoint" else UNKNOWN
+    return open_teacher(teacher), lineage
 
 
-def _with_clock(what: str, shown: bool, work: Callable[[], T]) -> T:
-    """Do some work under a bar with a clock."""
-    columns = (TextColumn(what), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
-        task = bar.add_task(what, total=None)
-        result = work()
-        bar.update(task, total=1, completed=1)
-        return result
+def _question(benchmark: Benchmark, sample: Sample) -> Question:
+    text = benchmark.prompt_of(sample)
+    return Question(sample.id, sample.scene, sample.kind, sample.kind, text, sample.answers[0], (), (), None)
 
 
-def _asked(benchmark: Benchmark, samples: Sequence[Sample], read: Predictions) -> dict[str, int]:
-    """How many rows say that they were asked in the benchmark's own words."""
-    counts = {"in these words": 0, "in other words": 0, "not told": 0}
-    for sample, prompt in zip(samples, read.prompts, strict=True):
+def _score(
+    benchmark: Benchmark,
+    samples: Sequence[Sample],
+    predictions: Predictions,
+    out: Path | None,
+    source: Mapping[str, Any],
+    seed: int,
+    command: str | None,
+    progress: bool,
+    picture: Callable[[Mapping[str, Any]], str | None] = lambda row: None,
+) -> BenchmarkRun:
+    """Score predictions in the order of ``samples``, and write the report; ``picture`` maps a row to a data URI."""
+    with progress_bar(f"scoring {len(samples):,} answers", None, progress):
+        result = benchmark.score(samples, predictions.texts)
+        credits = sample_credits(result, len(samples))
+        columns = zip(samples, predictions.texts, predictions.prompts, credits, strict=True)
+        rows = [benchmark.row_of(*column) for column in columns]
+        scores = compute_scores(benchmark, result, rows, seed)
+    prompt_match = {"same": 0, "different": 0, "unknown": 0}
+    for sample, prompt in zip(samples, predictions.prompts, strict=True):
         same = prompt is not None and prompt.strip() == benchmark.prompt_of(sample).strip()
-        counts["not told" if prompt is None else "in these words" if same else "in other words"] += 1
-    return counts
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
+        prompt_match["unknown" if prompt is None else "same" if same else "different"] += 1
+    if out is not None:
+        lines, provenance = jsonl_text(rows), {"command": command}
+        report = build_report(
+            benchmark,
+            rows,
+            lines,
+            scores,
+            model=source,
+            seed=seed,
+            provenance=provenance,
+            prompt_match=prompt_match,
+        )
+        page = {"model": source.get("name"), "seed": seed, "command": command or "not given"}
+        write_text(out / "predictions.jsonl", lines)
+        write_text(out / "report.html", benchmark_page(benchmark, scores, rows, page, picture))
+        write_text(out / "report.json", format_report(report))
+    return BenchmarkRun(benchmark, scores, rows, predictions.program, prompt_match, out)

@@ -1,14 +1,10 @@
-"""Two evaluations of the same questions, side by side: paired differences, and where the two part.
-
-Knows reports and their predictions, no model. Both are scored again here, so what is compared is what was said, under
-one version of every scorer.
-"""
+"""Compare two reports on the questions that both have: paired differences, and where the answers differ."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,34 +13,25 @@ from dollhouse.evaluation.benchmarks import Benchmark, benchmark_definition
 from dollhouse.evaluation.benchmarks.benchmark import BenchmarkResult, Sample, SampleScores
 from dollhouse.evaluation.benchmarks.summary import ClusterAggregator
 from dollhouse.evaluation.report.report_schema import read_report
-from dollhouse.evaluation.verify import judge_rows, read_rows_of, samples_of
+from dollhouse.evaluation.verify import read_predictions_of, samples_of, score_samples
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """``overall`` and each of ``kinds``: ``{a, b, difference (b - a), ci95, n, scenes}``, of the headline."""
+    """A comparison; ``overall`` and each of ``kinds`` are ``{a, b, difference (b - a), ci95, n, scenes}``."""
 
-    benchmark: Benchmark
+    benchmark: str  #: version
     headline: str
-    names: tuple[str, str]
+    a: str  #: model names
+    b: str
     overall: dict[str, Any]
     kinds: dict[str, dict[str, Any]]
-    parting: list[dict[str, Any]]  #: questions where one earned more, the largest differences first
+    differing: list[dict[str, Any]]  #: questions whose credit differs, the largest differences first
     only_a: list[str]  #: ids that the other lacks
     only_b: list[str]
 
     def as_json(self) -> dict[str, Any]:
-        return {
-            "benchmark": self.benchmark.version,
-            "headline": self.headline,
-            "a": self.names[0],
-            "b": self.names[1],
-            "overall": self.overall,
-            "kinds": self.kinds,
-            "parting": self.parting,
-            "only_a": self.only_a,
-            "only_b": self.only_b,
-        }
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -55,77 +42,84 @@ class _Side:
     samples: dict[str, Sample]
     predictions: dict[str, str]
 
+    def score(self, samples: Sequence[Sample]) -> BenchmarkResult:
+        predictions = [self.predictions[sample.id] for sample in samples]
+        return score_samples(self.benchmark, samples, predictions, self.file)
+
 
 def compare_reports(a: Path, b: Path, seed: int = 0) -> Comparison:
-    """Compare two reports (or their folders) on the questions that both have.
+    """Compare two reports (or their folders) of a benchmark, both scored again.
 
-    Intervals of the differences are 95 % percentiles over resampled scenes, both sides drawn together. Raises
-    ScoreError where the reports are of different benchmarks, of different questions under the same ids, or share none.
+    Intervals of the differences are 95 % percentiles over scenes resampled for both sides together.
+
+    Raises:
+        ScoreError: the reports are of different benchmarks, of different questions under the same ids, or share none.
     """
-    one, other = _side(a), _side(b)
-    if one.benchmark is not other.benchmark:
-        raise ScoreError(f"{a} is about {one.benchmark.name}, {b} about {other.benchmark.name}; compare like with like")
-    shared = [id for id in one.samples if id in other.samples]
-    if not shared:
+    first, second = _read_side(a), _read_side(b)
+    if first.benchmark is not second.benchmark:
+        raise ScoreError(
+            f"{a} is about {first.benchmark.name}, {b} about {second.benchmark.name}; compare like with like"
+        )
+    samples = [sample for id, sample in first.samples.items() if id in second.samples]
+    if not samples:
         raise ScoreError(f"{a} and {b} share no question; evaluate both on the same scenes")
-    odd = [id for id in shared if one.samples[id] != other.samples[id]]
+    odd = [sample.id for sample in samples if sample != second.samples[sample.id]]
     if odd:
         raise ScoreError(f"{a} and {b}: {len(odd)} questions of the same id differ, the first is {odd[0]}")
-    samples = [one.samples[id] for id in shared]
-    judged = [
-        judge_rows(one.benchmark, samples, [side.predictions[id] for id in shared], side.file) for side in (one, other)
-    ]
-    headline = next(iter(judged[0].credits))
-    credits = [side.credits[headline] for side in judged]
-    table = ClusterAggregator(judged[0].units, sorted({unit.kind for unit in judged[0].units}))
+    result, other = first.score(samples), second.score(samples)
+    headline = next(iter(result.credits))
+    credits = result.credits[headline], other.credits[headline]
+    table = ClusterAggregator(result.units, sorted({unit.kind for unit in result.units}))
     return Comparison(
-        benchmark=one.benchmark,
+        benchmark=first.benchmark.version,
         headline=headline,
-        names=(one.name, other.name),
-        overall=_paired(table, judged[0], credits, None, seed),
-        kinds={kind: _paired(table, judged[0], credits, kind, seed) for kind in table.kinds},
-        parting=_parting(judged[0], credits, samples, one, other),
-        only_a=[id for id in one.samples if id not in other.samples],
-        only_b=[id for id in other.samples if id not in one.samples],
+        a=first.name,
+        b=second.name,
+        overall=_paired(table, result, credits, None, seed),
+        kinds={kind: _paired(table, result, credits, kind, seed) for kind in table.kinds},
+        differing=_differing(result, credits, samples, first, second),
+        only_a=[id for id in first.samples if id not in second.samples],
+        only_b=[id for id in second.samples if id not in first.samples],
     )
 
 
-def _side(path: Path) -> _Side:
+def _read_side(path: Path) -> _Side:
     report, file = read_report(path)
     benchmark = benchmark_definition(str(report["benchmark"]["name"]))
-    samples, predictions = samples_of(benchmark, read_rows_of(report, file)[0], file)
+    samples, predictions = samples_of(benchmark, read_predictions_of(file)[0], file)
     by_id = {sample.id: sample for sample in samples}
     if len(by_id) < len(samples):
-        raise ScoreError(f"{file}: asks {len(samples) - len(by_id)} questions twice; evaluate each scene once")
+        raise ScoreError(f"{file}: holds {len(samples) - len(by_id)} questions twice; evaluate each scene once")
     name = (report.get("model") or {}).get("name") or str(path)
     return _Side(str(name), file, benchmark, by_id, dict(zip(by_id, predictions, strict=True)))
 
 
 def _paired(
-    table: ClusterAggregator, judged: BenchmarkResult, credits: Sequence[SampleScores], kind: str | None, seed: int
+    table: ClusterAggregator,
+    result: BenchmarkResult,
+    credits: tuple[SampleScores, SampleScores],
+    kind: str | None,
+    seed: int,
 ) -> dict[str, Any]:
-    """One line of the comparison; of all that counts where ``kind`` is None."""
+    """Compute a line of the comparison; the overall one where ``kind`` is None."""
 
     def figure(values: SampleScores) -> Mapping[str, Any]:
-        entry = table.overall(values, judged, seed) if kind is None else table.of(values, [kind], seed)
+        entry = table.overall(values, result, seed) if kind is None else table.of(values, [kind], seed)
         return entry or {"value": None, "n": 0, "scenes": 0, "ci95": None}
 
-    a, b, difference = figure(credits[0]), figure(credits[1]), figure(credits[1] - credits[0])
-    return {
-        "a": a["value"],
-        "b": b["value"],
-        "difference": difference["value"],
-        "ci95": difference["ci95"],
-        "n": difference["n"],
-        "scenes": difference["scenes"],
-    }
+    a, b, difference = figure(credits[0]), figure(credits[1]), dict(figure(credits[1] - credits[0]))
+    return {"a": a["value"], "b": b["value"], "difference": difference.pop("value")} | difference
 
 
-def _parting(
-    judged: BenchmarkResult, credits: Sequence[SampleScores], samples: Sequence[Sample], one: _Side, other: _Side
+def _differing(
+    result: BenchmarkResult,
+    credits: tuple[SampleScores, SampleScores],
+    samples: Sequence[Sample],
+    first: _Side,
+    second: _Side,
 ) -> list[dict[str, Any]]:
     rows = []
-    for unit, a, b in zip(judged.units, credits[0].tolist(), credits[1].tolist(), strict=True):
+    for unit, a, b in zip(result.units, credits[0].tolist(), credits[1].tolist(), strict=True):
         if math.isclose(a, b, abs_tol=1e-12):
             continue
         rows += [
@@ -134,8 +128,8 @@ def _parting(
                 "kind": unit.kind,
                 "question": sample.question,
                 "answers": list(sample.answers),
-                "a": one.predictions[sample.id],
-                "b": other.predictions[sample.id],
+                "a": first.predictions[sample.id],
+                "b": second.predictions[sample.id],
                 "credit_a": a,
                 "credit_b": b,
             }

@@ -1,41 +1,33 @@
-"""Evaluates a model on scenes and writes what it found.
-
-Knows the model only by its protocol and leaves judging to the scorers. Files are written under another name and
-renamed when whole; ``metrics.json`` comes last, so where it lies, the others do too.
-"""
+"""Evaluate a model on scenes and write metrics, predictions and the report."""
 
 from __future__ import annotations
 
 import json
-import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
-
-from dollhouse.errors import SceneError, StorageError
+from dollhouse.errors import ModelError, SceneError
+from dollhouse.evaluation.benchmark_runner import make_folder
 from dollhouse.evaluation.benchmarks import rooms
-from dollhouse.evaluation.protocol import Model
+from dollhouse.evaluation.protocol import EvaluableModel
 from dollhouse.evaluation.report.evaluation_page import evaluation_page
 from dollhouse.evaluation.report.gallery import GalleryScene
-from dollhouse.evaluation.report.lineage import UNKNOWN
-from dollhouse.evaluation.report.report_schema import build_report, format_report, jsonl_text
+from dollhouse.evaluation.report.lineage import UNKNOWN, model_lineage
+from dollhouse.evaluation.report.report_schema import build_report, format_report, jsonl_text, package_versions
 from dollhouse.evaluation.scene_evaluator import SceneEvaluator
 from dollhouse.evaluation.verify import score_rows
 from dollhouse.scenes.open import open_scenes
 from dollhouse.scenes.scene import Scene
 from dollhouse.system.atomic_io import write_text
+from dollhouse.system.progress import progress_bar
 
 
 @dataclass(frozen=True)
-class Report:
-    """What an evaluation found, and where it was written (``folder`` is None if it was not)."""
+class Evaluation:
+    """The result of an evaluation; ``folder`` is None where nothing was written."""
 
     metrics: dict[str, object]
     predictions: list[dict[str, object]]  #: one row a question, as in predictions.jsonl
@@ -43,10 +35,12 @@ class Report:
 
 
 def evaluate(
-    model: Model,
-    scenes: str | Sequence[Scene],
+    model: EvaluableModel | str | Path | None = None,
+    scenes: str | Sequence[Scene] = "rooms:test/0-199",
     *,
-    blind: Model | None = None,
+    blind: EvaluableModel | str | Path | None = None,
+    oracle_boxes: bool = False,
+    hold_out_every: int = 0,
     questions_per_scene: int = 40,
     out: str | Path | None = None,
     seed: int = 0,
@@ -55,110 +49,105 @@ def evaluate(
     command: str | None = None,
     lineage: Mapping[str, Any] | None = None,
     page: bool = True,
-    on_scene: Callable[[GalleryScene], None] = lambda exhibit: None,
-) -> Report:
-    """Measure ``model`` on ``scenes`` (scenes, or a name such as ``rooms:test/0-199``).
+    on_scene: Callable[[GalleryScene], None] = lambda scene: None,
+) -> Evaluation:
+    """Measure answers, depth and boxes of ``model`` on ``scenes``.
 
-    ``blind`` is the same student without images; it is asked the same questions. Depth is compared in metres without
-    any alignment where the scene is metric, and after scaling by the median otherwise. Scenes that lack boxes, depth
-    or poses lose the parts that need them; ``metrics["left_out"]`` counts them and says why. ``commit``,
-    ``command`` and ``lineage`` (what the model was made from, see ``report.lineage``) are only written down.
-    With ``out`` the folder gets ``metrics.json``, ``predictions.jsonl``, ``perception.jsonl``, ``report.html`` and
-    ``report.json``; without ``page``, whose pictures take seconds to draw, all but the page. ``on_scene`` is told of
-    every scene as soon as it is scored.
+    Depth is compared in metres where the scene is metric, after median scaling otherwise. Scenes without boxes, depth
+    or poses are left out of the parts that need them; ``metrics["left_out"]`` counts them by reason.
 
-    Raises :class:`~dollhouse.errors.SceneError` where there is no scene, :class:`~dollhouse.errors.StorageError` where
-    ``out`` cannot be written, and whatever reading a scene raises.
+    Args:
+        model: a model, a model folder, or None or "nano" for the shipped student.
+        scenes: scenes, or a name or folder that :func:`dollhouse.open_scenes` opens.
+        blind: the control without images, answering the same questions; of a model folder, default ``blind`` inside it.
+        oracle_boxes: give the language model the true boxes; only for a Dollhouse model.
+        hold_out_every: use only every n-th view, those held out in training; 0: all views.
+        questions_per_scene: at most.
+        out: folder for ``metrics.json``, ``predictions.jsonl``, ``perception.jsonl``, ``report.json``, ``report.html``.
+        seed: of the questions and the intervals.
+        commit, command, lineage: stored in the report only; the lineage of a model folder is read from its run.
+        page: write ``report.html`` too, whose pictures take seconds.
+        on_scene: called with every scene as soon as it is scored.
+
+    Raises:
+        ModelError, SceneError: model or scenes cannot be opened.
+        StorageError: ``out`` cannot be written.
     """
+    out = None if out is None else Path(out)
+    make_folder(out)
+    if model is None or isinstance(model, str | Path):
+        from dollhouse.models.dollhouse.checkpoint import SHIPPED
+
+        shipped = model is None or (model == SHIPPED.name and not Path(model).exists())
+        folder = SHIPPED if shipped or model is None else Path(model)
+        lineage = lineage or model_lineage(folder)
+        if blind is None and (folder / "blind").is_dir():
+            blind = folder / "blind"
+    model, control = _open_model(model, oracle_boxes), None if blind is None else _open_model(blind)
     source = scenes if isinstance(scenes, str) else None
     opened: Sequence[Scene] = open_scenes(scenes) if isinstance(scenes, str) else scenes
+    if hold_out_every:
+        opened = [scene.hold_out(hold_out_every)[1] for scene in opened]
     if not len(opened):
         raise SceneError(f"there is no scene to evaluate in {source or 'the list given'}; name at least one")
-    folder = _made_folder(Path(out)) if out is not None else None
     started = time.monotonic()
-    scoring = SceneEvaluator(model, blind, opened, questions_per_scene, seed, on_scene)
-    for scene in _with_progress(opened, progress):
-        scoring.add(scene)
-    metrics = scoring.metrics() | {
+    evaluator = SceneEvaluator(model, control, opened, questions_per_scene, seed, on_scene)
+    with progress_bar("evaluating", len(opened), progress) as advance:
+        for scene in opened:
+            evaluator.add(scene)
+            advance()
+    metrics = evaluator.metrics() | {
         "model": model.model_id,
         "scenes": {"source": source, "n": len(opened)},
         "seed": seed,
-        "versions": _versions(),
+        "versions": package_versions(),
         "seconds": round(time.monotonic() - started, 1),
         "commit": commit,
         "command": command,
     }
-    if folder is not None:
-        lines = jsonl_text(scoring.rows)
-        figures = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
-        perception = jsonl_text(scoring.records)
-        write_text(folder / "predictions.jsonl", lines)
-        if page:
-            write_text(folder / "report.html", evaluation_page(metrics, scoring.gallery.scenes()))
-        write_text(folder / "perception.jsonl", perception)
-        told = _evidence(metrics, scoring.rows, lines, figures, perception, lineage)
-        write_text(folder / "report.json", format_report(told))
-        write_text(folder / "metrics.json", figures)
-    return Report(metrics, scoring.rows, folder)
+    if out is not None:
+        _write(out, evaluator, metrics, lineage or UNKNOWN, page)
+    return Evaluation(metrics, evaluator.rows, out)
 
 
-def _evidence(
-    metrics: Mapping[str, Any],
-    rows: Sequence[Mapping[str, Any]],
-    lines: str,
-    figures: str,
-    perception: str,
-    lineage: Mapping[str, Any] | None,
-) -> dict[str, Any]:
-    """``report.json``: what :mod:`dollhouse.evaluation.verify` needs to score the answers again."""
+def _open_model(model: EvaluableModel | str | Path | None, oracle_boxes: bool = False) -> EvaluableModel:
+    """Load a model folder, and replace the boxes that the language model reads where asked for."""
+    if not oracle_boxes and model is not None and not isinstance(model, str | Path):
+        return model
+    from dollhouse.evaluation.oracle_boxes import OracleBoxesModel
+    from dollhouse.inference.pipeline import DollhousePipeline
+
+    opened = DollhousePipeline.from_pretrained(model) if model is None or isinstance(model, str | Path) else model
+    if not oracle_boxes:
+        return opened
+    if not isinstance(opened, DollhousePipeline):
+        raise ModelError(f"{opened.model_id} is not a Dollhouse model: leave oracle boxes out")
+    return OracleBoxesModel(opened)
+
+
+def _write(
+    folder: Path, evaluator: SceneEvaluator, metrics: Mapping[str, Any], lineage: Mapping[str, Any] | str, page: bool
+) -> None:
+    """Write the files of an evaluation; ``metrics.json`` comes last, so that it marks a complete folder."""
+    predictions, perception = jsonl_text(evaluator.rows), jsonl_text(evaluator.perception_rows)
+    metrics_text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
     name, _, weights = str(metrics["model"]).partition("@")
     blind = metrics["blind"]["model"] if metrics["blind"] else None
-    scores, _ = score_rows(rooms.BENCHMARK, rows, metrics["seed"], Path("report.json"))
-    return build_report(
+    scores, _ = score_rows(rooms.BENCHMARK, evaluator.rows, metrics["seed"], Path("report.json"))
+    report = build_report(
         rooms.BENCHMARK,
-        rows,
-        lines,
+        evaluator.rows,
+        predictions,
         scores,
-        model={"name": name, "weights": weights or None, "blind": blind, "lineage": lineage or UNKNOWN},
+        model={"name": name, "weights": weights or None, "blind": blind, "lineage": lineage},
         seed=metrics["seed"],
         provenance={key: metrics[key] for key in ("scenes", "command", "commit", "seconds")},
-        metrics=figures,
+        metrics=metrics_text,
         perception=perception,
     )
-
-
-def _made_folder(folder: Path) -> Path:
-    """The folder, made before the work starts, so that a wrong name costs nothing."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot make the folder {folder} ({error.strerror or error}); choose another") from error
-    return folder
-
-
-class _Rate(ProgressColumn):
-    """Scenes a second, or seconds a scene where that says more."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        if not speed:
-            return Text("")
-        return Text(f"{speed:.1f} scenes/s" if speed >= 1 else f"{1 / speed:.1f} s/scene")
-
-
-def _with_progress(scenes: Sequence[Scene], shown: bool) -> Iterator[Scene]:
-    """The scenes one by one, with a bar on standard error if ``shown``."""
-    columns = (TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
-        yield from bar.track(scenes, total=len(scenes))
-
-
-def _versions() -> dict[str, str]:
-    """Versions of what the numbers depend on; packages that are not installed are absent."""
-    versions = {"python": platform.python_version()}
-    for package in ("dollhouse", "numpy", "torch", "transformers"):
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
+    write_text(folder / "predictions.jsonl", predictions)
+    write_text(folder / "perception.jsonl", perception)
+    if page:
+        write_text(folder / "report.html", evaluation_page(metrics, evaluator.gallery.scenes()))
+    write_text(folder / "report.json", format_report(report))
+    write_text(folder / "metrics.json", metrics_text)

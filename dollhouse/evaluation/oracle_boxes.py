@@ -1,8 +1,4 @@
-"""The control that tells eyes from mind: a student whose language model reads the true boxes instead of its own.
-
-What it still gets wrong, better eyes would not mend. Depth and boxes stay what the student sees. Knows nothing of
-scoring.
-"""
+"""The oracle-box control: the language model reads the true boxes instead of the predicted ones."""
 
 from __future__ import annotations
 
@@ -18,26 +14,32 @@ from dollhouse.scenes.scene import Scene
 
 
 class OracleBoxesModel:
-    """A :class:`~dollhouse.evaluation.protocol.Model` made of a student. Raises ModelError for a blind one."""
+    """An :class:`~dollhouse.evaluation.protocol.EvaluableModel` whose prefix holds the true boxes.
+
+    The remaining errors are those of the language model; depth and boxes stay the student's predictions.
+
+    Raises:
+        ModelError: the student is blind.
+    """
 
     def __init__(self, pipeline: DollhousePipeline) -> None:
         if pipeline.model.config.blind:
-            raise ModelError(f"{pipeline.model_id} is a blind student: it reads no boxes")
+            raise ModelError(f"{pipeline.model_id} is a blind student: it has no box inputs")
         self.pipeline = pipeline
-        self.model_id = f"true boxes read by {pipeline.model_id}"
+        self.model_id = f"oracle boxes, {pipeline.model_id}"
 
     @property
     def image_size(self) -> int:
         return self.pipeline.image_size
 
     def encode_scene(self, scene: Scene) -> SceneSession:
-        """See a scene and be told its boxes. Raises SceneError where boxes, poses, depth or instances are missing."""
-        seen = self.pipeline.encode_scene(scene)
+        """Encode a scene with its true boxes; raises SceneError where boxes, poses, depth or instances are missing."""
+        session = self.pipeline.encode_scene(scene)
         config = self.pipeline.model.config
-        targets = scene_targets(seen.scene, config.image_size, config.labels, config.colours)
+        targets = scene_targets(session.scene, config.image_size, config.labels, config.colours)
         if targets.objects is None:
-            raise SceneError(f"scene {scene.name} lacks boxes, poses, depth or instance ids: its boxes cannot be told")
+            raise SceneError(f"scene {scene.name} lacks boxes, poses, depth or instance ids: no oracle boxes")
         with torch.inference_mode():
             objects = gt_objects(collate_batch([targets], [[]], config), config)
             prefix = self.pipeline.model.embed_objects(objects)
-        return SceneSession(self.pipeline, seen.scene, seen.images, prefix, seen.perception)
+        return SceneSession(self.pipeline, session.scene, session.images, prefix, session.perception)

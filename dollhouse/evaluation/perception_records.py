@@ -1,7 +1,6 @@
-"""What a model saw of each scene beside what is there: the lines of ``perception.jsonl``, and scores of depth and boxes.
+"""Rows of ``perception.jsonl``, predicted and true depth and boxes of each scene, and their scores.
 
-The lines hold all that depth and box scores are made of (errors of every view, every box), so that a report can be
-scored again without pictures or model. Knows nothing of answers.
+The rows hold the errors of every view and every box, so that a report is scored again without images or model.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from dollhouse.scenes.scene import Box
 
 
 def depth_record(predicted: Array, truth: Array, alignment: Alignment) -> dict[str, Any]:
-    """What a line holds about depth; both maps (V, H, W), the prediction not yet aligned."""
+    """Build the ``depth`` of a row; both maps are (V, H, W), the prediction not yet aligned."""
     return {
         "alignment": alignment,
         "views": scene_errors(predicted, truth, alignment),
@@ -34,25 +33,26 @@ def depth_record(predicted: Array, truth: Array, alignment: Alignment) -> dict[s
 
 
 def box_record(predicted: Sequence[Box], truth: Sequence[Box], ignored: Sequence[Box]) -> dict[str, Any]:
-    """What a line holds about boxes, all in one frame; those hardly seen neither help nor hurt."""
+    """Build the ``boxes`` of a row, all in one frame; ignored boxes do not count."""
     groups = {"predicted": predicted, "truth": truth, "ignored": ignored}
-    return {name: [_row_of(box) for box in boxes] for name, boxes in groups.items()}
+    return {name: [_row_from_box(box) for box in boxes] for name, boxes in groups.items()}
 
 
 class PerceptionScorer:
-    """Gathers the lines of scenes."""
+    """Aggregates the rows of scenes."""
 
     def __init__(self) -> None:
         self._boxes = BoxScorer()
         self._depths: dict[str, DepthScorer] = {"none": DepthScorer("none"), "median": DepthScorer("median")}
         self._by_distance = [[0, 0.0] for _ in DISTANCES[1:]]
 
-    def add(self, line: Mapping[str, Any]) -> None:
-        """Count a line ``{scene, depth, boxes}``, either None where the scene has none to compare with.
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Add a row ``{scene, depth, boxes}``, either None where the scene has no truth.
 
-        Raises KeyError, TypeError or ValueError for a line that is none.
+        Raises:
+            KeyError, TypeError, ValueError: the row is damaged.
         """
-        depth, boxes = line["depth"], line["boxes"]
+        depth, boxes = row["depth"], row["boxes"]
         if depth is not None:
             self._depths[depth["alignment"]].add_views(depth["views"])
             if depth["alignment"] == "none":
@@ -60,10 +60,10 @@ class PerceptionScorer:
                     total[0] += count
                     total[1] += error
         if boxes is not None:
-            self._boxes.add(*(list(map(_box_of, boxes[name])) for name in ("predicted", "truth", "ignored")))
+            self._boxes.add(*(list(map(_box_from_row, boxes[name])) for name in ("predicted", "truth", "ignored")))
 
     def result(self) -> dict[str, Any]:
-        """``depth`` (in metres where any scene is), ``depth_aligned`` (of the others) and ``boxes``; None without any.
+        """Compute ``depth`` (in metres where any scene is), ``depth_aligned`` (of the others) and ``boxes``.
 
         ``depth_by_distance`` lists ``{from, to, abs_rel, n}``, metres and pixels, over scenes in metres.
         """
@@ -80,7 +80,7 @@ class PerceptionScorer:
         }
 
 
-def _row_of(box: Box) -> dict[str, Any]:
+def _row_from_box(box: Box) -> dict[str, Any]:
     return {
         "id": box.id,
         "label": box.label,
@@ -91,7 +91,7 @@ def _row_of(box: Box) -> dict[str, Any]:
     }
 
 
-def _box_of(row: Mapping[str, Any]) -> Box:
+def _box_from_row(row: Mapping[str, Any]) -> Box:
     center, size = (np.array(row[name], dtype=np.float64) for name in ("center", "size"))
     if center.shape != (3,) or size.shape != (3,):
         raise ValueError(f"box {row['id']} has no centre or size of three numbers")

@@ -1,111 +1,114 @@
-"""Predictions that some program made, read and matched to the questions of a benchmark.
+"""Read predictions files of several programs, and match them to the questions of a benchmark.
 
-Knows the usual forms of such files (``LAYOUTS``) and no benchmark. What does not fit is refused with one ScoreError
-that names the rows; nothing is guessed or left out. Rows count from 1, as an editor shows them; lines are read one by
-one and never further than ``LONGEST_LINE``.
+Nothing is guessed or left out: what does not fit raises one ScoreError that names the rows, counted from 1.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import rich.progress
+from rich.console import Console
+
 from dollhouse.errors import ScoreError
 from dollhouse.evaluation.benchmarks.benchmark import Sample
 
 LONGEST_LINE = 1 << 22  #: bytes
-LARGEST_LIST = 1 << 28  #: bytes of a file that is one JSON list, which must be read as a whole
-SHOWN = 8  #: rows or ids that a complaint names
-
-BytesRead = Callable[[int], None]
+LARGEST_LIST = 1 << 28  #: bytes of a file that is a JSON list, which must be read as a whole
+SHOWN = 8  #: rows or ids that an error names
 
 
 @dataclass(frozen=True)
-class Layout:
-    """One form of predictions file: which field names the question, which holds what was said."""
+class FileFormat:
+    """A format of predictions files: the fields of a row."""
 
     program: str
     id: str
-    said: tuple[str, ...]  #: the first of these that a row has
-    prompt: str | None = None  #: field with the words that the model was given
+    prediction: tuple[str, ...]  #: the first of these that a row has
+    prompt: str | None = None
 
     def fits(self, row: dict[str, Any]) -> bool:
-        return self.id in row and any(name in row for name in self.said)
+        return self.id in row and any(name in row for name in self.prediction)
 
 
-LAYOUTS = (
-    Layout("lmms-eval", "doc_id", ("filtered_resps", "resps"), "input"),
-    Layout("Dollhouse", "id", ("prediction",), "prompt"),
-    Layout("LLaVA-3D", "question_id", ("text",), "prompt"),
-    Layout("ScanQA", "question_id", ("answer_top10",)),
-    Layout("VLMEvalKit", "qid", ("prediction",)),
+FORMATS = (
+    FileFormat("lmms-eval", "doc_id", ("filtered_resps", "resps"), "input"),
+    FileFormat("Dollhouse", "id", ("prediction",), "prompt"),
+    FileFormat("LLaVA-3D", "question_id", ("text",), "prompt"),
+    FileFormat("ScanQA", "question_id", ("answer_top10",)),
+    FileFormat("VLMEvalKit", "qid", ("prediction",)),
 )
-_KNOWN = "; ".join(f"{layout.program}: {layout.id} and {' or '.join(layout.said)}" for layout in LAYOUTS)
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What was said to N samples, in their order."""
+    """The predictions for N samples, in their order."""
 
-    program: str  #: whose form the file has
-    texts: list[str]
-    prompts: list[str | None]  #: what the file says that the model was given
+    program: str  #: whose format the file has
+    texts: Sequence[str]
+    prompts: Sequence[str | None]  #: where the file holds them
 
 
 @dataclass(frozen=True)
-class _Said:
+class _Prediction:
     row: int
     id: str
     text: str
     prompt: str | None
 
 
-def read_predictions(path: Path, samples: Sequence[Sample], on_bytes: BytesRead | None = None) -> Predictions:
-    """The predictions of a file, one for each sample; ``on_bytes`` is told how many more bytes were read.
+def read_predictions(path: Path, samples: Sequence[Sample], progress: bool = False) -> Predictions:
+    """Read a predictions file with one row for each sample.
 
-    A file is JSONL, one JSON list, or a table (``.csv``, ``.tsv``). lmms-eval's rows name their question by its number
-    from 0; where such a row also holds the question's own id, that counts, else its target is compared.
+    Args:
+        path: JSONL, a JSON list, or a table (``.csv``, ``.tsv``). lmms-eval's rows name their question by its number
+            from 0; the question's own id in such a row comes first, else its target is compared.
 
-    Raises ScoreError for a file that cannot be read, rows that are not UTF-8, too long, not JSON or without the fields
-    of the first, for questions answered twice, not at all, or unknown to the benchmark.
+    Raises:
+        ScoreError: the file cannot be read; rows are not UTF-8, too long, not JSON or without the fields of the first;
+            questions are answered twice, not at all, or unknown to the benchmark.
     """
-    layout: Layout | None = None
-    said: list[_Said] = []
-    broken: dict[str, list[int]] = {}
-    for row, entry in _rows(path, on_bytes, broken):
-        if layout is None:
-            layout = _layout_of(entry, path, row)
-        complaint = _take(layout, entry, row, samples, said)
-        if complaint:
-            broken.setdefault(complaint, []).append(row)
-    if broken:
-        raise ScoreError(f"{path}: " + "; ".join(f"{_rows_named(rows)}: {what}" for what, rows in broken.items()))
-    if layout is None:
+    file_format: FileFormat | None = None
+    predictions: list[_Prediction] = []
+    rows = _RowReader(path)
+    for number, row in rows.read(progress):
+        if file_format is None:
+            file_format = _format_of(row, path, number)
+        prediction = _parse(file_format, row, number, samples)
+        if isinstance(prediction, str):
+            rows.reject(prediction, number)
+        else:
+            predictions.append(prediction)
+    if rows.rejected:
+        errors = (f"row{'s' * (len(at) > 1)} {_some(at)}: {what}" for what, at in rows.rejected.items())
+        raise ScoreError(f"{path}: {'; '.join(errors)}")
+    if file_format is None:
         raise ScoreError(f"{path}: holds no prediction; is it the right file?")
-    return _matched(path, layout, said, samples)
+    matched = _match(path, predictions, samples)
+    return Predictions(file_format.program, [each.text for each in matched], [each.prompt for each in matched])
 
 
-def _matched(path: Path, layout: Layout, said: list[_Said], samples: Sequence[Sample]) -> Predictions:
-    by_id: dict[str, _Said] = {}
-    twice: dict[str, list[int]] = {}
-    for one in said:
-        if one.id in by_id:
-            twice.setdefault(one.id, [by_id[one.id].row]).append(one.row)
-        by_id.setdefault(one.id, one)
+def _match(path: Path, predictions: list[_Prediction], samples: Sequence[Sample]) -> list[_Prediction]:
+    """Sort predictions in the order of ``samples``; each must have exactly one."""
+    by_id: dict[str, list[_Prediction]] = {}
+    for prediction in predictions:
+        by_id.setdefault(prediction.id, []).append(prediction)
+    twice = [f"{id} in rows {', '.join(str(each.row) for each in same)}" for id, same in by_id.items() if len(same) > 1]
     if twice:
-        named = _some([f"{id} in rows {', '.join(map(str, rows))}" for id, rows in twice.items()])
-        raise ScoreError(f"{path}: questions answered more than once: {named}; keep one row each")
+        raise ScoreError(f"{path}: questions answered more than once: {_some(twice)}; keep one row each")
     known = {sample.id for sample in samples}
-    strangers = [one for one in said if one.id not in known]
-    if strangers:
-        named = _some([f"{one.id} in row {one.row}" for one in strangers])
+    unknown = [f"{id} in row {same[0].row}" for id, same in by_id.items() if id not in known]
+    if unknown:
         raise ScoreError(
-            f"{path}: predictions for questions that the annotations do not hold: {named}; are they of another split?"
+            f"{path}: predictions for questions that the annotations do not hold: {_some(unknown)}; are they of "
+            "another split?"
         )
     missing = [sample.id for sample in samples if sample.id not in by_id]
     if missing:
@@ -113,180 +116,160 @@ def _matched(path: Path, layout: Layout, said: list[_Said], samples: Sequence[Sa
             f"{path}: no prediction for {len(missing)} of {len(samples)} questions: {_some(missing)}; "
             "an answer that is left out is not scored as wrong or right, so add the rows (the text may be empty)"
         )
-    chosen = [by_id[sample.id] for sample in samples]
-    return Predictions(layout.program, [one.text for one in chosen], [one.prompt for one in chosen])
+    return [by_id[sample.id][0] for sample in samples]
 
 
-def _layout_of(entry: dict[str, Any], path: Path, row: int) -> Layout:
-    for layout in LAYOUTS:
-        if layout.fits(entry):
-            return layout
-    columns = ", ".join(map(repr, entry)) or "none"
-    raise ScoreError(f"{path}, row {row}: wrong columns ({columns:.200}); known are {_KNOWN}")
+def _format_of(row: dict[str, Any], path: Path, number: int) -> FileFormat:
+    for file_format in FORMATS:
+        if file_format.fits(row):
+            return file_format
+    known = "; ".join(f"{known.program}: {known.id} and {' or '.join(known.prediction)}" for known in FORMATS)
+    columns = ", ".join(map(repr, row)) or "none"
+    raise ScoreError(f"{path}, row {number}: wrong columns ({columns:.200}); known are {known}")
 
 
-def _take(layout: Layout, entry: dict[str, Any], row: int, samples: Sequence[Sample], said: list[_Said]) -> str | None:
-    """Add what a row says to ``said``, or tell what is wrong with it."""
-    if not layout.fits(entry):
-        return f"without {layout.id!r} and {layout.said[0]!r}, which the first row has"
-    text = _text(next(entry[name] for name in layout.said if name in entry))
-    if text is None:
-        return "what was said is not text"
-    id = entry[layout.id]
+def _parse(
+    file_format: FileFormat, row: dict[str, Any], number: int, samples: Sequence[Sample]
+) -> _Prediction | str:
+    """Parse a row; returns what is wrong with it where it does not fit."""
+    if not file_format.fits(row):
+        return f"without {file_format.id!r} and {file_format.prediction[0]!r}, which the first row has"
+    text = next(row[name] for name in file_format.prediction if name in row)
+    while isinstance(text, list) and text:  # ScanQA's ten best, lmms-eval's responses
+        text = text[0]
+    if not isinstance(text, str):
+        return "the prediction is not text"
+    id = row[file_format.id]
     if isinstance(id, bool) or not isinstance(id, str | int) or id == "":
-        return f"{layout.id!r} is neither a text nor a whole number"
-    if layout.id == "doc_id":
-        named = _lmms_id(entry, samples)
-        if named is None:
+        return f"{file_format.id!r} is neither a text nor a whole number"
+    if file_format.id == "doc_id":
+        id = _lmms_id(row, samples)
+        if id is None:
             return "target is none of the answers to the question of that number; was the task shuffled?"
-        id = named
-    prompt = entry.get(layout.prompt) if layout.prompt else None
+    prompt = row.get(file_format.prompt) if file_format.prompt else None
     prompt = prompt if isinstance(prompt, str) else None
-    if not _whole(text) or not _whole(str(id)) or not _whole(prompt or ""):
+    try:
+        f"{text}{id}{prompt}".encode()
+    except UnicodeEncodeError:
         return "holds half a character (an unpaired \\ud800 to \\udfff); write whole characters"
-    said.append(_Said(row, str(id), text, prompt))
-    return None
+    return _Prediction(number, str(id), text, prompt)
 
 
-def _text(value: Any) -> str | None:
-    """The text in a string, or first in lists of them (ScanQA's ten best, lmms-eval's responses)."""
-    while isinstance(value, list) and value:
-        value = value[0]
-    return value if isinstance(value, str) else None
-
-
-def _lmms_id(entry: dict[str, Any], samples: Sequence[Sample]) -> str | None:
-    """The id of the question that a row of lmms-eval's samples is about; None where number and target disagree."""
-    held = (value for value in entry.values() if isinstance(value, dict))
-    for document in chain([entry], held):
+def _lmms_id(row: dict[str, Any], samples: Sequence[Sample]) -> str | None:
+    """Return the question id of a row of lmms-eval's samples; None where number and target disagree."""
+    for document in chain([row], (value for value in row.values() if isinstance(value, dict))):
         for name in ("question_id", "qid", "id"):
             if isinstance(document.get(name), str | int):
                 return str(document[name])
-    number = entry["doc_id"]
+    number = row["doc_id"]
     if not isinstance(number, int) or not 0 <= number < len(samples):
-        return f"doc_id {number}"  # told as unknown
-    target = entry.get("target")
+        return f"doc_id {number}"  # reported as unknown
+    target = row.get("target")
     answers = samples[number].answers
     if target is None or target in answers or target in (str(list(answers)), json.dumps(list(answers))):
         return samples[number].id
     return None
 
 
-def _rows(path: Path, on_bytes: BytesRead | None, broken: dict[str, list[int]]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Row numbers from 1, and the rows that are objects; what is wrong with others goes into ``broken``."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(4)
-            file.seek(0)
-            if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
-                raise ScoreError(f"{path}: is UTF-16 text; save it as UTF-8")
-            if path.suffix in (".csv", ".tsv"):
-                rows: Iterable[tuple[int, Any]] = _table(path, file, on_bytes, broken)
-            elif start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"[":
-                rows = _list(path, file, on_bytes)
-            else:
-                rows = _objects(path, file, on_bytes, broken)
-            for row, entry in rows:
-                if isinstance(entry, dict):
-                    yield row, entry
+class _RowReader:
+    """Reads the rows of a file; ``rejected`` maps what is wrong to the numbers of the rows."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rejected: dict[str, list[int]] = {}
+
+    def reject(self, what: str, number: int) -> None:
+        self.rejected.setdefault(what, []).append(number)
+
+    def read(self, progress: bool) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield row numbers from 1 and rows, under a progress bar."""
+        console = Console(stderr=True)
+        try:
+            with rich.progress.open(self.path, "rb", description="reading", console=console, disable=not progress) as file:
+                start = file.read(4)
+                file.seek(0)
+                if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+                    raise ScoreError(f"{self.path}: is UTF-16 text; save it as UTF-8")
+                if self.path.suffix in (".csv", ".tsv"):
+                    rows: Iterable[tuple[int, Any]] = self._table(file)
+                elif start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"[":
+                    rows = self._list(file)
                 else:
-                    broken.setdefault("not an object of columns and values", []).append(row)
-    except OSError as error:
-        raise ScoreError(f"{path}: cannot be read ({error.strerror or error})") from error
+                    rows = self._objects(file)
+                for number, row in rows:
+                    if isinstance(row, dict):
+                        yield number, row
+                    else:
+                        self.reject("not an object of columns and values", number)
+        except OSError as error:
+            raise ScoreError(f"{self.path}: cannot be read ({error.strerror or error})") from error
 
+    def _lines(self, file: BinaryIO) -> Iterator[tuple[int, str]]:
+        """Yield numbered lines as text; raises ScoreError at a line that is too long."""
+        number = 0
+        while line := file.readline(LONGEST_LINE + 1):
+            number += 1
+            if len(line) > LONGEST_LINE:
+                size = os.stat(self.path).st_size
+                raise ScoreError(
+                    f"{self.path}, row {number}: longer than {LONGEST_LINE >> 20} MiB (the file has {size:,} bytes), "
+                    "which no answer is; write one prediction a line"
+                )
+            try:
+                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                what = f"not UTF-8, as other rows are (byte 0x{line[error.start]:02x}); save the whole file as UTF-8"
+                self.reject(next((known for known in self.rejected if known.startswith("not UTF-8")), what), number)
 
-def _lines(
-    path: Path, file: BinaryIO, on_bytes: BytesRead | None, broken: dict[str, list[int]]
-) -> Iterator[tuple[int, str]]:
-    """Numbered lines as text; those that are not UTF-8 go into ``broken``. A line too long ends it all."""
-    number = 0
-    while line := file.readline(LONGEST_LINE + 1):
-        number += 1
-        if len(line) > LONGEST_LINE:
-            size = path.stat().st_size
+    def _objects(self, file: BinaryIO) -> Iterator[tuple[int, Any]]:
+        for number, line in self._lines(file):
+            if not line.strip():
+                continue
+            try:
+                yield number, json.loads(line)
+            except (ValueError, RecursionError):
+                self.reject("not JSON; write one object a line", number)
+
+    def _list(self, file: BinaryIO) -> Iterator[tuple[int, Any]]:
+        size = os.stat(self.path).st_size
+        if size > LARGEST_LIST:
             raise ScoreError(
-                f"{path}, row {number}: longer than {LONGEST_LINE >> 20} MiB (the file has {size:,} bytes), which no "
-                "answer is; write one prediction a line"
+                f"{self.path}: is one JSON list of {size:,} bytes, more than {LARGEST_LIST:,}; write one prediction a "
+                "line"
             )
-        if on_bytes:
-            on_bytes(len(line))
+        data = file.read()
         try:
-            yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+            rows = json.loads(data.decode("utf-8-sig"))
         except UnicodeDecodeError as error:
-            what = f"not UTF-8, as other rows are (byte 0x{line[error.start]:02x}); save the whole file as UTF-8"
-            kind = next((told for told in broken if told.startswith("not UTF-8")), what)
-            broken.setdefault(kind, []).append(number)
+            line = data[: error.start].count(b"\n") + 1
+            raise ScoreError(
+                f"{self.path}, line {line}: not UTF-8 (byte 0x{data[error.start]:02x}); save the whole file as UTF-8"
+            ) from error
+        except (ValueError, RecursionError) as error:
+            where = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+            raise ScoreError(f"{self.path}{where}: not JSON; write a list of objects, or one object a line") from error
+        yield from enumerate(rows, 1)
 
+    def _table(self, file: BinaryIO) -> Iterator[tuple[int, Any]]:
+        number = 0
 
-def _objects(
-    path: Path, file: BinaryIO, on_bytes: BytesRead | None, broken: dict[str, list[int]]
-) -> Iterator[tuple[int, Any]]:
-    for number, line in _lines(path, file, on_bytes, broken):
-        if not line.strip():
-            continue
+        def texts() -> Iterator[str]:
+            nonlocal number
+            for number, line in self._lines(file):  # noqa: B020
+                yield line
+
         try:
-            yield number, json.loads(line)
-        except (ValueError, RecursionError):
-            broken.setdefault("not JSON; write one object a line", []).append(number)
+            reader = csv.reader(texts(), delimiter="\t" if self.path.suffix == ".tsv" else ",", strict=True)
+            columns = next(reader, [])
+            for cells in reader:
+                if len(cells) != len(columns):
+                    self.reject(f"not {len(columns)} cells, as the first row has", number)
+                else:
+                    yield number, dict(zip(columns, cells, strict=True))
+        except csv.Error as error:
+            raise ScoreError(f"{self.path}, row {number}: not a table ({error}); write it as JSONL") from error
 
 
-def _list(path: Path, file: BinaryIO, on_bytes: BytesRead | None) -> Iterator[tuple[int, Any]]:
-    size = path.stat().st_size
-    if size > LARGEST_LIST:
-        raise ScoreError(
-            f"{path}: is one JSON list of {size:,} bytes, more than {LARGEST_LIST:,}; write one prediction a line"
-        )
-    data = file.read()
-    if on_bytes:
-        on_bytes(len(data))
-    try:
-        entries = json.loads(data.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise ScoreError(
-            f"{path}, line {line}: not UTF-8 (byte 0x{data[error.start]:02x}); save the whole file as UTF-8"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        where = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise ScoreError(f"{path}{where}: not JSON; write a list of objects, or one object a line") from error
-    yield from enumerate(entries, 1)
-
-
-def _table(
-    path: Path, file: BinaryIO, on_bytes: BytesRead | None, broken: dict[str, list[int]]
-) -> Iterator[tuple[int, Any]]:
-    reached = [0]
-
-    def texts() -> Iterator[str]:
-        for number, line in _lines(path, file, on_bytes, broken):
-            reached[0] = number
-            yield line
-
-    try:
-        reader = csv.reader(texts(), delimiter="\t" if path.suffix == ".tsv" else ",", strict=True)
-        columns = next(reader, [])
-        for cells in reader:
-            if len(cells) != len(columns):
-                broken.setdefault(f"not {len(columns)} cells, as the first row has", []).append(reached[0])
-            else:
-                yield reached[0], dict(zip(columns, cells, strict=True))
-    except csv.Error as error:
-        raise ScoreError(f"{path}, row {reached[0]}: not a table ({error}); write it as JSONL") from error
-
-
-def _whole(text: str) -> bool:
-    """Whether a text can be written as UTF-8."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _rows_named(rows: Sequence[int]) -> str:
-    return f"{'row' if len(rows) == 1 else 'rows'} {_some([str(row) for row in rows])}"
-
-
-def _some(names: Sequence[str]) -> str:
+def _some(names: Sequence[object]) -> str:
     more = len(names) - SHOWN
-    return ", ".join(names[:SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+    return ", ".join(map(str, names[:SHOWN])) + (f" and {more:,} more" if more > 0 else "")

@@ -1,7 +1,4 @@
-"""What an evaluation asks of a model: that it sees scenes and answers questions. Any object that does will do.
-
-Knows nothing of how models are built; the student fulfils these protocols without importing them.
-"""
+"""Protocols of what can be evaluated; :class:`~dollhouse.inference.pipeline.DollhousePipeline` fulfils them."""
 
 from __future__ import annotations
 
@@ -15,8 +12,8 @@ from dollhouse.geometry import Array
 from dollhouse.scenes.scene import Box, Scene
 
 
-class Seen(Protocol):
-    """A scene after a model has seen it: V views of H x W pixels."""
+class SceneSessionLike(Protocol):
+    """An encoded scene of V views of H x W pixels."""
 
     @property
     def scene(self) -> Scene:
@@ -24,45 +21,44 @@ class Seen(Protocol):
 
     @property
     def images(self) -> NDArray[np.uint8]:
-        """(V, H, W, 3) as the model saw them."""
+        """The model's input images (V, H, W, 3)."""
 
     @property
     def depth(self) -> Array:
-        """(V, H, W) predicted, in metres."""
+        """Predicted depth (V, H, W), in metres."""
 
     @property
     def boxes(self) -> tuple[Box, ...]:
-        """Predicted, with scores, in the level frame of the first view (``geometry.level_from_world``)."""
+        """Predicted boxes with scores, in the level frame of the first view (``geometry.level_from_world``)."""
 
     @property
     def level_from_camera(self) -> Array:
-        """(V, 4, 4) predicted poses in that frame."""
+        """Predicted poses (V, 4, 4) in that frame."""
 
     def ask(self, questions: Sequence[str]) -> list[str]:
-        """One answer a question."""
+        """Answer each question."""
 
 
-class Told(Protocol):
-    """An answer of a model that says how sure it is."""
+class AnswerLike(Protocol):
+    """An answer with its probability."""
 
     @property
     def text(self) -> str: ...
 
     @property
-    def confidence(self) -> float:
-        """The probability that it gives its answer."""
+    def confidence(self) -> float: ...
 
 
 @runtime_checkable
-class Confident(Protocol):
-    """A :class:`Seen` may also be this; then its answers are checked for calibration."""
+class ConfidentSession(Protocol):
+    """A session whose answers carry probabilities, so that calibration is measured too."""
 
-    def answer(self, questions: Sequence[str]) -> Sequence[Told]:
-        """One answer a question, the same as ``ask`` gives."""
+    def answer(self, questions: Sequence[str]) -> Sequence[AnswerLike]:
+        """Answer each question as ``ask`` does, with its probability."""
 
 
-class Model(Protocol):
-    """Something that can be evaluated."""
+class EvaluableModel(Protocol):
+    """A model that encodes scenes and answers questions about them."""
 
     @property
     def model_id(self) -> str:
@@ -70,7 +66,7 @@ class Model(Protocol):
 
     @property
     def image_size(self) -> int:
-        """Width in pixels at which it sees views."""
+        """Width of the input images in pixels."""
 
-    def encode_scene(self, scene: Scene) -> Seen:
-        """Look at a scene once, to ask it many times."""
+    def encode_scene(self, scene: Scene) -> SceneSessionLike:
+        """Encode a scene once for many questions."""

@@ -1,4 +1,4 @@
-"""The benchmarks that a model can be measured on, one a file, under the names that the command knows."""
+"""The benchmarks, one a module, by name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
 
 
 def benchmark_definition(name: str) -> Benchmark:
-    """The benchmark of that name, whatever the case and the hyphens. Raises QuestionError where there is none."""
+    """Return a benchmark by name, ignoring case and hyphens; raises QuestionError where there is none."""
     plain = name.lower().replace("-", "").replace("_", "")
     if plain not in BENCHMARKS:
         raise QuestionError(f"no benchmark {name!r}; there are {', '.join(BENCHMARKS)}")

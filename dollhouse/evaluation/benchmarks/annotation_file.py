@@ -1,6 +1,6 @@
-"""Reading the files that benchmarks' authors distribute: JSON, JSONL, tab-separated text, Parquet.
+"""Readers of benchmarks' annotation files: JSON, JSONL, TSV, CSV and Parquet.
 
-Knows no benchmark. Every complaint is one QuestionError that names the file and the row.
+Every error is a QuestionError that names the file and the row.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 
 from dollhouse.errors import QuestionError
 
-LONGEST_CELL = 1 << 26  #: characters; pictures lie in the cells of some files, as text
+LONGEST_CELL = 1 << 26  #: characters; some cells hold images as text
 
 
 def read_json(path: Path) -> Any:
-    """The whole of a JSON file."""
+    """Read a JSON file."""
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
@@ -27,9 +27,9 @@ def read_json(path: Path) -> Any:
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of a file, by its ending: ``.parquet``, ``.jsonl``, ``.tsv``, ``.csv``, else a JSON list.
+    """Read the rows of a ``.parquet``, ``.jsonl``, ``.tsv`` or ``.csv`` file, else of a JSON list.
 
-    Of tables only ``columns`` are kept. Cells of text tables that are empty are None.
+    Of tables only ``columns`` are read; empty cells of text tables are None.
     """
     if path.suffix == ".parquet":
         return _parquet(path, columns)
@@ -42,13 +42,21 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def field(row: dict[str, Any], name: str, kinds: type | tuple[type, ...], where: str) -> Any:
-    """A field of a row, of one of ``kinds``; ``where`` is file and row, for the complaint."""
+    """Return a field of a row, checked to be of one of ``kinds``; ``where`` is file and row, for the error."""
     if name not in row:
         raise QuestionError(f"{where}: has no {name!r} (it has {', '.join(map(repr, row))}); is it the right file?")
     value = row[name]
     if not isinstance(value, kinds) or isinstance(value, bool):
         raise QuestionError(f"{where}: {name!r} is {value!r:.60}, which it cannot be; fetch the file again")
     return value
+
+
+def text_list(row: dict[str, Any], name: str, where: str) -> tuple[str, ...]:
+    """Return a field that is a list of one or more texts."""
+    texts = field(row, name, list, where)
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise QuestionError(f"{where}: {name} must be a list of texts; fetch the file again")
+    return tuple(texts)
 
 
 def _lines(path: Path) -> Iterator[Any]:

@@ -1,7 +1,7 @@
-"""Beacon3D-QA: several questions about each of many objects, so that understanding an object can be told from luck.
+"""Beacon3D-QA: several questions about each of many objects (Huang et al., CVPR 2025).
 
-Knows the authors' two forms of file (``specs/formats.md``, section 6). Huang et al. (CVPR 2025). The authors let a
-language model judge answers; here it is exact match, so figures are lower than theirs and say so in ``scoring``.
+Reads the authors' two formats (``specs/formats.md``, section 6). The authors score with a language model; here it is
+exact match, so figures are lower than theirs.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from dollhouse.errors import QuestionError
-from dollhouse.evaluation.benchmarks.annotation_file import field, read_json
-from dollhouse.evaluation.benchmarks.benchmark import Benchmark, BenchmarkResult, Progress, Sample, Source
+from dollhouse.evaluation.benchmarks.annotation_file import field, read_json, text_list
+from dollhouse.evaluation.benchmarks.benchmark import Benchmark, BenchmarkResult, Sample, Source
 from dollhouse.evaluation.benchmarks.scanqa import FRAMES, SHORT
 from dollhouse.evaluation.benchmarks.short_answers import match_answers
 
-#: scene_object_number_tag_extra, where extra tells whether the question needs knowledge of other objects
+#: scene_object_number_tag_extra; extra is 1 where the question needs knowledge of other objects
 _ID = re.compile(r"(?P<scene>.+)_(?P<object>\d+)_\d+_(?P<tag>[a-z]+)_(?P<extra>[01])")
 _HEADLINE = "em_refined_strict"
 
 
 def read(paths: Sequence[Path]) -> list[Sample]:
-    """The samples of ``scannet_qa.json`` (a list) or ``metadata_scannet_qa.json`` (scene, class, object, questions)."""
+    """Read the samples of ``scannet_qa.json`` (a list) or ``metadata_scannet_qa.json`` (nested by scene)."""
     samples: list[Sample] = []
     for path in paths:
         data = read_json(path)
@@ -48,11 +48,9 @@ def _flat(path: Path, rows: list[Any]) -> Iterator[Sample]:
         parts = _ID.fullmatch(id)
         if parts is None:
             raise QuestionError(f"{where}: {id!r} does not name object and tag; give scannet_qa.json")
-        answers = field(row, "answers", list, where)
-        if not answers or not all(isinstance(answer, str) for answer in answers):
-            raise QuestionError(f"{where}: answers must be a list of texts; fetch the file again")
+        answers = text_list(row, "answers", where)
         scene, question = field(row, "scene_id", str, where), field(row, "question", str, where)
-        yield _sample(id, scene, parts["object"], parts["tag"], int(parts["extra"]), question, tuple(answers))
+        yield _sample(id, scene, parts["object"], parts["tag"], int(parts["extra"]), question, answers)
 
 
 def _nested(path: Path, scenes: dict[str, Any]) -> Iterator[Sample]:
@@ -73,24 +71,27 @@ def _sample(
     return Sample(id, scene, tag, question, answers, {"object": object_id, "extra_knowledge": extra})
 
 
-def judge(samples: Sequence[Sample], predictions: Sequence[str], progress: Progress | None = None) -> BenchmarkResult:
-    """Matches by question, and by object: right only when all of its questions are."""
-    judged = match_answers(samples, predictions, progress, captions=False)
-    right = judged.credits[_HEADLINE]
+def score(samples: Sequence[Sample], predictions: Sequence[str]) -> BenchmarkResult:
+    """Score exact matches by question, and by object: correct only where all of its questions are."""
+    result = match_answers(samples, predictions, captions=False)
+    correct = result.credits[_HEADLINE]
     objects: dict[tuple[str, str], list[float]] = defaultdict(list)
     extra: dict[int, list[float]] = defaultdict(list)
-    for sample, credit in zip(samples, right.tolist(), strict=True):
+    for sample, credit in zip(samples, correct.tolist(), strict=True):
         objects[sample.scene, sample.facts["object"]].append(credit)
         extra[sample.facts["extra_knowledge"]].append(credit)
     scores = {
-        "per_object": {"value": math.fsum(min(one) for one in objects.values()) / len(objects), "n": len(objects)},
+        "per_object": {
+            "value": math.fsum(min(credits) for credits in objects.values()) / len(objects),
+            "n": len(objects),
+        },
         "by_extra_knowledge": {
             str(needed): {"value": math.fsum(credits) / len(credits), "n": len(credits)}
             for needed, credits in sorted(extra.items())
         },
     }
-    ordered = {_HEADLINE: right, **judged.credits}
-    return replace(judged, credits=ordered, scores=scores)
+    ordered = {_HEADLINE: correct, **result.credits}
+    return replace(result, credits=ordered, scores=scores)
 
 
 BENCHMARK = Benchmark(
@@ -111,5 +112,5 @@ BENCHMARK = Benchmark(
     ),
     scorers=("exact_match",),
     read=read,
-    judge=judge,
+    score=score,
 )

@@ -1,7 +1,6 @@
-"""What a benchmark is: its questions, which frames and words they are asked with, and how answers are judged.
+"""The definition of a benchmark: questions, frames, prompts and scoring.
 
-Knows no single benchmark, no model and no file of predictions. Which frames, how many and which prompt belong to the
-definition, because they move a score as much as a model does; a change of any of them is a new version.
+Frames and prompts move a score as much as a model does, so a change of any of them is a new version.
 """
 
 from __future__ import annotations
@@ -17,24 +16,23 @@ from numpy.typing import NDArray
 from dollhouse.errors import QuestionError
 
 SampleScores = NDArray[np.float64]
-Progress = Callable[[str, int, int], None]  #: (what is done, how many are done, of how many)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One question of a benchmark, with all that judging an answer needs."""
+    """A question of a benchmark, with all that scoring an answer needs."""
 
     id: str  #: unique in the benchmark
-    scene: str  #: what the question is about; questions about one scene are resampled together
+    scene: str  #: questions about one scene are resampled together
     kind: str  #: the group that it is reported in
     question: str  #: in its authors' words
-    answers: tuple[str, ...]  #: each of them is right
-    facts: Mapping[str, Any] = field(default_factory=dict)  #: what this benchmark's judge needs besides, JSON-able
+    answers: tuple[str, ...]  #: each of them is correct
+    facts: Mapping[str, Any] = field(default_factory=dict)  #: what this benchmark's scoring needs besides, JSON-able
     media: tuple[str, ...] = ()  #: pictures or a video, relative to the data's folder; (): the frames of the scene
 
 
 class ScoreGroup(NamedTuple):
-    """What earns credit together: one question, or several of which only all count."""
+    """Questions that earn credit together: one, or several of which only all count."""
 
     scene: str
     kind: str
@@ -43,28 +41,28 @@ class ScoreGroup(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class BenchmarkResult:
-    """What judging found over N samples in U units."""
+    """Credits of N samples in U groups."""
 
     units: Sequence[ScoreGroup]
-    credits: Mapping[str, SampleScores]  #: score -> (U,), in [0, 1] where all goes well; the first is the headline
+    credits: Mapping[str, SampleScores]  #: score -> (U,); the first is the headline
     scores: Mapping[str, Any] = field(default_factory=dict)  #: figures without an interval, JSON-able
-    #: how kinds make the overall figure: the mean over groups of the mean over the kinds in each; None: over all units
+    #: overall is the mean over these groups of the mean over the kinds in each; None: the mean over all units
     groups: tuple[tuple[str, ...], ...] | None = None
     counted: frozenset[str] | None = None  #: kinds whose units count overall; None: all
 
 
 @dataclass(frozen=True)
 class FrameSelection:
-    """Which frames of a scene a model is shown."""
+    """The rule that selects frames of a scene."""
 
     rule: str  #: in words, for reports
     count: int | None  #: None: all there are
-    choose: Callable[[int], tuple[int, ...]]  #: how many there are -> places from 0, in the order shown
+    choose: Callable[[int], tuple[int, ...]]  #: number of frames -> places from 0, in order
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a benchmark's files come from."""
+    """The origin of a benchmark's files."""
 
     files: str
     where: str
@@ -76,27 +74,27 @@ class Source:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A benchmark's definition. ``version`` names it and rises whenever any of its figures may change."""
+    """A benchmark's definition; ``version`` rises whenever any of its figures may change."""
 
     name: str
     title: str
     version: str
     frames: FrameSelection
-    prompts: Mapping[str, str]  #: name -> template with {question} and what else its samples bring
+    prompts: Mapping[str, str]  #: name -> template with {question} and other fields of its samples
     prompt_of: Callable[[Sample], str]
     source: Source
-    scoring: str  #: how answers are judged, in words, with what differs from the authors' own way
-    scorers: tuple[str, ...]  #: names in ``evaluate.versions.scorer_versions`` that the figures rest on
+    scoring: str  #: how answers are scored, in words, with differences from the authors' own scoring
+    scorers: tuple[str, ...]  #: names in ``metrics.versions.scorer_versions`` that the figures depend on
     read: Callable[[Sequence[Path]], list[Sample]]  #: raises QuestionError naming file and row
-    judge: Callable[[Sequence[Sample], Sequence[str], Progress | None], BenchmarkResult]
-    #: where the lines of predictions.jsonl have a form of their own (else that of ``row_of``): line -> sample, ...
+    score: Callable[[Sequence[Sample], Sequence[str]], BenchmarkResult]
+    #: row of predictions.jsonl -> sample, and back, where its format is not that of ``row_of``
     from_row: Callable[[Mapping[str, Any]], Sample] | None = None
-    to_row: Callable[[Sample, str, str | None, float | None], dict[str, Any]] | None = None  #: ... and back
-    #: (all lines, seed) -> figures besides, JSON-able
+    to_row: Callable[[Sample, str, str | None, float | None], dict[str, Any]] | None = None
+    #: (all rows, seed) -> further figures, JSON-able
     more_scores: Callable[[Sequence[Mapping[str, Any]], int], dict[str, Any]] | None = None
 
     def definition(self) -> dict[str, Any]:
-        """Everything that a reader of a score must know, JSON-able."""
+        """Return everything that a reader of a score must know, JSON-able."""
         return {
             "name": self.name,
             "title": self.title,
@@ -108,7 +106,7 @@ class Benchmark:
         }
 
     def samples(self, paths: Sequence[Path]) -> list[Sample]:
-        """The questions of the authors' files. QuestionError where files are missing (says what to fetch) or odd."""
+        """Read the questions of the authors' files; raises QuestionError where files are missing or damaged."""
         if not paths:
             raise QuestionError(f"{self.name}: no annotations given; {self.source.advice()}")
         for path in paths:
@@ -128,7 +126,7 @@ class Benchmark:
         return samples
 
     def sample_of(self, row: Mapping[str, Any]) -> Sample:
-        """The sample that a line of ``predictions.jsonl`` holds. Raises KeyError or TypeError where it does not."""
+        """Rebuild the sample of a row of ``predictions.jsonl``; raises KeyError or TypeError."""
         if self.from_row is not None:
             return self.from_row(row)
         return Sample(
@@ -142,12 +140,12 @@ class Benchmark:
         )
 
     def row_of(self, sample: Sample, prediction: str, prompt: str | None, score: float | None) -> dict[str, Any]:
-        """A line of ``predictions.jsonl``; ``score`` is the headline credit of the unit that the sample is in."""
+        """Build a row of ``predictions.jsonl``; ``score`` is the headline credit of the sample's group."""
         return (self.to_row or row_of)(sample, prediction, prompt, score)
 
 
 def row_of(sample: Sample, prediction: str, prompt: str | None, score: float | None) -> dict[str, Any]:
-    """The usual form of a line."""
+    """Build a row of the usual format."""
     return {
         "id": sample.id,
         "scene": sample.scene,
@@ -163,12 +161,12 @@ def row_of(sample: Sample, prediction: str, prompt: str | None, score: float | N
 
 
 def single_units(samples: Sequence[Sample]) -> list[ScoreGroup]:
-    """A unit for each sample."""
+    """Return a group for each sample."""
     return [ScoreGroup(sample.scene, sample.kind, (place,)) for place, sample in enumerate(samples)]
 
 
 def every_nth(count: int) -> Callable[[int], tuple[int, ...]]:
-    """LLaVA-3D's choice: every (n // count)-th frame from the first, the tail dropped; all where there are fewer."""
+    """Select every (n // count)-th frame from the first, the tail dropped; all where there are fewer (LLaVA-3D)."""
 
     def choose(available: int) -> tuple[int, ...]:
         return tuple(place * max(1, available // count) for place in range(min(count, available)))
@@ -177,7 +175,7 @@ def every_nth(count: int) -> Callable[[int], tuple[int, ...]]:
 
 
 def spread_evenly(count: int) -> Callable[[int], tuple[int, ...]]:
-    """Frames at equal steps from the first to the last, both included; all of them where there are fewer."""
+    """Select frames at equal steps from the first to the last, both included; all where there are fewer."""
 
     def choose(available: int) -> tuple[int, ...]:
         if available <= count:

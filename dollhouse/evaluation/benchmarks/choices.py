@@ -1,7 +1,4 @@
-"""Which of the lettered choices an answer names.
-
-Knows no benchmark. Two readings: the first word, as the official evaluations take it, and a more forgiving one.
-"""
+"""Parse the lettered choice that an answer names."""
 
 from __future__ import annotations
 
@@ -17,14 +14,14 @@ _BRACKETED = re.compile(r"\(([A-Z])\)", re.ASCII)
 
 
 def first_word(answer: str) -> str:
-    """The first word without full stops after it, as lmms-eval's VSI-Bench reads an answer."""
+    """Return the first word without trailing full stops, as lmms-eval's VSI-Bench does."""
     return answer.split(" ")[0].rstrip(".").strip()
 
 
 def letter_of(answer: str, choices: Mapping[str, str]) -> str | None:
-    """The letter among ``choices`` (letter -> text) that an answer names; None where it names none, or several.
+    """Return the letter among ``choices`` (letter -> text) that an answer names; None for none, or several.
 
-    Read in this order: a letter alone; one that begins the answer, followed by one of ``. ) : ,``; one that "answer",
+    Tried in this order: a letter alone; one that begins the answer, followed by one of ``. ) : ,``; one that "answer",
     "option" or "choice" introduces; one in brackets; the text of a choice, spelled out.
     """
     for pattern in (_ALONE, _LEADING):
@@ -35,6 +32,6 @@ def letter_of(answer: str, choices: Mapping[str, str]) -> str | None:
         named = {letter.upper() for letter in pattern.findall(answer)} & set(choices)
         if named:
             return named.pop() if len(named) == 1 else None
-    said = normalise(answer)
-    same = [letter for letter, text in choices.items() if normalise(text) == said]
+    text = normalise(answer)
+    same = [letter for letter, choice in choices.items() if normalise(choice) == text]
     return same[0] if len(same) == 1 else None

@@ -1,27 +1,24 @@
-"""The first number in an answer, in digits or in words, as lmms-eval reads VSI-Bench's answers since 0.7.
-
-Knows English number words up to thousands and no benchmark.
-"""
+"""Parse the first number in an answer, in digits or words, as lmms-eval does for VSI-Bench since 0.7."""
 
 from __future__ import annotations
 
 import re
 
-_ONES = (
+_BELOW_TWENTY = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen"
 )
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
-_VALUES = {word: value for value, word in enumerate(_ONES.split())}
+_VALUES = {word: value for value, word in enumerate(_BELOW_TWENTY.split())}
 _VALUES |= {word: 10 * value for value, word in enumerate(_TENS.split(), 2)}
 _HUNDRED, _THOUSAND = "hundred", "thousand"
 _DIGITS, _WORD = re.compile(r"-?\d+(?:\.\d+)?"), re.compile(r"[a-z]+")
 
 
 def first_number(answer: str) -> float | None:
-    """The number that comes first: "about 2.5 m" is 2.5, "three hundred and twenty-one" 321; None where there is none.
+    """Return the first number: "about 2.5 m" is 2.5, "three hundred and twenty-one" 321; None where there is none.
 
-    A run of number words is one number; "and" does not end it, any other word does.
+    A run of number words is a number; "and" does not end it, any other word does.
     """
     text = answer.lower()
     digits = _DIGITS.search(text)

@@ -1,7 +1,6 @@
-"""Dollhouse's own questions about rooms and annotated scans: the four spatial families, and a few besides.
+"""Dollhouse's own questions about procedural rooms and annotated scans.
 
-Knows the lines of ``predictions.jsonl`` that ``dollhouse evaluate`` writes; questions are made from scenes by
-:mod:`dollhouse.questions.generate` and judged by :mod:`dollhouse.evaluation.metrics.spatial`.
+Questions are those of :mod:`dollhouse.questions.generate`, scores those of :mod:`dollhouse.evaluation.metrics.spatial`.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from dollhouse.evaluation.benchmarks.benchmark import (
     Benchmark,
     BenchmarkResult,
     FrameSelection,
-    Progress,
     Sample,
     ScoreGroup,
     Source,
@@ -27,11 +25,11 @@ from dollhouse.evaluation.metrics.curves import answer_curves
 from dollhouse.evaluation.metrics.spatial import AnswerScorer, ChanceScorer, is_correct
 from dollhouse.questions.generate import FAMILIES, Question
 
-ASKED = "{question}"
+PROMPT = "{question}"
 
 
 def read(paths: Sequence[Path]) -> list[Sample]:
-    """The questions of files that ``dollhouse evaluate`` wrote; what was answered there is passed over."""
+    """Read the questions of ``predictions.jsonl`` files; their answers are ignored."""
     return [
         sample_of({key: field(row, key, kind, f"{path}, line {number}") for key, kind in _KEYS.items()})
         for path in paths
@@ -43,19 +41,19 @@ _KEYS = dict.fromkeys(("id", "scene", "family", "form", "question", "answer"), s
 
 
 def sample_of(row: Mapping[str, Any]) -> Sample:
-    """The sample of a line of ``predictions.jsonl``."""
+    """Rebuild the sample of a row of ``predictions.jsonl``."""
     facts = {"form": row["form"], "choices": list(row["choices"])}
     return Sample(row["id"], row["scene"], row["family"], row["question"], (row["answer"],), facts)
 
 
 def sample_of_question(question: Question) -> Sample:
-    """A question that was made from a scene, as a sample."""
+    """Convert a generated question to a sample."""
     facts = {"form": question.form, "choices": list(question.choices)}
     return Sample(question.id, question.scene, question.family, question.text, (question.answer,), facts)
 
 
 def row_of(sample: Sample, prediction: str, prompt: str | None, score: float | None) -> dict[str, Any]:
-    """A line of ``predictions.jsonl`` as ``dollhouse evaluate`` writes it, without what only the scene tells."""
+    """Build a row of ``predictions.jsonl`` as ``dollhouse evaluate`` does, without facts of the scene."""
     return {
         "scene": sample.scene,
         "id": sample.id,
@@ -73,42 +71,42 @@ def row_of(sample: Sample, prediction: str, prompt: str | None, score: float | N
     }
 
 
-def judge(samples: Sequence[Sample], predictions: Sequence[str], progress: Progress | None = None) -> BenchmarkResult:
-    """Accuracy by family; descriptions are in no unit."""
+def score(samples: Sequence[Sample], predictions: Sequence[str]) -> BenchmarkResult:
+    """Score accuracy by family; descriptions are in no group."""
     units, credits = [], []
     for place, (sample, text) in enumerate(zip(samples, predictions, strict=True)):
-        verdict = is_correct(_question(sample), text)
-        if verdict is not None:
+        correct = is_correct(_question(sample), text)
+        if correct is not None:
             units.append(ScoreGroup(sample.scene, sample.kind, (place,)))
-            credits.append(float(verdict))
+            credits.append(float(correct))
     return BenchmarkResult(units, {"accuracy": np.array(credits)}, counted=frozenset(FAMILIES))
 
 
 def answer_metrics(rows: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Any]:
-    """What ``metrics.json`` says about answers, from its ``predictions.jsonl`` alone.
+    """Compute the answer metrics of ``metrics.json`` from ``predictions.jsonl`` alone.
 
-    ``answers``, ``blind`` (None where no blind student was asked), ``chance`` and ``curves``
-    (:func:`~dollhouse.evaluation.metrics.curves.answer_curves`).
+    Returns:
+        ``answers``, ``blind`` (None without a blind control), ``chance`` and ``curves``.
     """
     scorers = {"prediction": AnswerScorer(seed), "blind_prediction": AnswerScorer(seed)}
     chance = ChanceScorer()
     for scene in _by_scene(rows):
         questions = [_question(sample_of(row)) for row in scene]
         chance.add(questions)
-        for said, scorer in scorers.items():
-            if all(isinstance(row.get(said), str) for row in scene):
-                scorer.add(questions, [row[said] for row in scene])
-    judged = [{**row, "correct": is_correct(_question(sample_of(row)), row["prediction"])} for row in rows]
+        for name, scorer in scorers.items():
+            if all(isinstance(row.get(name), str) for row in scene):
+                scorer.add(questions, [row[name] for row in scene])
+    scored = [{**row, "correct": is_correct(_question(sample_of(row)), row["prediction"])} for row in rows]
     return {
         "answers": scorers["prediction"].result(),
         "blind": scorers["blind_prediction"].result(),
         "chance": chance.result(),
-        "curves": answer_curves(judged, seed),
+        "curves": answer_curves(scored, seed),
     }
 
 
 def _by_scene(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
-    """Rows that were asked of one scene together: a new scene begins where the name changes, or an id comes again."""
+    """Split rows into scenes: a new one begins where the name changes, or an id is repeated."""
     scene: list[Mapping[str, Any]] = []
     ids: set[str] = set()
     for row in rows:
@@ -131,20 +129,20 @@ BENCHMARK = Benchmark(
     title="Dollhouse's rooms",
     version="rooms:2",
     frames=FrameSelection("all views of a scene, as wide as the model sees", None, all_frames),
-    prompts={"asked": ASKED},
-    prompt_of=lambda sample: ASKED.format(question=sample.question),
+    prompts={"question": PROMPT},
+    prompt_of=lambda sample: PROMPT.format(question=sample.question),
     source=Source(
-        "nothing: rooms are made on the spot; give predictions.jsonl, which dollhouse evaluate --out writes",
+        "nothing: rooms are generated; give predictions.jsonl, which dollhouse evaluate --out writes",
         "dollhouse evaluate --scenes rooms:test/0-199 --out FOLDER",
         "Apache-2.0",
     ),
     scoring=(
-        "an answer is right when it says what geometry says, case, articles and punctuation aside; a distance may be "
-        "0.25 m off. Overall counts the four families; descriptions are not judged."
+        "an answer is correct when it equals the one that geometry gives, case, articles and punctuation aside; a "
+        "distance may be 0.25 m off. Overall counts the four families; descriptions are not scored."
     ),
     scorers=("spatial", "depth", "boxes"),
     read=read,
-    judge=judge,
+    score=score,
     from_row=sample_of,
     to_row=row_of,
     more_scores=answer_metrics,

@@ -1,7 +1,6 @@
-"""ScanQA: questions about ScanNet scenes with answers that people gave. Azuma et al. (CVPR 2022).
+"""ScanQA: questions about ScanNet scenes with human answers (Azuma et al., CVPR 2022).
 
-Knows the authors' file (``specs/formats.md``, section 6); judging is :mod:`short_answers`. The test splits come
-without answers and cannot be scored here.
+Reads the authors' file (``specs/formats.md``, section 6). The test splits have no answers and cannot be scored.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dollhouse.errors import QuestionError
-from dollhouse.evaluation.benchmarks.annotation_file import field, read_json
+from dollhouse.evaluation.benchmarks.annotation_file import field, read_rows, text_list
 from dollhouse.evaluation.benchmarks.benchmark import Benchmark, FrameSelection, Sample, Source, every_nth
 from dollhouse.evaluation.benchmarks.short_answers import SCORERS, match_answers
 
@@ -22,7 +21,7 @@ FRAMES = FrameSelection(
 )
 SHORT = "{question} Answer the question using one word or one phrase."
 
-#: beginnings of questions -> kind, the first that fits; in the spirit of the paper's types
+#: beginnings of questions -> kind, the first that matches; after the paper's types
 _KINDS = (
     ("where", "place"),
     ("on what", "place"),
@@ -37,35 +36,27 @@ _KINDS = (
 
 
 def kind_of(question: str) -> str:
-    """place, number, colour, nature, object or other, by the question's first words."""
+    """Classify a question by its first words: place, number, colour, nature, object or other."""
     lower = question.lower()
     return next((kind for start, kind in _KINDS if lower.startswith(start)), "other")
 
 
 def read(paths: Sequence[Path]) -> list[Sample]:
-    """The samples of ``ScanQA_v1.0_*.json``."""
+    """Read the samples of ``ScanQA_v1.0_*.json``."""
     samples = []
     for path in paths:
-        rows = read_json(path)
-        if not isinstance(rows, list):
-            raise QuestionError(f"{path}: must hold a list of questions; give ScanQA_v1.0_val.json")
-        for number, row in enumerate(rows, 1):
+        for number, row in enumerate(read_rows(path, ()), 1):
             where = f"{path}, question {number}"
-            if not isinstance(row, dict):
-                raise QuestionError(f"{where}: is not an object; give ScanQA_v1.0_val.json")
             if "answers" not in row:
                 raise QuestionError(f"{where}: has no answers, as in the test splits; give ScanQA_v1.0_val.json")
             question = field(row, "question", str, where)
-            answers = field(row, "answers", list, where)
-            if not answers or not all(isinstance(answer, str) for answer in answers):
-                raise QuestionError(f"{where}: answers must be a list of texts; fetch the file again")
             samples.append(
                 Sample(
                     id=field(row, "question_id", str, where),
                     scene=field(row, "scene_id", str, where),
                     kind=kind_of(question),
                     question=question,
-                    answers=tuple(answers),
+                    answers=text_list(row, "answers", where),
                 )
             )
     return samples
@@ -89,5 +80,5 @@ BENCHMARK = Benchmark(
     ),
     scorers=SCORERS,
     read=read,
-    judge=match_answers,
+    score=match_answers,
 )

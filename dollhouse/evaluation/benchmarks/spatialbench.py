@@ -1,7 +1,7 @@
-"""SpatialBench: size, reach, position, existence and counts asked about photos. Cai et al., SpatialBot (2024).
+"""SpatialBench: size, reach, position, existence and counts asked about photos (Cai et al., SpatialBot, 2024).
 
-Knows the authors' files (``specs/formats.md``, section 6), one a kind. Their evaluation looks for the answer inside
-what was said, letter for letter; two questions that follow each other are a pair in three of the files.
+Reads the authors' files (``specs/formats.md``, section 6), one a kind. Their evaluation searches the answer's text
+in the prediction; in three of the files two consecutive questions are a pair.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import numpy as np
 
 from dollhouse.errors import QuestionError
 from dollhouse.evaluation.benchmarks.annotation_file import field, read_rows
-from dollhouse.evaluation.benchmarks.benchmark import Benchmark, BenchmarkResult, Progress, Sample, ScoreGroup, Source
+from dollhouse.evaluation.benchmarks.benchmark import Benchmark, BenchmarkResult, Sample, ScoreGroup, Source
 from dollhouse.evaluation.benchmarks.threedsrbench import ONE_PICTURE
 from dollhouse.evaluation.metrics.spatial import number_in
 
 PAIRED = ("size", "reach", "existence")
 KINDS = ("size", "reach", "positional", "existence", "counting")
 UNSCORED = "grounding"  #: boxes in the picture: the authors' evaluation does not score them
-ASKED = "{question}"
+PROMPT = "{question}"
 
 
 def read(paths: Sequence[Path]) -> list[Sample]:
-    """The samples of ``size.json`` and so on, or of a folder that holds some of them."""
+    """Read the samples of ``size.json`` and so on, or of a folder that holds some of them."""
     files = [file for path in paths for file in (_inside(path) if path.is_dir() else [path])]
     samples = []
     for path in files:
@@ -58,32 +58,34 @@ def _sample(kind: str, place: int, row: dict[str, Any], where: str) -> Sample:
     )
 
 
-def judge(samples: Sequence[Sample], predictions: Sequence[str], progress: Progress | None = None) -> BenchmarkResult:
-    """The authors' points as shares of 1: pairs of ``size`` and ``reach`` have three, of ``existence`` one."""
+def score(samples: Sequence[Sample], predictions: Sequence[str]) -> BenchmarkResult:
+    """Score the authors' points as shares of 1: pairs of ``size`` and ``reach`` have three, of ``existence`` one."""
     units: list[ScoreGroup] = []
     credits: list[float] = []
     waiting: dict[str, int] = {}
     for place, (sample, text) in enumerate(zip(samples, predictions, strict=True)):
         if sample.kind not in PAIRED:
             units.append(ScoreGroup(sample.scene, sample.kind, (place,)))
-            credits.append(_counted(sample, text) if sample.kind == "counting" else float(sample.answers[0] in text))
+            credits.append(
+                _count_credit(sample, text) if sample.kind == "counting" else float(sample.answers[0] in text)
+            )
         elif sample.kind in waiting:
             first = waiting.pop(sample.kind)
-            one, two = samples[first].answers[0] in predictions[first], sample.answers[0] in text
+            a, b = samples[first].answers[0] in predictions[first], sample.answers[0] in text
             units.append(ScoreGroup(samples[first].scene, sample.kind, (first, place)))
-            credits.append(float(one and two) if sample.kind == "existence" else (one + two + (one and two)) / 3)
+            credits.append(float(a and b) if sample.kind == "existence" else (a + b + (a and b)) / 3)
         else:
             waiting[sample.kind] = place
     kinds = tuple((kind,) for kind in KINDS)
     return BenchmarkResult(units, {"points": np.array(credits)}, groups=kinds)
 
 
-def _counted(sample: Sample, text: str) -> float:
-    """One less the relative error, as the authors; an answer without exactly one number has 0."""
-    truth, said = number_in(sample.answers[0]), number_in(text)
+def _count_credit(sample: Sample, text: str) -> float:
+    """Return 1 less the relative error, as the authors; an answer without exactly one number has 0."""
+    truth, predicted = number_in(sample.answers[0]), number_in(text)
     if not truth:
         raise ValueError(f"{sample.id}: the true count {sample.answers[0]!r} is not a number above zero")
-    return 0.0 if said is None else 1.0 - abs(said - truth) / truth
+    return 0.0 if predicted is None else 1.0 - abs(predicted - truth) / truth
 
 
 BENCHMARK = Benchmark(
@@ -91,20 +93,20 @@ BENCHMARK = Benchmark(
     title="SpatialBench",
     version="spatialbench:1",
     frames=ONE_PICTURE,
-    prompts={"asked": ASKED},
-    prompt_of=lambda sample: ASKED.format(question=sample.question),
+    prompts={"question": PROMPT},
+    prompt_of=lambda sample: PROMPT.format(question=sample.question),
     source=Source(
         "size.json, reach.json, positional.json, existence.json and counting.json, with their pictures",
         "its authors, huggingface.co/datasets/RussRobin/SpatialBench (ask for access there)",
         "CC BY 4.0",
     ),
     scoring=(
-        "as the authors: the answer must stand in what was said, letter for letter; pairs of size and reach earn a "
+        "as the authors: the prediction must contain the answer, letter for letter; pairs of size and reach earn a "
         "point each and one for both, existence counts only when both are right, counting is 1 less the relative "
         "error. Overall is the mean of the kinds (theirs has no overall). A count that cannot be read has 0, where "
         "their code stops. grounding.json is not scored, as there."
     ),
     scorers=("spatial",),
     read=read,
-    judge=judge,
+    score=score,
 )

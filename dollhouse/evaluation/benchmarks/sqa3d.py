@@ -1,6 +1,6 @@
-"""SQA3D: questions asked from a described standpoint in a ScanNet scene. Ma et al. (ICLR 2023).
+"""SQA3D: questions asked from a described position in a ScanNet scene (Ma et al., ICLR 2023).
 
-Knows the authors' two files (``specs/formats.md``, section 6), in whichever order they are given.
+Reads the authors' two files (``specs/formats.md``, section 6), in either order.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from dollhouse.errors import QuestionError
 from dollhouse.evaluation.benchmarks.annotation_file import field, read_json
-from dollhouse.evaluation.benchmarks.benchmark import Benchmark, BenchmarkResult, Progress, Sample, Source
+from dollhouse.evaluation.benchmarks.benchmark import Benchmark, BenchmarkResult, Sample, Source
 from dollhouse.evaluation.benchmarks.scanqa import FRAMES
 from dollhouse.evaluation.benchmarks.short_answers import MATCHES, match_answers
 from dollhouse.evaluation.metrics.text.exact_match import official_means
@@ -24,36 +24,37 @@ _FILES = "v1_balanced_questions_test_scannetv2.json and v1_balanced_sqa_annotati
 
 
 def kind_of(question: str) -> str:
-    """One of KINDS, by the question's first word."""
+    """Return one of KINDS, by the question's first word."""
     first = question.split(maxsplit=1)[0].lower() if question.strip() else ""
     return first if first in KINDS else "other"
 
 
 def read(paths: Sequence[Path]) -> list[Sample]:
-    """The samples of a questions file and an annotations file."""
-    asked: dict[str, dict[str, Any]] = {}
-    told: dict[str, list[Any]] = {}
+    """Read the samples of a questions file and an annotations file."""
+    questions: dict[str, dict[str, Any]] = {}
+    answers_of: dict[str, list[Any]] = {}
     for path in paths:
         data = read_json(path)
         if not isinstance(data, dict) or not ({"questions", "annotations"} & data.keys()):
             raise QuestionError(f"{path}: holds neither 'questions' nor 'annotations'; give both {_FILES}")
         for number, row in enumerate(data.get("questions", ()), 1):
-            asked[str(field(row, "question_id", (int, str), f"{path}, question {number}"))] = row
+            questions[str(field(row, "question_id", (int, str), f"{path}, question {number}"))] = row
         for number, row in enumerate(data.get("annotations", ()), 1):
             where = f"{path}, annotation {number}"
             answers = field(row, "answers", list, where)
-            told[str(field(row, "question_id", (int, str), where))] = [field(a, "answer", str, where) for a in answers]
-    if not asked or not told:
-        lacking = "annotations" if asked else "questions"
+            id = str(field(row, "question_id", (int, str), where))
+            answers_of[id] = [field(answer, "answer", str, where) for answer in answers]
+    if not questions or not answers_of:
+        lacking = "annotations" if questions else "questions"
         raise QuestionError(f"{paths[0]}: the file of {lacking} is missing; give both {_FILES}")
-    unanswered = [id for id in asked if not told.get(id)]
+    unanswered = [id for id in questions if not answers_of.get(id)]
     if unanswered:
         raise QuestionError(
-            f"{paths[0]}: {len(unanswered)} of {len(asked)} questions have no answer, the first is {unanswered[0]}; "
+            f"{paths[0]}: {len(unanswered)} of {len(questions)} questions have no answer, first {unanswered[0]}; "
             "give the two files of the same split"
         )
     samples = []
-    for id, row in asked.items():
+    for id, row in questions.items():
         where = f"{paths[0]}, question {id}"
         question = field(row, "question", str, where)
         samples.append(
@@ -62,23 +63,23 @@ def read(paths: Sequence[Path]) -> list[Sample]:
                 scene=field(row, "scene_id", str, where),
                 kind=kind_of(question),
                 question=question,
-                answers=tuple(told[id]),
+                answers=tuple(answers_of[id]),
                 facts={"situation": field(row, "situation", str, where)},
             )
         )
     return samples
 
 
-def judge(samples: Sequence[Sample], predictions: Sequence[str], progress: Progress | None = None) -> BenchmarkResult:
-    """Exact matches, and their means by kind as the official evaluation prints them."""
-    judged = match_answers(samples, predictions, progress, captions=False)
+def score(samples: Sequence[Sample], predictions: Sequence[str]) -> BenchmarkResult:
+    """Score exact matches, with means by kind as the official evaluation prints them."""
+    result = match_answers(samples, predictions, captions=False)
     kinds = [KINDS.index(sample.kind) for sample in samples]
     official: dict[str, Any] = {}
     for name in MATCHES[:2]:
-        rows = judged.credits[name]
+        rows = result.credits[name]
         means = official_means(TextScore(float(rows.mean()), rows), kinds)
         official |= {f"official_{name}_type{kind}": mean for kind, mean in enumerate(means)}
-    return replace(judged, scores=official)
+    return replace(result, scores=official)
 
 
 BENCHMARK = Benchmark(
@@ -99,5 +100,5 @@ BENCHMARK = Benchmark(
     ),
     scorers=("exact_match",),
     read=read,
-    judge=judge,
+    score=score,
 )

@@ -1,7 +1,7 @@
-"""Figures of a judged benchmark: overall and by kind, each with its number and a 95 % bootstrap interval over scenes.
+"""Figures of a scored benchmark: overall and by kind, each with n and a 95 % bootstrap interval over scenes.
 
-Knows no benchmark. The same judgements give the same bits on any machine: sums are exactly rounded, and what is
-resampled is counted in whole numbers of 2^-24, whose sums no processor rounds.
+The same credits give the same bits on any machine: sums are exactly rounded, and resampled sums are sums of whole
+numbers of 2^-24.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ FEW_SCENES = 10  #: with fewer of them, intervals are known to be too narrow
 FIXED = 2.0**24  #: sums of 100,000 scores up to 10 stay far below 2^53, where float64 stops being exact
 
 
-def summarise(judged: BenchmarkResult, seed: int = 0) -> dict[str, Any]:
-    """``overall`` and ``kinds`` of the headline, ``credits`` of every other score, and the judge's own ``scores``.
+def summarise(result: BenchmarkResult, seed: int = 0) -> dict[str, Any]:
+    """Compute ``overall`` and ``kinds`` of the headline, ``credits`` of every other score, and ``scores``.
 
-    Each entry is ``{value, n, scenes, ci95}``; n counts units, ci95 is None with fewer than two scenes.
+    Each entry is ``{value, n, scenes, ci95}``; n counts groups, ci95 is None with fewer than two scenes.
     """
-    headline, *others = judged.credits
-    kinds = sorted({unit.kind for unit in judged.units})
-    table = ClusterAggregator(judged.units, kinds)
+    headline, *others = result.credits
+    kinds = sorted({unit.kind for unit in result.units})
+    table = ClusterAggregator(result.units, kinds)
     return {
         "headline": headline,
-        "overall": table.overall(judged.credits[headline], judged, seed),
-        "kinds": {kind: table.of(judged.credits[headline], [kind], seed) for kind in kinds},
-        "credits": {name: table.overall(judged.credits[name], judged, seed) for name in others},
-        "scores": dict(judged.scores),
+        "overall": table.overall(result.credits[headline], result, seed),
+        "kinds": {kind: table.of(result.credits[headline], [kind], seed) for kind in kinds},
+        "credits": {name: table.overall(result.credits[name], result, seed) for name in others},
+        "scores": dict(result.scores),
     }
 
 
-def all_scores(
-    benchmark: Benchmark, judged: BenchmarkResult, rows: Sequence[Mapping[str, Any]], seed: int = 0
+def compute_scores(
+    benchmark: Benchmark, result: BenchmarkResult, rows: Sequence[Mapping[str, Any]], seed: int = 0
 ) -> dict[str, Any]:
-    """:func:`summarise`, and in ``more`` what the benchmark itself draws from all lines of ``predictions.jsonl``."""
-    scores = summarise(judged, seed)
+    """Run :func:`summarise`, and add the benchmark's own figures of all rows as ``more``."""
+    scores = summarise(result, seed)
     return scores | {"more": benchmark.more_scores(rows, seed)} if benchmark.more_scores else scores
 
 
 class ClusterAggregator:
-    """Units by scene and kind, so that sums of any credits over resampled scenes are quick."""
+    """Aggregates credits by scene and kind, for fast sums over resampled scenes."""
 
     def __init__(self, units: Sequence[ScoreGroup], kinds: Sequence[str]) -> None:
         scenes = {scene: place for place, scene in enumerate(dict.fromkeys(unit.scene for unit in units))}
@@ -55,18 +55,18 @@ class ClusterAggregator:
         self._scene = np.array([scenes[unit.scene] for unit in units], dtype=np.int64)
         self._kind = np.array([places[unit.kind] for unit in units], dtype=np.int64)
         self._shape = (len(scenes), len(self.kinds))
-        self._drawn: tuple[SampleScores, int, Array] | None = None  # the credits resampled last, and what came out
+        self._resampled_cache: tuple[SampleScores, int, Array] | None = None  # credits, seed, resampled sums
 
-    def overall(self, credits: SampleScores, judged: BenchmarkResult, seed: int) -> dict[str, Any] | None:
-        """The figure over all that counts: the mean over units, or over the benchmark's groups of kinds."""
-        if judged.groups is None:
-            counted = [kind for kind in self.kinds if judged.counted is None or kind in judged.counted]
+    def overall(self, credits: SampleScores, result: BenchmarkResult, seed: int) -> dict[str, Any] | None:
+        """Compute the overall figure: the mean over units, or over the benchmark's groups of kinds."""
+        if result.groups is None:
+            counted = [kind for kind in self.kinds if result.counted is None or kind in result.counted]
             return self.of(credits, counted, seed)
-        groups = [[kind for kind in group if kind in self.kinds] for group in judged.groups]
+        groups = [[kind for kind in group if kind in self.kinds] for group in result.groups]
         return self._nested(credits, [group for group in groups if group], seed)
 
     def of(self, credits: SampleScores, kinds: Sequence[str], seed: int) -> dict[str, Any] | None:
-        """The mean over all units of ``kinds``; None where there are none."""
+        """Compute the mean over all units of ``kinds``; None where there are none."""
         columns = [self.kinds.index(kind) for kind in kinds]
         chosen = np.isin(self._kind, columns)
         if not chosen.any():
@@ -94,13 +94,13 @@ class ClusterAggregator:
         return math.fsum(rows) / len(rows)
 
     def _resampled(self, credits: SampleScores, seed: int) -> tuple[Array, Array]:
-        """Sums of credits, in units of 2^-24, and counts of units: each (resamples, kinds)."""
-        if self._drawn is None or self._drawn[0] is not credits or self._drawn[1] != seed:
+        """Resample sums of credits, in units of 2^-24, and counts of units: each (resamples, kinds)."""
+        if self._resampled_cache is None or self._resampled_cache[0] is not credits or self._resampled_cache[1] != seed:
             sums, counts = np.zeros(self._shape), np.zeros(self._shape)
             np.add.at(sums, (self._scene, self._kind), np.rint(credits * FIXED))
             np.add.at(counts, (self._scene, self._kind), 1.0)
-            self._drawn = credits, seed, resampled_sums(np.concatenate([sums, counts], axis=1), seed=seed)
-        both = self._drawn[2]
+            self._resampled_cache = credits, seed, resampled_sums(np.concatenate([sums, counts], axis=1), seed=seed)
+        both = self._resampled_cache[2]
         return both[:, : len(self.kinds)], both[:, len(self.kinds) :]
 
     def _entry(self, value: float, chosen: np.ndarray, drawn: Array) -> dict[str, Any]:
@@ -110,11 +110,11 @@ class ClusterAggregator:
         return {"value": value, "n": int(chosen.sum()), "scenes": scenes, "ci95": listed}
 
 
-def credit_of_samples(judged: BenchmarkResult, samples: int) -> list[float | None]:
-    """The headline credit of the unit that each of N samples is in; None where it is in none."""
+def sample_credits(result: BenchmarkResult, samples: int) -> list[float | None]:
+    """Return the headline credit of each sample's group; None where it is in none."""
     credits: list[float | None] = [None] * samples
-    headline: Mapping[str, SampleScores] = judged.credits
-    for unit, credit in zip(judged.units, next(iter(headline.values())).tolist(), strict=True):
+    headline: Mapping[str, SampleScores] = result.credits
+    for unit, credit in zip(result.units, next(iter(headline.values())).tolist(), strict=True):
         for place in unit.members:
             credits[place] = credit
     return credits

@@ -1,6 +1,6 @@
-"""3DSRBench: choices about photos, asked again with the choices rotated and the photo mirrored. Ma et al. (ICCV 2025).
+"""3DSRBench: choices about photos, repeated with rotated choices and a mirrored photo (Ma et al., ICCV 2025).
 
-Knows the authors' table (``specs/formats.md``, section 6). The photos stand in it as text and are not read here.
+Reads the authors' table (``specs/formats.md``, section 6) without its photos.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from dollhouse.evaluation.benchmarks.benchmark import (
     Benchmark,
     BenchmarkResult,
     FrameSelection,
-    Progress,
     Sample,
     ScoreGroup,
     Source,
@@ -37,7 +36,7 @@ _ROTATED, _VARIANT = re.compile(r"-\d$"), re.compile(r"(?:-flip|-\d)+$")
 
 
 def read(paths: Sequence[Path]) -> list[Sample]:
-    """The samples of ``3dsrbench_v1_vlmevalkit_circular.tsv``, or of a Parquet or JSONL file with the same columns."""
+    """Read the samples of ``3dsrbench_v1_vlmevalkit_circular.tsv``, or a Parquet or JSONL file with its columns."""
     return [
         _sample(row, f"{path}, row {number}")
         for path in paths
@@ -55,7 +54,7 @@ def _sample(row: dict[str, Any], where: str) -> Sample:
         raise QuestionError(f"{where}: category {category!r} is of no type; there are {', '.join(TYPES)}")
     return Sample(
         id=id,
-        scene=_VARIANT.sub("", id),  # all variants are one photo, so they are resampled together
+        scene=_VARIANT.sub("", id),  # all variants of a photo are resampled together
         kind=category,
         question=field(row, "question", str, where),
         answers=(answer,),
@@ -69,9 +68,9 @@ def prompt_of(sample: Sample) -> str:
     return CHOICE.format(question=sample.question, options=options)
 
 
-def judge(samples: Sequence[Sample], predictions: Sequence[str], progress: Progress | None = None) -> BenchmarkResult:
-    """``circular``: right under every rotation of the choices. And ``vanilla``, ``flip``, ``circular_flip``."""
-    right = [
+def score(samples: Sequence[Sample], predictions: Sequence[str]) -> BenchmarkResult:
+    """Score ``circular`` (correct under every rotation of the choices), ``vanilla``, ``flip``, ``circular_flip``."""
+    correct = [
         letter_of(text, sample.facts["choices"]) == sample.answers[0]
         for sample, text in zip(samples, predictions, strict=True)
     ]
@@ -85,11 +84,11 @@ def judge(samples: Sequence[Sample], predictions: Sequence[str], progress: Progr
     units = [
         ScoreGroup(samples[places[0]].scene, samples[places[0]].kind, tuple(places)) for places in rotations.values()
     ]
-    circular = np.array([all(right[place] for place in unit.members) for unit in units], dtype=np.float64)
+    circular = np.array([all(correct[place] for place in unit.members) for unit in units], dtype=np.float64)
     scores: dict[str, Any] = {
-        "vanilla": _share([float(one) for one in right]),
-        "flip": _share([float(all(right[place] for place in places)) for places in mirrored.values()]),
-        "circular_flip": _share([float(all(right[place] for place in places)) for places in variants.values()]),
+        "vanilla": _share([float(value) for value in correct]),
+        "flip": _share([float(all(correct[place] for place in places)) for places in mirrored.values()]),
+        "circular_flip": _share([float(all(correct[place] for place in places)) for places in variants.values()]),
     }
     for name in TYPES:
         of_type = [credit for unit, credit in zip(units, circular.tolist(), strict=True) if unit.kind.startswith(name)]
@@ -122,5 +121,5 @@ BENCHMARK = Benchmark(
     ),
     scorers=("spatial",),
     read=read,
-    judge=judge,
+    score=score,
 )

@@ -1,8 +1,7 @@
-"""VSI-Bench: distances, sizes, counts, directions and routes asked about videos of rooms. Yang et al. (CVPR 2025).
+"""VSI-Bench: distances, sizes, counts, directions and routes asked about videos of rooms (Yang et al., CVPR 2025).
 
-Knows the rows of the authors' file (``specs/formats.md``, section 6) and three ways to read an answer: the official
-one, which looks at the first word only, that of lmms-eval since 0.7, which takes the first number of an answer, and a
-forgiving one that takes no number where there are several.
+Reads the authors' file (``specs/formats.md``, section 6). Answers are parsed in three ways: the first
+word (official), the first number (lmms-eval since 0.7), or the only number (lenient).
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from dollhouse.evaluation.benchmarks.benchmark import (
     Benchmark,
     BenchmarkResult,
     FrameSelection,
-    Progress,
     Sample,
     Source,
     single_units,
@@ -46,7 +44,7 @@ _COLUMNS = ("id", "dataset", "scene_name", "question_type", "question", "ground_
 
 
 def read(paths: Sequence[Path]) -> list[Sample]:
-    """The samples of ``test.jsonl`` or ``test-*.parquet``."""
+    """Read the samples of ``test.jsonl`` or ``test-*.parquet``."""
     return [
         _sample(row, f"{path}, row {number}")
         for path in paths
@@ -78,7 +76,7 @@ def _sample(row: dict[str, Any], where: str) -> Sample:
 
 
 def _lettered(options: Sequence[str]) -> Mapping[str, str]:
-    """Letter -> text of options such as "A. the sofa"."""
+    """Parse options such as "A. the sofa" to letter -> text."""
     return {letter.strip(): text.strip() for letter, _, text in (option.partition(".") for option in options)}
 
 
@@ -94,20 +92,20 @@ def prompt_of(sample: Sample) -> str:
     return template.format(question=sample.question, options="\n".join(sample.facts["options"]))
 
 
-def judge(samples: Sequence[Sample], predictions: Sequence[str], progress: Progress | None = None) -> BenchmarkResult:
-    """Accuracy of choices, mean relative accuracy of numbers, over the eight kinds: once for each way of reading."""
-    official, lmms_eval, forgiving = (np.empty(len(samples)) for _ in range(3))
+def score(samples: Sequence[Sample], predictions: Sequence[str]) -> BenchmarkResult:
+    """Score accuracy of choices and mean relative accuracy of numbers, for each way of parsing."""
+    official, lmms_eval, lenient = (np.empty(len(samples)) for _ in range(3))
     for place, (sample, text) in enumerate(zip(samples, predictions, strict=True)):
         word, truth = first_word(text), sample.answers[0]
         if sample.kind in NUMBERS:
             official[place] = mean_relative_accuracy(_finite(_number(word)), float(truth))
             lmms_eval[place] = mean_relative_accuracy(first_number(text), float(truth))
-            forgiving[place] = mean_relative_accuracy(number_in(text), float(truth))
+            lenient[place] = mean_relative_accuracy(number_in(text), float(truth))
         else:
             official[place] = lmms_eval[place] = word.lower() == truth.lower()
-            forgiving[place] = letter_of(text, _lettered(sample.facts["options"])) == truth
+            lenient[place] = letter_of(text, _lettered(sample.facts["options"])) == truth
     return BenchmarkResult(
-        single_units(samples), {"official": official, "lmms_eval": lmms_eval, "read": forgiving}, groups=GROUPS
+        single_units(samples), {"official": official, "lmms_eval": lmms_eval, "read": lenient}, groups=GROUPS
     )
 
 
@@ -133,9 +131,9 @@ BENCHMARK = Benchmark(
         "official: the first word is the letter or the number, as the authors' evaluation; accuracy of choices, mean "
         "relative accuracy over thresholds 0.50 to 0.95 of numbers; the mean of eight kinds, the three directions "
         "being one. lmms_eval: the same with the first number of the answer, in digits or words, as lmms-eval 0.7. "
-        'read: the same with answers read more forgivingly ("about 2.5 m", "two", "(B)").'
+        'read: the same with answers parsed more leniently ("about 2.5 m", "two", "(B)").'
     ),
     scorers=("spatial",),
     read=read,
-    judge=judge,
+    score=score,
 )

@@ -1,7 +1,7 @@
-"""A Dollhouse model as lmms-eval asks one: ``lmms-eval --model dollhouse --model_args pretrained=FOLDER``.
+"""Dollhouse as a model of lmms-eval: ``lmms-eval --model dollhouse --model_args pretrained=FOLDER``.
 
-Knows lmms-eval's requests (simple models, 0.6 and 0.7) and the student's memory of a scene. The pictures of one request
-are one scene; neighbouring requests with the same pictures are answered together, so a scene is seen once.
+For simple models of lmms-eval 0.6 and 0.7. The pictures of a request are a scene; consecutive requests with the same
+pictures share its encoding.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from lmms_eval.api.model import lmms
 class _Request:
     question: str
     settings: dict[str, Any]  #: of the generation
-    continuation: str  #: whose likelihood is asked
+    continuation: str  #: for its likelihood
     photos: tuple[NDArray[np.uint8], ...]  #: (H, W, 3) each
-    pictured: str  #: digest of the photos
+    key: str  #: digest of the photos
 
 
 class DollhouseModel(lmms):  # type: ignore[misc]
@@ -51,33 +51,43 @@ class DollhouseModel(lmms):  # type: ignore[misc]
         max_batch_size: int | None = None,
         **unknown: Any,
     ) -> None:
-        """``pretrained`` is a model folder, by default the shipped nano student; questions about the same pictures go
-        together whatever the batch size. Raises ModelError for a folder that is none, and for other arguments."""
+        """Load a model.
+
+        Args:
+            pretrained: model folder; default the shipped nano student.
+            batch_size: ignored; questions about the same pictures are always batched.
+
+        Raises:
+            ModelError: the folder is no model, or an argument is unknown.
+        """
         super().__init__()
         if unknown:
             raise ModelError(f"dollhouse has no model argument {next(iter(unknown))!r}; there is pretrained=FOLDER")
         self.pipeline = DollhousePipeline.from_pretrained(Path(pretrained) if pretrained else None, device)
-        self._seen: tuple[str, SceneSession] | None = None  # the pictures looked at last
+        self._last: tuple[str, SceneSession] | None = None
 
     @property
     def device(self) -> torch.device:
         return self.pipeline.model.device
 
     def generate_until(self, requests: Sequence[Instance]) -> list[str]:
-        """One greedy answer a request, cut at the first of its ``until``."""
+        """Answer each request greedily, cut at the first of its ``until``."""
         answers = []
-        asked = (self._generation(request) for request in tqdm(requests, "asking", disable=self.rank != 0))
-        for (pictured, length), together in groupby(asked, key=lambda one: (one.pictured, _length(one.settings))):
-            group = list(together)
-            told = self._look(pictured, group[0].photos).answer([one.question for one in group], length)
-            answers += [_cut(answer.text, one.settings.get("until")) for answer, one in zip(told, group, strict=True)]
+        parsed = (self._generation(request) for request in tqdm(requests, "answering", disable=self.rank != 0))
+        for (_, length), same in groupby(parsed, key=lambda request: (request.key, _length(request.settings))):
+            group = list(same)
+            batch = self._session(group[0]).answer([request.question for request in group], length)
+            answers += [_cut(answer.text, each.settings.get("until")) for answer, each in zip(batch, group, strict=True)]
         return answers
 
     def loglikelihood(self, requests: Sequence[Instance]) -> list[tuple[float, bool]]:
-        """The loss of each continuation (mean negative log-probability of a token, the end included), and whether it
-        is what would be said. A loss, since lmms-eval's own models return one and its choice takes the smallest."""
-        asked = (self._continuation(request) for request in tqdm(requests, "weighing", disable=self.rank != 0))
-        return [self._weigh(one) for one in asked]
+        """Return the loss of each continuation, and whether it is the greedy answer.
+
+        The loss is the mean negative log-probability of a token, the end included: lmms-eval's own models return a
+        loss, and its choice takes the smallest.
+        """
+        parsed = (self._continuation(request) for request in tqdm(requests, "scoring", disable=self.rank != 0))
+        return [self._loss(request) for request in parsed]
 
     def generate_until_multi_round(self, requests: Sequence[Instance]) -> list[str]:
         raise QuestionError("Dollhouse models answer single questions: leave out lmms-eval's tasks of several rounds")
@@ -91,8 +101,8 @@ class DollhouseModel(lmms):  # type: ignore[misc]
     def _continuation(self, request: Instance) -> _Request:
         question, target, visual, place, task, split = request.args
         document = self.task_dict[task][split][place]
-        told = target if isinstance(target, str) else target(document)
-        return self._request(question, visual, document, continuation=str(told))
+        text = target if isinstance(target, str) else target(document)
+        return self._request(question, visual, document, continuation=str(text))
 
     def _request(
         self, question: str, visual: Any, document: Any, settings: dict[str, Any] | None = None, continuation: str = ""
@@ -107,34 +117,34 @@ class DollhouseModel(lmms):  # type: ignore[misc]
             digest.update(repr(photo.shape).encode() + photo.tobytes())
         return _Request(question, settings or {}, continuation, photos, digest.hexdigest())
 
-    def _look(self, pictured: str, photos: Sequence[NDArray[np.uint8]]) -> SceneSession:
-        if self._seen is None or self._seen[0] != pictured:
-            views = tuple(View(f"{place}", partial(_same, photo)) for place, photo in enumerate(photos))
-            self._seen = pictured, self.pipeline.encode_scene(Scene(f"pictures {pictured[:12]}", views))
-        return self._seen[1]
+    def _session(self, request: _Request) -> SceneSession:
+        if self._last is None or self._last[0] != request.key:
+            views = tuple(View(f"{place}", partial(_same, photo)) for place, photo in enumerate(request.photos))
+            self._last = request.key, self.pipeline.encode_scene(Scene(f"pictures {request.key[:12]}", views))
+        return self._last[1]
 
-    def _weigh(self, request: _Request) -> tuple[float, bool]:
+    def _loss(self, request: _Request) -> tuple[float, bool]:
         processor, model = self.pipeline.processor, self.pipeline.model
-        answer = f" {request.continuation.strip().lower()}{END_TOKEN}"  # as answers are taught
-        told = list(processor.tokenizer(answer, add_special_tokens=False)["input_ids"])
-        ids = processor.question_ids(request.question) + told
+        answer = f" {request.continuation.strip().lower()}{END_TOKEN}"  # as in training
+        target = list(processor.tokenizer(answer, add_special_tokens=False)["input_ids"])
+        ids = processor.question_ids(request.question) + target
         with torch.inference_mode():
             logits = model.language_model(
                 input_ids=torch.tensor([ids], device=self.device),
-                past_key_values=self._look(request.pictured, request.photos).dynamic_cache(1),
+                past_key_values=self._session(request).dynamic_cache(1),
                 use_cache=True,
-                logits_to_keep=len(told) + 1,
+                logits_to_keep=len(target) + 1,
             ).logits[0, :-1]
             logits = logits.float()
             logits[:, model.suppress_tokens()] = -torch.inf
-            losses = torch.nn.functional.cross_entropy(logits, torch.tensor(told, device=self.device))
-        return float(losses), logits.argmax(-1).tolist() == told
+            losses = torch.nn.functional.cross_entropy(logits, torch.tensor(target, device=self.device))
+        return float(losses), logits.argmax(-1).tolist() == target
 
 
 def _photos(visuals: Any) -> Iterator[NDArray[np.uint8]]:
     for visual in visuals or ():
         if not isinstance(visual, Image.Image):
-            raise QuestionError(f"Dollhouse looks at pictures, not at {type(visual).__name__}: choose tasks of images")
+            raise QuestionError(f"Dollhouse encodes pictures, not {type(visual).__name__}: choose tasks of images")
         yield np.asarray(visual.convert("RGB"))
 
 
