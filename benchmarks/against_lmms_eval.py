@@ -56,7 +56,7 @@ def vsibench(draw: random.Random, count: int) -> bool:
         facts = {"options": [f"{letter}. {text}" for letter, text in CHOICES.items()]}
         samples.append(Sample(str(number), f"s{number % 50}", kind, "?", (truth,), facts))
         said.append(draw.choice((truth, f"{truth}.", f"about {truth}", f"{draw.uniform(0.5, 20):.1f} m", "two", "(B)")))
-    ours = summarise(BENCHMARKS["vsibench"].judge(samples, said, None))["credits"]["lmms_eval"]["value"]
+    ours = summarise(BENCHMARKS["vsibench"].score(samples, said))["credits"]["lmms_eval"]["value"]
     rows = [
         theirs.vsibench_process_results({"question_type": one.kind, "ground_truth": one.answers[0]}, [text])
         for one, text in zip(samples, said, strict=True)
@@ -77,7 +77,7 @@ def threedsrbench(draw: random.Random, count: int) -> bool:
             samples.append(Sample(id, f"{number:08d}", category, "?", (truth,), {"choices": CHOICES}))
             document = {"index": id, "qid": id, "answer": truth, "category": category}
             rows.append(theirs.process_results(document, said[-1:]))
-    found = summarise(BENCHMARKS["3dsrbench"].judge(samples, said, None))
+    found = summarise(BENCHMARKS["3dsrbench"].score(samples, said))
     pairs = {
         "vanilla_accuracy": found["scores"]["vanilla"],
         "flip_accuracy": found["scores"]["flip"],

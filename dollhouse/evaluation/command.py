@@ -120,7 +120,7 @@ def print_comparison(comparison: Comparison, console: Console | None = None) -> 
     for name, ids in (("a", comparison.only_a), ("b", comparison.only_b)):
         if ids:
             console.print(f"left out: {len(ids):,} questions that only {name} has")
-    console.print(f"credit differs in {len(comparison.differing):,} answers" + (", such as:" if comparison.differing else ""))
+    console.print(f"credit differs in {len(comparison.differing):,} answers" + ":" * bool(comparison.differing))
     for row in comparison.differing[:DIFFERING_SHOWN]:
         answers = " / ".join(row["answers"])
         line = f"{row['id']}: {row['question']} [{answers}] a: {row['a']!r} b: {row['b']!r}"

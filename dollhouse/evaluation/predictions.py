@@ -128,9 +128,7 @@ def _format_of(row: dict[str, Any], path: Path, number: int) -> FileFormat:
     raise ScoreError(f"{path}, row {number}: wrong columns ({columns:.200}); known are {known}")
 
 
-def _parse(
-    file_format: FileFormat, row: dict[str, Any], number: int, samples: Sequence[Sample]
-) -> _Prediction | str:
+def _parse(file_format: FileFormat, row: dict[str, Any], number: int, samples: Sequence[Sample]) -> _Prediction | str:
     """Parse a row; returns what is wrong with it where it does not fit."""
     if not file_format.fits(row):
         return f"without {file_format.id!r} and {file_format.prediction[0]!r}, which the first row has"
@@ -185,7 +183,9 @@ class _RowReader:
         """Yield row numbers from 1 and rows, under a progress bar."""
         console = Console(stderr=True)
         try:
-            with rich.progress.open(self.path, "rb", description="reading", console=console, disable=not progress) as file:
+            with rich.progress.open(
+                self.path, "rb", description="reading", console=console, disable=not progress
+            ) as file:
                 start = file.read(4)
                 file.seek(0)
                 if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -255,7 +255,8 @@ class _RowReader:
 
         def texts() -> Iterator[str]:
             nonlocal number
-            for number, line in self._lines(file):  # noqa: B020
+            for at, line in self._lines(file):
+                number = at
                 yield line
 
         try:

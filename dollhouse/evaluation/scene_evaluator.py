@@ -10,6 +10,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,14 @@ from dollhouse.scenes.visibility import compute_visibility
 VISIBLE_SHARE = 0.0035  #: of some view's pixels that a counted object covers: 55 of 126 x 126
 MANY_SCENES = 50  #: with fewer, the same categories are hardly ever paired twice, so answers are balanced by kind only
 MIN_BALANCE_EXAMPLES = 2  #: of an answer, where the balance is measured on the evaluated scenes
-NO_ANSWERS = {"overall": None, "macro": None, "families": {}, "others": {}, "forms": {}, "distance": None}
+NO_ANSWERS: dict[str, Any] = {
+    "overall": None,
+    "macro": None,
+    "families": {},
+    "others": {},
+    "forms": {},
+    "distance": None,
+}
 
 BoxGroups = tuple[tuple[Box, ...], tuple[Box, ...]]  #: counted boxes, and ignored ones, which are hardly visible
 

@@ -64,7 +64,7 @@ class Measured:
         from dollhouse.evaluation.benchmarks.rooms import BENCHMARK, sample_of
 
         rows = [row for row in self.rows if row["family"] in families and isinstance(row[said], str)]
-        judged = BENCHMARK.judge([sample_of(row) for row in rows], [row[said] for row in rows], None)
+        judged = BENCHMARK.score([sample_of(row) for row in rows], [row[said] for row in rows])
         return self._by_room([row["scene"] for row in rows], judged.credits["accuracy"].tolist())
 
     def loss(self, name: str | None = None) -> Counted:

@@ -6,7 +6,7 @@ import pytest
 
 from dollhouse.evaluation.evaluate import evaluate
 
-from .stand_ins import QUESTIONS, Oracle, made_scene
+from .fake_models import QUESTIONS, Oracle, made_scene
 
 
 @pytest.fixture(scope="session")

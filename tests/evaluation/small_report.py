@@ -2,7 +2,7 @@
 
 import json
 
-from dollhouse.evaluation.benchmark_runner import score_file
+from dollhouse.evaluation.benchmark_runner import score_predictions
 from dollhouse.evaluation.benchmarks import BENCHMARKS
 
 COUNT = 40
@@ -22,4 +22,6 @@ def scored(folder, name, right):
     rows = [{"id": f"q{n}", "prediction": f"thing {n}" if n in right else "a lamp é"} for n in range(COUNT)]
     path = folder / f"{name}.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return score_file(BENCHMARKS["scanqa"], path, [folder / "val.json"], out=folder / name, model=name, progress=False)
+    return score_predictions(
+        BENCHMARKS["scanqa"], path, [folder / "val.json"], out=folder / name, model=name, progress=False
+    )

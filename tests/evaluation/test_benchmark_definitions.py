@@ -19,7 +19,7 @@ GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
 
 def judged(name, samples, predictions):
-    return benchmark_definition(name).judge(samples, predictions, None)
+    return benchmark_definition(name).score(samples, predictions)
 
 
 def write(path, value):

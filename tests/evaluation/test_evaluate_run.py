@@ -9,7 +9,7 @@ from dollhouse.errors import SceneError, StorageError
 from dollhouse.evaluation.evaluate import evaluate
 from dollhouse.evaluation.report.gallery import Gallery
 
-from .stand_ins import QUESTIONS, Oracle
+from .fake_models import QUESTIONS, Oracle
 from .test_report_pages import Page
 
 

@@ -24,9 +24,10 @@ from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.models.dollhouse.checkpoint import SHIPPED
 from dollhouse.scenes.open import open_scene
 
-from . import lmms_eval_stand_in
+from . import fake_lmms_eval
 
 INSTALLED = find_spec("lmms_eval") is not None
+TASK_MODULE = "dollhouse.evaluation.integrations.lmms_eval.benchmark_task"
 NAMES = ("rooms", "scanqa", "sqa3d")
 needs_model = pytest.mark.skipif(not SHIPPED.is_dir(), reason="the shipped model is not in this tree")
 
@@ -35,7 +36,7 @@ needs_model = pytest.mark.skipif(not SHIPPED.is_dir(), reason="the shipped model
 def lmms_eval(monkeypatch, tmp_path):
     """lmms-eval or its stand-in, and data for the three tasks."""
     if not INSTALLED:
-        lmms_eval_stand_in.install(monkeypatch)
+        fake_lmms_eval.install(monkeypatch)
     asked = [
         {"question_id": f"q{n}", "scene_id": f"s{n % 2}", "question": "What is it?", "answers": ["a chair", "chair"]}
         for n in range(4)
@@ -57,7 +58,7 @@ def lmms_eval(monkeypatch, tmp_path):
     monkeypatch.setenv("DOLLHOUSE_SQA3D", os.pathsep.join([str(tmp_path / "q.json"), str(tmp_path / "a.json")]))
     monkeypatch.setenv("DOLLHOUSE_SCENES", str(tmp_path / "scans"))
     monkeypatch.setenv("DOLLHOUSE_ROOMS", "rooms:test/0-1")
-    for name in (*NAMES, "model"):
+    for name in ("benchmark_task", "model"):
         monkeypatch.delitem(sys.modules, f"dollhouse.evaluation.integrations.lmms_eval.{name}", raising=False)
 
 
@@ -101,12 +102,12 @@ def test_a_task_speaks_lmms_evals_words_and_scores_as_we_do(name):
     assert config["output_type"] == "generate_until"
     assert {metric["higher_is_better"] for metric in config["metric_list"]} == {True}
     benchmark = BENCHMARKS[name]
-    samples = import_module(f"dollhouse.evaluation.integrations.lmms_eval.{name}").TASK.read()
+    samples = import_module(TASK_MODULE).BENCHMARK_TASKS[name].read()
     assert [one["id"] for one in documents] == [sample.id for sample in samples]
     assert [config["doc_to_text"](one) for one in documents] == [benchmark.prompt_of(sample) for sample in samples]
     said = [sample.answers[0] if place % 3 else "nothing" for place, sample in enumerate(samples)]
     earned = [config["process_results"](one, [text]) for one, text in zip(documents, said, strict=True)]
-    ours = summarise(benchmark.judge(samples, said, None))
+    ours = summarise(benchmark.score(samples, said))
     for metric in config["metric_list"]:
         figure = metric["aggregation"]([one[metric["metric"]] for one in earned])
         entries = {ours["headline"]: ours["overall"], **ours["credits"], **ours["kinds"]}
@@ -206,7 +207,7 @@ def test_what_a_dollhouse_cannot_do_is_said(model):
         model.generate_until(requests(config, documents, settings={"do_sample": True}))
     with pytest.raises(QuestionError, match="without a picture"):
         model.generate_until(requests({**config, "doc_to_visual": None}, documents))
-    with pytest.raises(QuestionError, match="not at str"):
+    with pytest.raises(QuestionError, match="pictures, not str"):
         model.generate_until(requests({**config, "doc_to_visual": lambda one: ["film.mp4"]}, documents))
     with pytest.raises(QuestionError, match="single questions"):
         model.generate_until_multi_round([])
@@ -230,9 +231,7 @@ def test_lmms_eval_runs_a_dollhouse_on_our_rooms(tmp_path, monkeypatch):
     assert get_model("dollhouse").__name__ == "DollhouseModel"
     found = simple_evaluate(model="dollhouse", model_args="", tasks=["rooms"], task_manager=tasks, limit=40)
     rows = found["samples"]["rooms"]
-    samples = {
-        sample.id: sample for sample in import_module("dollhouse.evaluation.integrations.lmms_eval.rooms").TASK.read()
-    }
+    samples = {sample.id: sample for sample in import_module(TASK_MODULE).BENCHMARK_TASKS["rooms"].read()}
     asked = [samples[row["doc"]["id"]] for row in rows]
-    ours = summarise(BENCHMARKS["rooms"].judge(asked, [row["filtered_resps"][0] for row in rows], None))
+    ours = summarise(BENCHMARKS["rooms"].score(asked, [row["filtered_resps"][0] for row in rows]))
     assert found["results"]["rooms"]["accuracy,none"] == ours["overall"]["value"]

@@ -14,7 +14,7 @@ from dollhouse.scenes.open import open_scenes
 from dollhouse.scenes.scene import Box, Scene
 from tests.scenes.fixture_scans import write_depth, write_matrix, write_ply
 
-from .stand_ins import QUESTIONS, Oracle, made_scene, pictured
+from .fake_models import QUESTIONS, Oracle, made_scene, pictured
 
 
 def export(scene: Scene, folder: Path) -> None:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from dollhouse.cli import app
 from dollhouse.errors import QuestionError, ScoreError
-from dollhouse.evaluation.benchmark_runner import score_file
+from dollhouse.evaluation.benchmark_runner import score_predictions
 from dollhouse.evaluation.benchmarks import BENCHMARKS
 from dollhouse.evaluation.compare import compare_reports
 from dollhouse.evaluation.verify import verify_report
@@ -47,7 +47,7 @@ def test_what_a_report_holds(folder):
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     assert report["frames"]["count"] == 24
     assert report["prompts"]["short"].startswith("{question} Answer")
-    assert report["prompt_match"] == {"in these words": 0, "in other words": 0, "not told": COUNT}
+    assert report["prompt_match"] == {"same": 0, "different": 0, "unknown": COUNT}
     assert report["scorers"]["scanqa"] == "scanqa:1"
     assert report["perception"] is report["metrics"] is None
     assert {"exact_match", "coco"} < set(report["scorers"])
@@ -67,11 +67,11 @@ def test_what_a_report_holds(folder):
         ("predictions.jsonl", "Where is it?", "Where is it??", r"row 2 \(q1\): the question or its prompt"),
         ("predictions.jsonl", '"thing 1"', '"thing 9"', r"row 2 \(q1\): the true answer"),
         ("predictions.jsonl", '"score": 1.0', '"score": 0.0', "1 rows hold another score than they earn, first row 1"),
-        ("predictions.jsonl", '"id": "q0"', '"id": "q00"', "row 1: is about 'q00', the report says 'q0'"),
+        ("predictions.jsonl", '"id": "q0"', '"id": "q00"', "row 1: is about 'q00', the report has 'q0'"),
         ("predictions.jsonl", '{"id"', '{ "id"', "white space"),
         ("report.json", "using one word", "using two words", "prompt 'short': the report's is not that of scanqa:1"),
-        ("report.json", '"scanqa": "scanqa:1"', '"scanqa": "scanqa:2"', "scorer scanqa: the report says scanqa:2"),
-        ("report.json", '"coco": "coco:2', '"coco": "coco:0', "scorer coco: the report says coco:0"),
+        ("report.json", '"scanqa": "scanqa:1"', '"scanqa": "scanqa:2"', "scorer scanqa: the report has scanqa:2"),
+        ("report.json", '"coco": "coco:2', '"coco": "coco:0', "scorer coco: the report has coco:0"),
         ("report.json", '"overall": {"value": 0.5', '"overall": {"value": 0.6', "overall.value: .* 0.6, .* 0.5"),
         ("report.json", '"count": 24', '"count": 20', "frames: the report's rule"),
         ("report.json", '"seed": 0', '"seed": 1', "'seed' was changed"),
@@ -113,7 +113,7 @@ def test_the_command_prints_definition_and_figures(folder, tmp_path):
     files = ["--predictions", str(tmp_path / "a.jsonl"), "--annotations", str(tmp_path / "val.json")]
     result = CliRunner().invoke(app, ["evaluate", "a", "--benchmark", "ScanQA", *files, "--out", str(tmp_path / "c")])
     assert result.exit_code == 0
-    for told in ("24 of every 10th", "{question} Answer the question", "asked: 40 not told", "overall", "0.5000"):
+    for told in ("24 of every 10th", "{question} Answer the question", "40 unknown", "overall", "0.5000"):
         assert told in result.output
     compared = CliRunner().invoke(
         app, ["evaluate", "--compare", str(folder), str(tmp_path / "c"), "--out", str(tmp_path)]
@@ -127,7 +127,7 @@ def test_the_command_prints_definition_and_figures(folder, tmp_path):
 def test_another_version_of_a_scorer_here_is_named(folder, monkeypatch):
     later = replace(BENCHMARKS["scanqa"], version="scanqa:2")
     monkeypatch.setattr("dollhouse.evaluation.verify.benchmark_definition", lambda name: later)
-    assert "scorer scanqa: the report says scanqa:1, here it is scanqa:2" in verify_report(folder).findings
+    assert "scorer scanqa: the report has scanqa:1, installed is scanqa:2" in verify_report(folder).findings
 
 
 def test_a_truth_that_cannot_be_scored_is_a_finding_not_a_crash(tmp_path):
@@ -136,7 +136,7 @@ def test_a_truth_that_cannot_be_scored_is_a_finding_not_a_crash(tmp_path):
     (tmp_path / "test.json").write_text(json.dumps([row]))
     (tmp_path / "said.json").write_text(json.dumps([{"id": 0, "prediction": "4"}]))
     out = tmp_path / "out"
-    score_file(BENCHMARKS["vsibench"], tmp_path / "said.json", [tmp_path / "test.json"], out=out, progress=False)
+    score_predictions(BENCHMARKS["vsibench"], tmp_path / "said.json", [tmp_path / "test.json"], out=out, progress=False)
     assert verify_report(out).agrees
     edit(out / "predictions.jsonl", '["4"]', '["four"]')
     findings = verify_report(out).findings
@@ -151,7 +151,7 @@ def test_rows_taken_away_and_files_that_are_gone(folder):
     text = path.read_text(encoding="utf-8")
     path.write_text(text.split("\n", 1)[1], encoding="utf-8")
     findings = verify_report(folder).findings
-    assert "predictions.jsonl: has 39 rows, the report speaks of 40" in findings
+    assert "predictions.jsonl: has 39 rows, the report 40" in findings
     path.write_text(text[:-20], encoding="utf-8")
     with pytest.raises(ScoreError, match="row 40: is no longer JSON"):
         verify_report(folder)
@@ -178,7 +178,7 @@ def test_an_evaluation_on_scenes_is_verified_without_its_model(rooms_run, tmp_pa
     (tmp_path / "copy" / "metrics.json").write_text(json.dumps(metrics))
     findings = verify_report(tmp_path / "copy").findings
     assert findings[0] == "metrics.json: was changed after it was written"
-    assert findings[1].startswith("metrics.json: overall.accuracy: the report says")
+    assert findings[1].startswith("metrics.json: overall.accuracy: the report has")
 
 
 def test_a_report_verifies_in_another_place_process_and_processor(rooms_run, folder, tmp_path):
@@ -259,7 +259,7 @@ def test_predictions_for_rooms_made_elsewhere(rooms_run, tmp_path):
     rows = [json.loads(line) for line in (rooms_run / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
     (tmp_path / "said.json").write_text(json.dumps([{"id": row["id"], "prediction": row["answer"]} for row in rows]))
     asked = [rooms_run / "predictions.jsonl"]
-    found = score_file(BENCHMARKS["rooms"], tmp_path / "said.json", asked, out=tmp_path / "o", progress=False)
+    found = score_predictions(BENCHMARKS["rooms"], tmp_path / "said.json", asked, out=tmp_path / "o", progress=False)
     assert found.scores["overall"]["value"] == 1.0
     assert verify_report(tmp_path / "o").findings == []
     assert compare_reports(rooms_run, tmp_path / "o").overall["difference"] > 0

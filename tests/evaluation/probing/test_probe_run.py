@@ -20,7 +20,7 @@ from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.scenes.scene import Scene
 from dollhouse.scenes.synthetic.room_scene import room_scene
-from tests.evaluation.stand_ins import made_scene
+from tests.evaluation.fake_models import made_scene
 from tests.models.conftest import tiny_pipeline
 
 

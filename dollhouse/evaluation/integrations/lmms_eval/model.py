@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from dollhouse.errors import ModelError, QuestionError
 from dollhouse.inference.pipeline import DollhousePipeline
-from dollhouse.inference.session import SceneSession
+from dollhouse.inference.session import Answer, SceneSession
 from dollhouse.models.dollhouse.special_tokens import END_TOKEN
 from dollhouse.scenes.scene import Scene, View
 from lmms_eval.api.instance import Instance
@@ -77,7 +77,7 @@ class DollhouseModel(lmms):  # type: ignore[misc]
         for (_, length), same in groupby(parsed, key=lambda request: (request.key, _length(request.settings))):
             group = list(same)
             batch = self._session(group[0]).answer([request.question for request in group], length)
-            answers += [_cut(answer.text, each.settings.get("until")) for answer, each in zip(batch, group, strict=True)]
+            answers += [_cut(*pair) for pair in zip(batch, group, strict=True)]
         return answers
 
     def loglikelihood(self, requests: Sequence[Instance]) -> list[tuple[float, bool]]:
@@ -156,7 +156,8 @@ def _length(settings: dict[str, Any]) -> int:
     return int(settings.get("max_new_tokens") or 48)
 
 
-def _cut(text: str, until: str | Sequence[str] | None) -> str:
-    for end in [until] if isinstance(until, str) else until or ():
+def _cut(answer: Answer, request: _Request) -> str:
+    text, until = answer.text, request.settings.get("until") or ()
+    for end in [until] if isinstance(until, str) else until:
         text = text.split(end)[0] if end else text
     return text

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from dollhouse.errors import SceneError
-from dollhouse.evaluation.benchmark_runner import ask_and_score
+from dollhouse.evaluation.benchmark_runner import run_benchmark
 from dollhouse.evaluation.benchmarks import BENCHMARKS
-from dollhouse.evaluation.benchmarks.asking import open_shown, place_of
+from dollhouse.evaluation.benchmarks.benchmark_scenes import media_path, open_benchmark_scene
 from dollhouse.evaluation.verify import verify_report
 from dollhouse.records.types import TeacherAnswer
 
@@ -59,11 +59,11 @@ def test_each_scene_is_asked_once_and_the_report_agrees(tmp_path):
     photos(tmp_path / "scans" / "two", 3)
     teacher = Echo()
     files = annotations(tmp_path, "one", "two")
-    found = ask_and_score(
+    found = run_benchmark(
         BENCHMARKS["scanqa"], teacher, tmp_path / "scans", files, out=tmp_path / "out", progress=False
     )
     assert found.scores["overall"]["value"] == 1.0
-    assert found.asked == {"in these words": 4, "in other words": 0, "not told": 0}
+    assert found.prompt_match == {"same": 4, "different": 0, "unknown": 0}
     frames, asked = teacher.shown["one"]
     assert len(frames) == 24
     assert frames[:3] == ["0.png", "2.png", "4.png"]
@@ -76,7 +76,7 @@ def test_a_missing_scene_is_told_before_anyone_is_asked(tmp_path):
     photos(tmp_path / "scans" / "one", 1)
     teacher = Echo()
     with pytest.raises(SceneError, match=r"no .*two; fetch ScanQA_v1.0_val.json"):
-        ask_and_score(
+        run_benchmark(
             BENCHMARKS["scanqa"], teacher, tmp_path / "scans", annotations(tmp_path, "one", "two"), progress=False
         )
     assert teacher.shown == {}
@@ -84,8 +84,8 @@ def test_a_missing_scene_is_told_before_anyone_is_asked(tmp_path):
 
 def test_names_that_lead_out_of_the_folder_are_refused(tmp_path):
     with pytest.raises(SceneError, match="leads out of"):
-        place_of(tmp_path, "../other", ())
-    assert place_of(tmp_path, "x", ("a/b.mp4",)) == tmp_path / "a/b.mp4"
+        media_path(tmp_path, "../other", ())
+    assert media_path(tmp_path, "x", ("a/b.mp4",)) == tmp_path / "a/b.mp4"
 
 
 def test_of_a_scan_with_every_frame_every_tenth_counts(tmp_path):
@@ -96,6 +96,6 @@ def test_of_a_scan_with_every_frame_every_tenth_counts(tmp_path):
     for folder, suffix in (("color", ".jpg"), ("depth", ".png"), ("pose", ".txt")):
         for number in range(24, 300):
             (scan / folder / f"{number}{suffix}").symlink_to(scan / folder / f"0{suffix}")
-    shown = open_shown(BENCHMARKS["scanqa"], scan)
+    shown = open_benchmark_scene(BENCHMARKS["scanqa"], scan)
     assert [int(Path(view.name).stem) for view in shown.views] == list(range(0, 240, 10))
-    assert len(open_shown(BENCHMARKS["scanqa"], HOLO).views) == 24
+    assert len(open_benchmark_scene(BENCHMARKS["scanqa"], HOLO).views) == 24

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dollhouse.evaluation.benchmark_runner import ask_and_score, score_file
+from dollhouse.evaluation.benchmark_runner import run_benchmark, score_predictions
 from dollhouse.evaluation.benchmarks import BENCHMARKS
 from dollhouse.evaluation.benchmarks.benchmark import Sample
 from dollhouse.evaluation.benchmarks.first_number import first_number
@@ -29,7 +29,7 @@ def test_the_first_number(answer, number):
 def test_vsibench_is_read_in_three_ways():
     said = {"4": (1, 1, 1), "about 4": (0, 1, 1), "four": (0, 1, 1), "4 of 9": (1, 1, 0), "many": (0, 0, 0)}
     samples = [Sample(str(n), f"s{n}", "object_counting", "?", ("4",), {"options": []}) for n in range(len(said))]
-    credits = BENCHMARKS["vsibench"].judge(samples, list(said), None).credits
+    credits = BENCHMARKS["vsibench"].score(samples, list(said)).credits
     assert list(credits) == ["official", "lmms_eval", "read"]
     assert list(zip(*(rows.tolist() for rows in credits.values()), strict=True)) == list(said.values())
 
@@ -47,7 +47,7 @@ def test_3dsrbench_counts_rotations_and_mirrored_photos():
         for variant in right[photo]
     ]
     said = ["A" if hit else "B" for variants in right.values() for hit in variants.values()]
-    found = summarise(BENCHMARKS["3dsrbench"].judge(samples, said, None))
+    found = summarise(BENCHMARKS["3dsrbench"].score(samples, said))
     assert found["scores"]["vanilla"]["value"] == 9 / 12
     assert found["scores"]["flip"] == {"value": 4 / 6, "n": 6}
     assert found["overall"]["value"] == 3 / 6
@@ -82,7 +82,7 @@ def annotations(tmp_path):
 
 def test_the_page_of_a_benchmark_shows_what_went_right_and_wrong(annotations, tmp_path):
     out = tmp_path / "out"
-    ask_and_score(BENCHMARKS["scanqa"], Parrot(), tmp_path / "scans", [annotations], out=out, progress=False)
+    run_benchmark(BENCHMARKS["scanqa"], Parrot(), tmp_path / "scans", [annotations], out=out, progress=False)
     page = (out / "report.html").read_text(encoding="utf-8")
     successes, failures = page.split("<h2>Failures</h2>")
     assert successes.count('<li class="right">') == 9
@@ -99,7 +99,7 @@ def test_the_page_of_a_benchmark_shows_what_went_right_and_wrong(annotations, tm
 def test_the_page_of_predictions_made_elsewhere_has_no_pictures(annotations, tmp_path):
     path = tmp_path / "said.json"
     path.write_text(json.dumps([{"id": f"q{n}", "prediction": ""} for n in range(12)]))
-    score_file(BENCHMARKS["scanqa"], path, [annotations], out=tmp_path / "out", progress=False)
+    score_predictions(BENCHMARKS["scanqa"], path, [annotations], out=tmp_path / "out", progress=False)
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "<h2>Successes</h2>" not in page
     assert page.count("(nothing)") == 12

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dollhouse.cli.root import app
-from dollhouse.evaluation.teacher_eval import ask_about_scenes
+from dollhouse.evaluation.benchmark_runner import evaluate_teacher
 from dollhouse.evaluation.verify import verify_report
 from dollhouse.questions.generate import generate_questions
 from dollhouse.scenes.open import open_scenes
@@ -25,11 +25,13 @@ class AlwaysYes(AnnotationsTeacher):
 
 def test_annotations_are_all_right_and_yes_is_not(tmp_path: Path) -> None:
     scenes = open_scenes("rooms:validation/0-1")
-    right = ask_about_scenes(AnnotationsTeacher(), scenes, limit=12, out=tmp_path / "right", progress=False)
+    right = evaluate_teacher(
+        AnnotationsTeacher(), scenes, questions_per_scene=12, out=tmp_path / "right", progress=False
+    )
     assert right.scores["overall"]["value"] == 1.0
     expected = [question.id for scene in scenes for question in generate_questions(scene, limit=12)]
     assert [row["id"] for row in right.rows] == expected
-    wrong = ask_about_scenes(AlwaysYes(), scenes, limit=12, progress=False)
+    wrong = evaluate_teacher(AlwaysYes(), scenes, questions_per_scene=12, progress=False)
     assert wrong.scores["overall"]["value"] < 0.8
     told = json.loads((tmp_path / "right" / "report.json").read_text())
     assert told["model"]["teacher"] == AnnotationsTeacher().provenance()["teacher"]
