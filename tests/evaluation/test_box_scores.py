@@ -40,6 +40,7 @@ def test_iou_of_constructed_boxes(a, b, expected):
     assert box_iou([b], [a])[0, 0] == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_iou_against_dense_sampling():
     generator = np.random.default_rng(7)
     a, b = ([random_box(generator) for _ in range(300)] for _ in range(2))
