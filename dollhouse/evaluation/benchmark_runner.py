@@ -24,7 +24,7 @@ from dollhouse.questions.sources import GeneratedQuestions
 from dollhouse.scenes.open import open_scenes
 from dollhouse.scenes.scene import Scene
 from dollhouse.system.atomic_io import write_text
-from dollhouse.system.progress import progress_bar
+from dollhouse.system.progress import ProgressBar
 from dollhouse.teachers.protocol import Teacher
 
 
@@ -108,13 +108,13 @@ def run_benchmark(
             raise SceneError(f"{benchmark.name}: no {media_path(scenes, *key)}; {benchmark.source.advice()}")
     opened, lineage = _open_teacher(teacher)
     texts = [""] * len(samples)
-    with progress_bar("answering", len(by_media), progress) as advance:
-        for key, places in by_media.items():
+    with ProgressBar("answering", len(by_media), shown=progress) as bar:
+        for done, (key, places) in enumerate(by_media.items(), 1):
             scene = open_benchmark_scene(benchmark, media_path(scenes, *key))
             questions = [_question(benchmark, samples[place]) for place in places]
             for place, answer in zip(places, opened.answer(scene, questions), strict=True):
                 texts[place] = answer.text
-            advance()
+            bar.update(done)
 
     @cache
     def frames(scene: str, media: tuple[str, ...]) -> str:
@@ -154,12 +154,12 @@ def evaluate_teacher(
     generate = GeneratedQuestions(opened, questions_per_scene, seed)
     samples: list[Sample] = []
     texts: list[str] = []
-    with progress_bar("answering", len(opened), progress) as advance:
-        for scene in opened:
+    with ProgressBar("answering", len(opened), shown=progress) as bar:
+        for done, scene in enumerate(opened, 1):
             questions = generate(scene)
             texts += [answer.text for answer in answerer.answer(scene, questions)]
             samples += map(rooms.sample_of_question, questions)
-            advance()
+            bar.update(done)
     source = {**answerer.provenance(), "lineage": lineage}
     matched = Predictions(str(source.get("teacher")), texts, [rooms.BENCHMARK.prompt_of(sample) for sample in samples])
     return _score(rooms.BENCHMARK, samples, matched, out, source, seed, command, progress)
@@ -203,7 +203,7 @@ def _score(
     picture: Callable[[Mapping[str, Any]], str | None] = lambda row: None,
 ) -> BenchmarkRun:
     """Score predictions in the order of ``samples``, and write the report; ``picture`` maps a row to a data URI."""
-    with progress_bar(f"scoring {len(samples):,} answers", None, progress):
+    with ProgressBar(f"scoring {len(samples):,} answers", shown=progress):
         result = benchmark.score(samples, predictions.texts)
         credits = sample_credits(result, len(samples))
         columns = zip(samples, predictions.texts, predictions.prompts, credits, strict=True)

@@ -22,7 +22,7 @@ from dollhouse.evaluation.verify import score_rows
 from dollhouse.scenes.open import open_scenes
 from dollhouse.scenes.scene import Scene
 from dollhouse.system.atomic_io import write_text
-from dollhouse.system.progress import progress_bar
+from dollhouse.system.progress import ProgressBar
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,10 @@ def evaluate(
         raise SceneError(f"there is no scene to evaluate in {source or 'the list given'}; name at least one")
     started = time.monotonic()
     evaluator = SceneEvaluator(model, control, opened, questions_per_scene, seed, on_scene)
-    with progress_bar("evaluating", len(opened), progress) as advance:
-        for scene in opened:
+    with ProgressBar("evaluating", len(opened), shown=progress) as bar:
+        for done, scene in enumerate(opened, 1):
             evaluator.add(scene)
-            advance()
+            bar.update(done)
     metrics = evaluator.metrics() | {
         "model": model.model_id,
         "scenes": {"source": source, "n": len(opened)},
