@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from dollhouse.questions.sources import GeneratedQuestions
 from dollhouse.scenes.open import open_scenes
 from dollhouse.scenes.scene import Scene
 from dollhouse.system.atomic_io import write_text
+from dollhouse.system.hashing import file_hash
 from dollhouse.system.progress import ProgressBar
 from dollhouse.teachers.protocol import Teacher
 
@@ -66,9 +66,7 @@ def score_predictions(
     make_folder(out)
     samples = benchmark.samples(annotations)
     matched = read_predictions(predictions, samples, progress)
-    with predictions.open("rb") as file:
-        sha256 = file_digest(file, "sha256").hexdigest()
-    source = {"name": model, "predictions": predictions.name, "sha256": sha256, "form": matched.program}
+    source = {"name": model, "predictions": predictions.name, "sha256": file_hash(predictions), "form": matched.program}
     return _score(benchmark, samples, matched, out, source, seed, command, progress)
 
 

@@ -11,14 +11,13 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from dollhouse.errors import ScoreError
 from dollhouse.evaluation.benchmarks.benchmark import Benchmark
 from dollhouse.evaluation.metrics.versions import scorer_versions
-from dollhouse.system.environment import describe_machine
+from dollhouse.system import environment
 
 FORMAT = "dollhouse report 2"
 #: packages whose release may move a figure
@@ -67,7 +66,7 @@ def build_report(
         "model": dict(model),
         "provenance": dict(provenance),
         "packages": package_versions(),
-        "machine": describe_machine(),
+        "machine": environment.describe_machine(),
         "predictions": {"file": "predictions.jsonl", "sha256": text_sha256(lines), "n": len(rows)},
         "metrics": None if metrics is None else {"file": "metrics.json", "sha256": text_sha256(metrics)},
         "perception": None if perception is None else {"file": "perception.jsonl", "lines": line_digests(perception)},
@@ -151,10 +150,4 @@ def benchmark_scorers(benchmark: Benchmark) -> dict[str, str]:
 
 def package_versions() -> dict[str, str]:
     """Releases of Python and of PACKAGES; those not installed are absent."""
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
+    return {"python": platform.python_version(), **environment.package_versions(PACKAGES)}

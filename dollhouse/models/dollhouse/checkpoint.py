@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -19,6 +18,7 @@ from dollhouse.errors import ModelError, StorageError
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.models.dollhouse.processing import DollhouseImageProcessor, DollhouseProcessor
+from dollhouse.system.hashing import file_hash
 
 SHIPPED = Path(__file__).parents[1] / "weights" / "nano"
 NEEDED = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "processor_config.json")
@@ -114,8 +114,4 @@ def load_processor(path: Path) -> DollhouseProcessor:
 
 def weights_hash(folder: Path) -> str:
     """The first 12 hex digits of the SHA-256 of a model folder's weights."""
-    digest = sha256()
-    with (folder / "model.safetensors").open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()[:12]
+    return file_hash(folder / "model.safetensors")[:12]
