@@ -23,6 +23,7 @@ from dollhouse.models.llava3d.weights import weights_hash
 from dollhouse.questions.generate import Question
 from dollhouse.records.types import SceneGeometry, SpatialFeatures, TeacherAnswer
 from dollhouse.scenes.scene import Scene
+from dollhouse.teachers.local_model import check_minimums
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,7 @@ class LLaVA3DSettings:
     portrait_fault: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("max_new_tokens", "top_k", "questions_at_once"):
-            if getattr(self, name) < 1:
-                raise TeacherError(f"settings of LLaVA-3D: {name} is {getattr(self, name)}, must be at least 1")
+        check_minimums("llava3d", self, max_new_tokens=1, top_k=1, questions_at_once=1)
 
 
 class LLaVA3DTeacher:

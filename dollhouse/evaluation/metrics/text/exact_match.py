@@ -1,7 +1,7 @@
 """Exact match as the official evaluations of ScanQA and SQA3D compute it, and a strict variant.
 
-Both evaluations clean answers in the same way first (``specs/llava3d.md``, section 9). Their refined match accepts an
-answer that contains a reference or is contained in one, all spaces removed, so an empty answer always matches;
+Both evaluations first clean answers in the same way (``docs/specs/llava3d.md``, section 9). Their refined match accepts
+an answer that contains a reference or is contained in one, all spaces removed, so an empty answer always matches;
 :func:`strict_match` rejects those.
 """
 
