@@ -1,7 +1,4 @@
-"""One picture of what a student made of photos: the views, the depth it predicts, the plan, and its answers.
-
-Knows the model only by what :class:`dollhouse.inference.session.SceneSession` offers.
-"""
+"""One picture of a session: the photos, the predicted depth, a plan with boxes, and the answers with confidence."""
 
 from __future__ import annotations
 
@@ -11,57 +8,82 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dollhouse.evaluation.report.charts import COLOUR, INK, SOFT, plain_text
 from dollhouse.geometry import back_project, intrinsics_from_fov, transform_points
 from dollhouse.inference.session import MIN_BOX_SCORE, Answer, SceneSession
-from dollhouse.scenes.visualize import INK, draw_depth, draw_image, draw_plan, save_figure
+from dollhouse.scenes.visualize import draw_depth, draw_image, draw_plan, save_figure
+
+TILE, PLAN = 2.2, 5.2  #: widths of a photo and of the plan, inches
+LINE = 0.2  #: height of a line of text, inches
+CUT = 0.1  #: points higher than this above the first camera are left out of the plan, metres
 
 
-def draw_answers(memory: SceneSession, answers: Sequence[Answer], out: Path) -> None:
+def draw_answers(session: SceneSession, answers: Sequence[Answer], out: Path) -> None:
     """Write the picture to ``out``. Raises StorageError where it cannot be written, ModelError for a blind student."""
-    depth, images = memory.depth, memory.images
-    views = len(images)
-    boxes = [box for box in memory.boxes if (box.score or 0.0) >= MIN_BOX_SCORE]
-    lines = [f"{answer.question}\n   {answer.text}  ({answer.confidence:.0%} sure)" for answer in answers]
-    tall = max(4.6, 2 * 2.2 * images.shape[1] / images.shape[2] + 1.2)  # inches: photos, depth under them, colour bar
-    figure = Figure(figsize=(2.2 * views + 5.2, tall + 0.38 * len(lines)), dpi=110, layout="constrained")
-    figure.suptitle(
-        f"{memory.scene.name}, as {memory.pipeline.model_id} sees it from {views} photos", color=INK, fontsize=11
-    )
-    halves: Any = figure.subfigures(2, 1, height_ratios=[tall, 0.15 + 0.38 * len(lines)])
-    above, below = halves
-    sides: Any = above.subfigures(1, 2, width_ratios=[2.2 * views, 5.2])
-    left, right = sides
-    grid: Any = left.subplots(2, views, squeeze=False)
+    depth, images, views = session.depth, session.images, len(session.images)
+    width = TILE * views + PLAN
+    columns = [round(share * width * 13) for share in (0.46, 0.24)]  # characters that fit
+    rows = [(textwrap.wrap(a.question, columns[0]), textwrap.wrap(a.text, columns[1]) or ["–"], a) for a in answers]
+    below = 0.35 + LINE * sum(max(len(question), len(text)) + 0.6 for question, text, _ in rows)
+    above = max(4.6, 2 * TILE * images.shape[1] / images.shape[2] + 1.2)
+    figure = Figure(figsize=(width, above + below), dpi=110, layout="constrained")
+    photos = f"{views} photo{'' if views == 1 else 's'}"
+    figure.suptitle(f"{session.scene.name}  ·  {photos}  ·  {session.pipeline.model_id}", color=INK, fontsize=11)
+    halves: Any = figure.subfigures(2, 1, height_ratios=[above, below])
+    sides: Any = halves[0].subfigures(1, 2, width_ratios=[TILE * views, PLAN])
+    grid: Any = sides[0].subplots(2, views, squeeze=False)
     near, far = (float(value) for value in np.percentile(depth, [2, 98]))
     for index in range(views):
-        draw_image(grid[0, index], images[index], f"view {index + 1}: {memory.scene.views[index].name}")
+        draw_image(grid[0, index], images[index], f"view {index + 1}: {session.scene.views[index].name}")
         drawn = draw_depth(grid[1, index], depth[index], near=near, far=far)
         grid[0, index].set_anchor("S")
         grid[1, index].set_anchor("N")
-    bar = left.colorbar(drawn, ax=grid, shrink=0.5, aspect=30, pad=0.01, location="bottom")
-    bar.set_label("predicted depth in metres", fontsize=8, color=INK)
+    bar = sides[0].colorbar(drawn, ax=grid, shrink=0.5, aspect=30, pad=0.01, location="bottom")
+    bar.set_label("predicted depth, m", fontsize=8, color=INK)
     bar.ax.tick_params(labelsize=7, colors=INK)
-    cameras, fovs, points, colours = _seen(memory)
-    title = "predicted plan (first camera at 0, 0)" if boxes else "predicted plan: no object found with certainty"
-    draw_plan(right.subplots(), boxes, cameras, fovs=fovs, points=points, point_colours=colours, title=title)
-    for row, line in enumerate(lines):
-        text = textwrap.fill(line, 130, subsequent_indent="   ", replace_whitespace=False)
-        below.text(0.01, 1 - (row + 0.1) / max(len(lines), 1), text, va="top", fontsize=9, color=INK)
+    bar.outline.set_visible(False)
+    boxes = [box for box in session.boxes if (box.score or 0.0) >= MIN_BOX_SCORE]
+    found = "" if boxes else f"; no box has a score of {MIN_BOX_SCORE} or more"
+    fovs = [float(2 * np.arctan(0.5 / focal)) for focal in session.focal]
+    points, colours = _low_points(session, fovs)
+    title = f"predicted boxes and cameras from above{found}"
+    cameras, plan = list(session.level_from_camera), sides[1].subplots()
+    draw_plan(plan, boxes, cameras, fovs=fovs, points=points, point_colours=colours, title=title)
+    if rows:
+        _draw_rows(halves[1].subplots(), rows)
+    plain_text(figure)
     save_figure(figure, out)
 
 
-def _seen(memory: SceneSession) -> tuple[list[Any], list[float], Any, Any]:
-    """Predicted cameras, their fields of view, and the predicted points below eye height with their colours."""
-    cameras = list(memory.level_from_camera)
-    fovs, points, colours = [], [], []
-    for camera, depth, image, focal in zip(cameras, memory.depth, memory.images, memory.focal, strict=True):
-        fovs.append(float(2 * np.arctan(0.5 / focal)))
+def _draw_rows(axes: Axes, rows: Sequence[tuple[list[str], list[str], Answer]]) -> None:
+    """Questions, answers in bold, and a bar of confidence, from the top."""
+    style: dict[str, Any] = {"va": "top", "fontsize": 10, "linespacing": 1.25}
+    for x, name in ((0, "question"), (0.5, "answer"), (0.78, "confidence")):
+        axes.text(x, -0.9, name, va="bottom", fontsize=8, color=SOFT)
+    y = 0.0
+    for question, text, answer in rows:
+        axes.axhline(y - 0.75, color=COLOUR["line"], linewidth=0.8)
+        axes.text(0, y - 0.4, "\n".join(question), color=INK, **style)
+        axes.text(0.5, y - 0.4, "\n".join(text), color=INK, weight="bold", **style)
+        axes.barh(y + 0.15, 0.15, 0.5, left=0.78, color=COLOUR["line"])
+        axes.barh(y + 0.15, 0.15 * answer.confidence, 0.5, left=0.78, color=COLOUR["model"])
+        axes.text(0.94, y - 0.4, f"{answer.confidence:.0%}", color=INK, **style)
+        y += max(len(question), len(text)) + 0.6
+    axes.set(xlim=(0, 1), ylim=(y - 0.4, -1.8))
+    axes.axis("off")
+
+
+def _low_points(session: SceneSession, fovs: Sequence[float]) -> tuple[Any, Any]:
+    """Predicted points (N, 3) below the cut and their colours (N, 3) in [0, 1], every second pixel."""
+    points, colours = [], []
+    for camera, depth, image, fov in zip(session.level_from_camera, session.depth, session.images, fovs, strict=True):
         height, width = depth.shape
-        cloud = back_project(depth, intrinsics_from_fov(fovs[-1], width, height))[::2, ::2].reshape(-1, 3)
+        cloud = back_project(depth, intrinsics_from_fov(fov, width, height))[::2, ::2].reshape(-1, 3)
         cloud = transform_points(camera, cloud)
-        low = cloud[:, 2] < 0.1
+        low = cloud[:, 2] < CUT
         points.append(cloud[low])
         colours.append(image[::2, ::2].reshape(-1, 3)[low] / 255)
-    return cameras, fovs, np.concatenate(points), np.concatenate(colours)
+    return np.concatenate(points), np.concatenate(colours)

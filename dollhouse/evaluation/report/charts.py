@@ -190,10 +190,15 @@ def interval_chart(
     return figure
 
 
+def plain_text(figure: Figure) -> None:
+    """Keep the "$" of names and questions from being read as formulas."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+
+
 def svg(figure: Figure, description: str) -> Markup:
     """Convert a figure to an SVG element whose colours follow the page; text stays text."""
-    for label in figure.findobj(Text):
-        label.set_parse_math(False)  # a user's "$" is no formula
+    plain_text(figure)
     buffer = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": description}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
