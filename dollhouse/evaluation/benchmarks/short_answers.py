@@ -1,6 +1,6 @@
 """Scores of short answers against human ones, as in ScanQA's and SQA3D's evaluations.
 
-The captioning scores get cleaned answers, as in the official evaluations (``specs/llava3d.md``, section 9).
+The captioning scores get cleaned answers, as in the official evaluations (``docs/specs/llava3d.md``, section 9).
 """
 
 from __future__ import annotations
