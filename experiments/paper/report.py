@@ -14,9 +14,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from dollhouse.evaluation.report.report_style import STYLE
 from dollhouse.system.atomic_io import write_text
 from experiments.paper.paper import PAPER, PaperTable
+from experiments.paper.report_style import STYLE
 from experiments.paper.table import Result
 
 _INTERVAL = re.compile(r"\S+ to \S+\)")

@@ -11,14 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from dollhouse.evaluation.probing.accuracy import BASELINE, OVERALL
 from dollhouse.evaluation.probing.attention import ANSWER, EMPTY, ITSELF, OBJECTS, PREFIX, QUESTION, THINKING
-from dollhouse.evaluation.probing.linear_probe import (
-    ALL_THINKING,
-    FIRST_WORD,
-    LAST_SLOT,
-    LAST_WORD,
-    SLOTS,
-    SOME_SLOTS,
-)
+from dollhouse.evaluation.probing.linear_probe import ALL_THINKING, FIRST_WORD, LAST_SLOT, LAST_WORD, SLOTS, SOME_SLOTS
 from dollhouse.evaluation.probing.linear_probe import THINKING as MEAN_THINKING
 from dollhouse.evaluation.probing.tables import probe_tables
 from dollhouse.evaluation.probing.verdict import MARGIN
