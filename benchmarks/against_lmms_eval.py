@@ -15,8 +15,8 @@ from importlib import import_module
 from importlib.metadata import version
 
 from dollhouse.evaluation.benchmarks import BENCHMARKS
+from dollhouse.evaluation.benchmarks.answer_parsing import first_number
 from dollhouse.evaluation.benchmarks.benchmark import Sample
-from dollhouse.evaluation.benchmarks.first_number import first_number
 from dollhouse.evaluation.benchmarks.summary import summarise
 
 ODD = "and about the m -2.5 3 3. 12.75 b2 one, Two- - 1,000 twenty-one A ONE é 0"

@@ -13,10 +13,10 @@ import numpy as np
 
 from dollhouse.errors import ScoreError
 from dollhouse.evaluation.metrics.text.bleu import ORDERS, BleuCounts
-from dollhouse.evaluation.metrics.text.extra import import_extra
 from dollhouse.evaluation.metrics.text.meteor import score_meteor
 from dollhouse.evaluation.metrics.text.ptb import split_captions
 from dollhouse.evaluation.metrics.text.rouge import score_rouge
+from dollhouse.evaluation.metrics.text.score import import_extra
 from dollhouse.geometry import Array
 from experiments.paper import paper
 from experiments.paper.bench import Bench

@@ -8,8 +8,8 @@ from PIL import Image
 
 from dollhouse.evaluation.benchmark_runner import run_benchmark, score_predictions
 from dollhouse.evaluation.benchmarks import BENCHMARKS
+from dollhouse.evaluation.benchmarks.answer_parsing import first_number
 from dollhouse.evaluation.benchmarks.benchmark import Sample
-from dollhouse.evaluation.benchmarks.first_number import first_number
 from dollhouse.evaluation.benchmarks.summary import summarise
 from dollhouse.records.types import TeacherAnswer
 

@@ -10,8 +10,8 @@ import pytest
 
 from dollhouse.errors import QuestionError
 from dollhouse.evaluation.benchmarks import BENCHMARKS, benchmark_definition
+from dollhouse.evaluation.benchmarks.answer_parsing import letter_of
 from dollhouse.evaluation.benchmarks.benchmark import every_nth, row_of, spread_evenly
-from dollhouse.evaluation.benchmarks.choices import letter_of
 from dollhouse.evaluation.benchmarks.summary import summarise
 
 ANNOTATIONS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "annotations"
@@ -282,9 +282,9 @@ def test_missing_data_says_what_to_fetch():
 @pytest.mark.parametrize(
     ("name", "rows", "message"),
     [
-        ("scanqa", [{"question_id": "q", "scene_id": "s", "question": "?"}], "question 1: has no answers"),
+        ("scanqa", [{"question_id": "q", "scene_id": "s", "question": "?"}], "row 1: has no answers"),
         ("scanqa", {"a": 1}, "must hold a list"),
-        ("scanqa", [{"question_id": "q", "scene_id": "s", "question": 3, "answers": ["x"]}], "question 1: 'question'"),
+        ("scanqa", [{"question_id": "q", "scene_id": "s", "question": 3, "answers": ["x"]}], "row 1: 'question'"),
         ("sqa3d", {"questions": []}, "annotations is missing|questions is missing"),
         ("beacon3d", [{"question_id": "nothing"}], "does not name object and tag"),
         ("vsibench", [{"question_type": "object_counting", "ground_truth": "0"}], "row 1: ground_truth '0'"),

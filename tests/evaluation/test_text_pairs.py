@@ -15,8 +15,8 @@ import pytest
 
 from dollhouse.evaluation.metrics.text import SCORERS, score_texts
 from dollhouse.evaluation.metrics.text.exact_match import exact_match, refined_match
+from dollhouse.evaluation.metrics.text.meteor import NoWordNet, installed_wordnet
 from dollhouse.evaluation.metrics.text.score import TextScore
-from dollhouse.evaluation.metrics.text.wordnet import NoWordNet, installed_wordnet
 
 for package in ("sacrebleu", "rouge_score", "nltk"):
     pytest.importorskip(package, reason="the reference scores need the extra 'evaluate'")
@@ -118,7 +118,7 @@ def test_every_group(pairs, all_scores):
 def test_meteor_was_compared(all_scores):
     if not WITH_WORDNET:
         assert "meteor_exact_stem" in all_scores
-        pytest.skip("WordNet is not installed (Debian: wordnet-base), so METEOR has no synonyms and another name")
+        pytest.skip("NLTK's WordNet is not installed, so METEOR has no synonyms and another name")
     assert "meteor" in all_scores
 
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from dollhouse.errors import QuestionError
+from dollhouse.evaluation.benchmarks.benchmark import Sample
 
 LONGEST_CELL = 1 << 26  #: characters; some cells hold images as text
 
@@ -39,6 +40,14 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise QuestionError(f"{path}: must hold a list of questions, each an object; is it the right file?")
     return rows
+
+
+def parse_rows(
+    paths: Sequence[Path], columns: Sequence[str], parse: Callable[[dict[str, Any], str], Sample]
+) -> list[Sample]:
+    """Parse the rows of files, each given with its file and number for errors."""
+    rows = ((path, number, row) for path in paths for number, row in enumerate(read_rows(path, columns), 1))
+    return [parse(row, f"{path}, row {number}") for path, number, row in rows]
 
 
 def field(row: dict[str, Any], name: str, kinds: type | tuple[type, ...], where: str) -> Any:

@@ -17,8 +17,7 @@ from typing import Any
 from dollhouse.errors import QuestionError
 from dollhouse.evaluation.benchmarks.annotation_file import field, read_json, text_list
 from dollhouse.evaluation.benchmarks.benchmark import Benchmark, BenchmarkResult, Sample, Source
-from dollhouse.evaluation.benchmarks.scanqa import FRAMES, SHORT
-from dollhouse.evaluation.benchmarks.short_answers import match_answers
+from dollhouse.evaluation.benchmarks.scanqa import FRAMES, SHORT, match_answers
 
 #: scene_object_number_tag_extra; extra is 1 where the question needs knowledge of other objects
 _ID = re.compile(r"(?P<scene>.+)_(?P<object>\d+)_\d+_(?P<tag>[a-z]+)_(?P<extra>[01])")

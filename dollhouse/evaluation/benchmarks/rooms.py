@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dollhouse.evaluation.benchmarks.annotation_file import field, read_rows
+from dollhouse.evaluation.benchmarks.annotation_file import field, parse_rows
 from dollhouse.evaluation.benchmarks.benchmark import (
     Benchmark,
     BenchmarkResult,
@@ -30,11 +30,9 @@ PROMPT = "{question}"
 
 def read(paths: Sequence[Path]) -> list[Sample]:
     """Read the questions of ``predictions.jsonl`` files; their answers are ignored."""
-    return [
-        sample_of({key: field(row, key, kind, f"{path}, line {number}") for key, kind in _KEYS.items()})
-        for path in paths
-        for number, row in enumerate(read_rows(path, ()), 1)
-    ]
+    return parse_rows(
+        paths, (), lambda row, where: sample_of({key: field(row, key, kind, where) for key, kind in _KEYS.items()})
+    )
 
 
 _KEYS = dict.fromkeys(("id", "scene", "family", "form", "question", "answer"), str) | {"choices": list}

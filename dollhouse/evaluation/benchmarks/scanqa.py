@@ -7,11 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dollhouse.errors import QuestionError
-from dollhouse.evaluation.benchmarks.annotation_file import field, read_rows, text_list
-from dollhouse.evaluation.benchmarks.benchmark import Benchmark, FrameSelection, Sample, Source, every_nth
-from dollhouse.evaluation.benchmarks.short_answers import SCORERS, match_answers
+from dollhouse.evaluation.benchmarks.annotation_file import field, parse_rows, text_list
+from dollhouse.evaluation.benchmarks.benchmark import (
+    Benchmark,
+    BenchmarkResult,
+    FrameSelection,
+    Sample,
+    SampleScores,
+    Source,
+    every_nth,
+    single_units,
+)
+from dollhouse.evaluation.metrics.text import score_texts
+from dollhouse.evaluation.metrics.text.exact_match import clean_answer
 
 FRAMES = FrameSelection(
     "24 of every 10th exported frame of the scan: with n of them every (n // 24)-th from the first, the tail dropped "
@@ -19,6 +30,8 @@ FRAMES = FrameSelection(
     24,
     every_nth(24),
 )
+MATCHES = ("em", "em_refined", "em_refined_strict")
+MEANS = ("coco_rouge_l", "coco_cider")  #: figures that are the mean of their rows
 SHORT = "{question} Answer the question using one word or one phrase."
 
 #: beginnings of questions -> kind, the first that matches; after the paper's types
@@ -43,23 +56,34 @@ def kind_of(question: str) -> str:
 
 def read(paths: Sequence[Path]) -> list[Sample]:
     """Read the samples of ``ScanQA_v1.0_*.json``."""
-    samples = []
-    for path in paths:
-        for number, row in enumerate(read_rows(path, ()), 1):
-            where = f"{path}, question {number}"
-            if "answers" not in row:
-                raise QuestionError(f"{where}: has no answers, as in the test splits; give ScanQA_v1.0_val.json")
-            question = field(row, "question", str, where)
-            samples.append(
-                Sample(
-                    id=field(row, "question_id", str, where),
-                    scene=field(row, "scene_id", str, where),
-                    kind=kind_of(question),
-                    question=question,
-                    answers=text_list(row, "answers", where),
-                )
-            )
-    return samples
+    return parse_rows(paths, (), _sample)
+
+
+def _sample(row: dict[str, Any], where: str) -> Sample:
+    if "answers" not in row:
+        raise QuestionError(f"{where}: has no answers, as in the test splits; give ScanQA_v1.0_val.json")
+    question = field(row, "question", str, where)
+    return Sample(
+        id=field(row, "question_id", str, where),
+        scene=field(row, "scene_id", str, where),
+        kind=kind_of(question),
+        question=question,
+        answers=text_list(row, "answers", where),
+    )
+
+
+def match_answers(samples: Sequence[Sample], predictions: Sequence[str], *, captions: bool = True) -> BenchmarkResult:
+    """Score exact matches and, with ``captions``, COCO's scores of cleaned answers; the headline is ``em``."""
+    answers = [sample.answers for sample in samples]
+    matches = score_texts(predictions, answers, ("exact_match",))
+    credits: dict[str, SampleScores] = {name: matches[name].rows for name in MATCHES}
+    scores: dict[str, Any] = {}
+    if captions:
+        cleaned = [[clean_answer(answer) for answer in row] for row in answers]
+        coco = score_texts([clean_answer(text) for text in predictions], cleaned, ("coco",))
+        credits |= {name: coco[name].rows for name in MEANS}
+        scores = {name: score.value for name, score in coco.items() if name not in MEANS}
+    return BenchmarkResult(single_units(samples), credits, scores)
 
 
 BENCHMARK = Benchmark(
@@ -78,7 +102,7 @@ BENCHMARK = Benchmark(
         "em, em_refined and COCO's scores on cleaned answers, as the official evaluation; em_refined_strict gives an "
         "empty answer nothing. METEOR 1.5 and SPICE need Java and are not here. Kinds by first words."
     ),
-    scorers=SCORERS,
+    scorers=("exact_match", "coco"),
     read=read,
     score=match_answers,
 )

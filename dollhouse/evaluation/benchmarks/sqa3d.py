@@ -13,8 +13,7 @@ from typing import Any
 from dollhouse.errors import QuestionError
 from dollhouse.evaluation.benchmarks.annotation_file import field, read_json
 from dollhouse.evaluation.benchmarks.benchmark import Benchmark, BenchmarkResult, Sample, Source
-from dollhouse.evaluation.benchmarks.scanqa import FRAMES
-from dollhouse.evaluation.benchmarks.short_answers import MATCHES, match_answers
+from dollhouse.evaluation.benchmarks.scanqa import FRAMES, MATCHES, match_answers
 from dollhouse.evaluation.metrics.text.exact_match import official_means
 from dollhouse.evaluation.metrics.text.score import TextScore
 

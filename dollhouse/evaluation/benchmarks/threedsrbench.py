@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from dollhouse.errors import QuestionError
-from dollhouse.evaluation.benchmarks.annotation_file import field, read_rows
+from dollhouse.evaluation.benchmarks.annotation_file import field, parse_rows
+from dollhouse.evaluation.benchmarks.answer_parsing import letter_of
 from dollhouse.evaluation.benchmarks.benchmark import (
     Benchmark,
     BenchmarkResult,
@@ -25,7 +26,6 @@ from dollhouse.evaluation.benchmarks.benchmark import (
     Source,
     all_frames,
 )
-from dollhouse.evaluation.benchmarks.choices import letter_of
 
 TYPES = ("height", "location", "orientation", "multi_object")  #: a category's name begins with its type
 CHOICE = "{question}\nOptions:\n{options}\nAnswer with the option's letter from the given choices directly."
@@ -37,11 +37,7 @@ _ROTATED, _VARIANT = re.compile(r"-\d$"), re.compile(r"(?:-flip|-\d)+$")
 
 def read(paths: Sequence[Path]) -> list[Sample]:
     """Read the samples of ``3dsrbench_v1_vlmevalkit_circular.tsv``, or a Parquet or JSONL file with its columns."""
-    return [
-        _sample(row, f"{path}, row {number}")
-        for path in paths
-        for number, row in enumerate(read_rows(path, _COLUMNS), 1)
-    ]
+    return parse_rows(paths, _COLUMNS, _sample)
 
 
 def _sample(row: dict[str, Any], where: str) -> Sample:

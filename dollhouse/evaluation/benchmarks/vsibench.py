@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from dollhouse.errors import QuestionError
-from dollhouse.evaluation.benchmarks.annotation_file import field, read_rows
+from dollhouse.evaluation.benchmarks.annotation_file import field, parse_rows
+from dollhouse.evaluation.benchmarks.answer_parsing import first_number, first_word, letter_of
 from dollhouse.evaluation.benchmarks.benchmark import (
     Benchmark,
     BenchmarkResult,
@@ -24,8 +25,6 @@ from dollhouse.evaluation.benchmarks.benchmark import (
     single_units,
     spread_evenly,
 )
-from dollhouse.evaluation.benchmarks.choices import first_word, letter_of
-from dollhouse.evaluation.benchmarks.first_number import first_number
 from dollhouse.evaluation.metrics.spatial import mean_relative_accuracy, number_in
 
 DIRECTIONS = ("object_rel_direction_easy", "object_rel_direction_medium", "object_rel_direction_hard")
@@ -45,11 +44,7 @@ _COLUMNS = ("id", "dataset", "scene_name", "question_type", "question", "ground_
 
 def read(paths: Sequence[Path]) -> list[Sample]:
     """Read the samples of ``test.jsonl`` or ``test-*.parquet``."""
-    return [
-        _sample(row, f"{path}, row {number}")
-        for path in paths
-        for number, row in enumerate(read_rows(path, _COLUMNS), 1)
-    ]
+    return parse_rows(paths, _COLUMNS, _sample)
 
 
 def _sample(row: dict[str, Any], where: str) -> Sample:

@@ -13,8 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dollhouse.evaluation.metrics.text.cider import ngrams
-from dollhouse.evaluation.metrics.text.extra import import_extra
-from dollhouse.evaluation.metrics.text.score import TextScore
+from dollhouse.evaluation.metrics.text.score import TextScore, import_extra
 
 ORDERS = 4
 _TINY, _SMALL = 1e-15, 1e-9  #: COCO adds these above and below each fraction

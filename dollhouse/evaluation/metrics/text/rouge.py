@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from dollhouse.evaluation.metrics.text.extra import import_extra
-from dollhouse.evaluation.metrics.text.score import TextScore
+from dollhouse.evaluation.metrics.text.score import TextScore, import_extra
 
 BETA = 1.2
 

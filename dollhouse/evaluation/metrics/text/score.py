@@ -1,4 +1,4 @@
-"""The result of a text scorer, and the check of its input.
+"""The result of a text scorer, the check of its input, and imports of optional packages.
 
 Sums are exactly rounded (``math.fsum``), so a mean depends neither on the order of the answers nor on the processor.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +32,16 @@ class TextScore:
         """Build the score whose value is the mean of its rows."""
         array = np.fromiter(rows, dtype=np.float64)
         return cls(math.fsum(array) / len(array), array)
+
+
+def import_extra(module: str, package: str) -> Any:
+    """Import ``module``; raises ScoreError where its package is not installed."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ScoreError(
+            f"this score needs {package}; install it with: pip install 'dollhouse[evaluate]' ({error})"
+        ) from error
 
 
 def check_rows(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> None:

@@ -16,10 +16,9 @@ from dollhouse.evaluation.metrics.text.bleu import score_nltk_bleu, score_sacreb
 from dollhouse.evaluation.metrics.text.chrf import score_chrf
 from dollhouse.evaluation.metrics.text.coco import score_coco
 from dollhouse.evaluation.metrics.text.exact_match import score_exact_match
-from dollhouse.evaluation.metrics.text.meteor import score_meteor
+from dollhouse.evaluation.metrics.text.meteor import installed_wordnet, score_meteor
 from dollhouse.evaluation.metrics.text.rouge import score_rouge
 from dollhouse.evaluation.metrics.text.score import TextScore, check_rows
-from dollhouse.evaluation.metrics.text.wordnet import installed_wordnet
 
 ScoreFunction = Callable[[Sequence[str], Sequence[Sequence[str]]], dict[str, TextScore]]
 
@@ -47,7 +46,7 @@ class TextScorer:
                 f"the scorer {self.name} needs {error.name}; install it with: pip install 'dollhouse[evaluate]'"
             ) from error
         if self.name == "meteor":
-            parts.append(f"wordnet:{installed_wordnet().version or 'none'}")
+            parts.append(f"wordnet:{installed_wordnet().get_version() or 'none'}")
         return "|".join(parts)
 
 
