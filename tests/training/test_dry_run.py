@@ -154,7 +154,7 @@ def test_wrong_encoder_weights_are_found_in_a_dry_run(recipe: Recipe, tmp_path: 
     torch.save({"weight": torch.zeros(2)}, tmp_path / "model.pt")
     settings = tree(encoder_weights=str(tmp_path / "model.pt"))
     settings["data"] = recipe.data.model_dump()
-    with pytest.raises(ModelError, match="not the weights of this VGGT"):
+    with pytest.raises(ModelError, match="do not match the model"):
         dry_run(recipe_of(settings))
 
 
