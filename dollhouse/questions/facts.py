@@ -20,34 +20,21 @@ from dollhouse.scenes.box_relations import FLOOR, UNSUPPORTED, BoxRelations
 from dollhouse.scenes.scene import Box, Scene
 from dollhouse.scenes.visibility import compute_visibility
 
-#: Least fraction of a view's pixels for an object to be visible (55 of 126x126).
-VISIBLE_SHARE = 55 / 126**2
-#: Near: the gap is below the first; not near: above the second (metres).
-NEAR, FAR = 0.7, 1.5
-#: Nearer: both the gap and the centres' distance must be smaller by this much (metres).
-NEARER_MARGIN = 0.3
-#: Touching: the gap is at most the first; not touching: above the second (metres).
-TOUCHING, APART = 0.02, 0.15
-#: Boxes that overlap deeper than this (a chair under a table) need not touch (metres).
-MAX_OVERLAP = 0.05
-#: Larger: the boxes' volumes differ by this factor.
-VOLUME_RATIO = 1.3
-#: Taller, longer: lengths differ by this factor and by this much (metres).
-LENGTH_RATIO, LENGTH_MARGIN = 1.2, 0.1
-#: Left or right: the mean x of the visible pixels differs by this fraction of the image width.
-SIDE_MARGIN = 0.12
-#: In front: z-depths of the centres differ by this much (metres) and this fraction of the larger.
-DEPTH_MARGIN, DEPTH_FRACTION = 0.4, 0.15
+VISIBLE_SHARE = 55 / 126**2  #: least fraction of a view's pixels for an object to be visible (55 of 126x126)
+NEAR, FAR = 0.7, 1.5  #: near: the gap is below the first; not near: above the second (metres)
+NEARER_MARGIN = 0.3  #: nearer: both the gap and the centres' distance are smaller by this much (metres)
+TOUCHING, APART = 0.02, 0.15  #: touching: the gap is at most the first; not touching: above the second (metres)
+MAX_OVERLAP = 0.05  #: boxes that overlap deeper than this (a chair under a table) need not touch (metres)
+VOLUME_RATIO = 1.3  #: larger: the boxes' volumes differ by this factor
+LENGTH_RATIO, LENGTH_MARGIN = 1.2, 0.1  #: taller, longer: lengths differ by this factor and by this much (metres)
+SIDE_MARGIN = 0.12  #: left, right: the mean x of the visible pixels differs by this fraction of the image width
+DEPTH_MARGIN, DEPTH_FRACTION = 0.4, 0.15  #: in front: z-depths differ by this (metres) and this fraction of the larger
 #: Facing: the angle between the front and the other's centre is within the first; not facing: beyond the second.
 FACING, NOT_FACING = np.deg2rad(30.0), np.deg2rad(75.0)
-#: Facing is not asked of objects further apart than this (metres).
-FACING_REACH = 4.0
-#: Distances are answered in steps of this, and asked only within the second of a step (metres).
-DISTANCE_STEP, DISTANCE_SLACK = 0.5, 0.18
-#: Left, middle and right third of a view: a centre must be within the third by this fraction of the width.
-THIRD_MARGIN = 0.04
-#: A view shows an object best if it shows this many times more of it than any other view.
-BEST_VIEW_RATIO = 1.6
+FACING_REACH = 4.0  #: facing is not asked of objects further apart than this (metres)
+DISTANCE_STEP, DISTANCE_SLACK = 0.5, 0.18  #: step of distances, and how close to a step they must be (metres)
+THIRD_MARGIN = 0.04  #: left, middle, right third: the centre is within the third by this fraction of the width
+BEST_VIEW_RATIO = 1.6  #: the best view shows this many times more of an object than any other
 #: Parts of the building, which some data sets annotate with boxes; never asked about.
 BUILDING = frozenset({"wall", "floor", "ceiling", "room", "object", "unknown", "void"})
 
@@ -69,11 +56,7 @@ class SceneFacts:
     """Box relations, visibility and referring expressions of a scene, and the facts derived from them."""
 
     def __init__(self, scene: Scene) -> None:
-        """Analyse a scene.
-
-        Raises:
-            QuestionError: the scene has no boxes or is not metric, or the visibility of its boxes is unknown.
-        """
+        """Analyse a scene; QuestionError where it has no boxes or is not metric, or visibility is unknown."""
         if scene.boxes is None:
             raise QuestionError(f"{scene.name}: its objects are not annotated; questions need a scene with boxes")
         if not scene.metric:

@@ -43,13 +43,12 @@ def generate_questions(
 
     Args:
         scene: a metric scene with boxes.
-        balance: answer counts of the whole data set, ``AnswerBalance.measure(scenes)``; may be left out for synthetic
-            rooms, whose table ships with the package.
+        balance: answer counts of the whole data set; may be left out for synthetic rooms, whose table is shipped.
         limit: at most this many, spread evenly over the families and, within a family, over the kinds of question.
         seed: seed of all random choices.
 
     Raises:
-        QuestionError: the scene has no boxes or is not metric, visibility is unknown, or ``balance`` is missing.
+        QuestionError: no boxes, not metric, unknown visibility, or missing ``balance``.
     """
     if balance is None:
         if scene.metadata.get("source") != "rooms":

@@ -9,12 +9,10 @@ from itertools import islice
 from dollhouse.questions.answer_balance import AnswerBalance
 from dollhouse.questions.facts import Fact
 
-#: The paper's four families.
-FAMILIES = ("proximity", "contact", "size", "orientation")
+FAMILIES = ("proximity", "contact", "size", "orientation")  #: the paper's four families
 #: Families that train object look-up; not part of the paper's accuracy.
 AUXILIARY = ("counting", "existence", "distance", "attribute", "description")
-#: Fraction of a limited number of questions that comes from the four families.
-FOUR_FAMILIES_FRACTION = 0.6
+FOUR_FAMILIES_FRACTION = 0.6  #: of a limited number of questions
 
 
 def sample_facts(facts: Sequence[Fact], balance: AnswerBalance, limit: int | None, rng: random.Random) -> list[Fact]:

@@ -112,17 +112,10 @@ def descriptive_questions(scene: Scene) -> tuple[Question, ...]:
 def open_question_source(
     source: str | None, scenes: Sequence[Scene], limit: int | None = None, seed: int = 0
 ) -> QuestionSource:
-    """Open the source of the questions of a data set.
+    """Open the questions of a data set: "generated", "descriptions", or the path of a JSONL file.
 
-    Args:
-        source: "generated", "descriptions", or the path of a JSONL file; None: generated where a scene has boxes,
-            else descriptions.
-        scenes: the data set.
-        limit: at most this many questions a scene, drawn by ``seed``.
-        seed: seed of the draw.
-
-    Raises:
-        QuestionError: ``limit`` is below 1, or the file cannot be used.
+    None generates questions for scenes with boxes and gives descriptive ones for the others. At most ``limit`` a scene
+    are drawn by ``seed``. Raises QuestionError where ``limit`` is below 1 or the file cannot be used.
     """
     if limit is not None and limit < 1:
         raise QuestionError(f"a limit of {limit} questions leaves none; give at least 1")

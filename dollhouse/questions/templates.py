@@ -25,6 +25,7 @@ class Template:
 Answers = tuple[str, str]
 NAMES, OPPOSITE = ("{a}", "{b}"), ("{b}", "{a}")
 YES_NO, NO_YES = ("yes", "no"), ("no", "yes")
+LEFT_RIGHT, FRONT_BEHIND = ("left", "right"), ("in front", "behind")
 
 #: Kind of fact, which is also the form -> wordings, for facts that are answers themselves.
 _DIRECT = {
@@ -54,55 +55,43 @@ _DIRECT = {
 }
 
 
-def _size_comparisons(dimension: str, more: tuple[str, ...], less: tuple[str, ...]) -> list[tuple[str, Answers, str]]:
-    """Word "which is more or less" and "is it". ("Higher" and "lower" are avoided: they also describe positions.)"""
-    return [
-        comparison
-        for words, names, truth in ((more, NAMES, YES_NO), (less, OPPOSITE, NO_YES))
-        for word in words
-        for comparison in (
-            (f"size.{dimension}", names, f"which is {word}, {{a}} or {{b}}?|{{a}} or {{b}}: which is {word}?"),
-            (f"size.is_{dimension}", truth, f"is {{a}} {word} than {{b}}?|compared to {{b}}, is {{a}} {word}?"),
-        )
-    ]
+#: Wordings of sizes with the comparative {w}. "Higher" and "lower" are avoided: they also describe positions.
+_WHICH_SIZE = "which is {w}, {a} or {b}?|{a} or {b}: which is {w}?"
+_IS_SIZE = "is {a} {w} than {b}?|compared to {b}, is {a} {w}?"
+
+
+def _size(dimension: str, more: str, less: str) -> list[tuple[str, Answers, str]]:
+    rows = []
+    for words, names, truth in ((more, NAMES, YES_NO), (less, OPPOSITE, NO_YES)):
+        for word in words.split():
+            rows.append((f"size.{dimension}", names, _WHICH_SIZE.replace("{w}", word)))
+            rows.append((f"size.is_{dimension}", truth, _IS_SIZE.replace("{w}", word)))
+    return rows
 
 
 #: Kind of fact -> (form, answers, wordings) of its comparisons.
 _COMPARISONS: dict[str, list[tuple[str, Answers, str]]] = {
     "proximity.nearer": [
-        (
-            "proximity.nearer",
-            NAMES,
-            "which is nearer to {c}, {a} or {b}?|which is closer to {c}, {a} or {b}?|"
-            "{a} or {b}: which is nearer to {c}?",
-        ),
+        ("proximity.nearer", NAMES, "which is nearer to {c}, {a} or {b}?|which is closer to {c}, {a} or {b}?"),
+        ("proximity.nearer", NAMES, "{a} or {b}: which is nearer to {c}?"),
         ("proximity.nearer", OPPOSITE, "which is farther from {c}, {a} or {b}?"),
         ("proximity.is_nearer", YES_NO, "is {a} nearer to {c} than {b} is?|is {a} closer to {c} than {b}?"),
     ],
-    "size.larger": _size_comparisons("larger", ("larger", "bigger"), ("smaller",)),
-    "size.taller": _size_comparisons("taller", ("taller",), ("shorter",)),
-    "size.longer": _size_comparisons("longer", ("longer",), ()),
+    "size.larger": _size("larger", "larger bigger", "smaller"),
+    "size.taller": _size("taller", "taller", "shorter"),
+    "size.longer": _size("longer", "longer", ""),
     "orientation.left": [
-        (
-            "orientation.left_right",
-            ("left", "right"),
-            "in view {v}, is {a} to the left or right of {b}?|in view {v}, is {a} left or right of {b}?|"
-            "view {v}: is {a} on the left or right of {b}?",
-        ),
+        ("orientation.left_right", LEFT_RIGHT, "in view {v}, is {a} to the left or right of {b}?"),
+        ("orientation.left_right", LEFT_RIGHT, "in view {v}, is {a} left or right of {b}?"),
+        ("orientation.left_right", LEFT_RIGHT, "view {v}: is {a} on the left or right of {b}?"),
         ("orientation.leftmost", NAMES, "in view {v}, which is further left, {a} or {b}?"),
         ("orientation.leftmost", OPPOSITE, "in view {v}, which is further right, {a} or {b}?"),
     ],
     "orientation.closer": [
-        (
-            "orientation.front_behind",
-            ("in front", "behind"),
-            "in view {v}, is {a} in front of or behind {b}?|view {v}: is {a} in front of {b} or behind?",
-        ),
-        (
-            "orientation.closer",
-            NAMES,
-            "in view {v}, which is closer, {a} or {b}?|in view {v}, what is in front, {a} or {b}?",
-        ),
+        ("orientation.front_behind", FRONT_BEHIND, "in view {v}, is {a} in front of or behind {b}?"),
+        ("orientation.front_behind", FRONT_BEHIND, "view {v}: is {a} in front of {b} or behind?"),
+        ("orientation.closer", NAMES, "in view {v}, which is closer, {a} or {b}?"),
+        ("orientation.closer", NAMES, "in view {v}, what is in front, {a} or {b}?"),
         ("orientation.closer", OPPOSITE, "in view {v}, which is further away, {a} or {b}?"),
     ],
 }

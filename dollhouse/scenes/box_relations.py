@@ -14,12 +14,9 @@ from dollhouse.scenes.scene import Box
 FLOOR = -1  #: value of ``BoxRelations.supports``: stands on the floor
 UNSUPPORTED = -2  #: value of ``BoxRelations.supports``: hangs, or cannot be derived from the boxes
 
-#: A box whose bottom is within this of the floor stands on it (metres).
-FLOOR_TOLERANCE = 0.04
-#: A box may float this far above its support (metres).
-REST_TOLERANCE = 0.03
-#: A box is supported by another from this height above the floor (metres); below it and off the floor: UNSUPPORTED.
-RAISED = 0.08
+FLOOR_TOLERANCE = 0.04  #: a box whose bottom is within this of the floor stands on it (metres)
+REST_TOLERANCE = 0.03  #: a box may float this far above its support (metres)
+RAISED = 0.08  #: a box is supported by another from this height above the floor (metres)
 #: An object on a seat or mattress lies below the top of its support's box, which ends at the back rest; at least this
 #: fraction of the support's height above the support's bottom.
 LOWEST_SEAT = 0.3

@@ -32,11 +32,7 @@ _ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap width and height
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Read the (width, height) that :func:`read_image` will return, without decoding where possible.
-
-    Raises:
-        SceneError: the file is not a usable photo.
-    """
+    """Read the (width, height) that :func:`read_image` will return; raises SceneError on unusable photos."""
     with _open(path, _check_photo) as image, _decoder_errors(path, "its EXIF data cannot be read"):
         return image.size[::-1] if image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8) else image.size
 
@@ -51,8 +47,7 @@ def check_image(path: Path) -> None:
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Read a photo as (H, W, 3) RGB, rotated by its EXIF orientation, transparency composited on white.
 
-    Raises:
-        SceneError: the file is broken, too small or too large, or a 16-bit grey image (a depth map).
+    Raises SceneError where the file is broken, too small or too large, or a 16-bit grey image (a depth map).
     """
     with _open(path, _check_photo) as image:
         _decode(image, path)

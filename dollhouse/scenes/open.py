@@ -48,13 +48,9 @@ class SceneList(Sequence[Scene]):
 def open_scene(source: str | Path, *, skip_bad: bool = False, frames: int | None = None) -> Scene:
     """Open the scene at a path, or a synthetic room by name.
 
-    Args:
-        source: see ``SCENE_KINDS``.
-        skip_bad: leave out photos or frames with faults and list the faults in ``metadata["skipped"]``.
-        frames: number of evenly spaced views; synthetic rooms are rendered with that many.
-
-    Raises:
-        SceneError: nothing fits ``source``, or it is broken.
+    ``SCENE_KINDS`` lists what can be opened. ``frames`` is the number of evenly spaced views; synthetic rooms are
+    rendered with that many. ``skip_bad`` leaves out photos or frames with faults and lists the faults in
+    ``metadata["skipped"]``. Raises SceneError where nothing fits ``source``, or it is broken.
     """
     _check_frames(frames)
     if rooms := _parse_rooms(source):

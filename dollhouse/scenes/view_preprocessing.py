@@ -54,11 +54,7 @@ def preprocess_view(view: View, width: int = 126) -> PreprocessedView:
 
     Colour is resampled bicubically, depth and instance ids by nearest neighbour. Where the view has both intrinsics,
     depth is looked up through the depth camera, so it is aligned with the colour pixels; pixels outside the depth
-    camera's image are 0.
-
-    Raises:
-        ValueError: ``width`` is not a positive multiple of 14.
-        SceneError: a file cannot be read.
+    camera's image are 0. Raises ValueError for other widths, and SceneError where a file cannot be read.
     """
     if width < PATCH or width % PATCH:
         raise ValueError(f"width must be a multiple of {PATCH}, not {width}")
@@ -89,12 +85,9 @@ def preprocess_view(view: View, width: int = 126) -> PreprocessedView:
 def rgbd_arrays(scene: Scene, width: int) -> tuple[Array, Array, Array, Array]:
     """Collect depth, poses, up vectors and focal lengths of a scene's views at ``width`` pixels.
 
-    Returns:
-        Depth (V, H, W) in metres, 0 unknown; poses (V, 4, 4) in the level frame of the first view; up vectors (V, 3)
-        in each camera's frame; focal lengths (V,) divided by ``width``.
-
-    Raises:
-        SceneError: depth, poses or intrinsics are missing, or the views have several shapes.
+    Returns depth (V, H, W) in metres, 0 unknown; poses (V, 4, 4) in the level frame of the first view; up vectors
+    (V, 3) in each camera's frame; focal lengths (V,) divided by ``width``. Raises SceneError where depth, poses or
+    intrinsics are missing, or the views have several shapes.
     """
     views = [preprocess_view(view, width) for view in scene.views]
     depth = [view.depth for view in views if view.depth is not None]

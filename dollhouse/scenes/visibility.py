@@ -12,10 +12,8 @@ from dollhouse.errors import QuestionError
 from dollhouse.geometry import Array, back_project, inside_box, resize_intrinsics, transform_points
 from dollhouse.scenes.scene import Scene, View
 
-#: Depth maps are subsampled to about this many pixels before points are assigned to boxes.
-DEPTH_SAMPLES = 20_000
-#: Tolerance between sensor depth and annotated boxes (metres).
-BOX_MARGIN = 0.03
+DEPTH_SAMPLES = 20_000  #: depth maps are subsampled to about this many pixels before points are assigned to boxes
+BOX_MARGIN = 0.03  #: tolerance between sensor depth and annotated boxes (metres)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,11 +25,7 @@ class Visibility:
 
 
 def compute_visibility(scene: Scene) -> Visibility:
-    """Count the pixels of each box in each view.
-
-    Raises:
-        QuestionError: a view has neither instance ids nor depth with a pose.
-    """
+    """Count the pixels of each box; QuestionError where a view has neither instance ids nor posed depth."""
     boxes = scene.boxes or ()
     ids = np.array([box.id for box in boxes], dtype=np.int64)
     counts, sums = np.zeros((2, len(boxes), len(scene.views)))

@@ -42,11 +42,8 @@ _CEILING_CUT = 0.4  # points higher than this above the camera would hide the ro
 def draw_scene(scene: Scene, out: Path, *, views: int = 8) -> None:
     """Draw at most ``views`` evenly spaced views, their depth, and the floor plan; write to ``out`` atomically.
 
-    The suffix of ``out`` gives the format: png, jpg, pdf, svg or webp.
-
-    Raises:
-        StorageError: ``out`` cannot be written.
-        SceneError: a view cannot be read.
+    The suffix of ``out`` gives the format: png, jpg, pdf, svg or webp. Raises StorageError where it cannot be written,
+    and SceneError where a view cannot be read.
     """
     shown = scene.sample_views(views).views
     images = [preprocess_view(view, width=252) for view in shown]
@@ -96,12 +93,9 @@ def draw_image(axes: Axes, image: NDArray[np.uint8], title: str = "") -> None:
 def draw_depth(
     axes: Axes, depth: Array, *, near: float | None = None, far: float | None = None, title: str = ""
 ) -> AxesImage:
-    """Draw a depth map (H, W), pale grey where unknown (0).
+    """Draw a depth map (H, W), pale grey where unknown (0), and return the image for a colour bar.
 
     ``near`` and ``far`` are the limits of the colour scale; None: the map's 2nd and 98th percentiles.
-
-    Returns:
-        The image, for a colour bar.
     """
     known = depth > 0
     own_near, own_far = _depth_range([depth[known]])

@@ -14,15 +14,10 @@ _UNSUPPORTED_SUFFIXES = {".heic", ".heif", ".avif", ".gif", ".dng", ".cr2", ".ne
 
 
 def open_photos(path: Path, *, skip_bad: bool = False, frames: int | None = None) -> Scene:
-    """Open photos as a scene; each of the chosen ones is checked to decode.
+    """Open a photo, a folder of photos, or a folder with photos in ``images/`` (COLMAP's layout).
 
-    Args:
-        path: a photo, a folder of photos, or a folder whose photos are in ``images/`` (COLMAP's layout).
-        skip_bad: leave out photos that cannot be used and list their faults in ``metadata["skipped"]``.
-        frames: at most this many photos, evenly spaced.
-
-    Raises:
-        SceneError: a photo cannot be used (without ``skip_bad``), or none can.
+    Takes at most ``frames`` evenly spaced photos and checks that each decodes. ``skip_bad`` leaves out those that do
+    not and lists their faults in ``metadata["skipped"]``; otherwise the first raises SceneError.
     """
     if path.is_file():
         check_image(path)

@@ -72,14 +72,10 @@ class _SceneEntry(_Strict):
 
 
 def save_scene(scene: Scene, folder: str | Path) -> Path:
-    """Write ``scene`` to a new ``folder``, whole or not at all; depth is rounded to millimetres.
+    """Write ``scene`` to a new ``folder``, whole or not at all, and return the folder; depth is rounded to mm.
 
-    Returns:
-        The folder.
-
-    Raises:
-        SceneError: the folder exists, or the scene cannot be stored in this format.
-        StorageError: the folder cannot be written.
+    Raises SceneError where the folder exists or the format cannot store the scene, and StorageError where the folder
+    cannot be written.
     """
     folder = Path(folder)
     if folder.exists():
@@ -106,8 +102,7 @@ def save_scene(scene: Scene, folder: str | Path) -> Path:
 def open_saved(path: str | Path, *, skip_bad: bool = False, frames: int | None = None) -> Scene:
     """Open a folder that :func:`save_scene` wrote; images are read on access. ``skip_bad`` has no effect.
 
-    Raises:
-        SceneError: ``scene.json`` or an image is missing, broken or inconsistent.
+    Raises SceneError where ``scene.json`` or an image is missing, broken or inconsistent.
     """
     json_path = Path(path) / "scene.json"
     try:
@@ -125,15 +120,10 @@ def open_saved(path: str | Path, *, skip_bad: bool = False, frames: int | None =
 
 
 def _to_json(scene: Scene, folder: Path) -> str:
+    matrices = ("intrinsics", "world_from_camera", "depth_intrinsics")
     views = [
-        {
-            "name": view.name,
-            "intrinsics": view.intrinsics,
-            "world_from_camera": view.world_from_camera,
-            "depth": view.open_depth is not None,
-            "depth_intrinsics": view.depth_intrinsics,
-            "instances": view.open_instances is not None,
-        }
+        {"name": view.name, "depth": view.open_depth is not None, "instances": view.open_instances is not None}
+        | {name: getattr(view, name) for name in matrices}
         for view in scene.views
     ]
     boxes = scene.boxes and [{field.name: getattr(box, field.name) for field in fields(Box)} for box in scene.boxes]

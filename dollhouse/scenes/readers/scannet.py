@@ -37,15 +37,10 @@ def open_scannet(path: Path, *, skip_bad: bool = False, frames: int | None = Non
     Poses and boxes are in the aligned frame (z up) where ``<scene>.txt`` has an ``axisAlignment``. Frames whose pose is
     not finite (lost tracking) are left out and counted in ``metadata["frames_skipped"]``.
 
-    Args:
-        path: the scan's folder.
-        skip_bad: leave out frames with a broken image, depth map or pose and list the faults in
-            ``metadata["skipped"]``; decodes every chosen frame. Otherwise only headers are checked here.
-        frames: at most this many of the tracked frames, evenly spaced.
-
-    Raises:
-        SceneError: missing or malformed intrinsics, a pose that is not rigid, an image or depth map of another size
-            than the scan's, broken annotation. The message names the file.
+    Takes at most ``frames`` of the tracked frames, evenly spaced. ``skip_bad`` decodes every chosen frame, leaves out
+    those with a broken image, depth map or pose and lists their faults in ``metadata["skipped"]``; otherwise only
+    headers are checked here. Raises SceneError, naming the file: missing or malformed intrinsics, a pose that is not
+    rigid, an image or depth map of another size than the scan's, broken annotation.
     """
     name = path.resolve().name
     parameters = _read_parameters(path, name)
@@ -68,8 +63,9 @@ def open_scannet(path: Path, *, skip_bad: bool = False, frames: int | None = Non
         raise SceneError(f"{path}: none of its {len(images)} frames has a usable pose")
 
     chosen = [tracked[index] for index in spaced_indices(len(tracked), frames)]
-    colour = _colour_stream(path, parameters, chosen[0][0])
-    depth = _depth_stream(path, parameters, colour, chosen[0][0].stem)
+    first = chosen[0][0]
+    colour = _colour_stream(path, parameters, first)
+    depth = _depth_stream(path, parameters, colour, path / "depth" / f"{first.stem}.png")
     views: list[View] = []
     for image, pose in chosen:
         with log.collect():
@@ -79,12 +75,8 @@ def open_scannet(path: Path, *, skip_bad: bool = False, frames: int | None = Non
             views.append(view)
     if not views:
         raise SceneError(f"{path}: none of its frames can be used; the first fault: {log.faults[0]}")
-    metadata = {
-        "source": str(path),
-        "frames_skipped": lost,
-        "skipped": tuple(log.faults),
-        "axis_aligned": "axisAlignment" in parameters,
-    }
+    metadata = {"source": str(path), "frames_skipped": lost, "skipped": tuple(log.faults)}
+    metadata["axis_aligned"] = "axisAlignment" in parameters
     return Scene(name, tuple(views), boxes=read_boxes(path, alignment), metadata=metadata)
 
 
@@ -116,16 +108,13 @@ def _colour_stream(folder: Path, parameters: dict[str, str], first: Path) -> _St
     return _Stream(_read_intrinsics(folder / "intrinsic" / "intrinsic_color.txt", size, source), size, source)
 
 
-def _depth_stream(folder: Path, parameters: dict[str, str], colour: _Stream, first: str) -> _Stream | None:
-    """Read the depth stream's properties; None where the scan has no depth."""
+def _depth_stream(folder: Path, parameters: dict[str, str], colour: _Stream, first: Path) -> _Stream | None:
     if not list_photos(folder / "depth"):
         return None
-    first_path = folder / "depth" / f"{first}.png"
-    size, source = _declared_size(parameters, "depth") or (depth_size(first_path), first_path.name)
+    size, source = _declared_size(parameters, "depth") or (depth_size(first), first.name)
     path = folder / "intrinsic" / "intrinsic_depth.txt"
-    if not path.exists() and size == colour.size:
-        return _Stream(colour.intrinsics, size, source)
-    return _Stream(_read_intrinsics(path, size, source), size, source)
+    shared = not path.exists() and size == colour.size
+    return _Stream(colour.intrinsics if shared else _read_intrinsics(path, size, source), size, source)
 
 
 def _declared_size(parameters: dict[str, str], kind: str) -> tuple[Size, str] | None:

@@ -59,15 +59,8 @@ Model = TypeVar("Model", bound=BaseModel)
 def read_boxes(folder: Path, alignment: Array) -> tuple[Box, ...] | None:
     """Read the annotated objects as boxes: id = objectId + 1, raw label in lower case, yaw 0.
 
-    Args:
-        folder: the scan's folder.
-        alignment: the scan's axisAlignment (4, 4).
-
-    Returns:
-        The boxes, or None where an annotation file is missing.
-
-    Raises:
-        SceneError: JSON or mesh is broken, or the three files do not fit each other. The message names the file.
+    ``alignment`` (4, 4) is the scan's axisAlignment. Returns None where an annotation file is missing; raises
+    SceneError, naming the file, where JSON or mesh is broken or the three files do not fit each other.
     """
     mesh_path, segments_path, groups_path = (_find_file(folder, name) for name in (MESH, SEGMENTS, AGGREGATION))
     if mesh_path is None or segments_path is None or groups_path is None:

@@ -21,8 +21,7 @@ VIDEO_FRAMES = 16  #: default number of frames
 def open_video(path: Path, *, skip_bad: bool = False, frames: int | None = None) -> Scene:
     """Open ``frames`` (default 16) evenly spaced frames of a video; ``skip_bad`` has no effect.
 
-    Raises:
-        SceneError: PyAV is not installed (``pip install 'dollhouse[video]'``), or the file is not a readable video.
+    Raises SceneError without PyAV (``pip install 'dollhouse[video]'``) and on files that are not readable videos.
     """
     times = _frame_times(path)
     chosen = [times[index] for index in spaced_indices(len(times), frames or VIDEO_FRAMES)]

@@ -30,12 +30,9 @@ class PlacedCamera:
 
     @property
     def world_from_camera(self) -> Array:
-        ahead = [
-            np.cos(self.heading) * np.cos(self.pitch),
-            np.sin(self.heading) * np.cos(self.pitch),
-            np.sin(self.pitch),
-        ]
-        pose = look_at(self.eye, self.eye + np.array(ahead))
+        level = np.cos(self.pitch)
+        ahead = np.array([np.cos(self.heading) * level, np.sin(self.heading) * level, np.sin(self.pitch)])
+        pose = look_at(self.eye, self.eye + ahead)
         cos, sin = np.cos(self.roll), np.sin(self.roll)
         pose[:3, :3] = pose[:3, :3] @ np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
         return pose

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 from typing import Final
@@ -46,14 +47,6 @@ def _noise(a: Floats, b: Floats) -> Floats:
     return x - np.floor(x)
 
 
-def _plain(u: Floats, v: Floats) -> Floats:
-    return np.zeros_like(u)
-
-
-def _stripes(u: Floats, v: Floats) -> Floats:
-    return (u - np.floor(u) < 0.5).astype(np.float32)
-
-
 def _planks(u: Floats, v: Floats) -> Floats:
     row = np.floor(u)
     along = v * np.float32(0.13) + _noise(row, row)
@@ -68,17 +61,14 @@ def _tiles(u: Floats, v: Floats) -> Floats:
     return np.where(grout, np.float32(1.0), np.float32(0.12) * _noise(row, column))
 
 
-def _carpet(u: Floats, v: Floats) -> Floats:
-    return _noise(np.floor(u * 8), np.floor(v * 8)) * np.float32(0.7)
-
-
-def _panel(u: Floats, v: Floats) -> Floats:
-    return (v < 4.5).astype(np.float32)
-
-
-_PATTERNS: Final = {
-    "plain": _plain, "stripes": _stripes, "planks": _planks, "tiles": _tiles, "carpet": _carpet, "panel": _panel,
-}  # fmt: skip
+_PATTERNS: Final[dict[str, Callable[[Floats, Floats], Floats]]] = {
+    "plain": lambda u, v: np.zeros_like(u),
+    "stripes": lambda u, v: (u - np.floor(u) < 0.5).astype(np.float32),
+    "planks": _planks,
+    "tiles": _tiles,
+    "carpet": lambda u, v: _noise(np.floor(u * 8), np.floor(v * 8)) * np.float32(0.7),
+    "panel": lambda u, v: (v < 4.5).astype(np.float32),
+}
 
 _WOODS: Final[tuple[Rgb, ...]] = (
     (0.66, 0.47, 0.29), (0.50, 0.33, 0.19), (0.78, 0.64, 0.46), (0.55, 0.48, 0.42), (0.36, 0.25, 0.17),

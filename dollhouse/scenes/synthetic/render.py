@@ -42,18 +42,11 @@ class Rendering(NamedTuple):
 
 
 def render(
-    meshes: Meshes,
-    lighting: Lighting,
-    world_from_camera: Array,
-    intrinsics: Array,
-    width: int,
-    height: int,
-    supersample: int = 1,
+    meshes: Meshes, lighting: Lighting, world_from_camera: Array, intrinsics: Array, width: int, height: int
 ) -> Rendering:
     """Render V views with one ray per pixel, for cameras that share ``intrinsics`` (3, 3).
 
-    ``world_from_camera`` is (V, 4, 4). ``supersample`` = n averages the colour of n x n rays per pixel; depth and
-    instances remain those of pixel centres.
+    ``world_from_camera`` is (V, 4, 4). Colour, depth and instances are those of pixel centres.
     """
     caster = _Caster(meshes)
     poses = np.asarray(world_from_camera, dtype=np.float64)
@@ -62,14 +55,7 @@ def render(
     triangle, depth = caster.first_hit(origins, directions)
     depths = depth.reshape(shape)
     instances = np.where(triangle >= 0, meshes.instances[triangle], 0).astype(np.int32).reshape(shape)
-    if supersample > 1:
-        finer = np.diag([supersample, supersample, 1.0]) @ intrinsics
-        origins, directions = _rays(poses, finer, width * supersample, height * supersample)
-        triangle, depth = caster.first_hit(origins, directions)
     colour = _shade(caster, lighting, origins, directions, triangle, depth)
-    if supersample > 1:
-        blocks = colour.reshape(len(poses), height, supersample, width, supersample, 3)
-        colour = blocks.mean(axis=(2, 4))
     images = (np.clip(colour, 0.0, 1.0) * np.float32(255.0) + np.float32(0.5)).astype(np.uint8)
     return Rendering(images.reshape(*shape, 3), depths, instances)
 

@@ -36,8 +36,7 @@ def room_layout(split: str, number: int) -> RoomLayout:
 def room_scene(split: str, number: int, *, image_size: int = 126, views: int = 4) -> Scene:
     """Create room ``number`` (0, 1, ...) of ``split`` with ``views`` square views of ``image_size`` pixels.
 
-    Raises:
-        SceneError: an unknown split, a negative number, less than one view or 14 pixels.
+    Raises SceneError for an unknown split, a negative number, less than one view or 14 pixels.
     """
     if image_size < 14 or views < 1:
         raise SceneError(f"a room needs at least 1 view of at least 14 pixels, not {views} of {image_size}")

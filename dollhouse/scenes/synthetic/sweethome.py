@@ -65,11 +65,7 @@ def installed_libraries(folder: Path = DEBIAN_FOLDER) -> list[Path]:
 
 
 def list_pieces(libraries: Iterable[Path]) -> list[Piece]:
-    """List the pieces that stand on the floor or on furniture (no doors, windows or wall lights).
-
-    Raises:
-        SceneError: a file is not a library.
-    """
+    """List the pieces that stand on the floor or on furniture (no doors, windows or wall lights); raises SceneError."""
     return [piece for library in libraries for piece in _read_catalogue(library)]
 
 

@@ -59,9 +59,7 @@ def sweethome_room(split: str, number: int, *, image_size: int = 126, views: int
 
     Boxes, poses and intrinsics are those of the plain room; ``metadata["source"]`` stays "rooms", so that questions use
     the balance of rooms. ``metadata["furniture"]`` lists the pieces with their box ids, creators and licences.
-
-    Raises:
-        SceneError: no library is installed, a library is broken, or as ``room_scene``.
+    Raises SceneError where no library is installed or one is broken, and as ``room_scene``.
     """
     plain = room_scene(split, number, image_size=image_size, views=views)
     layout = room_layout(split, number)
@@ -71,14 +69,8 @@ def sweethome_room(split: str, number: int, *, image_size: int = 126, views: int
     assert intrinsics is not None
     licences = sorted({piece.licence for piece in pieces.values()})
     furniture = [
-        {
-            "box": index + 1,
-            "name": piece.name,
-            "id": piece.id,
-            "library": piece.library.name,
-            "creator": piece.creator,
-            "licence": piece.licence,
-        }
+        {"box": index + 1, "library": piece.library.name}
+        | {name: getattr(piece, name) for name in ("name", "id", "creator", "licence")}
         for index, piece in pieces.items()
     ]
     licence = "; ".join(["Apache-2.0 (the room)", *(f"{licence} (furniture)" for licence in licences)])
