@@ -4,10 +4,9 @@ A question's words reveal its form and the objects it names. Facts with the same
 :class:`AnswerBalance` counts the answers of each key. A fact is asked with probability *rarest answer / this answer*,
 so that all answers of a key are equally likely. Keys with a single answer or too few examples are never asked.
 
-The table for synthetic rooms ships with the package; ``python -m dollhouse.questions.answer_balance --rooms 30000``
-measures it in about eight minutes. Measure it again whenever the rooms or the facts change. On 1,000 rooms outside the
-count, 48 questions each, predicting the majority answer of 3,000 others with the same form and categories was within
-1.5 points of chance in each of the four families.
+The table for synthetic rooms ships with the package. After a change of rooms or facts, measure it again with
+``python -m dollhouse.questions.answer_balance --rooms 30000`` (eight minutes). On 1,000 other rooms, 48 questions each,
+the majority answer for form and categories was within 1.5 points of chance in each of the four families.
 """
 
 from __future__ import annotations
@@ -143,7 +142,7 @@ class AnswerBalance:
             }
         except (OSError, EOFError, ValueError, AttributeError, TypeError) as error:
             raise QuestionError(
-                f"{path}: not a table of answers ({error}); make one with AnswerBalance.measure and save"
+                f"{path}: not a table of answers ({error}); save one with AnswerBalance.save"
             ) from error
         return cls(counts, least_count=0, least_part=0.0)  # rare answers were dropped before saving
 

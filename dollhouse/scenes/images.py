@@ -41,7 +41,8 @@ def check_image(path: Path) -> None:
     """Decode a photo as cheaply as its format allows; raises SceneError where it is broken or truncated."""
     with _open(path, _check_photo) as image:
         image.draft("RGB", (image.width // 8, image.height // 8))  # JPEG: an eighth of the work, all of the bytes
-        _decode(image, path)
+        with _decoder_errors(path, "is cut short or broken"):
+            image.load()
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -50,7 +51,8 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     Raises SceneError where the file is broken, too small or too large, or a 16-bit grey image (a depth map).
     """
     with _open(path, _check_photo) as image:
-        _decode(image, path)
+        with _decoder_errors(path, "is cut short or broken"):
+            image.load()
         with _decoder_errors(path, "its EXIF data cannot be read"):
             upright = ImageOps.exif_transpose(image)
         if upright.mode in _TRANSPARENT_MODES or "transparency" in upright.info:
@@ -68,7 +70,8 @@ def depth_size(path: Path) -> tuple[int, int]:
 def read_depth(path: Path, units_per_metre: float = 1000.0) -> NDArray[np.float32]:
     """Read a 16-bit depth map as (H, W) metres, 0 where unknown; raises SceneError."""
     with _open(path, _check_depth) as image:
-        _decode(image, path)
+        with _decoder_errors(path, "is cut short or broken"):
+            image.load()
         return np.asarray(image).astype(np.float32) / np.float32(units_per_metre)
 
 
@@ -86,9 +89,7 @@ def _check_photo(image: Image.Image, path: Path) -> None:
 
 def _check_depth(image: Image.Image, path: Path) -> None:
     if image.mode not in _DEPTH_MODES:
-        raise SceneError(
-            f"{path}: a depth map must be a 16-bit grey PNG in millimetres, but its pixels are {image.mode!r}"
-        )
+        raise SceneError(f"{path}: a depth map must be a 16-bit grey PNG in millimetres, not of kind {image.mode!r}")
 
 
 @contextmanager
@@ -113,11 +114,6 @@ def _open(path: Path, check: Callable[[Image.Image, Path], None]) -> Iterator[Im
             raise SceneError(f"{path}: {size} are too many ({limit}); make it smaller first")
         check(image, path)
         yield image
-
-
-def _decode(image: Image.Image, path: Path) -> None:
-    with _decoder_errors(path, "is cut short or broken"):
-        image.load()
 
 
 @contextmanager

@@ -205,8 +205,4 @@ def _open_box(entry: _BoxEntry) -> Box:
     return Box(**{**entry.model_dump(), "center": np.array(entry.center), "size": np.array(entry.size)})
 
 
-def _matches(path: Path) -> bool:
-    return (path / "scene.json").is_file()
-
-
-SAVED = Reader("a saved scene (scene.json)", _matches, open_saved)
+SAVED = Reader("a saved scene (scene.json)", lambda path: (path / "scene.json").is_file(), open_saved)

@@ -35,12 +35,11 @@ def open_scannet(path: Path, *, skip_bad: bool = False, frames: int | None = Non
     """Open the exported frames of one scan as a posed, metric scene, in numeric order.
 
     Poses and boxes are in the aligned frame (z up) where ``<scene>.txt`` has an ``axisAlignment``. Frames whose pose is
-    not finite (lost tracking) are left out and counted in ``metadata["frames_skipped"]``.
-
-    Takes at most ``frames`` of the tracked frames, evenly spaced. ``skip_bad`` decodes every chosen frame, leaves out
-    those with a broken image, depth map or pose and lists their faults in ``metadata["skipped"]``; otherwise only
-    headers are checked here. Raises SceneError, naming the file: missing or malformed intrinsics, a pose that is not
-    rigid, an image or depth map of another size than the scan's, broken annotation.
+    not finite (lost tracking) are left out and counted in ``metadata["frames_skipped"]``. Takes at most ``frames`` of
+    the others, evenly spaced. ``skip_bad`` decodes every chosen frame, leaves out those with a broken image, depth map
+    or pose and lists their faults in ``metadata["skipped"]``; otherwise only headers are checked here. Raises
+    SceneError, naming the file: missing or malformed intrinsics, a pose that is not rigid, an image or depth map of
+    another size than the scan's, broken annotation.
     """
     name = path.resolve().name
     parameters = _read_parameters(path, name)

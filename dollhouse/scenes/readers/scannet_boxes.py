@@ -82,10 +82,8 @@ def read_boxes(folder: Path, alignment: Array) -> tuple[Box, ...] | None:
         known = rows < len(segments)
         known[known] = segments[rows[known]] == members[known]
         if not known.all():
-            raise SceneError(
-                f"{groups_path}: object {group.object_id} ({label}) has segment {members[~known][0]}, "
-                f"which is not in {segments_path.name}"
-            )
+            where = f"{groups_path}: object {group.object_id} ({label})"
+            raise SceneError(f"{where} has segment {members[~known][0]}, which is not in {segments_path.name}")
         bottom, top = low[rows].min(0), high[rows].max(0)
         boxes[id] = Box(id=id, label=label, center=0.5 * (bottom + top), size=top - bottom, yaw=0.0)
     return tuple(boxes.values())

@@ -35,9 +35,7 @@ def _open_container(path: Path) -> Any:
     try:
         import av
     except ImportError as error:
-        raise SceneError(
-            f"{path}: reading videos needs PyAV; install it with: pip install 'dollhouse[video]'"
-        ) from error
+        raise SceneError(f"{path}: videos need PyAV; install it with: pip install 'dollhouse[video]'") from error
     try:
         container = av.open(str(path))
     except (av.FFmpegError, OSError) as error:
@@ -84,8 +82,4 @@ def _read_frame(path: Path, time: int) -> NDArray[np.uint8]:
     raise SceneError(f"{path}: ends before frame time {time}")
 
 
-def _matches(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES
-
-
-VIDEO = Reader("a video", _matches, open_video)
+VIDEO = Reader("a video", lambda path: path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES, open_video)

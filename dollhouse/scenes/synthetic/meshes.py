@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
+from random import Random
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dollhouse.scenes.synthetic.furniture import COLOURS, Part, build_parts
+from dollhouse.scenes.synthetic.furniture import COLOURS, KINDS, Part, Rgb, accessories, case_goods, seating
+from dollhouse.scenes.synthetic.furniture.parts import Size
 from dollhouse.scenes.synthetic.layout import RoomLayout
 from dollhouse.scenes.synthetic.render import FLOOR, OBJECT, WALL, Meshes
 
@@ -56,12 +59,19 @@ _TEMPLATES: Final[dict[str, Triangles]] = {
 }
 
 
+#: Category -> its builder, the function of that name: (size, main colour, random source of details) -> parts.
+_BUILDERS: Final[dict[str, Callable[[Size, Rgb, Random], list[Part]]]] = {
+    label: next(getattr(module, label) for module in (accessories, case_goods, seating) if hasattr(module, label))
+    for label in KINDS
+}
+
+
 def room_meshes(layout: RoomLayout) -> Meshes:
     """Build all triangles of a layout; instance ids are item indices + 1."""
     parts: list[Part] = []
     owner: list[int] = []
     for index, item in enumerate(layout.items):
-        built = build_parts(item.label, item.size, COLOURS[item.colour], item.variant)
+        built = _BUILDERS[item.label](item.size, COLOURS[item.colour], Random(item.variant))
         parts += built
         owner += [index] * len(built)
     triangles, rgb, instances = _furniture(layout, parts, np.array(owner))

@@ -17,11 +17,6 @@ WALL_GAP: Final = 0.004  #: distance from the walls, metres
 FLOOR_LEVEL: Final = -1
 
 
-def under_level(index: int) -> int:
-    """Return the level of the space under item ``index``; the level on top of it is ``index``."""
-    return -2 - index
-
-
 class Occupancy:
     """Items of a room with their footprints and levels."""
 
@@ -39,7 +34,7 @@ class Occupancy:
             self.notch = footprint(0.5 * (u0 + u1), 0.5 * (v0 + v1), 0.0, u1 - u0, v1 - v0)
         self.items: list[Item] = []
         self.footprints: list[Footprint] = []
-        self.levels: list[int] = []  #: FLOOR_LEVEL; k on top of item k; under_level(k) under it
+        self.levels: list[int] = []  #: FLOOR_LEVEL, k on top of item k, or -2 - k under item k
 
     @property
     def on_floor(self) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Final
 from dollhouse.scenes.synthetic.furniture import KINDS, sample_size, sample_weighted
 from dollhouse.scenes.synthetic.layout import RoomLayout, footprint
 from dollhouse.scenes.synthetic.materials import Lighting, sample_floor, sample_lighting, sample_walls
-from dollhouse.scenes.synthetic.occupancy import WALL_GAP, Occupancy, under_level
+from dollhouse.scenes.synthetic.occupancy import WALL_GAP, Occupancy
 
 _TRIES: Final = 14
 
@@ -170,7 +170,7 @@ class _Furnisher:
             return False
         host = hosts[int(self.rng.random() * len(hosts))]
         board = 0.18 if self.items[host].label == "desk" else 0.07
-        return self._place_within(label, host, under_level(host), slack=0.09, height=self.items[host].size[2] - board)
+        return self._place_within(label, host, -2 - host, slack=0.09, height=self.items[host].size[2] - board)
 
     def _place_within(self, label: str, host: int, level: int, slack: float, height: float) -> bool:
         """Place an item within the plan of item ``host``, ``slack`` from its edges, at most ``height`` high."""

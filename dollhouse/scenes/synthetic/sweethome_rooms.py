@@ -122,9 +122,7 @@ def fitted_meshes(layout: RoomLayout, pieces: dict[int, Piece]) -> Meshes:
 def _pieces_by_category() -> dict[str, tuple[Piece, ...]]:
     libraries = installed_libraries()
     if not libraries:
-        raise SceneError(
-            f"no furniture libraries in {DEBIAN_FOLDER}; install them with: apt-get install sweethome3d-furniture"
-        )
+        raise SceneError(f"no furniture libraries in {DEBIAN_FOLDER}; run: apt-get install sweethome3d-furniture")
     by_category: dict[str, tuple[Piece, ...]] = {}
     for piece in list_pieces(libraries):
         misleading = piece.id in _EXCLUDED or _MISLEADING_WORDS & set(piece.name.lower().split()[:-1])
@@ -162,10 +160,8 @@ def _covered_cells(above: Item, below: Item) -> NDArray[np.bool_]:
     """Return the cells (_CELLS, _CELLS) of the top of ``below`` under ``above``, at least one."""
     x, y = _cells() * np.array(below.size)[:2, None, None]
     cos, sin = np.cos(below.yaw), np.sin(below.yaw)
-    dx, dy = (
-        x * cos - y * sin + below.centre[0] - above.centre[0],
-        x * sin + y * cos + below.centre[1] - above.centre[1],
-    )
+    dx = x * cos - y * sin + below.centre[0] - above.centre[0]
+    dy = x * sin + y * cos + below.centre[1] - above.centre[1]
     cos, sin = np.cos(above.yaw), np.sin(above.yaw)
     along, across = np.abs(dx * cos + dy * sin), np.abs(dy * cos - dx * sin)
     outside = np.maximum(along / above.size[0], across / above.size[1])

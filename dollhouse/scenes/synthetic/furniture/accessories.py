@@ -61,13 +61,12 @@ def vase(size: Size, rgb: Rgb, rng: Random) -> list[Part]:
 
 def box(size: Size, rgb: Rgb, rng: Random) -> list[Part]:
     d, w, h = size
+    x, y, inset = 0.5 * d, 0.5 * w, 0.01
     tape = (0.83, 0.74, 0.55) if sum(rgb) < 1.9 else (0.55, 0.42, 0.26)
     return [
-        slab(-0.5 * d, 0.5 * d, -0.5 * w, 0.5 * w, 0.0, h - 0.003, rgb),
+        slab(-x, x, -y, y, 0.0, h - 0.003, rgb),
         slab(-0.505 * d, 0.505 * d, -0.06, 0.06, 0.72 * h, h, tape),
-        slab(
-            -0.5 * d + 0.01, 0.5 * d - 0.01, -0.5 * w + 0.01, 0.5 * w - 0.01, h - 0.003, h - 0.001, lighter(rgb, 0.12)
-        ),
+        slab(inset - x, x - inset, inset - y, y - inset, h - 0.003, h - 0.001, lighter(rgb, 0.12)),
     ]
 
 

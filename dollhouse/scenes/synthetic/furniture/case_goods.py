@@ -80,11 +80,9 @@ def bookshelf(size: Size, rgb: Rgb, rng: Random) -> list[Part]:
         while at < y - 0.25:
             run = 0.08 + 0.16 * rng.random()
             if rng.random() < 0.7:
-                tall = (0.55 + 0.3 * rng.random()) * step
+                top = k * step + board + (0.55 + 0.3 * rng.random()) * step
                 book = BOOKS[int(rng.random() * len(BOOKS))]
-                parts.append(
-                    slab(-x + 0.02, x - 0.05, at, at + run - 0.01, k * step + board, k * step + board + tall, book)
-                )
+                parts.append(slab(-x + 0.02, x - 0.05, at, at + run - 0.01, k * step + board, top, book))
             at += run
     return parts
 
@@ -141,11 +139,9 @@ def piano(size: Size, rgb: Rgb, rng: Random) -> list[Part]:
         slab(x - 0.1, x - 0.03, -y + 0.02, -y + 0.08, 0.0, keys - 0.1, edge(rgb)),
         slab(x - 0.1, x - 0.03, y - 0.08, y - 0.02, 0.0, keys - 0.1, edge(rgb)),
     ]
-    black = 9
-    step = (w - 0.12) / black
-    for k in range(black):
+    step = (w - 0.12) / 9
+    for k in range(9):
         at = -y + 0.06 + (k + 0.3) * step
-        parts.append(
-            slab(deep, deep + 0.55 * (x - 0.03 - deep), at, at + 0.4 * step, keys, keys + 0.012, (0.04, 0.04, 0.04))
-        )
+        end = deep + 0.55 * (x - 0.03 - deep)
+        parts.append(slab(deep, end, at, at + 0.4 * step, keys, keys + 0.012, (0.04, 0.04, 0.04)))
     return parts

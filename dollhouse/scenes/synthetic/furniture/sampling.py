@@ -33,9 +33,8 @@ def sample_size(rng: Random, label: str, space: Size = (9.0, 9.0, 9.0)) -> Size 
     tall = _between(rng, height)
     if label == "ball":
         return (tall, tall, tall)
-    if kind.round:
-        slim = max(length[0], min(length[1], 0.2 + 0.6 * tall))  # a flat wide plant or vase would look like a plate
-        across = _between(rng, (length[0], slim))
+    if kind.round:  # not too wide for its height: a flat plant or vase would look like a plate
+        across = _between(rng, (length[0], max(length[0], min(length[1], 0.2 + 0.6 * tall))))
         return (across, across, tall)
     return (_between(rng, length), _between(rng, width), tall)
 

@@ -62,10 +62,7 @@ def bench(size: Size, rgb: Rgb, rng: Random) -> list[Part]:
     x, y = 0.5 * d, 0.5 * w
     step = d / 3
     boards = [slab(-x + k * step + 0.008, -x + (k + 1) * step - 0.008, -y, y, h - 0.04, h, rgb) for k in range(3)]
-    ends = [
-        slab(-x + 0.02, x - 0.02, s * (y - 0.16) - 0.03, s * (y - 0.16) + 0.03, 0.0, h - 0.04, edge(rgb))
-        for s in (-1, 1)
-    ]
+    ends = [slab(-x + 0.02, x - 0.02, b - 0.03, b + 0.03, 0.0, h - 0.04, edge(rgb)) for b in (0.16 - y, y - 0.16)]
     return [*boards, *ends, slab(-0.025, 0.025, -y + 0.16, y - 0.16, 0.1, 0.16, edge(rgb))]
 
 
