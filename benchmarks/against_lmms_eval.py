@@ -1,4 +1,4 @@
-"""VSI-Bench and 3DSRBench as lmms-eval scores them beside ours, on made answers: the same bits?
+"""Compare our VSI-Bench and 3DSRBench scores with those of lmms-eval on generated answers.
 
     pip install --no-deps lmms-eval pandas datasets loguru
     python benchmarks/against_lmms_eval.py [--rows 4000]
@@ -49,49 +49,51 @@ def numbers(draw: random.Random, count: int) -> bool:
 
 def vsibench(draw: random.Random, count: int) -> bool:
     theirs = import_module("lmms_eval.tasks.vsibench.utils")
-    samples, said = [], []
+    samples, texts = [], []
     for number in range(count):
         kind = draw.choice((*theirs.MCA_QUESTION_TYPES, *theirs.NA_QUESTION_TYPES))
         truth = draw.choice("ABCD") if kind in theirs.MCA_QUESTION_TYPES else f"{draw.uniform(0.5, 20):.1f}"
         facts = {"options": [f"{letter}. {text}" for letter, text in CHOICES.items()]}
         samples.append(Sample(str(number), f"s{number % 50}", kind, "?", (truth,), facts))
-        said.append(draw.choice((truth, f"{truth}.", f"about {truth}", f"{draw.uniform(0.5, 20):.1f} m", "two", "(B)")))
-    ours = summarise(BENCHMARKS["vsibench"].score(samples, said))["credits"]["lmms_eval"]["value"]
+        texts.append(
+            draw.choice((truth, f"{truth}.", f"about {truth}", f"{draw.uniform(0.5, 20):.1f} m", "two", "(B)"))
+        )
+    ours = summarise(BENCHMARKS["vsibench"].score(samples, texts))["credits"]["lmms_eval"]["value"]
     rows = [
-        theirs.vsibench_process_results({"question_type": one.kind, "ground_truth": one.answers[0]}, [text])
-        for one, text in zip(samples, said, strict=True)
+        theirs.vsibench_process_results({"question_type": sample.kind, "ground_truth": sample.answers[0]}, [text])
+        for sample, text in zip(samples, texts, strict=True)
     ]
-    return told(
+    return same(
         "VSI-Bench, overall", theirs._compute_all_subscores([row["vsibench_overall"] for row in rows])["overall"], ours
     )
 
 
 def threedsrbench(draw: random.Random, count: int) -> bool:
     theirs = import_module("lmms_eval.tasks.3dsrbench.utils")
-    samples, said, rows = [], [], []
+    samples, texts, rows = [], [], []
     for number in range(count):
         category = draw.choice(list(theirs.CATEGORY_MAPPING))
         for ending in draw.choice((("", "-1", "-flip", "-flip-1"), ("", "-1"), ("", "-flip"))):
             truth, id = draw.choice("ABCD"), f"{number:08d}{ending}"
-            said.append(truth if draw.random() < 0.8 else draw.choice("ABCD"))
+            texts.append(truth if draw.random() < 0.8 else draw.choice("ABCD"))
             samples.append(Sample(id, f"{number:08d}", category, "?", (truth,), {"choices": CHOICES}))
             document = {"index": id, "qid": id, "answer": truth, "category": category}
-            rows.append(theirs.process_results(document, said[-1:]))
-    found = summarise(BENCHMARKS["3dsrbench"].score(samples, said))
+            rows.append(theirs.process_results(document, texts[-1:]))
+    summary = summarise(BENCHMARKS["3dsrbench"].score(samples, texts))
     pairs = {
-        "vanilla_accuracy": found["scores"]["vanilla"],
-        "flip_accuracy": found["scores"]["flip"],
-        "circular_accuracy": found["overall"],
-        "flip_circular_accuracy": found["scores"]["circular_flip"],
+        "vanilla_accuracy": summary["scores"]["vanilla"],
+        "flip_accuracy": summary["scores"]["flip"],
+        "circular_accuracy": summary["overall"],
+        "flip_circular_accuracy": summary["scores"]["circular_flip"],
     }
     agree = [
-        told(f"3DSRBench, {name}", getattr(theirs, f"aggregate_{name}")([row[name] for row in rows]), ours["value"])
+        same(f"3DSRBench, {name}", getattr(theirs, f"aggregate_{name}")([row[name] for row in rows]), ours["value"])
         for name, ours in pairs.items()
     ]
     return all(agree)
 
 
-def told(name: str, theirs: float, ours: float) -> bool:
+def same(name: str, theirs: float, ours: float) -> bool:
     print(f"{name}: lmms-eval {theirs!r}, ours {ours!r}")
     return theirs == ours
 

@@ -2,9 +2,9 @@
 
     pip install pycocoevalcap        # needs Java; its tokenizer is the Java program that ours is measured against
     python benchmarks/make_text_pairs.py ScanQA_v1.0_val.json --rows 400 --out pairs/
-    DOLLHOUSE_TEXT_PAIRS=pairs/ python -m pytest tests/evaluate/test_text_pairs.py
+    DOLLHOUSE_TEXT_PAIRS=pairs/ python -m pytest tests/evaluation/test_text_pairs.py
 
-Takes every text in the given JSON files and spoils it: words left out, put in, put elsewhere, numbers, contractions,
+Takes every text in the given JSON files and corrupts it: words left out, put in, put elsewhere, numbers, contractions,
 punctuation. Scores come from sacrebleu, rouge-score, nltk and pycocoevalcap; nothing of Dollhouse is used.
 """
 
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def strings(value: Any) -> Iterator[str]:
-    """Every text with more than one letter that a JSON value holds."""
+    """Yield every text with more than a letter in a JSON value."""
     if isinstance(value, str):
         if re.search("[A-Za-z]{2}", value):
             yield value
@@ -62,27 +62,27 @@ def strings(value: Any) -> Iterator[str]:
 
 
 def make_rows(texts: Sequence[str], count: int, draw: random.Random) -> list[Row]:
-    """Predictions spoilt from one text, with one to three references, some spoilt too."""
+    """Corrupt texts to predictions, with one to three references, some corrupted too."""
     words = [word for text in texts for word in text.split()] + 20 * ODD.split()
 
-    def spoilt(text: str) -> str:
-        said = text.split()
+    def corrupted(text: str) -> str:
+        tokens = text.split()
         for _ in range(draw.randint(0, 3)):
             change = draw.random()
-            if change < 0.3 and len(said) > 1:
-                said.pop(draw.randrange(len(said)))
+            if change < 0.3 and len(tokens) > 1:
+                tokens.pop(draw.randrange(len(tokens)))
             elif change < 0.7:
-                said.insert(draw.randint(0, len(said)), draw.choice(words))
+                tokens.insert(draw.randint(0, len(tokens)), draw.choice(words))
             else:
-                draw.shuffle(said)
-        return " ".join(said).capitalize() + draw.choice(".!?") if draw.random() < 0.4 else " ".join(said)
+                draw.shuffle(tokens)
+        return " ".join(tokens).capitalize() + draw.choice(".!?") if draw.random() < 0.4 else " ".join(tokens)
 
     rows = []
     for number in range(count):
         text = draw.choice(texts)
-        references = [text, *(spoilt(text) for _ in range(draw.randint(0, 2)))]
+        references = [text, *(corrupted(text) for _ in range(draw.randint(0, 2)))]
         source = "short" if len(text.split()) < 5 else "long"
-        rows.append({"id": str(number), "references": references, "prediction": spoilt(text), "source": source})
+        rows.append({"id": str(number), "references": references, "prediction": corrupted(text), "source": source})
     return rows
 
 
@@ -91,47 +91,48 @@ def scored(rows: Sequence[Row]) -> tuple[dict[str, dict[str, float]], dict[str, 
     groups = {}
     for name in ("all", *sorted({row["source"] for row in rows})):
         chosen = [row for row in rows if name in ("all", row["source"])]
-        said, most = [row["prediction"] for row in chosen], max(len(row["references"]) for row in chosen)
+        predictions, most = [row["prediction"] for row in chosen], max(len(row["references"]) for row in chosen)
         columns = [
             [row["references"][n] if n < len(row["references"]) else None for row in chosen] for n in range(most)
         ]
         coco, rows_of_coco = coco_scores(chosen)
         groups[name] = coco | {
             "n": len(chosen),
-            "sacrebleu_corpus": sacrebleu.corpus_bleu(said, columns).score,
-            "sacrebleu_corpus_lc": sacrebleu.corpus_bleu(said, columns, lowercase=True).score,
-            "chrf_corpus": sacrebleu.corpus_chrf(said, columns).score,
+            "sacrebleu_corpus": sacrebleu.corpus_bleu(predictions, columns).score,
+            "sacrebleu_corpus_lc": sacrebleu.corpus_bleu(predictions, columns, lowercase=True).score,
+            "chrf_corpus": sacrebleu.corpus_chrf(predictions, columns).score,
             "nltk_corpus_bleu4": corpus_bleu(
-                [list(map(nltk_words, row["references"])) for row in chosen], list(map(nltk_words, said))
+                [list(map(nltk_words, row["references"])) for row in chosen], list(map(nltk_words, predictions))
             ),
         }
         if name == "all":
             of_rows = rows_of_coco
     plain, stems = RougeScorer(ROUGES), RougeScorer(ROUGES, use_stemmer=True)
     for row in rows:
-        said, references = row["prediction"], row["references"]
-        words, answers = nltk_words(said), list(map(nltk_words, references))
+        prediction, references = row["prediction"], row["references"]
+        words, answers = nltk_words(prediction), list(map(nltk_words, references))
         of_rows[row["id"]] |= {
-            "sacrebleu_sent": sacrebleu.sentence_bleu(said, references).score,
-            "sacrebleu_sent_lc": sacrebleu.sentence_bleu(said, references, lowercase=True).score,
-            "chrf": sacrebleu.sentence_chrf(said, references).score,
+            "sacrebleu_sent": sacrebleu.sentence_bleu(prediction, references).score,
+            "sacrebleu_sent_lc": sacrebleu.sentence_bleu(prediction, references, lowercase=True).score,
+            "chrf": sacrebleu.sentence_chrf(prediction, references).score,
             "nltk_bleu1": sentence_bleu(answers, words, weights=(1,), smoothing_function=SMOOTH),
             "nltk_bleu4_m1": sentence_bleu(answers, words, smoothing_function=SMOOTH),
         }
         for scorer, ending in ((plain, ""), (stems, "_stem")):
             of_rows[row["id"]] |= {
-                name + ending: max(scorer.score(one, said)[name].fmeasure for one in references) for name in ROUGES
+                name + ending: max(scorer.score(reference, prediction)[name].fmeasure for reference in references)
+                for name in ROUGES
             }
     return groups, of_rows
 
 
 def coco_scores(rows: Sequence[Row]) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     tokenizer = PTBTokenizer()
-    truth = tokenizer.tokenize({row["id"]: [{"caption": one} for one in row["references"]] for row in rows})
-    said = tokenizer.tokenize({row["id"]: [{"caption": row["prediction"]}] for row in rows})
-    bleu, bleu_rows = Bleu(4).compute_score(truth, said, verbose=0)
-    rouge, rouge_rows = Rouge().compute_score(truth, said)
-    cider, cider_rows = Cider().compute_score(truth, said)
+    truth = tokenizer.tokenize({row["id"]: [{"caption": reference} for reference in row["references"]] for row in rows})
+    predicted = tokenizer.tokenize({row["id"]: [{"caption": row["prediction"]}] for row in rows})
+    bleu, bleu_rows = Bleu(4).compute_score(truth, predicted, verbose=0)
+    rouge, rouge_rows = Rouge().compute_score(truth, predicted)
+    cider, cider_rows = Cider().compute_score(truth, predicted)
     values = {f"coco_Bleu_{n}": bleu[n - 1] for n in range(1, 5)}
     values |= {"coco_ROUGE_L": float(rouge), "coco_CIDEr": float(cider)}
     of_rows = {

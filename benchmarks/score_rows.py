@@ -1,11 +1,10 @@
-"""A hundred thousand answers: how long scoring and verifying them takes, and how much memory.
+"""Time and memory of scoring and verifying 100,000 answers.
 
     python benchmarks/score_rows.py [--rows 100000]
 
-Writes made ScanQA questions and a predictions file, then runs in fresh processes, one after the other: `dollhouse
-evaluate --benchmark scanqa --predictions ... --out`, `dollhouse evaluate --verify`, and every text scorer that is
-installed, with one worker and with two. Prints seconds on the clock, seconds of processor, and the largest resident
-memory of a process. Exit code 1 where scoring a file takes more than two minutes of processor on two cores, or 2 GB.
+Writes generated ScanQA questions and predictions, then runs each job in a fresh process: scoring the file with a report,
+verifying the report, and all text scorers with one worker and with two. Prints wall time, processor time, and the peak
+memory of a process. Exit code 1 where scoring takes more than 240 s of processor time or 2 GB.
 """
 
 from __future__ import annotations
@@ -26,59 +25,62 @@ WORDS = (
     "lamp door window wall floor shelf bookshelf cabinet monitor keyboard trash can near next to behind in front of "
     "under on top of between facing it's don't rectangular 3.5 yes no"
 )
-SECONDS, BYTES = 240.0, 2e9  #: of processor (two minutes on two cores), and of memory
+SECONDS, BYTES = 240.0, 2e9  #: processor time (two minutes on two cores), and memory
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--errand", nargs=2, metavar=("WHAT", "FOLDER"), help=argparse.SUPPRESS)
+    parser.add_argument("--job", nargs=2, metavar=("WHAT", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.errand:
-        print(json.dumps(measured(ERRANDS[options.errand[0]], Path(options.errand[1]))))
+    if options.job:
+        print(json.dumps(measure(JOBS[options.job[0]], Path(options.job[1]))))
         return 0
     with tempfile.TemporaryDirectory() as folder:
         write_rows(Path(folder), options.rows)
         print(f"{options.rows:,} answers")
-        kept = {what: told(what, folder) for what in ERRANDS}
-    scored = kept["score a file"]
+        results = {name: run_job(name, folder) for name in JOBS}
+    scored = results["score a file"]
     return int(scored["processor"] > SECONDS or scored["bytes"] > BYTES)
 
 
 def write_rows(folder: Path, rows: int) -> None:
-    """Questions of a thousand scenes with up to three answers, and predictions of which a third are right."""
+    """Write questions about 1,000 scenes with up to three answers, and predictions of which a third are correct."""
     draw = random.Random(0)
 
-    def said(longest: int) -> str:
+    def text(longest: int) -> str:
         return " ".join(draw.choices(WORDS.split(), k=draw.randint(1, longest)))
 
     questions = [
         {
             "question_id": f"val-{number}",
             "scene_id": f"scene{number % 1000:04d}_00",
-            "question": f"{draw.choice(('What', 'Where', 'How many'))} is {said(8)}?",
-            "answers": [said(6) for _ in range(draw.randint(1, 3))],
+            "question": f"{draw.choice(('What', 'Where', 'How many'))} is {text(8)}?",
+            "answers": [text(6) for _ in range(draw.randint(1, 3))],
         }
         for number in range(rows)
     ]
     (folder / "questions.json").write_text(json.dumps(questions), encoding="utf-8")
     with (folder / "predictions.jsonl").open("w", encoding="utf-8") as file:
         for question in questions:
-            text = question["answers"][0] if draw.random() < 1 / 3 else said(6)
-            file.write(json.dumps({"id": question["question_id"], "prediction": text}) + "\n")
+            prediction = question["answers"][0] if draw.random() < 1 / 3 else text(6)
+            file.write(json.dumps({"id": question["question_id"], "prediction": prediction}) + "\n")
 
 
 def score_a_file(folder: Path) -> None:
-    command("--benchmark", "scanqa", "--annotations", str(folder / "questions.json"),
-            "--predictions", str(folder / "predictions.jsonl"), "--out", str(folder / "report"))  # fmt: skip
+    from dollhouse.evaluation.benchmark_runner import score_predictions
+
+    score_predictions("scanqa", folder / "predictions.jsonl", [folder / "questions.json"], out=folder / "report")
 
 
 def verify_it(folder: Path) -> None:
-    command("--verify", str(folder / "report"))
+    from dollhouse.evaluation.verify import verify_report
+
+    assert verify_report(folder / "report").agrees
 
 
 def score_texts_with(workers: int) -> Callable[[Path], None]:
-    def errand(folder: Path) -> None:
+    def job(folder: Path) -> None:
         from dollhouse.evaluation.metrics.text import SCORERS, score_texts
 
         rows = [json.loads(line) for line in (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -86,10 +88,10 @@ def score_texts_with(workers: int) -> Callable[[Path], None]:
         answers = [question["answers"] for question in questions]
         score_texts([row["prediction"] for row in rows], answers, tuple(SCORERS), workers=workers)
 
-    return errand
+    return job
 
 
-ERRANDS: dict[str, Callable[[Path], None]] = {
+JOBS: dict[str, Callable[[Path], None]] = {
     "score a file": score_a_file,
     "verify it": verify_it,
     "every text score": score_texts_with(1),
@@ -97,25 +99,10 @@ ERRANDS: dict[str, Callable[[Path], None]] = {
 }
 
 
-def command(*arguments: str) -> None:
-    """``dollhouse evaluate`` in this process, silent on standard output."""
-    from contextlib import redirect_stdout
-
-    from dollhouse import cli
-
-    sys.argv = ["dollhouse", "evaluate", *arguments]
-    with redirect_stdout(sys.stderr):
-        try:
-            cli.main()
-        except SystemExit as ended:
-            if ended.code:
-                raise
-
-
-def measured(errand: Callable[[Path], None], folder: Path) -> dict[str, float]:
-    """What an errand takes of this fresh process and its children."""
+def measure(job: Callable[[Path], None], folder: Path) -> dict[str, float]:
+    """Run a job, and measure this process and its children."""
     started = time.perf_counter()
-    errand(folder)
+    job(folder)
     usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return {
         "clock": time.perf_counter() - started,
@@ -124,17 +111,17 @@ def measured(errand: Callable[[Path], None], folder: Path) -> dict[str, float]:
     }
 
 
-def told(what: str, folder: str) -> dict[str, float]:
-    """Send a fresh process on an errand and print what it took."""
-    arguments = [sys.executable, __file__, "--errand", what, folder]
+def run_job(name: str, folder: str) -> dict[str, float]:
+    """Run a job in a fresh process, and print its time and memory."""
+    arguments = [sys.executable, __file__, "--job", name, folder]
     ran = subprocess.run(arguments, check=True, capture_output=True, text=True)
-    found: dict[str, float] = json.loads(ran.stdout.strip().splitlines()[-1])
+    result: dict[str, float] = json.loads(ran.stdout.strip().splitlines()[-1])
     print(
-        f"{what}: {found['clock']:.0f} s, of processor {found['processor']:.0f} s; "
-        f"largest process {found['bytes'] / 1e9:.2f} GB",
+        f"{name}: {result['clock']:.0f} s, of processor {result['processor']:.0f} s; "
+        f"largest process {result['bytes'] / 1e9:.2f} GB",
         flush=True,
     )
-    return found
+    return result
 
 
 if __name__ == "__main__":

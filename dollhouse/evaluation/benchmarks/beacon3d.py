@@ -1,6 +1,6 @@
 """Beacon3D-QA: several questions about each of many objects (Huang et al., CVPR 2025).
 
-Reads the authors' two formats (``specs/formats.md``, section 6). The authors score with a language model; here it is
+Reads the authors' two formats (``docs/specs/formats.md``, section 6). They score with a language model; here it is
 exact match, so figures are lower than theirs.
 """
 

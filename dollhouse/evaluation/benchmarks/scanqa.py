@@ -1,6 +1,6 @@
 """ScanQA: questions about ScanNet scenes with human answers (Azuma et al., CVPR 2022).
 
-Reads the authors' file (``specs/formats.md``, section 6). The test splits have no answers and cannot be scored.
+Reads the authors' file (``docs/specs/formats.md``, section 6). The test splits have no answers and cannot be scored.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """SpatialBench: size, reach, position, existence and counts asked about photos (Cai et al., SpatialBot, 2024).
 
-Reads the authors' files (``specs/formats.md``, section 6), one a kind. Their evaluation searches the answer's text
+Reads the authors' files (``docs/specs/formats.md``, section 6), one a kind. Their evaluation searches the answer's text
 in the prediction; in three of the files two consecutive questions are a pair.
 """
 

@@ -1,6 +1,6 @@
 """SQA3D: questions asked from a described position in a ScanNet scene (Ma et al., ICLR 2023).
 
-Reads the authors' two files (``specs/formats.md``, section 6), in either order.
+Reads the authors' two files (``docs/specs/formats.md``, section 6), in either order.
 """
 
 from __future__ import annotations

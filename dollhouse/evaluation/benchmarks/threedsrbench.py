@@ -1,6 +1,6 @@
 """3DSRBench: choices about photos, repeated with rotated choices and a mirrored photo (Ma et al., ICCV 2025).
 
-Reads the authors' table (``specs/formats.md``, section 6) without its photos.
+Reads the authors' table (``docs/specs/formats.md``, section 6) without its photos.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """VSI-Bench: distances, sizes, counts, directions and routes asked about videos of rooms (Yang et al., CVPR 2025).
 
-Reads the authors' file (``specs/formats.md``, section 6). Answers are parsed in three ways: the first
+Reads the authors' file (``docs/specs/formats.md``, section 6). Answers are parsed in three ways: the first
 word (official), the first number (lmms-eval since 0.7), or the only number (lenient).
 """
 
