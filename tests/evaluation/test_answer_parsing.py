@@ -27,11 +27,11 @@ def test_the_first_number(answer, number):
 
 
 def test_vsibench_is_read_in_three_ways():
-    said = {"4": (1, 1, 1), "about 4": (0, 1, 1), "four": (0, 1, 1), "4 of 9": (1, 1, 0), "many": (0, 0, 0)}
-    samples = [Sample(str(n), f"s{n}", "object_counting", "?", ("4",), {"options": []}) for n in range(len(said))]
-    credits = BENCHMARKS["vsibench"].score(samples, list(said)).credits
+    texts = {"4": (1, 1, 1), "about 4": (0, 1, 1), "four": (0, 1, 1), "4 of 9": (1, 1, 0), "many": (0, 0, 0)}
+    samples = [Sample(str(n), f"s{n}", "object_counting", "?", ("4",), {"options": []}) for n in range(len(texts))]
+    credits = BENCHMARKS["vsibench"].score(samples, list(texts)).credits
     assert list(credits) == ["official", "lmms_eval", "read"]
-    assert list(zip(*(rows.tolist() for rows in credits.values()), strict=True)) == list(said.values())
+    assert list(zip(*(rows.tolist() for rows in credits.values()), strict=True)) == list(texts.values())
 
 
 def test_3dsrbench_counts_rotations_and_mirrored_photos():
@@ -46,8 +46,8 @@ def test_3dsrbench_counts_rotations_and_mirrored_photos():
         for photo in right
         for variant in right[photo]
     ]
-    said = ["A" if hit else "B" for variants in right.values() for hit in variants.values()]
-    found = summarise(BENCHMARKS["3dsrbench"].score(samples, said))
+    texts = ["A" if hit else "B" for variants in right.values() for hit in variants.values()]
+    found = summarise(BENCHMARKS["3dsrbench"].score(samples, texts))
     assert found["scores"]["vanilla"]["value"] == 9 / 12
     assert found["scores"]["flip"] == {"value": 4 / 6, "n": 6}
     assert found["overall"]["value"] == 3 / 6
@@ -97,7 +97,7 @@ def test_the_page_of_a_benchmark_shows_what_went_right_and_wrong(annotations, tm
 
 
 def test_the_page_of_predictions_made_elsewhere_has_no_pictures(annotations, tmp_path):
-    path = tmp_path / "said.json"
+    path = tmp_path / "predictions.json"
     path.write_text(json.dumps([{"id": f"q{n}", "prediction": ""} for n in range(12)]))
     score_predictions(BENCHMARKS["scanqa"], path, [annotations], out=tmp_path / "out", progress=False)
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

@@ -76,7 +76,7 @@ def test_sqa3d_has_the_published_figures(tmp_path):
     answers = [{"question_id": n, "answers": [{"answer": truth}]} for n, (_, truth) in enumerate(pairs)]
     files = write(tmp_path / "a.json", {"annotations": answers}) + write(tmp_path / "q.json", {"questions": questions})
     samples = BENCHMARKS["sqa3d"].samples(files)
-    found = summarise(judged("sqa3d", samples, [said for said, _ in pairs]))
+    found = summarise(judged("sqa3d", samples, [text for text, _ in pairs]))
     assert found["overall"]["value"] == 0.3018867924528302
     assert found["credits"]["em_refined"]["value"] == 0.3632075471698113
 
@@ -92,8 +92,8 @@ def test_sqa3d_counts_kinds_from_1e_10(tmp_path):
     answers = [{"question_id": id, "answers": [{"answer": row["text"]}]} for id, row in gts.items()]
     files = write(tmp_path / "q.json", {"questions": questions}) + write(tmp_path / "a.json", {"annotations": answers})
     samples = BENCHMARKS["sqa3d"].samples(files)
-    said = {item["question_id"]: item["pred"] for item in golden["scanqa"]["items"]}
-    scores = judged("sqa3d", samples, [said[sample.id] for sample in samples]).scores
+    texts = {item["question_id"]: item["pred"] for item in golden["scanqa"]["items"]}
+    scores = judged("sqa3d", samples, [texts[sample.id] for sample in samples]).scores
     for kind in {row["type"] for row in gts.values()}:
         for name in ("em", "em_refined"):
             theirs = golden["sqa3d"]["scores"][f"[sqa3d] {name.replace('em', 'EM')}_type{kind}"]
@@ -128,8 +128,8 @@ def test_beacon3d_both_files_name_the_same_questions():
 
 def test_beacon3d_an_object_is_right_only_when_all_of_it_is(tmp_path):
     rows = [
-        {"question_id": f"s_00_{thing}_{n}_{tag}_{n}", "scene_id": "s_00", "question": "?", "answers": ["Yes"]}
-        for thing in (3, 4)
+        {"question_id": f"s_00_{object_id}_{n}_{tag}_{n}", "scene_id": "s_00", "question": "?", "answers": ["Yes"]}
+        for object_id in (3, 4)
         for n, tag in enumerate(("spatial", "existence"))
     ]
     samples = BENCHMARKS["beacon3d"].samples(write(tmp_path / "qa.json", rows))
@@ -209,9 +209,9 @@ def test_spatialbench_points(tmp_path):
     write(tmp_path / "positional.json", rows(["left"]))
     write(tmp_path / "counting.json", rows([4, 2]))
     samples = BENCHMARKS["spatialbench"].samples([tmp_path])
-    said = {"size": ["Yes", "No", "Yes", "Yes"], "existence": ["Yes", "No", "No", "No"], "positional": ["on the left"],
+    texts = {"size": ["Yes", "No", "Yes", "Yes"], "existence": ["Yes", "No", "No", "No"], "positional": ["on the left"],
             "counting": ["three", "many"]}  # fmt: skip
-    found = summarise(judged("spatialbench", samples, [said[s.kind][int(s.id.split("/")[1])] for s in samples]))
+    found = summarise(judged("spatialbench", samples, [texts[s.kind][int(s.id.split("/")[1])] for s in samples]))
     assert {kind: entry["value"] for kind, entry in found["kinds"].items()} == pytest.approx(
         {"size": (3 + 1) / 6, "existence": 0.5, "positional": 1.0, "counting": (0.75 + 0) / 2}
     )
@@ -221,12 +221,12 @@ def test_spatialbench_points(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("said", "letter"),
+    ("text", "letter"),
     [("B", "B"), ("b.", "B"), ("(B)", "B"), ("B) the box", "B"), ("The answer is B.", "B"), ("the box", "B"),
      ("A box or a cup", None), ("Either (A) or (B)", None), ("", None), ("E", None), ("A box", "B")],
 )  # fmt: skip
-def test_letters_are_read_or_not_at_all(said, letter):
-    assert letter_of(said, {"A": "the cup", "B": "the box"}) == letter
+def test_letters_are_read_or_not_at_all(text, letter):
+    assert letter_of(text, {"A": "the cup", "B": "the box"}) == letter
 
 
 def test_frames():
@@ -249,17 +249,19 @@ def test_intervals_resample_scenes():
         replace(sample, scene=f"s{place % 20}")
         for place, sample in enumerate(BENCHMARKS["scanqa"].samples(real("scanqa_val.json")))
     ]
-    said = [sample.answers[0] if place % 3 else "nothing" for place, sample in enumerate(samples)]
-    one = summarise(judged("scanqa", samples, said), seed=3)
-    assert one == summarise(judged("scanqa", samples, said), seed=3)
-    assert one["credits"]["coco_cider"] != summarise(judged("scanqa", samples, said), seed=4)["credits"]["coco_cider"]
-    assert one["overall"]["value"] == 100 / 150
-    low, high = one["overall"]["ci95"]
+    texts = [sample.answers[0] if place % 3 else "nothing" for place, sample in enumerate(samples)]
+    first = summarise(judged("scanqa", samples, texts), seed=3)
+    assert first == summarise(judged("scanqa", samples, texts), seed=3)
+    assert (
+        first["credits"]["coco_cider"] != summarise(judged("scanqa", samples, texts), seed=4)["credits"]["coco_cider"]
+    )
+    assert first["overall"]["value"] == 100 / 150
+    low, high = first["overall"]["ci95"]
     right = np.array([[place % 3 > 0 for place in range(150) if place % 20 == scene] for scene in range(10)]).sum(1)
     assert right.min() < right.max()  # so that scenes differ, and intervals have a width
-    assert low < one["overall"]["value"] < high
+    assert low < first["overall"]["value"] < high
     alone = [replace(sample, scene="s") for sample in samples]
-    assert summarise(judged("scanqa", alone, said))["overall"]["ci95"] is None
+    assert summarise(judged("scanqa", alone, texts))["overall"]["ci95"] is None
 
 
 def test_missing_data_says_what_to_fetch():

@@ -44,7 +44,7 @@ def test_iou_of_constructed_boxes(a, b, expected):
 def test_iou_against_dense_sampling():
     generator = np.random.default_rng(7)
     a, b = ([random_box(generator) for _ in range(300)] for _ in range(2))
-    exact = np.array([box_iou([one], [other])[0, 0] for one, other in zip(a, b, strict=True)])
+    exact = np.array([box_iou([first], [second])[0, 0] for first, second in zip(a, b, strict=True)])
     points = generator.uniform(-2.0, 2.0, (60_000, 3))
     in_a, in_b = ([inside_box(points, x.center, x.size, x.yaw) for x in boxes] for boxes in (a, b))
     sampled = np.array([(p & q).sum() / max((p | q).sum(), 1) for p, q in zip(in_a, in_b, strict=True)])
@@ -56,7 +56,7 @@ def test_iou_against_dense_sampling():
 def test_iou_of_many_is_that_of_each_pair():
     generator = np.random.default_rng(8)
     a, b = ([random_box(generator) for _ in range(count)] for count in (16, 12))
-    pairs = [[box_iou([one], [other])[0, 0] for other in b] for one in a]
+    pairs = [[box_iou([first], [second])[0, 0] for second in b] for first in a]
     assert np.allclose(box_iou(a, b), pairs)
     assert box_iou([], b).shape == (0, 12)
 

@@ -41,8 +41,8 @@ def sampled_iou(a, b):
 def test_iou_of_2000_random_pairs_against_dense_sampling():
     generator = np.random.default_rng(17)
     a, b = ([random_box(generator) for _ in range(PAIRS)] for _ in range(2))
-    exact = np.array([box_iou([one], [other])[0, 0] for one, other in zip(a, b, strict=True)])
-    sampled = np.array([sampled_iou(one, other) for one, other in zip(a, b, strict=True)])
+    exact = np.array([box_iou([first], [second])[0, 0] for first, second in zip(a, b, strict=True)])
+    sampled = np.array([sampled_iou(*pair) for pair in zip(a, b, strict=True)])
     assert (exact > 0.1).sum() > 300
     assert (exact == 0).sum() > 100
     assert np.abs(exact - sampled).max() < 0.02  # one layer of samples of a box half as high as the other

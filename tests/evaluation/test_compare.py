@@ -26,7 +26,7 @@ def test_compare_is_paired(tmp_path):
     credit = {row["id"]: row["credit_b"] - row["credit_a"] for row in found.differing}
     by_scene = [[credit.get(f"q{n}", 0) for n in range(COUNT) if n % 12 == scene] for scene in range(12)]
     rng = np.random.default_rng(5)
-    drawn = [np.mean([one for scene in rng.integers(0, 12, 12) for one in by_scene[scene]]) for _ in range(4000)]
+    drawn = [np.mean([credit for scene in rng.integers(0, 12, 12) for credit in by_scene[scene]]) for _ in range(4000)]
     assert found.overall["ci95"] == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.02)
     assert compare_reports(tmp_path / "a", tmp_path / "b", seed=0) == found
     same = compare_reports(tmp_path / "a", tmp_path / "a")

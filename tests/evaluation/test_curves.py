@@ -1,4 +1,4 @@
-"""Curves on made rows whose every point can be told by counting, and what a model is made from."""
+"""Curves on made rows whose every point is known by counting, and the lineage of a model."""
 
 import json
 from hashlib import sha256
@@ -68,8 +68,10 @@ def test_depth_by_distance_is_the_mean_over_pixels():
     predicted = truth * draw.uniform(0.8, 1.2, truth.shape) + 0.01
     scorer = PerceptionScorer()
     for view in range(3):  # of three scenes
-        one = slice(view, view + 1)
-        scorer.add({"scene": "s", "depth": depth_record(predicted[one], truth[one], "none"), "boxes": None})
+        view_slice = slice(view, view + 1)
+        scorer.add(
+            {"scene": "s", "depth": depth_record(predicted[view_slice], truth[view_slice], "none"), "boxes": None}
+        )
     found = scorer.result()
     assert found["boxes"] is None
     error = np.abs(predicted - truth) / np.where(truth > 0, truth, 1)
@@ -86,10 +88,10 @@ def test_the_origin_of_a_model_is_what_its_run_tells(tmp_path):
     assert model_lineage(model) == {"run": UNKNOWN, "records": UNKNOWN}
     run = {"recipe": {"seed": 3, "data": {"scenes": "rooms:train/0-9"}}, "commit": "abc"}
     (tmp_path / "run.json").write_text(json.dumps(run))
-    told = model_lineage(model)
-    assert (told["seed"], told["commit"], told["data"]["scenes"]) == (3, "abc", "rooms:train/0-9")
-    assert len(told["run"]) == 64
-    assert told["records"] == told["init_from"] == UNKNOWN
+    lineage = model_lineage(model)
+    assert (lineage["seed"], lineage["commit"], lineage["data"]["scenes"]) == (3, "abc", "rooms:train/0-9")
+    assert len(lineage["run"]) == 64
+    assert lineage["records"] == lineage["init_from"] == UNKNOWN
     run["recipe"]["data"]["records"] = str(tmp_path / "records")
     (model / "run.json").write_text(json.dumps(run))
     kept = write_records(tmp_path / "records", 2)

@@ -20,7 +20,7 @@ from dollhouse.teachers.annotations import AnnotationsTeacher
 
 class AlwaysYes(AnnotationsTeacher):
     def answer(self, scene: Any, questions: Any) -> Any:
-        return [replace(one, text="yes") for one in super().answer(scene, questions)]
+        return [replace(answer, text="yes") for answer in super().answer(scene, questions)]
 
 
 def test_annotations_are_all_right_and_yes_is_not(tmp_path: Path) -> None:
@@ -33,8 +33,8 @@ def test_annotations_are_all_right_and_yes_is_not(tmp_path: Path) -> None:
     assert [row["id"] for row in right.rows] == expected
     wrong = evaluate_teacher(AlwaysYes(), scenes, questions_per_scene=12, progress=False)
     assert wrong.scores["overall"]["value"] < 0.8
-    told = json.loads((tmp_path / "right" / "report.json").read_text())
-    assert told["model"]["teacher"] == AnnotationsTeacher().provenance()["teacher"]
+    report = json.loads((tmp_path / "right" / "report.json").read_text())
+    assert report["model"]["teacher"] == AnnotationsTeacher().provenance()["teacher"]
     assert verify_report(tmp_path / "right" / "report.json").agrees
 
 

@@ -46,8 +46,8 @@ def lmms_eval(monkeypatch, tmp_path):
         {"question_id": n, "scene_id": "s0", "situation": "I sit.", "question": "Is it red?"} for n in range(2)
     ]
     (tmp_path / "q.json").write_text(json.dumps({"questions": questions}))
-    told = [{"question_id": n, "answers": [{"answer": "yes"}]} for n in range(2)]
-    (tmp_path / "a.json").write_text(json.dumps({"annotations": told}))
+    annotations = [{"question_id": n, "answers": [{"answer": "yes"}]} for n in range(2)]
+    (tmp_path / "a.json").write_text(json.dumps({"annotations": annotations}))
     for scene, shade in (("s0", 40), ("s1", 90)):
         (tmp_path / "scans" / scene).mkdir(parents=True)
         for number in range(30):
@@ -88,9 +88,9 @@ def requests(config, documents, settings=None, target=None):
     second = kept if target is None else asked
     return [
         SimpleNamespace(
-            args=(config["doc_to_text"](one), second, config["doc_to_visual"], place, config["task"], "test")
+            args=(config["doc_to_text"](document), second, config["doc_to_visual"], place, config["task"], "test")
         )
-        for place, one in enumerate(documents)
+        for place, document in enumerate(documents)
     ]
 
 
@@ -103,21 +103,23 @@ def test_a_task_speaks_lmms_evals_words_and_scores_as_we_do(name):
     assert {metric["higher_is_better"] for metric in config["metric_list"]} == {True}
     benchmark = BENCHMARKS[name]
     samples = import_module(TASK_MODULE).BENCHMARK_TASKS[name].read()
-    assert [one["id"] for one in documents] == [sample.id for sample in samples]
-    assert [config["doc_to_text"](one) for one in documents] == [benchmark.prompt_of(sample) for sample in samples]
-    said = [sample.answers[0] if place % 3 else "nothing" for place, sample in enumerate(samples)]
-    earned = [config["process_results"](one, [text]) for one, text in zip(documents, said, strict=True)]
-    ours = summarise(benchmark.score(samples, said))
+    assert [document["id"] for document in documents] == [sample.id for sample in samples]
+    assert [config["doc_to_text"](document) for document in documents] == [
+        benchmark.prompt_of(sample) for sample in samples
+    ]
+    texts = [sample.answers[0] if place % 3 else "nothing" for place, sample in enumerate(samples)]
+    results = [config["process_results"](document, [text]) for document, text in zip(documents, texts, strict=True)]
+    ours = summarise(benchmark.score(samples, texts))
     for metric in config["metric_list"]:
-        figure = metric["aggregation"]([one[metric["metric"]] for one in earned])
+        figure = metric["aggregation"]([result[metric["metric"]] for result in results])
         entries = {ours["headline"]: ours["overall"], **ours["credits"], **ours["kinds"]}
         entry = entries.get(metric["metric"])
         assert figure == (entry["value"] if entry else ours["scores"][metric["metric"]])
-        alone = [one[metric["metric"]]["score"] for one in earned if "score" in one[metric["metric"]]]
+        alone = [result[metric["metric"]]["score"] for result in results if "score" in result[metric["metric"]]]
         if alone and name != "rooms":
             assert np.mean(alone) == pytest.approx(figure)
     if name == "rooms":
-        kind = [one["size"]["score"] for one in earned if "score" in one["size"]]
+        kind = [result["size"]["score"] for result in results if "score" in result["size"]]
         assert np.mean(kind) == pytest.approx(ours["kinds"]["size"]["value"])
 
 
@@ -131,7 +133,7 @@ def test_the_frames_are_the_benchmarks():
 def test_what_was_not_asked_is_no_number():
     config, documents = read_task("rooms")
     size = next(metric["aggregation"] for metric in config["metric_list"] if metric["metric"] == "size")
-    other = next(one for one in documents if one["kind"] == "contact")
+    other = next(document for document in documents if document["kind"] == "contact")
     assert math.isnan(size([config["process_results"](other, ["yes"])["size"]]))
 
 
@@ -149,10 +151,10 @@ def test_the_entry_point_is_the_manifest():
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     module, _, name = project["entry-points"]["lmms_eval.models"]["dollhouse"].partition(":")
     assert getattr(import_module(module), name) is manifest
-    told = manifest()
-    module, _, name = told.simple_class_path.rpartition(".")
+    model_manifest = manifest()
+    module, _, name = model_manifest.simple_class_path.rpartition(".")
     model = getattr(import_module(module), name)
-    assert (told.model_id, told.chat_class_path) == ("dollhouse", None)
+    assert (model_manifest.model_id, model_manifest.chat_class_path) == ("dollhouse", None)
     assert issubclass(model, import_module("lmms_eval.api.model").lmms)
     assert model.is_simple
     assert not model.__abstractmethods__
@@ -171,12 +173,12 @@ def test_answers_are_those_of_dollhouse_evaluate(model, monkeypatch):
     looked = []
     encode = model.pipeline.encode_scene
     monkeypatch.setattr(model.pipeline, "encode_scene", lambda scene: looked.append(scene.name) or encode(scene))
-    said = model.generate_until(requests(config, documents))
+    texts = model.generate_until(requests(config, documents))
     assert len(looked) == 2
     pipeline = DollhousePipeline.from_pretrained()
-    for name in dict.fromkeys(one["scene"] for one in documents):
-        places = [place for place, one in enumerate(documents) if one["scene"] == name]
-        assert [said[place] for place in places] == pipeline.encode_scene(open_scene(name)).ask(
+    for name in dict.fromkeys(document["scene"] for document in documents):
+        places = [place for place, document in enumerate(documents) if document["scene"] == name]
+        assert [texts[place] for place in places] == pipeline.encode_scene(open_scene(name)).ask(
             [documents[place]["question"] for place in places]
         )
 
@@ -184,19 +186,19 @@ def test_answers_are_those_of_dollhouse_evaluate(model, monkeypatch):
 @needs_model
 def test_likelihood_is_the_loss_of_what_is_said(model):
     config, documents = read_task("rooms")
-    documents = [one for one in documents if one["answers"][0] in ("yes", "no")][:3]
+    documents = [document for document in documents if document["answers"][0] in ("yes", "no")][:3]
     model.task_dict["rooms"] = {"test": documents}
     memory = model.pipeline.encode_scene(open_scene(documents[0]["scene"]))
-    told = {one.question: one for one in memory.answer([document["question"] for document in documents])}
+    answers = {each.question: each for each in memory.answer([document["question"] for document in documents])}
     for answer in ("yes", "no"):
         weighed = model.loglikelihood(requests(config, documents, target=answer))
         for (loss, greedy), document in zip(weighed, documents, strict=True):
-            said = told[document["question"]]
-            assert greedy == (said.text == answer)
+            expected = answers[document["question"]]
+            assert greedy == (expected.text == answer)
             if greedy:
-                assert loss == pytest.approx(-math.log(said.confidence), abs=1e-4)
+                assert loss == pytest.approx(-math.log(expected.confidence), abs=1e-4)
             else:
-                assert loss > -math.log(said.confidence)
+                assert loss > -math.log(expected.confidence)
 
 
 @needs_model

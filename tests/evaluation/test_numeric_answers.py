@@ -11,7 +11,7 @@ def question(answer, family):
 
 
 @pytest.mark.parametrize(
-    ("said", "truth", "expected"),
+    ("predicted", "truth", "expected"),
     [
         (2.0, 2.0, 1.0),
         (2.2, 2.0, 0.9),  # 10 % off: all but the threshold 0.95
@@ -22,15 +22,15 @@ def question(answer, family):
         (-2.0, -2.0, 1.0),
     ],
 )
-def test_relative_accuracy(said, truth, expected):
-    assert mean_relative_accuracy(said, truth) == pytest.approx(expected)
+def test_relative_accuracy(predicted, truth, expected):
+    assert mean_relative_accuracy(predicted, truth) == pytest.approx(expected)
 
 
 def test_relative_accuracy_against_its_definition():
     generator = np.random.default_rng(0)
-    for said, truth in generator.uniform(0.1, 9, (300, 2)):
-        expected = np.mean([abs(said - truth) / truth <= 1 - (50 + 5 * k) / 100 for k in range(10)])
-        assert mean_relative_accuracy(said, truth) == pytest.approx(expected)
+    for predicted, truth in generator.uniform(0.1, 9, (300, 2)):
+        expected = np.mean([abs(predicted - truth) / truth <= 1 - (50 + 5 * k) / 100 for k in range(10)])
+        assert mean_relative_accuracy(predicted, truth) == pytest.approx(expected)
     with pytest.raises(ValueError, match="zero"):
         mean_relative_accuracy(1.0, 0.0)
 

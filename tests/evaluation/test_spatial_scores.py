@@ -12,7 +12,7 @@ def question(answer, family="size", choices=("yes", "no"), form=None, number=0):
 
 
 @pytest.mark.parametrize(
-    ("truth", "said", "right"),
+    ("truth", "prediction", "right"),
     [
         ("the sofa", "Sofa.", True),
         ("the sofa", "the red sofa", False),
@@ -32,8 +32,8 @@ def question(answer, family="size", choices=("yes", "no"), form=None, number=0):
         ("2.5 m", "between 2 m and 3 m", False),
     ],
 )
-def test_judging(truth, said, right):
-    assert is_correct(question(truth), said) is right
+def test_judging(truth, prediction, right):
+    assert is_correct(question(truth), prediction) is right
 
 
 def test_descriptions_are_not_judged():

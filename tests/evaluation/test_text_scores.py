@@ -28,9 +28,9 @@ GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "l3d_eval_text.json"
 EXTRAS = [name for name, scorer in SCORERS.items() if scorer.packages]
 
 
-@pytest.mark.parametrize(("said", "cleaned"), GOLDEN["clean_answer"])
-def test_cleaning(said, cleaned):
-    assert clean_answer(said) == cleaned
+@pytest.mark.parametrize(("answer", "cleaned"), GOLDEN["clean_answer"])
+def test_cleaning(answer, cleaned):
+    assert clean_answer(answer) == cleaned
 
 
 @pytest.mark.parametrize(("prediction", "references", "expected"), GOLDEN["answer_match"])

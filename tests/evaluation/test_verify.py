@@ -83,8 +83,8 @@ def test_one_changed_character_is_noticed_and_named(folder, file, old, new, find
     edit(folder / file, old, new)
     found = verify_report(folder)
     assert not found.agrees
-    told = "\n".join(found.findings)
-    assert any(re.search(finding, line) for line in found.findings), told
+    listed = "\n".join(found.findings)
+    assert any(re.search(finding, line) for line in found.findings), listed
 
 
 @pytest.mark.parametrize("file", ["predictions.jsonl", "report.json"])
@@ -134,9 +134,11 @@ def test_a_truth_that_cannot_be_scored_is_a_finding_not_a_crash(tmp_path):
     row = {"id": 0, "dataset": "scannet", "scene_name": "s", "question_type": "object_counting", "question": "How?",
            "ground_truth": "4", "options": None}  # fmt: skip
     (tmp_path / "test.json").write_text(json.dumps([row]))
-    (tmp_path / "said.json").write_text(json.dumps([{"id": 0, "prediction": "4"}]))
+    (tmp_path / "predictions.json").write_text(json.dumps([{"id": 0, "prediction": "4"}]))
     out = tmp_path / "out"
-    score_predictions(BENCHMARKS["vsibench"], tmp_path / "said.json", [tmp_path / "test.json"], out=out, progress=False)
+    score_predictions(
+        BENCHMARKS["vsibench"], tmp_path / "predictions.json", [tmp_path / "test.json"], out=out, progress=False
+    )
     assert verify_report(out).agrees
     edit(out / "predictions.jsonl", '["4"]', '["four"]')
     findings = verify_report(out).findings
@@ -232,9 +234,9 @@ def test_a_report_verifies_in_another_place_process_and_processor(rooms_run, fol
         ("perception.jsonl", lambda line: line.update(scene="made:9"), "perception.jsonl, line 1: was changed after"),
         ("predictions.jsonl", lambda line: line.update(choices=["a"]), "metrics.json: chance."),
         ("predictions.jsonl", lambda line: line.update(distance=9.0), "metrics.json: by_distance"),
-        ("metrics.json", lambda told: told["chance"].update(overall=0.1), "metrics.json: chance.overall: "),
-        ("metrics.json", lambda told: told["depth"].update(rmse=0.1), "metrics.json: depth.rmse: "),
-        ("metrics.json", lambda told: told["blind"]["overall"].update(n=1), "metrics.json: blind.overall.n: "),
+        ("metrics.json", lambda metrics: metrics["chance"].update(overall=0.1), "metrics.json: chance.overall: "),
+        ("metrics.json", lambda metrics: metrics["depth"].update(rmse=0.1), "metrics.json: depth.rmse: "),
+        ("metrics.json", lambda metrics: metrics["blind"]["overall"].update(n=1), "metrics.json: blind.overall.n: "),
     ],
 )
 def test_depth_boxes_and_chance_are_scored_again(rooms_run, tmp_path, file, change, finding):
@@ -258,9 +260,13 @@ def test_depth_boxes_and_chance_are_scored_again(rooms_run, tmp_path, file, chan
 def test_predictions_for_rooms_made_elsewhere(rooms_run, tmp_path):
     """The questions of an evaluation, answered by another program."""
     rows = [json.loads(line) for line in (rooms_run / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
-    (tmp_path / "said.json").write_text(json.dumps([{"id": row["id"], "prediction": row["answer"]} for row in rows]))
+    (tmp_path / "predictions.json").write_text(
+        json.dumps([{"id": row["id"], "prediction": row["answer"]} for row in rows])
+    )
     asked = [rooms_run / "predictions.jsonl"]
-    found = score_predictions(BENCHMARKS["rooms"], tmp_path / "said.json", asked, out=tmp_path / "o", progress=False)
+    found = score_predictions(
+        BENCHMARKS["rooms"], tmp_path / "predictions.json", asked, out=tmp_path / "o", progress=False
+    )
     assert found.scores["overall"]["value"] == 1.0
     assert verify_report(tmp_path / "o").findings == []
     assert compare_reports(rooms_run, tmp_path / "o").overall["difference"] > 0
