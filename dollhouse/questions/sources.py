@@ -13,9 +13,8 @@ from dollhouse.questions.answer_balance import AnswerBalance
 from dollhouse.questions.generate import Question, generate_questions
 from dollhouse.scenes.scene import Scene
 
-#: Returns the questions of a scene, the same each time for the same scene and settings.
-QuestionSource = Callable[[Scene], Sequence[Question]]
-
+_OPEN = "description.open"
+QuestionSource = Callable[[Scene], Sequence[Question]]  #: deterministic
 #: Questions about scenes without boxes, unless the user gives a file.
 DESCRIPTIVE_QUESTIONS = (
     "Describe this room in one or two sentences.",
@@ -102,9 +101,8 @@ class GeneratedQuestions:
 
 def descriptive_questions(scene: Scene) -> tuple[Question, ...]:
     """Return the descriptive questions, the same for every scene."""
-    form = "description.open"
     return tuple(
-        Question(f"{scene.name}#{form}#{number}", scene.name, "description", form, text, "", (), (), None)
+        Question(f"{scene.name}#{_OPEN}#{number}", scene.name, "description", _OPEN, text, "", (), (), None)
         for number, text in enumerate(DESCRIPTIVE_QUESTIONS)
     )
 

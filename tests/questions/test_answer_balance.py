@@ -20,7 +20,7 @@ from dollhouse.scenes.synthetic.room_scene import room_scene
 
 
 def one_view_scene(name: str, *objects: tuple[str, str | None]) -> Scene:
-    """Boxes in a row, each filling an equal part of the one view; (label, colour)."""
+    """Create boxes of (label, colour) in a row, with equal parts of a single view."""
     boxes = tuple(
         Box(i + 1, label, np.array([2.0 * i, 0, 0.5]), np.ones(3), 0.0, colour=colour)
         for i, (label, colour) in enumerate(objects)
@@ -30,7 +30,7 @@ def one_view_scene(name: str, *objects: tuple[str, str | None]) -> Scene:
     return Scene(name, (view,), boxes)
 
 
-def test_the_rarest_answer_is_always_asked_and_the_others_as_often() -> None:
+def test_answers_are_accepted_in_inverse_proportion_to_their_count() -> None:
     key = ("contact.stands_on", "lamp")
     balance = AnswerBalance({key: {"the floor": 400, "the table": 100, "the bed": 50, "the piano": 2}}, least_count=10)
     assert balance.answers(key) == ("the bed", "the floor", "the table")

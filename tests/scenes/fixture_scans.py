@@ -54,7 +54,7 @@ def write_depth(path: Path, millimetres: np.ndarray) -> None:
 
 
 def write_annotation(folder: Path, binary: bool = True) -> None:
-    """Adds a mesh of two segments an object: a table of 2 x 1 x 0.7 m at the origin, a chair of 0.5 m cubed."""
+    """Write a mesh with two segments per object: a table of 2 x 1 x 0.7 m at the origin, a chair of 0.5 m cubed."""
     name = folder.name
     corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], dtype=np.float32)
     table = (corners - [0.5, 0.5, 0]) * [2.0, 1.0, 0.7]

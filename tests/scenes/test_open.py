@@ -69,7 +69,7 @@ def test_a_folder_of_scenes_is_opened_in_natural_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "complaint"),
+    ("source", "message"),
     [
         ("nowhere", "no such scene: nowhere"),
         ("q" * 5000, "no such scene"),
@@ -81,13 +81,13 @@ def test_a_folder_of_scenes_is_opened_in_natural_order(tmp_path: Path) -> None:
         ("sweethome:test", "write sweethome:<split>/<number>"),
     ],
 )
-def test_sources_that_name_nothing_are_refused(source: str, complaint: str) -> None:
+def test_unknown_sources_are_refused(source: str, message: str) -> None:
     for opener in (open_scene, open_scenes):
-        with pytest.raises(SceneError, match=complaint):
+        with pytest.raises(SceneError, match=message):
             opener(source)
 
 
-def test_several_scenes_are_not_one(tmp_path: Path) -> None:
+def test_several_scenes_are_refused_where_one_is_wanted(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match="names 3 rooms"):
         open_scene("rooms:test/1-3")
     write_photo(tmp_path / "kitchen" / "1.jpg")
@@ -96,7 +96,7 @@ def test_several_scenes_are_not_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "complaint"),
+    ("files", "message"),
     [
         ([], "the folder is empty"),
         (["notes.txt"], "holds no scene"),
@@ -105,20 +105,20 @@ def test_several_scenes_are_not_one(tmp_path: Path) -> None:
         (["scene0000_00.sens"], r"holds a \.sens stream"),
     ],
 )
-def test_folders_without_a_scene_are_refused(tmp_path: Path, files: list[str], complaint: str) -> None:
+def test_folders_without_a_scene_are_refused(tmp_path: Path, files: list[str], message: str) -> None:
     for name in files:
         (tmp_path / name).touch()
-    with pytest.raises(SceneError, match=complaint):
+    with pytest.raises(SceneError, match=message):
         open_scene(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("name", "complaint"), [("a.sens", "SensReader"), ("a.heic", "save them as JPEG"), ("a.txt", "is not a scene")]
+    ("name", "message"), [("a.sens", "SensReader"), ("a.heic", "save them as JPEG"), ("a.txt", "is not a scene")]
 )
-def test_files_that_are_no_scene_are_refused(tmp_path: Path, name: str, complaint: str) -> None:
+def test_other_files_are_refused(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / name).touch()
     for opener in (open_scene, open_scenes):
-        with pytest.raises(SceneError, match=complaint):
+        with pytest.raises(SceneError, match=message):
             opener(tmp_path / name)
 
 

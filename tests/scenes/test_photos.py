@@ -17,7 +17,7 @@ from dollhouse.scenes.readers.photos import open_photos
 from tests.scenes.fixture_scans import write_photo
 
 
-def test_photos_stand_in_natural_order_and_hidden_files_are_left_out(tmp_path: Path) -> None:
+def test_photos_are_in_natural_order_without_hidden_files(tmp_path: Path) -> None:
     for name in ("10.jpg", "2.jpg", "1.png", "b3.JPEG", ".hidden.jpg"):
         write_photo(tmp_path / name)
     (tmp_path / "notes.txt").write_text("not a photo")
@@ -46,7 +46,7 @@ def test_exif_orientation_turns_the_photo_upright(tmp_path: Path) -> None:
     assert upright[12:].max() < 25
 
 
-def test_transparency_is_put_on_white(tmp_path: Path) -> None:
+def test_transparency_is_composited_on_white(tmp_path: Path) -> None:
     half_red = read_image(write_photo(tmp_path / "glass.png", (255, 0, 0, 128)))
     assert half_red.dtype == np.uint8
     np.testing.assert_allclose(half_red[0, 0], [255, 127, 127], atol=1)
@@ -73,7 +73,7 @@ def test_16_bit_colour_keeps_its_brightness(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "complaint"),
+    ("name", "message"),
     [
         ("grey16.png", "16-bit grey"),
         ("float.tif", "'F'"),
@@ -87,19 +87,19 @@ def test_16_bit_colour_keeps_its_brightness(tmp_path: Path) -> None:
         ("absent.jpg", "no such file"),
     ],
 )
-def test_what_is_no_usable_photo_is_refused_by_name(tmp_path: Path, name: str, complaint: str) -> None:
+def test_unusable_photos_are_refused_by_name(tmp_path: Path, name: str, message: str) -> None:
     path = write_bad(tmp_path / name)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for read in (check_image, read_image):
-            with pytest.raises(SceneError, match=complaint) as caught:
+            with pytest.raises(SceneError, match=message) as caught:
                 read(path)
             assert name in str(caught.value)
             assert "\n" not in str(caught.value)
 
 
-def test_a_hundred_megapixels_are_refused_from_the_header(tmp_path: Path) -> None:
-    """Below the size where Pillow itself gives up, and without its warning."""
+def test_too_large_photos_are_refused_by_their_header(tmp_path: Path) -> None:
+    """Below the size that Pillow itself refuses, and without its warning."""
     path = tmp_path / "large.png"
     path.write_bytes(png_of(10_001, 10_000))
     with warnings.catch_warnings():
@@ -108,7 +108,7 @@ def test_a_hundred_megapixels_are_refused_from_the_header(tmp_path: Path) -> Non
             check_image(path)
 
 
-def test_a_bad_photo_stops_the_folder_unless_it_may_be_skipped(tmp_path: Path) -> None:
+def test_a_broken_photo_is_an_error_unless_skipped(tmp_path: Path) -> None:
     write_photo(tmp_path / "1.jpg")
     write_bad(tmp_path / "cut.jpg")
     with pytest.raises(SceneError, match=r"cut\.jpg.*--skip-bad"):
@@ -129,7 +129,7 @@ def test_a_single_photo_is_a_scene(tmp_path: Path) -> None:
 
 
 def png_of(width: int, height: int, bit_depth: int = 8, colour_type: int = 2, data: bytes = b"") -> bytes:
-    """A PNG that claims this size, whatever its data holds."""
+    """Build a PNG whose header has this size, whatever its data."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))

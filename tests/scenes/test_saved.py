@@ -1,4 +1,4 @@
-"""Saved scenes: what was written is what is read, and a damaged folder is named and refused."""
+"""Saved scenes: round trips, and errors for damaged folders."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def saved(tmp_path: Path) -> Path:
     return save_scene(ROOM, tmp_path / "rooms" / "five")
 
 
-def test_a_room_comes_back_as_it_was(saved: Path) -> None:
+def test_a_room_survives_saving(saved: Path) -> None:
     scene = open_saved(saved)
     assert (scene.name, scene.metric, scene.metadata) == (ROOM.name, True, ROOM.metadata)
     for new, old in zip(scene.boxes, ROOM.boxes, strict=True):
@@ -49,7 +49,7 @@ def test_a_room_comes_back_as_it_was(saved: Path) -> None:
         np.testing.assert_allclose(new.depth, old.depth, atol=0.00051)
 
 
-def test_a_scene_of_bare_photos_can_be_saved(tmp_path: Path) -> None:
+def test_plain_photos_can_be_saved(tmp_path: Path) -> None:
     photo = View("a photo", lambda: np.full((20, 30, 3), 7, dtype=np.uint8))
     scene = open_saved(save_scene(Scene("photos", (photo,), None, metric=False), tmp_path / "photos"))
     view = scene.views[0]

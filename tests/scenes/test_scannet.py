@@ -1,4 +1,4 @@
-"""ScanNet's exported layout: frames, poses, depth and boxes, and what is refused."""
+"""ScanNet's exported layout: frames, poses, depth, boxes, and errors for broken files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.scenes.fixture_scans import (
 QUARTER_TURN = np.array([[0, -1, 0, 5], [1, 0, 0, 0], [0, 0, 1, 0.5], [0, 0, 0, 1.0]])
 
 
-def test_frames_stand_in_numeric_order_with_their_own_pose_and_depth(tmp_path: Path) -> None:
+def test_frames_are_in_numeric_order_with_pose_and_depth(tmp_path: Path) -> None:
     folder = write_scan(tmp_path / "scene0001_00", frames=12)
     assert SCANNET.matches(folder)
     scene = open_scannet(folder)
@@ -44,7 +44,7 @@ def test_frames_stand_in_numeric_order_with_their_own_pose_and_depth(tmp_path: P
     assert [view.name for view in open_scannet(folder, frames=3).views] == ["0", "6", "11"]
 
 
-def test_intrinsics_are_brought_to_pixels_that_start_at_the_corner(tmp_path: Path) -> None:
+def test_intrinsics_are_converted_to_corner_based_pixels(tmp_path: Path) -> None:
     view = open_scannet(write_scan(tmp_path / "scan")).views[0]
     np.testing.assert_allclose(view.intrinsics, [[60, 0, 32], [0, 60, 24], [0, 0, 1]])
     np.testing.assert_allclose(view.depth_intrinsics, [[28, 0, 16], [0, 28, 12], [0, 0, 1]])
@@ -81,11 +81,11 @@ def test_a_pose_that_is_not_rigid_is_refused_by_name(tmp_path: Path, pose: np.nd
     assert len(scene.metadata["skipped"]) == 1
 
 
-@pytest.mark.parametrize(("words", "complaint"), [("1 2 3", "3 numbers"), ("a " * 16, "'a'"), ("", "0 numbers")])
-def test_a_pose_that_is_no_matrix_is_refused_by_name(tmp_path: Path, words: str, complaint: str) -> None:
+@pytest.mark.parametrize(("words", "message"), [("1 2 3", "3 numbers"), ("a " * 16, "'a'"), ("", "0 numbers")])
+def test_a_malformed_pose_is_refused_by_name(tmp_path: Path, words: str, message: str) -> None:
     folder = write_scan(tmp_path / "scan")
     (folder / "pose" / "0.txt").write_text(words)
-    with pytest.raises(SceneError, match=rf"pose/0\.txt.*{complaint}"):
+    with pytest.raises(SceneError, match=rf"pose/0\.txt.*{message}"):
         open_scannet(folder)
 
 
@@ -193,7 +193,7 @@ def test_boxes_are_absent_where_a_file_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "complaint"),
+    ("file", "content", "message"),
     [
         (".aggregation.json", '{"segGroups": [', "Invalid JSON"),
         (".aggregation.json", "[]", "Input should be an object"),
@@ -209,16 +209,16 @@ def test_boxes_are_absent_where_a_file_is(tmp_path: Path) -> None:
         ("_vh_clean_2.ply", "", "is not a PLY mesh"),
     ],
 )
-def test_broken_annotation_is_refused_by_name(tmp_path: Path, file: str, content: str, complaint: str) -> None:
+def test_broken_annotation_is_refused_by_name(tmp_path: Path, file: str, content: str, message: str) -> None:
     folder = write_scan(tmp_path / "scan")
     write_annotation(folder)
     (folder / f"scan{file}").write_text(content)
-    with pytest.raises(SceneError, match=complaint) as caught:
+    with pytest.raises(SceneError, match=message) as caught:
         open_scannet(folder)
     assert f"scan{file}" in str(caught.value)
 
 
-def test_an_object_twice_is_refused(tmp_path: Path) -> None:
+def test_duplicate_objects_are_refused(tmp_path: Path) -> None:
     folder = write_scan(tmp_path / "scan")
     write_annotation(folder)
     path = folder / "scan.aggregation.json"
@@ -230,8 +230,8 @@ def test_an_object_twice_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["holo_office_a", "o3d_livingroom1"])
-def test_real_views_agree_about_where_things_are(shared_data: Path, name: str) -> None:
-    """Depth of one view, carried into its neighbour, is the neighbour's depth there, to under 3 cm (median)."""
+def test_real_views_have_consistent_depth(shared_data: Path, name: str) -> None:
+    """Depth reprojected into the next view agrees with its depth to 3 cm (median)."""
     scene = open_scannet(shared_data / name)
     errors = np.concatenate([cross_view_error(a, b) for a, b in zip(scene.views, scene.views[1:], strict=False)])
     assert len(errors) > 10_000
@@ -257,7 +257,7 @@ def cross_view_error(source: View, target: View) -> np.ndarray:
     return error[np.abs(error) < 0.3]  # farther off is one thing hiding another
 
 
-def test_poses_are_where_they_were_written(tmp_path: Path) -> None:
+def test_poses_are_read_exactly(tmp_path: Path) -> None:
     folder = write_scan(tmp_path / "scan", frames=1)
     write_matrix(folder / "pose" / "0.txt", pose_at(2.5))
     (view,) = open_scannet(folder).views

@@ -103,7 +103,7 @@ def test_models_have_the_catalogues_size_and_orientation(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("catalogue", "chair", "complaint"),
+    ("catalogue", "chair", "message"),
     [
         (CATALOGUE.replace("width#1=50", "width#1=wide"), CHAIR, "entry 1 has no usable size"),
         (CATALOGUE.replace("width#1=50", "width#1=0"), CHAIR, "entry 1 has no usable size"),
@@ -113,9 +113,9 @@ def test_models_have_the_catalogues_size_and_orientation(tmp_path: Path) -> None
         (CATALOGUE, "", "has no faces"),
     ],
 )
-def test_broken_libraries_are_refused_by_name(tmp_path: Path, catalogue: str, chair: str, complaint: str) -> None:
+def test_broken_libraries_are_refused_by_name(tmp_path: Path, catalogue: str, chair: str, message: str) -> None:
     path = write_library(tmp_path / "sample.sh3f", catalogue, chair)
-    with pytest.raises(SceneError, match=complaint) as caught:
+    with pytest.raises(SceneError, match=message) as caught:
         load_piece(list_pieces([path])[0])
     assert "sample.sh3f" in str(caught.value)
 

@@ -23,7 +23,7 @@ def test_video_frames_are_spread_evenly_and_exact(tmp_path: Path) -> None:
     assert len(open_video(path).views) == 16
 
 
-def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path) -> None:
     pytest.importorskip("av")
     path = tmp_path / "walk.mp4"
     path.write_bytes(b"no video at all")

@@ -1,4 +1,4 @@
-"""Framing: sizes as VGGT's preprocessing, and all maps on the same pixels."""
+"""View preprocessing: sizes of VGGT's preprocessing, and all maps on one grid."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def test_sizes_are_whole_patches(size: tuple[int, int], width: int, framed: tupl
     assert preprocess_image(image, width).shape == (framed[1], framed[0], 3)
 
 
-def test_an_image_of_the_right_size_is_not_touched() -> None:
+def test_an_image_of_the_target_size_is_unchanged() -> None:
     image = np.random.default_rng(0).integers(0, 255, (84, 126, 3), np.uint8)
     np.testing.assert_array_equal(preprocess_image(image, 126), image)
 
 
-def test_a_tall_image_is_resized_and_then_cut_from_the_middle() -> None:
+def test_a_tall_image_is_resized_and_centre_cropped() -> None:
     image = np.random.default_rng(0).integers(0, 255, (300, 150, 3), np.uint8)
     resized = np.asarray(Image.fromarray(image).resize((126, 252), Image.Resampling.BICUBIC))
     np.testing.assert_array_equal(preprocess_image(image, 126), resized[63:189])
 
 
-def test_depth_and_ids_land_on_the_colours_pixels() -> None:
-    """Two cameras of different size and focal length look at one slanted wall; the frame's depth is exact there."""
+def test_depth_and_ids_are_aligned_with_colour() -> None:
+    """A slanted wall in two cameras of different size and focal length; the resampled depth is exact."""
     colour_k = intrinsics_from_fov(np.radians(70), 300, 400)
     colour_k[0, 2] += 6.0
     depth_k = intrinsics_from_fov(np.radians(60), 640, 480)
@@ -69,13 +69,13 @@ def test_depth_and_ids_land_on_the_colours_pixels() -> None:
     assert frame.instances.dtype == np.int32
     expected = wall(frame.intrinsics, 126, 126)
     seen = frame.depth > 0
-    assert 0.4 < seen.mean() < 0.9  # the narrower depth camera does not see the sides
+    assert 0.4 < seen.mean() < 0.9  # the sides are outside the narrower depth camera
     np.testing.assert_allclose(frame.depth[seen], expected[seen], atol=0.004)
     # 168 rows show the whole height and 21 are cut at each end; row r of the frame is 400 / 168 rows high.
     np.testing.assert_array_equal(frame.instances[:, 0], np.floor((np.arange(126) + 21.5) * 400 / 168))
 
 
-def test_without_intrinsics_depth_is_taken_in_proportion() -> None:
+def test_without_intrinsics_depth_is_scaled_to_the_image() -> None:
     depth = np.arange(42 * 63, dtype=np.float32).reshape(42, 63) + 1
     view = View("plain", lambda: np.zeros((84, 126, 3), np.uint8), open_depth=lambda: depth)
     frame = preprocess_view(view, width=126)
@@ -83,7 +83,7 @@ def test_without_intrinsics_depth_is_taken_in_proportion() -> None:
     np.testing.assert_array_equal(frame.depth, depth.repeat(2, 0).repeat(2, 1))
 
 
-def test_a_view_that_fits_passes_through_unchanged() -> None:
+def test_a_view_of_the_target_size_is_unchanged() -> None:
     generator = np.random.default_rng(1)
     image = generator.integers(0, 255, (126, 126, 3), np.uint8)
     depth = generator.random((126, 126), np.float32)

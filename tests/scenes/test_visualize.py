@@ -1,4 +1,4 @@
-"""Drawing scenes: the picture is written whole, and the plan shows what the scene holds."""
+"""Figures of scenes: contents of the plan, and atomic writing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TABLE = Box(1, "table", np.array([1.0, 2.0, 0.4]), np.array([2.0, 1.0, 0.8]), np
 CHAIR = Box(2, "chair", np.array([3.0, 2.0, 0.5]), np.array([0.5, 0.5, 1.0]), 0.0, has_front=True, colour="blurple-ish")
 
 
-def test_a_plan_shows_boxes_where_they_stand() -> None:
+def test_a_plan_has_boxes_in_place() -> None:
     axes = Figure().subplots()
     floor = np.array([[0, 0], [5, 0], [5, 4], [0, 4]])
     camera = look_at(np.array([0.5, 0.5, 1.5]), np.array([3.0, 0.5, 1.0]))
@@ -71,7 +71,7 @@ def test_photos_are_drawn_without_a_plan(tmp_path: Path) -> None:
     assert (tmp_path / "plan.svg").stat().st_size > 1000
 
 
-def test_pictures_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
+def test_unwritable_figures_are_refused(tmp_path: Path) -> None:
     scene = open_scene(write_photo(tmp_path / "1.jpg"))
     with pytest.raises(StorageError, match=r"written as \.png"):
         draw_scene(scene, tmp_path / "plan.txt")

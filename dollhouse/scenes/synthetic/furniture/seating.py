@@ -74,7 +74,7 @@ def stool(size: Size, rgb: Rgb, rng: Random) -> list[Part]:
 
 
 def bed(size: Size, rgb: Rgb, rng: Random) -> list[Part]:
-    # The headboard ends level with the mattress, so that things on the bed stand on the top of its box.
+    # The headboard ends level with the mattress, so that items on the bed stand on the top of its box.
     d, w, h = size
     x, y, base = 0.5 * d, 0.5 * w, 0.45 * h
     wood = (0.45, 0.30, 0.17) if rng.random() < 0.5 else (0.25, 0.22, 0.20)
