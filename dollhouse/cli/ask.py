@@ -42,7 +42,7 @@ def ask(
     quiet_libraries()
     from dollhouse.inference.pipeline import DollhousePipeline
 
-    pipeline = DollhousePipeline.from_pretrained(model)
+    pipeline = DollhousePipeline.from_pretrained(model, retain_freed_memory=True)
     memory = pipeline.encode_scene(opened, views)
     if not questions:
         _converse(memory)

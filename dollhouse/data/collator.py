@@ -105,7 +105,7 @@ class Batch(Tensors):
         """Depth and poses, for RGB-D models. Raises SceneError where a scene has none."""
         if not bool(self.posed.all()):
             raise SceneError("a model with use_rgbd needs scenes with depth and poses")
-        return RGBDInputs.of(self.depth, self.level_from_camera, self.up, self.focal)
+        return RGBDInputs.from_poses(self.depth, self.level_from_camera, self.up, self.focal)
 
 
 def box_targets(objects: ObjectTargets) -> BoxTargets:

@@ -87,6 +87,8 @@ def shared_in(batch: Batch, perception: PerceptionOutput, patch_size: int) -> Sh
     """Find the points that views of a batch share, by its depth and poses or else by the student's predictions."""
     has_targets = batch.posed & batch.metric & (batch.depth > 0).flatten(1).any(-1)
 
+    assert perception.log_depth is not None
+
     def either(known: Tensor, own: Tensor) -> Tensor:
         return torch.where(has_targets.view(-1, *[1] * (known.ndim - 1)), known, own.detach())
 

@@ -42,4 +42,4 @@ class OracleBoxesModel:
         with torch.inference_mode():
             objects = gt_objects(collate_batch([targets], [[]], config), config)
             prefix = self.pipeline.model.embed_objects(objects)
-        return SceneSession(self.pipeline, session.scene, session.images, prefix, session.perception)
+        return session.with_prefix(prefix)

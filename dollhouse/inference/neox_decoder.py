@@ -79,8 +79,8 @@ class NeoxDecoder:
         self._read(past, states)
         return past
 
-    def open(self, scene: Past, rows: int, room: int) -> Past:
-        past = self._empty(rows, scene.length + room, scene.told)
+    def expand(self, scene: Past, rows: int, max_tokens: int) -> Past:
+        past = self._empty(rows, scene.length + max_tokens, scene.told)
         past.told[..., : scene.length, :] = scene.told
         past.length = scene.length
         return past
@@ -95,7 +95,7 @@ class NeoxDecoder:
         same = self.model is model and next(model.language_model.parameters()) is self.weights[0]
         return same and _state(self.weights) == self.made_of
 
-    def cache(self, scene: Past, rows: int) -> DynamicCache:
+    def dynamic_cache(self, scene: Past, rows: int) -> DynamicCache:
         cache = DynamicCache()
         for number, layer in enumerate(scene.told):
             keys, values = layer.repeat(rows, 1, 1, 1, 1).unbind(1)

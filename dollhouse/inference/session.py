@@ -1,9 +1,14 @@
-"""Answer questions about one encoded scene, and read its predicted depth, cameras and boxes."""
+"""Answer questions about one encoded scene, and return its predicted depth, cameras and boxes.
+
+Axes: V views, H and W pixels, N prefix tokens, D text width, R questions, T tokens.
+"""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,9 +19,11 @@ from transformers.cache_utils import DynamicCache
 
 from dollhouse.errors import ModelError, QuestionError
 from dollhouse.geometry import Array
-from dollhouse.inference.generation import Decoder, generate
+from dollhouse.inference.generation import Decoder, equal_length_batches, generate
 from dollhouse.models.dollhouse.modeling import PerceptionOutput
 from dollhouse.models.dollhouse.proposal_head import ProposalOutput
+from dollhouse.models.dollhouse.rgbd_embedding import RGBDInputs
+from dollhouse.models.generation import GeneratedTokens
 from dollhouse.scenes.scene import Box, Scene
 
 if TYPE_CHECKING:
@@ -28,7 +35,7 @@ MAX_QUESTION_TOKENS = 256
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer and how sure the student was: the geometric mean probability of its tokens."""
+    """One answer; its confidence is the geometric mean probability of its tokens."""
 
     question: str
     text: str
@@ -36,105 +43,122 @@ class Answer:
 
 
 class SceneSession:
-    """What a student made of one scene. 3D is in the level frame of the first view (:mod:`dollhouse.geometry`)."""
+    """One encoded scene. Geometry is in the level frame of the first view (:mod:`dollhouse.geometry`)."""
 
     def __init__(
         self,
         pipeline: DollhousePipeline,
         scene: Scene,
-        images: NDArray[np.uint8],
+        pixel_values: Tensor,
         prefix: Tensor,
         perception: PerceptionOutput | None,
+        rgbd: RGBDInputs | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.scene = scene
-        self.images = images  #: (V, H, W, 3) as the student saw them
-        self.prefix = prefix  #: (1, N, D) what the language model reads first
-        self.perception = perception
+        self.pixel_values = pixel_values  #: (1, V, 3, H, W) in [0, 1]
+        self.prefix = prefix  #: (1, N, D) input embeddings of the language model
+        self.perception = perception  #: None for a blind student
+        self.rgbd = rgbd
         with torch.inference_mode():
-            self._scene = self.decoder.encode_prefix(prefix)
+            self._scene_cache = self.decoder.encode_prefix(prefix)
+
+    def with_prefix(self, prefix: Tensor) -> SceneSession:
+        """Return a session on the same scene with another language prefix (1, N, D)."""
+        session = copy.copy(self)
+        session.prefix = prefix
+        with torch.inference_mode():
+            session._scene_cache = self.decoder.encode_prefix(prefix)
+        return session
 
     @property
     def decoder(self) -> Decoder:
-        """What goes on from this scene."""
+        """The pipeline's decoder."""
         return self.pipeline.decoder
 
     @property
+    def images(self) -> NDArray[np.uint8]:
+        """The photos (V, H, W, 3) at the size that the model gets."""
+        return (self.pixel_values[0].permute(0, 2, 3, 1) * 255).round().to(torch.uint8).cpu().numpy()
+
+    @property
     def depth(self) -> NDArray[np.float32]:
-        """Predicted z-depth (V, H, W) in metres; made when it is first asked for."""
+        """Predicted z-depth (V, H, W) in metres, computed on first use."""
+        return self._log_depth.exp().cpu().numpy()
+
+    @cached_property
+    def _log_depth(self) -> Tensor:
+        model = self.pipeline.model
         with torch.inference_mode():
-            return self._eyes.log_depth[0].exp().cpu().numpy()
+            return model.predict_log_depth(self._require_perception(), self.pixel_values, self.rgbd)[0]
 
     @property
     def level_from_camera(self) -> Array:
         """Predicted poses (V, 4, 4)."""
-        return self._eyes.cameras.level_from_camera[0].double().cpu().numpy()
+        return self._require_perception().cameras.level_from_camera[0].double().cpu().numpy()
 
     @property
     def focal(self) -> Array:
         """Predicted focal lengths (V,) divided by the image's width."""
-        return self._eyes.cameras.focal[0].double().cpu().numpy()
+        return self._require_perception().cameras.focal[0].double().cpu().numpy()
 
     @property
     def boxes(self) -> tuple[Box, ...]:
-        """Predicted objects with their scores, surest first."""
+        """Predicted boxes with scores, highest first."""
         config = self.pipeline.model.config
-        return boxes_from_proposals(self._eyes.objects, config.labels, config.colours, config.oriented_labels)
+        objects = self._require_perception().objects
+        return boxes_from_proposals(objects, config.labels, config.colours, config.oriented_labels)
 
-    @property
-    def _eyes(self) -> PerceptionOutput:
+    def _require_perception(self) -> PerceptionOutput:
         if self.perception is None:
             raise ModelError(f"{self.pipeline.model_id} is a blind student: it has no depth, cameras or boxes")
         return self.perception
 
     def ask(self, questions: str | Sequence[str]) -> list[str]:
-        """Answers to one or many questions, in their order."""
+        """Return the answers to one or several questions, in order."""
         return [answer.text for answer in self.answer([questions] if isinstance(questions, str) else questions)]
 
     def answer(self, questions: Sequence[str], max_new_tokens: int = 48) -> list[Answer]:
-        """Greedy answers with confidences. Raises QuestionError for an empty or endless question."""
-        ids = [self.pipeline.processor.question_ids(self._checked(question)) for question in questions]
-        if not ids:
-            return []
+        """Generate greedy answers with confidences.
+
+        Raises:
+            QuestionError: for a question that is empty or longer than ``MAX_QUESTION_TOKENS``.
+        """
+        ids = [self._question_ids(question) for question in questions]
+        answers: dict[int, Answer] = {}
+        for rows, batch in equal_length_batches(ids, self.pipeline.model.device):
+            for row, generated in zip(rows, self.generate(batch, max_new_tokens), strict=True):
+                text = self.pipeline.processor.tokenizer.decode(generated.token_ids, skip_special_tokens=True).strip()
+                answers[row] = Answer(questions[row], text, generated.confidence)
+        return [answers[row] for row in range(len(ids))]
+
+    def generate(self, ids: Tensor, max_new_tokens: int, top_k: int = 1) -> list[GeneratedTokens]:
+        """Generate greedy answers to tokenized questions (R, T) of one length."""
         with torch.inference_mode():
-            return [
-                Answer(question, *told)
-                for question, told in zip(questions, self._decode(ids, max_new_tokens), strict=True)
-            ]
+            return generate(self.decoder, self.prefill(ids, max_new_tokens), ids, max_new_tokens, top_k=top_k)
 
-    def dynamic_cache(self, questions: int) -> DynamicCache:
-        """Keys and values of all that stands before the question, once a question, in Hugging Face's form."""
-        return self.decoder.cache(self._scene, questions)
+    def prefill(self, ids: Tensor, max_new_tokens: int) -> Any:
+        """Return the decoder's cache of the scene, with room for questions (R, T) and their answers."""
+        return self.decoder.expand(self._scene_cache, len(ids), ids.shape[1] + max_new_tokens)
 
-    def prefill(self, questions: Tensor, max_new_tokens: int) -> Any:
-        """The same as :attr:`decoder` goes on from, with room for questions (R, T) of one length and their answers."""
-        return self.decoder.open(self._scene, len(questions), questions.shape[1] + max_new_tokens)
+    def dynamic_cache(self, rows: int) -> DynamicCache:
+        """Return the key-value cache of the scene for ``rows`` questions in transformers' format."""
+        return self.decoder.dynamic_cache(self._scene_cache, rows)
 
-    def _checked(self, question: str) -> str:
+    def _question_ids(self, question: str) -> list[int]:
         if not question.strip():
             raise QuestionError("an empty question cannot be answered: ask in words")
-        if len(self.pipeline.processor.question_ids(question)) > MAX_QUESTION_TOKENS:
+        ids = self.pipeline.processor.question_ids(question)
+        if len(ids) > MAX_QUESTION_TOKENS:
             raise QuestionError(f"the question is longer than {MAX_QUESTION_TOKENS} tokens: ask in fewer words")
-        return question
-
-    def _decode(self, ids: list[list[int]], max_new_tokens: int) -> list[tuple[str, float]]:
-        """Greedy decoding of all questions at once; questions of one length share a batch, so none is padded."""
-        told: list[tuple[str, float]] = [("", 0.0)] * len(ids)
-        for length in sorted({len(one) for one in ids}):
-            rows = [row for row, one in enumerate(ids) if len(one) == length]
-            batch = torch.tensor([ids[row] for row in rows], device=self.pipeline.model.device)
-            spoken = generate(self.decoder, self.prefill(batch, max_new_tokens), batch, max_new_tokens)
-            for row, (tokens, confidence) in zip(rows, spoken, strict=True):
-                text = self.pipeline.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
-                told[row] = (text, confidence)
-        return told
+        return ids
 
 
 def boxes_from_proposals(
     objects: ProposalOutput, labels: Sequence[str], colours: Sequence[str], oriented_labels: Sequence[str]
 ) -> tuple[Box, ...]:
-    """The first scene's slots as boxes, surest first; several labels never share a slot."""
-    found = []
+    """Convert the first scene's proposals to boxes, highest score first."""
+    boxes = []
     score, label = objects.label_logits[0].float().sigmoid().max(-1)
     colour = objects.colour_logits[0].argmax(-1)
     for slot in objects.present[0].nonzero().squeeze(-1).tolist():
@@ -144,7 +168,7 @@ def boxes_from_proposals(
             yaw = torch.atan2(objects.front[0, slot, 1], objects.front[0, slot, 0])
         else:
             yaw = 0.5 * torch.atan2(objects.axis[0, slot, 1], objects.axis[0, slot, 0])
-        found.append(
+        boxes.append(
             Box(
                 id=slot + 1,
                 label=name,
@@ -156,4 +180,4 @@ def boxes_from_proposals(
                 score=float(score[slot]),
             )
         )
-    return tuple(sorted(found, key=lambda box: -(box.score or 0.0)))
+    return tuple(sorted(boxes, key=lambda box: -(box.score or 0.0)))

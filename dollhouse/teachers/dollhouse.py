@@ -1,6 +1,6 @@
 """A Dollhouse model as a teacher: a larger student teaches a smaller one.
 
-Axes: V views, P patches of a view, D trunk width, R questions of one length, T question tokens.
+Axes: V views, P patches of a view, D trunk width.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from dollhouse.geometry import back_project, transform_points
-from dollhouse.inference.generation import generate
+from dollhouse.inference.generation import equal_length_batches
 from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.inference.session import MIN_BOX_SCORE, SceneSession
 from dollhouse.models.dollhouse.tokenization import vocabulary_hash
@@ -23,7 +21,7 @@ from dollhouse.questions.generate import Question
 from dollhouse.records.types import SceneGeometry, SpatialFeatures, TeacherAnswer
 from dollhouse.scenes.scene import Scene
 from dollhouse.teachers.geometry import pad_to_photo, world_from_first_level
-from dollhouse.teachers.local_model import check_minimums, model_provenance, token_answer, top_tokens
+from dollhouse.teachers.local_model import check_minimums, model_provenance, token_answer
 from dollhouse.teachers.protocol import Teacher
 
 
@@ -71,11 +69,15 @@ class DollhouseTeacher(Teacher):
         session = self._encode(scene)
         ids = [self.pipeline.processor.question_ids(question.text) for question in questions]
         answers: dict[int, TeacherAnswer] = {}
-        with torch.inference_mode():
-            for length in sorted(set(map(len, ids))):
-                rows = [row for row, tokens in enumerate(ids) if len(tokens) == length]
-                batch = torch.tensor([ids[row] for row in rows], device=self.pipeline.model.device)
-                answers.update(zip(rows, self._generate(session, batch), strict=True))
+        for rows, batch in equal_length_batches(ids, self.pipeline.model.device):
+            generated = session.generate(batch, self.settings.max_new_tokens, self.settings.top_k)
+            for row, tokens in zip(rows, generated, strict=True):
+                answers[row] = token_answer(
+                    self.pipeline.processor.tokenizer,
+                    tokens.token_ids,
+                    np.stack(tokens.top_ids),
+                    np.stack(tokens.top_log_probs),
+                )
         return [answers[row] for row in range(len(ids))]
 
     def features(self, scene: Scene) -> SpatialFeatures | None:
@@ -122,19 +124,3 @@ class DollhouseTeacher(Teacher):
             pinhole = np.array([[length, 0, depth.shape[1] / 2], [0, length, depth.shape[0] / 2], [0, 0, 1.0]])
             points.append(transform_points(pose, back_project(depth, pinhole)).reshape(-1, 3))
         return np.concatenate(points)
-
-    def _generate(self, session: SceneSession, ids: Tensor) -> list[TeacherAnswer]:
-        """Answer questions (R, T) of one length."""
-        alternatives: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in ids]
-
-        def store(log_probs: Tensor, rows: list[int]) -> None:
-            top_ids, top_log_probs = top_tokens(log_probs, self.settings.top_k)
-            for row in rows:
-                alternatives[row].append((top_ids[row], top_log_probs[row]))
-
-        limit = self.settings.max_new_tokens
-        generated = generate(session.decoder, session.prefill(ids, limit), ids, limit, on_step=store)
-        return [
-            token_answer(self.pipeline.processor.tokenizer, tokens, *map(np.stack, zip(*steps, strict=True)))
-            for (tokens, _), steps in zip(generated, alternatives, strict=True)
-        ]

@@ -6,6 +6,7 @@ This is the module that the trainer steps. Knows nothing of optimisers, schedule
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,9 @@ from dollhouse.training.losses import text_kl, text_loss
 from dollhouse.training.losses.grounding import GroundingProbe
 from dollhouse.training.losses.thinking_probe import ThinkingProbe
 from dollhouse.training.perception_losses import perception_losses
+
+#: losses that use the predicted depth map
+NEED_DEPTH = frozenset({"depth_reg", "depth_ce", "depth_kl", "spatial", "multiview"})
 
 
 class LossModule(nn.Module):
@@ -84,19 +88,25 @@ class LossModule(nn.Module):
         patch_assignment = batch.patch_assignment if batch.use_gt_assignment else None
         rgbd = batch.rgbd_inputs if self.student.config.use_rgbd else None
         if self.frozen_eyes:
-            return self.look_frozen(batch.pixel_values, patch_assignment, rgbd)
-        return self.student.encode_scene(batch.pixel_values, patch_assignment, rgbd)
+            return self.with_depth(self.look_frozen(batch.pixel_values, patch_assignment, rgbd), batch, rgbd)
+        perception = self.student.encode_scene(
+            batch.pixel_values, patch_assignment, rgbd, refine_poses=not self.training
+        )
+        return self.with_depth(perception, batch, None if self.training else rgbd)
+
+    def with_depth(self, perception: PerceptionOutput, batch: Batch, rgbd: RGBDInputs | None) -> PerceptionOutput:
+        """Add the predicted depth if one of the losses needs it."""
+        if NEED_DEPTH & set(self.losses):
+            log_depth = self.student.predict_log_depth(perception, batch.pixel_values, rgbd)
+            return replace(perception, log_depth=log_depth, encoder_output=None)
+        return perception
 
     def look_frozen(
         self, pixel_values: Tensor, patch_assignment: Tensor | None = None, rgbd: RGBDInputs | None = None
     ) -> PerceptionOutput:
         """What the student sees when it is used, without gradient."""
-        training = self.student.training
-        self.student.eval()
         with torch.no_grad():
-            perception = self.student.encode_scene(pixel_values, patch_assignment, rgbd)
-        self.student.train(training)
-        return perception
+            return self.student.encode_scene(pixel_values, patch_assignment, rgbd, refine_poses=True)
 
     def kept_objects(self, batch: Batch, store: FeatureCache) -> ProposalOutput:
         """The objects of a batch, of which only those are looked for that are not kept."""

@@ -74,7 +74,7 @@ def depth_losses(
 ) -> dict[str, Tensor]:
     """Depth of pixels, and of patches by bins."""
     parts: dict[str, Tensor] = {}
-    if not bool((batch.depth > 0).any()):
+    if perception.log_depth is None or not bool((batch.depth > 0).any()):
         return parts
     if "depth_reg" in names:
         parts["depth_reg"] = depth_loss(perception.log_depth, batch.depth, batch.metric)
@@ -104,6 +104,7 @@ def multiview_losses(perception: PerceptionOutput, shared: SharedPoints, grid: t
     """Predictions about shared points."""
     if not len(shared):
         return {}
+    assert perception.log_depth is not None
     labels = perception.votes.label_logits.unflatten(1, perception.patches.shape[1:3])
     return summed(
         "multiview",

@@ -195,7 +195,7 @@ def student_at(config: Any, scene: Any, tokens: int) -> TokenizedQA:
         return decoder.encode_prefix(model.get_image_features(pixels.to(model.device, torch.bfloat16)))
 
     def answer(seen: Any) -> None:
-        say(decoder, decoder.open(seen, 1, QUESTION_TOKENS + tokens), question, tokens)
+        say(decoder, decoder.expand(seen, 1, QUESTION_TOKENS + tokens), question, tokens)
 
     return TokenizedQA(sum(one.numel() for one in model.parameters()), look, answer)
 

@@ -53,7 +53,7 @@ def test_word_by_word_as_the_model_itself(settings: dict[str, Any]) -> None:
     with torch.inference_mode():
         scenes = plain.encode_prefix(prefix), quick.encode_prefix(prefix)
         for skip in (0, 3):
-            pasts = plain.open(scenes[0], 3, 12), quick.open(scenes[1], 3, 12)
+            pasts = plain.expand(scenes[0], 3, 12), quick.expand(scenes[1], 3, 12)
             ids = torch.randint(10, 300, (3, 6))
             for _ in range(4):
                 expected, told = plain.step(pasts[0], ids, skip), quick.step(pasts[1], ids, skip)
@@ -66,7 +66,10 @@ def test_the_scene_as_hugging_face_has_it() -> None:
     plain, quick = PlainDecoder(model), NeoxDecoder(model)
     prefix = torch.randn(1, 4, 32)
     with torch.inference_mode():
-        caches = plain.cache(plain.encode_prefix(prefix), 2), quick.cache(quick.encode_prefix(prefix), 2)
+        caches = (
+            plain.dynamic_cache(plain.encode_prefix(prefix), 2),
+            quick.dynamic_cache(quick.encode_prefix(prefix), 2),
+        )
     for expected, told in zip(caches[0].layers, caches[1].layers, strict=True):
         torch.testing.assert_close(told.keys, expected.keys, **TOLERANCE)
         torch.testing.assert_close(told.values, expected.values, **TOLERANCE)
@@ -87,7 +90,7 @@ def test_changed_weights_are_seen(photos: list[np.ndarray]) -> None:
     with torch.inference_mode():
         plain = PlainDecoder(pipeline.model)
         ids = torch.tensor([pipeline.processor.question_ids(QUESTIONS[0])])
-        expected = plain.step(plain.open(plain.encode_prefix(after.prefix), 1, 0), ids)
+        expected = plain.step(plain.expand(plain.encode_prefix(after.prefix), 1, 0), ids)
         told = after.decoder.step(after.prefill(ids, 0), ids)
     torch.testing.assert_close(told, expected, **TOLERANCE)
     assert after.ask(QUESTIONS) != before

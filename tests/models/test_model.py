@@ -68,11 +68,11 @@ def test_packed_questions_equal_one_sequence_each(photos: list[np.ndarray]) -> N
 def test_question_cannot_see_other_scenes(photos: list[np.ndarray]) -> None:
     pipeline = tiny_pipeline()
     memory = pipeline.encode_scene(scene_of(photos))
-    before = memory._scene.told.clone()
+    before = memory._scene_cache.told.clone()
     alone = memory.dynamic_cache(2)
     assert alone.layers[0].keys.shape[0] == 2
     memory.ask(QUESTIONS)
-    assert torch.equal(memory._scene.told, before)
+    assert torch.equal(memory._scene_cache.told, before)
 
 
 def test_thinking_tokens_are_never_sampled(photos: list[np.ndarray]) -> None:

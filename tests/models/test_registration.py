@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dollhouse.models.dollhouse.heads import Cameras
-from dollhouse.models.dollhouse.pose_refinement import Array, Sighted, fit, moved, procrustes, register
+from dollhouse.models.dollhouse.pose_refinement import Array, Sighted, fit, moved, procrustes, refine_cameras
 from dollhouse.models.dollhouse.voting_head import VoteOutput
 
 LABELS, COLOURS = 6, 4
@@ -108,7 +108,7 @@ def test_registering_votes_puts_cameras_right_and_first_view_stays() -> None:
     )
     heading = torch.tensor([[[1.0, 0.0], [1.0, 0.0]]])
     cameras = Cameras(torch.tensor([0.0, -1.0, 0.0]).expand(1, 2, 3), heading, torch.zeros(1, 2, 3), torch.ones(1, 2))
-    corrected = register(votes, cameras)
+    corrected = refine_cameras(votes, cameras)
     assert torch.equal(corrected.heading[:, 0], heading[:, 0])
     assert torch.equal(corrected.position[:, 0], torch.zeros(1, 3))
     np.testing.assert_allclose(corrected.heading[0, 1], [np.cos(turn), np.sin(turn)], atol=1e-3)

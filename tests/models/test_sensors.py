@@ -20,7 +20,7 @@ from dollhouse.scenes.view_preprocessing import preprocess_view, rgbd_arrays
 @pytest.fixture(scope="module")
 def sensors() -> RGBDInputs:
     told = rgbd_arrays(room_scene("test", 3), 126)
-    return RGBDInputs.of(*(torch.from_numpy(array).double()[None] for array in told))
+    return RGBDInputs.from_poses(*(torch.from_numpy(array).double()[None] for array in told))
 
 
 def test_points_lie_where_the_depth_camera_saw_them(sensors: RGBDInputs) -> None:
@@ -71,5 +71,5 @@ def test_scenes_without_sensors_are_refused() -> None:
     unposed = replace(scene, views=tuple(replace(view, world_from_camera=None) for view in scene.views))
     with pytest.raises(SceneError, match="lacks depth, poses or intrinsics"):
         teacher.encode_scene(unposed)
-    with pytest.raises(ValueError, match="looks at depth and poses"):
+    with pytest.raises(ValueError, match="needs depth and poses"):
         teacher.model.encode_scene(torch.zeros(1, 2, 3, 126, 126))

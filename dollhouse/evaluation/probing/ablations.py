@@ -21,10 +21,11 @@ from dollhouse.evaluation.probing.prefix_surgery import (
     split_at_thinking,
     thinking_embeddings,
 )
-from dollhouse.inference.generation import PlainDecoder, generate
+from dollhouse.inference.generation import PlainDecoder, equal_length_batches, generate
 from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.inference.session import SceneSession
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
+from dollhouse.models.generation import GeneratedTokens
 
 PLAIN_WORD = " the"  #: the ordinary word whose tokens replace thinking tokens
 MAX_ANSWER_TOKENS = 24  #: judged answers are far shorter
@@ -152,13 +153,12 @@ def ablated_answers(
     ids = [processor.question_ids(question) for question in questions]
     answers = {ablation.name: [""] * len(ids) for ablation in ablations}
     with torch.inference_mode():
-        for length in sorted(set(map(len, ids))):
-            rows = [row for row, tokens in enumerate(ids) if len(tokens) == length]
-            batch = torch.tensor([ids[row] for row in rows], device=device)
+        for rows, batch in equal_length_batches(ids, device):
             for group, generated in _generate(session, other, batch, ablations, inputs):
                 places = ((ablation.name, row) for ablation in group for row in rows)
-                for (name, row), (tokens, _) in zip(places, generated, strict=True):
-                    answers[name][row] = processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+                for (name, row), tokens in zip(places, generated, strict=True):
+                    text = processor.tokenizer.decode(tokens.token_ids, skip_special_tokens=True)
+                    answers[name][row] = text.strip()
     return answers
 
 
@@ -168,7 +168,7 @@ def _generate(
     ids: Tensor,
     ablations: Sequence[Ablation],
     inputs: AblationInputs,
-) -> Iterator[tuple[list[Ablation], list[tuple[list[int], float]]]]:
+) -> Iterator[tuple[list[Ablation], list[GeneratedTokens]]]:
     """Ablations whose sequences have one length, and the answers under each of them to questions (R, T)."""
     prompt = split_at_thinking(session, ids)
     elsewhere = None if other is None else split_at_thinking(other, ids)

@@ -8,9 +8,8 @@ Axes: B batch, V views, H and W pixels, P patches of a view, M = V*P, N object s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -22,7 +21,7 @@ from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.depth_bins import DepthBinHead, DepthBins
 from dollhouse.models.dollhouse.heads import Cameras, DepthHead, LevelCameraHead, MetricDepth
 from dollhouse.models.dollhouse.modeling_language import SceneLanguageModel
-from dollhouse.models.dollhouse.pose_refinement import register
+from dollhouse.models.dollhouse.pose_refinement import refine_cameras
 from dollhouse.models.dollhouse.proposal_head import INIT_STD, ObjectProjector, ProposalHead, ProposalOutput
 from dollhouse.models.dollhouse.relation_head import RelationHead
 from dollhouse.models.dollhouse.rgbd_embedding import RGBDInputs, RGBDPatchEmbedding
@@ -34,21 +33,19 @@ from dollhouse.models.vggt.modeling import VggtModel, VggtOutput
 
 @dataclass
 class PerceptionOutput:
-    """What the student makes of the photos, before any question."""
+    """Predictions from the photos of a scene, before any question."""
 
     cameras: Cameras
     votes: VoteOutput
     objects: ProposalOutput
-    patch_assignment: Tensor  #: (B, M, N) which patch belongs to which object
-    patches: Tensor  #: (B, V, P, trunk width) what the trunk makes of each patch
-    make_depth: Callable[[], Tensor]  #: what :attr:`log_depth` is made by
-    depth_bins: Tensor | None = None  #: (B, V, P, bins) logits; None where there is no such head
-    relations: Tensor | None = None  #: (B, N, N, 2) logits of right and above; None where there is no such head
-
-    @cached_property
-    def log_depth(self) -> Tensor:
-        """(B, V, H, W) log metres; made when it is first looked at, since answers do not need it."""
-        return self.make_depth()
+    patch_assignment: Tensor  #: (B, M, N) assignment of patches to object slots
+    patches: Tensor  #: (B, V, P, trunk width) trunk features of each patch
+    camera_tokens: Tensor  #: (B, V, trunk width)
+    depth_bins: Tensor | None = None  #: (B, V, P, bins) logits; None without a depth bin head
+    relations: Tensor | None = None  #: (B, N, N, 2) logits of right and above; None without a relation head
+    encoder_output: VggtOutput | None = None  #: only where the encoder's own depth head is used
+    #: (B, V, H, W); None until set from :meth:`DollhouseForConditionalGeneration.predict_log_depth`
+    log_depth: Tensor | None = None
 
 
 class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
@@ -113,27 +110,38 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
         return DepthBins(self.config.depth_bins, near, far)
 
     def encode_scene(
-        self, pixel_values: Tensor, patch_assignment: Tensor | None = None, rgbd: RGBDInputs | None = None
+        self,
+        pixel_values: Tensor,
+        patch_assignment: Tensor | None = None,
+        rgbd: RGBDInputs | None = None,
+        refine_poses: bool = False,
     ) -> PerceptionOutput:
-        """Photos (B, V, 3, H, W) in [0, 1] -> depth, cameras, votes and objects.
+        """Encode photos into cameras, votes and object proposals.
 
-        ``patch_assignment`` (B, M, N) groups the patches from outside (a teacher's instances, while training);
-        without it they are grouped by their votes. ``rgbd`` must be there where ``config.use_rgbd`` says so (else
-        ValueError), and are not looked at otherwise.
+        Args:
+            pixel_values: photos (B, V, 3, H, W) in [0, 1].
+            patch_assignment: (B, M, N) assigns patches to object slots, e.g. ground truth; by default the votes are
+                clustered.
+            rgbd: depth and poses; required with ``config.use_rgbd``, ignored otherwise.
+            refine_poses: whether predicted camera poses are corrected by matching objects across views
+                (:mod:`dollhouse.models.dollhouse.pose_refinement`); not differentiable, meant for inference.
+
+        Raises:
+            ValueError: if ``config.use_rgbd`` and ``rgbd`` is None.
         """
         if not self.config.use_rgbd:
             rgbd = None
         elif rgbd is None:
-            raise ValueError("this model looks at depth and poses beside the photos: pass rgbd")
+            raise ValueError("this model needs depth and poses beside the photos: pass rgbd")
         patch = self.config.get_vision_config().patch_size
         rows, columns = pixel_values.shape[-2] // patch, pixel_values.shape[-1] // patch
         layers = self.encoder.dense_layers if isinstance(self.depth_head, MetricDepth) else None
-        seen = self.encoder(pixel_values, layers, None if rgbd is None else self.rgbd_encoder(rgbd))
-        camera_tokens, patches = self.trunk(seen.last_hidden_state)
+        encoded = self.encoder(pixel_values, layers, None if rgbd is None else self.rgbd_encoder(rgbd))
+        camera_tokens, patches = self.trunk(encoded.last_hidden_state)
         cameras = self.camera_head(camera_tokens) if rgbd is None else rgbd.cameras
         votes = self.voting_head(patches, cameras, rows, columns, None if rgbd is None else rgbd.depth)
-        if rgbd is None and not self.training and pixel_values.shape[1] > 1:
-            cameras = register(votes, cameras)
+        if refine_poses and rgbd is None and pixel_values.shape[1] > 1:
+            cameras = refine_cameras(votes, cameras)
             votes = votes.placed(cameras)
         if patch_assignment is None:
             patch_assignment = cluster_votes(votes, self.config.num_objects)
@@ -144,19 +152,25 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
             objects,
             patch_assignment,
             patches,
-            partial(self.make_depth, seen, camera_tokens, patches, pixel_values, None if self.training else rgbd),
+            camera_tokens,
             depth_bins=self.depth_bin_head(patches) if self.config.depth_bins else None,
             relations=self.relation_head(objects) if self.config.relation_head else None,
+            encoder_output=encoded if layers is not None else None,
         )
 
-    def make_depth(
-        self, seen: VggtOutput, camera_tokens: Tensor, patches: Tensor, pixel_values: Tensor, rgbd: RGBDInputs | None
+    def predict_log_depth(
+        self, perception: PerceptionOutput, pixel_values: Tensor, rgbd: RGBDInputs | None = None
     ) -> Tensor:
-        """Log metres (B, V, H, W) of what was seen; what ``rgbd`` measured stands as they have it."""
+        """Predict log metres (B, V, H, W) of the photos behind ``perception``.
+
+        Pixels that ``rgbd`` has measured keep the measured depth.
+        """
         if isinstance(self.depth_head, MetricDepth):
-            log_depth = self.depth_head(camera_tokens, self.encoder.predict_depth(seen)[0])
+            assert perception.encoder_output is not None
+            depth = self.encoder.predict_depth(perception.encoder_output)[0]
+            log_depth = self.depth_head(perception.camera_tokens, depth)
         else:
-            log_depth = self.depth_head(patches, pixel_values)
+            log_depth = self.depth_head(perception.patches, pixel_values)
         if rgbd is not None:
             log_depth = torch.where(rgbd.depth > 0, rgbd.depth.clamp(min=1e-3).log(), log_depth)
         return log_depth
@@ -178,11 +192,13 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
         share = objects.present / objects.present.sum(1, keepdim=True).clamp(min=1)
         return (share.unsqueeze(1) @ tokens).to(tokens.dtype)
 
-    def get_image_features(self, pixel_values: Tensor, rgbd: RGBDInputs | None = None) -> Tensor:
-        """Photos (B, V, 3, H, W), and depth and poses where the model has ``sensors`` -> language prefix (B, N, D)."""
+    def get_image_features(
+        self, pixel_values: Tensor, rgbd: RGBDInputs | None = None, refine_poses: bool = True
+    ) -> Tensor:
+        """Encode photos (B, V, 3, H, W) into the language prefix (B, N, D); see :meth:`encode_scene`."""
         if self.config.blind:
             return self.blind_prefix.expand(len(pixel_values), -1, -1)
-        return self.embed_objects(self.encode_scene(pixel_values, rgbd=rgbd).objects)
+        return self.embed_objects(self.encode_scene(pixel_values, rgbd=rgbd, refine_poses=refine_poses).objects)
 
     def forward(
         self,

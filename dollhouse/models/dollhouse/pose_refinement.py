@@ -49,7 +49,7 @@ class Sighted:
         )
 
 
-def register(votes: VoteOutput, cameras: Cameras) -> Cameras:
+def refine_cameras(votes: VoteOutput, cameras: Cameras) -> Cameras:
     """Cameras with heading and position of the later views corrected where the objects in them say otherwise."""
     with torch.no_grad():
         batch, views = cameras.focal.shape

@@ -28,7 +28,7 @@ class RGBDInputs:
     cameras: Cameras
 
     @classmethod
-    def of(cls, depth: Tensor, level_from_camera: Tensor, up: Tensor, focal: Tensor) -> RGBDInputs:
+    def from_poses(cls, depth: Tensor, level_from_camera: Tensor, up: Tensor, focal: Tensor) -> RGBDInputs:
         """From depth (B, V, H, W), poses (B, V, 4, 4), ``up`` (B, V, 3) in each camera's frame, ``focal`` (B, V)."""
         ahead = F.normalize(level_from_camera[..., :2, 2], dim=-1)
         heading = torch.stack([ahead[..., 1], -ahead[..., 0]], -1)  # the first view's heading is the y axis

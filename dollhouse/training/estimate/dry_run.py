@@ -8,7 +8,7 @@ predictions' shapes and the recipe's own first batch. Knows nothing of files bes
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from dollhouse.data.record_dataset import open_target_source
 from dollhouse.data.target_source import TargetSource
 from dollhouse.errors import RecipeError, SceneError
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
-from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration, PerceptionOutput
+from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.models.dollhouse.pretrained_lm import read_tokenizer
 from dollhouse.models.dollhouse.tokenization import fill_token_ids, train_tokenizer
 from dollhouse.models.vggt.convert import check_official
@@ -38,8 +38,6 @@ from dollhouse.training.loss_weighting import UncertaintyWeighting
 from dollhouse.training.model_init import bare_config, build_student
 from dollhouse.training.optim import MuonWithAdamW
 from dollhouse.training.train import choose_trained, eyes_are_frozen, use_bfloat16
-
-OF_DEPTH = {"depth_reg", "depth_ce", "depth_kl", "spatial", "multiview"}  #: losses that look at the depth map
 
 
 @dataclass(frozen=True)
@@ -148,8 +146,6 @@ def check_stage(
     losses: dict[str, Tensor] = {}
     with fake, live, counters[0], bfloat16:
         perception = objective.look(batch)
-        if perception is not None and OF_DEPTH & set(stage.losses):
-            _ = perception.log_depth  # made here, where it is counted
         mapped = None if perception is None else objective.as_teacher(perception, batch)
     if "text" in stage.losses and batch.question_ids:
         with fake, live, counters[1], bfloat16:
@@ -158,7 +154,11 @@ def check_stage(
             said = objective.language_losses(prefix, batch)
         losses.update({key: stand_ins.like(loss) for key, loss in said.items()})
     if perception is not None:
-        losses.update(objective.perception_losses(stand_ins.like(perception), batch, stand_ins.like(mapped)))
+        losses.update(
+            objective.perception_losses(
+                stand_ins.like(replace(perception, encoder_output=None)), batch, stand_ins.like(mapped)
+            )
+        )
     if not losses:
         raise SceneError("these scenes have no targets for any of the losses " + ", ".join(stage.losses))
     UncertaintyWeighting(list(losses))(losses).backward()
@@ -227,12 +227,6 @@ class StandIns:
         """A tensor, or a dataclass of tensors and dataclasses, with every tensor a random one in [0.5, 1.5)."""
         if predicted is None:
             return None
-        if isinstance(predicted, PerceptionOutput):
-            depth = self.like(vars(predicted).get("log_depth"))
-            names = [one.name for one in fields(predicted) if one.name != "make_depth"]
-            return PerceptionOutput(
-                make_depth=lambda: depth, **{name: self.like(getattr(predicted, name)) for name in names}
-            )
         if is_dataclass(predicted) and not isinstance(predicted, type):
             return type(predicted)(*[self.like(getattr(predicted, field.name)) for field in fields(predicted)])
         real = torch.rand(predicted.shape) + 0.5

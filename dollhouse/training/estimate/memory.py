@@ -84,8 +84,8 @@ def plan_answering(config: DollhouseConfig, views: int, height: int, width: int,
     Raises ModelError where the photos do not fit the encoder.
     """
     process = resident_bytes()
-    # as in training: correcting the cameras, which follows, goes by values, and is small beside the rest
-    fake, model = without_memory(lambda: DollhouseForConditionalGeneration(config).to(dtype).train())
+    # without pose refinement, which needs values and is small beside the rest
+    fake, model = without_memory(lambda: DollhouseForConditionalGeneration(config).to(dtype))
     weights = list(model.parameters())
     live = LiveMemory(weights)
     with fake, torch.no_grad():
@@ -94,7 +94,7 @@ def plan_answering(config: DollhouseConfig, views: int, height: int, width: int,
         with live:
             live.count(pixel_values)
             try:
-                scene = model.encode_prefix(model.get_image_features(pixel_values))
+                scene = model.encode_prefix(model.get_image_features(pixel_values, refine_poses=False))
             except ValueError as error:
                 raise ModelError(f"{views} views of {width}x{height}: {error}") from None
             hidden = model.encode_questions(scene, question, torch.zeros(1, dtype=torch.long))

@@ -150,8 +150,8 @@ def test_shuffled_takes_keys_and_values_of_the_other_scene(pictures: list[list[n
     pipeline = tiny_pipeline()
     draw = torch.Generator().manual_seed(2)
     unlike = [3 * torch.randn(1, 4, 32, generator=draw) for _ in range(2)]
-    scene, images = scene_of(pictures[0]), np.zeros((1, 28, 28, 3), np.uint8)
-    memory, other, spliced = (SceneSession(pipeline, scene, images, unlike[number], None) for number in (0, 1, 0))
+    scene, pixels = scene_of(pictures[0]), torch.zeros(1, 1, 3, 28, 28)
+    memory, other, spliced = (SceneSession(pipeline, scene, pixels, unlike[number], None) for number in (0, 1, 0))
     with torch.inference_mode():
         spliced._scene.told[..., 4:, :] = other._scene.told[..., 4:, :]
     expected = [one.text for one in spliced.answer(QUESTIONS, max_new_tokens=LONGEST)]

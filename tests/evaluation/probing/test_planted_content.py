@@ -73,9 +73,9 @@ def toy(through: str) -> DollhousePipeline:
 def probed(pipeline: DollhousePipeline) -> dict[str, dict[str, object]]:
     """Every control on twelve scenes, each beside one of the other sign; right if the first token is."""
     scenes = [Scene(f"toy:{number}", ()) for number in range(len(BITS))]
-    images = np.zeros((1, 28, 28, 3), np.uint8)
+    pixels = torch.zeros(1, 1, 3, 28, 28)
     signs = prefixes(BITS)
-    memories = [SceneSession(pipeline, scene, images, signs[row : row + 1], None) for row, scene in enumerate(scenes)]
+    memories = [SceneSession(pipeline, scene, pixels, signs[row : row + 1], None) for row, scene in enumerate(scenes)]
     controls = [UNMODIFIED, *ABLATIONS]
     rows = []
     for number, memory in enumerate(memories):
