@@ -78,5 +78,5 @@ def test_charts_have_axis_labels_intervals_and_text_that_stays_text():
     assert [list(line.get_ydata()) for line in whiskers] == [[0.0, 30.0], [0.0, 30.0]]
     bars = accuracy_chart([Bar("size", 0.5, (0.4, 0.6), 0.3, 0.5), Bar("contact", 0.7, None)]).axes[0]
     assert bars.get_xlabel() == "right answers, %"
-    assert [round(patch.get_width()) for patch in bars.patches] == [50, 70, 30]
+    assert [round(patch.get_width()) for patch in bars.patches] == [50, 30, 70]
     assert [text.get_text() for text in bars.get_yticklabels()] == ["size", "contact"]

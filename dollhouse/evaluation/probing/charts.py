@@ -15,7 +15,7 @@ from dollhouse.evaluation.probing.linear_probe import ALL_THINKING, FIRST_WORD, 
 from dollhouse.evaluation.probing.linear_probe import THINKING as MEAN_THINKING
 from dollhouse.evaluation.probing.tables import probe_tables
 from dollhouse.evaluation.probing.verdict import MARGIN
-from dollhouse.evaluation.report.charts import COLOUR, INK, SOFT, interval_chart, legend_below, new_axes, plain_axes
+from dollhouse.evaluation.report.charts import COLOUR, INK, SOFT, interval_chart, legend_below, new_axes
 from dollhouse.evaluation.report.render import Chart, render_report
 from dollhouse.questions.sampling import FAMILIES
 
@@ -67,13 +67,6 @@ def probe_context(result: Mapping[str, Any]) -> dict[str, Any]:
             Chart(_probe_chart(target), f"linear probe: {name}", f"{name} ({target['metric']}, n {target['n']:,})")
             for name, target in targets.items()
         ],
-        "facts": {
-            "command": result["command"],
-            "commit": result["commit"],
-            "scenes left out": f"{result['scenes']['left_out']:,} without boxes in metres",
-            "versions": ", ".join(f"{name} {version}" for name, version in result["versions"].items()),
-            "machine": ", ".join(map(str, result["machine"].values())),
-        },
     }
 
 
@@ -91,7 +84,7 @@ def _ablation_chart(ablations: Mapping[str, Any]) -> Figure:
 
 
 def _attention_chart(sources: Mapping[str, Any]) -> Figure:
-    figure, axes = new_axes(7.2, 1.1 + 0.42 * len(sources))
+    figure, axes = new_axes(7.2, 1.1 + 0.42 * len(sources), "attention, % (thin bars: uniform attention)")
     for height, groups in enumerate(sources.values()):
         for key, thick, place, alpha in (("mean", 0.46, height - 0.1, 1.0), ("uniform", 0.18, height + 0.28, 0.55)):
             start = 0.0
@@ -103,13 +96,12 @@ def _attention_chart(sources: Mapping[str, Any]) -> Figure:
     axes.set_yticks(range(len(sources)), list(sources))
     axes.set_ylim(len(sources) - 0.4, -0.6)
     axes.set_xlim(0, 100)
-    axes.set_xlabel("attention, % (thin bars: uniform attention)", fontsize=9, color=SOFT)
     legend_below(figure, axes, 6)
     return figure
 
 
 def _answer_attention_chart(sources: Mapping[str, Any]) -> Figure:
-    figure, axes = new_axes(5.6, 3.3)
+    figure, axes = new_axes(5.6, 3.3, "layer", "attention of the answer token, %", "y")
     for group, colour in GROUP_COLOURS.items():
         if group in sources[ANSWER]:
             shares = 100 * np.array(sources[ANSWER][group]["layers"])
@@ -120,8 +112,6 @@ def _answer_attention_chart(sources: Mapping[str, Any]) -> Figure:
         axes.axhline(uniform, color=colour, linestyle=":", linewidth=1, label="thinking tokens, uniform")
     axes.set_ylim(0, 100)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("layer", fontsize=9, color=SOFT)
-    axes.set_ylabel("attention of the answer token, %", fontsize=9, color=SOFT)
     legend_below(figure, axes, 3)
     return figure
 
@@ -131,12 +121,11 @@ def _label_chart(labels: Mapping[str, Any]) -> Figure:
     chosen = sorted(labels, key=lambda label: -labels[label]["slots"])[:MAX_LABELS]
     ratio = np.log2(np.maximum(np.array([labels[label]["ratio"] for label in chosen]).T, 1e-3))
     reach = max(1.0, float(np.abs(ratio).clip(max=3).max()))
-    figure, axes = new_axes(8.0, 1.8 + 0.28 * len(ratio))
+    figure, axes = new_axes(8.0, 1.8 + 0.28 * len(ratio), "label of the slot")
     drawn = axes.pcolormesh(ratio, cmap="RdBu_r", vmin=-reach, vmax=reach)
     axes.invert_yaxis()
     axes.set_yticks(np.arange(len(ratio)) + 0.5, [f"thinking token {row + 1}" for row in range(len(ratio))])
     axes.set_xticks(np.arange(len(chosen)) + 0.5, chosen, rotation=60, ha="right")
-    axes.set_xlabel("label of the slot", fontsize=9, color=SOFT)
     ticks = [tick for tick in (-3, -2, -1, 0, 1, 2, 3) if abs(tick) <= reach]
     bar = figure.colorbar(drawn, ax=axes, ticks=ticks, pad=0.01, aspect=12)
     bar.ax.set_yticklabels([f"{2.0**tick:g} ×" for tick in ticks], fontsize=8, color=INK)
@@ -146,8 +135,7 @@ def _label_chart(labels: Mapping[str, Any]) -> Figure:
 
 def _probe_chart(target: Mapping[str, Any]) -> Figure:
     """Scores after each layer at each position."""
-    figure, axes = new_axes(5.6, 3.9)
-    plain_axes(axes, grid="y")
+    figure, axes = new_axes(5.6, 3.9, "after layer", target["metric"], "y")
     lowest = target["chance"]
     for place, entry in target["positions"].items():
         colour, style = POSITION_STYLES[place]
@@ -159,8 +147,6 @@ def _probe_chart(target: Mapping[str, Any]) -> Figure:
     axes.axhline(target["chance"], color=SOFT, linewidth=1, label="chance")
     axes.axvline(target["layer"], color=SOFT, linewidth=0.8, linestyle=":")
     axes.set_ylim(max(lowest, target["chance"] - 0.3) - 0.03, None)  # scores far below chance would squeeze the rest
-    axes.set_xlabel("after layer", fontsize=9, color=SOFT)
-    axes.set_ylabel(target["metric"], fontsize=9, color=SOFT)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend_below(figure, axes, 2)
     return figure

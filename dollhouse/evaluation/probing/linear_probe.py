@@ -19,7 +19,7 @@ from dollhouse.data.targets import ObjectTargets
 from dollhouse.evaluation.metrics.bootstrap import accuracy_interval
 from dollhouse.evaluation.probing.accuracy import sum_by_scene
 from dollhouse.evaluation.probing.activations import Activations
-from dollhouse.evaluation.probing.ridge import FOLDS, cross_predict, mean_regression, ridge_regression
+from dollhouse.evaluation.probing.ridge import FOLDS, cross_predict, ridge_regression
 from dollhouse.geometry import Array
 from dollhouse.training.losses.grounding import pair_layer
 
@@ -148,7 +148,7 @@ def _probe(samples: Sequence[ProbeSample], targets: Mapping[str, Array], seed: i
     """Probe all targets of the same samples together, since they share features and folds."""
     scenes = [sample.scene for sample in samples]
     together = np.concatenate(list(targets.values()), axis=1)
-    mean = cross_predict(mean_regression(), np.zeros((len(samples), 1)), together, scenes, seed)
+    mean = cross_predict(None, np.zeros((len(samples), 1)), together, scenes, seed)
     predicted = {
         place: [
             cross_predict(ridge_regression(), np.array(states, np.float64), together, scenes, seed)

@@ -104,19 +104,12 @@ def probe_thinking(
             questions = generate_questions(session.scene, balance=own, limit=questions_per_scene, seed=seed)
             run.add(session, other, [question for question in questions if question.family not in UNJUDGED])
     scores = score_ablations(run.rows, [ablation.name for ablation in run.ablations], seed)
+    source = scenes if isinstance(scenes, str) else None
+    thinking = {name: getattr(config, f"thinking_{name}") for name in ("placement", "passes")}
     result = {
         "model": pipeline.model_id,
-        "thinking": {
-            "tokens": config.num_thinking_tokens,
-            "placement": config.thinking_placement,
-            "passes": config.thinking_passes,
-            "blind": config.blind,
-        },
-        "scenes": {
-            "source": scenes if isinstance(scenes, str) else None,
-            "n": len(annotated),
-            "left_out": len(opened) - len(annotated),
-        },
+        "thinking": {"tokens": config.num_thinking_tokens, **thinking, "blind": config.blind},
+        "scenes": {"source": source, "n": len(annotated), "left_out": len(opened) - len(annotated)},
         "questions": len(run.rows),
         "verdict": verdict(scores),
         "ablations": {
@@ -163,17 +156,9 @@ class _ProbeRun:
         answers = ablated_answers(session, other, texts, self.ablations, self.inputs)
         for number, question in enumerate(questions):
             predictions = {name: texts[number] for name, texts in answers.items()}
-            self.rows.append(
-                AblatedQuestion(
-                    scene=question.scene,
-                    id=question.id,
-                    family=question.family,
-                    question=question.text,
-                    answer=question.answer,
-                    predictions=predictions,
-                    correct={name: bool(is_correct(question, text)) for name, text in predictions.items()},
-                )
-            )
+            correct = {name: bool(is_correct(question, text)) for name, text in predictions.items()}
+            fields = (question.scene, question.id, question.family, question.text, question.answer)
+            self.rows.append(AblatedQuestion(*fields, predictions=predictions, correct=correct))
         with eager_attention(self.pipeline.model):
             self._record(session, questions)
 

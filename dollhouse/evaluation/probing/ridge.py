@@ -31,17 +31,14 @@ def ridge_regression(alphas: Array = ALPHAS) -> Any:
     return make_pipeline(StandardScaler(), RidgeCV(alphas=alphas, alpha_per_target=True))
 
 
-def mean_regression() -> Any:
-    """Build the chance level: the mean target of the training folds."""
-    from sklearn.dummy import DummyRegressor
-
-    return DummyRegressor()
-
-
 def cross_predict(estimator: Any, x: Array, y: Array, groups: Sequence[str], seed: int = 0) -> Array:
-    """Predict ``y`` (n, t) from ``x`` (n, F), each sample by an estimator fitted on other groups."""
+    """Predict ``y`` (n, t) from ``x`` (n, F), each sample by an estimator fitted on other groups.
+
+    ``estimator`` None predicts the mean of the other folds: the level of chance.
+    """
+    from sklearn.dummy import DummyRegressor
     from sklearn.model_selection import GroupKFold, cross_val_predict
 
     folds = GroupKFold(min(FOLDS, len(set(groups))), shuffle=True, random_state=seed)
-    predicted = cross_val_predict(estimator, x, y, groups=np.asarray(groups), cv=folds)
+    predicted = cross_val_predict(estimator or DummyRegressor(), x, y, groups=np.asarray(groups), cv=folds)
     return np.asarray(predicted, dtype=np.float64).reshape(y.shape)

@@ -48,19 +48,21 @@ class Bar:
     chance: float | None = None
 
 
-def new_axes(width: float, height: float) -> tuple[Figure, Axes]:
+def new_axes(
+    width: float, height: float, x_label: str = "", y_label: str = "", grid: Literal["x", "y", "both"] | None = None
+) -> tuple[Figure, Axes]:
     """Create a figure with one pair of plain axes; sizes in inches, 72 CSS pixels each."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots()
-    return figure, plain_axes(axes)
+    axes = plain_axes(figure.subplots(), grid=grid)
+    axes.set_xlabel(x_label, fontsize=9, color=SOFT)
+    axes.set_ylabel(y_label, fontsize=9, color=SOFT)
+    return figure, axes
 
 
 def plain_axes(axes: Axes, title: str = "", grid: Literal["x", "y", "both"] | None = None) -> Axes:
     """Give axes the look of reports: no box, small ticks, grid lines along one axis or both."""
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(LINE)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(LINE)
     axes.tick_params(labelsize=9, colors=INK, length=0)
     axes.set_axisbelow(True)
     if grid:
@@ -70,51 +72,38 @@ def plain_axes(axes: Axes, title: str = "", grid: Literal["x", "y", "both"] | No
 
 
 def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
-    """Put the legend of ``axes`` below the figure."""
+    """Put the legend of ``axes`` below the figure, each name once."""
     handles, names = axes.get_legend_handles_labels()
     unique = dict(zip(names, handles, strict=True))
-    figure.legend(
-        unique.values(),
-        unique.keys(),
-        loc="outside lower center",
-        ncols=columns,
-        fontsize=9,
-        frameon=False,
-        labelcolor=INK,
-    )
+    style: dict[str, Any] = {"fontsize": 9, "frameon": False, "labelcolor": INK}
+    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=columns, **style)
 
 
 def accuracy_chart(rows: Sequence[Bar], label: str = "right answers, %") -> Figure:
     """Draw accuracies with 95 % intervals, the blind control as a thin bar below and chance as a tick."""
-    figure, axes = new_axes(6.4, 0.9 + 0.46 * len(rows))
-    plain_axes(axes, grid="x")
-    heights = range(len(rows))
-    axes.barh(heights, [100 * row.value for row in rows], 0.44, color=COLOUR["model"], label="model")
-    for height, row in zip(heights, rows, strict=True):
+    figure, axes = new_axes(6.4, 0.9 + 0.46 * len(rows), label, grid="x")
+    for height, row in enumerate(rows):
+        axes.barh(height, 100 * row.value, 0.44, color=COLOUR["model"], label="model")
+        if row.blind is not None:
+            axes.barh(height + 0.34, 100 * row.blind, 0.18, color=COLOUR["blind"], label="blind")
         if row.ci95:
-            draw_whisker(axes, height, row.ci95)
-    blind = [
-        (height + 0.34, 100 * row.blind) for height, row in zip(heights, rows, strict=True) if row.blind is not None
-    ]
-    chance = [(height, 100 * row.chance) for height, row in zip(heights, rows, strict=True) if row.chance is not None]
-    if blind:
-        axes.barh([at for at, _ in blind], [value for _, value in blind], 0.18, color=COLOUR["blind"], label="blind")
-    if chance:
-        ends = [height - 0.32 for height, _ in chance], [height + 0.44 for height, _ in chance]
-        axes.vlines([value for _, value in chance], *ends, color=COLOUR["chance"], linewidth=2, label="chance")
-    if any(row.ci95 for row in rows):
-        axes.plot([], [], color=INK, linewidth=1.2, label="95 % interval")
-    axes.set_yticks(list(heights), [row.name for row in rows])
+            draw_whisker(axes, height, row.ci95, label="95 % interval")
+        if row.chance is not None:
+            ends = [height - 0.32, height + 0.44]
+            axes.plot([100 * row.chance] * 2, ends, color=COLOUR["chance"], linewidth=2, label="chance")
+    axes.set_yticks(range(len(rows)), [row.name for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.5)
     axes.set_xlim(0, 101)
-    axes.set_xlabel(label, fontsize=9, color=SOFT)
     legend_below(figure, axes, 4)
     return figure
 
 
-def draw_whisker(axes: Axes, height: float, ends: Sequence[float], colour: str = INK, width: float = 1.2) -> None:
+def draw_whisker(
+    axes: Axes, height: float, ends: Sequence[float], colour: str = INK, width: float = 1.2, label: str | None = None
+) -> None:
     """Draw an interval (shares of 1, in percent) along x."""
-    axes.plot([100 * end for end in ends], [height, height], "|-", color=colour, linewidth=width, markersize=5)
+    x = [100 * end for end in ends]
+    axes.plot(x, [height, height], "|-", color=colour, linewidth=width, markersize=5, label=label)
 
 
 def curve_chart(
@@ -135,22 +124,18 @@ def curve_chart(
         y_top: upper end of the vertical axis, percent; None: a little above the highest interval.
         diagonal: also draw where value equals middle.
     """
-    figure, axes = new_axes(5.6, 3.3)
-    plain_axes(axes, grid="both")
+    figure, axes = new_axes(5.6, 3.3, x_label, y_label, "both")
     x = [x_scale * float(row["middle"]) for row in rows]
     y = [100 * float(row["value"]) for row in rows]
     if diagonal:
         axes.plot([0, 100], [0, 100], color=SOFT, linestyle="--", linewidth=1)
-        low = min(50.0, 10 * math.floor(x[0] / 10))
-        axes.set_xlim(low, 102)
+        axes.set_xlim(min(50.0, 10 * math.floor(x[0] / 10)), 102)
     axes.plot(x, y, "o-", color=COLOUR["model"], linewidth=1.4, markersize=6)
     for at, row in zip(x, rows, strict=True):
         if row["ci95"]:
             axes.plot([at, at], [100 * end for end in row["ci95"]], "_-", color=INK, linewidth=1.2, markersize=6)
     highest = max(100 * (row["ci95"][1] if row["ci95"] else row["value"]) for row in rows)
     axes.set_ylim(0, y_top or min(100.0, 10 * math.ceil(highest / 10 + 0.3)))
-    axes.set_xlabel(x_label, fontsize=9, color=SOFT)
-    axes.set_ylabel(y_label, fontsize=9, color=SOFT)
     return figure
 
 
@@ -171,7 +156,7 @@ def interval_chart(
         colours: title -> colour.
         margin: half width of a grey band around 0.
     """
-    figure, axes = new_axes(6.6, 1.2 + 0.5 * len(names))
+    figure, axes = new_axes(6.6, 1.2 + 0.5 * len(names), label)
     axes.axvspan(-100 * margin, 100 * margin, color=LINE, alpha=0.6, zorder=0)
     axes.axvline(0, color=SOFT, linewidth=1, zorder=1)
     step = 0.7 / max(len(series), 1)
@@ -185,7 +170,6 @@ def interval_chart(
         axes.plot(x, y, "o", color=colours[title], markersize=size, label=title)
     axes.set_yticks(range(len(names)), list(names))
     axes.set_ylim(len(names) - 0.45, -0.55)
-    axes.set_xlabel(label, fontsize=9, color=SOFT)
     legend_below(figure, axes, 3)
     return figure
 

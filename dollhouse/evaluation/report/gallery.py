@@ -1,7 +1,4 @@
-"""The few scenes that a report shows: the best and the worst answered, kept while the others go by.
-
-Knows nothing of how they are drawn. Holds at most twice ``size`` scenes in memory, whatever number it is shown.
-"""
+"""The scenes shown in a report: those with the highest and the lowest accuracy, selected while the run goes on."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from dollhouse.scenes.scene import Box
 
 @dataclass(frozen=True, eq=False)
 class GalleryScene:
-    """What a report shows of one scene; boxes, cameras and floor are in the level frame of the first view."""
+    """One scene of a report; boxes, cameras and floor are in the level frame of the first view."""
 
     scene: str
     accuracy: float | None  #: over the scene's judged questions; None if there were none
@@ -36,23 +33,22 @@ class GalleryScene:
 
 
 class Gallery:
-    """Keeps the exhibits of the best and the worst scenes of a run."""
+    """Stores the scenes with the highest and the lowest accuracy, at most twice ``size``."""
 
     def __init__(self, size: int = 8) -> None:
         self.size = size
         self._judged: list[GalleryScene] = []
         self._unjudged: list[GalleryScene] = []
 
-    def add(self, exhibit: GalleryScene) -> None:
-        """Keep the exhibit if it is among the best or the worst so far; earlier ones win ties."""
-        if exhibit.accuracy is None:
-            self._unjudged = [*self._unjudged, exhibit][: self.size]
+    def add(self, scene: GalleryScene) -> None:
+        """Store the scene if it is among the best or the worst so far; earlier ones win ties."""
+        if scene.accuracy is None:
+            self._unjudged = [*self._unjudged, scene][: self.size]
             return
-        ranked = sorted([*self._judged, exhibit], key=lambda kept: -(kept.accuracy or 0.0))
-        if len(ranked) > self.size:
-            del ranked[(self.size + 1) // 2]
-        self._judged = ranked
+        self._judged = sorted([*self._judged, scene], key=lambda stored: -(stored.accuracy or 0.0))
+        if len(self._judged) > self.size:
+            del self._judged[(self.size + 1) // 2]
 
     def scenes(self) -> list[GalleryScene]:
-        """At most ``size`` exhibits, the best answered first; scenes without questions fill free places."""
+        """Return at most ``size`` scenes, the best first; scenes without questions fill free places."""
         return [*self._judged, *self._unjudged][: self.size]

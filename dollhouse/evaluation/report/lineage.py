@@ -1,7 +1,4 @@
-"""What a model was made from, as far as the ``run.json`` of its distillation tells: recipe, commit, records, teachers.
-
-Knows how ``dollhouse distill`` lays out a run's folder, and the store of records; loads no model.
-"""
+"""The lineage of a model: recipe, commit, records and teachers, from the ``run.json`` of its distillation."""
 
 from __future__ import annotations
 
@@ -17,11 +14,11 @@ UNKNOWN = "unknown"
 
 
 def model_lineage(model: Path) -> dict[str, Any]:
-    """Where a model folder comes from, JSON-able: for the ``model`` section of ``report.json``.
+    """Read the lineage of a model folder, for the ``model`` section of ``report.json``.
 
-    ``run.json`` is looked for in the folder, then beside it, where ``dollhouse distill`` leaves it. Whatever is not
-    told there is :data:`UNKNOWN`; records are named by a hash over the ids, themselves hashes, of those there now.
-    Raises StorageError where a ``run.json`` is there but cannot be read.
+    ``run.json`` is read from the folder or its parent, where ``dollhouse distill`` writes it. Missing entries are
+    UNKNOWN; records are identified by a hash over their ids, which are content hashes. Raises StorageError where a
+    ``run.json`` cannot be read.
     """
     path = next((path for path in (model / "run.json", model.parent / "run.json") if path.is_file()), None)
     if path is None:
@@ -30,7 +27,7 @@ def model_lineage(model: Path) -> dict[str, Any]:
         content = path.read_bytes()
         run = json.loads(content)
     except (OSError, ValueError) as error:
-        raise StorageError(f"{path}: cannot be read as JSON ({error}); mend it, or take it away") from error
+        raise StorageError(f"{path}: cannot be read as JSON ({error}); repair or remove it") from error
     recipe = run.get("recipe") or {}
     return {
         "run": sha256(content).hexdigest(),
@@ -43,7 +40,7 @@ def model_lineage(model: Path) -> dict[str, Any]:
 
 
 def _records_of(data: Mapping[str, Any]) -> Any:
-    """The records that a recipe's data names: how many, their hash, and their teachers."""
+    """Describe the records that a recipe's data names: how many, their hash, and their teachers."""
     folder = data.get("records")
     if not folder:
         return UNKNOWN

@@ -1,7 +1,4 @@
-"""The pictures of a report, as PNG data URIs: views with predicted and true depth, and the plan with both boxes.
-
-Knows nothing of pages or scores. Drawn without pyplot, so nothing global is touched.
-"""
+"""Pictures of a report as data URIs: views with depth, the plan with true and predicted boxes, and video frames."""
 
 from __future__ import annotations
 
@@ -21,78 +18,69 @@ from dollhouse.scenes.scene import Box
 from dollhouse.scenes.visualize import draw_depth, draw_image, draw_plan
 
 MAX_VIEWS = 6  #: shown of a scene, so that a page stays small
-STRIP = 150  #: pixels, height of a strip of frames
-MIN_SCORE = 0.3  #: predicted boxes less sure than this are not drawn
-NEAR = 0.6  #: metres between centres, seen from above, at which a prediction plainly means a true box of its class
+STRIP = 150  #: height of a strip of frames, pixels
+MIN_SCORE = 0.3  #: predicted boxes with a lower score are not drawn
+NEAR = 0.6  #: distance of centres from above at which a prediction plainly matches a true box of its label, metres
 PREDICTED = "#d6249f"  #: outline of predicted boxes; no furniture has this colour
 _FAINT = "#c9ccd3"
 
 
-def shown_views(exhibit: GalleryScene) -> list[int]:
-    """Indices of the views that are drawn: all, or :data:`MAX_VIEWS` spread evenly."""
-    count = len(exhibit.images)
-    return sorted({int(index) for index in np.linspace(0, count - 1, min(count, MAX_VIEWS)).round()})
-
-
-def views_picture(exhibit: GalleryScene) -> str:
-    """Views above predicted depth above true depth, with one colour scale for all depth of the scene."""
-    views = shown_views(exhibit)
-    truth = exhibit.true_depth
+def views_picture(scene: GalleryScene) -> str:
+    """Draw views, predicted depth and true depth in rows, with one colour scale for all depth of the scene."""
+    views, truth = _spread(len(scene.images)), scene.true_depth
     rows = ["photo", "predicted"] if truth is None else ["photo", "predicted", "true"]
-    ends = exhibit.depth[views] if truth is None else truth[views][truth[views] > 0]
+    ends = scene.depth[views] if truth is None else truth[views][truth[views] > 0]
     near, far = (float(end) for end in np.percentile(ends, [1, 99])) if ends.size else (0.0, 1.0)
-    tall = exhibit.images.shape[1] / exhibit.images.shape[2]
+    tall = scene.images.shape[1] / scene.images.shape[2]
     tight = ConstrainedLayoutEngine(w_pad=0.015, h_pad=0.015, wspace=0.015, hspace=0.015)
     figure = Figure(figsize=(1.55 * len(views) + 0.9, 1.55 * tall * len(rows) + 0.25), layout=tight)
     grid = figure.subplots(len(rows), len(views), squeeze=False)
-    drawn = None
     for column, view in enumerate(views):
-        draw_image(grid[0, column], exhibit.images[view], f"view {view + 1}")
-        drawn = draw_depth(grid[1, column], exhibit.depth[view], near=near, far=far)
+        draw_image(grid[0, column], scene.images[view], f"view {view + 1}")
+        drawn = draw_depth(grid[1, column], scene.depth[view], near=near, far=far)
         if truth is not None:
             draw_depth(grid[2, column], truth[view], near=near, far=far)
     for row, name in enumerate(rows[1:], start=1):
         grid[row, 0].set_ylabel(name, fontsize=8)
-    if drawn is not None:
-        bar = figure.colorbar(drawn, ax=list(grid[1:].flat), aspect=30, pad=0.01, shrink=0.9)
-        bar.set_label("depth (m)" if exhibit.depth_alignment == "none" else "depth, scaled by the median", fontsize=7)
-        bar.ax.tick_params(labelsize=7)
-    return _data_uri(figure)
+    bar = figure.colorbar(drawn, ax=list(grid[1:].flat), aspect=30, pad=0.01, shrink=0.9)
+    bar.set_label("depth (m)" if scene.depth_alignment == "none" else "depth, scaled by the median", fontsize=7)
+    bar.ax.tick_params(labelsize=7)
+    return _png_uri(figure)
 
 
-def plan_picture(exhibit: GalleryScene) -> str:
-    """The plan from above: true boxes filled, those hardly seen pale, predicted ones as dashed outlines."""
+def plan_picture(scene: GalleryScene) -> str:
+    """Draw the plan: true boxes filled, ignored ones pale, predicted ones as dashed outlines."""
     figure = Figure(figsize=(5.0, 4.8), layout="constrained")
     axes = figure.subplots()
-    pale = tuple(replace(box, colour=_FAINT) for box in exhibit.ignored)
-    truth = (*pale, *(exhibit.true_boxes or ()))
-    draw_plan(axes, truth, exhibit.cameras, exhibit.floor, fovs=exhibit.fovs)
-    sure = [box for box in exhibit.boxes if (box.score or 0.0) >= MIN_SCORE]
-    draw_plan(axes, [_named_if_wrong(box, truth) for box in sure], (), outline=PREDICTED)
-    return _data_uri(figure)
+    truth = (*(replace(box, colour=_FAINT) for box in scene.ignored), *(scene.true_boxes or ()))
+    draw_plan(axes, truth, scene.cameras, scene.floor, fovs=scene.fovs)
+    predicted = [_without_repeated_label(box, truth) for box in scene.boxes if (box.score or 0.0) >= MIN_SCORE]
+    draw_plan(axes, predicted, (), outline=PREDICTED)
+    return _png_uri(figure)
 
 
 def frame_strip(images: Sequence[NDArray[np.uint8]]) -> str:
-    """Frames (H, W, 3) side by side, at most :data:`MAX_VIEWS`, as a JPEG data URI."""
-    chosen = [images[place] for place in sorted({*np.linspace(0, len(images) - 1, MAX_VIEWS).round().astype(int)})]
-    small = [Image.fromarray(one).resize((round(STRIP * one.shape[1] / one.shape[0]), STRIP)) for one in chosen]
-    strip = Image.new("RGB", (sum(one.width for one in small), STRIP))
-    for place, one in enumerate(small):
-        strip.paste(one, (sum(before.width for before in small[:place]), 0))
-    kept = io.BytesIO()
-    strip.save(kept, format="jpeg", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(kept.getvalue()).decode("ascii")
+    """Put at most MAX_VIEWS frames (H, W, 3) side by side, as a JPEG data URI."""
+    frames = [Image.fromarray(images[place]) for place in _spread(len(images))]
+    small = [np.asarray(frame.resize((round(STRIP * frame.width / frame.height), STRIP))) for frame in frames]
+    file = io.BytesIO()
+    Image.fromarray(np.concatenate(small, axis=1)).save(file, format="jpeg", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
-def _named_if_wrong(predicted: Box, truth: Sequence[Box]) -> Box:
-    """The box without its label where the true one beside it says the same, so that labels do not lie over labels."""
-    near = (
-        np.linalg.norm(box.center[:2] - predicted.center[:2]) < NEAR for box in truth if box.label == predicted.label
-    )
-    return replace(predicted, label="") if any(near) else predicted
+def _spread(count: int) -> list[int]:
+    """Indices of at most MAX_VIEWS of ``count`` views, evenly spread."""
+    return sorted({int(index) for index in np.linspace(0, count - 1, min(count, MAX_VIEWS)).round()})
 
 
-def _data_uri(figure: Figure) -> str:
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=110, facecolor="white")
-    return "data:image/png;base64," + base64.b64encode(picture.getvalue()).decode("ascii")
+def _without_repeated_label(predicted: Box, truth: Sequence[Box]) -> Box:
+    """Drop the label where a true box nearby has the same, so that labels do not overlap."""
+    alike = (box for box in truth if box.label == predicted.label)
+    near = any(np.linalg.norm(box.center[:2] - predicted.center[:2]) < NEAR for box in alike)
+    return replace(predicted, label="") if near else predicted
+
+
+def _png_uri(figure: Figure) -> str:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=110, facecolor="white")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")

@@ -1,8 +1,7 @@
-"""``report.json``: all that is needed to check a score again, without the model and on another machine.
+"""``report.json``: what is needed to verify scores without the model, on another machine.
 
-Knows the rows of ``predictions.jsonl`` and what was found; :mod:`dollhouse.evaluation.verify` reads it back. Every row
-and every section has a digest, so that a change can be named. Digests notice slips and careless edits; they are no
-signature, since whoever changes a report can make them anew.
+Every section and every row has a digest, so that a change can be named. Digests reveal slips and careless edits; they
+are no signature, since whoever changes a report can compute them again.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from dollhouse.evaluation.metrics.versions import scorer_versions
 from dollhouse.system import environment
 
 FORMAT = "dollhouse report 2"
-#: packages whose release may move a figure
+#: packages whose version may change a score
 PACKAGES = ("dollhouse", "numpy", "scipy", "torch", "transformers", "sacrebleu", "rouge-score", "nltk")
 #: what the digests of a row are over; all other fields are "rest"
 PREDICTION_FIELDS, QUESTION_FIELDS = ("prediction", "blind_prediction", "confidence"), ("question", "prompt")
@@ -45,7 +44,7 @@ def build_report(
     metrics: str | None = None,
     perception: str | None = None,
 ) -> dict[str, Any]:
-    """The report of ``rows`` that were scored; JSON-able.
+    """Build the report of scored rows.
 
     ``lines`` is the text of ``predictions.jsonl``; ``metrics`` and ``perception`` those of ``metrics.json`` and
     ``perception.jsonl`` where they exist. ``scores`` is what :mod:`dollhouse.evaluation.verify` must reproduce,
@@ -81,7 +80,7 @@ def build_report(
 
 
 def format_report(report: Mapping[str, Any]) -> str:
-    """A report as it is written: a line a section, so that it can be read and compared."""
+    """Format a report as JSON with one line a section."""
     lines = [
         f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False, allow_nan=False)}" for key, value in report.items()
     ]
@@ -89,7 +88,7 @@ def format_report(report: Mapping[str, Any]) -> str:
 
 
 def read_report(path: Path) -> tuple[dict[str, Any], Path]:
-    """A report and the file it was read from; ``path`` may be its folder. Raises ScoreError where it is none."""
+    """Read a report, and return its file too; ``path`` may be its folder. Raises ScoreError where it is invalid."""
     file = path / "report.json" if path.is_dir() else path
     try:
         report = json.loads(file.read_text(encoding="utf-8"))
@@ -106,7 +105,7 @@ def read_report(path: Path) -> tuple[dict[str, Any], Path]:
 
 
 def row_digests(row: Mapping[str, Any]) -> dict[str, str]:
-    """Short digests of what was said, what was asked, and the rest of a row."""
+    """Compute short digests of a row's prediction, its question, and the rest."""
     parts = {
         "prediction": {key: row[key] for key in PREDICTION_FIELDS if key in row},
         "question": {key: row[key] for key in QUESTION_FIELDS if key in row},
@@ -116,38 +115,38 @@ def row_digests(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def line_digests(text: str) -> list[str]:
-    """Short digests of the lines of a JSONL file."""
+    """Compute short digests of the lines of a JSONL file."""
     return [text_sha256(line)[:SHORT] for line in jsonl_lines(text)]
 
 
 def jsonl_lines(text: str) -> list[str]:
-    """The lines of a JSONL file, whose strings may hold what else ends a line."""
+    """Split a JSONL file at line feeds only; its strings may contain other line ends."""
     return text.removesuffix("\n").split("\n") if text else []
 
 
 def digest(value: Any) -> str:
-    """The digest of a JSON value, whatever the order of its keys."""
+    """Hash a JSON value, independent of the order of its keys."""
     return text_sha256(json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")))
 
 
 def text_sha256(text: str) -> str:
+    """Hash a text."""
     return sha256(text.encode()).hexdigest()
 
 
 def jsonl_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """``predictions.jsonl``: one row a line."""
+    """Format rows as JSONL."""
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def benchmark_scorers(benchmark: Benchmark) -> dict[str, str]:
-    """Versions of the benchmark and of the scorers that its figures rest on."""
+    """Return versions of the benchmark and of its scorers."""
     from dollhouse.evaluation.metrics.text import SCORERS
 
-    text = [name for name in benchmark.scorers if name in SCORERS]
-    versions = scorer_versions(text)
+    versions = scorer_versions([name for name in benchmark.scorers if name in SCORERS])
     return {benchmark.name: benchmark.version} | {name: versions[name] for name in benchmark.scorers}
 
 
 def package_versions() -> dict[str, str]:
-    """Releases of Python and of PACKAGES; those not installed are absent."""
+    """Return versions of Python and of PACKAGES; those not installed are absent."""
     return {"python": platform.python_version(), **environment.package_versions(PACKAGES)}
