@@ -68,6 +68,13 @@ def test_one_record_per_scene_written_once(tmp_path: Path) -> None:
     assert len(teacher.asked) == 12
 
 
+def test_record_ids_of_a_run_are_pinned(tmp_path: Path) -> None:
+    """The names in provenance and settings are part of the ids, whatever the code calls them."""
+    teacher = AnnotationsTeacher()
+    run = annotate_scenes(teacher, [small_scene()], tmp_path, **everything(teacher))
+    assert run.record_ids == ["d3c1af6d70a63b3ae8001861eed36b72"]
+
+
 def test_record_holds_answers_features_and_geometry(tmp_path: Path) -> None:
     teacher = CountingTeacher()
     scene = small_scene()
