@@ -14,7 +14,8 @@ import transformers
 from torch import Tensor
 
 from dollhouse.errors import QuestionError, TeacherError
-from dollhouse.models.llava3d.generation import GeneratedAnswer, SharedPrefix
+from dollhouse.models.generation import GeneratedTokens
+from dollhouse.models.llava3d.generation import SharedPrefix
 from dollhouse.models.llava3d.modeling import Llava3DForConditionalGeneration, SceneFeatures
 from dollhouse.models.llava3d.multimodal_embed import IMAGE_TOKEN_ID
 from dollhouse.models.llava3d.processing import FrameSampling, ViewPreprocessing, image_pixels, prepare_views
@@ -220,7 +221,7 @@ class LLaVA3DTeacher:
         ids = prompt_ids(conversation([(text, None)]), encoder(self.tokenizer), int(self.tokenizer.bos_token_id))
         return ids, torch.tensor(np.array(centres), dtype=torch.float32).reshape(-1, 3)
 
-    def _teacher_answer(self, answer: GeneratedAnswer) -> TeacherAnswer:
+    def _teacher_answer(self, answer: GeneratedTokens) -> TeacherAnswer:
         return TeacherAnswer(
             text=self.tokenizer.decode(answer.token_ids, skip_special_tokens=True).strip(),
             token_ids=np.array(answer.token_ids, dtype=np.int32),

@@ -10,25 +10,15 @@ Axes: P prefix tokens, T tokens of one question, Q unfinished questions, D width
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from transformers import DynamicCache
 
+from dollhouse.models.generation import GeneratedTokens, generate_greedy
+
 _PREFIX = -1  #: owner of the tokens that every question attends to
-
-
-@dataclass(eq=False)
-class GeneratedAnswer:
-    """One answer, the end token included where it was generated."""
-
-    token_ids: list[int] = field(default_factory=list)
-    top_ids: list[NDArray[np.int32]] = field(default_factory=list)  #: (K,) a token, most likely (and chosen) first
-    top_log_probs: list[NDArray[np.float32]] = field(default_factory=list)  #: (K,) natural logarithms
 
 
 class SharedPrefix:
@@ -44,52 +34,36 @@ class SharedPrefix:
 
     def generate(
         self, questions: Sequence[Tensor], max_new_tokens: int, eos_token_id: int, top_k: int
-    ) -> list[GeneratedAnswer]:
+    ) -> list[GeneratedTokens]:
         """Generate greedy answers to a group of questions.
 
         Each question is given as embeddings (T, D) that follow the prefix.
         ``eos_token_id`` ends an answer. Where two tokens are equally likely, the smaller id is chosen.
         """
-        with torch.inference_mode():
-            try:
-                return self._generate(questions, max_new_tokens, eos_token_id, top_k)
-            finally:
-                self._cache.crop(self.length - self._cache.get_seq_length())  # leaves the prefix
-
-    def _generate(
-        self, questions: Sequence[Tensor], max_new_tokens: int, eos_token_id: int, top_k: int
-    ) -> list[GeneratedAnswer]:
-        answers = [GeneratedAnswer() for _ in questions]
         device = questions[0].device
         lengths = torch.tensor([len(question) for question in questions], device=device)
         rows = torch.arange(len(questions), device=device)
         owners = torch.cat([torch.full((self.length,), _PREFIX, device=device), rows.repeat_interleave(lengths)])
         own = [torch.arange(len(question), device=device) + self.length for question in questions]
         positions = torch.cat([torch.arange(self.length, device=device), *own])
-        embeds = torch.cat(list(questions))
-        last = lengths.cumsum(0) - 1  # of each question, in ``embeds``
         embed = self.language_model.get_input_embeddings()
-        for step in range(max_new_tokens):
-            logits = self._logits(embeds, owners, positions, last)
-            # a stable sort, so that ties go to the smaller id on every machine
-            best = logits.sort(descending=True, stable=True)
-            log_probs = best.values - logits.logsumexp(-1, keepdim=True)
-            top_ids = best.indices[:, :top_k].int().cpu().numpy()
-            top_log_probs = log_probs[:, :top_k].float().cpu().numpy()
-            chosen = best.indices[:, 0]
-            for place, row in enumerate(rows.tolist()):
-                answers[row].token_ids.append(int(chosen[place]))
-                answers[row].top_ids.append(top_ids[place])
-                answers[row].top_log_probs.append(top_log_probs[place])
-            unfinished = chosen != eos_token_id
-            if step + 1 == max_new_tokens or not unfinished.any():
-                break
-            rows, chosen = rows[unfinished], chosen[unfinished]
-            embeds = embed(chosen)
-            last = torch.arange(len(chosen), device=device)
-            owners = torch.cat([owners, rows])
-            positions = torch.cat([positions, self.length + lengths[rows] + step])
-        return answers
+        end = self.length + lengths  # position of each question's next token
+
+        def next_logits(tokens: Tensor | None, open_rows: Tensor) -> Tensor:
+            nonlocal owners, positions
+            if tokens is None:
+                return self._logits(torch.cat(list(questions)), owners, positions, lengths.cumsum(0) - 1)
+            owners, positions = torch.cat([owners, open_rows]), torch.cat([positions, end[open_rows]])
+            end[open_rows] += 1
+            return self._logits(embed(tokens), owners, positions, torch.arange(len(tokens), device=device))
+
+        with torch.inference_mode():
+            try:
+                return generate_greedy(
+                    next_logits, len(questions), max_new_tokens, eos_token_id, top_k=top_k, device=device
+                )
+            finally:
+                self._cache.crop(self.length - self._cache.get_seq_length())  # leaves the prefix
 
     def _logits(self, embeds: Tensor, owners: Tensor, positions: Tensor, last: Tensor) -> Tensor:
         """Compute logits (Q, vocabulary), in float32 at least, after the ``last`` of the new tokens.
