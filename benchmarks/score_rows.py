@@ -2,9 +2,9 @@
 
     python benchmarks/score_rows.py [--rows 100000]
 
-Writes generated ScanQA questions and predictions, then runs each job in a fresh process: scoring the file with a report,
-verifying the report, and all text scorers with one worker and with two. Prints wall time, processor time, and the peak
-memory of a process. Exit code 1 where scoring takes more than 240 s of processor time or 2 GB.
+Writes generated ScanQA questions and predictions, then runs each job in a fresh process: scoring the file with a
+report, verifying the report, and all text scorers with one worker and with two. Prints wall time, processor time, and
+peak memory. Exit code 1 where scoring takes more than 240 s of processor time or 2 GB.
 """
 
 from __future__ import annotations

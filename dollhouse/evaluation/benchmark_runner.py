@@ -18,8 +18,8 @@ from dollhouse.evaluation.report.benchmark_page import benchmark_page
 from dollhouse.evaluation.report.lineage import UNKNOWN, model_lineage
 from dollhouse.evaluation.report.pictures import frame_strip
 from dollhouse.evaluation.report.report_schema import build_report, format_report, jsonl_text
+from dollhouse.evaluation.scene_evaluator import EvaluationQuestions
 from dollhouse.questions.generate import Question
-from dollhouse.questions.sources import GeneratedQuestions
 from dollhouse.scenes.open import open_scenes
 from dollhouse.scenes.scene import Scene
 from dollhouse.system.atomic_io import write_text
@@ -149,12 +149,14 @@ def evaluate_teacher(
     make_folder(out)
     opened = open_scenes(scenes) if isinstance(scenes, str) else scenes
     answerer, lineage = _open_teacher(teacher)
-    generate = GeneratedQuestions(opened, questions_per_scene, seed)
+    generate = EvaluationQuestions(opened, questions_per_scene, seed)
     samples: list[Sample] = []
     texts: list[str] = []
     with ProgressBar("answering", len(opened), shown=progress) as bar:
         for done, scene in enumerate(opened, 1):
-            questions = generate(scene)
+            questions, reason = generate(scene)
+            if not questions:
+                raise QuestionError(f"scene {scene.name}: {reason}; leave it out, or evaluate a scene with boxes")
             texts += [answer.text for answer in answerer.answer(scene, questions)]
             samples += map(rooms.sample_of_question, questions)
             bar.update(done)

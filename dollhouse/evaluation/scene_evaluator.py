@@ -54,9 +54,9 @@ class SceneEvaluator:
         seed: int,
         on_scene: Callable[[GalleryScene], None] = lambda scene: None,
     ) -> None:
-        self.model, self.blind, self.scenes = model, blind, scenes
-        self.on_scene = on_scene
-        self.questions_per_scene, self.seed = questions_per_scene, seed
+        self.model, self.blind = model, blind
+        self.on_scene, self.seed = on_scene, seed
+        self.questions = EvaluationQuestions(scenes, questions_per_scene, seed)
         self.rows: list[dict[str, object]] = []  #: of predictions.jsonl
         self.perception_rows: list[dict[str, object]] = []  #: of perception.jsonl
         self.gallery = Gallery()
@@ -64,7 +64,6 @@ class SceneEvaluator:
         self.perception = PerceptionScorer()
         self.left_out: dict[str, Counter[str]] = {"questions": Counter(), "depth": Counter(), "boxes": Counter()}
         self._questions_hash = hashlib.sha256()
-        self._balance: AnswerBalance | None = None
 
     def add(self, scene: Scene) -> None:
         """Encode a scene, answer its questions, and compare depth and boxes where it has them."""
@@ -111,9 +110,9 @@ class SceneEvaluator:
         metrics["left_out"] = {part: dict(reasons) for part, reasons in self.left_out.items() if reasons}
         metrics["questions"] = {
             "n": len(self.rows),
-            "per_scene": self.questions_per_scene,
+            "per_scene": self.questions.limit,
             "families": list(FAMILIES),
-            "balanced": "by kind" if self._balance is not None and self._balance.by_kind else "by category",
+            "balanced": "by kind" if self.questions.balanced_by_kind else "by category",
             "sha256": self._questions_hash.hexdigest(),
         }
         return metrics
@@ -121,13 +120,9 @@ class SceneEvaluator:
     def _answer(self, session: SceneSessionLike, true_boxes: BoxGroups | None) -> list[dict[str, object]]:
         """Answer a scene's questions with both models, and score the answers."""
         scene = session.scene
-        reason = _missing_truth(scene)
-        questions: Sequence[Question] = ()
-        if reason is None:
-            balance = self._balance_for(scene)
-            questions = generate_questions(scene, balance=balance, limit=self.questions_per_scene, seed=self.seed)
+        questions, reason = self.questions(scene)
         if not questions:
-            self.left_out["questions"][reason or "nothing to ask"] += 1
+            self.left_out["questions"][reason] += 1
             return []
         texts = [question.text for question in questions]
         predictions, confidences = _predictions(session, texts)
@@ -160,14 +155,6 @@ class SceneEvaluator:
             )
         return rows
 
-    def _balance_for(self, scene: Scene) -> AnswerBalance | None:
-        """Return None for procedural rooms, which have their own balance; else that of the evaluated scenes."""
-        if scene.metadata.get("source") == "rooms":
-            return None
-        if self._balance is None:
-            self._balance = balance_from_scenes(self.scenes)
-        return self._balance
-
     def _true_depth(self, views: Sequence[PreprocessedView]) -> Array | None:
         """Stack true depth (V, H, W), 0 where unknown; None where no view has any."""
         if not any(view.depth is not None for view in views):
@@ -189,6 +176,31 @@ class SceneEvaluator:
         for box, share in zip(scene.boxes or (), largest, strict=True):
             (counted if share >= VISIBLE_SHARE else ignored).append(box.transformed(level))
         return tuple(counted), tuple(ignored)
+
+
+class EvaluationQuestions:
+    """Generates the questions of an evaluation, the same for every model and teacher.
+
+    Procedural rooms have their own answer balance; that of other scenes is measured once, on the evaluated ones.
+    """
+
+    def __init__(self, scenes: Sequence[Scene], limit: int, seed: int) -> None:
+        self.scenes, self.limit, self.seed = scenes, limit, seed
+        self._balance: AnswerBalance | None = None
+
+    def __call__(self, scene: Scene) -> tuple[Sequence[Question], str]:
+        """Return a scene's questions; without any, the reason."""
+        if reason := _missing_truth(scene):
+            return (), reason
+        own = scene.metadata.get("source") == "rooms"
+        if not own and self._balance is None:
+            self._balance = balance_from_scenes(self.scenes)
+        balance = None if own else self._balance
+        return generate_questions(scene, balance=balance, limit=self.limit, seed=self.seed), "nothing to ask"
+
+    @property
+    def balanced_by_kind(self) -> bool:
+        return self._balance is not None and self._balance.by_kind
 
 
 def balance_from_scenes(scenes: Sequence[Scene]) -> AnswerBalance:

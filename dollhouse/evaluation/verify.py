@@ -158,20 +158,15 @@ def _changed_sections(report: Mapping[str, Any]) -> Iterator[str]:
 
 def _definition(report: Mapping[str, Any], benchmark: Benchmark) -> Iterator[str]:
     """Yield where the report's benchmark and scorers differ from the installed ones."""
-    theirs, ours = _get(report, "scorers") or {}, benchmark_scorers(benchmark)
-    for name in {**theirs, **ours}:
-        if theirs.get(name) != ours.get(name):
-            yield f"scorer {name}: the report has {theirs.get(name)}, installed is {ours.get(name)}"
-    prompts = _get(report, "prompts") or {}
-    for name in {**prompts, **benchmark.prompts}:
-        if prompts.get(name) != benchmark.prompts.get(name):
-            yield f"prompt {name!r}: the report's is not that of {benchmark.version}"
     definition = benchmark.definition()
-    if _get(report, "frames") != definition["frames"]:
-        yield f"frames: the report's rule is not that of {benchmark.version}"
-    for name, value in (_get(report, "benchmark") or {}).items():
-        if definition.get(name) != value:
-            yield f"benchmark {name}: the report's is not that of {benchmark.version}"
+    installed = {name: definition[name] for name in ("prompts", "frames")}
+    installed |= {"benchmark": {name: definition.get(name) for name in report["benchmark"]}}
+    for section, ours in (installed | {"scorers": benchmark_scorers(benchmark)}).items():
+        theirs = report[section]
+        for name in {**theirs, **ours}:
+            if theirs.get(name) != ours.get(name):
+                values = f"the report has {theirs.get(name)!s:.80}, installed is {ours.get(name)!s:.80}"
+                yield f"{section}, {name}: {values}"
 
 
 def _changed_rows(report: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:

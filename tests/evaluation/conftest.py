@@ -1,4 +1,4 @@
-"""Made scenes that several tests evaluate on, built once."""
+"""Generated scenes that several tests evaluate on."""
 
 import random
 

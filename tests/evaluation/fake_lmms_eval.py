@@ -1,4 +1,4 @@
-"""As much of lmms-eval 0.7 as its contract with models and tasks is: for where it is not installed."""
+"""A fake of lmms-eval 0.7's interface to models and tasks, for where it is not installed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import ModuleType, SimpleNamespace
 
 
 class Lmms(abc.ABC):
-    """``lmms_eval.api.model.lmms``: what a model must define, and what it finds."""
+    """``lmms_eval.api.model.lmms``."""
 
     is_simple = True
 
@@ -40,7 +40,7 @@ class ModelManifest:
 
 
 def install(monkeypatch):
-    """Put the stand-in where lmms-eval would be imported from."""
+    """Install the fake modules under lmms-eval's names."""
     modules = {
         "lmms_eval": {},
         "lmms_eval.api": {},

@@ -1,4 +1,4 @@
-"""Made scenes with exact truth, and models that stand in for students: one that knows, one that guesses."""
+"""Generated scenes with exact truth, and fake models: one with the true answers, one that guesses."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def pictured(name: str, boxes: Sequence[Box], views: int = 3) -> Scene:
 
 
 @dataclass
-class FakeMemory:
+class FakeSession:
     scene: Scene
     images: np.ndarray
     depth: np.ndarray
@@ -110,7 +110,7 @@ class FakeMemory:
 
 
 class Oracle:
-    """Knows the truth; ``depth_factor`` spoils its depth, ``guess`` its answers."""
+    """A fake model with the true answers; ``depth_factor`` scales its depth, ``guess`` draws its answers."""
 
     image_size = WIDTH
 
@@ -128,7 +128,7 @@ class Oracle:
         )
         self.seen: list[str] = []
 
-    def encode_scene(self, scene: Scene) -> FakeMemory:
+    def encode_scene(self, scene: Scene) -> FakeSession:
         self.seen.append(scene.name)
         frames = [preprocess_view(view, WIDTH) for view in scene.views]
         depths = [frame.depth if frame.depth is not None else np.ones((WIDTH, WIDTH)) for frame in frames]
@@ -137,7 +137,7 @@ class Oracle:
         asked: Sequence[Question] = ()
         if scene.boxes is not None and scene.metric:
             asked = generate_questions(scene, balance=self.balance, limit=QUESTIONS, seed=0)
-        return FakeMemory(
+        return FakeSession(
             scene,
             np.stack([frame.image for frame in frames]),
             np.stack(depths) * self.depth_factor,

@@ -1,4 +1,4 @@
-"""A teacher is asked a benchmark's questions with the frames and the words of its definition."""
+"""Benchmarks run with the frames and prompts of their definition."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ HOLO = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "holo_of
 
 
 class Echo:
-    """A teacher that knows one answer, and remembers what it was shown."""
+    """A teacher with a constant answer that records its inputs."""
 
     def __init__(self):
         self.shown = {}
@@ -72,7 +72,7 @@ def test_each_scene_is_asked_once_and_the_report_agrees(tmp_path):
     assert verify_report(tmp_path / "out").agrees
 
 
-def test_a_missing_scene_is_told_before_anyone_is_asked(tmp_path):
+def test_a_missing_scene_raises_before_any_question(tmp_path):
     photos(tmp_path / "scans" / "one", 1)
     teacher = Echo()
     with pytest.raises(SceneError, match=r"no .*two; fetch ScanQA_v1.0_val.json"):

@@ -144,7 +144,7 @@ def test_an_interrupted_run_leaves_the_old_result_whole(scenes, tmp_path):
     )
 
 
-def test_wrong_input_is_told_before_the_work(scenes, tmp_path):
+def test_wrong_input_raises_before_the_work(scenes, tmp_path):
     with pytest.raises(SceneError, match="no scene"):
         evaluate(Oracle([]), [], progress=False)
     (tmp_path / "file").write_text("")

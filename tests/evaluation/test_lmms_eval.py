@@ -95,7 +95,7 @@ def requests(config, documents, settings=None, target=None):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_task_speaks_lmms_evals_words_and_scores_as_we_do(name):
+def test_a_task_has_lmms_evals_fields_and_our_scores(name):
     config, documents = read_task(name)
     assert config["task"] == name
     assert config["dataset_path"] == "json"
@@ -130,14 +130,14 @@ def test_the_frames_are_the_benchmarks():
     assert config["doc_to_visual"](documents[1])[0].getpixel((0, 0))[0] == 90
 
 
-def test_what_was_not_asked_is_no_number():
+def test_a_figure_without_answers_is_nan():
     config, documents = read_task("rooms")
     size = next(metric["aggregation"] for metric in config["metric_list"] if metric["metric"] == "size")
     other = next(document for document in documents if document["kind"] == "contact")
     assert math.isnan(size([config["process_results"](other, ["yes"])["size"]]))
 
 
-def test_missing_data_say_what_to_fetch(monkeypatch):
+def test_missing_data_name_the_files_to_fetch(monkeypatch):
     monkeypatch.delenv("DOLLHOUSE_SCANQA")
     with pytest.raises(QuestionError, match=r"set DOLLHOUSE_SCANQA .* fetch ScanQA_v1.0_val.json from its authors"):
         read_task("scanqa")
@@ -184,7 +184,7 @@ def test_answers_are_those_of_dollhouse_evaluate(model, monkeypatch):
 
 
 @needs_model
-def test_likelihood_is_the_loss_of_what_is_said(model):
+def test_likelihood_is_the_loss_of_the_continuation(model):
     config, documents = read_task("rooms")
     documents = [document for document in documents if document["answers"][0] in ("yes", "no")][:3]
     model.task_dict["rooms"] = {"test": documents}
@@ -202,7 +202,7 @@ def test_likelihood_is_the_loss_of_what_is_said(model):
 
 
 @needs_model
-def test_what_a_dollhouse_cannot_do_is_said(model):
+def test_unsupported_requests_raise(model):
     config, documents = read_task("scanqa")
     model.task_dict["scanqa"] = {"test": documents}
     with pytest.raises(QuestionError, match="task scanqa samples"):

@@ -69,11 +69,11 @@ def test_what_a_report_holds(folder):
         ("predictions.jsonl", '"score": 1.0', '"score": 0.0', "1 rows hold another score than they earn, first row 1"),
         ("predictions.jsonl", '"id": "q0"', '"id": "q00"', "row 1: is about 'q00', the report has 'q0'"),
         ("predictions.jsonl", '{"id"', '{ "id"', "white space"),
-        ("report.json", "using one word", "using two words", "prompt 'short': the report's is not that of scanqa:1"),
-        ("report.json", '"scanqa": "scanqa:1"', '"scanqa": "scanqa:2"', "scorer scanqa: the report has scanqa:2"),
-        ("report.json", '"coco": "coco:2', '"coco": "coco:0', "scorer coco: the report has coco:0"),
+        ("report.json", "using one word", "using two words", "prompts, short: the report has .* two words or"),
+        ("report.json", '"scanqa": "scanqa:1"', '"scanqa": "scanqa:2"', "scorers, scanqa: the report has scanqa:2"),
+        ("report.json", '"coco": "coco:2', '"coco": "coco:0', "scorers, coco: the report has coco:0"),
         ("report.json", '"overall": {"value": 0.5', '"overall": {"value": 0.6', "overall.value: .* 0.6, .* 0.5"),
-        ("report.json", '"count": 24', '"count": 20', "frames: the report's rule"),
+        ("report.json", '"count": 24', '"count": 20', "frames, count: the report has 20, installed is 24"),
         ("report.json", '"seed": 0', '"seed": 1', "'seed' was changed"),
         ("report.json", '"name": "a"', '"name": "b"', "'model' was changed"),
         ("report.json", '"q0"', '"q7"', "the ids of the samples are not those of their hash"),
@@ -101,7 +101,7 @@ def test_no_changed_character_goes_unnoticed(folder, file):
         assert noticed or json.loads(path.read_text(encoding="utf-8")) == json.loads(text), (place, other)
 
 
-def test_the_command_tells_by_its_exit_code(folder):
+def test_the_command_returns_an_exit_code(folder):
     assert CliRunner().invoke(app, ["evaluate", "--verify", str(folder)]).exit_code == 0
     edit(folder / "predictions.jsonl", '"prediction": "thing 4"', '"prediction": "thing 5"')
     result = CliRunner().invoke(app, ["evaluate", "--verify", str(folder / "report.json")])
@@ -127,7 +127,7 @@ def test_the_command_prints_definition_and_figures(folder, tmp_path):
 def test_another_version_of_a_scorer_here_is_named(folder, monkeypatch):
     later = replace(BENCHMARKS["scanqa"], version="scanqa:2")
     monkeypatch.setattr("dollhouse.evaluation.verify.benchmark_definition", lambda name: later)
-    assert "scorer scanqa: the report has scanqa:1, installed is scanqa:2" in verify_report(folder).findings
+    assert "scorers, scanqa: the report has scanqa:1, installed is scanqa:2" in verify_report(folder).findings
 
 
 def test_a_truth_that_cannot_be_scored_is_a_finding_not_a_crash(tmp_path):

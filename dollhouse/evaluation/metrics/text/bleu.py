@@ -9,6 +9,7 @@ import math
 import re
 import warnings
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import numpy as np
 
@@ -78,20 +79,16 @@ def coco_bleu(
 def score_sacrebleu(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, TextScore]:
     """Compute ``sacrebleu`` and ``sacrebleu_lc`` (case ignored), 0 to 100.
 
-    Rows use ``effective_order``; the corpus score is computed from the counts of the rows, as sacreBLEU does.
+    Rows use ``effective_order``, the corpus score does not.
     """
     bleu = import_extra("sacrebleu.metrics", "sacrebleu").BLEU
+    columns = list(zip_longest(*references))  # sacreBLEU skips None, where a row has fewer references
     scores = {}
     for name, lowercase in (("sacrebleu", False), ("sacrebleu_lc", True)):
         metric = bleu(lowercase=lowercase, effective_order=True)
-        counts, rows = np.zeros(2 * ORDERS + 2, dtype=np.int64), np.empty(len(predictions))
-        for row, (text, others) in enumerate(zip(predictions, references, strict=True)):
-            score = metric.sentence_score(text, others)
-            counts += [*score.counts, *score.totals, score.sys_len, score.ref_len]
-            rows[row] = score.score
-        matched, predicted, lengths = (part.tolist() for part in np.split(counts, [ORDERS, 2 * ORDERS]))
-        corpus = bleu.compute_bleu(matched, predicted, *lengths, smooth_method="exp")
-        scores[name] = TextScore(float(corpus.score), rows)
+        rows = [metric.sentence_score(text, others).score for text, others in zip(predictions, references, strict=True)]
+        corpus = bleu(lowercase=lowercase).corpus_score(predictions, columns)
+        scores[name] = TextScore(float(corpus.score), np.array(rows))
     return scores
 
 
