@@ -73,10 +73,7 @@ class DollhouseTeacher(Teacher):
             generated = session.generate(batch, self.settings.max_new_tokens, self.settings.top_k)
             for row, tokens in zip(rows, generated, strict=True):
                 answers[row] = token_answer(
-                    self.pipeline.processor.tokenizer,
-                    tokens.token_ids,
-                    np.stack(tokens.top_ids),
-                    np.stack(tokens.top_log_probs),
+                    self.pipeline.processor.tokenizer, tokens.token_ids, tokens.top_ids, tokens.top_log_probs
                 )
         return [answers[row] for row in range(len(ids))]
 

@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from dollhouse.errors import ModelError, QuestionError, TeacherError
+from dollhouse.models.generation import top_tokens
 from dollhouse.questions.generate import Question
 from dollhouse.records.types import TeacherAnswer
 from dollhouse.scenes.scene import Scene
@@ -31,7 +32,6 @@ from dollhouse.teachers.local_model import (
     model_provenance,
     one_line,
     token_answer,
-    top_tokens,
 )
 from dollhouse.teachers.protocol import Teacher
 
@@ -137,5 +137,6 @@ class HuggingFaceTeacher(Teacher):
         ends = self.model.generation_config.eos_token_id
         is_end = torch.isin(ids, torch.tensor(ends, device=ids.device)) if ends is not None else torch.zeros(0)
         count = int(is_end.nonzero()[0]) + 1 if bool(is_end.any()) else len(ids)
-        alternatives = top_tokens(logits[:count].float().log_softmax(-1), self.settings.top_k)
+        log_probs, top_ids = top_tokens(logits[:count].float(), self.settings.top_k)
+        alternatives = top_ids.int().cpu().numpy(), log_probs.cpu().numpy()
         return token_answer(self.processor.tokenizer, ids[:count].tolist(), *alternatives)

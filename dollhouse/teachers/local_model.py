@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +10,12 @@ import numpy as np
 import torch
 import transformers
 from safetensors import SafetensorError
-from torch import Tensor
 
 from dollhouse.errors import ModelError, TeacherError
 from dollhouse.records.types import TeacherAnswer
 
 #: what transformers and safetensors raise for folders that they cannot use
-LOADING_ERRORS = (
-    SafetensorError,
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    ImportError,
-    RuntimeError,
-)
+LOADING_ERRORS = (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError)
 
 
 def load_pretrained(auto_class: Any, folder: Path, kind: str, **options: Any) -> Any:
@@ -67,20 +58,15 @@ def check_minimums(kind: str, settings: Any, **minimums: int) -> None:
             raise TeacherError(f"settings of {kind}: {name} is {getattr(settings, name)}, must be at least {minimum}")
 
 
-def top_tokens(log_probs: Tensor, top_k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return ids and log probabilities (T, top_k) of the most likely tokens of ``log_probs`` (T, vocabulary)."""
-    # a stable sort, so that ties go to the smaller id on every machine
-    best = log_probs.sort(descending=True, stable=True)
-    return best.indices[:, :top_k].int().cpu().numpy(), best.values[:, :top_k].cpu().numpy().astype(np.float32)
-
-
-def token_answer(tokenizer: Any, ids: Any, top_ids: np.ndarray, top_log_probs: np.ndarray) -> TeacherAnswer:
-    """Return the answer of token ids (T,) and their alternatives (T, K)."""
+def token_answer(
+    tokenizer: Any, ids: Sequence[int], top_ids: Iterable[np.ndarray], top_log_probs: Iterable[np.ndarray]
+) -> TeacherAnswer:
+    """Return the answer of token ids (T), each with the ids and log probabilities (K,) of its alternatives."""
     return TeacherAnswer(
         text=tokenizer.decode(ids, skip_special_tokens=True).strip(),
-        token_ids=np.asarray(ids, dtype=np.int32),
-        top_ids=top_ids,
-        top_log_probs=top_log_probs,
+        token_ids=np.array(ids, dtype=np.int32),
+        top_ids=np.stack(list(top_ids)),
+        top_log_probs=np.stack(list(top_log_probs)),
     )
 
 
