@@ -30,10 +30,10 @@ from tests.models.test_thinking import with_passes
 def test_scan_is_the_plain_sequence(placement: str, passes: int, blind: bool, photos: list[np.ndarray]) -> None:
     pipeline = with_passes(tiny_pipeline(placement, blind), passes)
     model = pipeline.model
-    memory = pipeline.encode_scene(scene_of(photos))
+    session = pipeline.encode_scene(scene_of(photos))
     before = model.language_model.config._attn_implementation
     with eager_attention(model):
-        found = record_activations(memory, QUESTIONS[0])
+        found = record_activations(session, QUESTIONS[0])
     assert model.language_model.config._attn_implementation == before
     inputs = pipeline.processor(images=photos, text=QUESTIONS[0])
     with torch.inference_mode():
@@ -54,8 +54,8 @@ def test_scan_is_the_plain_sequence(placement: str, passes: int, blind: bool, ph
     if blind:
         assert not found.filled.any()
     else:
-        assert memory.perception is not None
-        assert torch.equal(found.filled, memory.perception.objects.present[0] > 0)
+        assert session.perception is not None
+        assert torch.equal(found.filled, session.perception.objects.present[0] > 0)
         assert (found.labels >= 0).tolist() == found.filled.tolist()
 
 
@@ -133,13 +133,13 @@ def test_read_out_tells_the_likeliest_words() -> None:
         logits[0, words[first]] = 9.0
         logits[1, words["red"]] = 9.0
         read.add(scene, logits)
-    told = read.result()
-    assert told["title"] == "untrained readout"
-    assert told["tokens"][0]["argmax"] == [{"token": "chair", "scenes": 3}, {"token": "lamp", "scenes": 1}]
-    assert (told["tokens"][0]["distinct"], told["tokens"][1]["distinct"]) == (2, 1)
-    assert told["tokens"][1]["top"][0]["token"] == "red"
-    assert len(told["tokens"][1]["top"]) == 5
+    result = read.result()
+    assert result["title"] == "untrained readout"
+    assert result["tokens"][0]["argmax"] == [{"token": "chair", "scenes": 3}, {"token": "lamp", "scenes": 1}]
+    assert (result["tokens"][0]["distinct"], result["tokens"][1]["distinct"]) == (2, 1)
+    assert result["tokens"][1]["top"][0]["token"] == "red"
+    assert len(result["tokens"][1]["top"]) == 5
     chance = float(torch.tensor(9.0).exp() / (torch.tensor(9.0).exp() + len(tokenizer) - 1))
-    assert told["tokens"][1]["top"][0]["probability"] == pytest.approx(chance, rel=1e-4)
-    assert list(told["examples"]) == ["a", "b", "c"]
-    assert told["examples"]["c"][0][0]["token"] == "lamp"
+    assert result["tokens"][1]["top"][0]["probability"] == pytest.approx(chance, rel=1e-4)
+    assert list(result["examples"]) == ["a", "b", "c"]
+    assert result["examples"]["c"][0][0]["token"] == "lamp"

@@ -44,7 +44,7 @@ def test_ridge_is_the_normal_equations_and_the_strength_that_leaves_one_out_best
         design = np.column_stack([np.ones(len(rows)), (x[rows] - mean) / scale])
         penalty = strength * np.diag([0.0] + [1.0] * 6)
         weights = np.linalg.solve(design.T @ design + penalty, design.T @ y[rows])
-        return lambda told: np.column_stack([np.ones(len(told)), (told - mean) / scale]) @ weights
+        return lambda rows: np.column_stack([np.ones(len(rows)), (rows - mean) / scale]) @ weights
 
     whole = np.arange(20)
     mean, scale = x.mean(0), x.std(0)
@@ -77,9 +77,7 @@ def test_no_scene_is_tested_by_a_probe_trained_on_it() -> None:
     own = np.random.default_rng(0).normal(0, 1, 15)
     y = np.array([[own[int(scene[1:])]] for scene in scenes])
     x = np.eye(15)[[int(scene[1:]) for scene in scenes]]
-    predicted, mean = (
-        cross_predict(estimator, x, y, scenes, 2) for estimator in (ridge_regression(), None)
-    )
+    predicted, mean = (cross_predict(estimator, x, y, scenes, 2) for estimator in (ridge_regression(), None))
     np.testing.assert_allclose(predicted, mean, atol=1e-9)
     assert len(np.unique(mean.round(9))) == 5, "five folds"
     assert all(len(np.unique(mean[np.array(scenes) == scene].round(9))) == 1 for scene in scenes)
@@ -118,10 +116,10 @@ def tally(planted: str, scenes: int = 60) -> LinearProbe:
         label = draw.integers(0, len(LABELS), int(draw.integers(2, 6)))
         center = draw.uniform(0, 4, (len(label), 3))
         states = draw.normal(0, 1, (BLOCKS + 1, SLOT_COUNT + K + 4, WIDTH))
-        told = 3 * np.bincount(label, minlength=len(LABELS)) @ write
+        counts = 3 * np.bincount(label, minlength=len(LABELS)) @ write
         places = slice(SLOT_COUNT, SLOT_COUNT + K) if planted == "thinking" else slice(0, SLOT_COUNT)
         if planted != "nowhere":
-            states[:, places] += told
+            states[:, places] += counts
         objects = ObjectTargets(
             label=label,
             colour=np.zeros(len(label), np.int64),
@@ -159,11 +157,11 @@ def test_what_was_planted_is_found_there_and_not_elsewhere(planted: str, other: 
     places = {"thinking": (THINKING, ALL_THINKING), "slots": (SLOTS, SOME_SLOTS)}
     targets = tally(planted).result()["targets"]
     assert list(targets) == [COUNT, NEAREST, COUNT_BY_LABEL, PRESENCE, DISTANCE]
-    for name, told in targets.items():
+    for name, target in targets.items():
         for place in places[planted]:
-            assert told["positions"][place]["over_chance_ci95"][0] > 0, (name, place)
+            assert target["positions"][place]["over_chance_ci95"][0] > 0, (name, place)
         for place in places[other]:
-            assert told["positions"][place]["over_chance_ci95"][0] <= 0, (name, place)
+            assert target["positions"][place]["over_chance_ci95"][0] <= 0, (name, place)
     for place, counterpart in zip(places["thinking"], places["slots"], strict=True):
         entry = targets[COUNT]["positions"][place]
         assert entry["counterpart"] == counterpart
@@ -173,8 +171,8 @@ def test_what_was_planted_is_found_there_and_not_elsewhere(planted: str, other: 
 
 @pytest.mark.slow
 def test_nothing_is_found_where_nothing_is() -> None:
-    for told in tally("nowhere").result()["targets"].values():
-        for entry in told["positions"].values():
+    for target in tally("nowhere").result()["targets"].values():
+        for entry in target["positions"].values():
             assert entry["over_chance_ci95"][0] <= 0
             assert len(entry["layers"]) == BLOCKS + 1
 

@@ -1,4 +1,4 @@
-"""Two toys trained by hand, one that answers from its thinking tokens and one that does not: they are told apart."""
+"""Two hand-trained toys: the answers of the first come from its thinking tokens, those of the second do not."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BITS = [number % 2 for number in range(12)]
 
 
 def prefixes(bits: list[int]) -> Tensor:
-    """(B, 4, 32): noise, and one of two fixed signs."""
+    """(B, 4, 32): noise plus either of two fixed signs."""
     draw = torch.Generator().manual_seed(len(bits) + sum(bits))
     signs = torch.randn(2, 4, 32, generator=torch.Generator().manual_seed(9))
     return signs[bits] + 0.3 * torch.randn(len(bits), 4, 32, generator=draw)
@@ -34,8 +34,8 @@ def answer_loss(
 ) -> Tensor:
     """The bit is asked for; where it can be found is the thinking tokens, or everything but these."""
     draw = np.random.default_rng(step)
-    told, foreign = (draw.integers(0, 2, 24).tolist() for _ in range(2))
-    scene, other = model.encode_prefix(prefixes(told)), model.encode_prefix(prefixes(foreign))
+    bits, foreign = (draw.integers(0, 2, 24).tolist() for _ in range(2))
+    scene, other = model.encode_prefix(prefixes(bits)), model.encode_prefix(prefixes(foreign))
     prefix_of, thoughts_of = (other, scene) if through == "thoughts" else (scene, other)
     mixed = select_scenes(prefix_of, torch.arange(24))
     mixed.crop(-3)
@@ -46,7 +46,7 @@ def answer_loss(
     words = [
         pipeline.processor.tokenizer(f" {word}", add_special_tokens=False)["input_ids"][0] for word in ("no", "yes")
     ]
-    return torch.nn.functional.cross_entropy(logits, torch.tensor(words)[told])
+    return torch.nn.functional.cross_entropy(logits, torch.tensor(words)[bits])
 
 
 def toy(through: str) -> DollhousePipeline:
@@ -71,20 +71,22 @@ def toy(through: str) -> DollhousePipeline:
 
 
 def probed(pipeline: DollhousePipeline) -> dict[str, dict[str, object]]:
-    """Every control on twelve scenes, each beside one of the other sign; right if the first token is."""
+    """Every ablation on twelve scenes, paired with scenes of the other sign; only the first token is judged."""
     scenes = [Scene(f"toy:{number}", ()) for number in range(len(BITS))]
     pixels = torch.zeros(1, 1, 3, 28, 28)
     signs = prefixes(BITS)
-    memories = [SceneSession(pipeline, scene, pixels, signs[row : row + 1], None) for row, scene in enumerate(scenes)]
-    controls = [UNMODIFIED, *ABLATIONS]
+    sessions = [SceneSession(pipeline, scene, pixels, signs[row : row + 1], None) for row, scene in enumerate(scenes)]
+    ablations = [UNMODIFIED, *ABLATIONS]
     rows = []
-    for number, memory in enumerate(memories):
-        told = ablated_answers(memory, memories[number - 1], [QUESTION], controls, AblationInputs.of(pipeline, number))
+    for number, session in enumerate(sessions):
+        answers = ablated_answers(
+            session, sessions[number - 1], [QUESTION], ablations, AblationInputs.of(pipeline, number)
+        )
         truth = ("no", "yes")[BITS[number]]
-        first = {name: normalise(said[0])[: len(truth)] for name, said in told.items()}
-        right = {name: said == truth for name, said in first.items()}
-        rows.append(AblatedQuestion(memory.scene.name, f"{number}", "proximity", QUESTION, truth, first, right))
-    return score_ablations(rows, [control.name for control in controls])
+        first = {name: normalise(texts[0])[: len(truth)] for name, texts in answers.items()}
+        right = {name: text == truth for name, text in first.items()}
+        rows.append(AblatedQuestion(session.scene.name, f"{number}", "proximity", QUESTION, truth, first, right))
+    return score_ablations(rows, [ablation.name for ablation in ablations])
 
 
 @pytest.mark.slow

@@ -37,14 +37,14 @@ def test_a_probe_is_written_and_shown(scenes: list[Scene], tmp_path: Path) -> No
     )
     found = json.loads((out / "probe.json").read_text())
     assert found["verdict"] == probed.result["verdict"]
-    assert set(found["ablations"]) == {"unmodified", *(control.name for control in ABLATIONS)}
-    for control in found["ablations"].values():
-        overall = control["groups"][OVERALL]
+    assert set(found["ablations"]) == {"unmodified", *(ablation.name for ablation in ABLATIONS)}
+    for ablation in found["ablations"].values():
+        overall = ablation["groups"][OVERALL]
         assert 5 < overall["scenes"] <= 14
         assert overall["difference_ci95"] is not None
         assert overall["n"] == sum(
             entry["n"]
-            for name, entry in control["groups"].items()
+            for name, entry in ablation["groups"].items()
             if name in ("proximity", "contact", "size", "orientation")
         )
     assert found["thinking"] == {"tokens": 3, "placement": "before_question", "passes": 1, "blind": False}
@@ -62,10 +62,10 @@ def test_a_probe_is_written_and_shown(scenes: list[Scene], tmp_path: Path) -> No
     assert "<b>probe" not in page
     console = Console(record=True, width=100, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(probe_summary(found))
-    told = console.export_text()
-    assert all(control.name in told for control in ABLATIONS)
-    assert "untrained readout" in told
-    assert " ".join(told.split()).count(" ".join(found["verdict"].split())) == 1
+    shown = console.export_text()
+    assert all(ablation.name in shown for ablation in ABLATIONS)
+    assert "untrained readout" in shown
+    assert " ".join(shown.split()).count(" ".join(found["verdict"].split())) == 1
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_a_probe_is_written_and_shown(scenes: list[Scene], tmp_path: Path) -> No
 )
 def test_other_students_are_probed_too(placement: str, blind: bool, scenes: list[Scene], tmp_path: Path) -> None:
     themselves = Ablation("themselves", "", replace_embeddings(lambda inputs: inputs.trained))
-    shuffled = next(control for control in ABLATIONS if control.name == "shuffled")
+    shuffled = next(ablation for ablation in ABLATIONS if ablation.name == "shuffled")
     pipeline = tiny_pipeline(placement, blind)
     probed = probe_thinking(
         pipeline,
@@ -94,19 +94,19 @@ def test_other_students_are_probed_too(placement: str, blind: bool, scenes: list
 
 @pytest.mark.slow
 def test_unmodified_answers_are_those_of_evaluate() -> None:
-    """With a trained student: a random one stands at ties, which rounding decides."""
+    """With a trained student: rounding would decide the ties of a random student."""
     pipeline, scenes = DollhousePipeline.from_pretrained(), [room_scene("test", number) for number in (3, 4)]
     probed = probe_thinking(pipeline, scenes, questions_per_scene=10, ablations=[], progress=False)
     report = evaluate(pipeline, scenes, questions_per_scene=10, progress=False)
-    said = {row["id"]: row["prediction"] for row in report.predictions if row["family"] != "description"}
-    assert {row.id: row.predictions["unmodified"] for row in probed.questions} == said
+    expected = {row["id"]: row["prediction"] for row in report.predictions if row["family"] != "description"}
+    assert {row.id: row.predictions["unmodified"] for row in probed.questions} == expected
     overall = report.metrics["overall"]
     assert isinstance(overall, dict)
     assert probed.scores["unmodified"][OVERALL].accuracy == pytest.approx(overall["accuracy"])
 
 
 def test_the_same_seed_gives_the_same_answers(scenes: list[Scene]) -> None:
-    noise = [control for control in ABLATIONS if control.name == "noise"]
+    noise = [ablation for ablation in ABLATIONS if ablation.name == "noise"]
     runs = [
         probe_thinking(
             tiny_pipeline(), scenes[:2], questions_per_scene=4, ablations=noise, seed=seed, progress=False

@@ -38,53 +38,53 @@ def test_effects(figure: AblationScore, expected: str) -> None:
     assert effect(figure) == expected
 
 
-def said(**controls: AblationScore) -> str:
-    told = {name.replace("_", " "): {OVERALL: figure} for name, figure in controls.items()}
-    return verdict({"unmodified": {OVERALL: NOTHING}, **told})
+def statement(**ablations: AblationScore) -> str:
+    scores = {name.replace("_", " "): {OVERALL: figure} for name, figure in ablations.items()}
+    return verdict({"unmodified": {OVERALL: NOTHING}, **scores})
 
 
 def test_content_is_claimed_only_where_another_scene_s_thoughts_cost_accuracy() -> None:
-    assert said(zeros=FALLS, shuffled=FALLS).startswith("The thinking tokens carry content about the scene")
-    assert said(zeros=NARROW, shuffled=FALLS).startswith("The thinking tokens carry content about the scene")
-    assert "-8.0 points, 95 %: -11.0 to -5.0" in said(zeros=NARROW, shuffled=FALLS)
+    assert statement(zeros=FALLS, shuffled=FALLS).startswith("The thinking tokens carry content about the scene")
+    assert statement(zeros=NARROW, shuffled=FALLS).startswith("The thinking tokens carry content about the scene")
+    assert "-8.0 points, 95 %: -11.0 to -5.0" in statement(zeros=NARROW, shuffled=FALLS)
     for other in (NOTHING, NARROW, WIDE, RISES):
         for form in (NOTHING, FALLS, WIDE):
-            assert "carry content about the scene" not in said(zeros=form, shuffled=other)
+            assert "carry content about the scene" not in statement(zeros=form, shuffled=other)
 
 
 def test_form_without_content() -> None:
-    told = said(zeros=FALLS, first_repeated=NARROW, shuffled=NARROW)
-    assert told.startswith("The answers need what was trained to stand at the thinking positions")
-    assert "accuracy falls with zeros (" in told
-    assert "first repeated" not in told
-    assert "another scene's does as well" in told
-    assert "is not shown" in said(zeros=FALLS, shuffled=WIDE)
-    assert "was not tested" in said(zeros=FALLS)
+    text = statement(zeros=FALLS, first_repeated=NARROW, shuffled=NARROW)
+    assert text.startswith("The answers need what was trained to stand at the thinking positions")
+    assert "accuracy falls with zeros (" in text
+    assert "first repeated" not in text
+    assert "another scene's does as well" in text
+    assert "is not shown" in statement(zeros=FALLS, shuffled=WIDE)
+    assert "was not tested" in statement(zeros=FALLS)
 
 
 def test_no_content() -> None:
-    told = said(zeros=NARROW, noise=NOTHING, shuffled=NOTHING)
-    assert told.startswith("The thinking tokens carry no content that the answers use")
-    assert "by more than 1.2 points" in told
+    text = statement(zeros=NARROW, noise=NOTHING, shuffled=NOTHING)
+    assert text.startswith("The thinking tokens carry no content that the answers use")
+    assert "by more than 1.2 points" in text
 
 
 def test_doubt_is_said() -> None:
-    told = said(zeros=WIDE, shuffled=NOTHING)
-    assert told.startswith("No evidence that the thinking tokens carry content")
-    assert "1,000 questions about 50 scenes" in told
-    assert "up to 5.0 points" in told
-    assert "Too few scenes" in said(zeros=made(-0.5, None), shuffled=made(-0.9, None))
+    text = statement(zeros=WIDE, shuffled=NOTHING)
+    assert text.startswith("No evidence that the thinking tokens carry content")
+    assert "1,000 questions about 50 scenes" in text
+    assert "up to 5.0 points" in text
+    assert "Too few scenes" in statement(zeros=made(-0.5, None), shuffled=made(-0.9, None))
     assert "Too few scenes" in verdict({"unmodified": {}, "zeros": {}})
 
 
 def test_doing_better_without_is_said() -> None:
-    assert "Accuracy rises with zeros (+5.0 points" in said(zeros=RISES, shuffled=NARROW)
+    assert "Accuracy rises with zeros (+5.0 points" in statement(zeros=RISES, shuffled=NARROW)
 
 
 def test_families_outside_the_four_are_told_apart() -> None:
     groups = {OVERALL: NARROW, "size": FALLS, "counting": FALLS, "existence": WIDE}
-    told = verdict({"unmodified": dict.fromkeys(groups, NOTHING), "zeros": groups, "noise": groups})
-    assert told.endswith("Outside the four families, counting falls with zeros, noise.")
+    text = verdict({"unmodified": dict.fromkeys(groups, NOTHING), "zeros": groups, "noise": groups})
+    assert text.endswith("Outside the four families, counting falls with zeros, noise.")
 
 
 def rows_of(right: dict[str, list[list[int]]], family: str = "size") -> list[AblatedQuestion]:
@@ -96,8 +96,8 @@ def rows_of(right: dict[str, list[list[int]]], family: str = "size") -> list[Abl
             family=family,
             question="?",
             answer="yes",
-            predictions={name: "yes" if told[scene][number] else "no" for name, told in right.items()},
-            correct={name: bool(told[scene][number]) for name, told in right.items()},
+            predictions={name: "yes" if by_scene[scene][number] else "no" for name, by_scene in right.items()},
+            correct={name: bool(by_scene[scene][number]) for name, by_scene in right.items()},
         )
         for scene in range(len(right["unmodified"]))
         for number in range(len(right["unmodified"][scene]))
@@ -107,11 +107,11 @@ def rows_of(right: dict[str, list[list[int]]], family: str = "size") -> list[Abl
 def test_differences_are_paired_and_intervals_resample_scenes() -> None:
     draw = np.random.default_rng(0)
     base = [draw.integers(0, 2, 5 + scene % 3).tolist() for scene in range(30)]
-    worse = [[one * int(draw.random() > 0.2) for one in scene] for scene in base]
+    worse = [[value * int(draw.random() > 0.2) for value in scene] for scene in base]
     found = score_ablations(
         rows_of({"unmodified": base, "zeros": worse, "same": base}), ["unmodified", "zeros", "same"]
     )
-    lost = [sum(b - w for b, w in zip(one, other, strict=True)) for one, other in zip(base, worse, strict=True)]
+    lost = [sum(b - w for b, w in zip(before, after, strict=True)) for before, after in zip(base, worse, strict=True)]
     asked = [len(scene) for scene in base]
     figure = found["zeros"][OVERALL]
     assert figure.n == sum(asked)
