@@ -21,7 +21,7 @@ from dollhouse.scenes.scene import Scene
 from dollhouse.teachers.annotate import annotate_scenes
 from dollhouse.teachers.annotations import AnnotationsTeacher
 from dollhouse.teachers.geometry import SensorGeometry, TeacherGeometry
-from dollhouse.teachers.protocol import AnswersMissingError, TeacherUnavailableError
+from dollhouse.teachers.protocol import AnswersMissingError, Teacher, TeacherUnavailableError
 from tests.records.small_scenes import questions_for, small_scene, small_scenes
 
 
@@ -91,6 +91,21 @@ def test_record_holds_answers_features_and_geometry(tmp_path: Path) -> None:
     np.testing.assert_array_equal(record.geometry.depth[1], scene.views[1].depth)
     assert record.relations is not None
     assert len(record.relations) == 3
+
+
+def test_two_methods_make_a_teacher(tmp_path: Path) -> None:
+    class MinimalTeacher(Teacher):
+        def provenance(self) -> dict[str, Any]:
+            return {"teacher": "minimal"}
+
+        def answer(self, scene: Scene, questions: Sequence[Question]) -> list[TeacherAnswer]:
+            return [TeacherAnswer("a chair") for _ in questions]
+
+    annotate_scenes(MinimalTeacher(), [small_scene()], tmp_path, questions=descriptive_questions)
+    (record,) = RecordStore(tmp_path)
+    assert {answer.text for answer in record.answers} == {"a chair"}
+    assert record.features is None
+    assert record.geometry is None
 
 
 def test_features_and_boxes_can_be_left_out(tmp_path: Path) -> None:
