@@ -57,9 +57,9 @@ def test_true_boxes_are_read_better_than_seen_ones(pipeline: DollhousePipeline) 
     assert told["boxes"] == seen["boxes"]
 
 
-def test_boxes_cannot_be_told_where_nobody_annotated_them(pipeline: DollhousePipeline) -> None:
+def test_oracle_boxes_need_annotations(pipeline: DollhousePipeline) -> None:
     room = open_scene("rooms:validation/0")
-    with pytest.raises(SceneError, match="cannot be told"):
+    with pytest.raises(SceneError, match="no oracle boxes"):
         OracleBoxesModel(pipeline).encode_scene(replace(room, boxes=None))
     with pytest.raises(ModelError, match="blind"):
         OracleBoxesModel(DollhousePipeline.from_pretrained(SHIPPED / "blind"))

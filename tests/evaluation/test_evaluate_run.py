@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dollhouse.errors import SceneError, StorageError
+from dollhouse.errors import ModelError, SceneError, StorageError
 from dollhouse.evaluation.evaluate import evaluate
 from dollhouse.evaluation.report.gallery import Gallery
 
@@ -163,3 +163,19 @@ def test_the_gallery_keeps_the_best_and_the_worst():
     for accuracy in (0.5, 0.9, None, 0.1, 0.7, 0.3, 1.0, 0.5):
         gallery.add(Stub(accuracy))
     assert [exhibit.accuracy for exhibit in gallery.scenes()] == [1.0, 0.9, 0.3, 0.1]
+
+
+def test_a_model_folder_brings_its_blind_control(scenes, tmp_path, monkeypatch):
+    (tmp_path / "blind").mkdir()
+    opened = []
+
+    def from_pretrained(folder):
+        opened.append(folder)
+        return Oracle(scenes[:1], model_id=str(folder))
+
+    monkeypatch.setattr("dollhouse.inference.pipeline.DollhousePipeline.from_pretrained", from_pretrained)
+    run = evaluate(tmp_path, scenes[:1], questions_per_scene=QUESTIONS, progress=False)
+    assert opened == [tmp_path, tmp_path / "blind"]
+    assert run.metrics["blind"]["model"] == str(tmp_path / "blind")
+    with pytest.raises(ModelError, match="not a Dollhouse model"):
+        evaluate(Oracle(scenes[:1]), scenes[:1], oracle_boxes=True, progress=False)
