@@ -1,43 +1,44 @@
-"""The command: one verb each for what a user does, every one a call of one public function; a verb or two a module.
+"""The command: one file a verb, each parses, calls one public function and prints.
 
-Heavy libraries load inside the verbs, so that help and errors are instant. Errors that a user can mend are one line
-on standard error and exit code 2.
+Heavy libraries are imported inside the verbs, so that help and errors are instant. An error that the user can mend
+is one line on standard error and exit code 2.
 """
 
 from __future__ import annotations
 
 import errno
+import io
 import sys
 
-from rich.console import Console
 from rich.markup import escape
 
-from dollhouse.cli import (  # noqa: F401 - each adds its verbs
-    annotate,
+from dollhouse.cli import (  # noqa: F401 - each registers its verbs, in the order of the help
     ask,
-    distill,
-    evaluate,
-    probe_thinking,
     scenes,
+    annotate,
+    records,
+    distill,
+    estimate,
+    evaluate,
+    benchmark,
+    verify,
+    compare,
+    probe_thinking,
+    version,
 )
-from dollhouse.cli.root import app
+from dollhouse.cli.app import app, console
 from dollhouse.errors import DollhouseError
 
 
-@app.command()
-def version() -> None:
-    """Print the version."""
-    from dollhouse import __version__
-
-    print(__version__)
-
-
 def main() -> None:
-    """Run the command; errors of the user's are one line and exit code 2."""
+    """Run the command and turn user errors into one line and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character prints "?" instead of failing
+            stream.reconfigure(errors="replace")
     try:
         app()
     except DollhouseError as error:
-        Console(stderr=True, soft_wrap=True).print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
+        console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}")
         raise SystemExit(2) from None
     except OSError as error:
         if error.errno != errno.ENOSPC:

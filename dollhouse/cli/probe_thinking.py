@@ -1,43 +1,36 @@
-"""``dollhouse probe``: do a student's thinking tokens carry anything?"""
+"""``dollhouse probe-thinking``: measure what the thinking tokens carry."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from dollhouse.cli.root import app, command_line, quiet_libraries
+from dollhouse.cli.app import ModelArgument, OutOption, SeedOption, app, command_line, console, quiet_libraries
 
 
-@app.command()
-def probe(
-    model: Annotated[Path | None, typer.Argument(help="A model folder. Default: the shipped nano student.")] = None,
+@app.command("probe-thinking")
+def probe_thinking(
+    model: ModelArgument = "nano",
     scenes: Annotated[str, typer.Option(help="Scenes, such as rooms:test/0-99 or a folder.")] = "rooms:test/0-99",
     questions: Annotated[int, typer.Option(min=1, help="Questions a scene.")] = 40,
-    seed: Annotated[int, typer.Option(help="Of the choice of questions, the noise and the intervals.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder for probe.json, answers.jsonl and probe.html.")] = None,
+    seed: SeedOption = 0,
+    out: OutOption = None,
 ) -> None:
-    """Look into the thinking tokens: replace them, read them in words, see who looks at them, decode them.
+    """Ablate, decode and linearly probe the thinking tokens, each beside its control.
 
-    Example: dollhouse probe runs/nano/model --scenes rooms:test/0-99 --out probed/
+    Example: dollhouse probe-thinking runs/nano/model --scenes rooms:test/0-99 --out probed/
     """
     quiet_libraries()
-    from dollhouse.evaluation.probing.probe import probe_thinking
-    from dollhouse.evaluation.probing.tables import probe_summary
+    from dollhouse.evaluation.probing.probe import probe_thinking as probe
+    from dollhouse.evaluation.probing.table import print_probe
     from dollhouse.inference.pipeline import DollhousePipeline
-    from dollhouse.system.environment import source_commit
+    from dollhouse.system.environment import commit
 
-    probed = probe_thinking(
-        DollhousePipeline.from_pretrained(model),
-        scenes,
-        questions_per_scene=questions,
-        out=out,
-        seed=seed,
-        commit=source_commit(),
-        command=command_line(),
+    pipeline = DollhousePipeline.from_pretrained(model)
+    result = probe(
+        pipeline, scenes, questions_per_scene=questions, out=out, seed=seed, commit=commit(), command=command_line()
     )
-    Console(highlight=False).print(probe_summary(probed.result))
-    if probed.folder:
-        print(f"report: {probed.folder / 'probe.html'}")
+    print_probe(result.results, console())
+    if result.folder:
+        print(f"report: {result.folder / 'probe.html'}")

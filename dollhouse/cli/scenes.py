@@ -1,4 +1,4 @@
-"""``dollhouse scenes``: look at scenes."""
+"""``dollhouse scenes``: inspect scenes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dollhouse.cli.root import SceneArgument, SkipOption, scenes_app, tell_skipped
+from dollhouse.cli.app import SceneArgument, SkipOption, print_skipped, scenes_app
 
 
 @scenes_app.command("show")
@@ -17,12 +17,12 @@ def show_scene(
     views: Annotated[int, typer.Option(min=1, help="Views to show.")] = 8,
     skip_bad: SkipOption = False,
 ) -> None:
-    """Draw a scene: its views, its depth, and a plan from above with boxes and cameras."""
+    """Draw a scene: its views, its depth, and a plan with boxes and cameras."""
     from dollhouse.scenes.open import open_scene
     from dollhouse.scenes.visualize import draw_scene
 
     opened = open_scene(scene, skip_bad=skip_bad)
-    tell_skipped(opened.metadata)
+    print_skipped(opened.metadata)
     draw_scene(opened, out, views=views)
     boxes = "not annotated" if opened.boxes is None else f"{len(opened.boxes)} objects"
     print(f"{opened.name}: {len(opened.views)} views, {boxes}; picture: {out}")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import shutil
 import struct
+import subprocess
 import sys
 import zlib
 from pathlib import Path
@@ -16,9 +19,8 @@ from PIL import Image
 
 from dollhouse import cli
 from dollhouse.models.dollhouse.checkpoint import SHIPPED
-from tests.scenes.fixture_scans import write_annotation, write_depth, write_matrix, write_photo, write_scan
+from tests.scenes.made_scans import annotate_scan, make_scan, write_depth, write_matrix, write_photo
 
-NANO = str(Path(__file__).parents[1] / "dollhouse" / "recipes" / "nano.yaml")
 needs_model = pytest.mark.skipif(not SHIPPED.is_dir(), reason="the shipped model is not in this tree")
 
 
@@ -30,8 +32,8 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *ar
         cli.main()
     except SystemExit as ended:
         code = int(ended.code or 0)
-    told = capsys.readouterr()
-    return code, told.out, told.err
+    error = capsys.readouterr()
+    return code, error.out, error.err
 
 
 def photos(folder: Path, count: int = 3) -> Path:
@@ -80,33 +82,33 @@ def enormous_photo(folder: Path) -> tuple[list[str], str]:
 
 
 def bent_pose(folder: Path) -> tuple[list[str], str]:
-    write_matrix(write_scan(folder / "scan") / "pose" / "2.txt", np.diag([2.0, 1.0, 1.0, 1.0]))
+    write_matrix(make_scan(folder / "scan") / "pose" / "2.txt", np.diag([2.0, 1.0, 1.0, 1.0]))
     return ["scenes", "show", str(folder / "scan")], "2.txt"
 
 
 def lost_poses(folder: Path) -> tuple[list[str], str]:
     for number in range(4):
-        write_matrix(write_scan(folder / "scan") / "pose" / f"{number}.txt", np.full((4, 4), np.nan))
-    scan = write_scan(folder / "scan")
+        write_matrix(make_scan(folder / "scan") / "pose" / f"{number}.txt", np.full((4, 4), np.nan))
+    scan = make_scan(folder / "scan")
     for number in range(4):
         write_matrix(scan / "pose" / f"{number}.txt", np.full((4, 4), np.nan))
     return ["scenes", "show", str(scan)], "pose"
 
 
 def depth_of_another_size(folder: Path) -> tuple[list[str], str]:
-    write_depth(write_scan(folder / "scan") / "depth" / "1.png", np.full((48, 64), 900))
+    write_depth(make_scan(folder / "scan") / "depth" / "1.png", np.full((48, 64), 900))
     return ["scenes", "show", str(folder / "scan")], "1.png"
 
 
 def broken_aggregation(folder: Path) -> tuple[list[str], str]:
-    scan = write_scan(folder / "scan")
-    write_annotation(scan)
+    scan = make_scan(folder / "scan")
+    annotate_scan(scan)
     next(scan.glob("*aggregation.json")).write_text('{"segGroups": [')
     return ["scenes", "show", str(scan)], "aggregation.json"
 
 
 def unknown_recipe_key(folder: Path) -> tuple[list[str], str]:
-    return ["distill", NANO, "stages.pretrain_perception.stepz=3"], "did you mean steps?"
+    return ["distill", "nano", "stages.pretrain_perception.stepz=3"], "did you mean steps?"
 
 
 def no_such_recipe(folder: Path) -> tuple[list[str], str]:
@@ -155,12 +157,12 @@ def test_bad_input_is_one_line(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "given").mkdir()
     arguments, named = case(tmp_path / "given")  # type: ignore[operator]
-    code, _, told = run(capsys, monkeypatch, *arguments)
+    code, _, error = run(capsys, monkeypatch, *arguments)
     assert code == 2
-    assert told.startswith("error: ")
-    assert len(told.strip().splitlines()) == 1, told
-    assert named in told
-    assert "Traceback" not in told
+    assert error.startswith("error: ")
+    assert len(error.strip().splitlines()) == 1, error
+    assert named in error
+    assert "Traceback" not in error
 
 
 @needs_model
@@ -168,11 +170,11 @@ def test_skip_bad_uses_the_rest(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     truncated_photo(tmp_path)
-    code, told, aside = run(
+    code, error, aside = run(
         capsys, monkeypatch, "ask", str(tmp_path), "how many chairs are there?", "--json", "--skip-bad"
     )
     assert code == 0
-    assert json.loads(told)["views"] == ["0.jpg", "2.jpg"]
+    assert json.loads(error)["views"] == ["0.jpg", "2.jpg"]
     assert "1.jpg" in aside
 
 
@@ -183,9 +185,9 @@ def test_damaged_model_folder(
     shutil.copytree(SHIPPED, tmp_path / "model")
     weights = tmp_path / "model" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
-    code, _, told = run(capsys, monkeypatch, "ask", "rooms:test/1", "a?", "--model", str(tmp_path / "model"))
+    code, _, error = run(capsys, monkeypatch, "ask", "rooms:test/1", "a?", "--model", str(tmp_path / "model"))
     assert code == 2
-    assert "cannot read the weights" in told
+    assert "cannot read the weights" in error
 
 
 @needs_model
@@ -193,11 +195,11 @@ def test_ask_tells_json_and_draws(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     picture = tmp_path / "answers.png"
-    code, told, _ = run(
+    code, error, _ = run(
         capsys, monkeypatch, "ask", "rooms:test/1", "is there a sofa?", "--json", "--show", str(picture)
     )
     assert code == 0
-    answer = json.loads(told)["answers"][0]
+    answer = json.loads(error)["answers"][0]
     assert answer["question"] == "is there a sofa?"
     assert answer["text"] in ("yes", "no")
     assert 0 < answer["confidence"] <= 1
@@ -208,9 +210,9 @@ def test_ask_tells_json_and_draws(
 def test_picture_into_nowhere(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code, _, told = run(capsys, monkeypatch, "ask", "rooms:test/1", "a?", "--show", str(tmp_path / "no" / "where.png"))
+    code, _, error = run(capsys, monkeypatch, "ask", "rooms:test/1", "a?", "--show", str(tmp_path / "no" / "where.png"))
     assert code == 2
-    assert told.startswith("error: ")
+    assert error.startswith("error: ")
 
 
 @needs_model
@@ -219,11 +221,11 @@ def test_bad_frame_while_distilling(
     workers: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Found only when a batch is made, perhaps in another process: still one line."""
-    frame = write_scan(tmp_path / "scan") / "color" / "2.jpg"
+    frame = make_scan(tmp_path / "scan") / "color" / "2.jpg"
     frame.write_bytes(frame.read_bytes()[:300])
     settings = [f"data.scenes={tmp_path / 'scan'}", f"data.workers={workers}", "data.holdout_every=0"]
-    recipe = str(Path(NANO).parent / "real_scene.yaml")
-    code, _, told = run(
+    recipe = "real_scene"
+    code, _, error = run(
         capsys,
         monkeypatch,
         "distill",
@@ -233,11 +235,11 @@ def test_bad_frame_while_distilling(
         "--out",
         str(tmp_path / "run"),
     )
-    errors = [line for line in told.splitlines() if line.startswith("error: ")]
+    errors = [line for line in error.splitlines() if line.startswith("error: ")]
     assert code == 2
     assert len(errors) == 1
     assert "2.jpg" in errors[0]
-    assert "Traceback" not in told
+    assert "Traceback" not in error
 
 
 def test_full_disk_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,12 +247,52 @@ def test_full_disk_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(cli, "app", full)
-    code, _, told = run(capsys, monkeypatch, "version")
+    code, _, error = run(capsys, monkeypatch, "version")
     assert code == 2
-    assert told.startswith("error: the disk is full")
+    assert error.startswith("error: the disk is full")
 
 
 def test_no_question_without_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    code, _, told = run(capsys, monkeypatch, "ask", "rooms:test/1")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n  \n"))
+    code, _, error = run(capsys, monkeypatch, "ask", "rooms:test/1")
     assert code == 2
-    assert "ask what?" in told
+    assert "no question" in error
+
+
+@needs_model
+def test_questions_through_a_pipe(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Is there a bed?\n\nHow many chairs are there?\n"))
+    code, output, _ = run(capsys, monkeypatch, "ask", "rooms:test/1", "--json", "--model", "nano")
+    assert code == 0
+    questions = [answer["question"] for answer in json.loads(output)["answers"]]
+    assert questions == ["Is there a bed?", "How many chairs are there?"]
+
+
+def test_env_has_versions_and_no_secrets(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOLLHOUSE_API_KEY", "sk-secret")
+    code, output, _ = run(capsys, monkeypatch, "env")
+    assert code == 0
+    assert "dollhouse" in output
+    assert "torch" in output
+    assert "sk-secret" not in output
+
+
+def test_benchmark_definition_needs_no_files(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, output, _ = run(capsys, monkeypatch, "benchmark", "scanqa")
+    assert code == 0
+    assert "frames:" in output
+    code, _, error = run(capsys, monkeypatch, "benchmark", "scanqb")
+    assert code == 2
+    assert "scanqa" in error
+
+
+def test_narrow_encoding_prints(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A terminal of ASCII gets question marks, not a traceback."""
+    photos(tmp_path / "chambre à coucher")
+    command = [sys.executable, "-m", "dollhouse.cli", "scenes", "show", str(tmp_path / "chambre à coucher")]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(__file__).parents[2])}
+    shown = subprocess.run(command, capture_output=True, cwd=tmp_path, env=environment, check=False)
+    assert shown.returncode == 0, shown.stderr
+    assert b"chambre ? coucher" in shown.stdout

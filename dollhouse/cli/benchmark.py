@@ -1,0 +1,122 @@
+"""``dollhouse benchmark``: score a published benchmark."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from dollhouse.cli.app import ModelOption, OutOption, SeedOption, app, command_line, console, quiet_libraries
+from dollhouse.errors import QuestionError
+
+if TYPE_CHECKING:
+    from dollhouse.evaluation.benchmark_runner import BenchmarkRun
+    from dollhouse.evaluation.benchmarks.benchmark import Benchmark
+
+
+@app.command()
+def benchmark(
+    name: Annotated[
+        str, typer.Argument(help="scanqa, sqa3d, beacon3d, vsibench, 3dsrbench, spatialbench or rooms.")
+    ],
+    annotations: Annotated[
+        list[Path] | None, typer.Option(help="The benchmark's own files; once for each file.")
+    ] = None,
+    scenes: Annotated[Path | None, typer.Option(help="Folder of the benchmark's scans, videos or photos.")] = None,
+    model: ModelOption = "nano",
+    teacher: Annotated[str | None, typer.Option(help="Answer with a teacher instead, named as for annotate.")] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="Score answers made elsewhere: ours, LLaVA-3D's, lmms-eval's, VLMEvalKit's, ScanQA's."),
+    ] = None,
+    seed: SeedOption = 0,
+    out: OutOption = None,
+) -> None:
+    """Score a published benchmark: its frames, prompts and scorers. Without --annotations: print its definition.
+
+    Example: dollhouse benchmark scanqa --annotations val.json --scenes scans/ --out results/
+
+    Answers made elsewhere: dollhouse benchmark scanqa --annotations val.json --predictions answers.jsonl
+    """
+    quiet_libraries()
+    from dollhouse.evaluation.benchmark_runner import run_benchmark, score_predictions
+    from dollhouse.evaluation.benchmarks import find_benchmark
+
+    chosen = find_benchmark(name)
+    if not annotations:
+        if scenes or predictions:
+            raise QuestionError(f"{name}: give its own files with --annotations")
+        _print_definition(chosen, console())
+        return
+    if predictions:
+        print_benchmark(
+            score_predictions(
+                chosen, predictions, annotations, out=out, model=model, seed=seed, command=command_line()
+            )
+        )
+        return
+    if scenes is None:
+        raise QuestionError(f"{name}: give the folder of its scenes with --scenes, or answers with --predictions")
+    print_benchmark(
+        run_benchmark(
+            chosen, teacher or f"dollhouse:{model}", scenes, annotations, out=out, seed=seed, command=command_line()
+        )
+    )
+
+
+def print_benchmark(run: BenchmarkRun) -> None:
+    """Print the definition, how the rows were answered, and every figure."""
+    out, scores = console(), run.scores
+    _print_definition(run.benchmark, out)
+    answered = ", ".join(f"{count:,} {how}" for how, count in run.asked.items() if count)
+    out.print(f"answered: {answered} ({run.program})")
+    table = Table(title=f"{len(run.rows):,} answers", title_justify="left")
+    for column in (scores["headline"], "value", "95 % interval", "n"):
+        table.add_column(column, justify="left" if column == scores["headline"] else "right")
+    for name, entry in scores["kinds"].items():
+        table.add_row(name, *_cells(entry))
+    if scores["overall"]:
+        table.add_row("overall", *_cells(scores["overall"]), style="bold")
+    for name, entry in scores["credits"].items():
+        table.add_row(name, *_cells(entry))
+    out.print(table)
+    print_few_scenes(scores["overall"], out)
+    for name, value in scores["scores"].items():
+        out.print(f"{name}: {_figure(value)}")
+    if run.folder:
+        out.print(f"report: {run.folder / 'report.html'} and {run.folder / 'report.json'}")
+
+
+def print_few_scenes(overall: Mapping[str, Any] | None, out: Console) -> None:
+    """Print a warning where intervals over so few scenes are too narrow."""
+    from dollhouse.evaluation.benchmarks.summary import FEW_SCENES
+
+    if overall and overall["ci95"] is not None and overall["scenes"] < FEW_SCENES:
+        out.print(f"only {overall['scenes']} scenes: the intervals are too narrow")
+
+
+def _print_definition(chosen: Benchmark, out: Console) -> None:
+    out.print(f"[bold]{escape(chosen.title)}[/bold] ({chosen.version})")
+    out.print(f"frames: {escape(chosen.frames.rule)}")
+    for name, text in chosen.prompts.items():
+        out.print(f"prompt {name}: {escape(json.dumps(text, ensure_ascii=False))}")
+    out.print(f"scoring: {escape(chosen.scoring)}")
+
+
+def _cells(entry: Mapping[str, Any]) -> tuple[str, str, str]:
+    interval = "" if entry["ci95"] is None else "{:.4f} - {:.4f}".format(*entry["ci95"])
+    return f"{entry['value']:.4f}", interval, f"{entry['n']:,}"
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, dict) and set(value) == {"value", "n"}:
+        return f"{value['value']:.4f} (n {value['n']:,})"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_figure(inner)}" for name, inner in value.items())
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

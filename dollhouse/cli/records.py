@@ -1,0 +1,97 @@
+"""``dollhouse records``: inspect the records of a teacher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dollhouse.cli.app import console, records_app
+from dollhouse.errors import StorageError
+
+if TYPE_CHECKING:
+    from dollhouse.records.record import Record
+    from dollhouse.records.store import RecordStore
+
+FolderArgument = Annotated[Path, typer.Argument(help="A folder that `annotate` wrote.")]
+
+
+@records_app.command("show")
+def show_records(
+    folder: FolderArgument,
+    record: Annotated[str | None, typer.Argument(help="A scene's name, or the beginning of a record's id.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Lines of each sort.")] = 20,
+) -> None:
+    """List what a folder of records holds, or print one record."""
+    from dollhouse.records.store import RecordStore
+
+    store = RecordStore(folder)
+    if record is None:
+        _print_store(store, limit)
+        return
+    ids = [id for id in store.ids() if id.startswith(record)] or [row.id for row in store.of_scene(record)]
+    if not ids:
+        raise StorageError(f"{folder} has no record {record!r}: name a scene, or the beginning of a record's id")
+    for id in ids:
+        _print_record(store.read(id), limit)
+
+
+@records_app.command("check")
+def check_records(folder: FolderArgument) -> None:
+    """Compare every file of every record with its hash; exit code 1 where a file is damaged."""
+    from dollhouse.records.store import RecordStore
+
+    store = RecordStore(folder)
+    problems = store.check()
+    for problem in problems:
+        print(problem)
+    print(f"{folder}: {len(store)} records, {len(problems) or 'no'} problem{'s' * (len(problems) != 1)}")
+    if problems:
+        raise typer.Exit(1)
+
+
+def _print_store(store: RecordStore, limit: int) -> None:
+    from dollhouse.records.store import count_families
+
+    ids, out = store.ids(), console()
+    size = sum(path.stat().st_size for path in store.folder.rglob("*") if path.is_file())
+    families = ", ".join(f"{family} {count}" for family, count in count_families(store).most_common())
+    out.print(f"{store.folder}: {len(ids)} records, {size / 1e6:.1f} MB; answers: {families or 'none'}")
+    for id in ids[:limit]:
+        row = store.row(id)
+        counts = [f"{len(row[name])} {name}" for name in ("views", "boxes", "relations") if row[name] is not None]
+        parts = ", ".join([f"{row['answers']} answers", *counts, row["licence"]])
+        out.print(f"{id[:12]}  {row['scene']}  {row['teacher']}: {parts}", markup=False)
+    if len(ids) > limit:
+        out.print(f"and {len(ids) - limit} more; --limit shows them")
+
+
+def _print_record(record: Record, limit: int) -> None:
+    out, teacher, geometry = console(), record.provenance["teacher"], record.geometry
+    out.print(f"record {record.id}", style="bold")
+    out.print(f"scene {record.scene} ({record.source}), {len(record.cameras)} views", markup=False)
+    out.print(f"teacher {teacher['teacher']} {teacher.get('name', '')}, weights {teacher.get('weights')}", markup=False)
+    sources = ", ".join(source["teacher"] for source in record.provenance["geometry"])
+    out.print(f"geometry {sources or 'none'}\nlicence {record.licence}", markup=False)
+    if record.features is not None:
+        points, width = record.features.features.shape
+        out.print(f"features of {points} points, width {width}")
+    for view, depth in enumerate(((geometry.depth if geometry else None) or ())[:limit]):
+        valid = depth[depth > 0]
+        unit = "m" if geometry and geometry.metric else "(relative)"
+        span = f"{valid.min():.2f} to {valid.max():.2f} {unit}" if len(valid) else "no valid pixel"
+        out.print(f"depth of view {view}: {depth.shape[0]} x {depth.shape[1]}, {span}, {len(valid) / depth.size:.0%}")
+    for box in ((geometry.boxes if geometry else None) or ())[:limit]:
+        center = ", ".join(f"{number:.2f}" for number in box.center)
+        score = "" if box.score is None else f", score {box.score:.2f}"
+        out.print(f"box {box.id}: {box.colour or ''} {box.label} at ({center}){score}", markup=False)
+    if record.relations is not None:
+        out.print(f"relations of {len(record.relations)} pairs")
+    for question, answer in list(zip(record.questions, record.answers, strict=True))[:limit]:
+        reference = f"  (geometry: {question.answer})" if question.answer and question.answer != answer.text else ""
+        tokens = "" if answer.top_ids is None else f"  [{len(answer.top_ids)} tokens, top {answer.top_ids.shape[-1]}]"
+        out.print(question.text, style="dim", markup=False)
+        out.print(f"  {answer.text}{reference}{tokens}", markup=False)
+    if len(record.questions) > limit:
+        out.print(f"and {len(record.questions) - limit} more answers; --limit shows them")

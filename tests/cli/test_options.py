@@ -1,0 +1,94 @@
+"""The command's options and the package's public names, and that neither is slow to import."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from typer.main import get_command
+
+import dollhouse
+from dollhouse import cli
+
+
+def test_options_are_frozen(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Changing one is a decision, not an accident."""
+    command = get_command(cli.app)
+    verbs = {name: sub for name, sub in command.commands.items()}  # type: ignore[attr-defined]
+    for group in ("scenes", "records"):
+        verbs |= {f"{group} {name}": sub for name, sub in verbs.pop(group).commands.items()}
+    options = {
+        name: sorted(option for p in sub.params for option in p.opts if option.startswith("--"))
+        for name, sub in verbs.items()
+    }
+    assert options == {
+        "annotate": [
+            "--features",
+            "--fp16",
+            "--geometry-teacher",
+            "--limit",
+            "--out",
+            "--questions",
+            "--scenes",
+            "--seed",
+            "--skip-bad",
+            "--teacher",
+            "--teacher-arg",
+            "--views",
+        ],
+        "ask": ["--json", "--model", "--show", "--skip-bad", "--views"],
+        "benchmark": ["--annotations", "--model", "--out", "--predictions", "--scenes", "--seed", "--teacher"],
+        "compare": ["--out", "--seed"],
+        "distill": ["--dry-run", "--out", "--peak-tflops", "--profile-steps"],
+        "env": [],
+        "estimate": ["--dtype", "--heads", "--size", "--training", "--views", "--views-at-once", "--weights"],
+        "evaluate": [
+            "--blind",
+            "--holdout-every",
+            "--oracle-boxes",
+            "--out",
+            "--questions",
+            "--scenes",
+            "--seed",
+            "--teacher",
+        ],
+        "probe-thinking": ["--out", "--questions", "--scenes", "--seed"],
+        "records check": [],
+        "records show": ["--limit"],
+        "scenes show": ["--out", "--skip-bad", "--views"],
+        "verify": [],
+        "version": [],
+    }
+    monkeypatch.setattr(sys, "argv", ["dollhouse", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    text = capsys.readouterr().out
+    assert all(verb.split()[0] in text for verb in options)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_works(shell: str) -> None:
+    """The script that a shell sources, and the completion that it then requests."""
+    command = [sys.executable, "-m", "dollhouse.cli"]
+    script = subprocess.run([*command, "--show-completion", shell], capture_output=True, text=True, check=False)
+    assert "complete" in script.stdout + script.stderr
+    request = {"_DOLLHOUSE_COMPLETE": "complete_bash", "COMP_WORDS": "dollhouse an", "COMP_CWORD": "1"}
+    code = "from dollhouse.cli.app import app; import dollhouse.cli; app(prog_name='dollhouse')"
+    found = subprocess.run([sys.executable, "-c", code], env={**os.environ, **request}, capture_output=True, text=True)
+    assert found.stdout.split() == ["annotate"]
+
+
+def test_importing_is_quick() -> None:
+    """``import dollhouse`` and the command's help load none of the heavy libraries."""
+    heavy = ("torch", "transformers", "matplotlib", "scipy")
+    code = f"import sys, dollhouse, dollhouse.cli; print([name for name in {heavy} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_public_names_exist() -> None:
+    for name in dollhouse.__all__:
+        assert getattr(dollhouse, name) is not None
