@@ -64,9 +64,9 @@ def test_a_teacher_in_the_official_layout_makes_a_student(
     (tmp_path / "questions.jsonl").write_text("\n".join(asked))
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
 
-    label = ["label", "--teacher", "llava3d:teacher", "--scenes", scene, "--out", "records", "--views", 4]
-    settings = ["--set", "dtype=float32", "--set", "max_new_tokens=6", "--questions", "questions.jsonl"]
-    dollhouse(monkeypatch, *label, *settings)
+    annotate = ["annotate", "--teacher", "llava3d:teacher", "--scenes", scene, "--out", "records", "--views", 4]
+    settings = ["--teacher-arg", "dtype=float32", "--teacher-arg", "max_new_tokens=6", "--questions", "questions.jsonl"]
+    dollhouse(monkeypatch, *annotate, *settings)
     dollhouse(monkeypatch, "distill", "recipe.yaml", "--out", "run")
     metrics = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     for loss in ("depth_reg", "spatial", "text"):  # the sensor's depth, the teacher's features, the teacher's words

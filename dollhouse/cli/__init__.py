@@ -13,17 +13,17 @@ import sys
 from rich.markup import escape
 
 from dollhouse.cli import (  # noqa: F401 - each registers its verbs, in the order of the help
-    ask,
-    scenes,
     annotate,
-    records,
+    ask,
+    benchmark,
+    compare,
     distill,
     estimate,
     evaluate,
-    benchmark,
-    verify,
-    compare,
     probe_thinking,
+    records,
+    scenes,
+    verify,
     version,
 )
 from dollhouse.cli.app import app, console

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from dollhouse.cli.app import SkipOption, app, quiet_libraries
-from dollhouse.errors import TeacherError
 
 FAILURES_SHOWN = 10
 
@@ -19,7 +18,7 @@ def annotate(
     teacher: Annotated[
         str,
         typer.Option(
-            help="annotations, huggingface:FOLDER, openai:URL, llava3d:FOLDER, dollhouse:FOLDER or file:JSONL."
+            help="annotations, huggingface:FOLDER, endpoint:URL, llava3d:FOLDER, checkpoint:FOLDER or file:JSONL."
         ),
     ],
     scenes: Annotated[str, typer.Option(help="Scenes, such as rooms:train/0-199 or a folder.")],
@@ -35,7 +34,7 @@ def annotate(
         list[str] | None,
         typer.Option(
             help="Sources of depth and boxes, tried in order: own, scene, sensor, depth:FOLDER, detect:FOLDER, "
-            "vggt:PATH, dollhouse:FOLDER, none. Default: own, then scene."
+            "vggt:PATH, checkpoint:FOLDER, none. Default: own, then scene."
         ),
     ] = None,
     teacher_arg: Annotated[
@@ -52,46 +51,34 @@ def annotate(
     Example: dollhouse annotate --teacher annotations --scenes rooms:train/0-199 --out records/
     """
     quiet_libraries()
-    from dollhouse.system.progress import SceneProgress
-    from dollhouse.teachers.annotate import annotate_scenes
+    from dollhouse.system.progress import ProgressBar
+    from dollhouse.teachers.annotate import annotate as run_teacher
+    from dollhouse.teachers.registry import parse_teacher_args
 
-    usage: list[str] = []
-    try:
-        with SceneProgress() as progress:
-            result = annotate_scenes(
-                teacher,
-                scenes,
-                out,
-                questions=questions,
-                limit=limit,
-                seed=seed,
-                views=views,
-                geometry_teachers=geometry_teacher or ("own", "scene"),
-                teacher_args=_key_values(teacher_arg or []),
-                features=features,
-                fp16=fp16,
-                skip_bad=skip_bad,
-                on_scene=progress.on_scene,
-                on_usage=usage.append,
-            )
-    finally:
-        for line in usage:
-            print(f"{teacher}: {line}", file=sys.stderr)
-    for failure in result.failures[:FAILURES_SHOWN]:
+    with ProgressBar("annotate") as progress:
+        run = run_teacher(
+            teacher,
+            scenes,
+            out,
+            questions=questions,
+            limit=limit,
+            seed=seed,
+            views=views,
+            geometry_teachers=geometry_teacher or ("own", "scene"),
+            teacher_args=parse_teacher_args(teacher_arg or []),
+            features=features,
+            fp16=fp16,
+            skip_bad=skip_bad,
+            on_scene=lambda run: progress.update(
+                run.done, run.total, f"{run.existing} existing, {len(run.failures)} failed", skipped=run.existing
+            ),
+            on_usage=lambda usage: print(f"{teacher}: {usage}", file=sys.stderr),
+        )
+    for failure in run.failures[:FAILURES_SHOWN]:
         print(f"failed: {failure.scene}: {failure.reason}", file=sys.stderr)
-    if len(result.failures) > FAILURES_SHOWN:
-        print(f"failed: {len(result.failures) - FAILURES_SHOWN} more", file=sys.stderr)
-    rest = f", {len(result.failures)} scenes failed; run the same command again for these" if result.failures else ""
-    print(f"records: {out}: {result.made} made with {result.answers} answers, {result.existing} already there{rest}")
-    if result.failures:
+    if len(run.failures) > FAILURES_SHOWN:
+        print(f"failed: {len(run.failures) - FAILURES_SHOWN} more", file=sys.stderr)
+    rest = f", {len(run.failures)} scenes failed; run the same command again for these" if run.failures else ""
+    print(f"records: {out}: {run.written} written with {run.answers} answers, {run.existing} existing{rest}")
+    if run.failures:
         raise typer.Exit(1)
-
-
-def _key_values(arguments: list[str]) -> dict[str, str]:
-    values = {}
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if not equals:
-            raise TeacherError(f"--teacher-arg {argument!r}: write KEY=VALUE, such as max_new_tokens=64")
-        values[key.strip()] = value
-    return values

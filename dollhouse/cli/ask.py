@@ -45,7 +45,7 @@ def ask(
     quiet_libraries()
     from dollhouse.inference.pipeline import DollhousePipeline
 
-    session = DollhousePipeline.from_pretrained(model).encode_scene(opened, views)
+    session = DollhousePipeline.from_pretrained(model, retain_freed_memory=True).encode_scene(opened, views)
     if not questions:
         _prompt(session)
         return

@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def benchmark(
-    name: Annotated[
-        str, typer.Argument(help="scanqa, sqa3d, beacon3d, vsibench, 3dsrbench, spatialbench or rooms.")
-    ],
+    name: Annotated[str, typer.Argument(help="scanqa, sqa3d, beacon3d, vsibench, 3dsrbench, spatialbench or rooms.")],
     annotations: Annotated[
         list[Path] | None, typer.Option(help="The benchmark's own files; once for each file.")
     ] = None,
@@ -46,36 +44,32 @@ def benchmark(
     """
     quiet_libraries()
     from dollhouse.evaluation.benchmark_runner import run_benchmark, score_predictions
-    from dollhouse.evaluation.benchmarks import find_benchmark
+    from dollhouse.evaluation.benchmarks import benchmark_definition
 
-    chosen = find_benchmark(name)
+    definition = benchmark_definition(name)
     if not annotations:
         if scenes or predictions:
             raise QuestionError(f"{name}: give its own files with --annotations")
-        _print_definition(chosen, console())
-        return
-    if predictions:
-        print_benchmark(
+        _print_definition(definition, console())
+    elif predictions:
+        print_run(
             score_predictions(
-                chosen, predictions, annotations, out=out, model=model, seed=seed, command=command_line()
+                definition, predictions, annotations, out=out, model=model, seed=seed, command=command_line()
             )
         )
-        return
-    if scenes is None:
+    elif scenes is None:
         raise QuestionError(f"{name}: give the folder of its scenes with --scenes, or answers with --predictions")
-    print_benchmark(
-        run_benchmark(
-            chosen, teacher or f"dollhouse:{model}", scenes, annotations, out=out, seed=seed, command=command_line()
-        )
-    )
+    else:
+        answerer = teacher or ("checkpoint" if model == "nano" else f"checkpoint:{model}")
+        print_run(run_benchmark(definition, answerer, scenes, annotations, out=out, seed=seed, command=command_line()))
 
 
-def print_benchmark(run: BenchmarkRun) -> None:
-    """Print the definition, how the rows were answered, and every figure."""
+def print_run(run: BenchmarkRun) -> None:
+    """Print the definition, how many rows used its prompts, and every figure."""
     out, scores = console(), run.scores
     _print_definition(run.benchmark, out)
-    answered = ", ".join(f"{count:,} {how}" for how, count in run.asked.items() if count)
-    out.print(f"answered: {answered} ({run.program})")
+    prompts = ", ".join(f"{count:,} {match}" for match, count in run.prompt_match.items() if count)
+    out.print(f"prompts as in the benchmark: {prompts} ({run.program})")
     table = Table(title=f"{len(run.rows):,} answers", title_justify="left")
     for column in (scores["headline"], "value", "95 % interval", "n"):
         table.add_column(column, justify="left" if column == scores["headline"] else "right")
@@ -101,12 +95,12 @@ def print_few_scenes(overall: Mapping[str, Any] | None, out: Console) -> None:
         out.print(f"only {overall['scenes']} scenes: the intervals are too narrow")
 
 
-def _print_definition(chosen: Benchmark, out: Console) -> None:
-    out.print(f"[bold]{escape(chosen.title)}[/bold] ({chosen.version})")
-    out.print(f"frames: {escape(chosen.frames.rule)}")
-    for name, text in chosen.prompts.items():
+def _print_definition(definition: Benchmark, out: Console) -> None:
+    out.print(f"[bold]{escape(definition.title)}[/bold] ({definition.version})")
+    out.print(f"frames: {escape(definition.frames.rule)}")
+    for name, text in definition.prompts.items():
         out.print(f"prompt {name}: {escape(json.dumps(text, ensure_ascii=False))}")
-    out.print(f"scoring: {escape(chosen.scoring)}")
+    out.print(f"scoring: {escape(definition.scoring)}")
 
 
 def _cells(entry: Mapping[str, Any]) -> tuple[str, str, str]:

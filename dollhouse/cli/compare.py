@@ -27,22 +27,23 @@ def compare(
     out: OutOption = None,
 ) -> None:
     """Compare two reports: paired differences with intervals, and the answers that differ."""
-    from dollhouse.evaluation.compare import compare as compare_reports
+    from dollhouse.evaluation.benchmark_runner import make_folder
+    from dollhouse.evaluation.compare import compare_reports
     from dollhouse.system.atomic_io import write_text
 
     comparison = compare_reports(a, b, seed)
     _print_comparison(comparison)
     if out is not None:
+        make_folder(out)
         path = out / "comparison.json"
-        out.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(comparison.as_json(), ensure_ascii=False, indent=1) + "\n")
         print(f"comparison: {path}")
 
 
 def _print_comparison(comparison: Comparison) -> None:
     out = console()
-    out.print(f"a: {escape(comparison.names[0])}\nb: {escape(comparison.names[1])}")
-    table = Table(title=f"{comparison.benchmark.title}, {comparison.headline}", title_justify="left")
+    out.print(f"a: {escape(comparison.a)}\nb: {escape(comparison.b)}")
+    table = Table(title=f"{comparison.benchmark}, {comparison.headline}", title_justify="left")
     for column in ("kind", "a", "b", "b - a", "95 % interval", "n"):
         table.add_column(column, justify="left" if column == "kind" else "right")
     for name, entry in (*comparison.kinds.items(), ("overall", comparison.overall)):
@@ -55,7 +56,7 @@ def _print_comparison(comparison: Comparison) -> None:
     for name, ids in (("a", comparison.only_a), ("b", comparison.only_b)):
         if ids:
             out.print(f"left out: {len(ids):,} questions of {name} only")
-    out.print(f"{len(comparison.differing):,} answers differ" + (", such as:" if comparison.differing else ""))
+    out.print(f"credit differs in {len(comparison.differing):,} answers" + (", such as:" if comparison.differing else ""))
     for row in comparison.differing[:DIFFERENCES_SHOWN]:
         answers = " / ".join(row["answers"])
         line = f"{row['id']}: {row['question']} [{answers}] a: {row['a']!r} b: {row['b']!r}"

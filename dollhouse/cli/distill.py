@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from dollhouse.cli.app import app, console, quiet_libraries
-from dollhouse.cli.estimate import gigabytes, print_checks
-
-if TYPE_CHECKING:
-    from dollhouse.training.estimate.profile import TrainingProfile
+from dollhouse.cli.app import app, quiet_libraries
 
 
 @app.command()
@@ -37,33 +33,23 @@ def distill(
 
     Example: dollhouse distill nano stages.pretrain_perception.steps=500 --out runs/first
     """
-    from dollhouse.training.config import capped, read_recipe
+    from dollhouse.training.config import read_recipe
 
     config = read_recipe(recipe, settings or [])
     quiet_libraries()
     if dry_run:
         from dollhouse.training.estimate.dry_run import dry_run as check_shapes
+        from dollhouse.training.estimate.report import print_checks
 
-        print_checks(check_shapes(capped(config, profile_steps) if profile_steps else config))
+        print_checks(check_shapes(config.with_max_steps(profile_steps) if profile_steps else config))
         return
     if profile_steps:
         from dollhouse.training.estimate.profile import profile_training
+        from dollhouse.training.estimate.report import print_rehearsal
 
         folder = out or Path("runs") / f"{config.name}-{profile_steps}-steps"
-        _print_profile(profile_training(config, folder, profile_steps, peak_tflops * 1e12 if peak_tflops else None))
+        print_rehearsal(profile_training(config, folder, profile_steps, peak_tflops * 1e12 if peak_tflops else None))
         return
     from dollhouse.training.train import distill as train
 
     print(f"model: {train(config, out or Path('runs') / config.name)}")
-
-
-def _print_profile(profile: TrainingProfile) -> None:
-    out = console()
-    for stage in profile.stages:
-        out.print(
-            f"[bold]stage {stage.check.name}[/bold]: {len(stage.seconds)} steps, {stage.step_seconds:.2f} s each, "
-            f"{stage.tokens_per_second:,.0f} tokens/s ({stage.check.vision_tokens:,} vision and "
-            f"{stage.check.text_tokens:,} text tokens in the first step), {stage.utilisation:.1%} of "
-            f"{stage.peak_flops / 1e12:.2f} TFLOP/s"
-        )
-    out.print(f"peak memory: {gigabytes(profile.peak_bytes)}")

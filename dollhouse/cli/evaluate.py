@@ -38,43 +38,32 @@ def evaluate(
     A teacher: dollhouse evaluate --teacher llava3d:FOLDER --scenes rooms:test/0-199 --out results/
     """
     quiet_libraries()
-    from dollhouse.scenes.open import open_scenes
-
     if teacher is not None:
         if blind or oracle_boxes or holdout_every:
             raise QuestionError("--blind, --oracle-boxes and --holdout-every are for a model: leave out --teacher")
-        from dollhouse.cli.benchmark import print_benchmark
-        from dollhouse.evaluation.teacher_eval import evaluate_teacher
-        from dollhouse.teachers.registry import open_teacher
+        from dollhouse.cli.benchmark import print_run
+        from dollhouse.evaluation.benchmark_runner import evaluate_teacher
 
-        opened = open_teacher(teacher)
-        print_benchmark(
-            evaluate_teacher(
-                opened, open_scenes(scenes), limit=questions, out=out, seed=seed, command=command_line()
-            )
+        print_run(
+            evaluate_teacher(teacher, scenes, questions_per_scene=questions, out=out, seed=seed, command=command_line())
         )
         return
     from dollhouse.evaluation.evaluate import evaluate as evaluate_model
-    from dollhouse.evaluation.oracle_boxes import OracleBoxes
-    from dollhouse.evaluation.report.lineage import lineage_of
-    from dollhouse.evaluation.report.table import print_metrics
-    from dollhouse.inference.pipeline import DollhousePipeline
-    from dollhouse.models.dollhouse.checkpoint import model_folder
-    from dollhouse.system.environment import commit
+    from dollhouse.evaluation.report.table import metrics_summary
+    from dollhouse.system.environment import source_commit
 
-    pipeline = DollhousePipeline.from_pretrained(model)
-    control = blind or model_folder(model) / "blind"
     report = evaluate_model(
-        OracleBoxes(pipeline) if oracle_boxes else pipeline,
-        [scene.hold_out(holdout_every)[1] for scene in open_scenes(scenes)] if holdout_every else scenes,
-        blind=DollhousePipeline.from_pretrained(control) if blind or control.is_dir() else None,
+        model,
+        scenes,
+        blind=blind,
+        oracle_boxes=oracle_boxes,
+        hold_out_every=holdout_every,
         questions_per_scene=questions,
         out=out,
         seed=seed,
-        commit=commit(),
+        commit=source_commit(),
         command=command_line(),
-        lineage=lineage_of(model_folder(model)),
     )
-    print_metrics(report.metrics, console())
+    console().print(metrics_summary(report.metrics))
     if report.folder:
         print(f"report: {report.folder / 'report.html'}")

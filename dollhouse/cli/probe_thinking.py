@@ -23,14 +23,19 @@ def probe_thinking(
     """
     quiet_libraries()
     from dollhouse.evaluation.probing.probe import probe_thinking as probe
-    from dollhouse.evaluation.probing.table import print_probe
+    from dollhouse.evaluation.probing.tables import probe_summary
     from dollhouse.inference.pipeline import DollhousePipeline
-    from dollhouse.system.environment import commit
+    from dollhouse.system.environment import source_commit
 
-    pipeline = DollhousePipeline.from_pretrained(model)
     result = probe(
-        pipeline, scenes, questions_per_scene=questions, out=out, seed=seed, commit=commit(), command=command_line()
+        DollhousePipeline.from_pretrained(model),
+        scenes,
+        questions_per_scene=questions,
+        out=out,
+        seed=seed,
+        commit=source_commit(),
+        command=command_line(),
     )
-    print_probe(result.results, console())
+    console().print(probe_summary(result.result))
     if result.folder:
         print(f"report: {result.folder / 'probe.html'}")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dollhouse.cli.app import console, records_app
-from dollhouse.errors import StorageError
 
 if TYPE_CHECKING:
     from dollhouse.records.record import Record
@@ -30,10 +29,7 @@ def show_records(
     if record is None:
         _print_store(store, limit)
         return
-    ids = [id for id in store.ids() if id.startswith(record)] or [row.id for row in store.of_scene(record)]
-    if not ids:
-        raise StorageError(f"{folder} has no record {record!r}: name a scene, or the beginning of a record's id")
-    for id in ids:
+    for id in store.find(record):
         _print_record(store.read(id), limit)
 
 
@@ -52,19 +48,17 @@ def check_records(folder: FolderArgument) -> None:
 
 
 def _print_store(store: RecordStore, limit: int) -> None:
-    from dollhouse.records.store import count_families
-
-    ids, out = store.ids(), console()
-    size = sum(path.stat().st_size for path in store.folder.rglob("*") if path.is_file())
-    families = ", ".join(f"{family} {count}" for family, count in count_families(store).most_common())
-    out.print(f"{store.folder}: {len(ids)} records, {size / 1e6:.1f} MB; answers: {families or 'none'}")
-    for id in ids[:limit]:
+    summary, out = store.summary(), console()
+    families = ", ".join(f"{family} {count}" for family, count in summary.families.most_common())
+    size = f"{summary.size_bytes / 1e6:.1f} MB"
+    out.print(f"{store.folder}: {summary.records} records, {size}; answers: {families or 'none'}", markup=False)
+    for id in store.ids()[:limit]:
         row = store.row(id)
         counts = [f"{len(row[name])} {name}" for name in ("views", "boxes", "relations") if row[name] is not None]
         parts = ", ".join([f"{row['answers']} answers", *counts, row["licence"]])
         out.print(f"{id[:12]}  {row['scene']}  {row['teacher']}: {parts}", markup=False)
-    if len(ids) > limit:
-        out.print(f"and {len(ids) - limit} more; --limit shows them")
+    if summary.records > limit:
+        out.print(f"and {summary.records - limit} more; --limit shows them")
 
 
 def _print_record(record: Record, limit: int) -> None:

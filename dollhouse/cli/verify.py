@@ -16,7 +16,7 @@ def verify(
     report: Annotated[Path, typer.Argument(help="A report.json, beside the files that it names.")],
 ) -> None:
     """Score the predictions of a report again, without the model; exit code 1 where a figure differs."""
-    from dollhouse.evaluation.verify import verify as verify_report
+    from dollhouse.evaluation.verify import verify_report
 
     found = verify_report(report)
     out = console()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dollhouse.cli.root import ModelOption, app, command_line, quiet_libraries
+from dollhouse.cli.app import ModelOption, app, command_line, quiet_libraries
 
 
 @app.command()

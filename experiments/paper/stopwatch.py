@@ -80,7 +80,7 @@ class Stopwatch:
 
 def main(folder: Path) -> None:
     """Hold the model of ``folder`` and answer lines until there are no more."""
-    from dollhouse.cli.root import quiet_libraries
+    from dollhouse.cli.app import quiet_libraries
 
     quiet_libraries()
     import torch

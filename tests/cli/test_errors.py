@@ -19,7 +19,7 @@ from PIL import Image
 
 from dollhouse import cli
 from dollhouse.models.dollhouse.checkpoint import SHIPPED
-from tests.scenes.made_scans import annotate_scan, make_scan, write_depth, write_matrix, write_photo
+from tests.scenes.fixture_scans import write_annotation, write_depth, write_matrix, write_photo, write_scan
 
 needs_model = pytest.mark.skipif(not SHIPPED.is_dir(), reason="the shipped model is not in this tree")
 
@@ -82,27 +82,27 @@ def enormous_photo(folder: Path) -> tuple[list[str], str]:
 
 
 def bent_pose(folder: Path) -> tuple[list[str], str]:
-    write_matrix(make_scan(folder / "scan") / "pose" / "2.txt", np.diag([2.0, 1.0, 1.0, 1.0]))
+    write_matrix(write_scan(folder / "scan") / "pose" / "2.txt", np.diag([2.0, 1.0, 1.0, 1.0]))
     return ["scenes", "show", str(folder / "scan")], "2.txt"
 
 
 def lost_poses(folder: Path) -> tuple[list[str], str]:
     for number in range(4):
-        write_matrix(make_scan(folder / "scan") / "pose" / f"{number}.txt", np.full((4, 4), np.nan))
-    scan = make_scan(folder / "scan")
+        write_matrix(write_scan(folder / "scan") / "pose" / f"{number}.txt", np.full((4, 4), np.nan))
+    scan = write_scan(folder / "scan")
     for number in range(4):
         write_matrix(scan / "pose" / f"{number}.txt", np.full((4, 4), np.nan))
     return ["scenes", "show", str(scan)], "pose"
 
 
 def depth_of_another_size(folder: Path) -> tuple[list[str], str]:
-    write_depth(make_scan(folder / "scan") / "depth" / "1.png", np.full((48, 64), 900))
+    write_depth(write_scan(folder / "scan") / "depth" / "1.png", np.full((48, 64), 900))
     return ["scenes", "show", str(folder / "scan")], "1.png"
 
 
 def broken_aggregation(folder: Path) -> tuple[list[str], str]:
-    scan = make_scan(folder / "scan")
-    annotate_scan(scan)
+    scan = write_scan(folder / "scan")
+    write_annotation(scan)
     next(scan.glob("*aggregation.json")).write_text('{"segGroups": [')
     return ["scenes", "show", str(scan)], "aggregation.json"
 
@@ -221,7 +221,7 @@ def test_bad_frame_while_distilling(
     workers: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Found only when a batch is made, perhaps in another process: still one line."""
-    frame = make_scan(tmp_path / "scan") / "color" / "2.jpg"
+    frame = write_scan(tmp_path / "scan") / "color" / "2.jpg"
     frame.write_bytes(frame.read_bytes()[:300])
     settings = [f"data.scenes={tmp_path / 'scan'}", f"data.workers={workers}", "data.holdout_every=0"]
     recipe = "real_scene"
@@ -231,7 +231,7 @@ def test_bad_frame_while_distilling(
         "distill",
         recipe,
         *settings,
-        "stages.pretrain_perception.steps=1",
+        "stages.finetune.steps=1",
         "--out",
         str(tmp_path / "run"),
     )

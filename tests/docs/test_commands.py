@@ -12,7 +12,7 @@ import pytest
 from typer.main import get_command
 
 from dollhouse import cli
-from tests.scenes.made_scans import make_scan, write_photo
+from tests.scenes.fixture_scans import write_photo, write_scan
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -27,7 +27,7 @@ SMALLER = {  # what a word of a command becomes
 #: recipe -> overrides that make it a matter of seconds
 TINY = {
     "learn_on": ["stages.finetune.steps=1", "stages.finetune.batch_size=1"],
-    "real_scene": ["stages.pretrain_perception.steps=1", "stages.pretrain_perception.batch_size=1"],
+    "real_scene": ["stages.finetune.steps=1", "stages.finetune.batch_size=1"],
     "nano": ["data.scenes=rooms:train/0-1", "data.workers=0", "student.vocabulary=400"]
     + [
         f"stages.{stage}.{setting}=1"
@@ -56,7 +56,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for number in range(3):
         write_photo(tmp_path / "my_photos" / f"{number}.jpg", (60 * number, 120, 90), (160, 120))
-    make_scan(tmp_path / "path/to/scene", frames=12)
+    write_scan(tmp_path / "path/to/scene", frames=12)
     return tmp_path
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from dollhouse.cli.root import app
+from dollhouse.cli.app import app
 from dollhouse.evaluation.benchmark_runner import evaluate_teacher
 from dollhouse.evaluation.verify import verify_report
 from dollhouse.questions.generate import generate_questions

@@ -102,26 +102,26 @@ def test_no_changed_character_goes_unnoticed(folder, file):
 
 
 def test_the_command_returns_an_exit_code(folder):
-    assert CliRunner().invoke(app, ["evaluate", "--verify", str(folder)]).exit_code == 0
+    assert CliRunner().invoke(app, ["verify", str(folder)]).exit_code == 0
     edit(folder / "predictions.jsonl", '"prediction": "thing 4"', '"prediction": "thing 5"')
-    result = CliRunner().invoke(app, ["evaluate", "--verify", str(folder / "report.json")])
+    result = CliRunner().invoke(app, ["verify", str(folder / "report.json")])
     assert result.exit_code == 1
     assert "row 5 (q4): the prediction was changed" in result.output
 
 
 def test_the_command_prints_definition_and_figures(folder, tmp_path):
     files = ["--predictions", str(tmp_path / "a.jsonl"), "--annotations", str(tmp_path / "val.json")]
-    result = CliRunner().invoke(app, ["evaluate", "a", "--benchmark", "ScanQA", *files, "--out", str(tmp_path / "c")])
+    result = CliRunner().invoke(app, ["benchmark", "ScanQA", "--model", "a", *files, "--out", str(tmp_path / "c")])
     assert result.exit_code == 0
     for expected in ("24 of every 10th", "{question} Answer the question", "40 unknown", "overall", "0.5000"):
         assert expected in result.output
     compared = CliRunner().invoke(
-        app, ["evaluate", "--compare", str(folder), str(tmp_path / "c"), "--out", str(tmp_path)]
+        app, ["compare", str(folder), str(tmp_path / "c"), "--out", str(tmp_path)]
     )
     assert "credit differs in 0 answers" in compared.output
     assert json.loads((tmp_path / "comparison.json").read_text())["overall"]["n"] == COUNT
-    with pytest.raises(QuestionError, match="of which benchmark"):
-        CliRunner().invoke(app, ["evaluate", *files], catch_exceptions=False)
+    with pytest.raises(QuestionError, match="--annotations"):
+        CliRunner().invoke(app, ["benchmark", "ScanQA", *files[:2]], catch_exceptions=False)
 
 
 def test_another_version_of_a_scorer_here_is_named(folder, monkeypatch):
@@ -192,7 +192,7 @@ def test_a_report_verifies_in_another_place_process_and_processor(rooms_run, fol
         "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX,-AVX2,-AVX512F,-FMA,-FMA4",
     }
     code = (
-        "import sys; sys.argv = ['dollhouse', 'evaluate', '--verify', 'report']; from dollhouse.cli import main; main()"
+        "import sys; sys.argv = ['dollhouse', 'verify', 'report']; from dollhouse.cli import main; main()"
     )
     for name, report in (("rooms", rooms_run), ("answers", folder)):
         there = tmp_path / name

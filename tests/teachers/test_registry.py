@@ -127,17 +127,17 @@ def test_annotate_show_and_check(
         *({"scene": f"s{number}", "question": "What is it?", "answer": f"room {number}"} for number in range(2)),
     )
     records = tmp_path / "records"
-    label = ["label", "--teacher", f"file:{answers}", "--scenes", tmp_path / "scenes", "--out", records]
-    code, out, err = run(capsys, monkeypatch, *label)
+    annotate = ["annotate", "--teacher", f"file:{answers}", "--scenes", tmp_path / "scenes", "--out", records]
+    code, out, err = run(capsys, monkeypatch, *annotate)
     assert code == 1
     assert "2 written with 2 answers, 0 existing, 1 scenes failed" in out
     assert f"failed: {tmp_path / 'scenes' / 's2'}: {answers}: has no questions about scene s2" in err
     with answers.open("a") as file:
         file.write('{"scene": "s2", "question": "What is it?", "answer": "room 2"}\n')
-    code, out, err = run(capsys, monkeypatch, *label)
+    code, out, err = run(capsys, monkeypatch, *annotate)
     assert (code, err) == (0, "")
     assert "3 written" in out  # another file is another teacher
-    assert "3 existing" in run(capsys, monkeypatch, *label)[1]
+    assert "3 existing" in run(capsys, monkeypatch, *annotate)[1]
     code, out, _ = run(capsys, monkeypatch, "records", "show", records)
     assert code == 0
     assert "5 records" in out
@@ -157,10 +157,10 @@ def test_annotate_show_and_check(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["label", "--teacher", "oracle", "--scenes", "rooms:train/0", "--out", "x"],
-        ["label", "--teacher", "annotations", "--scenes", "rooms:attic/0", "--out", "x"],
-        ["label", "--teacher", "annotations", "--scenes", "rooms:train/0", "--out", "/proc/no"],
-        ["label", "--teacher", "annotations", "--scenes", "rooms:train/0", "--out", "x", "--set", "k"],
+        ["annotate", "--teacher", "oracle", "--scenes", "rooms:train/0", "--out", "x"],
+        ["annotate", "--teacher", "annotations", "--scenes", "rooms:attic/0", "--out", "x"],
+        ["annotate", "--teacher", "annotations", "--scenes", "rooms:train/0", "--out", "/proc/no"],
+        ["annotate", "--teacher", "annotations", "--scenes", "rooms:train/0", "--out", "x", "--teacher-arg", "k"],
         ["records", "show", "nowhere"],
         ["records", "check", "nowhere"],
     ],
