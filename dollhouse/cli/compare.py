@@ -56,7 +56,9 @@ def _print_comparison(comparison: Comparison) -> None:
     for name, ids in (("a", comparison.only_a), ("b", comparison.only_b)):
         if ids:
             out.print(f"left out: {len(ids):,} questions of {name} only")
-    out.print(f"credit differs in {len(comparison.differing):,} answers" + (", such as:" if comparison.differing else ""))
+    out.print(
+        f"credit differs in {len(comparison.differing):,} answers" + (", such as:" if comparison.differing else "")
+    )
     for row in comparison.differing[:DIFFERENCES_SHOWN]:
         answers = " / ".join(row["answers"])
         line = f"{row['id']}: {row['question']} [{answers}] a: {row['a']!r} b: {row['b']!r}"

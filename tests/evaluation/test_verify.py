@@ -115,9 +115,7 @@ def test_the_command_prints_definition_and_figures(folder, tmp_path):
     assert result.exit_code == 0
     for expected in ("24 of every 10th", "{question} Answer the question", "40 unknown", "overall", "0.5000"):
         assert expected in result.output
-    compared = CliRunner().invoke(
-        app, ["compare", str(folder), str(tmp_path / "c"), "--out", str(tmp_path)]
-    )
+    compared = CliRunner().invoke(app, ["compare", str(folder), str(tmp_path / "c"), "--out", str(tmp_path)])
     assert "credit differs in 0 answers" in compared.output
     assert json.loads((tmp_path / "comparison.json").read_text())["overall"]["n"] == COUNT
     with pytest.raises(QuestionError, match="--annotations"):
@@ -191,9 +189,7 @@ def test_a_report_verifies_in_another_place_process_and_processor(rooms_run, fol
         "NPY_DISABLE_CPU_FEATURES": " ".join(wide),
         "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX,-AVX2,-AVX512F,-FMA,-FMA4",
     }
-    code = (
-        "import sys; sys.argv = ['dollhouse', 'verify', 'report']; from dollhouse.cli import main; main()"
-    )
+    code = "import sys; sys.argv = ['dollhouse', 'verify', 'report']; from dollhouse.cli import main; main()"
     for name, report in (("rooms", rooms_run), ("answers", folder)):
         there = tmp_path / name
         shutil.copytree(report, there / "report")
