@@ -9,14 +9,18 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from dollhouse.evaluation.probing.accuracy import BASELINE, OVERALL
+from dollhouse.evaluation.probing.linear_probe import SLOTS, THINKING
 from dollhouse.evaluation.report.render import Table, interval, percent, points
 from dollhouse.evaluation.report.table import rich_table
 
 
 def probe_summary(result: Mapping[str, Any]) -> Group:
     """Build what the terminal shows of a probe: its tables and the verdict."""
-    parts: list[RenderableType] = [rich_table(table) for table in probe_tables(result)]
-    if not result["linear_probe"]["targets"]:
+    tables = [table for table in probe_tables(result) if not table.caption.startswith("Linear probe")]
+    parts: list[RenderableType] = [rich_table(table) for table in tables]
+    if targets := result["linear_probe"]["targets"]:
+        parts.append(rich_table(_linear_summary(targets)))
+    else:
         parts.append(f"linear probe: {result['linear_probe']['scenes']} scenes with known objects are too few")
     return Group(*parts, Text(result["verdict"], style="bold"))
 
@@ -104,3 +108,15 @@ def _linear_table(name: str, target: Mapping[str, Any]) -> Table:
     columns = ["position", "features", target["metric"], "95 %", "over chance, 95 %", "over object slots, 95 %"]
     caption = f"Linear probe: {name} (chance {target['chance']:.3f}, n {target['n']:,}, after layer {target['layer']})"
     return Table(columns, rows, caption)
+
+
+def _linear_summary(targets: Mapping[str, Any]) -> Table:
+    """One row a target with the mean thinking token beside the mean object slot."""
+    rows = []
+    for name, target in targets.items():
+        entries = [target["positions"][place] for place in (THINKING, SLOTS)]
+        stars = ["*" if entry["over_chance_ci95"] and entry["over_chance_ci95"][0] > 0 else "" for entry in entries]
+        scores = [f"{entry['score']:.2f}{star}" for entry, star in zip(entries, stars, strict=True)]
+        rows.append((name, target["metric"], f"{target['chance']:.2f}", *scores))
+    columns = ["target", "metric", "chance", "thinking tokens", "object slots"]
+    return Table(columns, rows, "Linear probe on unseen scenes (* above chance)")

@@ -73,8 +73,9 @@ def plain_axes(axes: Axes, title: str = "", grid: Literal["x", "y", "both"] | No
 
 def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
     """Put the legend of ``axes`` below the figure, each name once."""
-    handles, names = axes.get_legend_handles_labels()
-    unique = dict(zip(names, handles, strict=True))
+    unique: dict[str, Any] = {}
+    for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
+        unique.setdefault(name, handle)
     style: dict[str, Any] = {"fontsize": 9, "frameon": False, "labelcolor": INK}
     figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=columns, **style)
 
