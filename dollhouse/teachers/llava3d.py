@@ -81,7 +81,7 @@ class LLaVA3DTeacher:
             settings: default :class:`LLaVA3DSettings`.
             dtype: of weights and computation.
             official_faults: reproduce all known faults of the official evaluation, for parity with its numbers
-                (``docs/llava3d.md``).
+                (``docs/guides/llava3d.md``).
             clip_folder: source of the vision tower where ``folder`` lacks it.
             accept: settings of ``config.json`` that may differ.
             device: default a GPU where there is one.

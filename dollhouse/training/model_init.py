@@ -187,5 +187,5 @@ def check_eyes(recipe: Recipe) -> None:
     if not given and not any("encoder" in stage.train for stage in recipe.stages.values()):
         raise RecipeError(
             f"recipe {recipe.name} never trains its encoder, which would stay random: "
-            "give student.encoder_weights=PATH (docs/weights.md says where to get them)"
+            "give student.encoder_weights=PATH (docs/guides/weights.md says where to get them)"
         )

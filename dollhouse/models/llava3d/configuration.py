@@ -68,7 +68,7 @@ LLAMA_KEYS = _LLAMA_SIZES + _LLAMA_OPTIONS + _LLAMA_OTHERS
 
 @dataclass(frozen=True)
 class Llava3DConfig:
-    """Sizes of the model, and two corrections of the official evaluation (``docs/llava3d.md``)."""
+    """Sizes of the model, and two corrections of the official evaluation (``docs/guides/llava3d.md``)."""
 
     text: LlamaConfig = field(default_factory=lambda: LlamaConfig(max_position_embeddings=4096, rms_norm_eps=1e-5))
     vision: CLIPVisionConfig = field(default_factory=lambda: CLIPVisionConfig(**CLIP_LARGE))

@@ -1,7 +1,7 @@
 """Penn Treebank words of a caption as COCO's scores count them: lower case, less punctuation.
 
 Reproduces the PTBTokenizer of Stanford CoreNLP 3.4.1 (Java, ``-preserveLines -lowerCase``) by rules: at each place the
-longest match wins, of equally long ones the first. Known differences are listed in docs/evaluate.md.
+longest match wins, of equally long ones the first. Known differences are listed in docs/guides/evaluate.md.
 """
 # ruff: noqa: SIM905 (lists of words read better as words)
 
