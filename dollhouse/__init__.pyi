@@ -8,7 +8,10 @@ from .errors import SceneError as SceneError
 from .errors import ScoreError as ScoreError
 from .errors import StorageError as StorageError
 from .errors import TeacherError as TeacherError
+from .evaluation.benchmark_runner import run_benchmark as run_benchmark
+from .evaluation.compare import compare_reports as compare_reports
 from .evaluation.evaluate import evaluate as evaluate
+from .evaluation.verify import verify_report as verify_report
 from .inference.pipeline import DollhousePipeline as DollhousePipeline
 from .inference.session import Answer as Answer
 from .inference.session import SceneSession as SceneSession
@@ -16,8 +19,9 @@ from .models.dollhouse.configuration import DollhouseConfig as DollhouseConfig
 from .models.dollhouse.modeling import DollhouseForConditionalGeneration as DollhouseForConditionalGeneration
 from .models.dollhouse.processing import DollhouseProcessor as DollhouseProcessor
 from .models.vggt.configuration import VggtConfig as VggtConfig
-from .questions.generate import Question as Question
 from .questions.generate import generate_questions as generate_questions
+from .questions.generate import Question as Question
+from .records.store import RecordStore as RecordStore
 from .scenes.open import open_scene as open_scene
 from .scenes.open import open_scenes as open_scenes
 from .scenes.scene import Box as Box
@@ -25,6 +29,8 @@ from .scenes.scene import Scene as Scene
 from .scenes.scene import View as View
 from .scenes.synthetic.room_scene import room_scene as room_scene
 from .scenes.visualize import draw_scene as draw_scene
-from .training.config import Recipe as Recipe
+from .teachers.annotate import annotate as annotate
+from .teachers.protocol import Teacher as Teacher
 from .training.config import read_recipe as read_recipe
+from .training.config import Recipe as Recipe
 from .training.train import distill as distill
