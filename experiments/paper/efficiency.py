@@ -1,205 +1,108 @@
-"""Table IV and Fig. 2: how fast, how large and how hungry teacher and student are, asked in turn on one machine.
-
-The same rooms and questions, the same number of tokens an answer, the same decoding, each model in a process of its
-own. Knows nothing of how well they answer.
-"""
+"""Table IV, Fig. 2 and timing at the paper's size, from times that child processes measured."""
 
 from __future__ import annotations
 
 import json
-import os
-from contextlib import ExitStack
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from experiments.paper import cache as keys
+from experiments.paper.cache import short_key
+from experiments.paper.experiment import Experiment, Job
+from experiments.paper.figures import rows_figure
+from experiments.paper.results import Result, ResultRow, Value, show
+from experiments.paper.spec import Column
+from experiments.paper.statistics import Statistic, estimate, rate, ratio
+from experiments.paper.timing import PAPER_SIZE, TIMES_FILE, time_models
+from experiments.paper.variants import STAND_IN, write_stand_in
 
-from dollhouse.errors import RecipeError
-from dollhouse.evaluation.report.report_schema import package_versions
-from dollhouse.questions.generate import generate_questions
-from dollhouse.records.scene_source import scene_sources
-from dollhouse.scenes.open import open_scenes
-from dollhouse.system.atomic_io import write_text
-from dollhouse.system.environment import describe_machine
-from experiments.paper import paper
-from experiments.paper.archive import model_key, short_key
-from experiments.paper.bench import Bench
-from experiments.paper.drawing import draw_bars
-from experiments.paper.paired import Estimate, Statistic, estimate, rate, ratio
-from experiments.paper.plan import Job
-from experiments.paper.stopwatch import Stopwatch
-from experiments.paper.table import Column, Result, Row
-
-KEY, FIGURE = "IV", "fig2"
-TIMING_VERSION = 1  #: raise it whenever the same models would be measured otherwise
-MEGA = 1e6
-COLUMNS = [
-    Column("first answer", "lower", digits=1, unit=" ms"),
-    Column("later answer", "lower", digits=1, unit=" ms"),
-    Column("answers/s, many at once", "higher", digits=1),
-    Column("parameters", "lower", digits=2, unit=" M"),
-    Column("on disk", "lower", digits=1, unit=" MB"),
-    Column("peak memory", "lower", digits=0, unit=" MB"),
-    Column("of it for the model", "lower", digits=0, unit=" MB"),
-]
-TIMES = Column("", digits=1, unit="×")
-AGAIN = "teacher, looking again"
-METHOD = (
-    "first answer: photos in memory to the last token, looking included. later answer: the same scene asked again; "
-    "teacher and student both remember what they saw. Looking again: LLaVA-3D has no such memory and the paper times "
-    "it so; every answer of the teacher is then a first one. "
-    "many at once: all questions of a room about a scene already seen. Each is timed five times in a room and the "
-    "median counts; means over rooms; intervals resample rooms. "
-    "peak memory: the process's, Python and torch included; for the model: what it rose above the process without a "
-    "model."
+TIMES = Column(name="", digits=1, unit="×")
+SIZES = ("parameters", "bytes", "peak", "model_memory")  #: figures that are one number a model
+NO_MEMORY = "teacher, no scene memory"
+STAND_IN_NOTE = (
+    "the trained teacher: none was given (--teacher MODEL). A stand-in is timed: the student widened to the teacher's "
+    "shape, with RGB-D input, untrained. Its speed, size and memory are those of this shape; its answers mean nothing"
 )
 
 
-def jobs(bench: Bench) -> list[Job]:
-    timing = bench.extent.timing
-    count = 1 if bench.teacher_folder is None else 2
-    seconds = count * (12 + timing.rooms * 2.0)
-    return [Job("timing", KEY, 2, seconds, lambda: _time(bench), lambda: _file(bench).is_file())]
+def timing_job(experiment: Experiment, paper_size: bool = False) -> Job:
+    """Return the job that times teacher and student."""
+    timing, scenes, student = experiment.spec.timing, experiment.spec.compared_scenes, experiment.student
+    if paper_size:
+        models = {name: PAPER_SIZE + name for name in ("teacher", "student")}
+        once = timing.model_copy(update={"rooms": 1, "batch": 1, "repeats": 1})
+        build = partial(time_models, models, scenes, once, in_turn=False)
+        key = short_key(models, scenes, timing.tokens, keys.TIMING_VERSION)
+        return Job("timing", key, "timing at the paper's size", 10, 400.0, build)
+    stand_in = short_key(experiment.student_key, STAND_IN, keys.INIT_VERSION)
 
-
-def results(bench: Bench) -> list[Result]:
-    """Table IV and Fig. 2; none before the timing was done."""
-    if not _file(bench).is_file():
-        return []
-    told = json.loads(_file(bench).read_text(encoding="utf-8"))
-    more: dict[str, Any] = {"machine": told["machine"], "packages": told["packages"], "threads": told["threads"]}
-    rows = [Row(name, _values(told["models"][name])) for name in told["models"]]
-    sentences = []
-    if "teacher" in told["models"]:
-        teacher, student = told["models"]["teacher"], told["models"]["student"]
-        ratios = _ratios(teacher, student)
-        again = _looking_again(teacher, student)
-        rows.insert(1, Row(AGAIN, {"later answer": _mean(teacher["first"], 1000)}))
-        rows.append(Row("teacher / student", {name: TIMES.told(value) for name, value in ratios.items()}))
-        rows.append(Row(f"{AGAIN} / student", {"later answer": TIMES.told(again)}))
-        sentences = _sentences(ratios, again)
-        ratios["later answer, teacher looking again"] = again
-        more["ratios"] = {name: one.as_json() if isinstance(one, Estimate) else one for name, one in ratios.items()}
-    how = f"{METHOD} {told['tokens']} tokens an answer, {told['rooms']} rooms, one model after the other in every room."
-    left_out = [] if "teacher" in told["models"] else ["the teacher: none was given (--teacher MODEL)"]
-    table = Result(KEY, "Table IV: efficiency", COLUMNS, rows, paper.EFFICIENCY, sentences, [how], left_out, more)
-    figure = Result(
-        FIGURE, "Fig. 2: speed, size, memory", [], [], paper.EFFICIENCY, [], ["The figures of Table IV."], left_out
-    )
-    models = told["models"]
-    figure.picture = lambda out: draw_bars(_bars(models), out)
-    return [table, figure]
-
-
-def first_answers_a_second(bench: Bench) -> dict[str, float]:
-    """Frames a second as the paper has them, {"teacher", "student"}: scenes looked at and asked once, in a second."""
-    if not _file(bench).is_file():
-        return {}
-    told = json.loads(_file(bench).read_text(encoding="utf-8"))
-    return {name: 1 / float(np.mean(entry["first"])) for name, entry in told["models"].items()}
-
-
-def _time(bench: Bench) -> None:
-    """Ask the models in turn and keep every time."""
-    timing = bench.extent.timing
-    folders = {"teacher": bench.teacher_folder, "student": bench.student_folder}
-    scenes = open_scenes(bench.extent.compared)[: timing.rooms + 1]
-    if len(scenes) < 2:
-        raise RecipeError(
-            f"compared={bench.extent.compared} is one room, and the first only warms up: name two or more"
+    def time_both(out: Path) -> None:
+        teacher = experiment.teacher or experiment.cache.make(
+            "init", "stand-in", stand_in, lambda folder: write_stand_in(student, folder)
         )
-    names = scene_sources(scenes, bench.extent.compared)
-    told: dict[str, dict[str, Any]] = {}
-    with ExitStack() as stack:
-        watches = {name: stack.enter_context(Stopwatch(folder)) for name, folder in folders.items() if folder}
-        for name, watch in watches.items():
-            told[name] = {**watch.told, "first": [], "later": [], "all": [], "questions": []}
-        for number, scene in enumerate(scenes):
-            questions = [question.text for question in generate_questions(scene, limit=timing.batch)]
-            turn = list(watches) if number % 2 else list(reversed(watches))
-            for name in turn:
-                seconds = watches[name].ask(names[number], questions, timing.tokens)
-                if number:  # the first room warms up
-                    told[name]["questions"].append(len(questions))
-                    for part, value in seconds.items():
-                        told[name][part].append(value)
-        for name, watch in watches.items():
-            told[name] |= watch.memory()
-    found = {
-        "models": told,
-        "tokens": timing.tokens,
-        "rooms": len(scenes) - 1,
-        "machine": describe_machine() | {"load": os.getloadavg()},
-        "packages": package_versions(),
-        "threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1),
-    }
-    _file(bench).parent.mkdir(parents=True, exist_ok=True)
-    write_text(_file(bench), json.dumps(found, indent=1))
+        time_models({"teacher": str(teacher), "student": str(student)}, scenes, timing, out)
+
+    models_key = [experiment.teacher_key or stand_in, experiment.student_key]
+    key = short_key(models_key, scenes, timing.model_dump(), keys.TIMING_VERSION)
+    return Job("timing", key, "timing", 2, 24.0 + 4 * timing.rooms, time_both)
 
 
-def _file(bench: Bench) -> Path:
-    """Where the times of these very models, rooms and code are kept."""
-    teacher = None if bench.teacher_folder is None else model_key(bench.teacher_folder)
-    code = TIMING_VERSION
-    settings = [bench.extent.compared, bench.extent.timing.model_dump()]
-    return bench.out / "timing" / f"{short_key([teacher, model_key(bench.student_folder), settings, code])}.json"
+def read_times(experiment: Experiment, paper_size: bool = False) -> dict[str, Any] | None:
+    """Return what was timed; None before it was."""
+    entry = experiment.entry(timing_job(experiment, paper_size))
+    return None if entry is None else json.loads((entry / TIMES_FILE).read_text(encoding="utf-8"))
 
 
-def _mean(values: list[float], scale: float = 1.0) -> Estimate | None:
-    return estimate([rate([scale * value for value in values], [1.0] * len(values))], len(values), len(values))
+def first_answers_per_second(experiment: Experiment) -> dict[str, float]:
+    """Return scenes encoded and asked once a second, as the paper counts frames: {"teacher", "student"}."""
+    times = read_times(experiment)
+    return {name: len(entry["first"]) / sum(entry["first"]) for name, entry in times["models"].items()} if times else {}
 
 
-def _values(entry: dict[str, Any]) -> dict[str, Any]:
-    rooms = len(entry["first"])
-    throughput = estimate([rate(entry["questions"], entry["all"])], rooms, sum(entry["questions"]))
-    numbers = [entry["parameters"], entry["bytes"], entry["peak"], entry["peak"] - entry["empty"]]
-    figures = [_mean(entry["first"], 1000), _mean(entry["later"], 1000), throughput, *(one / MEGA for one in numbers)]
-    return dict(zip((column.name for column in COLUMNS), figures, strict=True))
-
-
-def _ratios(teacher: dict[str, Any], student: dict[str, Any]) -> dict[str, Any]:
-    """Teacher over student, figure by figure; of times with intervals, paired by room."""
-    rooms = len(teacher["first"])
-
-    def statistic(entry: dict[str, Any], part: str) -> Statistic:
-        return rate(entry[part], entry["questions"] if part == "all" else [1.0] * rooms)
-
-    found: dict[str, Any] = {}
-    for column, part in zip(COLUMNS, ("first", "later"), strict=False):
-        found[column.name] = estimate([ratio(statistic(teacher, part), statistic(student, part))], rooms, rooms)
-    found[COLUMNS[2].name] = estimate([ratio(statistic(student, "all"), statistic(teacher, "all"))], rooms, rooms)
-    ours, theirs = _values(student), _values(teacher)
-    return found | {column.name: theirs[column.name] / ours[column.name] for column in COLUMNS[3:]}
-
-
-def _looking_again(teacher: dict[str, Any], student: dict[str, Any]) -> Estimate | None:
-    """A later answer of a teacher that remembers nothing, over the student's, paired by room."""
-    rooms = len(teacher["first"])
-    once = [1.0] * rooms
-    return estimate([ratio(rate(teacher["first"], once), rate(student["later"], once))], rooms, rooms)
-
-
-def _sentences(ratios: dict[str, Any], again: Estimate | None) -> list[str]:
-    first, later, size = ratios["first answer"], ratios["later answer"], ratios["parameters"]
-    return [
-        f"The teacher's first answer takes {TIMES.told(first)} the student's time. A later one takes "
-        f"{TIMES.told(again)} where the teacher looks at the scene again for every question, as LLaVA-3D does and the "
-        f"paper times it, and {TIMES.told(later)} where it is given the student's memory of a scene. The student has "
-        f"{size:.1f}× fewer parameters. The paper says 8.72× and 3.1×.",
+def efficiency(experiment: Experiment, result: Result, paper_size: bool = False) -> None:
+    """Fill the values of teacher and student and their ratios; those of times are paired by room."""
+    times = read_times(experiment, paper_size)
+    if times is None:
+        return
+    teacher, student, rooms = times["models"]["teacher"], times["models"]["student"], times["rooms"]
+    values: dict[str, dict[str, Value]] = {"teacher": {}, "student": {}}
+    ratios: dict[str, Value] = {}
+    for column in result.columns:
+        for name, entry in times["models"].items():
+            n = sum(entry["questions"]) if column.figure == "batched" else rooms
+            value = estimate([_statistic(entry, column.figure, column.scale)], rooms, n)
+            values[name][column.name] = value and value.value if column.figure in SIZES else value
+        both = ratio(_statistic(teacher, column.figure), _statistic(student, column.figure))
+        times_more = estimate([both], rooms, rooms)
+        ratios[column.name] = times_more and times_more.value if column.figure in SIZES else times_more
+    again = ratio(_statistic(teacher, "first"), _statistic(student, "later"))
+    ratios[NO_MEMORY] = estimate([again], rooms, rooms)
+    shown = {name: show(TIMES, value) for name, value in ratios.items()}
+    result.rows = [
+        ResultRow("teacher", values["teacher"]),
+        ResultRow(NO_MEMORY, {"later answer": values["teacher"]["first answer"]}),
+        ResultRow("student", values["student"]),
+        ResultRow("teacher / student", shown),
+        ResultRow(f"{NO_MEMORY} / student", {"later answer": shown[NO_MEMORY]}),
     ]
-
-
-def _bars(models: dict[str, Any]) -> list[tuple[str, str, list[tuple[str, float]]]]:
-    def of(part: str) -> list[tuple[str, float]]:
-        return [(name, _bar(entry, part)) for name, entry in models.items()]
-
-    return [
-        ("first answers a second", "higher is better", of("first")),
-        ("later answers a second", "higher is better", of("later")),
-        ("parameters (M)", "lower is better", of("parameters")),
-        ("peak memory (MB)", "lower is better", of("peak")),
+    result.sentences = [
+        f"Like for like, the teacher's first answer takes {shown['first answer']} the student's time and a later one, "
+        f"both with scene memory, {shown['later answer']}. Where the teacher encodes the scene again for every "
+        f"question, as LLaVA-3D does and the paper times it, a later one takes {shown[NO_MEMORY]}. The student has "
+        f"{shown['parameters']} fewer parameters. The paper: 8.72× and 3.1×."
     ]
+    result.method.append(f"{times['tokens']} tokens an answer, {rooms} room(s), models alternating in every room.")
+    result.more = {name: times[name] for name in ("machine", "packages", "threads")}
+    result.more["ratios"] = asdict(ResultRow("", ratios))["values"]
+    result.left_out = [] if experiment.teacher or paper_size else [STAND_IN_NOTE]
+    result.figure = lambda: rows_figure(result.columns, [result.rows[0], result.rows[2]])
 
 
-def _bar(entry: dict[str, Any], part: str) -> float:
-    return 1 / float(np.mean(entry[part])) if part in ("first", "later") else entry[part] / MEGA
+def _statistic(entry: dict[str, Any], name: str, scale: float = 1.0) -> Statistic:
+    """Seconds a room of ``first`` or ``later``; ``batched``: answers a second; else a size of the model."""
+    if name == "batched":
+        return rate(entry["questions"], entry["all"])
+    values = [entry[name]] * len(entry["first"]) if name in SIZES else entry[name]
+    return rate([scale * value for value in values], [1.0] * len(values))

@@ -1,176 +1,113 @@
-"""Table III: how many thinking tokens, and where they stand; K = 0 is the row that all others are paired with.
-
-The language model alone learns on, from one start, its eyes as they are; K = 0 is the same model in both placements.
-Knows nothing of what the tokens hold (``dollhouse probe`` looks into that).
-"""
+"""Controls and read-out of the thinking tokens: what replaces them, and which words they are nearest to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
-from dollhouse.models.dollhouse.special_tokens import PLACEMENTS
+from dollhouse.evaluation.probing.accuracy import BASELINE, OVERALL
+from dollhouse.evaluation.probing.activations import eager_attention, record_activations
+from dollhouse.evaluation.probing.logit_lens import LogitLens
+from dollhouse.evaluation.probing.probe import probe_thinking
+from dollhouse.inference.pipeline import DollhousePipeline
+from dollhouse.questions.generate import generate_questions
 from dollhouse.questions.sampling import FAMILIES
-from dollhouse.scenes.visualize import INK, save_figure
-from experiments.paper import paper
-from experiments.paper.bench import Bench, Trial
-from experiments.paper.comparison import row_of_trials
-from experiments.paper.descriptions import rouge_1
-from experiments.paper.drawing import BLUE, GREY, LINE, ORANGE, plain_axes
-from experiments.paper.measured import Counted, Measured
-from experiments.paper.paired import Estimate
-from experiments.paper.plan import Job
-from experiments.paper.table import Column, Result, Row, sentence_of
+from dollhouse.scenes.open import open_scenes
+from dollhouse.system.atomic_io import write_text
+from experiments.paper import cache as keys
+from experiments.paper.cache import short_key
+from experiments.paper.experiment import ROOM_SECONDS, Experiment, Job
+from experiments.paper.figures import photos_figure, rows_figure
+from experiments.paper.results import Result, ResultRow
+from experiments.paper.spec import Row
+from experiments.paper.statistics import Estimate
 
-KEY = "III"
-NONE = "K = 0"
-LOSS, SPATIAL = Column("text loss", "lower"), Column("spatial", "higher", percent=True, digits=1)
-COLUMNS = [
-    LOSS,
-    SPATIAL,
-    *(Column(family, "higher", percent=True, digits=1) for family in FAMILIES),
-    Column("ROUGE-1", "higher"),
-]
-METHOD = (
-    "A run: the student's language model learns on for a number of steps, its eyes as they are; all K thinking tokens "
-    "are newborn, also where the student had as many. The text loss is that of rooms that no run learns from. "
-    "Differences are from K = 0, paired by room and by seed; of several seeds the interval includes what seeds vary."
-)
-REPEATED_WORTH = 9  #: of the seeds after the first
-WORTH = {"before_question": 4, "after_question": 5}
-
-Setting = tuple[int, str]  #: K and placement
+PROBE_FILE, READOUT_FILE = "probe.json", "readout.json"
+WORDS = 3  #: shown of each token
 
 
-def name_of(setting: Setting) -> str:
-    """ "K = 8, before the question"."""
-    count, placement = setting
-    return f"K = {count}, {placement.replace('_', ' the ')}" if count else NONE
+def probe_job(experiment: Experiment, row: Row) -> Job:
+    """Return the job that replaces the thinking tokens of a row's model."""
+    spec, seed = experiment.spec, experiment.spec.seeds[0]
+    scenes, limit = spec.run_scenes, spec.questions_per_scene
+
+    def build(out: Path) -> None:
+        pipeline = DollhousePipeline.from_pretrained(experiment.model_folder(row.name, row, seed))
+        if pipeline.model.config.num_thinking_tokens:
+            probe_thinking(pipeline, scenes, questions_per_scene=limit, out=out, progress=False)
+        else:
+            write_text(out / PROBE_FILE, json.dumps({"verdict": "this model has no thinking tokens.", "ablations": {}}))
+
+    key = short_key(experiment.model_key(row, seed), scenes, limit, keys.DATA_VERSIONS, keys.PROBE_VERSION)
+    needs = tuple(job.key for job in experiment.row_jobs("", row) if row.recipe)
+    return Job("probed", key, f"controls of {row.name}", 7, 3 * ROOM_SECONDS * len(open_scenes(scenes)), build, needs)
 
 
-def settings(counts: Sequence[int]) -> list[Setting]:
-    """Every count in both placements; 0 once, and always, since all are compared with it."""
-    return [(0, PLACEMENTS[0]), *((count, placement) for placement in PLACEMENTS for count in counts if count)]
+def controls(experiment: Experiment, result: Result) -> None:
+    """Fill accuracy under every control."""
+    spatial, changed = (column.name for column in result.columns)
+    for name, row in experiment.spec.rows_of(result.key).items():
+        entry = experiment.entry(probe_job(experiment, row))
+        if entry is None:
+            result.left_out.append(name)
+            continue
+        probed = json.loads((entry / PROBE_FILE).read_text(encoding="utf-8"))
+        result.sentences.append(f"{name}: {probed['verdict']}")
+        for control, found in probed["ablations"].items():
+            if figure := found["groups"].get(OVERALL):
+                value, change = (
+                    _estimate(figure, "accuracy", "ci95"),
+                    _estimate(figure, "difference", "difference_ci95"),
+                )
+                others = (float(figure["changed"]), {spatial: change}) if control != BASELINE else (None, {})
+                result.rows.append(ResultRow(f"{name}: {control}", {spatial: value, changed: others[0]}, others[1]))
+    result.figure = lambda: rows_figure(result.columns[:1], result.rows)
 
 
-def trials(bench: Bench) -> dict[Setting, list[Trial]]:
-    """Every setting's trials, one a seed."""
-    return {
-        setting: [trial(bench, setting, seed) for seed in bench.extent.seeds]
-        for setting in settings(bench.extent.thinking_counts)
-    }
+def readout_job(experiment: Experiment) -> Job:
+    """Return the job that answers one question and reads the student's thinking tokens out."""
+    spec = experiment.spec
+
+    def build(out: Path) -> None:
+        scene = open_scenes(spec.compared_scenes)[0]
+        questions = generate_questions(scene, limit=spec.questions_per_scene)
+        question = next(question for question in questions if question.family in FAMILIES)
+        pipeline = DollhousePipeline.from_pretrained(experiment.student)
+        session = pipeline.encode_scene(scene)
+        facts: dict[str, Any] = {"scene": scene.name, "question": question.text, "geometry": question.answer}
+        facts |= {"answer": session.ask([question.text])[0], "words": []}
+        if pipeline.model.config.thinking_ids:
+            reading = LogitLens(pipeline.processor.tokenizer)
+            with eager_attention(pipeline.model):
+                reading.add(scene.name, record_activations(session, question.text).thinking_logits)
+            tokens = reading.result()["examples"][scene.name]
+            facts["words"] = [
+                [f"{word['token']} ({word['probability']:.0%})" for word in words[:WORDS]] for words in tokens
+            ]
+        facts["diagnosed"] = session.ask([question.text])[0]
+        write_text(out / READOUT_FILE, json.dumps(facts))
+
+    key = short_key(experiment.student_key, spec.compared_scenes, spec.questions_per_scene, keys.PROBE_VERSION)
+    return Job("readout", key, "diagnostic mode", 2, 4.0, build)
 
 
-def trial(
-    bench: Bench,
-    setting: Setting,
-    seed: int,
-    *,
-    passes: int = 1,
-    change: Callable[[dict[str, Any]], None] | None = None,
-    form: str = "",
-) -> Trial:
-    """The run of a setting; another ``form`` of it goes over the tokens in ``passes``, or changes the recipe."""
-    count, placement = setting
-    start = bench.start(count, placement, passes=passes, seed=seed)
-    return Trial(f"{KEY} {name_of(setting)}{form}, seed {seed}", KEY, bench.recipe("thinking", start, seed, change))
+def readout(experiment: Experiment, result: Result) -> None:
+    """Fill the words nearest to each thinking token."""
+    entry = experiment.entry(readout_job(experiment))
+    if entry is None:
+        return
+    facts = json.loads((entry / READOUT_FILE).read_text(encoding="utf-8"))
+    for number, words in enumerate(facts["words"] or [["no thinking tokens", "", ""]], 1):
+        cells = dict(zip((column.name for column in result.columns), words, strict=True))
+        result.rows.append(ResultRow(f"<think_{number}>", cells))
+    answers = f"answer {facts['answer']}; in diagnostic mode {facts['diagnosed']}; by geometry {facts['geometry']}"
+    result.sentences = [f"{facts['scene']}, “{facts['question']}”: {answers}."]
+    scene = open_scenes(experiment.spec.compared_scenes)[0]
+    result.figure = lambda: photos_figure([(facts["question"], scene)])
 
 
-def jobs(bench: Bench) -> list[Job]:
-    found = bench.compared_jobs(KEY)
-    rows = trials(bench)
-    none = rows[settings([])[0]]
-    for (count, placement), of_row in rows.items():
-        for place, trial in enumerate(of_row):
-            worth = WORTH[placement] if place == 0 else REPEATED_WORTH
-            found.append(bench.trial_job(trial, worth, [none[place].name] if count else []))
-    return found
-
-
-def results(bench: Bench) -> list[Result]:
-    rows = trials(bench)
-    measured = {setting: [bench.trial_measured(trial) for trial in of_row] for setting, of_row in rows.items()}
-    if not any(one for of_row in measured.values() for one in of_row):
-        return []
-    result = table(measured, bench.teacher_measured)
-    result.left_out = [
-        trial.name
-        for setting, of_row in rows.items()
-        for trial, found in zip(of_row, measured[setting], strict=True)
-        if found is None
-    ]
-    return [result]
-
-
-def table(measured: Mapping[Setting, Sequence[Measured | None]], teacher: Measured | None) -> Result:
-    """The table of measurements by setting and seed, None where a run is not there."""
-    base = next(of_row for (count, _), of_row in measured.items() if not count)
-    rows: dict[Setting, Row] = {}
-    for setting, of_row in measured.items():
-        row = row_of_trials(name_of(setting), COLUMNS, of_row, base, partial(figures, teacher=teacher))
-        if row is not None:
-            rows[setting] = row
-    sentences = [sentence_of(row, COLUMNS, NONE) for (count, _), row in rows.items() if count]
-    sentences.insert(0, verdict([row for (count, _), row in rows.items() if count]))
-    result = Result(
-        KEY, "Table III: thinking tokens", COLUMNS, list(rows.values()), paper.THINKING, sentences, [METHOD]
-    )
-    result.picture = lambda out: draw_counts(rows, out)
-    return result
-
-
-def figures(measured: Measured, teacher: Measured | None) -> dict[str, Counted]:
-    """What a run is judged by, by column."""
-    families = {family: measured.accuracy((family,)) for family in FAMILIES}
-    texts = {LOSS.name: measured.loss("text"), "ROUGE-1": rouge_1(measured, teacher)}
-    return texts | {SPATIAL.name: measured.accuracy()} | families
-
-
-def draw_counts(rows: Mapping[Setting, Row], out: Path) -> None:
-    """Text loss and spatial accuracy over K, a line a placement; K = 0 is a band across."""
-    figure = Figure(figsize=(7.6, 3.2), dpi=130, layout="constrained")
-    panels: Any = figure.subplots(1, 2)
-    counts = sorted({count for count, _ in rows})
-    for axes, column in zip(panels, (LOSS, SPATIAL), strict=True):
-        plain_axes(axes, f"{column.name} ({'%' if column.percent else 'nats'}), {column.better} is better")
-        axes.grid(axis="y", color=LINE, linewidth=0.6)
-        scale = 100 if column.percent else 1
-        for placement, colour, shift in zip(PLACEMENTS, (BLUE, ORANGE), (-0.06, 0.06), strict=True):
-            there = [count for count in counts if (count, placement) in rows and count]
-            values = [rows[count, placement].values[column.name] for count in there]
-            known = [(count, value) for count, value in zip(there, values, strict=True) if isinstance(value, Estimate)]
-            places = [counts.index(count) + shift for count, _ in known]
-            axes.plot(places, [scale * value.value for _, value in known], "o-", color=colour, markersize=4,
-                      label=placement.replace("_", " the "))  # fmt: skip
-            for place, (_, value) in zip(places, known, strict=True):
-                if value.ci95:
-                    axes.plot([place, place], [scale * end for end in value.ci95], color=colour, linewidth=1.2)
-        none = next((row.values[column.name] for (count, _), row in rows.items() if not count), None)
-        if isinstance(none, Estimate):
-            axes.axhline(scale * none.value, color=GREY, linewidth=1, linestyle=":", label="K = 0")
-            if none.ci95:
-                axes.axhspan(*(scale * end for end in none.ci95), color=GREY, alpha=0.15, linewidth=0)
-        axes.set_xticks(range(len(counts)), [f"K = {count}" for count in counts])
-    panels[0].legend(fontsize=7.5, frameon=False, labelcolor=INK)
-    save_figure(figure, out)
-
-
-def verdict(asked: Sequence[Row]) -> str:
-    """One sentence on whether thinking tokens changed spatial accuracy, of the rows that have some."""
-    if not asked:
-        return "Only K = 0 was run: nothing is shown about thinking tokens."
-    changed = [row for row in asked if (change := row.differences.get(SPATIAL.name)) and change.certain]
-    better = [row.name for row in changed if row.differences[SPATIAL.name].value > 0]
-    worse = [row.name for row in changed if row.differences[SPATIAL.name].value < 0]
-    if not better and not worse:
-        return (
-            f"No thinking tokens changed spatial accuracy beyond chance: all {len(asked)} intervals of the difference "
-            "from K = 0 include none."
-        )
-    told = [f"higher with {', '.join(better)}"] if better else []
-    told += [f"lower with {', '.join(worse)}"] if worse else []
-    return f"Spatial accuracy against K = 0 is {' and '.join(told)}; of {len(asked)} settings that were tried."
+def _estimate(figure: Mapping[str, Any], value: str, interval: str) -> Estimate:
+    ends = figure[interval]
+    return Estimate(figure[value], None if ends is None else (ends[0], ends[1]), figure["n"], figure["scenes"])

@@ -31,7 +31,7 @@ TINY = {
         "num_thinking_tokens": 2,
     },
     "data": {"scenes": "rooms:train/0-3", "workers": 0},
-    "stages": {"see": {"steps": 1, "losses": ["text"], "train": ["encoder"]}},
+    "stages": {"pretrain_perception": {"steps": 1, "losses": ["text"], "train": ["encoder"]}},
 }
 
 

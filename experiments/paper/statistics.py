@@ -1,0 +1,126 @@
+"""Paired bootstrap over rooms and seeds, for rates, differences, ratios and mean average precision.
+
+A statistic maps how often each room was drawn to a number, so one set of draws serves every measure, and two models
+are compared on the same rooms. Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapters 8, 13.
+
+Axes: D draws, S rooms, R seeds, N predictions of one class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dollhouse.evaluation.metrics.bootstrap import interval_95, resampled_sums
+from dollhouse.geometry import Array
+
+Statistic = Callable[[Array], Array]  #: times each room was drawn (D, S) -> the figure over each draw (D,)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A statistic over ``rooms`` rooms, resting on ``n`` questions, views or objects."""
+
+    statistic: Statistic
+    rooms: int
+    n: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % interval, None where there are too few rooms."""
+
+    value: float
+    ci95: tuple[float, float] | None
+    n: int
+    rooms: int
+    seeds: int = 1
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the interval of a difference excludes no change."""
+        return self.ci95 is not None and (self.ci95[0] > 0 or self.ci95[1] < 0)
+
+
+def rate(earned: Sequence[float] | Array, out_of: Sequence[float] | Array) -> Statistic:
+    """Return the statistic ``sum(earned) / sum(out_of)``, both by room (S,)."""
+    top, bottom = np.asarray(earned, dtype=np.float64), np.asarray(out_of, dtype=np.float64)
+    return ratio(lambda times: times @ top, lambda times: times @ bottom)
+
+
+def difference(a: Statistic, b: Statistic) -> Statistic:
+    """Return ``a - b`` on the same draws."""
+    return lambda times: a(times) - b(times)
+
+
+def ratio(a: Statistic, b: Statistic) -> Statistic:
+    """Return ``a / b`` on the same draws."""
+
+    def statistic(times: Array) -> Array:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return a(times) / b(times)
+
+    return statistic
+
+
+def estimate(seeds: Sequence[Statistic], rooms: int, n: int) -> Estimate | None:
+    """Estimate the mean of a statistic over ``seeds`` (one each, over the same rooms), with its interval.
+
+    Rooms are drawn alike for all seeds; of several seeds as many are drawn with replacement, so that the interval
+    includes the variation of training. None where the figure does not exist, as for a family without questions.
+    """
+    value = float(np.mean([statistic(np.ones((1, rooms)))[0] for statistic in seeds]))
+    if not np.isfinite(value):
+        return None
+    interval = None
+    if rooms > 1:
+        times = resampled_sums(np.eye(rooms))
+        drawn = np.stack([statistic(times) for statistic in seeds])  # (R, D)
+        chosen = np.random.default_rng(1).integers(0, len(seeds), drawn.T.shape)
+        interval = interval_95(np.take_along_axis(drawn.T, chosen, axis=1).mean(1))
+    return Estimate(value, interval, n, rooms, len(seeds))
+
+
+def estimate_one(figure: Figure) -> Estimate | None:
+    """Estimate a figure of one seed."""
+    return estimate([figure.statistic], figure.rooms, figure.n)
+
+
+def mean_average_precision(rooms: Sequence[Mapping[str, Any]]) -> Statistic:
+    """Return mAP as a statistic: the mean over the classes that occur in a draw.
+
+    A room holds ``truths`` {label: count} and ``found`` [[label, score, whether it matched an object]].
+    """
+    labels = sorted({label for room in rooms for label in room["truths"]})
+    truths = np.array([[room["truths"].get(label, 0) for label in labels] for room in rooms], dtype=np.float64)
+    found = [(*entry, number) for number, room in enumerate(rooms) for entry in room["found"]]
+    found.sort(key=lambda entry: -entry[1])
+    ranked = []
+    for label in labels:
+        hits = np.array([hit for name, _, hit, _ in found if name == label], dtype=np.float64)
+        ranked.append((hits, np.array([number for name, _, _, number in found if name == label], dtype=np.int64)))
+
+    def statistic(times: Array) -> Array:
+        wanted = times @ truths  # (D, L)
+        areas = [_summed_precision(times[:, room], hits) for hits, room in ranked]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            each = np.stack(areas, -1) / wanted if labels else np.full((len(times), 1), np.nan)
+        counted = np.isfinite(each)
+        return np.where(counted, each, 0.0).sum(-1) / np.maximum(counted.sum(-1), 1)
+
+    return statistic
+
+
+def _summed_precision(times: Array, hits: Array) -> Array:
+    """Area under the monotone precision-recall curve times the number of objects, of ``times`` (D, N), ``hits`` (N,).
+
+    A prediction drawn t times counts t times in a row, each with the precision at the last of them.
+    """
+    matched, made = np.cumsum(times * hits, axis=1), np.cumsum(times, axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision = np.where(made > 0, matched / made, 0.0)
+    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    return (times * hits * envelope).sum(1)
