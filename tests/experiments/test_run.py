@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 from dollhouse.errors import ModelError
 from dollhouse.training.config import Recipe
 from experiments.paper import experiment as experiment_module
+from experiments.paper import tables
 from experiments.paper.experiment import Experiment, Job
 from experiments.paper.run import Outcome, in_order, main, make_tables, run_jobs
 from experiments.paper.spec import Spec, read_spec
@@ -88,7 +90,7 @@ def test_a_job_of_two_tables_runs_once_at_its_best_priority() -> None:
 
 def small_spec(*overrides: str) -> Spec:
     """Table III with K = 0 and 2, on the rooms of made-up measurements."""
-    scenes = ["compared_scenes=rooms:test/0-11", "run_scenes=rooms:test/0-11", "seeds=[0]"]
+    scenes = ["compared_scenes=rooms:test/0-3", "run_scenes=rooms:test/0-3", "seeds=[0]"]
     spec = read_spec(overrides=[*scenes, *overrides])
     table = spec.tables["III"]
     rows = [row for row in table.rows if row.init.num_thinking_tokens in (0, 2)]
@@ -116,6 +118,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(experiment_module, "distill", distill)
     monkeypatch.setattr(experiment_module, "measure", measure)
     monkeypatch.setattr(experiment_module, "write_init", lambda student, init, seed, out: None)
+    monkeypatch.setattr(tables, "rows_figure", lambda *arguments: Figure(figsize=(1, 1)))
     return log
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from dollhouse.errors import ScoreError
+from dollhouse.evaluation.probing.accuracy import BASELINE
 from experiments.paper.cache import Cache
 from experiments.paper.efficiency import NO_MEMORY, STAND_IN_NOTE
 from experiments.paper.measure import Measured
@@ -271,14 +272,14 @@ def test_paper_size(timed: Path) -> None:
 def test_controls(tmp_path: Path) -> None:
     group = {"accuracy": 0.9, "ci95": [0.85, 0.95], "n": 48, "scenes": 12, "changed": 0.25}
     changed = group | {"accuracy": 0.7, "difference": -0.2, "difference_ci95": [-0.3, -0.1]}
-    controls = {"untouched": {"groups": {"overall": group | {"difference": 0, "difference_ci95": None}}}}
+    controls = {BASELINE: {"groups": {"overall": group | {"difference": 0, "difference_ci95": None}}}}
     probed = {"verdict": "They matter.", "ablations": controls | {"zeros": {"groups": {"overall": changed}}}}
     (tmp_path / "probe.json").write_text(json.dumps(probed))
     result = table("controls", probed=tmp_path)
     assert len(result.rows) == 6
     assert row(result, "student: zeros").values["other words"] == 0.25
     assert row(result, "student: zeros").differences["spatial"].excludes_zero
-    assert row(result, "student: untouched").differences == {}
+    assert row(result, f"student: {BASELINE}").differences == {}
     assert result.sentences[0] == "student: They matter."
     assert table("controls").left_out == list(SPEC.rows_of("controls"))
 
