@@ -1,6 +1,6 @@
 """GPT-NeoX in float32 without module overhead, for small models on CPUs.
 
-Axes: R rows (questions), T tokens, N prefix tokens, D text width, H heads, W head width, L places, S vocabulary.
+Axes: R rows (questions), T tokens, N prefix tokens, D text width, H heads, W head width, L positions, S vocabulary.
 """
 
 from __future__ import annotations
@@ -20,30 +20,27 @@ from dollhouse.models.dollhouse.modeling_language import SceneLanguageModel
 
 @dataclass
 class Past:
-    """Keys and values of all layers (layers, R, 2, H, L, W), of which the first ``length`` places are filled.
+    """Keys and values of all layers (layers, R, 2, H, L, W), of which the first ``length`` positions are filled."""
 
-    In one tensor, because the places of a step are then cut out once and not once a layer.
-    """
-
-    told: Tensor
+    key_values: Tensor
     length: int
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """One block's weights and biases, to be used without modules around them, which cost as much as they compute."""
+    """Weights and biases of one block, used without the overhead of modules."""
 
     norm: tuple[Tensor, Tensor]
-    read: tuple[Tensor, Tensor]  #: queries, keys and values in one matrix, see :func:`_packed`
-    write: tuple[Tensor, Tensor | None]
+    qkv: tuple[Tensor, Tensor]  #: see :func:`_pack_qkv`
+    dense: tuple[Tensor, Tensor | None]
     norm_after: tuple[Tensor, Tensor]
-    widen: tuple[Tensor, Tensor]
+    mlp_in: tuple[Tensor, Tensor]
     act: Callable[[Tensor], Tensor]
-    narrow: tuple[Tensor, Tensor]
+    mlp_out: tuple[Tensor, Tensor]
 
 
 class NeoxDecoder:
-    """GPT-NeoX, every operation that it needs and no other; the same numbers but for rounding."""
+    """Run GPT-NeoX with its tensor operations alone; equal to the plain decoder up to rounding."""
 
     def __init__(self, model: SceneLanguageModel) -> None:
         """Pack the weights of ``model``, which :func:`supports_neox_decoder` accepts; later changes have no effect."""
@@ -51,11 +48,11 @@ class NeoxDecoder:
         config = base.config
         self.model = model
         self.weights = list(model.language_model.parameters())
-        self.made_of = _state(self.weights)
+        self.weights_state = _state(self.weights)
         self.heads, self.width = config.num_attention_heads, config.hidden_size // config.num_attention_heads
         self.parallel = bool(config.use_parallel_residual)
         self.frequencies = base.rotary_emb.inv_freq.float()
-        self.turning = 2 * len(self.frequencies)  # channels of a head that turn with the place
+        self.rotary = 2 * len(self.frequencies)  # channels of a head with rotary positions
         self.embed, self.head = base.embed_in, model.language_model.get_output_embeddings()
         self.shape, self.eps = (config.hidden_size,), config.layer_norm_eps
         self.norm = _both(base.final_layer_norm)
@@ -63,7 +60,7 @@ class NeoxDecoder:
             self.layers = [
                 _Layer(
                     _both(layer.input_layernorm),
-                    _packed(layer.attention.query_key_value, self.heads, self.turning),
+                    _pack_qkv(layer.attention.query_key_value, self.heads, self.rotary),
                     _both(layer.attention.dense),
                     _both(layer.post_attention_layernorm),
                     _both(layer.mlp.dense_h_to_4h),
@@ -76,86 +73,86 @@ class NeoxDecoder:
     def encode_prefix(self, prefix: Tensor) -> Past:
         states = torch.cat([prefix.float(), self.embed(self.model.scene_thinking_ids(len(prefix)))], 1)
         past = self._empty(len(states), states.shape[1], states)
-        self._read(past, states)
+        self._forward(past, states)
         return past
 
     def expand(self, scene: Past, rows: int, max_tokens: int) -> Past:
-        past = self._empty(rows, scene.length + max_tokens, scene.told)
-        past.told[..., : scene.length, :] = scene.told
+        past = self._empty(rows, scene.length + max_tokens, scene.key_values)
+        past.key_values[..., : scene.length, :] = scene.key_values
         past.length = scene.length
         return past
 
     def step(self, past: Past, ids: Tensor, skip: int = 0) -> Tensor:
-        states = self._read(past, self.embed(ids), skip)
+        states = self._forward(past, self.embed(ids), skip)
         logits: Tensor = self.head(F.layer_norm(states[:, -1], self.shape, *self.norm, self.eps))
         return logits
 
     def is_current(self, model: SceneLanguageModel) -> bool:
-        """Whether this is a decoder of ``model`` with the weights that it has now."""
+        """Return whether this decodes ``model`` with its present weights."""
         same = self.model is model and next(model.language_model.parameters()) is self.weights[0]
-        return same and _state(self.weights) == self.made_of
+        return same and _state(self.weights) == self.weights_state
 
     def dynamic_cache(self, scene: Past, rows: int) -> DynamicCache:
         cache = DynamicCache()
-        for number, layer in enumerate(scene.told):
+        for number, layer in enumerate(scene.key_values):
             keys, values = layer.repeat(rows, 1, 1, 1, 1).unbind(1)
             cache.update(keys, values, number)
         return cache
 
-    def _empty(self, rows: int, places: int, like: Tensor) -> Past:
-        return Past(like.new_empty(len(self.layers), rows, 2, self.heads, places, self.width), 0)
+    def _empty(self, rows: int, positions: int, like: Tensor) -> Past:
+        return Past(like.new_empty(len(self.layers), rows, 2, self.heads, positions, self.width), 0)
 
-    def _read(self, past: Past, states: Tensor, skip: int = 0) -> Tensor:
-        """Embeddings (R, T, D) after ``past`` -> states (R, T, D) after the last block; ``past`` grows by them."""
+    def _forward(self, past: Past, states: Tensor, skip: int = 0) -> Tensor:
+        """Run all blocks on embeddings (R, T, D) after ``past``, which grows; returns the last states (R, T, D)."""
         rows, count, _ = states.shape
         start, end = past.length, past.length + count
         angles = torch.arange(start + skip, end + skip, device=states.device).unsqueeze(-1) * self.frequencies
-        angles = torch.cat([angles, angles], -1).view(count, 1, 1, self.turning)
+        angles = torch.cat([angles, angles], -1).view(count, 1, 1, self.rotary)
         cosines, sines = angles.cos(), angles.sin()
         later = states.new_full((count, end), -torch.inf).triu(start + 1) if count > 1 else None
-        fields, partners = 3 * self.heads * self.width, 2 * self.heads * self.turning
-        added = past.told.narrow(4, start, count).unbind()
-        known_keys, known_values = past.told.narrow(4, 0, end).unbind(2)
+        fields, partners = 3 * self.heads * self.width, 2 * self.heads * self.rotary
+        added = past.key_values.narrow(4, start, count).unbind()
+        known_keys, known_values = past.key_values.narrow(4, 0, end).unbind(2)
         known_keys = known_keys.transpose(3, 4)
-        for layer, place, keys, values in zip(self.layers, added, known_keys, known_values, strict=True):
-            told = F.linear(F.layer_norm(states, self.shape, *layer.norm, self.eps), *layer.read)
-            own, swapped = told.split((fields, partners), 2)
+        for layer, new, keys, values in zip(self.layers, added, known_keys, known_values, strict=True):
+            projected = F.linear(F.layer_norm(states, self.shape, *layer.norm, self.eps), *layer.qkv)
+            own, swapped = projected.split((fields, partners), 2)
             own = own.view(rows, count, 3, self.heads, self.width)
-            turned = own.narrow(2, 0, 2).narrow(4, 0, self.turning)
+            turned = own.narrow(2, 0, 2).narrow(4, 0, self.rotary)
             turned.mul_(cosines).addcmul_(swapped.view(turned.shape), sines)
             own = own.permute(2, 0, 3, 1, 4)
-            place.copy_(own.narrow(0, 1, 2).transpose(0, 1))
+            new.copy_(own.narrow(0, 1, 2).transpose(0, 1))
             weights = own[0] @ keys
             if later is not None:
                 weights += later
-            mixed = (weights.softmax(-1) @ values).transpose(1, 2).reshape(states.shape)
-            written = F.linear(mixed, *layer.write).add_(states)
-            after = F.layer_norm(states if self.parallel else written, self.shape, *layer.norm_after, self.eps)
-            states = F.linear(layer.act(F.linear(after, *layer.widen)), *layer.narrow).add_(written)
+            attended = (weights.softmax(-1) @ values).transpose(1, 2).reshape(states.shape)
+            residual = F.linear(attended, *layer.dense).add_(states)
+            after = F.layer_norm(states if self.parallel else residual, self.shape, *layer.norm_after, self.eps)
+            states = F.linear(layer.act(F.linear(after, *layer.mlp_in)), *layer.mlp_out).add_(residual)
         past.length = end
         return states
 
 
-def _packed(read: nn.Linear, heads: int, turning: int) -> tuple[Tensor, Tensor]:
-    """Weight and bias that give queries, keys and values, and then what is turned into queries and keys by sines.
+def _pack_qkv(linear: nn.Linear, heads: int, rotary: int) -> tuple[Tensor, Tensor]:
+    """Return weight and bias for queries, keys and values, and for the rotated halves of queries and keys.
 
-    Queries come divided by the root of their width. In the first ``turning`` channels of a head, channel j is turned
-    with channel j + turning/2; so its partner, with its sign, is one more output instead of two more operations.
+    Queries are divided by the root of their width. Rotary positions combine channel j of the first ``rotary`` channels
+    with channel j + rotary/2; that partner, with its sign, is one more output instead of two more operations.
     """
-    width = read.out_features // (3 * heads)
-    told = [read.weight] if read.bias is None else [read.weight, read.bias.unsqueeze(-1)]
-    fields = torch.cat(told, 1).view(heads, 3, width, -1).transpose(0, 1).clone()  # (3, H, W, D + 1)
+    width = linear.out_features // (3 * heads)
+    parameters = [linear.weight] if linear.bias is None else [linear.weight, linear.bias.unsqueeze(-1)]
+    fields = torch.cat(parameters, 1).view(heads, 3, width, -1).transpose(0, 1).clone()  # (3, H, W, D + 1)
     fields[0] *= width**-0.5
-    low, high = fields[:2, :, :turning].chunk(2, 2)
+    low, high = fields[:2, :, :rotary].chunk(2, 2)
     partners = torch.cat([-high, low], 2)
     both = torch.cat([fields.flatten(0, 2), partners.flatten(0, 2)])
-    if read.bias is None:
+    if linear.bias is None:
         return both, both.new_zeros(len(both))
     return both[:, :-1].contiguous(), both[:, -1].contiguous()
 
 
 def supports_neox_decoder(model: SceneLanguageModel) -> bool:
-    """Whether :class:`NeoxDecoder` computes what this model does."""
+    """Return whether :class:`NeoxDecoder` can run this model."""
     config = model.config.get_text_config()
     return (
         config.model_type == "gpt_neox"
@@ -166,17 +163,17 @@ def supports_neox_decoder(model: SceneLanguageModel) -> bool:
 
 
 def _both(layer: Any) -> tuple[Tensor, Any]:
-    """Weight and bias of a layer."""
+    """Return weight and bias of a layer."""
     return layer.weight, layer.bias
 
 
 def _state(weights: Sequence[Tensor]) -> list[tuple[int, torch.dtype, int]]:
-    """Something that changes with weights: where each lies, as what, and how often it was written to."""
-    return [(one.data_ptr(), one.dtype, 0 if one.is_inference() else one._version) for one in weights]
+    """Return what changes with the weights: address, dtype and version of each."""
+    return [(weight.data_ptr(), weight.dtype, 0 if weight.is_inference() else weight._version) for weight in weights]
 
 
-def select_decoder(model: SceneLanguageModel, kept: Decoder | None = None) -> Decoder:
-    """The quickest decoder of a model in evaluation: ``kept`` while it is that, else another."""
-    if isinstance(kept, NeoxDecoder) and kept.is_current(model) and model.config.thinking_passes == 1:
-        return kept
+def select_decoder(model: SceneLanguageModel, current: Decoder | None = None) -> Decoder:
+    """Return the fastest decoder of a model in evaluation mode: ``current`` while it is valid, else a new one."""
+    if isinstance(current, NeoxDecoder) and current.is_current(model) and model.config.thinking_passes == 1:
+        return current
     return NeoxDecoder(model) if supports_neox_decoder(model) else PlainDecoder(model)

@@ -1,10 +1,9 @@
-"""Predicted depth and cameras -> points in the first camera's frame, and how long a unit of them is.
+"""Points from VGGT's depth and cameras, and their metric scale.
 
-VGGT sees shapes, not sizes: its depth and cameras share one unknown scale. A scene fixes it by depth or poses in
-metres, or the user by one length that he knows; otherwise points are marked "relative". Knows nothing of training.
+VGGT's depth and cameras share one unknown scale; known depth, poses or one length fix it, else points are "relative".
 
-Axes: V views, H rows and W columns of pixels. Conventions of :mod:`dollhouse.geometry`: pixel centres stand at halves
-(the official unprojection puts them at whole numbers, half a pixel off).
+Axes: V views, H rows and W columns of pixels, whose centres are at half-integers (:mod:`dollhouse.geometry`), unlike
+in the official unprojection.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ Pixel = tuple[int, int, int]  #: view, row, column
 
 @dataclass(frozen=True)
 class KnownLength:
-    """How far apart the things are that two pixels show; of one view or of two."""
+    """Known distance between the points of two pixels, of one view or two."""
 
     start: Pixel
     end: Pixel
@@ -38,12 +37,12 @@ class KnownLength:
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """What every pixel shows, in the frame of the first camera (x right, y down, z forward)."""
+    """Point of every pixel in the frame of the first camera (x right, y down, z forward)."""
 
-    points: Array  #: (V, H, W, 3); NaN where nothing is known
+    points: Array  #: (V, H, W, 3); NaN where unknown
     first_from_camera: Array  #: (V, 4, 4)
-    scale: FixedBy  #: what made lengths metres; "relative": nothing did, only their proportions are right
-    factor: float  #: by which predicted lengths were multiplied
+    scale: FixedBy  #: source of the metric scale; "relative": none, only proportions are right
+    factor: float  #: applied to predicted lengths
 
     @property
     def metric(self) -> bool:
@@ -52,18 +51,18 @@ class Points:
 
 
 def place_points(depth: Array, intrinsics: Array, camera_from_world: Array) -> tuple[Array, Array]:
-    """Points (V, H, W, 3) in the first camera's frame, and ``first_from_camera`` (V, 4, 4).
+    """Return points (V, H, W, 3) in the first camera's frame, and ``first_from_camera`` (V, 4, 4).
 
     ``depth`` (V, H, W) is z-depth in the unit of the poses, 0 where unknown (the points are NaN there);
-    ``intrinsics`` (V, 3, 3) are in pixels; ``camera_from_world`` (V, 3, 4) or (V, 4, 4), whatever the world is.
+    ``intrinsics`` (V, 3, 3) are in pixels; ``camera_from_world`` is (V, 3, 4) or (V, 4, 4).
     """
     extrinsics = np.tile(np.eye(4), (len(depth), 1, 1))
     extrinsics[:, :3] = np.asarray(camera_from_world, dtype=np.float64)[:, :3]
     first_from_camera = extrinsics[0] @ invert_rigid(extrinsics)
     points = np.stack(
         [
-            transform_points(pose, back_project(np.asarray(one, dtype=np.float64), pinhole))
-            for one, pinhole, pose in zip(depth, intrinsics, first_from_camera, strict=True)
+            transform_points(pose, back_project(np.asarray(view_depth, dtype=np.float64), pinhole))
+            for view_depth, pinhole, pose in zip(depth, intrinsics, first_from_camera, strict=True)
         ]
     )
     points[~(np.asarray(depth) > 0)] = np.nan
@@ -78,18 +77,18 @@ def fix_scale(
     known_poses: Array | None = None,
     known_length: KnownLength | None = None,
 ) -> Points:
-    """Points in metres by what is known, or relative ones where nothing is: a length first, then depth, then poses.
+    """Scale points to metres by a known length, else by depth, else by poses; else leave them relative.
 
     Args:
-        points, first_from_camera: as :func:`place_points` gives them.
-        depth: (V, H, W) predicted, from which the points were made.
+        points, first_from_camera: from :func:`place_points`.
+        depth: (V, H, W) predicted depth.
         known_depth: (V, H, W) metres, 0 where unknown; the factor is the median ratio.
         known_poses: ``world_from_camera`` (V, 4, 4) in metres; the factor is that of the distances between cameras.
-        known_length: told by the user.
+        known_length: known to the user.
 
     Raises:
-        SceneError: where what is known cannot fix a scale: no pixel with both depths, cameras that stand in one
-            place, two pixels that show one point or none, a length that is not positive.
+        SceneError: if the known values do not fix a scale: no pixel with both depths, all cameras at one position,
+            two pixels of one point or none, a length that is not positive.
     """
     scale: FixedBy = "relative"
     factor = 1.0
@@ -110,13 +109,13 @@ def fix_scale(
 def predict_points(
     model: VggtModel, scene: Scene, width: int = 518, known_length: KnownLength | None = None
 ) -> tuple[Points, Array]:
-    """What VGGT makes of a scene's photos at ``width`` pixels, and its confidence (V, H, W).
+    """Predict points of a scene's photos with VGGT at ``width`` pixels, and their confidence (V, H, W).
 
-    The scale is fixed by ``known_length``, or by the scene's own depth or poses where they are in metres.
+    ``known_length``, or the scene's own depth or poses in metres, fix the scale.
 
     Raises:
-        SceneError: from bad files, photos of several shapes, and knowledge that fixes no scale.
-        ValueError: where the model has no camera or no depth head.
+        SceneError: for bad files, photos of several shapes, and known values that fix no scale.
+        ValueError: if the model has no camera or no depth head.
     """
     frames = [preprocess_view(view, width) for view in scene.views]
     if not frames or len({frame.image.shape for frame in frames}) > 1:
@@ -124,11 +123,11 @@ def predict_points(
     photos = torch.from_numpy(np.stack([frame.image for frame in frames])).permute(0, 3, 1, 2)[None]
     pixel_values = (photos.float() / 255).to(model.device, model.dtype)
     with torch.inference_mode():
-        seen = model(pixel_values, model.dense_layers)
+        output = model(pixel_values, model.dense_layers)
         extrinsics, intrinsics = cameras_from_pose_encoding(
-            model.predict_cameras(seen)[-1].double(), (photos.shape[-2], photos.shape[-1])
+            model.predict_cameras(output)[-1].double(), (photos.shape[-2], photos.shape[-1])
         )
-        predicted, confidence = model.predict_depth(seen)
+        predicted, confidence = model.predict_depth(output)
     depth = predicted[0, ..., 0].double().cpu().numpy()
     points, first_from_camera = place_points(depth, intrinsics[0].cpu().numpy(), extrinsics[0].cpu().numpy())
     known_depth, known_poses = _known(scene, frames)
@@ -161,7 +160,7 @@ def _factor_of_length(points: Array, known: KnownLength) -> float:
 
 
 def _factor_of_poses(first_from_camera: Array, known_poses: Array) -> float:
-    """Least squares over the distances from every camera to every other."""
+    """Fit the distances between all pairs of cameras by least squares."""
 
     def distances(poses: Array) -> Array:
         places = poses[:, :3, 3]

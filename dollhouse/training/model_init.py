@@ -19,7 +19,8 @@ from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.models.dollhouse.net2net import widen
 from dollhouse.models.dollhouse.pretrained_lm import load_language_model, read_language_config, read_tokenizer
-from dollhouse.models.dollhouse.processing import DollhouseImageProcessor, DollhouseProcessor
+from dollhouse.models.dollhouse.image_processing import DollhouseImageProcessor
+from dollhouse.models.dollhouse.processing import DollhouseProcessor
 from dollhouse.models.dollhouse.tokenization import fill_token_ids, train_tokenizer
 from dollhouse.models.vggt.convert import licence_of, load_official
 from dollhouse.scenes.synthetic.furniture import CATEGORIES, COLOURS, KINDS

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from dollhouse.inference.neox_decoder import select_decoder
+from dollhouse.models.dollhouse.image_processing import DollhouseImageProcessor
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
-from dollhouse.models.dollhouse.processing import DollhouseImageProcessor
 from dollhouse.models.llava3d.configuration import Llava3DConfig
 from dollhouse.models.llava3d.generation import SharedPrefix
 from dollhouse.models.llava3d.modeling import Llava3DForConditionalGeneration

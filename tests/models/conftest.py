@@ -8,8 +8,9 @@ import torch
 
 from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
+from dollhouse.models.dollhouse.image_processing import DollhouseImageProcessor
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
-from dollhouse.models.dollhouse.processing import DollhouseImageProcessor, DollhouseProcessor
+from dollhouse.models.dollhouse.processing import DollhouseProcessor
 from dollhouse.models.dollhouse.tokenization import fill_token_ids, train_tokenizer
 
 LABELS = ["chair", "table", "lamp"]

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 import dollhouse.models.dollhouse  # noqa: F401  registers the Auto classes
-from dollhouse.errors import ModelError, QuestionError
+from dollhouse.errors import ModelError
 from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.models.dollhouse.checkpoint import load_student, save_student
 from dollhouse.scenes.scene import Scene, View
@@ -21,23 +21,6 @@ QUESTIONS = ["is the red chair near the table?", "which is taller, the lamp or t
 
 def scene_of(photos: list[np.ndarray]) -> Scene:
     return Scene("made", tuple(View(str(i), lambda photo=photo: photo) for i, photo in enumerate(photos)))
-
-
-@pytest.mark.parametrize("placement", ["before_question", "after_question"])
-@pytest.mark.parametrize("family", ["gpt_neox", "llama"])
-@pytest.mark.parametrize("blind", [False, True])
-def test_memory_answers_as_the_plain_path(placement: str, family: str, blind: bool, photos: list[np.ndarray]) -> None:
-    pipeline = tiny_pipeline(placement, blind, family)
-    inputs = pipeline.processor(images=photos, text=QUESTIONS)
-    generated = pipeline.model.generate(**inputs, max_new_tokens=6, do_sample=False)
-    plain = pipeline.processor.tokenizer.batch_decode(
-        generated[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
-    )
-    memory = pipeline.encode_scene(scene_of(photos))
-    told = [answer.text for answer in memory.answer(QUESTIONS, max_new_tokens=6)]
-    assert told == [text.strip() for text in plain]
-    assert len(set(told)) > 1, "all answers alike: the comparison would prove little"
-    assert [memory.answer([question], max_new_tokens=6)[0].text for question in QUESTIONS] == told
 
 
 def test_packed_questions_equal_one_sequence_each(photos: list[np.ndarray]) -> None:
@@ -63,16 +46,6 @@ def test_packed_questions_equal_one_sequence_each(photos: list[np.ndarray]) -> N
             count = len(ids[row % 3])
             torch.testing.assert_close(logits[row, :count], plain[0, -count:], atol=2e-5, rtol=1e-4)
     assert torch.equal(hidden, again), "asking must not change the scene's cache"
-
-
-def test_question_cannot_see_other_scenes(photos: list[np.ndarray]) -> None:
-    pipeline = tiny_pipeline()
-    memory = pipeline.encode_scene(scene_of(photos))
-    before = memory._scene_cache.told.clone()
-    alone = memory.dynamic_cache(2)
-    assert alone.layers[0].keys.shape[0] == 2
-    memory.ask(QUESTIONS)
-    assert torch.equal(memory._scene_cache.told, before)
 
 
 def test_thinking_tokens_are_never_sampled(photos: list[np.ndarray]) -> None:
@@ -144,22 +117,6 @@ def test_bad_folders_are_named(tmp_path: Path) -> None:
     (tmp_path / "model" / "config.json").write_text('{"model_type": "llama"}')
     with pytest.raises(ModelError, match="not a Dollhouse model"):
         load_student(tmp_path / "model")
-
-
-def test_bad_questions(photos: list[np.ndarray]) -> None:
-    memory = tiny_pipeline().encode_scene(scene_of(photos))
-    with pytest.raises(QuestionError, match="empty"):
-        memory.ask(["  "])
-    with pytest.raises(QuestionError, match="longer than"):
-        memory.ask("chair " * 400)
-
-
-def test_blind_student_has_no_eyes(photos: list[np.ndarray]) -> None:
-    pipeline = tiny_pipeline(blind=True)
-    memory, other = pipeline.encode_scene(scene_of(photos)), pipeline.encode_scene(scene_of(photos[::-1]))
-    assert memory.ask(QUESTIONS) == other.ask(QUESTIONS)
-    with pytest.raises(ModelError, match="blind"):
-        _ = memory.depth
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,11 @@
-"""The student: the model that sees photos, thinks in a scratchpad and answers.
-
-Importing this registers it with transformers' Auto classes.
-"""
+"""The Dollhouse student; importing this registers it with transformers' Auto classes."""
 
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor
 
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
+from dollhouse.models.dollhouse.image_processing import DollhouseImageProcessor
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
-from dollhouse.models.dollhouse.processing import DollhouseImageProcessor, DollhouseProcessor
+from dollhouse.models.dollhouse.processing import DollhouseProcessor
 
 AutoConfig.register(DollhouseConfig.model_type, DollhouseConfig, exist_ok=True)
 AutoModelForImageTextToText.register(DollhouseConfig, DollhouseForConditionalGeneration, exist_ok=True)

@@ -1,7 +1,4 @@
-"""Model folders on disk: written whole or not at all, checked before they are trusted.
-
-A model folder is what ``save_pretrained`` of model and processor write. Knows nothing of training state.
-"""
+"""Save and load model folders (``save_pretrained`` of model and processor), atomically and with checks."""
 
 from __future__ import annotations
 
@@ -16,8 +13,9 @@ from transformers import AutoTokenizer
 
 from dollhouse.errors import ModelError, StorageError
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
+from dollhouse.models.dollhouse.image_processing import DollhouseImageProcessor
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
-from dollhouse.models.dollhouse.processing import DollhouseImageProcessor, DollhouseProcessor
+from dollhouse.models.dollhouse.processing import DollhouseProcessor
 from dollhouse.system.hashing import file_hash
 
 SHIPPED = Path(__file__).parents[1] / "weights" / "nano"
@@ -25,7 +23,7 @@ NEEDED = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_confi
 
 
 def save_student(model: DollhouseForConditionalGeneration, processor: DollhouseProcessor, folder: Path) -> None:
-    """Write a model folder in bfloat16: to a temporary name first, then renamed over what was there."""
+    """Write a model folder in bfloat16, first under a temporary name, then renamed to ``folder``."""
     staging = folder.with_name(folder.name + ".partial")
     shutil.rmtree(staging, ignore_errors=True)
     try:
@@ -40,18 +38,18 @@ def save_student(model: DollhouseForConditionalGeneration, processor: DollhouseP
 
 
 def single_weights(model: nn.Module) -> dict[str, Tensor]:
-    """A state dict in which tied weights appear once, under their first name."""
-    seen: set[int] = set()
+    """Return a state dict in which tied weights appear once, under their first name."""
+    stored: set[int] = set()
     single = {}
     for name, value in model.state_dict().items():
-        if value.data_ptr() not in seen or value.numel() == 0:
-            seen.add(value.data_ptr())
+        if value.data_ptr() not in stored or value.numel() == 0:
+            stored.add(value.data_ptr())
             single[name] = value.detach().contiguous()
     return single
 
 
 def replace_folder(staging: Path, folder: Path) -> None:
-    """Put ``staging`` where ``folder`` is; what was there stays whole until the last moment."""
+    """Rename ``staging`` to ``folder``, whose old contents stay complete until then."""
     if folder.exists():
         old = folder.with_name(folder.name + ".old")
         shutil.rmtree(old, ignore_errors=True)
@@ -65,7 +63,10 @@ def replace_folder(staging: Path, folder: Path) -> None:
 def load_student(folder: str | Path | None = None) -> tuple[DollhouseForConditionalGeneration, DollhouseProcessor, str]:
     """Load a model folder: model in float32, processor, and a name with a hash of the weights.
 
-    None and "nano" name the student shipped with the package (a folder called nano wins over it). Raises ModelError saying which file is missing or wrong. Weights are read from safetensors only.
+    None and "nano" name the shipped student (unless there is a folder "nano"). Only safetensors are read.
+
+    Raises:
+        ModelError: if a file is missing or invalid.
     """
     path = SHIPPED if folder is None or (folder == SHIPPED.name and not Path(folder).exists()) else Path(folder)
     if path.is_file():
@@ -90,13 +91,15 @@ def load_student(folder: str | Path | None = None) -> tuple[DollhouseForConditio
         raise ModelError(f"cannot read the weights of {path}: {' '.join(str(error).split())[:300]}") from error
     wrong = {kind: sorted(map(str, loading[kind])) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
     if any(wrong.values()):
-        told = "; ".join(f"{kind.replace('_', ' ')}: {', '.join(names[:5])}" for kind, names in wrong.items() if names)
-        raise ModelError(f"the weights of {path} do not fit its config.json ({told})")
+        problems = "; ".join(
+            f"{kind.replace('_', ' ')}: {', '.join(names[:5])}" for kind, names in wrong.items() if names
+        )
+        raise ModelError(f"the weights of {path} do not fit its config.json ({problems})")
     return model, load_processor(path), f"{path.name}@{weights_hash(path)}"
 
 
 def load_processor(path: Path) -> DollhouseProcessor:
-    """The processor of a model folder."""
+    """Load the processor of a model folder."""
     try:
         settings = json.loads((path / "processor_config.json").read_text(encoding="utf-8"))
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
@@ -113,5 +116,5 @@ def load_processor(path: Path) -> DollhouseProcessor:
 
 
 def weights_hash(folder: Path) -> str:
-    """The first 12 hex digits of the SHA-256 of a model folder's weights."""
+    """Return the first 12 hex digits of the SHA-256 of a model folder's weights."""
     return file_hash(folder / "model.safetensors")[:12]

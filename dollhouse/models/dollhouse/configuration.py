@@ -1,7 +1,4 @@
-"""What shape the student has: plain values with defaults and checks, saved as ``config.json``.
-
-Knows nothing of weights, torch modules or recipes.
-"""
+"""Configuration of the Dollhouse student, saved as ``config.json``."""
 
 from __future__ import annotations
 
@@ -14,35 +11,35 @@ from dollhouse.models.vggt.configuration import VggtConfig
 
 
 class DollhouseConfig(PreTrainedConfig):
-    """The whole student. ``text_config`` is any causal language model's config.
+    """Configuration of :class:`~dollhouse.models.dollhouse.modeling.DollhouseForConditionalGeneration`.
 
     Args:
         vision_config: the encoder (:class:`VggtConfig`, or its dict).
         text_config: the language model (a transformers config, or its dict with ``model_type``).
-        image_size: width in pixels to which photos are brought; a multiple of 14.
+        image_size: width in pixels to which photos are resized; a multiple of 14.
         trunk_width, trunk_layers, trunk_heads: the trunk's blocks.
-        object_layers: blocks over object slots.
+        object_layers: transformer blocks over object slots.
         num_objects: object slots, each one token of the language prefix.
-        prefix: "objects" (a token an object), or "pooled" (their mean, one token a scene, as the paper has it).
+        prefix: "objects" (one token per object) or "pooled" (their mean, one token per scene, as in the paper).
         max_referenced_views: views whose observations the object tokens carry ("in view 2").
-        num_views: photos of a scene that are looked at by default.
-        labels, colours: what the heads can name, lower case.
-        oriented_labels: the labels whose objects have a front.
-        label_ids, colour_ids: the tokens of those words, filled in with the tokenizer.
+        num_views: photos of a scene that are encoded by default.
+        labels, colours: classes of the heads, lower case.
+        oriented_labels: labels whose objects have a front.
+        label_ids, colour_ids: token ids of these words, filled in with the tokenizer.
         num_thinking_tokens, thinking_placement: Hidden CoT, see :mod:`dollhouse.models.dollhouse.special_tokens`.
         thinking_passes: passes over the thinking tokens (:mod:`dollhouse.models.dollhouse.thinking_tokens`).
         scene_token_id, answer_token_id, thinking_ids: special tokens, filled in with the tokenizer.
-        blind: no eyes; a learned constant prefix instead (the control model).
-        depth_from: "trunk" (a head of the student's own), or "encoder" (VGGT's depth head, whose scale is its own,
-            brought to metres by one factor a scene that the trunk tells).
+        blind: whether the prefix is a learned constant instead of encoded photos (the control model).
+        depth_from: "trunk" (the student's own depth head) or "encoder" (VGGT's depth head, multiplied by one predicted
+            factor per scene, since its scale is not metric).
         use_rgbd: whether depth and poses are inputs too (:mod:`dollhouse.models.dollhouse.rgbd_embedding`): a teacher.
-        depth_bins: bins of log depth that a second depth head chooses among; 0: there is no such head.
+        depth_bins: classes of the depth bin head; 0: no such head.
         depth_bin_range: nearest and farthest depth of these bins, metres.
-        relation_head: whether a head tells left or right, above or below, of pairs of objects.
-        licence: what the weights may be used for.
+        relation_head: whether a head classifies pairs of objects as left or right, above or below.
+        licence: licence of the weights.
 
     Raises:
-        ValueError: where the values contradict each other.
+        ValueError: if the values contradict each other.
     """
 
     model_type = "dollhouse"

@@ -1,6 +1,4 @@
-"""Heads that read the trunk view by view: depth maps and cameras.
-
-Know nothing of objects (see :mod:`dollhouse.models.dollhouse.proposal_head`) or of losses.
+"""Per-view heads on the trunk: depth maps and cameras.
 
 Axes: B batch, V views, P = h*w patches of a view, D trunk width, H and W pixels.
 """
@@ -15,19 +13,19 @@ from torch.nn import functional as F
 
 
 class DepthHead(nn.Module):
-    """Patch tokens and the image itself -> log depth at full resolution.
+    """Predict log depth at full resolution from patch tokens and the image.
 
-    Each patch token paints a 7x7 field of features, so two pixels a cell at patch size 14; the image, halved,
-    lets the convolutions put depth edges where colour edges are.
+    Each token is projected to a 7x7 grid of features, two pixels a cell at patch size 14; the image at half resolution
+    lets the convolutions align depth edges with colour edges.
     """
 
-    def __init__(self, width: int, patch_size: int, channels: int = 32, painted: int = 16) -> None:
+    def __init__(self, width: int, patch_size: int, channels: int = 32, features: int = 16) -> None:
         super().__init__()
         self.cells = patch_size // 2
-        self.painted = painted
-        self.proj = nn.Linear(width, painted * self.cells**2)
+        self.features = features
+        self.proj = nn.Linear(width, features * self.cells**2)
         self.convs = nn.Sequential(
-            nn.Conv2d(painted + 3, channels, 3, padding=1),
+            nn.Conv2d(features + 3, channels, 3, padding=1),
             nn.GELU(),
             nn.Conv2d(channels, channels, 3, padding=1),
             nn.GELU(),
@@ -38,15 +36,15 @@ class DepthHead(nn.Module):
         """``patches`` (B, V, P, D), ``pixel_values`` (B, V, 3, H, W) -> log metres (B, V, H, W), float32."""
         batch, views, _, height, width = pixel_values.shape
         rows, columns = height // (2 * self.cells), width // (2 * self.cells)
-        field = self.proj(patches).view(batch * views, rows, columns, self.painted, self.cells, self.cells)
-        field = field.permute(0, 3, 1, 4, 2, 5).reshape(batch * views, self.painted, height // 2, width // 2)
+        field = self.proj(patches).view(batch * views, rows, columns, self.features, self.cells, self.cells)
+        field = field.permute(0, 3, 1, 4, 2, 5).reshape(batch * views, self.features, height // 2, width // 2)
         small = F.avg_pool2d(pixel_values.flatten(0, 1), 2).to(field.dtype) - 0.5
-        mixed = self.convs(torch.cat([field, small], 1))
-        return F.pixel_shuffle(mixed, 2).view(batch, views, height, width).float() + 1.0
+        maps = self.convs(torch.cat([field, small], 1))
+        return F.pixel_shuffle(maps, 2).view(batch, views, height, width).float() + 1.0
 
 
 class MetricDepth(nn.Module):
-    """The encoder's depth, which is up to its own scale, in metres: one factor a scene, told by the first view."""
+    """Scale the encoder's depth to metres by one factor per scene, predicted from the first view."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -60,12 +58,10 @@ class MetricDepth(nn.Module):
 
 @dataclass
 class Cameras:
-    """Where the views stand, in the level frame of the first view (:mod:`dollhouse.geometry`)."""
+    """Cameras in the level frame of the first view (:mod:`dollhouse.geometry`)."""
 
     up: Tensor  #: (B, V, 3) unit vector against gravity, in each camera's frame
-    heading: (
-        Tensor  #: (B, V, 2) cosine and sine of the turn of each view's heading from the first one's, counter-clockwise
-    )
+    heading: Tensor  #: (B, V, 2) cosine and sine of the turn from the first view's heading, counter-clockwise
     position: Tensor  #: (B, V, 3) metres
     focal: Tensor  #: (B, V) focal length divided by the image's width
 
@@ -79,10 +75,10 @@ class Cameras:
 
     @property
     def level_from_own_level(self) -> Tensor:
-        """(B, V, 3, 3): turn about the vertical from each view's level frame to the first one's."""
+        """(B, V, 3, 3): rotation about the vertical from each view's level frame to the first one's."""
         cos, sin = self.heading.unbind(-1)
-        zero, one = torch.zeros_like(cos), torch.ones_like(cos)
-        return torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, one], -1).unflatten(-1, (3, 3))
+        zero, unit = torch.zeros_like(cos), torch.ones_like(cos)
+        return torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, unit], -1).unflatten(-1, (3, 3))
 
     @property
     def level_from_camera(self) -> Tensor:
@@ -94,7 +90,7 @@ class Cameras:
         return poses
 
     def patch_rays(self, rows: int, columns: int) -> Tensor:
-        """Directions (B, V, rows*columns, 3) through the patch centres in each camera's frame, z = 1."""
+        """Return rays (B, V, rows*columns, 3) through the patch centres in each camera's frame, z = 1."""
         u = (torch.arange(columns, device=self.focal.device) + 0.5) / columns - 0.5
         v = ((torch.arange(rows, device=self.focal.device) + 0.5) / rows - 0.5) * (rows / columns)
         plane = torch.stack(torch.meshgrid(v, u, indexing="ij"), -1).flip(-1).reshape(-1, 2)
@@ -102,7 +98,7 @@ class Cameras:
 
 
 class LevelCameraHead(nn.Module):
-    """Camera tokens (B, V, D) -> :class:`Cameras`. The first view is the origin by definition."""
+    """Predict :class:`Cameras` from camera tokens (B, V, D). The first view is the origin by definition."""
 
     TYPICAL_FOCAL = 0.7  # of the image's width: a horizontal field of view of 71 degrees
 
@@ -112,15 +108,15 @@ class LevelCameraHead(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 9))
 
     def forward(self, camera_tokens: Tensor) -> Cameras:
-        told = self.mlp(self.norm(camera_tokens)).float()
-        up = told[..., :3] + told.new_tensor([0.0, -1.0, 0.0])
-        heading = told[..., 3:5] + told.new_tensor([1.0, 0.0])
-        later = torch.ones_like(told[..., :1])
+        fields = self.mlp(self.norm(camera_tokens)).float()
+        up = fields[..., :3] + fields.new_tensor([0.0, -1.0, 0.0])
+        heading = fields[..., 3:5] + fields.new_tensor([1.0, 0.0])
+        later = torch.ones_like(fields[..., :1])
         later[:, 0] = 0.0
-        heading = later * F.normalize(heading, dim=-1, eps=1e-4) + (1 - later) * told.new_tensor([1.0, 0.0])
+        heading = later * F.normalize(heading, dim=-1, eps=1e-4) + (1 - later) * fields.new_tensor([1.0, 0.0])
         return Cameras(
             up=F.normalize(up, dim=-1, eps=1e-4),
             heading=heading,
-            position=told[..., 5:8] * later,
-            focal=self.TYPICAL_FOCAL * torch.exp(told[..., 8].clamp(-1, 1)),
+            position=fields[..., 5:8] * later,
+            focal=self.TYPICAL_FOCAL * torch.exp(fields[..., 8].clamp(-1, 1)),
         )

@@ -1,7 +1,6 @@
-"""The student: VGGT encoder, trunk, heads, and a causal language model that reads what they saw.
+"""The Dollhouse student: VGGT encoder, trunk, heads, and a causal language model over object tokens.
 
-Sequence ``[V][T1..TK][Q][A]`` (or with the thinking tokens after the question), see
-:mod:`dollhouse.models.dollhouse.special_tokens`. Knows nothing of files, of training or of what questions mean.
+The sequence is ``[V][T1..TK][Q][A]``, see :mod:`dollhouse.models.dollhouse.special_tokens`.
 
 Axes: B batch, V views, H and W pixels, P patches of a view, M = V*P, N object slots, D text width, T text.
 """
@@ -49,10 +48,9 @@ class PerceptionOutput:
 
 
 class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
-    """Answers questions about a room from plain photos; estimates depth and finds objects on the way.
+    """Answer questions about a scene from photos; predicts depth, cameras and 3D boxes on the way.
 
-    With ``config.blind`` it has no eyes: the prefix is a learned constant. That is the control which every
-    accuracy stands beside.
+    With ``config.blind`` the prefix is a learned constant and photos have no effect: the control for every accuracy.
     """
 
     def __init__(self, config: DollhouseConfig) -> None:
@@ -89,7 +87,7 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
             self.relation_head = RelationHead(self.config.trunk_width)
 
     def add_heads(self, depth_bins: int = 0, relation_head: bool = False) -> None:
-        """Give a model the heads that its config has not named so far, fresh."""
+        """Add freshly initialised heads and name them in the config."""
         self._make_heads(depth_bins, relation_head)
         made = {"depth_bin_head": depth_bins, "relation_head": relation_head}
         for name in (name for name, wanted in made.items() if wanted):
@@ -98,14 +96,14 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
         self.config.relation_head = relation_head or self.config.relation_head
 
     def suppress_tokens(self) -> list[int]:
-        """Tokens that are never sampled: places, marks and thoughts."""
+        """Return the special tokens that are never generated."""
         config = self.config
         silent = {config.scene_token_id, config.answer_token_id, *config.thinking_ids, config.pad_token_id}
         return sorted(token for token in silent if token is not None and token != config.eos_token_id)
 
     @property
     def bins(self) -> DepthBins:
-        """What the depth bins are."""
+        """The depth bins of the config."""
         near, far = self.config.depth_bin_range
         return DepthBins(self.config.depth_bins, near, far)
 
@@ -176,7 +174,7 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
         return log_depth
 
     def word_embeddings(self, words: Sequence[Sequence[int]]) -> Tensor:
-        """Mean embedding of each word's tokens: (len(words), D)."""
+        """Return the mean embedding of each word's tokens: (len(words), D)."""
         longest = max(map(len, words), default=1)
         ids = torch.tensor([[*word, *[0] * (longest - len(word))] for word in words], device=self.device)
         counts = torch.tensor([[len(word)] for word in words], device=self.device)
@@ -184,7 +182,7 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
         return (self.get_input_embeddings()(ids) * share.unsqueeze(-1)).sum(1)
 
     def embed_objects(self, objects: ProposalOutput) -> Tensor:
-        """Objects -> language prefix (B, N, D); (B, 1, D) where it is pooled."""
+        """Project objects to the language prefix (B, N, D), or (B, 1, D) if it is pooled."""
         labels, colours = self.word_embeddings(self.config.label_ids), self.word_embeddings(self.config.colour_ids)
         tokens = self.multi_modal_projector(objects, labels, colours)
         if self.config.prefix == "objects":
@@ -213,10 +211,12 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
         logits_to_keep: int | Tensor = 0,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """The plain path: one sequence (B, T) a row, ``<scene>`` ids standing where the prefix goes.
+        """Run whole sequences (B, T) in which ``<scene>`` ids are placeholders of the prefix.
 
-        ``labels`` (B, T) with -100 everywhere but on the answer gives ``loss``.
-        Raises ValueError where ``<scene>`` ids and photos do not come together.
+        ``labels`` (B, T), -100 everywhere but on the answer, give ``loss``.
+
+        Raises:
+            ValueError: if ``<scene>`` placeholders and photos do not match.
         """
         if inputs_embeds is None:
             if input_ids is None:

@@ -1,8 +1,6 @@
-"""The language model behind a scene: what stands before the questions is read once, however many there are.
+"""The student's language model: the scene's part of the sequence is encoded once for all questions.
 
-``[V][T1..TK]`` is the scene's part of the sequence where the thinking tokens stand before the question, else ``[V]``
-alone (:mod:`dollhouse.models.dollhouse.special_tokens`). Knows nothing of photos: the prefix comes from
-:mod:`dollhouse.models.dollhouse.modeling`.
+That part is ``[V][T1..TK]`` with thinking tokens before the question, else ``[V]``.
 
 Axes: B batch, N object slots, K thinking tokens, R questions, T text, D text width.
 """
@@ -23,7 +21,7 @@ from dollhouse.models.dollhouse.thinking_tokens import ThinkingMap, iterate_thin
 
 
 class DollhousePreTrainedModel(PreTrainedModel):
-    """Weight initialisation and loading, as transformers has them."""
+    """Weight initialisation and loading in transformers' conventions."""
 
     config: DollhouseConfig
     config_class = DollhouseConfig
@@ -44,16 +42,14 @@ class DollhousePreTrainedModel(PreTrainedModel):
                 initialization.zeros_(module.bias)
         elif isinstance(module, ObjectProjector):  # pooled features start without effect
             initialization.zeros_(module.feature_proj.weight)
-        elif isinstance(
-            module, RGBDPatchEmbedding
-        ):  # so that a model grown from one without sensors begins where it was
+        elif isinstance(module, RGBDPatchEmbedding):  # the RGB-D embedding starts at zero
             for layer in (module.proj, module.point_proj):
                 initialization.zeros_(layer.weight)
                 initialization.zeros_(layer.bias)
 
 
 class SceneLanguageModel(DollhousePreTrainedModel):
-    """A causal language model that continues from scenes."""
+    """Causal language model with one key-value cache per scene."""
 
     language_model: Any
     thinking_map: ThinkingMap  #: only where ``config.thinking_passes`` is above 1
@@ -65,19 +61,18 @@ class SceneLanguageModel(DollhousePreTrainedModel):
         return self.language_model.get_output_embeddings()
 
     def encode_prefix(self, prefix: Tensor) -> DynamicCache:
-        """Language prefix (B, N, D) -> key-value cache of the scene's part of the sequence.
+        """Encode the language prefix (B, N, D) into a key-value cache.
 
-        It holds the prefix and, where they stand before the question, the thinking tokens; every question
-        about the scene continues from it (:meth:`encode_questions`).
+        The cache holds the prefix and, if they precede the question, the thinking tokens.
         """
-        return self._read_scene(prefix)[0]
+        return self._encode_prefix(prefix)[0]
 
     def encode_prefix_with_states(self, prefix: Tensor) -> tuple[DynamicCache, tuple[Tensor, ...]]:
         """Like :meth:`encode_prefix`, with hidden states (B, N+K, D) after 0, 1, ... blocks; the last is normalised."""
-        cache, output = self._read_scene(prefix, output_hidden_states=True)
+        cache, output = self._encode_prefix(prefix, output_hidden_states=True)
         return cache, tuple(output.hidden_states)
 
-    def _read_scene(self, prefix: Tensor, **told: bool) -> tuple[DynamicCache, Any]:
+    def _encode_prefix(self, prefix: Tensor, **options: bool) -> tuple[DynamicCache, Any]:
         embeds = prefix.to(self.dtype)
         ids = self.scene_thinking_ids(len(prefix))
         if ids.shape[1]:
@@ -85,22 +80,22 @@ class SceneLanguageModel(DollhousePreTrainedModel):
             thinking = torch.arange(embeds.shape[1], device=prefix.device) >= prefix.shape[1]
             embeds = self.apply_thinking_passes(embeds, thinking.expand(len(prefix), -1))
         cache = DynamicCache(config=self.language_model.config)
-        output = self.language_model.base_model(inputs_embeds=embeds, past_key_values=cache, use_cache=True, **told)
+        output = self.language_model.base_model(inputs_embeds=embeds, past_key_values=cache, use_cache=True, **options)
         return cache, output
 
     def scene_thinking_ids(self, rows: int) -> Tensor:
-        """Ids (rows, K) of the thinking tokens that belong to the scene; K is 0 where they follow the question."""
+        """Return ids (rows, K) of the thinking tokens before the question; K is 0 if they follow it."""
         thoughts = self.config.thinking_ids if self.config.thinking_placement == "before_question" else []
         return torch.tensor(list(thoughts), dtype=torch.long, device=self.device).expand(rows, -1)
 
     def thinking_mask(self, input_ids: Tensor) -> Tensor:
-        """Where thinking tokens stand in ids (B, T): bool (B, T)."""
+        """Return which of the ids (B, T) are thinking tokens: bool (B, T)."""
         return torch.isin(input_ids, torch.tensor(self.config.thinking_ids, dtype=torch.long, device=input_ids.device))
 
     def apply_thinking_passes(self, embeds: Tensor, thinking: Tensor, **context: Any) -> Tensor:
-        """Input embeddings (B, T, D) as the last pass over the thinking tokens, marked by (B, T), reads them.
+        """Return the input embeddings (B, T, D) of the last pass over the thinking tokens, marked by (B, T).
 
-        ``context``: the cache of what stands before, masks and positions, as the language model takes them.
+        ``context``: cache, masks and positions for the language model.
         """
         again = self.config.thinking_passes - 1
         if not again:
@@ -108,34 +103,35 @@ class SceneLanguageModel(DollhousePreTrainedModel):
         return iterate_thinking(self.language_model.base_model, self.thinking_map, again, embeds, thinking, **context)
 
     def encode_questions(self, scene: DynamicCache, question_ids: Tensor, scene_of_question: Tensor) -> Tensor:
-        """Last hidden states (R, T, D) of right-padded questions (R, T), each on its scene (R).
+        """Return last hidden states (R, T, D) of right-padded questions (R, T), each on its scene (R).
 
-        Every question sees its scene and itself only: the same as one sequence of scene and questions under a
-        block-diagonal mask, without computing what the mask throws away. ``scene`` stays as it was.
+        A question attends to its scene and itself only. ``scene`` is not modified.
         """
-        states: Tensor = self._continued(scene, question_ids, scene_of_question).last_hidden_state
+        states: Tensor = self._encode_questions(scene, question_ids, scene_of_question).last_hidden_state
         return states
 
     def question_hidden_states(
         self, scene: DynamicCache, question_ids: Tensor, scene_of_question: Tensor
     ) -> tuple[Tensor, ...]:
-        """As :meth:`encode_questions`, after 0, 1, ... blocks; the last is normalised. Holds all of them in memory."""
-        states = self._continued(scene, question_ids, scene_of_question, output_hidden_states=True).hidden_states
+        """Like :meth:`encode_questions`, after 0, 1, ... blocks; the last is normalised."""
+        states = self._encode_questions(scene, question_ids, scene_of_question, output_hidden_states=True).hidden_states
         return tuple(states)
 
-    def _continued(self, scene: DynamicCache, question_ids: Tensor, scene_of_question: Tensor, **wanted: bool) -> Any:
+    def _encode_questions(
+        self, scene: DynamicCache, question_ids: Tensor, scene_of_question: Tensor, **options: bool
+    ) -> Any:
         cache = select_scenes(scene, scene_of_question)
         embeds = self.get_input_embeddings()(question_ids)
         return self.language_model.base_model(
             inputs_embeds=self.apply_thinking_passes(embeds, self.thinking_mask(question_ids), past_key_values=cache),
             past_key_values=cache,
             use_cache=True,
-            **wanted,
+            **options,
         )
 
 
 def select_scenes(scene: DynamicCache, rows: Tensor) -> DynamicCache:
-    """A cache of its own whose row i is row ``rows[i]`` of ``scene``."""
+    """Return a new cache whose row i is row ``rows[i]`` of ``scene``."""
     chosen = DynamicCache()
     for number, layer in enumerate(scene.layers):
         chosen.update(layer.keys[rows], layer.values[rows], number)

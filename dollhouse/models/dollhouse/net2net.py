@@ -1,8 +1,7 @@
-"""A larger model that begins by computing what a smaller one does.
+"""Widen a trained student without changing what it computes (after Net2Net, arXiv 1511.05641).
 
-Every width is doubled by holding each channel twice; where two copies are read again their weights are halved, and
-told apart by noise that cancels as long as the copies are equal. So nothing learnt is lost, and training makes
-something of the room (after Net2Net, arXiv 1511.05641). Knows nothing of training.
+Every channel is duplicated. Weights that take duplicated channels as inputs are halved, plus noise that cancels as long
+as the duplicates are equal, so that training can tell them apart.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from dollhouse.models.dollhouse.checkpoint import single_weights
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 
-#: parameters along which several widths lie one after the other: queries, keys, values; frame and global rounds
+#: parameters that concatenate several widths: queries, keys, values; frame and global blocks
 GROUPED = {".qkv.": 3, "trunk.norm_in.": 2, "trunk.proj_in.weight": 2}
-UNLIKE = 0.5  #: how far the copies' weights are apart, in deviations of the weights themselves
+NOISE = 0.5  #: difference of the duplicates' weights, in standard deviations of the weights
 
 
 def expanded_config(config: DollhouseConfig, width_multiplier: int = 2, use_rgbd: bool = False) -> DollhouseConfig:
@@ -53,37 +52,37 @@ def widen(
         raise ValueError(f"only GPT-NeoX language models can be made wider, not {text.model_type}")
     model = DollhouseForConditionalGeneration(expanded_config(narrow.config, width_multiplier, use_rgbd))
     model.generation_config = copy.deepcopy(narrow.generation_config)
-    kept = single_weights(narrow)  # the output table is the input's where they are tied
+    weights = single_weights(narrow)
     modules = dict(model.named_modules())
     for name, value in model.state_dict().items():
-        if name not in kept:
+        if name not in weights:
             continue
         module = modules[name.rpartition(".")[0]]
         groups = next((count for part, count in GROUPED.items() if part in name), 1)
-        value.copy_(_twice(kept[name], value.shape, isinstance(module, (nn.Linear, nn.Conv2d)), groups))
-    if wider and text.tie_word_embeddings:  # read and written by one table, whose two copies would be summed
+        value.copy_(_duplicate(weights[name], value.shape, isinstance(module, (nn.Linear, nn.Conv2d)), groups))
+    if wider and text.tie_word_embeddings:  # the tied output embedding sums both duplicates
         norm = model.language_model.base_model.final_layer_norm
         norm.weight.mul_(0.5)
         norm.bias.mul_(0.5)
-        if model.config.thinking_passes > 1:  # which reads what the norm has halved
+        if model.config.thinking_passes > 1:  # its input is the norm's output
             model.thinking_map.weight.mul_(2)
     return model
 
 
-def _twice(weight: Tensor, shape: torch.Size, reads: bool, groups: int) -> Tensor:
-    """``weight`` brought to ``shape``, each axis of which is as long or twice as long.
+def _duplicate(weight: Tensor, shape: torch.Size, has_inputs: bool, groups: int) -> Tensor:
+    """Expand ``weight`` to ``shape``, each axis of which is as long or twice as long.
 
-    ``reads``: a matrix or convolution, whose second axis is what it reads. The first axis of ``groups`` is several
-    widths one after the other, each of which is doubled in its place.
+    ``has_inputs``: for matrices and convolutions, whose second axis are inputs. An axis that concatenates ``groups``
+    widths is doubled group by group.
     """
     for axis, length in enumerate(shape):
         if weight.shape[axis] == length:
             continue
-        reading = reads and axis == 1
-        first = axis == (1 if groups == 2 and reads else 0)
+        is_input = has_inputs and axis == 1
+        grouped = axis == (1 if groups == 2 and has_inputs else 0)
         pieces = []
-        for piece in weight.chunk(groups if first else 1, axis):
-            noise = UNLIKE * 0.5 * piece.std() * torch.randn_like(piece) if reading else torch.zeros(())
-            pieces += [piece / 2 + noise, piece / 2 - noise] if reading else [piece, piece]
+        for piece in weight.chunk(groups if grouped else 1, axis):
+            noise = NOISE * 0.5 * piece.std() * torch.randn_like(piece) if is_input else torch.zeros(())
+            pieces += [piece / 2 + noise, piece / 2 - noise] if is_input else [piece, piece]
         weight = torch.cat(pieces, axis)
     return weight

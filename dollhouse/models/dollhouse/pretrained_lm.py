@@ -1,7 +1,4 @@
-"""A language model brought along: any causal LM folder, with its tokenizer, instead of one from scratch.
-
-Knows the student's special tokens, nothing of what is seen.
-"""
+"""Start a student from a pretrained causal language model folder and its tokenizer."""
 
 from __future__ import annotations
 
@@ -17,14 +14,15 @@ from dollhouse.errors import ModelError
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.models.dollhouse.special_tokens import END_TOKEN, PAD_TOKEN, special_tokens
 
-#: Settings in which a language model may differ from what was asked for: the tokenizer decides them, or nothing does.
-FREE = ("vocab_size", "max_position_embeddings")
+#: Settings that may differ from the recipe's: the tokenizer decides them, or nothing does.
+UNCHECKED = ("vocab_size", "max_position_embeddings")
 
 
 def read_language_config(folder: Path, wanted: Mapping[str, Any]) -> PreTrainedConfig:
-    """The config of the causal LM in ``folder``, if it has the shape that ``wanted`` asks for.
+    """Read the config of the causal LM in ``folder``.
 
-    Raises ModelError where there is none, or naming each setting that differs.
+    Raises:
+        ModelError: if there is none, or if settings differ from ``wanted``, naming each.
     """
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
@@ -33,7 +31,7 @@ def read_language_config(folder: Path, wanted: Mapping[str, Any]) -> PreTrainedC
     differing = [
         f"{name} {getattr(config, name, None)!r}, not {value!r}"
         for name, value in wanted.items()
-        if name not in FREE and getattr(config, name, None) != value
+        if name not in UNCHECKED and getattr(config, name, None) != value
     ]
     if differing:
         raise ModelError(f"{folder}: a language model of another shape than the recipe's: {'; '.join(differing)}")
@@ -41,7 +39,7 @@ def read_language_config(folder: Path, wanted: Mapping[str, Any]) -> PreTrainedC
 
 
 def read_tokenizer(folder: Path, thinking: int) -> PreTrainedTokenizerBase:
-    """The tokenizer in ``folder`` with the student's special tokens added; raises ModelError where there is none."""
+    """Read the tokenizer in ``folder`` and add the student's special tokens; raises ModelError if there is none."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
@@ -52,25 +50,26 @@ def read_tokenizer(folder: Path, thinking: int) -> PreTrainedTokenizerBase:
 
 
 def load_language_model(model: DollhouseForConditionalGeneration, folder: Path) -> None:
-    """Replace the language model's weights by those in ``folder``; rows of added tokens are the mean of all others.
+    """Load the language model's weights from ``folder``; embeddings of added tokens are the mean of all others.
 
-    The model's vocabulary may be larger than the folder's. Raises ModelError where weights are missing or misshapen.
+    Raises:
+        ModelError: if weights are missing or misshapen.
     """
     try:
-        brought, loading = AutoModelForCausalLM.from_pretrained(
+        pretrained, loading = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
     except (OSError, ValueError, SafetensorError, RuntimeError) as error:
         raise ModelError(f"{folder}: its weights cannot be read as safetensors ({_first_line(error)})") from None
     if wrong := sorted(map(str, [*loading["missing_keys"], *loading["mismatched_keys"]])):
         raise ModelError(f"{folder}: {len(wrong)} weights are missing or misshapen: {', '.join(wrong[:5])}")
-    size, known = model.config.get_text_config().vocab_size, len(brought.get_input_embeddings().weight)
+    size, known = model.config.get_text_config().vocab_size, len(pretrained.get_input_embeddings().weight)
     if known < size:
-        brought.resize_token_embeddings(size, mean_resizing=False)
-        for table in (brought.get_input_embeddings(), brought.get_output_embeddings()):
+        pretrained.resize_token_embeddings(size, mean_resizing=False)
+        for table in (pretrained.get_input_embeddings(), pretrained.get_output_embeddings()):
             with torch.no_grad():
                 table.weight[known:] = table.weight[:known].mean(0)
-    model.language_model.load_state_dict(brought.state_dict(), strict=True, assign=True)
+    model.language_model.load_state_dict(pretrained.state_dict(), strict=True, assign=True)
     model.language_model.tie_weights()
 
 

@@ -1,9 +1,6 @@
-"""Objects: grouped votes, pooled and refined into boxes that the language model can read.
+"""Object proposals: clustered votes, pooled and refined into boxes and projected to language-model tokens.
 
-The second stage of the box head. Knows nothing of losses, of words or of where the grouping came from
-(predicted votes, or a teacher's instances while training).
-
-Axes: B batch, M patches of a scene, N object slots, D trunk width, L labels, C colours, V views, F facts.
+Axes: B batch, M patches of a scene, N object slots, D trunk width, L labels, C colours, V views, F features.
 """
 
 from __future__ import annotations
@@ -18,27 +15,26 @@ from dollhouse.models.dollhouse.trunk import TrunkBlock
 from dollhouse.models.dollhouse.voting_head import VoteOutput, full_precision
 from dollhouse.models.fourier_features import FOURIER_WIDTH, fourier_features
 
-BOX_FEATURES = 13  #: first facts of an object: centre, sizes, bottom, top, volume, front, axis
-FRONT = slice(9, 11)  #: of these, the direction of the front
-VIEW_FEATURES = 4  #: of an object in one view: horizontal place, vertical place, log depth, share of the view
-#: of a learned token at its birth, that of a word's embedding. Not zero: every norm that zeros pass through multiplies
-#: gradients by hundreds, and in ten blocks they overflow
+BOX_FEATURES = 13  #: centre, log sizes, bottom, top, log volume, front, axis
+FRONT = slice(9, 11)  #: the direction of the front among them
+VIEW_FEATURES = 4  #: of an object in one view: u, v, log depth, root of its share of the view
+#: of learned tokens, as of word embeddings; not zero, since layer norms of zeros multiply gradients until they overflow
 INIT_STD = 0.02
 
 
 @dataclass
 class ProposalOutput:
-    """N slots a scene, empty ones with ``present`` 0. Geometry in the level frame of the first view."""
+    """N object slots per scene. Geometry is in the level frame of the first view."""
 
     features: Tensor  #: (B, N, D)
-    present: Tensor  #: (B, N) 1 where the slot holds an object
+    present: Tensor  #: (B, N) 1 for slots with an object, else 0
     label_logits: Tensor  #: (B, N, L), independent (sigmoid) scores
     colour_logits: Tensor  #: (B, N, C)
     center: Tensor  #: (B, N, 3) metres
     log_size: Tensor  #: (B, N, 3)
     front: Tensor  #: (B, N, 2) direction of the box's x axis
     axis: Tensor  #: (B, N, 2) the same with twice the angle
-    view_observations: Tensor  #: (B, N, V, 4) see VIEW_FEATURES; zeros in views that do not show it
+    view_observations: Tensor  #: (B, N, V, 4) VIEW_FEATURES; zeros in views that do not show it
 
     @property
     def score(self) -> Tensor:
@@ -47,7 +43,7 @@ class ProposalOutput:
 
 
 class ProposalHead(nn.Module):
-    """Votes, patch tokens and a grouping -> :class:`ProposalOutput`."""
+    """Pool votes and patch tokens per object, refine them, and predict boxes."""
 
     def __init__(self, width: int, labels: int, colours: int, layers: int, heads: int) -> None:
         super().__init__()
@@ -95,7 +91,7 @@ class ProposalHead(nn.Module):
 
 
 def view_observations(patch_assignment: Tensor, log_depth: Tensor, views: int, rows: int, columns: int) -> Tensor:
-    """Where in each view an object is seen: (B, N, V, 4). ``patch_assignment`` (B, M, N), ``log_depth`` (B, M)."""
+    """Return where each view shows an object: (B, N, V, 4), from assignment (B, M, N) and log depth (B, M)."""
     u = (torch.arange(columns, device=patch_assignment.device) + 0.5) / columns * 2 - 1
     v = (torch.arange(rows, device=patch_assignment.device) + 0.5) / rows * 2 - 1
     place = torch.stack(torch.meshgrid(v, u, indexing="ij"), -1).flip(-1).reshape(1, 1, -1, 2)
@@ -109,10 +105,10 @@ def view_observations(patch_assignment: Tensor, log_depth: Tensor, views: int, r
 
 
 class ObjectProjector(nn.Module):
-    """Objects -> one language-model token each (DESIGN's ``objects`` prefix).
+    """Project each object to one input embedding of the language model.
 
-    A token is what the box head knows, said in the language model's own words: the label and colour
-    probabilities weigh that model's word embeddings, so a question's words find their object by likeness.
+    It is the sum of projected features, projected geometry, and the word embeddings of labels and colours weighted by
+    their probabilities, so that a question's words are similar to the tokens of the objects they name.
     """
 
     def __init__(self, width: int, text_width: int, views: int) -> None:
@@ -124,14 +120,14 @@ class ObjectProjector(nn.Module):
         )
         self.feature_proj = nn.Linear(width, text_width)
         self.empty_embedding = nn.Parameter(INIT_STD * torch.randn(text_width))
-        self.word_scale = nn.Parameter(torch.full((2,), 4.0))  # word embeddings are born small
+        self.word_scale = nn.Parameter(torch.full((2,), 4.0))  # word embeddings are initialised small
 
     def geometry_features(self, objects: ProposalOutput) -> Tensor:
-        """Function :func:`geometry_features` of as many views as questions may name."""
+        """Return :func:`geometry_features` of the views that questions may reference."""
         return geometry_features(objects, self.views)
 
     def forward(self, objects: ProposalOutput, label_words: Tensor, colour_words: Tensor) -> Tensor:
-        """``label_words`` (L, H) and ``colour_words`` (C, H) word embeddings -> (B, N, H)."""
+        """Return tokens (B, N, H), given word embeddings of labels (L, H) and colours (C, H)."""
         labels = objects.label_logits.float().sigmoid()
         labels = labels / labels.sum(-1, keepdim=True).clamp(min=1e-3)
         colours = objects.colour_logits.float().softmax(-1)

@@ -1,6 +1,4 @@
-"""How two objects stand to each other: left or right, above or below.
-
-Reads object slots; knows nothing of losses or of where targets come from (:mod:`dollhouse.records.relations`).
+"""Relations of two objects: left or right, above or below.
 
 Axes: B batch, N object slots, D trunk width.
 """
@@ -17,10 +15,9 @@ RELATIONS = ("right", "above")  #: of the second object to the first, in the lev
 
 
 class RelationHead(nn.Module):
-    """:class:`ProposalOutput` -> logits (B, N, N, 2) of the column's object being right of, and above, the row's.
+    """Predict logits (B, N, N, 2) that the column's object is right of, and above, the row's.
 
-    What is said of a pair is the opposite of what is said of the pair turned round, by construction: the logits of
-    (i, j) and of (j, i) add up to zero.
+    The logits of (i, j) and (j, i) add up to zero by construction.
     """
 
     def __init__(self, width: int) -> None:
@@ -35,5 +32,5 @@ class RelationHead(nn.Module):
         measures = torch.cat([objects.center, objects.log_size], -1)
         first = self.first(objects.features) + self.first_box(measures)
         second = self.second(objects.features) + self.second_box(measures)
-        told = self.classifier(F.gelu(first.unsqueeze(2) + second.unsqueeze(1))).float()
-        return told - told.transpose(1, 2)
+        logits = self.classifier(F.gelu(first.unsqueeze(2) + second.unsqueeze(1))).float()
+        return logits - logits.transpose(1, 2)

@@ -1,7 +1,4 @@
-"""Depth and poses beside the photos: what a teacher gets that the student must do without.
-
-A model with ``config.use_rgbd`` stands where the poses say and measures what the depth camera measured; its patch
-tokens carry where their pixels lie in the room. Knows nothing of files or of what is looked for.
+"""RGB-D inputs of teachers (``config.use_rgbd``): measured depth and poses, embedded into the patch tokens.
 
 Axes: B batch, V views, H and W pixels, P patches of a view, M = V*P, C width of a patch token.
 """
@@ -17,36 +14,36 @@ from torch.nn import functional as F
 from dollhouse.models.dollhouse.heads import Cameras
 from dollhouse.models.fourier_features import FOURIER_WIDTH, fourier_features
 
-SNAP = 0.12  #: log metres within which a measured pixel may be what a patch speaks of
+SNAP = 0.12  #: standard deviation, in log metres, around the predicted depth within which measured pixels count
 
 
 @dataclass
 class RGBDInputs:
-    """A depth camera's maps and the poses of its views, in the level frame of the first one."""
+    """Depth maps and camera poses in the level frame of the first view."""
 
-    depth: Tensor  #: (B, V, H, W) z-depth in metres on the photos' own pixels, 0 unknown
+    depth: Tensor  #: (B, V, H, W) z-depth in metres, aligned with the photos, 0 unknown
     cameras: Cameras
 
     @classmethod
     def from_poses(cls, depth: Tensor, level_from_camera: Tensor, up: Tensor, focal: Tensor) -> RGBDInputs:
-        """From depth (B, V, H, W), poses (B, V, 4, 4), ``up`` (B, V, 3) in each camera's frame, ``focal`` (B, V)."""
+        """Build from depth (B, V, H, W), poses (B, V, 4, 4), ``up`` (B, V, 3) in camera frames, ``focal`` (B, V)."""
         ahead = F.normalize(level_from_camera[..., :2, 2], dim=-1)
         heading = torch.stack([ahead[..., 1], -ahead[..., 0]], -1)  # the first view's heading is the y axis
         return cls(depth, Cameras(up, heading, level_from_camera[..., :3, 3], focal))
 
     def take(self, scenes: slice) -> RGBDInputs:
-        """Those of some of the scenes."""
+        """Select scenes."""
         return RGBDInputs(self.depth[scenes], Cameras(*(value[scenes] for value in vars(self.cameras).values())))
 
     def own_points(self) -> Tensor:
-        """Where every pixel lies in its own view's level frame (B, V, H, W, 3); zeros where depth is unknown."""
+        """Return every pixel's point in its own view's level frame (B, V, H, W, 3); zeros at unknown depth."""
         rows, columns = self.depth.shape[-2:]
         points = self.cameras.patch_rays(rows, columns) * self.depth.flatten(2).unsqueeze(-1)
         points = points @ self.cameras.own_level_from_camera.transpose(-1, -2)
         return points.unflatten(2, (rows, columns))
 
     def patch_points(self, patch: int) -> Tensor:
-        """Mean place of each patch's measured pixels in the first view's level frame (B, V, P, 3)."""
+        """Return the mean point of each patch's measured pixels in the first view's level frame (B, V, P, 3)."""
         own = in_patches(self.own_points(), patch)
         known = (in_patches(self.depth.unsqueeze(-1), patch) > 0).to(own.dtype)
         mean = (own * known).sum(3) / known.sum(3).clamp(min=1)
@@ -55,10 +52,10 @@ class RGBDInputs:
 
 
 class RGBDPatchEmbedding(nn.Module):
-    """Measured points -> what is added to the patch tokens (B, V, P, C)."""
+    """Embed measured points as offsets of the patch tokens (B, V, P, C)."""
 
     CHANNELS = 32
-    REACH = 3.0  # metres that are one unit to the convolutions
+    REACH = 3.0  # metres per unit of the inputs
 
     def __init__(self, width: int, patch_size: int) -> None:
         super().__init__()
@@ -87,20 +84,20 @@ class RGBDPatchEmbedding(nn.Module):
         return shapes + self.point_proj(torch.cat([points / self.REACH, fourier_features(points)], -1))
 
 
-def refine_depth(guess: Tensor, depth: Tensor, patch: int) -> Tensor:
-    """A patch's guess at the log depth of what it speaks of (B, M), drawn to the pixels measured near it.
+def refine_depth(predicted: Tensor, depth: Tensor, patch: int) -> Tensor:
+    """Replace predicted log depth of patches (B, M) by the mean of the patch's measured pixels near it.
 
-    ``depth`` (B, V, H, W) metres. Where no pixel was measured within about ``SNAP`` the guess stays.
+    ``depth`` (B, V, H, W) metres. Without a measured pixel within about ``SNAP`` the prediction stays.
     """
     pixels = in_patches(depth.unsqueeze(-1), patch).flatten(1, 2).squeeze(-1)
     measured = pixels.clamp(min=1e-3).log()
-    weight = torch.exp(-0.5 * ((measured - guess.unsqueeze(-1)) / SNAP) ** 2) * (pixels > 0)
+    weight = torch.exp(-0.5 * ((measured - predicted.unsqueeze(-1)) / SNAP) ** 2) * (pixels > 0)
     total = weight.sum(-1)
-    return torch.where(total > 1e-3, (weight * measured).sum(-1) / total.clamp(min=1e-6), guess)
+    return torch.where(total > 1e-3, (weight * measured).sum(-1) / total.clamp(min=1e-6), predicted)
 
 
 def in_patches(maps: Tensor, patch: int) -> Tensor:
-    """(B, V, H, W, F) -> (B, V, P, patch*patch, F), row by row."""
+    """Split maps (B, V, H, W, F) into patches (B, V, P, patch*patch, F), row by row."""
     batch, views, height, width, fields = maps.shape
     cells = maps.view(batch, views, height // patch, patch, width // patch, patch, fields)
     return cells.transpose(3, 4).reshape(batch, views, -1, patch * patch, fields)

@@ -1,8 +1,7 @@
-"""Going over the thinking tokens several times before anything is said.
+"""Several passes over the thinking tokens before an answer.
 
-What the language model made of the thinking tokens in one pass is fed back at their places in the next, all K of them
-in parallel (Coconut, arXiv 2412.06769, feeds one thought after another). Knows nothing of where the tokens stand or
-of what is asked.
+The last hidden states at the thinking tokens are fed back as their embeddings in the next pass, all K in parallel
+(Coconut, arXiv 2412.06769, feeds them back one by one).
 
 Axes: B batch, T text, D text width.
 """
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 
 class ThinkingMap(nn.Linear):
-    """Last hidden state at a thinking token -> what is added to its embedding in the next pass; born silent."""
+    """Map a thinking token's last hidden state to an offset of its next embedding; initialised to zero."""
 
 
 def iterate_thinking(
@@ -27,17 +26,17 @@ def iterate_thinking(
     past_key_values: Any = None,
     **context: Any,
 ) -> Tensor:
-    """Input embeddings (B, T, D) after ``times`` passes over the tokens that ``thinking`` (B, T) marks.
+    """Return input embeddings (B, T, D) after ``times`` passes over the tokens marked by ``thinking`` (B, T).
 
-    ``language_model`` is a decoder without its head; ``past_key_values`` (what stands before the sequence) and
-    ``context`` (masks and positions) go to it. The cache is as long afterwards as before.
+    ``language_model`` is a decoder without its head; ``past_key_values`` and ``context`` (masks and positions) are
+    passed to it. The cache keeps its length.
     """
     past = None if past_key_values is None or not past_key_values.get_seq_length() else past_key_values
     first = embeds
     for _ in range(times):
-        made = language_model(inputs_embeds=embeds, past_key_values=past, use_cache=past is not None, **context)
+        output = language_model(inputs_embeds=embeds, past_key_values=past, use_cache=past is not None, **context)
         if past is not None:
             past.crop(-embeds.shape[1])
-        again = first + thinking_map(made.last_hidden_state).to(first.dtype)
-        embeds = again.where(thinking.unsqueeze(-1), first)
+        updated = first + thinking_map(output.last_hidden_state).to(first.dtype)
+        embeds = updated.where(thinking.unsqueeze(-1), first)
     return embeds

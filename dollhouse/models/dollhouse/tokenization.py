@@ -1,8 +1,4 @@
-"""A small tokenizer for students trained from scratch.
-
-Byte-level BPE, so no text is unknown to it, lower-cased, with the special tokens of
-:mod:`dollhouse.models.dollhouse.special_tokens`. Knows nothing of models beyond the ids it fills into their config.
-"""
+"""Train a small byte-level BPE tokenizer for students trained from scratch."""
 
 from __future__ import annotations
 
@@ -26,7 +22,7 @@ from dollhouse.models.dollhouse.special_tokens import (
 
 
 def train_tokenizer(texts: Iterable[str], words: Sequence[str], size: int, thinking: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of at most ``size`` tokens learnt from ``texts``; every one of ``words`` becomes one token.
+    """Train a lower-casing byte-level BPE of at most ``size`` tokens; each of ``words`` becomes one token.
 
     ``words`` (labels and colours) are repeated in the training text until no merge is more frequent.
     """
@@ -54,10 +50,7 @@ def train_tokenizer(texts: Iterable[str], words: Sequence[str], size: int, think
 
 
 def vocabulary_hash(tokenizer: PreTrainedTokenizerBase) -> str:
-    """12 hex digits that two tokenizers share if they give every token that can be said the same id.
-
-    Thinking tokens are never said: models that differ in how many they have still speak the same words.
-    """
+    """Return 12 hex digits that are equal for tokenizers with the same ids for all tokens but thinking tokens."""
     entries = sorted(entry for entry in tokenizer.get_vocab().items() if not is_thinking_token(entry[0]))
     return sha256(json.dumps(entries).encode()).hexdigest()[:12]
 

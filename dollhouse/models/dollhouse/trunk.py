@@ -1,7 +1,4 @@
-"""The trunk: trainable transformer blocks over the encoder's tokens, shared by the language prefix and every head.
-
-With a frozen encoder this is the only place where the depth and box losses can shape what the language
-model reads. Knows nothing of what the heads make of its output.
+"""The trunk: transformer blocks over the encoder's tokens, shared by the language prefix and every head.
 
 Axes: B batch, V views, S special tokens of a view (camera and registers), P patches of a view, D trunk width.
 """
@@ -32,8 +29,8 @@ class TrunkBlock(nn.Module):
         batch, length, width = tokens.shape
         qkv = self.qkv(self.norm1(tokens)).view(batch, length, 3, self.heads, width // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        mixed = attention(query, key, value).transpose(1, 2).reshape(batch, length, width)
-        tokens = tokens + self.proj(mixed)
+        attended = attention(query, key, value).transpose(1, 2).reshape(batch, length, width)
+        tokens = tokens + self.proj(attended)
         return tokens + self.mlp(self.norm2(tokens))
 
 

@@ -1,6 +1,4 @@
-"""Every patch votes: what object it belongs to, and where that object's box stands.
-
-Knows nothing of how votes become objects (:mod:`dollhouse.models.dollhouse.proposal_head`).
+"""Voting head (after VoteNet): every patch predicts label, colour and box of the object that it shows.
 
 Axes: B batch, V views, P patches of a view, M = V*P patches of a scene, D trunk width, L labels, C colours.
 """
@@ -20,16 +18,16 @@ from dollhouse.models.onednn_linear import Linear
 
 @dataclass
 class VoteOutput:
-    """What the patches say, in the level frame of the first view. ``log_depth`` and ``own_*`` are per view."""
+    """Votes in the level frame of the first view; ``own_*`` are in that of the patch's view."""
 
     label_logits: Tensor  #: (B, M, L+1), the last one is "no object"
     colour_logits: Tensor  #: (B, M, C)
-    log_depth: Tensor  #: (B, M) log metres of what the patch shows
+    log_depth: Tensor  #: (B, M) log metres of the patch
     center: Tensor  #: (B, M, 3) metres
-    own_center: Tensor  #: (B, M, 3) the same in the patch's own view's level frame
+    own_center: Tensor  #: (B, M, 3) the same in the level frame of the patch's view
     log_size: Tensor  #: (B, M, 3) log metres: length, width, height
     own_front: Tensor  #: (B, M, 2) direction of the box's x axis on the ground, in the view's level frame
-    own_axis: Tensor  #: (B, M, 2) cosine and sine of twice its angle: for boxes whose ends look alike
+    own_axis: Tensor  #: (B, M, 2) cosine and sine of twice its angle, for boxes without a front
     front: Tensor  #: (B, M, 2) as ``own_front``, in the first view's level frame
     axis: Tensor  #: (B, M, 2)
 
@@ -39,7 +37,7 @@ class VoteOutput:
         return 1.0 - self.label_logits.float().softmax(-1)[..., -1]
 
     def placed(self, cameras: Cameras) -> VoteOutput:
-        """The same votes carried from each view's level frame to the first one's by (other) cameras."""
+        """Transform the votes from each view's level frame to the first one's by other cameras."""
         views = cameras.focal.shape[1]
         own_center, own_front, own_axis = (
             value.unflatten(1, (views, -1)) for value in (self.own_center, self.own_front, self.own_axis)
@@ -52,10 +50,9 @@ class VoteOutput:
 
 
 class VotingHead(nn.Module):
-    """Patch tokens and cameras -> :class:`VoteOutput`.
+    """Predict votes from patch tokens and cameras.
 
-    A vote is the point that the patch sees (its depth along its ray, turned level with the predicted camera)
-    plus an offset to the object's centre; so depth, camera and object geometry share what they know.
+    A vote is the patch's back-projected point, in the level frame of its view, plus an offset to the object's centre.
     """
 
     def __init__(self, width: int, labels: int, colours: int) -> None:
@@ -66,14 +63,14 @@ class VotingHead(nn.Module):
     def forward(
         self, patches: Tensor, cameras: Cameras, rows: int, columns: int, measured: Tensor | None = None
     ) -> VoteOutput:
-        """``patches`` (B, V, P, D) with P = rows*columns; ``measured`` depth (B, V, H, W), where there is any."""
-        told = self.mlp(patches).float()
-        label_logits, colour_logits, log_depth, offset, log_size, own_front, own_axis = told.split(self.fields, -1)
+        """Vote for ``patches`` (B, V, P, D), P = rows*columns; ``measured`` depth (B, V, H, W) if there is any."""
+        fields = self.mlp(patches).float()
+        label_logits, colour_logits, log_depth, offset, log_size, own_front, own_axis = fields.split(self.fields, -1)
         log_depth = log_depth.squeeze(-1) + 1.0
         if measured is not None:
             snapped = refine_depth(log_depth.flatten(1), measured, measured.shape[-1] // columns)
             log_depth = snapped.view_as(log_depth)
-        with full_precision(told):
+        with full_precision(fields):
             points = cameras.patch_rays(rows, columns) * log_depth.clamp(-3, 4).exp().unsqueeze(-1)
             own_center = points @ cameras.own_level_from_camera.transpose(-1, -2) + offset
         votes = VoteOutput(
@@ -92,25 +89,22 @@ class VotingHead(nn.Module):
 
 
 def full_precision(like: Tensor) -> torch.autocast:
-    """A context in which products of metres and probabilities are not rounded to bfloat16, whatever surrounds it.
-
-    There 4 m would lose 2 cm, and a probability of 0.999 would become 1, whose logit is infinite.
-    """
+    """Disable autocast: in bfloat16, 4 m would lose 2 cm, and a probability of 0.999 would become 1."""
     return torch.autocast(like.device.type, enabled=False)
 
 
 def turned(directions: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Plane directions (..., 2) turned counter-clockwise by an angle given as its cosine and sine (...)."""
+    """Rotate plane directions (..., 2) counter-clockwise by an angle given as cosine and sine (...)."""
     x, y = directions.unbind(-1)
     return torch.stack([cos * x - sin * y, sin * x + cos * y], -1)
 
 
 def cluster_votes(votes: VoteOutput, slots: int) -> Tensor:
-    """Which patch belongs to which object, by agreement of votes: one-hot (B, M, slots), all-zero rows for background.
+    """Cluster votes greedily: one-hot (B, M, slots), all-zero rows for background.
 
-    Greedy: the patch with the most agreement around it gathers the free patches that agree with it on label,
-    colour and centre; then the next. Agreement on the centre is measured against the size voted for, so that
-    two lamps half a metre apart stay two while a bed stays one. No gradient flows through the choice.
+    The patch with the highest density of agreeing votes takes the free patches that agree with it on label, colour
+    and centre; then the next. Distances of centres are relative to the predicted sizes, so that two lamps half a metre
+    apart stay two while a bed stays one. Not differentiable.
     """
     with torch.no_grad():
         labels = votes.label_logits.float().softmax(-1)[..., :-1]
@@ -122,7 +116,7 @@ def cluster_votes(votes: VoteOutput, slots: int) -> Tensor:
         alike, shade = kind @ kind.transpose(1, 2), hue @ hue.transpose(1, 2)
         agreement = torch.exp(-0.5 * distance**2) * alike * (0.4 + 0.6 * shade)
         density = (agreement @ foreground.unsqueeze(-1)).squeeze(-1) * foreground
-        # what a free patch would gather; 0 where it is gathered already, so an all-zero row gathers nothing more
+        # density of free patches; 0 once a patch is assigned
         left = density * (foreground > 0.4)
         patch_assignment = torch.zeros(*foreground.shape, slots, device=foreground.device)
         agreed = agreement > 0.25

@@ -24,7 +24,7 @@ from dollhouse.inference.session import SceneSession
 from tests.evaluation.probing.conftest import LONGEST
 from tests.models.conftest import tiny_pipeline
 from tests.models.test_model import QUESTIONS, scene_of
-from tests.models.test_thinking import with_passes
+from tests.models.test_thinking_tokens import with_passes
 
 PLACEMENTS = ["before_question", "after_question"]
 BY_NAME = {ablation.name: ablation for ablation in ABLATIONS}

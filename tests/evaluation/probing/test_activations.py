@@ -21,7 +21,7 @@ from dollhouse.evaluation.probing.attention import (
 from dollhouse.evaluation.probing.logit_lens import LogitLens
 from tests.models.conftest import LABELS, tiny_pipeline
 from tests.models.test_model import QUESTIONS, scene_of
-from tests.models.test_thinking import with_passes
+from tests.models.test_thinking_tokens import with_passes
 
 
 @pytest.mark.parametrize("placement", ["before_question", "after_question"])

@@ -104,17 +104,3 @@ def test_what_it_does_not_know_the_model_itself_says(why: str) -> None:
     if why == "passes":
         pipeline.model.config.thinking_passes = 2
     assert isinstance(pipeline.decoder, PlainDecoder)
-
-
-def test_depth_is_made_when_it_is_asked_for(photos: list[np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
-    pipeline = tiny_pipeline()
-    made = []
-    forward = pipeline.model.depth_head.forward
-    monkeypatch.setattr(pipeline.model.depth_head, "forward", lambda *given: made.append(1) or forward(*given))
-    memory = pipeline.encode_scene(scene_of(photos))
-    memory.ask(QUESTIONS)
-    assert not made
-    depth = memory.depth
-    assert depth.shape == (2, 28, 28)
-    assert np.array_equal(memory.depth, depth)
-    assert len(made) == 1

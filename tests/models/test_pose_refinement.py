@@ -9,23 +9,23 @@ import pytest
 import torch
 
 from dollhouse.models.dollhouse.heads import Cameras
-from dollhouse.models.dollhouse.pose_refinement import Array, Sighted, fit, moved, procrustes, refine_cameras
+from dollhouse.models.dollhouse.pose_refinement import Array, ObjectSet, fit, procrustes, refine_cameras, transform
 from dollhouse.models.dollhouse.voting_head import VoteOutput
 
 LABELS, COLOURS = 6, 4
 
 
-def room(rng: np.random.Generator, count: int) -> Sighted:
+def room(rng: np.random.Generator, count: int) -> ObjectSet:
     """``count`` objects of different kinds, somewhere in a room of 6 by 6 metres."""
     kinds = np.eye(LABELS)[rng.permutation(LABELS)[:count]]
     colours = np.eye(COLOURS)[rng.integers(0, COLOURS, count)]
     places = rng.uniform([-3, 0, 0], [3, 6, 1], (count, 3))
-    return Sighted(places, kinds, colours, rng.normal(0, 0.3, (count, 3)), np.ones(count), np.full(count, 0.4))
+    return ObjectSet(places, kinds, colours, rng.normal(0, 0.3, (count, 3)), np.ones(count), np.full(count, 0.4))
 
 
-def seen_from(objects: Sighted, turn: float, position: Array) -> Sighted:
+def seen_from(objects: ObjectSet, turn: float, position: Array) -> ObjectSet:
     """The objects in the frame of a camera that stands at ``position`` and is turned by ``turn``."""
-    return replace(objects, place=moved(objects.place - position, -turn, np.zeros(3)))
+    return replace(objects, position=transform(objects.position - position, -turn, np.zeros(3)))
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -51,7 +51,7 @@ def test_a_good_camera_is_left_as_it_is() -> None:
 def test_one_shared_object_is_not_enough(count: int) -> None:
     objects = room(np.random.default_rng(1), 5)
     own = seen_from(objects, 2.0, np.array([2.0, 2.0, 0.0]))
-    few = Sighted(*[value[:count] for value in vars(own).values()])
+    few = ObjectSet(*[value[:count] for value in vars(own).values()])
     proposed = (0.0, np.zeros(3))
     assert fit(few, objects, proposed) is proposed
 
@@ -60,7 +60,7 @@ def test_a_wrong_match_does_not_spoil_the_rest() -> None:
     rng = np.random.default_rng(3)
     objects = room(rng, 5)
     own = seen_from(objects, 1.2, np.array([1.0, -1.0, 0.0]))
-    own.place[0] += [2.5, 1.0, 0.0]  # another one of its kind, elsewhere
+    own.position[0] += [2.5, 1.0, 0.0]  # another one of its kind, elsewhere
     turn, shift = fit(own, objects, (0.0, np.zeros(3)))
     assert turn == pytest.approx(1.2, abs=0.05)
     np.testing.assert_allclose(shift, [1.0, -1.0, 0.0], atol=0.15)
@@ -71,26 +71,26 @@ def test_procrustes_is_least_squares() -> None:
     rng = np.random.default_rng(4)
     objects = room(rng, 5)
     own = seen_from(objects, 0.7, np.array([0.5, 0.2, 0.0]))
-    own.place[:] += rng.normal(0, 0.1, own.place.shape)
+    own.position[:] += rng.normal(0, 0.1, own.position.shape)
     turn, shift = procrustes(own, objects, np.eye(5))
 
     def misfit(turn: float, shift: Array) -> float:
-        return float(((moved(own.place, turn, shift) - objects.place) ** 2).sum())
+        return float(((transform(own.position, turn, shift) - objects.position) ** 2).sum())
 
     best = misfit(turn, shift)
     for other in np.linspace(turn - 0.2, turn + 0.2, 41):
-        goal = (objects.place - moved(own.place, other, np.zeros(3))).mean(0)
+        goal = (objects.position - transform(own.position, other, np.zeros(3))).mean(0)
         assert misfit(other, goal) >= best - 1e-9
 
 
 def test_registering_votes_puts_cameras_right_and_first_view_stays() -> None:
     rng = np.random.default_rng(5)
     objects = room(rng, 4)
-    objects = Sighted(*[value.repeat(5, axis=0) for value in vars(objects).values()])  # five patches show each
-    patches = len(objects.place)
+    objects = ObjectSet(*[value.repeat(5, axis=0) for value in vars(objects).values()])  # five patches show each
+    patches = len(objects.position)
     turn, position = 1.0, np.array([1.5, 0.5, 0.0])
     views = [objects, seen_from(objects, turn, position)]
-    own = torch.tensor(np.concatenate([one.place for one in views]), dtype=torch.float32)[None]
+    own = torch.tensor(np.concatenate([view.position for view in views]), dtype=torch.float32)[None]
     logits = torch.full((1, 2 * patches, LABELS + 1), -9.0)
     logits[..., :LABELS] += 18 * torch.tensor(np.tile(objects.label, (2, 1)), dtype=torch.float32)
     unit = torch.tensor([1.0, 0.0]).expand(1, 2 * patches, 2)
@@ -114,4 +114,4 @@ def test_registering_votes_puts_cameras_right_and_first_view_stays() -> None:
     np.testing.assert_allclose(corrected.heading[0, 1], [np.cos(turn), np.sin(turn)], atol=1e-3)
     np.testing.assert_allclose(corrected.position[0, 1], position, atol=5e-3)
     placed = votes.placed(corrected)
-    np.testing.assert_allclose(placed.center[0, patches:], objects.place, atol=1e-2)
+    np.testing.assert_allclose(placed.center[0, patches:], objects.position, atol=1e-2)

@@ -1,0 +1,46 @@
+"""Image processor of the student."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from transformers import BatchFeature
+from transformers.image_processing_utils import BaseImageProcessor
+
+from dollhouse.scenes.view_preprocessing import preprocess_image
+
+Photo = np.ndarray | Image.Image
+
+
+class DollhouseImageProcessor(BaseImageProcessor):
+    """Prepare the photos of one scene, like VGGT's official "crop" preprocessing.
+
+    Args:
+        image_size: width in pixels, a multiple of 14.
+    """
+
+    model_input_names = ["pixel_values"]  # noqa: RUF012
+
+    def __init__(self, image_size: int = 518, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.image_size = image_size
+
+    def preprocess(
+        self, images: Sequence[Photo] | Photo, return_tensors: str | None = None, **kwargs: Any
+    ) -> BatchFeature:
+        """Convert photos, each (H, W, 3) uint8 or a PIL image, to ``pixel_values`` (1, V, 3, h, w) in [0, 1].
+
+        Raises:
+            ValueError: if the resized photos have different shapes.
+        """
+        photos = [images] if isinstance(images, (np.ndarray, Image.Image)) else list(images)
+        resized = [preprocess_image(np.asarray(photo), self.image_size) for photo in photos]
+        if len({photo.shape for photo in resized}) > 1:
+            raise ValueError(
+                "the photos of one scene must have one shape: " + ", ".join(str(p.shape[:2]) for p in resized)
+            )
+        pixels = np.stack(resized).transpose(0, 3, 1, 2)[None].astype(np.float32) / 255
+        return BatchFeature({"pixel_values": pixels}, tensor_type=return_tensors)

@@ -1,0 +1,68 @@
+"""Sessions answer like transformers' ``generate``, and predict depth on demand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dollhouse.errors import ModelError, QuestionError
+from tests.models.conftest import tiny_pipeline
+from tests.models.test_model import QUESTIONS, scene_of
+
+
+@pytest.mark.parametrize("placement", ["before_question", "after_question"])
+@pytest.mark.parametrize("family", ["gpt_neox", "llama"])
+@pytest.mark.parametrize("blind", [False, True])
+def test_a_session_answers_like_generate(placement: str, family: str, blind: bool, photos: list[np.ndarray]) -> None:
+    pipeline = tiny_pipeline(placement, blind, family)
+    inputs = pipeline.processor(images=photos, text=QUESTIONS)
+    generated = pipeline.model.generate(**inputs, max_new_tokens=6, do_sample=False)
+    plain = pipeline.processor.tokenizer.batch_decode(
+        generated[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
+    )
+    session = pipeline.encode_scene(scene_of(photos))
+    answers = [answer.text for answer in session.answer(QUESTIONS, max_new_tokens=6)]
+    assert answers == [text.strip() for text in plain]
+    assert len(set(answers)) > 1, "all answers alike: the comparison would prove little"
+    assert [session.answer([question], max_new_tokens=6)[0].text for question in QUESTIONS] == answers
+
+
+def test_questions_do_not_change_the_scene_cache(photos: list[np.ndarray]) -> None:
+    pipeline = tiny_pipeline()
+    session = pipeline.encode_scene(scene_of(photos))
+    before = session._scene_cache.key_values.clone()
+    alone = session.dynamic_cache(2)
+    assert alone.layers[0].keys.shape[0] == 2
+    session.ask(QUESTIONS)
+    assert torch.equal(session._scene_cache.key_values, before)
+
+
+def test_invalid_questions_are_refused(photos: list[np.ndarray]) -> None:
+    session = tiny_pipeline().encode_scene(scene_of(photos))
+    with pytest.raises(QuestionError, match="empty"):
+        session.ask(["  "])
+    with pytest.raises(QuestionError, match="longer than"):
+        session.ask("chair " * 400)
+
+
+def test_a_blind_student_ignores_photos(photos: list[np.ndarray]) -> None:
+    pipeline = tiny_pipeline(blind=True)
+    session, other = pipeline.encode_scene(scene_of(photos)), pipeline.encode_scene(scene_of(photos[::-1]))
+    assert session.ask(QUESTIONS) == other.ask(QUESTIONS)
+    with pytest.raises(ModelError, match="blind"):
+        _ = session.depth
+
+
+def test_depth_is_computed_on_first_use(photos: list[np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = tiny_pipeline()
+    calls = []
+    forward = pipeline.model.depth_head.forward
+    monkeypatch.setattr(pipeline.model.depth_head, "forward", lambda *given: calls.append(1) or forward(*given))
+    session = pipeline.encode_scene(scene_of(photos))
+    session.ask(QUESTIONS)
+    assert not calls
+    depth = session.depth
+    assert depth.shape == (2, 28, 28)
+    assert np.array_equal(session.depth, depth)
+    assert len(calls) == 1
