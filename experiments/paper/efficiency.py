@@ -10,13 +10,12 @@ from typing import Any
 
 from experiments.paper import cache as keys
 from experiments.paper.cache import short_key
-from experiments.paper.experiment import Experiment, Job
+from experiments.paper.experiment import STAND_IN, Experiment, Job, write_stand_in
 from experiments.paper.figures import rows_figure
 from experiments.paper.results import Result, ResultRow, Value, show
 from experiments.paper.spec import Column
 from experiments.paper.statistics import Statistic, estimate, rate, ratio
 from experiments.paper.timing import PAPER_SIZE, TIMES_FILE, time_models
-from experiments.paper.variants import STAND_IN, write_stand_in
 
 TIMES = Column(name="", digits=1, unit="×")
 SIZES = ("parameters", "bytes", "peak", "model_memory")  #: figures that are one number a model

@@ -1,4 +1,4 @@
-"""Figures of tables: rows with intervals, training curves, photos of a room (matplotlib, without pyplot)."""
+"""Figures of tables: rows with intervals and training curves (matplotlib, without pyplot)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dollhouse.evaluation.report.charts import COLOUR, INK, plain_axes
-from dollhouse.scenes.scene import Scene
-from dollhouse.scenes.visualize import draw_image
+from dollhouse.evaluation.report.charts import COLOUR, plain_axes
 from dollhouse.training.plots import WEIGHT, losses_of
 from experiments.paper.results import ResultRow
 from experiments.paper.spec import Column
@@ -64,15 +62,4 @@ def curve_figure(lines: Sequence[dict[str, Any]]) -> Figure:
             points = [(line["step"], line[prefix + name]) for line in lines if line.get(prefix + name, 0) > 0]
             axes.plot([step for step, _ in points], [value for _, value in points], label=name)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
-    return figure
-
-
-def photos_figure(cases: Sequence[tuple[str, Scene]]) -> Figure:
-    """Draw the photos of each scene below its title."""
-    figure = Figure(figsize=(9, 2.6 * len(cases)), dpi=120, layout="constrained")
-    parts: Any = figure.subfigures(len(cases), 1, squeeze=False)
-    for part, (title, scene) in zip(parts[:, 0], cases, strict=True):
-        part.suptitle(f"{scene.name}: {title}", fontsize=10, color=INK)
-        for axes, view in zip(part.subplots(1, len(scene.views), squeeze=False)[0], scene.views, strict=True):
-            draw_image(axes, view.image)
     return figure

@@ -31,8 +31,7 @@ from dollhouse.system.environment import source_commit
 from dollhouse.training.config import LossName
 from dollhouse.training.loss_module import LossModule
 from dollhouse.training.loss_weighting import StaticWeighting
-from experiments.paper.statistics import Figure, mean_average_precision, rate
-from experiments.paper.text import rouge_1_scores
+from experiments.paper.statistics import Figure, mean_average_precision, rate, rouge_1_scores
 
 #: losses on the validation scenes: the same for every student, whatever it trained with
 FIXED_LOSSES: tuple[LossName, ...] = ("text", "depth_reg", "camera", "voting", "detection")

@@ -76,7 +76,6 @@ class Table(ConfigModel):
     columns: list[Column]
     rows: list[Row] = Field([])
     base: str | None = None
-    verdict: str | None = None  #: column that a first sentence sums up over all rows
     pictured_columns: int | None = None
     method: str
     paper: Published

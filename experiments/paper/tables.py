@@ -12,12 +12,21 @@ from dollhouse.scenes.open import open_scenes
 from dollhouse.training.plots import WEIGHT, losses_of, read_stages
 from experiments.paper import efficiency, thinking
 from experiments.paper.experiment import STUDENT, TEACHER, Experiment, Job
-from experiments.paper.figures import curve_figure, photos_figure, rows_figure
+from experiments.paper.figures import curve_figure, rows_figure
 from experiments.paper.measure import Measured
 from experiments.paper.results import Result, ResultRow, Value, difference_sentence, show
 from experiments.paper.spec import Column, Row
-from experiments.paper.statistics import Estimate, Figure, difference, estimate, estimate_one, rate, ratio
-from experiments.paper.text import shortened, text_scores
+from experiments.paper.statistics import (
+    Estimate,
+    Figure,
+    difference,
+    estimate,
+    estimate_one,
+    rate,
+    ratio,
+    shortened,
+    text_scores,
+)
 
 PERCENT = Column(name="", percent=True, digits=1)
 
@@ -82,25 +91,12 @@ def comparison(experiment: Experiment, result: Result) -> None:
             result.rows.append(ResultRow(name, values, differences, len(measured[name])))
         if differences:
             result.sentences.append(difference_sentence(result.rows[-1], table.columns, base))
-    if table.verdict:
-        result.sentences.insert(0, verdict(result.rows, table.verdict, str(table.base)))
     student = experiment.measured(STUDENT)
     if student is not None:
         chance, blind = show(PERCENT, student.metrics["chance"]["overall"]), _blind(student.restricted(names))
         result.sentences.append(f"Beside every accuracy: blind student {show(PERCENT, blind)}, chance {chance}.")
     columns = table.columns[: table.pictured_columns]
     result.figure = lambda: rows_figure(columns, result.rows, table.base)
-
-
-def verdict(rows: Sequence[ResultRow], column: str, base: str) -> str:
-    """State in one sentence which rows change a column against the base."""
-    changes = {row.name: row.differences[column] for row in rows if column in row.differences}
-    higher = [name for name, change in changes.items() if change.excludes_zero and change.value > 0]
-    lower = [name for name, change in changes.items() if change.excludes_zero and change.value < 0]
-    if not higher and not lower:
-        return f"No row changes {column} against {base}: all {len(changes)} intervals include 0."
-    parts = [f"{word} in {', '.join(names)}" for word, names in (("higher", higher), ("lower", lower)) if names]
-    return f"{column} against {base} is {' and '.join(parts)}; {len(changes)} rows were compared."
 
 
 def retention(experiment: Experiment, result: Result) -> None:
@@ -158,9 +154,6 @@ def cases(experiment: Experiment, result: Result) -> None:
             cells = [row["scene"], row["question"], row["prediction"], theirs, row["answer"], row["blind_prediction"]]
             result.rows.append(ResultRow(label, _by_column(result, cells)))
     result.left_out = [f"a {name}: no question fits" for name in ("success", "failure") if name not in chosen]
-    scenes = open_scenes(experiment.spec.compared_scenes)
-    photos = [(case["question"], scenes[student.names.index(case["scene"])]) for case in chosen.values()]
-    result.figure = lambda: photos_figure(photos)
 
 
 def choose_cases(student: Measured, teacher: Measured | None) -> dict[str, dict[str, Any]]:

@@ -19,7 +19,7 @@ from dollhouse.system.atomic_io import write_text
 from experiments.paper import cache as keys
 from experiments.paper.cache import short_key
 from experiments.paper.experiment import ROOM_SECONDS, Experiment, Job
-from experiments.paper.figures import photos_figure, rows_figure
+from experiments.paper.figures import rows_figure
 from experiments.paper.results import Result, ResultRow
 from experiments.paper.spec import Row
 from experiments.paper.statistics import Estimate
@@ -104,8 +104,6 @@ def readout(experiment: Experiment, result: Result) -> None:
         result.rows.append(ResultRow(f"<think_{number}>", cells))
     answers = f"answer {facts['answer']}; in diagnostic mode {facts['diagnosed']}; by geometry {facts['geometry']}"
     result.sentences = [f"{facts['scene']}, “{facts['question']}”: {answers}."]
-    scene = open_scenes(experiment.spec.compared_scenes)[0]
-    result.figure = lambda: photos_figure([(facts["question"], scene)])
 
 
 def _estimate(figure: Mapping[str, Any], value: str, interval: str) -> Estimate:

@@ -18,14 +18,18 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import torch
+
 from dollhouse.errors import ModelError, RecipeError
 from dollhouse.evaluation.report.report_schema import package_versions
+from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.questions.generate import generate_questions
 from dollhouse.records.scene_source import cache_views, scene_sources
 from dollhouse.scenes.open import open_scene, open_scenes
 from dollhouse.scenes.scene import Scene
 from dollhouse.system.atomic_io import write_text
 from dollhouse.system.environment import describe_machine
+from dollhouse.training.estimate.memory import peak_resident_bytes, resident_bytes
 from experiments.paper.spec import Timing
 
 TIMES_FILE = "times.json"
@@ -79,25 +83,19 @@ def _call(name: str, child: ProcessPoolExecutor, function: Callable[..., Any], *
     try:
         return child.submit(function, *arguments).result()
     except BrokenProcessPool as error:
-        raise ModelError(
-            f"the {name} could not be timed: its process ended (message above), or had no memory"
-        ) from error
+        raise ModelError(f"the {name} could not be timed: its process ended (see above), or lacked memory") from error
 
 
 class CheckpointModel:
     """A model folder, as the pipeline runs it."""
 
     def __init__(self, folder: Path) -> None:
-        from dollhouse.inference.pipeline import DollhousePipeline
-
         self.pipeline = DollhousePipeline.from_pretrained(folder)
         self.model = self.pipeline.model
         self.disk_bytes = (folder / "model.safetensors").stat().st_size
 
     def question_ids(self, questions: Sequence[str]) -> list[Any]:
         """Return token ids (R, T), one tensor for each length of question."""
-        import torch
-
         ids = [self.pipeline.processor.question_ids(question) for question in questions]
         return [torch.tensor([row for row in ids if len(row) == length]) for length in dict.fromkeys(map(len, ids))]
 
@@ -119,29 +117,21 @@ def generate(decoder: Any, past: Any, ids: Any, tokens: int) -> None:
 def load_model(name: str) -> None:
     """Load the model that this process times: a folder, ``paper-size:teacher`` or ``paper-size:student``."""
     global _model, _empty_bytes
-    import torch
+    from experiments.paper.paper_size import paper_size_model
 
-    from dollhouse.training.estimate.memory import resident_bytes
-
-    torch.set_grad_enabled(False)
     _empty_bytes = resident_bytes()
-    if name.startswith(PAPER_SIZE):
-        from experiments.paper.paper_size import paper_size_model
-
-        _model = paper_size_model(name.removeprefix(PAPER_SIZE))
-    else:
-        _model = CheckpointModel(Path(name))
+    size = name.removeprefix(PAPER_SIZE)
+    _model = CheckpointModel(Path(name)) if size == name else paper_size_model(size)
 
 
 def model_sizes() -> dict[str, int]:
     """Return parameters, bytes on disk, the process's peak bytes and how far they rose above those without a model."""
-    from dollhouse.training.estimate.memory import peak_resident_bytes
-
     parameters = sum(parameter.numel() for parameter in _model.model.parameters())
     peak = peak_resident_bytes()
     return {"parameters": parameters, "bytes": _model.disk_bytes, "peak": peak, "model_memory": peak - _empty_bytes}
 
 
+@torch.inference_mode()
 def time_scene(source: str, questions: Sequence[str], tokens: int, repeats: int) -> dict[str, float]:
     """Return median seconds of the first answer with encoding, of a later one, and of all questions together."""
     scene = cache_views(open_scene(source))

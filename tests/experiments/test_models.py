@@ -22,12 +22,11 @@ from dollhouse.models.dollhouse.checkpoint import load_student
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.models.llava3d.configuration import CLIP_LARGE, Llava3DConfig
 from dollhouse.scenes.open import open_scene
-from experiments.paper.experiment import STUDENT, Experiment
+from experiments.paper.experiment import INIT_STD, STUDENT, Experiment, embeddings, write_init, write_stand_in
 from experiments.paper.measure import FIXED_LOSSES, measure, read_measured
 from experiments.paper.paper_size import RandomStudent, RandomTeacher, student_config
 from experiments.paper.run import make_tables
 from experiments.paper.spec import Init, read_spec
-from experiments.paper.variants import INIT_STD, embeddings, write_init, write_stand_in
 
 SMALL = [
     "compared_scenes=rooms:test/0-1",

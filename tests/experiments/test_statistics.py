@@ -12,8 +12,15 @@ from dollhouse.evaluation.metrics.boxes import BoxScorer
 from dollhouse.evaluation.metrics.text import score_texts
 from dollhouse.scenes.scene import Box
 from experiments.paper.measure import detections
-from experiments.paper.statistics import difference, estimate, mean_average_precision, rate, ratio
-from experiments.paper.text import shortened, text_scores
+from experiments.paper.statistics import (
+    difference,
+    estimate,
+    mean_average_precision,
+    rate,
+    ratio,
+    shortened,
+    text_scores,
+)
 
 RIGHT, ASKED = np.array([3.0, 5, 1, 4, 2, 6]), np.array([6.0, 6, 4, 5, 4, 6])
 
