@@ -23,7 +23,7 @@ import torch
 
 from dollhouse.models.vggt.configuration import VggtConfig
 from dollhouse.models.vggt.modeling import VggtModel
-from dollhouse.training.estimate.memory import look, plan_vggt
+from dollhouse.training.estimate.memory import estimate_vggt, predict_with_heads
 from dollhouse.training.estimate.profile import peak_memory
 
 VIEWS, WIDTH, HEIGHT = 2, 518, 392
@@ -41,7 +41,7 @@ def main() -> int:
     if options.measure:
         print(json.dumps(measure(options.measure)))
         return 0
-    plan = plan_vggt(VggtConfig(), VIEWS, HEIGHT, WIDTH, DTYPE)
+    plan = estimate_vggt(VggtConfig(), VIEWS, HEIGHT, WIDTH, DTYPE)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         path = Path(folder) / "model.safetensors"
         started = time.perf_counter()
@@ -96,7 +96,7 @@ def measure(path: Path) -> dict[str, float]:
     load_peak = peak_memory()
     photos = torch.rand(1, VIEWS, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0)).to(DTYPE)
     with torch.inference_mode():
-        found = look(model, photos)
+        found = predict_with_heads(model, photos)
     assert all(bool(torch.isfinite(value).all()) for value in found.values()), "not every prediction is finite"
     return {
         "load_seconds": loaded - started,

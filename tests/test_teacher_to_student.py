@@ -17,7 +17,7 @@ from benchmarks.full_size_llava3d import config_of, write_checkpoint
 from dollhouse import cli
 from tests.scenes.conftest import SHARED_DATA
 from tests.scenes.fixture_scans import write_scan
-from tests.training.test_run import TINY
+from tests.fixtures.recipes import TINY
 
 RECIPE = {
     **TINY,

@@ -1,7 +1,4 @@
-"""What a person sees while a stage trains: a bar with rate, time left and the losses.
-
-Knows the trainer's events, nothing of what is trained.
-"""
+"""Progress of a stage: a bar with rate, time left and the losses."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ SHOWN = ("text", "depth_reg", "camera", "voting", "detection")
 
 
 class StageProgress(TrainerCallback):
-    """A rich bar on a terminal; a plain line now and then elsewhere."""
+    """Shows a rich bar on a terminal, and prints plain lines elsewhere."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -44,15 +41,15 @@ class StageProgress(TrainerCallback):
             self.bar.update(self.bar.task_ids[0], completed=state.global_step)
 
     def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any) -> None:
-        told = "  ".join(f"{name} {float(logs[name]):.3f}" for name in SHOWN if name in (logs or {}))
-        if not told:
+        text = "  ".join(f"{name} {float(logs[name]):.3f}" for name in SHOWN if name in (logs or {}))
+        if not text:
             return
         if dropped := int(logs.get("dropped_steps", 0)):
-            told += f"  {dropped} steps dropped: their gradients were not finite"
+            text += f"  {dropped} steps dropped: their gradients were not finite"
         if self.bar:
-            self.bar.update(self.bar.task_ids[0], losses=told)
+            self.bar.update(self.bar.task_ids[0], losses=text)
         elif self.lines % 5 == 0:
-            print(f"{self.name} {state.global_step}/{state.max_steps}  {told}", file=sys.stderr, flush=True)
+            print(f"{self.name} {state.global_step}/{state.max_steps}  {text}", file=sys.stderr, flush=True)
         self.lines += 1
 
     def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

@@ -1,7 +1,4 @@
-"""The objective: a batch through the student, every loss that the batch has targets for, and their weighted sum.
-
-This is the module that the trainer steps. Knows nothing of optimisers, schedules or disks.
-"""
+"""Student and losses in one module: a batch in, the weighted sum of all losses with targets out."""
 
 from __future__ import annotations
 
@@ -19,25 +16,26 @@ from dollhouse.data.tokenization import SparseTeacherLogits
 from dollhouse.errors import RecipeError, SceneError
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration, PerceptionOutput
 from dollhouse.models.dollhouse.proposal_head import ProposalOutput
-from dollhouse.models.dollhouse.rgbd_embedding import RGBDInputs
 from dollhouse.training.losses import text_kl, text_loss
 from dollhouse.training.losses.grounding import GroundingProbe
 from dollhouse.training.losses.thinking_probe import ThinkingProbe
 from dollhouse.training.perception_losses import perception_losses
 
-#: losses that use the predicted depth map
-NEED_DEPTH = frozenset({"depth_reg", "depth_ce", "depth_kl", "spatial", "multiview"})
+DEPTH_LOSSES = {"depth_reg", "depth_ce", "depth_kl", "spatial", "multiview"}  #: losses that need the depth map
 
 
 class LossModule(nn.Module):
-    """Student and weighting in one module; ``forward(batch)`` gives the loss and its parts.
+    """The module that the trainer steps.
 
-    A batch marked ``use_gt_assignment`` has its patches grouped by the teacher's instances instead of by the
-    student's own votes, so that the box head learns before the votes are any good. With ``frozen_eyes`` no
-    gradient is computed for anything before the object tokens. With ``read_teacher`` the language model reads the
-    teacher's boxes, roughened, instead of the student's, and photos are not looked at at all. Frozen eyes look as
-    they will when the student is used; with a ``store``, only at what is not kept there. ``teacher_width`` is that of
-    the teacher's features (0: it has none), ``temperature`` softens what it says for the loss text_kl.
+    Args:
+        student: is trained where its parameters require gradients.
+        weighting: combines the losses, see :mod:`dollhouse.training.loss_weighting`.
+        losses: names of the losses.
+        frozen_perception: compute nothing before the object tokens with gradients; perception runs as in inference.
+        use_gt_objects: give the language model noisy true boxes and skip perception.
+        feature_cache: with frozen perception, compute the objects of each sample once.
+        teacher_width: width of the teacher's features; 0: it has none.
+        temperature: of the loss text_kl.
     """
 
     def __init__(
@@ -45,9 +43,10 @@ class LossModule(nn.Module):
         student: DollhouseForConditionalGeneration,
         weighting: nn.Module,
         losses: Sequence[str],
-        frozen_eyes: bool = False,
-        read_teacher: bool = False,
-        store: FeatureCache | None = None,
+        *,
+        frozen_perception: bool = False,
+        use_gt_objects: bool = False,
+        feature_cache: FeatureCache | None = None,
         teacher_width: int = 0,
         temperature: float = 1.0,
     ) -> None:
@@ -55,75 +54,69 @@ class LossModule(nn.Module):
         self.student = student
         self.weighting = weighting
         self.losses = tuple(losses)
-        self.frozen_eyes = frozen_eyes
-        self.read_teacher = read_teacher
-        self.store = store
+        self.frozen_perception = frozen_perception
+        self.use_gt_objects = use_gt_objects
+        self.feature_cache = feature_cache
         self.temperature = temperature
+        config = student.config
         self.teacher_map: nn.Linear | None = None
         if "spatial" in self.losses and teacher_width:
-            self.teacher_map = nn.Linear(student.config.trunk_width, teacher_width)
+            self.teacher_map = nn.Linear(config.trunk_width, teacher_width)
         self.grounding: GroundingProbe | None = None
         if "grounding" in self.losses:
-            config = student.config
             text = config.get_text_config()
             self.grounding = GroundingProbe(text.hidden_size, text.num_hidden_layers, config.max_referenced_views)
-        self.thoughts = ThinkingProbe(student.config) if "thinking_probe" in self.losses else None
+        self.thinking_probe = ThinkingProbe(config) if "thinking_probe" in self.losses else None
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """One batch -> {"loss": weighted sum, and each loss by its name; with a slash: a part of one}."""
-        perception = self.look(batch)
+        """Return the weighted sum as "loss", and each loss by name; names with a slash are parts of a loss.
+
+        Raises SceneError where the batch has no targets for any loss.
+        """
+        perception = self.perceive(batch)
         parts: dict[str, Tensor] = {}
         if perception is not None:
-            parts.update(self.perception_losses(perception, batch, self.as_teacher(perception, batch)))
+            parts.update(self.perception_losses(perception, batch, self.map_to_teacher(perception, batch)))
         if "text" in self.losses and batch.question_ids:
-            parts.update(self.language_losses(self.prefix(perception, batch), batch))
+            parts.update(self.language_losses(self.language_prefix(perception, batch), batch))
         if not parts:
             raise SceneError("these scenes have no targets for any of the losses " + ", ".join(self.losses))
         return {"loss": self.weighting(parts), **{name: value.detach() for name, value in parts.items()}}
 
-    def look(self, batch: Batch) -> PerceptionOutput | None:
-        """What the student sees; no gradient where its eyes are frozen."""
-        if self.student.config.blind or self.read_teacher or self.store is not None:
+    def perceive(self, batch: Batch, refine_poses: bool | None = None) -> PerceptionOutput | None:
+        """Encode the photos of a batch; None where perception is skipped or cached.
+
+        Args:
+            refine_poses: correct the predicted cameras; None: as in inference, if perception is frozen or evaluated.
+        """
+        if self.student.config.blind or self.use_gt_objects or self.feature_cache is not None:
             return None
-        patch_assignment = batch.patch_assignment if batch.use_gt_assignment else None
+        assignment = batch.patch_assignment if batch.use_gt_assignment else None
         rgbd = batch.rgbd_inputs if self.student.config.use_rgbd else None
-        if self.frozen_eyes:
-            return self.with_depth(self.look_frozen(batch.pixel_values, patch_assignment, rgbd), batch, rgbd)
-        perception = self.student.encode_scene(
-            batch.pixel_values, patch_assignment, rgbd, refine_poses=not self.training
-        )
-        return self.with_depth(perception, batch, None if self.training else rgbd)
+        as_in_inference = self.frozen_perception or not self.training
+        refine = as_in_inference if refine_poses is None else refine_poses
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen_perception):
+            perception = self.student.encode_scene(batch.pixel_values, assignment, rgbd, refine_poses=refine)
+        if not DEPTH_LOSSES & set(self.losses):
+            return perception
+        log_depth = self.student.predict_log_depth(perception, batch.pixel_values, rgbd if as_in_inference else None)
+        return replace(perception, log_depth=log_depth, encoder_output=None)
 
-    def with_depth(self, perception: PerceptionOutput, batch: Batch, rgbd: RGBDInputs | None) -> PerceptionOutput:
-        """Add the predicted depth if one of the losses needs it."""
-        if NEED_DEPTH & set(self.losses):
-            log_depth = self.student.predict_log_depth(perception, batch.pixel_values, rgbd)
-            return replace(perception, log_depth=log_depth, encoder_output=None)
-        return perception
+    def _cached_objects(self, batch: Batch, cache: FeatureCache) -> ProposalOutput:
+        def encode(row: int) -> ProposalOutput:
+            rows = slice(row, row + 1)
+            rgbd = batch.rgbd_inputs.take(rows) if self.student.config.use_rgbd else None
+            with torch.no_grad():
+                return self.student.encode_scene(batch.pixel_values[rows], None, rgbd, refine_poses=True).objects
 
-    def look_frozen(
-        self, pixel_values: Tensor, patch_assignment: Tensor | None = None, rgbd: RGBDInputs | None = None
-    ) -> PerceptionOutput:
-        """What the student sees when it is used, without gradient."""
-        with torch.no_grad():
-            return self.student.encode_scene(pixel_values, patch_assignment, rgbd, refine_poses=True)
-
-    def kept_objects(self, batch: Batch, store: FeatureCache) -> ProposalOutput:
-        """The objects of a batch, of which only those are looked for that are not kept."""
-
-        def look(row: int) -> ProposalOutput:
-            one = slice(row, row + 1)
-            rgbd = batch.rgbd_inputs.take(one) if self.student.config.use_rgbd else None
-            return self.look_frozen(batch.pixel_values[one], None, rgbd).objects
-
-        kept = store.objects(batch.sample_indices, look)
+        objects = cache.objects(batch.sample_indices, encode)
         device = batch.pixel_values.device
-        return ProposalOutput(**{name: value.to(device) for name, value in vars(kept).items()})
+        return ProposalOutput(**{name: value.to(device) for name, value in vars(objects).items()})
 
-    def as_teacher(self, perception: PerceptionOutput, batch: Batch) -> Tensor | None:
-        """The trunk's features brought to the teacher's width (B, V, P, D); None where there is nothing to meet.
+    def map_to_teacher(self, perception: PerceptionOutput, batch: Batch) -> Tensor | None:
+        """Map the trunk's features to the teacher's width (B, V, P, D); None where no loss compares them.
 
-        Raises RecipeError where the features of this batch are not as wide as those that the run began with.
+        Raises RecipeError where the teacher's features differ in width from those at the start of the run.
         """
         width = 0 if batch.teacher is None else batch.teacher.features.shape[-1]
         if "spatial" not in self.losses or not width:
@@ -138,70 +131,69 @@ class LossModule(nn.Module):
         return mapped
 
     def perception_losses(self, perception: PerceptionOutput, batch: Batch, mapped: Tensor | None) -> dict[str, Tensor]:
-        """The losses of what is seen, those with targets; ``mapped`` as :meth:`as_teacher` has it."""
+        """Return the losses of perception that have targets; ``mapped`` is from :meth:`map_to_teacher`."""
         patch = self.student.config.get_vision_config().patch_size
         return perception_losses(self.losses, perception, batch, self.student.bins, patch, mapped)
 
-    def prefix(self, perception: PerceptionOutput | None, batch: Batch) -> Tensor:
-        """The language prefix (B, N, D)."""
+    def language_prefix(self, perception: PerceptionOutput | None, batch: Batch) -> Tensor:
+        """Return the language prefix (B, N, D)."""
         if self.student.config.blind:
             return self.student.blind_prefix.expand(len(batch.pixel_values), -1, -1)
         if perception is not None:
             objects = perception.objects
-        elif self.store is not None:
-            objects = self.kept_objects(batch, self.store)
+        elif self.feature_cache is not None:
+            objects = self._cached_objects(batch, self.feature_cache)
         else:
             objects = noisy_gt_objects(batch, self.student.config)
         return self.student.embed_objects(objects)
 
     def language_losses(self, prefix: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Text: what was answered, and what the teacher might have. Grounding: what is known at each name.
-
-        Thoughts: what is known at the thinking tokens.
-        """
-        thought: list[Tensor] = []
-        if self.thoughts is not None and self.thoughts.of_scene:
+        """Return the losses of answers, and of the probes on hidden states."""
+        probe = self.thinking_probe
+        thinking: list[Tensor] = []
+        if probe is not None and probe.before_question:
             scene, scene_states = self.student.encode_prefix_with_states(prefix)
-            thought.append(self.thoughts.about_scenes(scene_states, batch.boxes))
+            thinking.append(probe.scene_errors(scene_states, batch.boxes))
         else:
             scene = self.student.encode_prefix(prefix)
-        of_questions = self.thoughts is not None and not self.thoughts.of_scene
-        facts = self.true_facts(batch) if self.grounding is not None or of_questions else None
-        logits, labels, lengths, grounded, mentions = [], [], [], [], 0
+        question_probe = probe if probe is not None and not probe.before_question else None
+        features = self.true_features(batch) if self.grounding is not None or question_probe is not None else None
+        logits, labels, lengths, grounding, mentions = [], [], [], [], 0
         head = self.student.get_output_embeddings()
-        for ids, label, owner, mention in zip(
+        for ids, label, rows, referred in zip(
             batch.question_ids, batch.question_labels, batch.scene_of_question, batch.mentions, strict=True
         ):
-            if facts is not None:
-                states = self.student.question_hidden_states(scene, ids, owner)
+            if features is not None:
+                states = self.student.question_hidden_states(scene, ids, rows)
                 last = states[-1]
-                if self.grounding is not None and len(mention.names):
-                    grounded.append(len(mention.names) * self.grounding(states, facts, owner, mention))
-                    mentions += len(mention.names)
-                if self.thoughts is not None and of_questions:
-                    thought.append(self.thoughts.about_questions(states, ids, facts, owner, mention))
+                if self.grounding is not None and len(referred.names):
+                    grounding.append(len(referred.names) * self.grounding(states, features, rows, referred))
+                    mentions += len(referred.names)
+                if question_probe is not None:
+                    thinking.append(question_probe.question_errors(states, ids, features, rows, referred))
             else:
-                last = self.student.encode_questions(scene, ids, owner)
+                last = self.student.encode_questions(scene, ids, rows)
             answers = label[:, 1:] != IGNORE
             logits.append(head(last[:, :-1][answers]))
             labels.append(label[:, 1:][answers])
             lengths.append(answers.sum(1, keepdim=True).expand_as(answers)[answers].float())
-        said, counts = torch.cat(logits), torch.cat(lengths)
-        parts = {"text": text_loss(said, torch.cat(labels), counts)}
-        if "text_kl" in self.losses and (
-            top := SparseTeacherLogits.join(batch.top_tokens, [len(one) for one in labels])
-        ):
+        predicted, length = torch.cat(logits), torch.cat(lengths)
+        parts = {"text": text_loss(predicted, torch.cat(labels), length)}
+        counts = [len(chunk) for chunk in labels]
+        top = SparseTeacherLogits.join(batch.top_tokens, counts) if "text_kl" in self.losses else None
+        if top is not None:
             known = torch.isfinite(top.log_probs).any(-1)
             parts["text_kl"] = text_kl(
-                said[known], top.ids[known], top.log_probs[known], counts[known], self.temperature
+                predicted[known], top.ids[known], top.log_probs[known], length[known], self.temperature
             )
-        if grounded:
-            parts["grounding"] = torch.stack(grounded).sum() / mentions
-        if sum(map(len, thought)):
-            parts["thinking_probe"] = torch.cat(thought).mean()
+        if grounding:
+            parts["grounding"] = torch.stack(grounding).sum() / mentions
+        if sum(map(len, thinking)):
+            parts["thinking_probe"] = torch.cat(thinking).mean()
         return parts
 
-    def true_facts(self, batch: Batch) -> Tensor:
-        """What the teacher knows of each object (B, N, F)."""
-        with torch.no_grad():
-            return self.student.multi_modal_projector.geometry_features(gt_objects(batch, self.student.config)).float()
+    @torch.no_grad()
+    def true_features(self, batch: Batch) -> Tensor:
+        """Return geometry features (B, N, F) of the true objects."""
+        objects = gt_objects(batch, self.student.config)
+        return self.student.multi_modal_projector.geometry_features(objects).float()

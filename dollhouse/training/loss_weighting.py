@@ -1,8 +1,4 @@
-"""How several losses become one.
-
-Knows nothing of what the losses mean; a loss that is absent from a batch takes no part in it, and a name with a slash
-is a part of another loss, told but not counted twice.
-"""
+"""Weighted sums of losses; names with a slash are parts of another loss and are not added again."""
 
 from __future__ import annotations
 
@@ -12,9 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-#: fixed weights: one half over what the loss is for a trained student, where Eq. 2 settles. Those of the first six are
-#: about what uncertainty learned for the shipped student; depth_ce, depth_kl, spatial and multiview are from that
-#: student's losses in new rooms, with the missing heads trained for a moment; the rest is a guess
+#: one half over the loss of a trained student, which is the optimum of Eq. 2. The first six are about what uncertainty
+#: weighting learned for the shipped student; depth_ce, depth_kl, spatial and multiview were measured on that student in
+#: new rooms after a short training of the missing heads; the rest are guesses
 STATIC_WEIGHTS = {
     "text": 1.0,
     "grounding": 1.0,
@@ -41,40 +37,40 @@ class UncertaintyWeighting(nn.Module):
 
     def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
         terms = []
-        for name, loss in whole(losses).items():
+        for name, loss in without_parts(losses).items():
             log_sigma = self.log_sigma[name]
             terms.append(0.5 * loss * torch.exp(-2 * log_sigma) + log_sigma)
         return torch.stack(terms).sum()
 
     def weights(self) -> dict[str, float]:
-        """What each loss is multiplied by just now."""
+        """Return the current weight of each loss."""
         return {name: float(0.5 * torch.exp(-2 * value.detach())) for name, value in self.log_sigma.items()}
 
 
 class StaticWeighting(nn.Module):
-    """Fixed weights, to compare with."""
+    """Fixed weights."""
 
     def __init__(self, weights: Mapping[str, float]) -> None:
         super().__init__()
         self.fixed = dict(weights)
 
     def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
-        return torch.stack([self.fixed[name] * loss for name, loss in whole(losses).items()]).sum()
+        return torch.stack([self.fixed[name] * loss for name, loss in without_parts(losses).items()]).sum()
 
     def weights(self) -> dict[str, float]:
-        """What each loss is multiplied by."""
+        """Return the weight of each loss."""
         return dict(self.fixed)
 
 
-def whole(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The losses that are no part of another."""
+def without_parts(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the losses that are no part of another."""
     return {name: loss for name, loss in losses.items() if "/" not in name}
 
 
-def weighting_of(
+def build_weighting(
     kind: Literal["uncertainty", "static", "equal"], names: Sequence[str], fixed: Mapping[str, float]
 ) -> UncertaintyWeighting | StaticWeighting:
-    """The weighting that a recipe names, of the losses ``names``; ``fixed`` stands over :data:`STATIC_WEIGHTS`."""
+    """Build a recipe's weighting of the losses ``names``; ``fixed`` overrides :data:`STATIC_WEIGHTS`."""
     if kind == "uncertainty":
         return UncertaintyWeighting(names)
     weights = {**STATIC_WEIGHTS, **fixed} if kind == "static" else dict.fromkeys(names, 1.0)

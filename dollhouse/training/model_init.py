@@ -1,53 +1,57 @@
-"""The student that a run begins with: of the recipe's shape, with whatever weights and words it brings along.
-
-Knows nothing of training.
-"""
+"""The student that a run starts with: of the recipe's sizes, or the model that the recipe names."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase
 
-from dollhouse.data.record_dataset import open_target_source
 from dollhouse.data.target_source import TargetSource
 from dollhouse.errors import RecipeError
-from dollhouse.models.dollhouse.checkpoint import load_processor, load_student
+from dollhouse.models.dollhouse.checkpoint import load_student
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
+from dollhouse.models.dollhouse.image_processing import DollhouseImageProcessor
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.models.dollhouse.net2net import widen
-from dollhouse.models.dollhouse.pretrained_lm import load_language_model, read_language_config, read_tokenizer
-from dollhouse.models.dollhouse.image_processing import DollhouseImageProcessor
+from dollhouse.models.dollhouse.pretrained_lm import load_language_model, read_language_config
 from dollhouse.models.dollhouse.processing import DollhouseProcessor
-from dollhouse.models.dollhouse.tokenization import fill_token_ids, train_tokenizer
+from dollhouse.models.dollhouse.tokenization import fill_token_ids
 from dollhouse.models.vggt.convert import licence_of, load_official
 from dollhouse.scenes.synthetic.furniture import CATEGORIES, COLOURS, KINDS
 from dollhouse.training.config import Recipe
 
-TOKENIZER_LESSONS = 100
-WIDTH_LESSONS = 8  #: looked at for the width of the teacher's features
-DEPTH_BINS = 32  #: where a loss asks for bins and the recipe does not say how many
+TEACHER_WIDTH_SAMPLES = 8  #: searched for the width of the teacher's features
+DEPTH_BINS = 32  #: where a loss needs bins and the recipe does not say how many
 
 
-def build_student(recipe: Recipe, out: Path) -> tuple[DollhouseForConditionalGeneration, DollhouseProcessor]:
-    """A fresh student of the recipe's shape, or the one that ``init_from`` names."""
-    if recipe.init_from is not None:
-        model, processor, _ = load_student(None if str(recipe.init_from) == "nano" else recipe.init_from)
-        model = with_heads(expand_model(model, recipe), recipe)
-        return reinit_modules(model, recipe.reinit), processor
-    settings = recipe.student
-    tokenizer = run_tokenizer(recipe, out)
-    config = bare_config(recipe, vocab_size=len(tokenizer))
+def load_initial_student(recipe: Recipe) -> tuple[DollhouseForConditionalGeneration, DollhouseProcessor]:
+    """Load the model that ``init_from`` names, widened, with the heads needed and some parts initialised afresh.
+
+    Raises ModelError from the folder, RecipeError where the model cannot become what the recipe says.
+    """
+    model, processor, _ = load_student(None if str(recipe.init_from) == "nano" else recipe.init_from)
+    model = with_heads(expand_model(model, recipe), recipe)
+    return reinit_modules(model, recipe.reinit), processor
+
+
+def build_student(
+    recipe: Recipe, tokenizer: PreTrainedTokenizerBase
+) -> tuple[DollhouseForConditionalGeneration, DollhouseProcessor]:
+    """Build a student of the recipe's sizes, with the pretrained weights that it names.
+
+    Raises RecipeError for sizes that do not fit, ModelError from weights.
+    """
+    student = recipe.student
+    config = student_config(recipe, vocab_size=len(tokenizer))
     fill_token_ids(config, tokenizer)
     model = DollhouseForConditionalGeneration(config)
-    if settings.encoder_weights is not None and not settings.blind:
-        load_official(model.encoder, settings.encoder_weights, torch.float32)
-        model.encoder.config.licence = licence_of(settings.encoder_weights)
+    if student.encoder_weights is not None and not student.blind:
+        load_official(model.encoder, student.encoder_weights, torch.float32)
+        model.encoder.config.licence = licence_of(student.encoder_weights)
         config.licence = f"{config.licence}; its encoder: {model.encoder.config.licence}"
-    if settings.language_weights is not None:
-        load_language_model(model, settings.language_weights)
+    if student.language_weights is not None:
+        load_language_model(model, student.language_weights)
     model.generation_config.update(
         pad_token_id=config.pad_token_id,
         eos_token_id=config.eos_token_id,
@@ -55,23 +59,23 @@ def build_student(recipe: Recipe, out: Path) -> tuple[DollhouseForConditionalGen
         max_new_tokens=48,
     )
     processor = DollhouseProcessor(
-        DollhouseImageProcessor(settings.image_size),
+        DollhouseImageProcessor(student.image_size),
         tokenizer,
-        prefix_length=settings.num_objects,
-        num_thinking_tokens=settings.num_thinking_tokens,
-        thinking_placement=settings.thinking_placement,
+        prefix_length=student.num_objects,
+        num_thinking_tokens=student.num_thinking_tokens,
+        thinking_placement=student.thinking_placement,
     )
     return model, processor
 
 
 def expand_model(model: DollhouseForConditionalGeneration, recipe: Recipe) -> DollhouseForConditionalGeneration:
-    """``model`` with the widths and the sensors that the recipe asks for."""
+    """Return the model with the recipe's width and inputs; the same object where nothing changes."""
     if recipe.width_multiplier == 1 and recipe.use_rgbd == model.config.use_rgbd:
         return model
     if model.config.blind:
         raise RecipeError(f"{recipe.init_from} is a blind model: it can be neither widened nor given depth and poses")
     if model.config.use_rgbd and not recipe.use_rgbd:
-        raise RecipeError(f"{recipe.init_from} looks at depth and poses and cannot do without: set use_rgbd: true")
+        raise RecipeError(f"{recipe.init_from} needs depth and poses: set use_rgbd: true")
     try:
         return widen(model, recipe.width_multiplier, recipe.use_rgbd)
     except ValueError as error:
@@ -79,28 +83,28 @@ def expand_model(model: DollhouseForConditionalGeneration, recipe: Recipe) -> Do
 
 
 def with_heads(model: DollhouseForConditionalGeneration, recipe: Recipe) -> DollhouseForConditionalGeneration:
-    """``model`` with the heads that the recipe's losses read; those that it lacks begin fresh, which is said."""
+    """Add the heads that the recipe's losses need and the model lacks, and print their names."""
     fresh = [name for name in sorted(recipe.heads_needed()) if not hasattr(model, name)]
     if fresh and not model.config.blind:
-        print(f"{recipe.init_from} has no {' and no '.join(fresh)}, which the losses read: begun fresh")
+        print(f"{recipe.init_from} has no {' and no '.join(fresh)}, which the losses need: initialised afresh")
         model.add_heads(
             depth_bins=DEPTH_BINS if "depth_bin_head" in fresh else 0, relation_head="relation_head" in fresh
         )
     return model
 
 
-def teacher_width(lessons: TargetSource, losses: Sequence[str]) -> int:
-    """How wide the teacher's features are, by the first lessons that have any; 0: none, or no loss asks for them."""
+def teacher_width(source: TargetSource, losses: Sequence[str]) -> int:
+    """Return the width of the teacher's features in the first samples; 0: none, or no loss needs them."""
     if "spatial" in losses:
-        for number in range(min(WIDTH_LESSONS, len(lessons))):
-            teacher = lessons.targets(number).teacher
+        for index in range(min(TEACHER_WIDTH_SAMPLES, len(source))):
+            teacher = source.targets(index).teacher
             if teacher is not None and teacher.features is not None:
                 return int(teacher.features.shape[-1])
     return 0
 
 
 def reinit_modules(model: DollhouseForConditionalGeneration, parts: Sequence[str]) -> DollhouseForConditionalGeneration:
-    """``model`` with ``parts`` (names as a stage trains them) as a fresh model of its shape has them."""
+    """Initialise ``parts`` (named as in a stage's ``train``) afresh. Raises RecipeError for parts it lacks."""
     if parts:
         fresh = DollhouseForConditionalGeneration(model.config)
         for part in parts:
@@ -114,21 +118,22 @@ def reinit_modules(model: DollhouseForConditionalGeneration, parts: Sequence[str
 
 
 def module_name(part: str) -> str:
-    """The name in the student of a part that a recipe names."""
+    """Return the student's module of a part that a recipe names."""
     return {"projector": "multi_modal_projector"}.get(part, part)
 
 
-def bare_config(recipe: Recipe, vocab_size: int) -> DollhouseConfig:
-    """The student's config before the tokenizer's ids are known.
+def student_config(recipe: Recipe, vocab_size: int | None = None) -> DollhouseConfig:
+    """Return the student's config, without token ids.
 
-    A vocabulary that ``text`` names is kept where the tokenizer has fewer tokens: its last rows stay unused.
+    Args:
+        vocab_size: of the tokenizer; None: the recipe's. A larger vocabulary of ``student.text`` leaves rows unused.
     """
     settings = recipe.student
     needed = recipe.heads_needed()
     text = dict(settings.text)
     if settings.language_weights is not None:
         text = read_language_config(settings.language_weights, settings.text).to_dict()
-    text["vocab_size"] = max(vocab_size, text.get("vocab_size", 0))
+    text["vocab_size"] = max(vocab_size or settings.vocabulary, text.get("vocab_size", 0))
     try:
         return DollhouseConfig(
             vision_config={"image_size": settings.image_size, "heads": [], **settings.vision},
@@ -158,31 +163,8 @@ def bare_config(recipe: Recipe, vocab_size: int) -> DollhouseConfig:
         raise RecipeError(f"student: {' '.join(str(error).split())}") from error
 
 
-def run_tokenizer(recipe: Recipe, out: Path) -> PreTrainedTokenizerBase:
-    """The run's tokenizer: learnt once from its first lessons, then kept."""
-    if recipe.student.language_weights is not None:
-        return read_tokenizer(recipe.student.language_weights, recipe.student.num_thinking_tokens)
-    if recipe.student.tokenizer is not None:
-        return load_processor(recipe.student.tokenizer).tokenizer
-    folder = out / "tokenizer"
-    if (folder / "done").exists():
-        return PreTrainedTokenizerFast.from_pretrained(folder)
-    lessons = open_target_source(recipe.data, bare_config(recipe, vocab_size=300))
-    texts: list[str] = []
-    for index in range(min(TOKENIZER_LESSONS, len(lessons))):
-        for question, answer, _ in lessons.questions(index):
-            texts.extend((" " + question, " " + answer))
-    texts = sorted(set(texts))
-    words = [*CATEGORIES, *COLOURS, *(f"{category}s" for category in CATEGORIES)]
-    settings = recipe.student
-    tokenizer = train_tokenizer(texts, words, settings.vocabulary, settings.num_thinking_tokens)
-    tokenizer.save_pretrained(folder)
-    (folder / "done").touch()
-    return tokenizer
-
-
-def check_eyes(recipe: Recipe) -> None:
-    """Raise RecipeError where the encoder would be neither loaded nor trained: it would see nothing but noise."""
+def check_encoder(recipe: Recipe) -> None:
+    """Raise RecipeError where the encoder would be neither loaded nor trained, and so stay random."""
     settings = recipe.student
     given = recipe.init_from is not None or settings.encoder_weights is not None or settings.blind
     if not given and not any("encoder" in stage.train for stage in recipe.stages.values()):

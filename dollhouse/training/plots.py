@@ -1,7 +1,4 @@
-"""What a run's losses and their weights did, as a picture.
-
-Reads what the trainer logged; knows nothing of training.
-"""
+"""Plots of a run's losses and their weights, from the trainer's log."""
 
 from __future__ import annotations
 
@@ -17,11 +14,11 @@ if TYPE_CHECKING:
 WEIGHT = "weight_"
 NOT_LOSSES = {"stage", "step", "loss", "grad_norm", "learning_rate", "epoch", "dropped_steps"}
 LABELLED = (1.0, 2.0, 3.0, 5.0, 7.0)  #: of each power of ten on an axis
-MOST_POINTS = 400  #: a line has; a longer run is thinned
+MAX_POINTS = 400  #: of a line; longer runs are thinned
 
 
 def plot_losses(metrics: Path, picture: Path) -> bool:
-    """Losses above, weights below, stage after stage; False where ``metrics`` (JSONL) tells of no step.
+    """Plot losses and weights by stage; return False where ``metrics`` (JSONL) has no step.
 
     Raises StorageError where the picture cannot be written.
     """
@@ -61,17 +58,17 @@ def plot_losses(metrics: Path, picture: Path) -> bool:
 
 
 def read_stages(metrics: Path) -> dict[str, list[dict[str, Any]]]:
-    """Lines that tell losses, by stage, in the order they were trained."""
+    """Return the logged lines with losses, by stage, in training order."""
     stages: dict[str, list[dict[str, Any]]] = {}
     for text in metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else ():
         line = json.loads(text)
         if losses_of(line):
             stages.setdefault(line["stage"], []).append(line)
-    return {stage: lines[:: max(1, len(lines) // MOST_POINTS)] for stage, lines in stages.items()}
+    return {stage: lines[:: max(1, len(lines) // MAX_POINTS)] for stage, lines in stages.items()}
 
 
 def losses_of(line: dict[str, Any]) -> list[str]:
-    """The losses that a logged line tells, parts of losses left out."""
+    """Return the names of the losses in a logged line, without parts of losses."""
     if not any(name.startswith(WEIGHT) for name in line):
         return []  # the trainer's summary at a stage's end
     return [name for name in line if name not in NOT_LOSSES and not name.startswith(WEIGHT) and "/" not in name]

@@ -1,7 +1,4 @@
-"""transformers' Trainer, taught four things: our batches, our optimiser, whole checkpoints, and what each loss was.
-
-Knows nothing of recipes' files or of what a loss means.
-"""
+"""transformers' Trainer with batches as items, Muon, atomic checkpoints, and a log of every loss."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ import json
 import shutil
 from collections import Counter, defaultdict
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +25,20 @@ from dollhouse.system.atomic_io import write_text
 from dollhouse.training.config import StageConfig
 from dollhouse.training.optim import MuonWithAdamW
 
-MAX_NONFINITE_STEPS = 20  #: steps in a row without a usable gradient; one now and then is bad luck, so many are a fault
+MAX_NONFINITE_STEPS = 20  #: steps in a row without a finite gradient after which a run stops
 
 
 class DistillTrainer(Trainer):
-    """Steps an objective over batches that are items of a dataset.
+    """Trains a loss module on a dataset whose items are batches.
 
-    An objective is what :class:`dollhouse.training.loss_module.LossModule` is: a batch in, the loss and its parts out, and
-    a ``weighting``.
+    Args:
+        loss_module: returns the loss and its parts, and has a ``weighting``, as
+            :class:`dollhouse.training.loss_module.LossModule`.
+        folder: of the checkpoints.
+        settings: further arguments of TrainingArguments.
     """
 
-    def __init__(self, objective: nn.Module, stage: StageConfig, folder: Path, dataset: Any, **settings: Any) -> None:
+    def __init__(self, loss_module: nn.Module, stage: StageConfig, folder: Path, dataset: Any, **settings: Any) -> None:
         self.stage = stage
         self.sums: dict[str, float] = defaultdict(float)
         self.counts: Counter[str] = Counter()
@@ -57,15 +58,15 @@ class DistillTrainer(Trainer):
             dataloader_pin_memory=torch.cuda.is_available(),
             **settings,
         )
-        super().__init__(model=objective, args=arguments, train_dataset=dataset, data_collator=unbatch)
-        self.remove_callback(PrinterCallback)  # the run's own progress says it better
+        super().__init__(model=loss_module, args=arguments, train_dataset=dataset, data_collator=itemgetter(0))
+        self.remove_callback(PrinterCallback)  # StageProgress prints the losses
         self.model_accepts_loss_kwargs = False
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return SequentialSampler(train_dataset if train_dataset is not None else self.train_dataset)
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> None:
-        return None  # our losses are means already
+        return None  # the losses are means already
 
     def floating_point_ops(self, inputs: Any) -> int:
         return 0  # the Trainer's estimate is for token batches
@@ -109,13 +110,16 @@ class DistillTrainer(Trainer):
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         if self.lr_scheduler is None:
             shape = partial(
-                wsd_schedule, steps=num_training_steps, warmup=self.stage.warmup_ratio, cooldown=self.stage.decay_ratio
+                wsd_schedule,
+                steps=num_training_steps,
+                warmup_ratio=self.stage.warmup_ratio,
+                decay_ratio=self.stage.decay_ratio,
             )
             self.lr_scheduler = LambdaLR(optimizer or self.create_optimizer(), shape)
         return self.lr_scheduler
 
     def _clip_grad_norm(self, model: nn.Module) -> Any:
-        """Clip; a gradient that is not finite is dropped whole, since one such step would ruin every weight."""
+        """Clip gradients; skip a step whose gradient is not finite, since it would destroy every weight."""
         norm = super()._clip_grad_norm(model)
         if bool(torch.isfinite(torch.as_tensor(norm))):
             self.dropped_in_a_row = 0
@@ -125,8 +129,8 @@ class DistillTrainer(Trainer):
         self.dropped_in_a_row += 1
         if self.dropped_in_a_row == MAX_NONFINITE_STEPS:
             raise RecipeError(
-                f"{Path(self.args.output_dir).name}: the gradients of {MAX_NONFINITE_STEPS} steps in a row were not finite, so "
-                "nothing is learnt: lower learning_rate and muon_learning_rate, or begin with other weights"
+                f"{Path(self.args.output_dir).name}: the gradients of {MAX_NONFINITE_STEPS} steps in a row were not "
+                "finite: lower learning_rate and muon_learning_rate, or start from other weights"
             )
         return torch.zeros(())
 
@@ -142,7 +146,7 @@ class DistillTrainer(Trainer):
         return str(self.staging or self.args.output_dir)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """A checkpoint under another name first, so that a kill leaves whole ones only."""
+        """Save under a temporary name first, so that a kill leaves complete checkpoints only."""
         folder = Path(self.args.output_dir)
         self.staging = folder / ".saving"
         shutil.rmtree(self.staging, ignore_errors=True)
@@ -154,27 +158,28 @@ class DistillTrainer(Trainer):
         except (OSError, RuntimeError, SafetensorError) as error:
             if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):  # torch.save's full disk
                 raise
-            raise StorageError(f"cannot write a checkpoint in {folder}: {error}; the last whole one stays") from error
+            raise StorageError(
+                f"cannot write a checkpoint in {folder}: {error}; the last complete one stays"
+            ) from error
         finally:
             shutil.rmtree(self.staging, ignore_errors=True)
             self.staging = None
         rotate_checkpoints(output_dir=str(folder), save_total_limit=self.args.save_total_limit)
 
 
-def unbatch(items: list[Batch]) -> Batch:
-    """The dataset's items are whole batches already."""
-    return items[0]
+def wsd_schedule(step: int, steps: int, warmup_ratio: float, decay_ratio: float) -> float:
+    """Return the learning-rate factor of a warmup-stable-decay schedule: a trapezoid.
 
-
-def wsd_schedule(step: int, steps: int, warmup: float, cooldown: float) -> float:
-    """Learning-rate factor: linear up, flat, linear down to zero (a trapezoid)."""
-    up = (step + 1) / max(1.0, warmup * steps)
-    down = (steps - step) / max(1.0, cooldown * steps)
+    Unlike ``transformers.get_wsd_schedule``, the first step has a rate above zero, and the phases need not be whole
+    numbers of steps.
+    """
+    up = (step + 1) / max(1.0, warmup_ratio * steps)
+    down = (steps - step) / max(1.0, decay_ratio * steps)
     return min(1.0, up, down)
 
 
 class MetricsFile(TrainerCallback):
-    """Appends what the trainer logs to a JSONL file; lines of steps that will be done again are cut."""
+    """Appends the trainer's logs to a JSONL file; on resume, lines of steps to be repeated are removed."""
 
     def __init__(self, path: Path, stage: str) -> None:
         self.path = path
@@ -182,13 +187,13 @@ class MetricsFile(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.path.exists():
-            kept = [line for line in self.path.read_text().splitlines() if self._stands(line, state.global_step)]
-            write_text(self.path, "".join(line + "\n" for line in kept))
+            lines = [line for line in self.path.read_text().splitlines() if self._is_done(line, state.global_step)]
+            write_text(self.path, "".join(line + "\n" for line in lines))
 
-    def _stands(self, line: str, step: int) -> bool:
+    def _is_done(self, line: str, step: int) -> bool:
         try:
             entry = json.loads(line)
-        except json.JSONDecodeError:  # the line that a kill cut short
+        except json.JSONDecodeError:  # truncated by a kill
             return False
         return entry["stage"] != self.stage or entry["step"] <= step
 

@@ -75,10 +75,10 @@ def paper_size_model(name: str) -> RandomTeacher | RandomStudent:
 def student_config() -> Any:
     """Return the config of the 2.29B student of the recipe ``paper``; which ids words have does not matter."""
     from dollhouse.training.config import read_recipe
-    from dollhouse.training.model_init import bare_config
+    from dollhouse.training.model_init import student_config
 
     recipe = read_recipe("paper")
-    config = bare_config(recipe, vocab_size=recipe.student.vocabulary)
+    config = student_config(recipe)
     config.label_ids, config.colour_ids = [[0] for _ in config.labels], [[0] for _ in config.colours]
     config.thinking_ids = [0] * config.num_thinking_tokens
     return config

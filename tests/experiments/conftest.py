@@ -8,7 +8,7 @@ import pytest
 
 from dollhouse.models.dollhouse.checkpoint import save_student
 from dollhouse.training.config import check_recipe
-from dollhouse.training.model_init import build_student
+from dollhouse.training.train import prepare_student
 
 TINY = {
     "name": "tiny",
@@ -39,6 +39,6 @@ TINY = {
 def tiny_student(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder; its weights are random."""
     folder = tmp_path_factory.mktemp("student")
-    model, processor = build_student(check_recipe(TINY, "test"), folder)
+    model, processor, _ = prepare_student(check_recipe(TINY, "test"), folder)
     save_student(model, processor, folder / "model")
     return folder / "model"

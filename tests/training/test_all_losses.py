@@ -20,23 +20,23 @@ from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneratio
 from dollhouse.scenes.open import open_scene
 from dollhouse.training.loss_module import LossModule
 from dollhouse.training.loss_weighting import StaticWeighting
-from dollhouse.training.model_init import build_student
-from tests.training.told_everything import ALL, PARTS, recipe_of, said, taught
+from dollhouse.training.train import prepare_student
+from tests.fixtures.teacher_targets import EVERY_LOSS, LOSS_PARTS, every_loss_recipe, teacher_answers, with_teacher
 
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory: pytest.TempPathFactory) -> tuple[DollhouseForConditionalGeneration, Batch]:
     """A tiny student and a batch of two rooms about which a teacher told everything."""
-    recipe = recipe_of()
+    recipe = every_loss_recipe()
     torch.manual_seed(0)
-    model, processor = build_student(recipe, tmp_path_factory.mktemp("begun"))
+    model, processor, _ = prepare_student(recipe, tmp_path_factory.mktemp("begun"))
     lessons = SceneTargetSource(recipe.data, model.config)
     finder = MentionFinder(processor.tokenizer, model.config)
     scenes, questions = [], []
     for number in range(2):
-        scenes.append(taught(lessons.targets(number)))
+        scenes.append(with_teacher(lessons.targets(number)))
         asked = [one[:2] for one in lessons.questions(number)[:8]]
-        answers = said(processor.tokenizer, [answer for _, answer in asked])
+        answers = teacher_answers(processor.tokenizer, [answer for _, answer in asked])
         objects = scenes[-1].objects
         questions.append(tokenize_questions(processor.tokenizer, model.config, asked, objects, finder, answers))
     return model, collate_batch(scenes, questions, model.config, use_gt_assignment=True)
@@ -53,14 +53,14 @@ def objective_of(
 
 
 def test_every_loss_and_part_is_there_and_finite(begun: tuple[DollhouseForConditionalGeneration, Batch]) -> None:
-    objective, batch = objective_of(begun, ALL)
+    objective, batch = objective_of(begun, EVERY_LOSS)
     parts = objective(batch)
-    assert set(parts) == {"loss", *ALL} | PARTS
+    assert set(parts) == {"loss", *EVERY_LOSS} | LOSS_PARTS
     assert all(bool(torch.isfinite(value)) and float(value.detach()) > 0 for value in parts.values())
     for name in ("spatial", "multiview", "feature"):
         inner = sum(float(value) for part, value in parts.items() if part.startswith(f"{name}/"))
         assert float(parts[name]) == pytest.approx(inner, rel=1e-5)
-    total = sum(float(parts[name]) for name in ALL)
+    total = sum(float(parts[name]) for name in EVERY_LOSS)
     assert float(parts["loss"].detach()) == pytest.approx(total, rel=1e-5)
     parts["loss"].backward()
     for name, parameter in objective.named_parameters():
@@ -69,7 +69,7 @@ def test_every_loss_and_part_is_there_and_finite(begun: tuple[DollhouseForCondit
             assert bool(torch.isfinite(parameter.grad).all()), name
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name not in ("text_kl", "grounding")] + ["text_kl"])
+@pytest.mark.parametrize("name", [name for name in EVERY_LOSS if name not in ("text_kl", "grounding")] + ["text_kl"])
 def test_each_loss_goes_down_when_stepped_alone(
     name: str, begun: tuple[DollhouseForConditionalGeneration, Batch]
 ) -> None:
@@ -86,7 +86,7 @@ def test_each_loss_goes_down_when_stepped_alone(
         parts["loss"].backward()
         optimizer.step()
     assert values[-1][name] < 0.9 * values[0][name]
-    for part in PARTS & set(values[0]):
+    for part in LOSS_PARTS & set(values[0]):
         assert values[-1][part] < values[0][part], part
 
 
@@ -104,17 +104,17 @@ LACKING = {
 
 @pytest.mark.parametrize("what", LACKING)
 def test_what_a_batch_lacks_is_absent(what: str, begun: tuple[DollhouseForConditionalGeneration, Batch]) -> None:
-    losses = [name for name in ALL if name != "grounding"]
+    losses = [name for name in EVERY_LOSS if name != "grounding"]
     objective, batch = objective_of(begun, losses)
     changes, absent = LACKING[what]
     changes = {key: 0 * batch.depth if key == "depth" else value for key, value in changes.items()}
     with torch.no_grad():
         parts = objective(Batch(**{**vars(batch), **changes}))
-    assert ({*losses, *PARTS} - set(parts)) == absent
+    assert ({*losses, *LOSS_PARTS} - set(parts)) == absent
 
 
 def test_one_view_shares_nothing(tmp_path: Path) -> None:
-    model, _ = build_student(recipe_of(), tmp_path)
+    model, _, _ = prepare_student(every_loss_recipe(), tmp_path)
     room = open_scene("rooms:train/0")
     scene = scene_targets(replace(room, views=room.views[:1]), 56, model.config.labels, model.config.colours)
     objective = LossModule(model, StaticWeighting({"spatial": 1.0, "multiview": 1.0}), ["spatial", "multiview"])

@@ -19,10 +19,17 @@ from dollhouse.models.dollhouse.checkpoint import load_student
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.training.config import check_recipe
 from dollhouse.training.estimate.dry_run import dry_run
-from dollhouse.training.model_init import build_student
-from dollhouse.training.train import choose_trained, distill
+from dollhouse.training.stage import set_trainable
+from dollhouse.training.train import distill, prepare_student
 from dollhouse.training.trainer import DistillTrainer
-from tests.training.told_everything import ALL, PARTS, TREE, recipe_of, said, taught
+from tests.fixtures.teacher_targets import (
+    EVERY_LOSS,
+    LOSS_PARTS,
+    every_loss_recipe,
+    every_loss_tree,
+    teacher_answers,
+    with_teacher,
+)
 
 
 @pytest.fixture
@@ -32,24 +39,26 @@ def teaching(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def with_alternatives(tokenizer: Any, config: Any, questions: Any, *rest: Any) -> list[TokenizedQA]:
         objects, finder = rest[:2]
-        return tokens(tokenizer, config, questions, objects, finder, said(tokenizer, [one for _, one in questions]))
+        return tokens(
+            tokenizer, config, questions, objects, finder, teacher_answers(tokenizer, [one for _, one in questions])
+        )
 
-    monkeypatch.setattr(SceneTargetSource, "targets", lambda self, number: taught(targets(self, number)))
+    monkeypatch.setattr(SceneTargetSource, "targets", lambda self, number: with_teacher(targets(self, number)))
     monkeypatch.setattr(module, "tokenize_questions", with_alternatives)
 
 
 def test_a_run_with_all_losses_and_its_dry_run(teaching: None, tmp_path: Path) -> None:
-    recipe = recipe_of()
+    recipe = every_loss_recipe()
     check = dry_run(recipe)[0]
-    assert set(check.losses) == {*ALL} | PARTS
+    assert set(check.losses) == {*EVERY_LOSS} | LOSS_PARTS
     assert not check.without_gradient
     folder = distill(recipe, tmp_path / "run", progress=False)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     told = [line for line in lines if "text" in line]
     assert len(told) == 3
     for line in told:
-        assert {*ALL, *PARTS, *(f"weight_{name}" for name in ALL)} <= line.keys()
-        assert all(np.isfinite(line[name]) for name in (*ALL, *PARTS))
+        assert {*EVERY_LOSS, *LOSS_PARTS, *(f"weight_{name}" for name in EVERY_LOSS)} <= line.keys()
+        assert all(np.isfinite(line[name]) for name in (*EVERY_LOSS, *LOSS_PARTS))
         assert line["dropped_steps"] == 0
     student, _, _ = load_student(folder)
     assert student.config.depth_bins == 32
@@ -59,7 +68,7 @@ def test_a_run_with_all_losses_and_its_dry_run(teaching: None, tmp_path: Path) -
 
 def test_resuming_keeps_the_learned_weights(teaching: None, tmp_path: Path) -> None:
     """A run that stops at step 2 and goes on ends with the very sigmas, map and student of one that did not."""
-    recipe = recipe_of()
+    recipe = every_loss_recipe()
     distill(recipe, tmp_path / "whole", progress=False)
 
     class Stop(TrainerCallback):
@@ -70,7 +79,7 @@ def test_resuming_keeps_the_learned_weights(teaching: None, tmp_path: Path) -> N
         distill(recipe, tmp_path / "stopped", progress=False, callbacks=[Stop()])
     kept = load_file(tmp_path / "stopped" / "all" / "checkpoint-2" / "model.safetensors")
     sigmas = {name: value for name, value in kept.items() if name.startswith("weighting.")}
-    assert len(sigmas) == len(ALL)
+    assert len(sigmas) == len(EVERY_LOSS)
     assert all(float(value.abs()) > 0 for value in sigmas.values())
     seen = {}
     trained = DistillTrainer.train
@@ -91,21 +100,21 @@ def test_resuming_keeps_the_learned_weights(teaching: None, tmp_path: Path) -> N
 
 
 def test_a_model_without_a_head_gets_it_fresh_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    plain = {**TREE["stages"]["all"], "losses": ["depth_reg", "text"], "steps": 1}
-    folder = distill(recipe_of(stages={"all": plain}), tmp_path / "plain", progress=False)
+    plain = {**every_loss_tree()["stages"]["all"], "losses": ["depth_reg", "text"], "steps": 1}
+    folder = distill(every_loss_recipe(stages={"all": plain}), tmp_path / "plain", progress=False)
     before, _, _ = load_student(folder)
     assert (before.config.depth_bins, before.config.relation_head) == (0, False)
-    tree = {key: value for key, value in TREE.items() if key != "student"}
-    seeing = {**TREE["stages"]["all"], "losses": ["depth_ce", "spatial"], "train": ["trunk"]}
+    tree = {key: value for key, value in every_loss_tree().items() if key != "student"}
+    seeing = {**every_loss_tree()["stages"]["all"], "losses": ["depth_ce", "spatial"], "train": ["trunk"]}
     recipe = check_recipe({**tree, "init_from": str(folder), "stages": {"all": seeing}}, "made")
     capsys.readouterr()
-    model, _ = build_student(recipe, tmp_path)
+    model, _, _ = prepare_student(recipe, tmp_path)
     line = capsys.readouterr().out.splitlines()
     assert len(line) == 1
     assert "no depth_bin_head and no relation_head" in line[0]
     assert torch.equal(model.trunk.proj_in.weight, before.trunk.proj_in.weight)
     assert float(model.depth_bin_head.mlp[0].weight.detach().std()) == pytest.approx(0.02, rel=0.2)
-    trained = choose_trained(recipe.stages["all"], model)
+    trained = set_trainable(recipe.stages["all"], model)
     assert trained == {"trunk", "depth_bin_head", "relation_head"}
     model.save_pretrained(tmp_path / "kept")
     again = DollhouseForConditionalGeneration.from_pretrained(tmp_path / "kept")

@@ -1,4 +1,4 @@
-"""Dry runs and rehearsals: shapes and counts are those of a step in earnest, and what cannot fit is named."""
+"""Dry runs and profiles: shapes and counts equal those of a real step, and what does not fit is named."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from dollhouse.errors import ModelError, RecipeError
 from dollhouse.models.dollhouse.checkpoint import load_student
 from dollhouse.training.config import Recipe, check_recipe
 from dollhouse.training.estimate import dry_run as module
-from dollhouse.training.estimate.dry_run import StageCheck, dry_run
+from dollhouse.training.estimate.dry_run import StageEstimate, dry_run
 from dollhouse.training.estimate.profile import profile_training
 from dollhouse.training.loss_module import LossModule
 from dollhouse.training.loss_weighting import StaticWeighting
-from dollhouse.training.model_init import build_student
-from dollhouse.training.train import choose_trained, distill, same_recipe
+from dollhouse.training.stage import set_trainable
+from dollhouse.training.train import distill, prepare_student, same_recipe
 
 SEE = ["depth_reg", "camera", "voting", "detection"]
 EYES = ["trunk", "depth_head", "camera_head", "voting_head", "proposal_head"]
@@ -78,17 +78,17 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def checks(recipe: Recipe) -> list[StageCheck]:
+def checks(recipe: Recipe) -> list[StageEstimate]:
     return dry_run(recipe)
 
 
-def test_counts_are_those_of_a_step_in_earnest(recipe: Recipe, checks: list[StageCheck], tmp_path: Path) -> None:
-    model, processor = build_student(recipe, tmp_path)
+def test_counts_are_those_of_a_step_in_earnest(recipe: Recipe, checks: list[StageEstimate], tmp_path: Path) -> None:
+    model, processor, _ = prepare_student(recipe, tmp_path)
     lessons = SceneTargetSource(recipe.data, model.config)
     assert [check.name for check in checks] == ["pretrain_perception", "finetune_end_to_end"]
     for check in checks:
         stage = recipe.stages[check.name]
-        choose_trained(stage, model)
+        set_trainable(stage, model)
         model.train().zero_grad()
         batch = StepDataset(lessons, stage.sampling(4), recipe.seed, processor.tokenizer, model.config)[0]
         weighting = StaticWeighting(dict.fromkeys(stage.losses, 1.0))
@@ -109,7 +109,7 @@ def test_counts_are_those_of_a_step_in_earnest(recipe: Recipe, checks: list[Stag
         assert check.flops > 6 * check.text_tokens * sum(p.numel() for p in model.trunk.parameters())
 
 
-def test_nothing_of_the_eyes_is_trained_but_what_reads_them(checks: list[StageCheck]) -> None:
+def test_nothing_of_the_eyes_is_trained_but_what_reads_them(checks: list[StageEstimate]) -> None:
     assert not checks[0].without_gradient
     assert not checks[1].without_gradient
     assert checks[0].trained < checks[1].trained
@@ -163,7 +163,7 @@ def test_frozen_eyes_without_weights_are_refused(recipe: Recipe, tmp_path: Path)
         distill(recipe, tmp_path, progress=False)
 
 
-def test_rehearsal_tells_speed_and_keeps_no_weights(
+def test_profile_measures_speed_and_keeps_no_weights(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dollhouse.training.estimate.profile.distill", quietly)
@@ -188,7 +188,7 @@ def test_eyes_and_words_that_are_brought_along(recipe: Recipe, tmp_path: Path) -
     settings = tree()
     eyes, words = tmp_path / "VGGT-1B-Commercial", tmp_path / "words"
     eyes.mkdir()
-    made, _ = build_student(recipe, tmp_path / "first")
+    made, _, _ = prepare_student(recipe, tmp_path / "first")
     official = VggtModel(made.config.get_vision_config())
     official.to_official(eyes / "model.safetensors")
     shape = {
@@ -217,7 +217,7 @@ def test_eyes_and_words_that_are_brought_along(recipe: Recipe, tmp_path: Path) -
 
     brought["student"]["text"]["num_hidden_layers"] = 3
     with pytest.raises((ModelError, RecipeError), match="num_hidden_layers 2, not 3"):
-        build_student(recipe_of(brought), tmp_path / "other")
+        prepare_student(recipe_of(brought), tmp_path / "other")
 
 
 def test_a_run_begun_before_a_setting_was_known_is_still_the_same(recipe: Recipe) -> None:

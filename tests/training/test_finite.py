@@ -34,7 +34,7 @@ def test_a_blind_student_of_many_blocks_learns(tmp_path: Path) -> None:
 
 def test_nano_learns_from_scratch_in_every_stage(tmp_path: Path) -> None:
     """Also where a slot is empty, whose token is learnt."""
-    steps = [f"stages.{stage}.{setting}" for stage in STAGES for setting in ("steps=3", "scenes=2", "log_every=1")]
+    steps = [f"stages.{stage}.{setting}" for stage in STAGES for setting in ("steps=3", "batch_size=2", "log_every=1")]
     recipe = read_recipe(NANO, ["data.scenes=rooms:train/0-7", "data.workers=0", "threads=1", *steps])
     assert list(recipe.stages) == list(STAGES)
     distill(recipe, tmp_path / "run", progress=False)
@@ -45,7 +45,7 @@ def test_nano_learns_from_scratch_in_every_stage(tmp_path: Path) -> None:
 
 
 def test_a_run_without_usable_gradients_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "PATIENCE", 3)
+    monkeypatch.setattr(trainer, "MAX_NONFINITE_STEPS", 3)
     model, processor, _ = load_student(SHIPPED / "blind")
     with torch.no_grad():
         model.blind_prefix.fill_(torch.nan)

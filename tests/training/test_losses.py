@@ -15,10 +15,10 @@ from dollhouse.training.losses import (
     aligned_depth,
     depth_bin_kl,
     depth_bin_loss,
-    depth_hint_loss,
     depth_loss,
     feature_distance,
     label_kl,
+    patch_depth_loss,
     relation_kl,
     text_kl,
 )
@@ -219,9 +219,9 @@ def test_label_kl_and_depth_hints_by_hand() -> None:
     assert label_kl(logits, torch.zeros(1, 3, 4)) is None
     log_depth, depth = free(1, 3), torch.tensor([[2.0, 0.0, 3.0]], dtype=torch.float64)
     hand = (float(log_depth[0, 0]) - math.log(2)) ** 2 + (float(log_depth[0, 2]) - math.log(3)) ** 2
-    assert float(depth_hint_loss(log_depth, depth)) == pytest.approx(hand / 2)  # type: ignore[arg-type]
-    assert depth_hint_loss(log_depth, 0 * depth) is None
-    assert gradcheck(lambda x: depth_hint_loss(x, depth), log_depth)
+    assert float(patch_depth_loss(log_depth, depth)) == pytest.approx(hand / 2)  # type: ignore[arg-type]
+    assert patch_depth_loss(log_depth, 0 * depth) is None
+    assert gradcheck(lambda x: patch_depth_loss(x, depth), log_depth)
     assert gradcheck(lambda x: label_kl(x, told.double()), free(1, 3, 4), eps=1e-3, atol=1e-3)
     same = F.one_hot(torch.tensor([[0, 1, 2]]), 4).float()
     assert float(label_kl(200 * same, same)) == pytest.approx(0)  # type: ignore[arg-type]

@@ -17,55 +17,8 @@ from safetensors.torch import load_file
 from dollhouse.data.target_cache import TargetCache
 from dollhouse.errors import RecipeError, StorageError
 from dollhouse.inference.pipeline import DollhousePipeline
-from dollhouse.training.config import Recipe, check_recipe
 from dollhouse.training.train import distill
-
-TINY = {
-    "name": "tiny",
-    "precision": "float32",
-    "threads": 1,
-    "student": {
-        "image_size": 28,
-        "vision": {"patch_embed": "stem", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
-        "text": {
-            "model_type": "gpt_neox",
-            "hidden_size": 32,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "intermediate_size": 64,
-        },
-        "vocabulary": 400,
-        "trunk_width": 32,
-        "trunk_layers": 1,
-        "trunk_heads": 2,
-        "object_layers": 1,
-        "num_thinking_tokens": 2,
-    },
-    "data": {"scenes": "rooms:train/0-5", "views": 2, "questions_per_scene": 4, "workers": 0},
-    "stages": {
-        "pretrain_perception": {
-            "steps": 8,
-            "batch_size": 2,
-            "losses": ["depth_reg", "camera", "voting", "detection"],
-            "train": ["encoder", "trunk", "depth_head", "camera_head", "voting_head", "proposal_head"],
-            "gt_assignment_prob": 0.5,
-            "save_every": 2,
-            "log_every": 2,
-        },
-        "finetune_end_to_end": {
-            "steps": 6,
-            "batch_size": 2,
-            "losses": ["text"],
-            "train": ["projector", "language_model"],
-            "save_every": 2,
-            "log_every": 2,
-        },
-    },
-}
-
-
-def tiny_recipe(**changes: object) -> Recipe:
-    return check_recipe({**TINY, **changes}, "test")
+from tests.fixtures.recipes import TINY, tiny_recipe
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +79,7 @@ def test_run_tells_what_it_was(undisturbed: Path) -> None:
     told = json.loads((undisturbed / "run.json").read_text())
     assert told["recipe"]["stages"]["pretrain_perception"]["steps"] == 8
     assert {"torch", "transformers"} <= told["versions"].keys()
-    assert told["lessons"] == 6
+    assert told["samples"] == 6
     assert told["parameters"]["all"] == sum(v for k, v in told["parameters"].items() if k != "all")
     metrics = [json.loads(line) for line in (undisturbed / "metrics.jsonl").read_text().splitlines()]
     assert {"depth_reg", "camera", "voting", "detection", "weight_depth_reg"} <= metrics[0].keys()

@@ -16,7 +16,7 @@ from dollhouse.models.dollhouse.proposal_head import ProposalOutput
 from dollhouse.models.dollhouse.voting_head import VoteOutput, cluster_votes
 from dollhouse.scenes.synthetic.furniture import CATEGORIES, COLOURS
 from dollhouse.scenes.synthetic.room_scene import room_scene
-from dollhouse.training.losses import camera_loss, detection_loss, vote_loss
+from dollhouse.training.losses import camera_loss, detection_loss, voting_loss
 
 ROOMS = (3, 11, 25)
 
@@ -98,7 +98,7 @@ def test_patch_points_lie_in_their_boxes(mirror: bool) -> None:
 def test_perfect_votes_group_into_the_true_objects() -> None:
     batch = batch_of([targets_of(number) for number in ROOMS])
     patch_assignment = cluster_votes(true_votes(batch), 16)
-    assert float(vote_loss(true_votes(batch), batch.patches)) < 1e-3
+    assert float(voting_loss(true_votes(batch), batch.patches)) < 1e-3
     for row, truth in enumerate(batch.boxes):
         assert truth is not None
         found = patch_assignment[row].sum(0) > 0

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dollhouse.errors import RecipeError, StorageError
 from dollhouse.training.config import LossName, read_recipe
-from dollhouse.training.loss_weighting import STATIC_WEIGHTS, StaticWeighting, UncertaintyWeighting, weighting_of
+from dollhouse.training.loss_weighting import STATIC_WEIGHTS, StaticWeighting, UncertaintyWeighting, build_weighting
 from dollhouse.training.plots import losses_of, plot_losses, read_stages
 
 NANO = Path(__file__).parents[2] / "dollhouse" / "recipes" / "nano.yaml"
@@ -44,16 +44,16 @@ def test_uncertainty_is_eq_2_and_settles_where_each_loss_weighs_one_half() -> No
 
 @pytest.mark.parametrize("kind", ["uncertainty", "static", "equal"])
 def test_parts_of_a_loss_are_not_counted_again(kind: str) -> None:
-    weighting = weighting_of(kind, NAMES, {})  # type: ignore[arg-type]
+    weighting = build_weighting(kind, NAMES, {})  # type: ignore[arg-type]
     whole = losses(text=1.0, spatial=0.5)
     assert torch.equal(weighting({**whole, **losses(**{"spatial/views": 0.5})}), weighting(whole))
 
 
 def test_every_loss_has_a_fixed_weight_that_a_recipe_may_change() -> None:
     assert set(STATIC_WEIGHTS) == set(get_args(LossName))
-    assert weighting_of("equal", NAMES, {}).weights() == dict.fromkeys(NAMES, 1.0)
+    assert build_weighting("equal", NAMES, {}).weights() == dict.fromkeys(NAMES, 1.0)
     recipe = read_recipe(NANO, ["loss_weighting=static", "static_weights={text: 3}"])
-    weighting = weighting_of(recipe.loss_weighting, NAMES, dict(recipe.static_weights))  # type: ignore[arg-type]
+    weighting = build_weighting(recipe.loss_weighting, NAMES, dict(recipe.static_weights))  # type: ignore[arg-type]
     assert isinstance(weighting, StaticWeighting)
     assert weighting.weights() == {"text": 3.0, "depth_reg": STATIC_WEIGHTS["depth_reg"], "spatial": 1.0}
     assert float(weighting(losses(text=2.0, spatial=0.5))) == 6.5

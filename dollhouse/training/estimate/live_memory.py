@@ -1,8 +1,4 @@
-"""How many bytes of tensors a computation holds at once, found without allocating any.
-
-Runs ordinary torch code on fake tensors (shapes on the meta device under a processor's name) and follows every
-storage from its birth to its death. Knows nothing of what is computed.
-"""
+"""Peak memory of a computation on fake tensors, which have shapes and a device but no data."""
 
 from __future__ import annotations
 
@@ -18,14 +14,14 @@ from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedModel
 
 Module = TypeVar("Module", bound=nn.Module)
-#: Operations for which the processor's library makes a copy of what it reads, in a layout of its own.
-_LAID_OUT_ANEW = {torch.ops.aten.convolution, torch.ops.aten._convolution}
+#: operations for which the CPU library copies its inputs into a layout of its own
+_COPYING = {torch.ops.aten.convolution, torch.ops.aten._convolution}
 
 
 def without_memory(build: Callable[[], Module]) -> tuple[FakeTensorMode, Module]:
-    """What ``build`` makes, all its parameters fake; and the mode to use it in.
+    """Return the module that ``build`` builds with fake parameters, and the mode to use it in.
 
-    A model of transformers keeps its tied weights tied.
+    Tied weights of transformers' models stay tied.
     """
     with torch.device("meta"):
         model = build()
@@ -38,18 +34,18 @@ def without_memory(build: Callable[[], Module]) -> tuple[FakeTensorMode, Module]
 
 
 class LiveMemory(TorchDispatchMode):
-    """Counts the bytes of all tensors made inside it that are still alive, and the most there ever were.
+    """Counts the bytes of all live tensors that were created inside it.
 
     Attributes:
         now: bytes alive.
-        peak: the most of it so far, scratch memory of single operations included.
+        peak: the maximum of ``now`` so far, scratch memory of single operations included.
     """
 
     def __init__(self, held: Iterable[Tensor] = ()) -> None:
         super().__init__()
         self.now = self.peak = 0
         self._known: set[int] = set()
-        #: storages that others account for, such as the weights
+        #: storages that are not counted, such as the weights
         self._known.update(tensor.untyped_storage()._cdata for tensor in held)
 
     def __torch_dispatch__(
@@ -63,7 +59,7 @@ class LiveMemory(TorchDispatchMode):
         return result
 
     def count(self, tensor: Tensor) -> None:
-        """Take a tensor that was made before into account, for as long as it lives."""
+        """Count a tensor that was created before, for as long as it lives."""
         storage = tensor.untyped_storage()
         key = storage._cdata
         if key in self._known:
@@ -80,7 +76,7 @@ class LiveMemory(TorchDispatchMode):
 
     @staticmethod
     def _scratch(operation: Any, args: tuple[Any, ...]) -> int:
-        if getattr(operation, "overloadpacket", None) not in _LAID_OUT_ANEW:
+        if getattr(operation, "overloadpacket", None) not in _COPYING:
             return 0
-        tensors = [one for one in tree_leaves(args) if isinstance(one, Tensor)]
-        return sum(one.numel() * one.element_size() for one in tensors)
+        tensors = [leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor)]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

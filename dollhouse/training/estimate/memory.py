@@ -1,7 +1,4 @@
-"""How much memory a model will want at its peak, predicted from shapes before anything is allocated.
-
-Knows VGGT and the student; nothing of recipes' data or of training (:mod:`dollhouse.training.estimate.dry_run` does).
-"""
+"""Peak memory of inference, predicted from shapes before anything is allocated."""
 
 from __future__ import annotations
 
@@ -15,21 +12,23 @@ from torch import Tensor
 from dollhouse.errors import ModelError
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
+from dollhouse.models.dollhouse.rgbd_embedding import RGBDInputs
 from dollhouse.models.vggt.configuration import VggtConfig
+from dollhouse.models.vggt.convert import check_official, licence_of
 from dollhouse.models.vggt.modeling import VggtModel
 from dollhouse.training.estimate.live_memory import LiveMemory, without_memory
-from dollhouse.training.estimate.parameters import Part, parts_of
+from dollhouse.training.estimate.parameters import ModuleParameters, module_parameters
 
-QUESTION_TOKENS = 64  #: of the question and answer that a plan counts with
+QUESTION_TOKENS = 64  #: of the question and answer in an estimate
 
 
 @dataclass(frozen=True)
-class MemoryPlan:
-    """Bytes on the processor. The peak is what the operating system would show as resident."""
+class MemoryEstimate:
+    """Bytes in main memory. The peak is what the operating system reports as resident."""
 
     process: int  #: Python and the libraries, before any model
     weights: int
-    activations: int  #: at the worst moment: tokens, layers kept, maps of the heads, scratch memory
+    activations: int  #: at the peak: tokens, intermediate layers, outputs of heads, scratch memory
 
     @property
     def peak(self) -> int:
@@ -37,73 +36,104 @@ class MemoryPlan:
 
 
 @dataclass(frozen=True)
-class VggtPlan:
-    """A VGGT and what looking through it takes."""
+class CheckpointSummary:
+    """An official checkpoint whose keys and shapes were checked."""
 
-    parts: list[Part]
-    memory: MemoryPlan
+    path: Path
+    matching: int  #: tensors of the model
+    ignored: int  #: tensors of modules that the model lacks
+    licence: str
 
 
-def plan_vggt(config: VggtConfig, views: int, height: int, width: int, dtype: torch.dtype) -> VggtPlan:
-    """The encoder over ``views`` photos of ``height`` x ``width`` pixels, and every head of ``config`` after it.
+@dataclass(frozen=True)
+class VggtEstimate:
+    """A VGGT: its size, and the memory of one forward pass."""
 
-    Raises ModelError where the photos do not fit the encoder.
+    parameters: list[ModuleParameters]
+    memory: MemoryEstimate
+    checkpoint: CheckpointSummary | None = None
+
+
+def estimate_vggt(
+    config: VggtConfig, views: int, height: int, width: int, dtype: torch.dtype, weights: Path | None = None
+) -> VggtEstimate:
+    """Estimate the encoder and every head of ``config`` on ``views`` photos of ``height`` x ``width`` pixels.
+
+    Args:
+        weights: an official checkpoint, whose keys and shapes are checked first.
+
+    Raises ModelError where the photos or the checkpoint do not fit.
     """
+    checkpoint = None if weights is None else _check_weights(config, weights)
     process = resident_bytes()
     fake, model = without_memory(lambda: VggtModel(config).to(dtype).eval())
-    weights = list(model.parameters())
-    live = LiveMemory(weights)
+    parameters = list(model.parameters())
+    live = LiveMemory(parameters)
     with fake, torch.no_grad():
         pixel_values = torch.empty(1, views, 3, height, width, dtype=dtype)
         with live:
             live.count(pixel_values)
             try:
-                look(model, pixel_values)
+                predict_with_heads(model, pixel_values)
             except ValueError as error:
                 raise ModelError(f"{views} views of {width}x{height}: {error}") from None
-    return VggtPlan(parts_of(model, ()), MemoryPlan(process, sum(weight.nbytes for weight in weights), live.peak))
+    memory = MemoryEstimate(process, sum(parameter.nbytes for parameter in parameters), live.peak)
+    return VggtEstimate(module_parameters(model, ()), memory, checkpoint)
 
 
-def look(model: VggtModel, pixel_values: Tensor) -> dict[str, Tensor]:
-    """Everything that the model's heads say about (B, V, 3, H, W): "cameras", "depth" and "points"."""
+def _check_weights(config: VggtConfig, weights: Path) -> CheckpointSummary:
+    with torch.device("meta"):
+        model = VggtModel(config)
+    checkpoint, ignored = check_official(model, weights)
+    return CheckpointSummary(weights, len(checkpoint.shapes) - len(ignored), len(ignored), licence_of(weights))
+
+
+def predict_with_heads(model: VggtModel, pixel_values: Tensor) -> dict[str, Tensor]:
+    """Run all heads of a VGGT on (B, V, 3, H, W): "cameras", "depth" and "points"."""
     heads = set(model.config.heads)
-    seen = model(pixel_values, model.dense_layers if heads & {"depth", "point"} else None)
-    found = {}
+    encoded = model(pixel_values, model.dense_layers if heads & {"depth", "point"} else None)
+    outputs = {}
     if "camera" in heads:
-        found["cameras"] = model.predict_cameras(seen)[-1]
+        outputs["cameras"] = model.predict_cameras(encoded)[-1]
     if "depth" in heads:
-        found["depth"] = model.predict_depth(seen)[0]
+        outputs["depth"] = model.predict_depth(encoded)[0]
     if "point" in heads:
-        found["points"] = model.predict_points(seen)[0]
-    return found
+        outputs["points"] = model.predict_points(encoded)[0]
+    return outputs
 
 
-def plan_answering(config: DollhouseConfig, views: int, height: int, width: int, dtype: torch.dtype) -> MemoryPlan:
-    """A student that sees ``views`` photos once and answers one question about them.
+def estimate_inference(
+    config: DollhouseConfig, views: int, height: int, width: int, dtype: torch.dtype
+) -> MemoryEstimate:
+    """Estimate a student that encodes ``views`` photos and answers one question.
 
     Raises ModelError where the photos do not fit the encoder.
     """
     process = resident_bytes()
-    # without pose refinement, which needs values and is small beside the rest
+    # without pose refinement, which depends on values and is small beside the rest
     fake, model = without_memory(lambda: DollhouseForConditionalGeneration(config).to(dtype))
-    weights = list(model.parameters())
-    live = LiveMemory(weights)
+    parameters = list(model.parameters())
+    live = LiveMemory(parameters)
     with fake, torch.no_grad():
         pixel_values = torch.empty(1, views, 3, height, width, dtype=dtype)
         question = torch.zeros(1, QUESTION_TOKENS, dtype=torch.long)
+        rgbd = None
+        if config.use_rgbd:
+            poses, up = torch.empty(1, views, 4, 4), torch.empty(1, views, 3)
+            rgbd = RGBDInputs.from_poses(torch.empty(1, views, height, width), poses, up, torch.empty(1, views))
         with live:
             live.count(pixel_values)
             try:
-                scene = model.encode_prefix(model.get_image_features(pixel_values, refine_poses=False))
+                scene = model.encode_prefix(model.get_image_features(pixel_values, rgbd, refine_poses=False))
             except ValueError as error:
                 raise ModelError(f"{views} views of {width}x{height}: {error}") from None
             hidden = model.encode_questions(scene, question, torch.zeros(1, dtype=torch.long))
             model.get_output_embeddings()(hidden[:, -1:])
-    return MemoryPlan(process, sum(weight.nbytes for weight in weights), live.peak)
+    return MemoryEstimate(process, sum(parameter.nbytes for parameter in parameters), live.peak)
 
 
 def resident_bytes() -> int:
-    """Memory that this process has resident just now; 0 where the operating system does not tell."""
+    """Return the resident memory of this process; 0 where the operating system does not report it."""
     status = Path("/proc/self/statm")
     if not status.is_file():
         return 0
@@ -113,15 +143,15 @@ def resident_bytes() -> int:
 
 
 def peak_resident_bytes() -> int:
-    """The most memory that this process has had resident since it began its program.
+    """Return the peak resident memory of this process since it started its program.
 
-    The system's usual figure (``ru_maxrss``) also counts what a large parent had at the moment of starting it.
+    The system's usual figure (``ru_maxrss``) includes the memory of a large parent at the start of the process.
     """
     status = Path("/proc/self/status")
     if status.is_file():
-        kept = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM:")), None)
-        if kept is not None:
-            return 1024 * int(kept.split()[1])
+        line = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM:")), None)
+        if line is not None:
+            return 1024 * int(line.split()[1])
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -1,7 +1,4 @@
-"""A rehearsal: a few steps of every stage in earnest, with how fast they went and what they took.
-
-No weights are kept. Knows nothing of how a step is done.
-"""
+"""A few real steps of every stage, timed; no weights are kept."""
 
 from __future__ import annotations
 
@@ -16,87 +13,90 @@ import torch
 from transformers import TrainerCallback
 
 from dollhouse.training.config import Recipe
-from dollhouse.training.estimate.dry_run import StageCheck, dry_run
+from dollhouse.training.estimate.dry_run import StageEstimate, dry_run
 from dollhouse.training.estimate.memory import peak_resident_bytes
-from dollhouse.training.train import distill, use_bfloat16
+from dollhouse.training.stage import use_bfloat16
+from dollhouse.training.train import distill
 
 
 @dataclass(frozen=True)
-class StageSpeed:
-    """How one stage's steps went."""
+class StageProfile:
+    """The speed of one stage."""
 
-    check: StageCheck
-    seconds: list[float]  #: of each step, waiting for its batch left out
-    peak_flops: float  #: floating-point operations a second that the processor could do
+    estimate: StageEstimate
+    seconds: list[float]  #: of each step, without waiting for its batch
+    peak_flops: float  #: floating-point operations per second that the processor can do
 
     @property
     def step_seconds(self) -> float:
-        """The median step; the first is left out where there are more, since it warms up."""
+        """Median step time, without the first step where there are more."""
         return statistics.median(self.seconds[1:] or self.seconds)
 
     @property
     def tokens_per_second(self) -> float:
-        return self.check.tokens / self.step_seconds
+        return self.estimate.tokens / self.step_seconds
 
     @property
     def utilisation(self) -> float:
-        """Share of the processor's floating-point operations that the model made use of."""
-        return self.check.flops / self.step_seconds / self.peak_flops
+        """Share of the processor's peak operations that the model uses."""
+        return self.estimate.flops / self.step_seconds / self.peak_flops
 
 
 @dataclass(frozen=True)
 class TrainingProfile:
-    """What a rehearsal showed."""
+    """The speed and memory of a recipe."""
 
-    stages: list[StageSpeed]
-    peak_bytes: int  #: resident memory of the process, or memory allocated on the graphics processor
+    stages: list[StageProfile]
+    peak_bytes: int  #: resident memory of the process, or memory allocated on the GPU
 
 
 def profile_training(recipe: Recipe, out: Path, steps: int, peak_flops: float | None = None) -> TrainingProfile:
-    """At most ``steps`` steps of every stage in folder ``out``; eyes without weights are random.
+    """Run at most ``steps`` steps of every stage in folder ``out``; encoders without weights are random.
 
-    ``peak_flops`` of the processor is measured by multiplying matrices unless given. Raises what
-    :func:`dollhouse.training.train.distill` and :func:`dollhouse.training.estimate.dry_run.dry_run` raise.
+    Args:
+        peak_flops: of the processor, per second; None: measured by multiplying matrices.
+
+    Raises what :func:`dollhouse.training.train.distill` and :func:`dollhouse.training.estimate.dry_run.dry_run` raise.
     """
     recipe = recipe.with_max_steps(steps)
-    checks = dry_run(recipe)
-    watch = Stopwatch()
-    distill(recipe, out, rehearsal=True, callbacks=[watch])
+    estimates = dry_run(recipe)
+    timer = StepTimer()
+    distill(recipe, out, keep_weights=False, callbacks=[timer])
     peak_flops = peak_flops or matrix_flops(use_bfloat16(recipe.precision))
-    stages = [StageSpeed(check, watch.seconds[check.name], peak_flops) for check in checks]
+    stages = [StageProfile(estimate, timer.seconds[estimate.name], peak_flops) for estimate in estimates]
     return TrainingProfile(stages, peak_memory())
 
 
-class Stopwatch(TrainerCallback):
-    """Notes how long each step takes, by stage."""
+class StepTimer(TrainerCallback):
+    """Records the seconds of every step by stage."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, list[float]] = defaultdict(list)
-        self._begun = 0.0
+        self._start = 0.0
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._begun = _now()
+        self._start = _now()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.seconds[Path(args.output_dir).name].append(_now() - self._begun)
+        self.seconds[Path(args.output_dir).name].append(_now() - self._start)
 
 
 def matrix_flops(bfloat16: bool) -> float:
-    """Floating-point operations a second of large matrix products on this machine, the best of five."""
+    """Measure operations per second of large matrix products on this machine, the best of five."""
     cuda = torch.cuda.is_available()
     side = 8192 if cuda else 2048
     dtype = torch.bfloat16 if bfloat16 else torch.float32
     left, right = (torch.randn(side, side, dtype=dtype, device="cuda" if cuda else "cpu") for _ in range(2))
     best = float("inf")
     for _ in range(5):
-        begun = _now()
+        start = _now()
         left @ right
-        best = min(best, _now() - begun)
+        best = min(best, _now() - start)
     return 2 * side**3 / best
 
 
 def peak_memory() -> int:
-    """The most memory so far: allocated on the graphics processor if there is one, else resident."""
+    """Return the peak memory so far: allocated on the GPU if there is one, else resident."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     return peak_resident_bytes()

@@ -1,7 +1,4 @@
-"""Where the cameras stand: the camera head against known poses.
-
-Axes: B batch, V views.
-"""
+"""Loss of predicted cameras. Axes: B batch, V views."""
 
 from __future__ import annotations
 
@@ -13,11 +10,16 @@ from dollhouse.models.dollhouse.heads import Cameras
 
 
 def camera_loss(cameras: Cameras, level_from_camera: Tensor, up: Tensor, focal: Tensor) -> Tensor:
-    """L1 of position (metres), heading, up vector and log focal length. Targets (B, V, 4, 4), (B, V, 3), (B, V)."""
-    forward = level_from_camera[..., :2, 2]
-    ahead = F.normalize(forward, dim=-1)
+    """Return the L1 loss of position (metres), heading, up vector and log focal length.
+
+    Args:
+        level_from_camera: (B, V, 4, 4) true poses in the first view's level frame.
+        up: (B, V, 3) the world's up direction in each camera's frame.
+        focal: (B, V) over the image's width.
+    """
+    ahead = F.normalize(level_from_camera[..., :2, 2], dim=-1)
     heading = torch.stack([ahead[..., 1], -ahead[..., 0]], -1)  # the first view's heading is the y axis
-    position = (cameras.position - level_from_camera[..., :3, 3]).abs().mean()
-    turn = (cameras.heading - heading).abs().mean()
-    tilt = (cameras.up - up).abs().mean()
-    return position + 2 * turn + 4 * tilt + (cameras.focal.log() - focal.log()).abs().mean()
+    position_error = (cameras.position - level_from_camera[..., :3, 3]).abs().mean()
+    heading_error = (cameras.heading - heading).abs().mean()
+    up_error = (cameras.up - up).abs().mean()
+    return position_error + 2 * heading_error + 4 * up_error + (cameras.focal.log() - focal.log()).abs().mean()

@@ -1,4 +1,4 @@
-"""Depth: of every pixel, and as a choice among bins of every patch.
+"""Losses of depth: of every pixel, and of every patch's distribution over bins.
 
 Axes: B batch, V views, H and W pixels, P patches of a view, S pixels of a patch, N bins.
 """
@@ -14,24 +14,28 @@ from dollhouse.models.dollhouse.rgbd_embedding import in_patches
 
 
 def aligned_depth(log_depth: Tensor, depth: Tensor, metric: Tensor) -> Tensor:
-    """``depth`` in metres: where it is not metric, its scale is the predicted one, by the median of the scene.
+    """Scale depth that is not metric to the predicted depth, by the median ratio of the scene.
 
-    ``log_depth`` and ``depth`` (B, V, H, W), 0 in ``depth`` where unknown; ``metric`` (B) bool.
+    Args:
+        log_depth: (B, V, H, W) predicted.
+        depth: (B, V, H, W), 0 unknown.
+        metric: (B,) bool.
     """
     if bool(metric.all()):
         return depth
-    scaled = []
-    for said, one, exact in zip(log_depth.detach(), depth, metric, strict=True):
-        known = one > 0
-        free = not bool(exact) and bool(known.any())
-        scaled.append(one * (said[known] - one[known].log()).median().exp() if free else one)
-    return torch.stack(scaled)
+    aligned = []
+    for predicted, target, is_metric in zip(log_depth.detach(), depth, metric, strict=True):
+        known = target > 0
+        if not bool(is_metric) and bool(known.any()):
+            target = target * (predicted[known] - target[known].log()).median().exp()
+        aligned.append(target)
+    return torch.stack(aligned)
 
 
 def depth_loss(log_depth: Tensor, depth: Tensor, metric: Tensor) -> Tensor:
-    """L1 on log depth over valid pixels, so that a tenth too far costs the same near and far (AbsRel's measure).
+    """Return the L1 loss of log depth over valid pixels, after :func:`aligned_depth`.
 
-    As :func:`aligned_depth`, which comes first.
+    The logarithm makes relative errors count alike near and far.
     """
     depth = aligned_depth(log_depth, depth, metric)
     valid = depth > 0
@@ -40,9 +44,11 @@ def depth_loss(log_depth: Tensor, depth: Tensor, metric: Tensor) -> Tensor:
 
 
 def depth_bin_loss(logits: Tensor, depth: Tensor, bins: DepthBins) -> Tensor:
-    """Cross-entropy of a patch's bins, the true one being that of the median of its known pixels.
+    """Return the cross-entropy of a patch's bins against the bin of its median depth.
 
-    ``logits`` (B, V, P, N), ``depth`` (B, V, H, W) metres, 0 unknown.
+    Args:
+        logits: (B, V, P, N).
+        depth: (B, V, H, W) metres, 0 unknown.
     """
     pixels = patch_pixels(depth, logits.shape[2])
     known = (pixels > 0).any(-1)
@@ -51,17 +57,17 @@ def depth_bin_loss(logits: Tensor, depth: Tensor, bins: DepthBins) -> Tensor:
 
 
 def depth_bin_kl(logits: Tensor, depth: Tensor, bins: DepthBins) -> Tensor:
-    """KL from the histogram of a patch's known pixels to its predicted bins, mean over patches; axes as above."""
+    """Return the KL divergence from the histogram of a patch's known pixels to its bins, mean over patches."""
     pixels = patch_pixels(depth, logits.shape[2])
     known = (pixels > 0).any(-1)
-    pixels, said = pixels[known], logits[known].log_softmax(-1)
-    valid = (pixels > 0).to(said.dtype)
-    counts = torch.zeros_like(said).scatter_add(1, bins.of(pixels.clamp(min=1e-3)), valid)
+    pixels, predicted = pixels[known], logits[known].log_softmax(-1)
+    valid = (pixels > 0).to(predicted.dtype)
+    counts = torch.zeros_like(predicted).scatter_add(1, bins.of(pixels.clamp(min=1e-3)), valid)
     histogram = counts / counts.sum(-1, keepdim=True)
-    return F.kl_div(said, histogram, reduction="none").sum(-1).mean()
+    return F.kl_div(predicted, histogram, reduction="none").sum(-1).mean()
 
 
 def patch_pixels(depth: Tensor, patches: int) -> Tensor:
-    """The pixels of each patch: ``depth`` (B, V, H, W) -> (B, V, P, S), patches being squares."""
+    """Split ``depth`` (B, V, H, W) into the pixels (B, V, P, S) of square patches."""
     side = round((depth.shape[-2] * depth.shape[-1] / patches) ** 0.5)
     return in_patches(depth.unsqueeze(-1), side).squeeze(-1)

@@ -1,7 +1,4 @@
-"""Object slots against true boxes, matched one to one.
-
-Axes: B batch, N object slots, K true objects, L labels.
-"""
+"""Loss of proposals against true boxes, matched one to one. Axes: B batch, N slots, K true objects, L labels."""
 
 from __future__ import annotations
 
@@ -14,13 +11,14 @@ from torch.nn import functional as F
 
 from dollhouse.data.collator import BoxTargets
 from dollhouse.models.dollhouse.proposal_head import ProposalOutput
-from dollhouse.training.losses.voting import direction
+from dollhouse.training.losses.voting import MAX_CENTER_ERROR, direction
 
 
 def detection_loss(objects: ProposalOutput, truths: Sequence[BoxTargets | None]) -> Tensor:
-    """Focal classification, colour and box localisation on a Hungarian match of slots with true boxes.
+    """Return focal classification, colour and box losses on a Hungarian match of slots and true boxes.
 
-    One ``truths`` entry a scene; None where nobody annotated it.
+    Args:
+        truths: one entry per scene; None: without annotation.
     """
     annotated = objects.present * objects.present.new_tensor([float(t is not None) for t in truths]).unsqueeze(-1)
     rows, slots, matched = [], [], []
@@ -30,38 +28,41 @@ def detection_loss(objects: ProposalOutput, truths: Sequence[BoxTargets | None])
             rows.append(torch.full_like(chosen, row))
             slots.append(chosen)
             matched.append(truth.take(of_truth))
-    wanted = torch.zeros_like(objects.label_logits)
+    one_hot = torch.zeros_like(objects.label_logits)
     if not matched:
-        return focal_loss(objects.label_logits, wanted, annotated)
+        return focal_loss(objects.label_logits, one_hot, annotated)
     at, truth = (torch.cat(rows), torch.cat(slots)), BoxTargets.join(matched)
     total = max(len(truth.label), 1)
-    wanted[at[0], at[1], truth.label] = 1.0
-    classes = focal_loss(objects.label_logits, wanted, annotated) / total
+    one_hot[at[0], at[1], truth.label] = 1.0
+    classes = focal_loss(objects.label_logits, one_hot, annotated) / total
     known = truth.colour >= 0
     colours = F.cross_entropy(
         objects.colour_logits[at], truth.colour, ignore_index=-1, reduction="sum"
     ) / known.sum().clamp(min=1)
-    closeness = 1.0 / (0.3 + truth.size[:, :2].mean(-1))
-    place = ((objects.center[at] - truth.center).abs().sum(-1) * closeness).clamp(max=20).sum()
-    extent = (objects.log_size[at] - truth.size.log()).abs().sum()
+    scale = 1.0 / (0.3 + truth.size[:, :2].mean(-1))
+    center = ((objects.center[at] - truth.center).abs().sum(-1) * scale).clamp(max=MAX_CENTER_ERROR).sum()
+    size = (objects.log_size[at] - truth.size.log()).abs().sum()
     front = ((objects.front[at] - direction(truth.yaw)).abs().sum(-1) * truth.has_front).sum()
     axis = ((objects.axis[at] - direction(2 * truth.yaw)).abs().sum(-1) * truth.oblong).sum()
-    return classes + 0.5 * colours + (place + extent + front + 0.5 * axis) / total
+    return classes + 0.5 * colours + (center + size + front + 0.5 * axis) / total
 
 
-def focal_loss(logits: Tensor, wanted: Tensor, present: Tensor, gamma: float = 2.0, alpha: float = 0.4) -> Tensor:
-    """Sigmoid focal loss (Lin et al. 2017), summed over slots that hold something.
+def focal_loss(logits: Tensor, one_hot: Tensor, present: Tensor, gamma: float = 2.0, alpha: float = 0.4) -> Tensor:
+    """Return the sigmoid focal loss (Lin et al. 2017), summed over occupied slots.
 
-    ``logits`` and ``wanted`` (B, N, L), ``present`` (B, N).
+    Args:
+        logits, one_hot: (B, N, L).
+        present: (B, N), 0 for empty slots.
     """
     probability = logits.sigmoid()
-    right = torch.where(wanted > 0, probability, 1 - probability)
-    weight = torch.where(wanted > 0, alpha, 1 - alpha) * (1 - right) ** gamma
-    return (F.binary_cross_entropy_with_logits(logits, wanted, reduction="none") * weight * present.unsqueeze(-1)).sum()
+    correct = torch.where(one_hot > 0, probability, 1 - probability)
+    weight = torch.where(one_hot > 0, alpha, 1 - alpha) * (1 - correct) ** gamma
+    loss = F.binary_cross_entropy_with_logits(logits, one_hot, reduction="none")
+    return (loss * weight * present.unsqueeze(-1)).sum()
 
 
 def match_boxes(objects: ProposalOutput, row: int, truth: BoxTargets) -> tuple[Tensor, Tensor]:
-    """Hungarian match of one scene's slots with its true boxes: slot indices and truth indices, both (matched)."""
+    """Match one scene's slots with its true boxes by distance and label: indices of slots and of boxes."""
     slots = objects.present[row].nonzero().squeeze(-1)
     with torch.no_grad():
         score = objects.label_logits[row, slots][:, truth.label].sigmoid()

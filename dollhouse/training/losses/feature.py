@@ -1,7 +1,4 @@
-"""What every patch says against what the teacher says of it, which may be unsure or wrong.
-
-Axes: B batch, M patches of a scene, L labels.
-"""
+"""Losses against a teacher's predictions for patches. Axes: B batch, M patches of a scene, L labels."""
 
 from __future__ import annotations
 
@@ -9,22 +6,30 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def label_kl(logits: Tensor, chances: Tensor) -> Tensor | None:
-    """KL from the teacher's label distributions to the student's, mean over patches of which it told one.
+def label_kl(logits: Tensor, probs: Tensor) -> Tensor | None:
+    """Return the KL divergence from the teacher's label distributions, mean over patches that have one.
 
-    Both (B, M, L+1), the last being "no object"; all-zero ``chances`` are unknown. None where all are.
+    Args:
+        logits, probs: (B, M, L+1), the last label is "no object"; all-zero ``probs`` are unknown.
+
+    Returns:
+        None where all are unknown.
     """
-    known = chances.sum(-1) > 0
+    known = probs.sum(-1) > 0
     if not bool(known.any()):
         return None
-    told = chances[known] / chances[known].sum(-1, keepdim=True)
-    return F.kl_div(logits[known].float().log_softmax(-1), told, reduction="none").sum(-1).mean()
+    target = probs[known] / probs[known].sum(-1, keepdim=True)
+    return F.kl_div(logits[known].float().log_softmax(-1), target, reduction="none").sum(-1).mean()
 
 
-def depth_hint_loss(log_depth: Tensor, depth: Tensor) -> Tensor | None:
-    """Squared error of log depth, mean over patches of which the teacher told a depth.
+def patch_depth_loss(log_depth: Tensor, depth: Tensor) -> Tensor | None:
+    """Return the squared error of log depth, mean over patches with a depth by the teacher.
 
-    ``log_depth`` and ``depth`` (B, M); 0 in ``depth`` is unknown. None where all is.
+    Args:
+        log_depth, depth: (B, M); 0 in ``depth`` is unknown.
+
+    Returns:
+        None where all is unknown.
     """
     known = depth > 0
     if not bool(known.any()):

@@ -1,4 +1,4 @@
-"""Left or right, above or below, for pairs of objects.
+"""Loss of spatial relations (left or right, above or below) between objects.
 
 Axes: B batch, N object slots, K true objects.
 """
@@ -11,30 +11,34 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Matches = Sequence[tuple[Tensor, Tensor] | None]  #: a scene's slots and the true objects that they hold, in pairs
+Matches = Sequence[tuple[Tensor, Tensor] | None]  #: per scene: matched slots and true objects
 
 
 def relation_kl(logits: Tensor, relations: Sequence[Tensor | None], matches: Matches) -> Tensor | None:
-    """KL from the soft relations of object pairs to the predicted ones, mean over pairs and kinds of relation.
+    """Return the KL divergence from soft relations of matched pairs, mean over pairs and relations.
 
-    ``logits`` (B, N, N, 2), ``relations`` (K, K, 2) a scene: chances, nan unknown; a pair counts once. None where no
-    scene has a pair of matched objects with a known relation.
+    Args:
+        logits: (B, N, N, 2).
+        relations: (K, K, 2) per scene, probabilities; nan unknown. Each unordered pair counts once.
+
+    Returns:
+        None where no scene has a matched pair with a known relation.
     """
-    told, said = [], []
+    targets, predictions = [], []
     for row, (relation, match) in enumerate(zip(relations, matches, strict=True)):
         if relation is None or match is None or len(match[0]) < 2:
             continue
         slots, objects = match
         first, second = torch.triu_indices(len(slots), len(slots), 1, device=logits.device)
-        told.append(relation[objects[first], objects[second]])
-        said.append(logits[row, slots[first], slots[second]])
-    if not told:
+        targets.append(relation[objects[first], objects[second]])
+        predictions.append(logits[row, slots[first], slots[second]])
+    if not targets:
         return None
-    chances, predicted = torch.cat(told), torch.cat(said)
-    known = torch.isfinite(chances)
+    target, predicted = torch.cat(targets), torch.cat(predictions)
+    known = torch.isfinite(target)
     if not bool(known.any()):
         return None
-    chances, predicted = chances[known].to(predicted.dtype), predicted[known]
-    surprise = F.binary_cross_entropy_with_logits(predicted, chances, reduction="none")
-    entropy = -(torch.xlogy(chances, chances) + torch.xlogy(1 - chances, 1 - chances))
-    return (surprise - entropy).mean()
+    target, predicted = target[known].to(predicted.dtype), predicted[known]
+    cross_entropy = F.binary_cross_entropy_with_logits(predicted, target, reduction="none")
+    entropy = -(torch.xlogy(target, target) + torch.xlogy(1 - target, 1 - target))
+    return (cross_entropy - entropy).mean()

@@ -1,9 +1,9 @@
-"""The paper's Eq. 1 on trunk features: close to the teacher's, and the same wherever two views see the same point.
+"""The paper's Eq. 1 on trunk features: close to the teacher's, and consistent between views.
 
-Its second term, read literally, would push views apart; "ensures consistency" is what it is for, so disagreement at
-truly shared points is what we penalise (specs/paper.md, section 2).
+Read literally, its second term would push views apart; since it "ensures consistency", it penalises disagreement at
+shared points here.
 
-Axes: B batch, V views, P patches of a view, M = V*P, D the teacher's width, C shared points.
+Axes: B batch, V views, P patches of a view, M = V*P, D the teacher's width, C correspondences.
 """
 
 from __future__ import annotations
@@ -15,20 +15,19 @@ from dollhouse.data.correspondence import SharedPoints, patch_values
 
 
 def feature_distance(mapped: Tensor, features: Tensor, known: Tensor) -> Tensor:
-    """Squared distance of the student's features, mapped to the teacher's width, to the teacher's; mean over D too.
+    """Return the mean squared distance of features, the teacher's being normalised patch by patch.
 
-    ``mapped`` and ``features`` (B, M, D), ``known`` (B, M). The teacher's are brought to mean 0 and variance 1 patch
-    by patch, so that the loss is as large for one teacher as for another.
+    Args:
+        mapped: (B, M, D) the student's, mapped to the teacher's width.
+        features: (B, M, D) the teacher's; brought to mean 0 and variance 1, so that teachers are comparable.
+        known: (B, M) 1 where there are features.
     """
-    wanted = F.layer_norm(features, features.shape[-1:])
-    apart = (mapped.to(wanted.dtype) - wanted).square().mean(-1)
-    return (apart * known).sum() / known.sum().clamp(min=1)
+    target = F.layer_norm(features, features.shape[-1:])
+    distance = (mapped.to(target.dtype) - target).square().mean(-1)
+    return (distance * known).sum() / known.sum().clamp(min=1)
 
 
-def view_disagreement(patches: Tensor, grid: tuple[int, int], shared: SharedPoints) -> Tensor:
-    """Squared distance between the unit-length features of two views at the points they share, 0 to 4; mean over C.
-
-    ``patches`` (B, V, P, D) with P = rows * columns of ``grid``.
-    """
-    one, other = (F.normalize(said, dim=-1) for said in patch_values(patches, grid, shared))
-    return (one - other).square().sum(-1).mean()
+def view_consistency(patches: Tensor, grid: tuple[int, int], shared: SharedPoints) -> Tensor:
+    """Return the squared distance of unit-length features (B, V, P, D) at shared points, 0 to 4."""
+    first, second = (F.normalize(values, dim=-1) for values in patch_values(patches, grid, shared))
+    return (first - second).square().sum(-1).mean()

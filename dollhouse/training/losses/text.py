@@ -1,7 +1,4 @@
-"""Answers, token by token: what was said, and what else the teacher might have said.
-
-Axes: A answer tokens, K kept alternatives.
-"""
+"""Losses of answer tokens. Axes: A answer tokens, K top tokens of the teacher."""
 
 from __future__ import annotations
 
@@ -9,42 +6,48 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-ROUNDING = 1e-5  #: mass that the teacher's kept tokens may lack and still be all of it
-NEVER = -1e4  #: logarithm of a chance that is none, and still has a gradient
+ROUNDING = 1e-5  #: probability mass that the teacher's top tokens may lack and still count as all of it
+LOG_ZERO = -1e4  #: finite stand-in for the logarithm of zero
 
 
 def text_loss(logits: Tensor, labels: Tensor, lengths: Tensor) -> Tensor:
-    """Cross-entropy of answer tokens, mean over answers: ``logits`` (A, vocabulary), ``labels`` and ``lengths`` (A).
+    """Return the cross-entropy of answer tokens, weighted by 1/sqrt(length) of their answer.
 
-    A token of an answer of n tokens (``lengths``) weighs 1/sqrt(n): a description of the room says more than "yes",
-    but must not drown twenty of those.
+    The weight lets a long description count more than a "yes", but not as much as twenty of them.
+
+    Args:
+        logits: (A, vocabulary).
+        labels, lengths: (A,); ``lengths`` is the number of tokens of the token's answer.
     """
     losses = F.cross_entropy(logits.float(), labels, reduction="none")
     return (losses / lengths.sqrt()).sum() / (1.0 / lengths).sum()
 
 
 def text_kl(logits: Tensor, top_ids: Tensor, top_log_probs: Tensor, lengths: Tensor, temperature: float) -> Tensor:
-    """KL from the teacher's next-token distributions to the student's, both softened; weighed as :func:`text_loss`.
+    """Return the KL divergence from the teacher's softened token distributions, weighted as :func:`text_loss`.
 
-    ``logits`` (A, vocabulary), ``top_ids`` and ``top_log_probs`` (A, K) the teacher's best tokens, -inf where fewer
-    are known (at least one a row is), ``lengths`` (A). All tokens that the teacher did not keep are one outcome more,
-    whose mass is what is left of 1; then both distributions are raised to the power 1/``temperature``. Where the
-    teacher kept the whole vocabulary this is the exact KL of the two softmaxes at that temperature. Multiplied by the
-    temperature's square, so that gradients stay as large (Hinton et al. 2015).
+    All tokens outside the teacher's top K form one more outcome with the remaining mass; then both distributions are
+    raised to the power 1/``temperature``. With the whole vocabulary this is the exact KL divergence at that
+    temperature. The loss is multiplied by the squared temperature (Hinton et al. 2015).
+
+    Args:
+        logits: (A, vocabulary).
+        top_ids, top_log_probs: (A, K) the teacher's; -inf where fewer are known (at least one per row is).
+        lengths: (A,).
     """
     logits = logits.float()
-    kept = torch.isfinite(top_log_probs)
-    chances = top_log_probs.exp()
-    rest = (1 - chances.sum(-1, keepdim=True)).clamp(min=0)
+    valid = torch.isfinite(top_log_probs)
+    probs = top_log_probs.exp()
+    rest = (1 - probs.sum(-1, keepdim=True)).clamp(min=0)
     rest = torch.where(rest < ROUNDING, torch.zeros_like(rest), rest)
-    told = torch.cat([chances, rest], -1).log().clamp(min=NEVER)
+    target = torch.cat([probs, rest], -1).log().clamp(min=LOG_ZERO)
 
-    own = logits.log_softmax(-1)
-    named = torch.zeros_like(own).scatter_add(1, top_ids, kept.to(own.dtype)) > 0
-    others = own.masked_fill(named, NEVER).logsumexp(-1, keepdim=True)
-    said = torch.cat([own.gather(1, top_ids).masked_fill(~kept, NEVER), others], -1)
+    log_probs = logits.log_softmax(-1)
+    in_top = torch.zeros_like(log_probs).scatter_add(1, top_ids, valid.to(log_probs.dtype)) > 0
+    others = log_probs.masked_fill(in_top, LOG_ZERO).logsumexp(-1, keepdim=True)
+    predicted = torch.cat([log_probs.gather(1, top_ids).masked_fill(~valid, LOG_ZERO), others], -1)
 
-    teacher, student = (told / temperature).log_softmax(-1), (said / temperature).log_softmax(-1)
-    known = told > NEVER
-    apart = (teacher.exp() * (teacher - student)).masked_fill(~known, 0.0).sum(-1)
-    return temperature**2 * (apart / lengths.sqrt()).sum() / (1.0 / lengths).sum()
+    teacher, student = (target / temperature).log_softmax(-1), (predicted / temperature).log_softmax(-1)
+    known = target > LOG_ZERO
+    divergence = (teacher.exp() * (teacher - student)).masked_fill(~known, 0.0).sum(-1)
+    return temperature**2 * (divergence / lengths.sqrt()).sum() / (1.0 / lengths).sum()

@@ -1,7 +1,4 @@
-"""What every patch votes for, against the object behind it.
-
-Axes: B batch, M patches of a scene.
-"""
+"""Loss of the dense votes of patches. Axes: B batch, M patches of a scene."""
 
 from __future__ import annotations
 
@@ -12,37 +9,39 @@ from torch.nn import functional as F
 from dollhouse.data.collator import PatchTargets
 from dollhouse.models.dollhouse.voting_head import VoteOutput
 
+MAX_CENTER_ERROR = 20  #: relative to the size of the box; larger errors get no gradient
 
-def vote_loss(votes: VoteOutput, target: PatchTargets) -> Tensor:
-    """Per-patch label and colour cross-entropy, depth, centre, size and direction (all of the object behind it)."""
-    shown = target.object_patch
-    count = shown.sum().clamp(min=1)
+
+def voting_loss(votes: VoteOutput, target: PatchTargets) -> Tensor:
+    """Return the loss of label, colour, depth, centre, size and direction, each predicted by every patch."""
+    foreground = target.object_patch
+    count = foreground.sum().clamp(min=1)
 
     def over_objects(error: Tensor) -> Tensor:
-        return (error * shown).sum() / count
+        return (error * foreground).sum() / count
 
     labels = F.cross_entropy(votes.label_logits.flatten(0, 1), target.label.flatten())
     coloured = (target.colour >= 0).sum().clamp(min=1)
-    hues, hue = votes.colour_logits.flatten(0, 1), target.colour.flatten()
-    colours = F.cross_entropy(hues, hue, ignore_index=-1, reduction="sum") / coloured
+    colour_logits, colour = votes.colour_logits.flatten(0, 1), target.colour.flatten()
+    colours = F.cross_entropy(colour_logits, colour, ignore_index=-1, reduction="sum") / coloured
     known = target.depth > 0
     depth = ((votes.log_depth - target.depth.clamp(min=1e-3).log()).abs() * known).sum() / known.sum().clamp(min=1)
-    closeness = 1.0 / (0.3 + target.size[..., :2].mean(-1))  # a small box forgives less
-    own = ((votes.own_center - target.own_center).abs().sum(-1) * closeness).clamp(max=20)
-    joint = ((votes.center - target.center).abs().sum(-1) * closeness).clamp(max=20)
+    scale = 1.0 / (0.3 + target.size[..., :2].mean(-1))  # errors count relative to the size of the box
+    own = ((votes.own_center - target.own_center).abs().sum(-1) * scale).clamp(max=MAX_CENTER_ERROR)
+    joint = ((votes.center - target.center).abs().sum(-1) * scale).clamp(max=MAX_CENTER_ERROR)
     size = (votes.log_size - target.size.clamp(min=1e-2).log()).abs().sum(-1)
     front = (votes.own_front - direction(target.own_yaw)).abs().sum(-1) * target.has_front
     axis = (votes.own_axis - direction(2 * target.own_yaw)).abs().sum(-1) * target.oblong
-    dense = (
+    boxes = (
         over_objects(own)
         + 0.5 * over_objects(joint)
         + over_objects(size)
         + over_objects(front)
         + 0.5 * over_objects(axis)
     )
-    return labels + 0.5 * colours + 2 * depth + 0.5 * dense
+    return labels + 0.5 * colours + 2 * depth + 0.5 * boxes
 
 
 def direction(yaw: Tensor) -> Tensor:
-    """Unit vectors (..., 2) of angles (...)."""
+    """Return unit vectors (..., 2) of angles (...)."""
     return torch.stack([yaw.cos(), yaw.sin()], -1)

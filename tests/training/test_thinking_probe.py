@@ -27,9 +27,9 @@ from dollhouse.training.estimate.dry_run import dry_run
 from dollhouse.training.loss_module import LossModule
 from dollhouse.training.loss_weighting import StaticWeighting
 from dollhouse.training.losses.grounding import grounding_targets, pair_targets
-from dollhouse.training.losses.thinking_probe import ABSENT, ThinkingProbe, objects_asked_about, scene_facts
-from dollhouse.training.model_init import build_student
-from tests.training.test_run import TINY
+from dollhouse.training.losses.thinking_probe import ABSENT_WEIGHT, ThinkingProbe, named_objects, thinking_targets
+from dollhouse.training.train import prepare_student
+from tests.fixtures.recipes import TINY
 
 VIEWS = 4
 K = 3
@@ -66,27 +66,27 @@ def three_boxes() -> BoxTargets:
 
 
 def test_facts_of_a_scene_are_the_true_ones() -> None:
-    facts = scene_facts(three_boxes(), labels=5, most_objects=16)
-    assert facts.told[:5].tolist() == [1, 1, 1, 0, 0]
-    assert facts.told[5:10].tolist() == [0, 0, 1, 0, 0], "the lamp stands on the table"
+    facts = thinking_targets(three_boxes(), labels=5, max_objects=16)
+    assert facts.values[:5].tolist() == [1, 1, 1, 0, 0]
+    assert facts.values[5:10].tolist() == [0, 0, 1, 0, 0], "the lamp stands on the table"
     apart = np.sqrt(0.3**2 + 0.4**2 + 0.7**2)
     angle = 2 * np.arctan2(0.4, 0.3)
     expected = [apart, np.cos(angle), np.sin(angle), 0.15, 2.2, 0.85]
-    np.testing.assert_allclose(facts.told[10:].numpy(), expected, rtol=1e-5)
-    assert facts.weight.tolist() == pytest.approx([1, 1, 1, ABSENT, ABSENT, 1, 1, 1, 0, 0, *[1] * 6])
+    np.testing.assert_allclose(facts.values[10:].numpy(), expected, rtol=1e-5)
+    assert facts.weight.tolist() == pytest.approx([1, 1, 1, ABSENT_WEIGHT, ABSENT_WEIGHT, 1, 1, 1, 0, 0, *[1] * 6])
 
 
 def test_facts_do_not_depend_on_the_order_and_end_at_the_slots() -> None:
     boxes = three_boxes()
     turned = boxes.take(torch.tensor([2, 1, 0]))
-    assert torch.allclose(scene_facts(turned, 5, 16).told, scene_facts(boxes, 5, 16).told, atol=1e-6)
-    two = scene_facts(boxes, 5, 2)
-    assert two.told[:5].tolist() == [0, 1, 1, 0, 0]
-    one = scene_facts(boxes, 5, 1)
+    assert torch.allclose(thinking_targets(turned, 5, 16).values, thinking_targets(boxes, 5, 16).values, atol=1e-6)
+    two = thinking_targets(boxes, 5, 2)
+    assert two.values[:5].tolist() == [0, 1, 1, 0, 0]
+    one = thinking_targets(boxes, 5, 1)
     assert not one.weight[10:].any(), "one object has no neighbour"
-    none = scene_facts(boxes.take(torch.zeros(0, dtype=torch.long)), 5, 16)
-    assert not none.told.any()
-    assert none.weight.sum() == pytest.approx(5 * ABSENT)
+    none = thinking_targets(boxes.take(torch.zeros(0, dtype=torch.long)), 5, 16)
+    assert not none.values.any()
+    assert none.weight.sum() == pytest.approx(5 * ABSENT_WEIGHT)
 
 
 def test_each_thinking_token_tells_its_share(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -94,10 +94,10 @@ def test_each_thinking_token_tells_its_share(tokenizer: PreTrainedTokenizerBase)
     torch.manual_seed(0)
     thoughts = ThinkingProbe(config_of(tokenizer, "before_question"))
     states = torch.randn(2, K, 16, requires_grad=True)
-    said = thoughts.said(states)
+    said = thoughts.predict(states)
     shares = np.array_split(np.arange(said.shape[1]), K)
     for token, share in enumerate(shares):
-        alone = thoughts.norm(states[:, token]) @ thoughts.tell.weight[share].T + thoughts.tell.bias[share]
+        alone = thoughts.norm(states[:, token]) @ thoughts.head.weight[share].T + thoughts.head.bias[share]
         torch.testing.assert_close(said[:, share], alone)
     (gradient,) = torch.autograd.grad(said[:, shares[1]].sum(), states)
     assert gradient[:, 1].any()
@@ -108,9 +108,9 @@ def test_scenes_without_boxes_are_absent(tokenizer: PreTrainedTokenizerBase) -> 
     torch.manual_seed(0)
     thoughts = ThinkingProbe(config_of(tokenizer, "before_question"))
     states = [torch.randn(3, 16 + K, 16, requires_grad=True) for _ in range(9)]
-    errors = thoughts.about_scenes(states, [three_boxes(), None, three_boxes()])
+    errors = thoughts.scene_errors(states, [three_boxes(), None, three_boxes()])
     assert errors.shape == (2,)
-    torch.testing.assert_close(errors[:1], thoughts.about_scenes(states, [three_boxes(), None, None]))
+    torch.testing.assert_close(errors[:1], thoughts.scene_errors(states, [three_boxes(), None, None]))
     errors.sum().backward()
     touched = [layer for layer, state in enumerate(states) if state.grad is not None]
     assert touched == [5], "above names, where pairs are grounded too"
@@ -119,13 +119,13 @@ def test_scenes_without_boxes_are_absent(tokenizer: PreTrainedTokenizerBase) -> 
     assert reached[[0, 2], -K:].any(-1).all()
     assert not reached[1].any()
     assert not reached[:, :-K].any()
-    assert thoughts.about_scenes(states, [None, None, None]).shape == (0,)
+    assert thoughts.scene_errors(states, [None, None, None]).shape == (0,)
 
 
 def test_questions_and_the_objects_they_name() -> None:
     names = torch.tensor([[0, 2, 4, -1], [1, 0, 1, 2], [1, 3, 2, 2], [3, 1, 0, 1]])
     pairs = torch.tensor([[1, 4, 2, 1, 2, -1]])
-    told = objects_asked_about(ReferredObjects(names, pairs)).tolist()
+    told = named_objects(ReferredObjects(names, pairs)).tolist()
     assert sorted(told) == [[0, -1, 4, -1, -1], [1, 2, 1, 2, -1], [3, 1, 0, -1, -1]]
 
 
@@ -140,19 +140,19 @@ def test_thoughts_after_the_question_tell_what_it_names(tokenizer: PreTrainedTok
     asked = ReferredObjects(
         torch.tensor([[1, 0, 2, -1], [2, 0, 1, 3], [2, 2, 0, 3]]), torch.tensor([[2, 6, 3, 1, 0, -1]])
     )
-    errors = thoughts.about_questions(states, ids, facts, torch.tensor([0, 1, 0]), asked)
+    errors = thoughts.question_errors(states, ids, facts, torch.tensor([0, 1, 0]), asked)
     assert errors.shape == (2,), "the first question names nothing"
 
     first = grounding_targets(facts[[1], 2], VIEWS, torch.tensor([-1]))
-    said = thoughts.said(states[5][[1], 1 : 1 + K])[:, : first.told.shape[1]]
-    error = torch.nn.functional.smooth_l1_loss(said, first.told, reduction="none", beta=0.3) * first.weight
+    said = thoughts.predict(states[5][[1], 1 : 1 + K])[:, : first.values.shape[1]]
+    error = torch.nn.functional.smooth_l1_loss(said, first.values, reduction="none", beta=0.3) * first.weight
     torch.testing.assert_close(errors[0], error.sum() / first.weight.sum())
 
     both = [grounding_targets(facts[[0], object_], VIEWS, torch.tensor([3])) for object_ in (1, 0)]
     both.append(pair_targets(facts[[0]][:, [1, 0, 0]], VIEWS, torch.tensor([3]), torch.tensor([False])))
-    told, weight = (torch.cat([getattr(part, name) for part in both], 1) for name in ("told", "weight"))
+    told, weight = (torch.cat([getattr(part, name) for part in both], 1) for name in ("values", "weight"))
     error = torch.nn.functional.smooth_l1_loss(
-        thoughts.said(states[5][[2], 3 : 3 + K]), told, reduction="none", beta=0.3
+        thoughts.predict(states[5][[2], 3 : 3 + K]), told, reduction="none", beta=0.3
     )
     torch.testing.assert_close(errors[1], (error * weight).sum() / weight.sum())
 
@@ -198,12 +198,12 @@ def test_one_batch_is_learnt_by_heart(placement: str, tmp_path: Any) -> None:
     losses = ["text", "grounding", "thinking_probe"]
     recipe = recipe_of(placement, 2, losses)
     torch.manual_seed(0)
-    model, processor = build_student(recipe, tmp_path)
+    model, processor, _ = prepare_student(recipe, tmp_path)
     lessons = SceneTargetSource(recipe.data.model_copy(update={"views": 4}), model.config)
     batch: Batch = StepDataset(
         lessons, recipe.stages["finetune_end_to_end"].sampling(8), 0, processor.tokenizer, model.config
     )[0]
-    objective = LossModule(model, StaticWeighting(dict.fromkeys(losses, 1.0)), losses, read_teacher=True)
+    objective = LossModule(model, StaticWeighting(dict.fromkeys(losses, 1.0)), losses, use_gt_objects=True)
     optimizer = torch.optim.AdamW(objective.parameters(), 5e-3)
     told: list[dict[str, float]] = []
     for _ in range(40):
@@ -230,7 +230,9 @@ def test_a_dry_run_knows_thoughts_and_passes(placement: str) -> None:
 def test_thoughts_without_tokens_are_refused() -> None:
     student = {**TINY["student"], "num_thinking_tokens": 0}
     speak = {**TINY["stages"]["finetune_end_to_end"], "losses": ["text", "thinking_probe"]}
-    with pytest.raises(RecipeError, match=r"stage finetune_end_to_end: thinking_probe needs student\.num_thinking_tokens"):
+    with pytest.raises(
+        RecipeError, match=r"stage finetune_end_to_end: thinking_probe needs student\.num_thinking_tokens"
+    ):
         check_recipe({**TINY, "student": student, "stages": {"finetune_end_to_end": speak}}, "test")
     with pytest.raises(RecipeError, match="add the loss text"):
         check_recipe({**TINY, "stages": {"finetune_end_to_end": {**speak, "losses": ["thinking_probe"]}}}, "test")
@@ -245,7 +247,7 @@ def test_true_objects_are_what_thoughts_are_told_of(tokenizer: PreTrainedTokeniz
     batch = collate_batch([scene], [[]], config)
     boxes = batch.boxes[0]
     assert boxes is not None
-    told = scene_facts(boxes, len(CATEGORIES), config.num_objects).told
+    told = thinking_targets(boxes, len(CATEGORIES), config.num_objects).values
     facts = ObjectProjector(config.trunk_width, 32, VIEWS).geometry_features(gt_objects(batch, config))[0]
     present = gt_objects(batch, config).present[0] > 0
     center = facts[present, :3]

@@ -1,0 +1,95 @@
+"""Assembly of one stage: which parameters are trained, and the module with the stage's losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from dollhouse.data.feature_cache import FeatureCache, modules_hash
+from dollhouse.data.target_source import TargetSource
+from dollhouse.errors import RecipeError
+from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
+from dollhouse.training.config import HEAD_OF_LOSS, Recipe, StageConfig
+from dollhouse.training.loss_module import LossModule
+from dollhouse.training.model_init import module_name
+
+#: the modules after the object tokens; all others are perception
+LANGUAGE_MODULES = {"multi_modal_projector", "language_model", "thinking_map"}
+#: losses that need nothing of perception but the object tokens
+LANGUAGE_LOSSES = {"text", "text_kl", "grounding", "thinking_probe"}
+
+
+def build_stage(
+    stage: StageConfig,
+    model: DollhouseForConditionalGeneration,
+    weighting: nn.Module,
+    teacher_width: int = 0,
+    open_feature_cache: Callable[[], FeatureCache] | None = None,
+) -> LossModule:
+    """Set which parameters of ``model`` are trained, and return it with the stage's losses.
+
+    Args:
+        weighting: of the losses.
+        teacher_width: width of the teacher's features; 0: it has none.
+        open_feature_cache: called where perception is frozen and only its object tokens are needed.
+
+    Raises RecipeError where the stage does not fit the model.
+    """
+    trained = set_trainable(stage, model)
+    if not torch.cuda.is_available():  # on short sequences plain attention is faster than the fused one
+        model.language_model.set_attn_implementation("eager")
+    frozen, use_gt_objects = not trained - LANGUAGE_MODULES, stage.object_source == "teacher"
+    only_objects = (
+        set(stage.losses) <= LANGUAGE_LOSSES
+        and not stage.gt_assignment_prob
+        and not use_gt_objects
+        and not model.config.blind
+    )
+    return LossModule(
+        model,
+        weighting,
+        stage.losses,
+        frozen_perception=frozen,
+        use_gt_objects=use_gt_objects,
+        feature_cache=open_feature_cache() if open_feature_cache and frozen and only_objects else None,
+        teacher_width=teacher_width,
+        temperature=stage.temperature,
+    )
+
+
+def set_trainable(stage: StageConfig, model: DollhouseForConditionalGeneration) -> set[str]:
+    """Let gradients flow to the parts that a stage trains only; return the names of their modules."""
+    trained = {module_name(part) for part in stage.train} | ({"blind_prefix"} if model.config.blind else set())
+    trained |= {HEAD_OF_LOSS[loss] for loss in stage.losses if loss in HEAD_OF_LOSS}
+    if "language_model" in trained and model.config.thinking_passes > 1:
+        trained.add("thinking_map")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.split(".")[0] in trained)
+    if "encoder" in trained and stage.unfreeze_from_layer and not model.config.blind:
+        try:
+            model.encoder.freeze_before(stage.unfreeze_from_layer)
+        except ValueError as error:
+            raise RecipeError(f"unfreeze_from_layer: {error}") from None
+    return trained
+
+
+def feature_cache_of(recipe: Recipe, model: DollhouseForConditionalGeneration, source: TargetSource) -> FeatureCache:
+    """Return the cache of the frozen perception's objects, on disk if the targets are cached there."""
+    if source.cache is None:
+        return FeatureCache(None)
+    perception = [child for name, child in sorted(model.named_children()) if name not in LANGUAGE_MODULES]
+    dtype = "bfloat16" if use_bfloat16(recipe.precision) else "float32"
+    return FeatureCache(source.cache.folder / f"objects-{modules_hash(perception)}-{dtype}")
+
+
+def use_bfloat16(precision: str) -> bool:
+    """Return whether to multiply in bfloat16: with "auto", where the processor does so natively."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return bool(
+        torch.backends.cpu.get_cpu_capability().startswith("AVX512") and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )

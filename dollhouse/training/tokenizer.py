@@ -1,0 +1,50 @@
+"""The tokenizer of a run: pretrained, or trained on the run's own questions and then kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from dollhouse.data.target_source import TargetSource
+from dollhouse.models.dollhouse.checkpoint import load_processor
+from dollhouse.models.dollhouse.pretrained_lm import read_tokenizer
+from dollhouse.models.dollhouse.tokenization import train_tokenizer
+from dollhouse.scenes.synthetic.furniture import CATEGORIES, COLOURS
+from dollhouse.training.config import Recipe
+
+TOKENIZER_SAMPLES = 100  #: of the run, whose questions the tokenizer is trained on
+
+
+def load_or_train_tokenizer(recipe: Recipe, source: TargetSource, folder: Path) -> PreTrainedTokenizerBase:
+    """Return the recipe's tokenizer: pretrained, kept in ``folder`` by an earlier call, or trained and kept."""
+    if (pretrained := pretrained_tokenizer(recipe)) is not None:
+        return pretrained
+    done = folder / "done"
+    if done.exists():
+        return PreTrainedTokenizerFast.from_pretrained(folder)
+    tokenizer = fit_tokenizer(recipe, question_texts(source, TOKENIZER_SAMPLES))
+    tokenizer.save_pretrained(folder)
+    done.touch()
+    return tokenizer
+
+
+def pretrained_tokenizer(recipe: Recipe) -> PreTrainedTokenizerBase | None:
+    """Return the tokenizer of the language weights or folder that the recipe names; None where it names none."""
+    student = recipe.student
+    if student.language_weights is not None:
+        return read_tokenizer(student.language_weights, student.num_thinking_tokens)
+    return None if student.tokenizer is None else load_processor(student.tokenizer).tokenizer
+
+
+def fit_tokenizer(recipe: Recipe, texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """Train a tokenizer of the recipe's vocabulary size, in which every label and colour is one token."""
+    words = [*CATEGORIES, *COLOURS, *(f"{category}s" for category in CATEGORIES)]
+    return train_tokenizer(sorted(set(texts)), words, recipe.student.vocabulary, recipe.student.num_thinking_tokens)
+
+
+def question_texts(source: TargetSource, samples: int) -> list[str]:
+    """Return the questions and answers of the first samples, each with a leading space."""
+    rows = [row for index in range(min(samples, len(source))) for row in source.questions(index)]
+    return [f" {text}" for question, answer, _ in rows for text in (question, answer)]
