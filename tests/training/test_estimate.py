@@ -84,7 +84,7 @@ def test_recipes_that_do_not_exist() -> None:
 
 def test_wrong_weights_are_named_before_anything_is_planned(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(2)}, tmp_path / "model.pt")
-    with pytest.raises(DollhouseError, match="not the weights of this VGGT"):
+    with pytest.raises(DollhouseError, match="tensors do not match the model"):
         plan_encoder(1, "28x28", "bfloat16", ["depth"], None, tmp_path / "model.pt")
 
 
