@@ -53,10 +53,10 @@ def generate_greedy(
         logits = next_logits(tokens, open_rows)
         logits[:, suppressed] = -torch.inf
         log_probs, ids = top_tokens(logits, top_k)
-        kept, values = ids.int().cpu().numpy(), log_probs.float().cpu().numpy()
+        top_ids, values = ids.int().cpu().numpy(), log_probs.float().cpu().numpy()
         for place, row in enumerate(open_rows.tolist()):
-            sequences[row].token_ids.append(int(kept[place, 0]))
-            sequences[row].top_ids.append(kept[place])
+            sequences[row].token_ids.append(int(top_ids[place, 0]))
+            sequences[row].top_ids.append(top_ids[place])
             sequences[row].top_log_probs.append(values[place])
         tokens = ids[:, 0]
         if eos_token_id is not None:

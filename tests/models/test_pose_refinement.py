@@ -113,5 +113,5 @@ def test_registering_votes_puts_cameras_right_and_first_view_stays() -> None:
     assert torch.equal(corrected.position[:, 0], torch.zeros(1, 3))
     np.testing.assert_allclose(corrected.heading[0, 1], [np.cos(turn), np.sin(turn)], atol=1e-3)
     np.testing.assert_allclose(corrected.position[0, 1], position, atol=5e-3)
-    placed = votes.placed(corrected)
+    placed = votes.with_cameras(corrected)
     np.testing.assert_allclose(placed.center[0, patches:], objects.position, atol=1e-2)

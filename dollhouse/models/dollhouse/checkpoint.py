@@ -82,7 +82,7 @@ def load_student(folder: str | Path | None = None) -> tuple[DollhouseForConditio
         raise ModelError(f"{path / 'config.json'} is not JSON: {error}") from error
     if not isinstance(settings, dict) or settings.get("model_type") != DollhouseConfig.model_type:
         kind = settings.get("model_type") if isinstance(settings, dict) else None
-        raise ModelError(f"{path} is not a Dollhouse model: its config.json says model_type {kind!r}")
+        raise ModelError(f"{path} is not a Dollhouse model: its config.json has model_type {kind!r}")
     try:
         model, loading = DollhouseForConditionalGeneration.from_pretrained(
             path, dtype=torch.float32, output_loading_info=True, local_files_only=True, use_safetensors=True

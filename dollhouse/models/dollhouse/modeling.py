@@ -140,7 +140,7 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
         votes = self.voting_head(patches, cameras, rows, columns, None if rgbd is None else rgbd.depth)
         if refine_poses and rgbd is None and pixel_values.shape[1] > 1:
             cameras = refine_cameras(votes, cameras)
-            votes = votes.placed(cameras)
+            votes = votes.with_cameras(cameras)
         if patch_assignment is None:
             patch_assignment = cluster_votes(votes, self.config.num_objects)
         objects = self.proposal_head(votes, patches, patch_assignment, rows, columns)

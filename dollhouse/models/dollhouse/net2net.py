@@ -21,7 +21,7 @@ NOISE = 0.5  #: difference of the duplicates' weights, in standard deviations of
 
 
 def expanded_config(config: DollhouseConfig, width_multiplier: int = 2, use_rgbd: bool = False) -> DollhouseConfig:
-    """Return the config of a model with every width multiplied by 1 or 2, and with RGB-D inputs if asked for."""
+    """Return the config of a model with every width multiplied by 1 or 2, and with RGB-D inputs if ``use_rgbd``."""
     values = copy.deepcopy(config.to_dict())
     for width in ("hidden_size", "num_attention_heads"):
         values["vision_config"][width] *= width_multiplier

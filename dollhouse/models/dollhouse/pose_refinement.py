@@ -25,10 +25,8 @@ MIN_SIMILARITY = 0.3  #: similarity from which two objects may be the same
 SIGMA = 0.2  #: standard deviation of an object's position in metres at no distance
 SIGMA_PER_METRE = 0.1  #: and its increase per metre from the camera
 MAX_LOG_STRETCH = 0.35  #: largest log ratio of two objects' distances in both views
-REFINE_MARGIN = (
-    0.5  #: view_observations by which a guess from two objects may stay behind and still be looked at again with all
-)
-MIN_GAIN = 1.0  #: score by which another camera must beat the head's own before it is used instead
+REFINE_MARGIN = 0.5  #: pair hypotheses at most this far below the best score are refined with all objects
+MIN_GAIN = 1.0  #: score by which another pose must beat the predicted one
 
 
 @dataclass(frozen=True, eq=False)

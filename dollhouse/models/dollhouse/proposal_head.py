@@ -47,8 +47,8 @@ class ProposalHead(nn.Module):
 
     def __init__(self, width: int, labels: int, colours: int, layers: int, heads: int) -> None:
         super().__init__()
-        facts = labels + colours + 3 + 3 + 2 + 2 + 1
-        self.vote_proj = nn.Linear(facts, width)
+        vote_features = labels + colours + 3 + 3 + 2 + 2 + 1
+        self.vote_proj = nn.Linear(vote_features, width)
         self.patch_proj = nn.Linear(width, width)
         self.blocks = nn.ModuleList(TrunkBlock(width, heads, mlp_ratio=2.0) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
@@ -70,22 +70,22 @@ class ProposalHead(nn.Module):
             colours = share @ votes.colour_logits.float().softmax(-1)
             center, log_size = share @ votes.center, share @ votes.log_size
             front, axis = share @ votes.front, share @ votes.axis
-        facts = torch.cat([labels, colours, center, log_size, front, axis, mass.log1p().unsqueeze(-1)], -1)
-        features = self.vote_proj(facts) + self.patch_proj(share.to(patches.dtype) @ patches.flatten(1, 2))
+        pooled = torch.cat([labels, colours, center, log_size, front, axis, mass.log1p().unsqueeze(-1)], -1)
+        features = self.vote_proj(pooled) + self.patch_proj(share.to(patches.dtype) @ patches.flatten(1, 2))
         features = features * present.unsqueeze(-1)
         for block in self.blocks:
             features = block(features)
         features = self.norm(features)
-        more = self.refine(features).float().split(self.refine_fields, -1)
+        residuals = self.refine(features).float().split(self.refine_fields, -1)
         return ProposalOutput(
             features=features,
             present=present,
-            label_logits=more[0] + torch.logit(labels.clamp(1e-3, 1 - 1e-3)),
-            colour_logits=more[1] + torch.log(colours.clamp(min=1e-3)),
-            center=center + more[2],
-            log_size=log_size + more[3],
-            front=front + more[4],
-            axis=axis + more[5],
+            label_logits=residuals[0] + torch.logit(labels.clamp(1e-3, 1 - 1e-3)),
+            colour_logits=residuals[1] + torch.log(colours.clamp(min=1e-3)),
+            center=center + residuals[2],
+            log_size=log_size + residuals[3],
+            front=front + residuals[4],
+            axis=axis + residuals[5],
             view_observations=view_observations(patch_assignment, votes.log_depth, views, rows, columns),
         )
 
@@ -96,11 +96,11 @@ def view_observations(patch_assignment: Tensor, log_depth: Tensor, views: int, r
     v = (torch.arange(rows, device=patch_assignment.device) + 0.5) / rows * 2 - 1
     place = torch.stack(torch.meshgrid(v, u, indexing="ij"), -1).flip(-1).reshape(1, 1, -1, 2)
     batch, _, slots = patch_assignment.shape
-    seen = patch_assignment.view(batch, views, rows * columns, slots)
+    shown = patch_assignment.view(batch, views, rows * columns, slots)
     place = place.expand(batch, views, -1, -1)
-    facts = torch.cat([place, log_depth.view(batch, views, -1, 1)], -1)
-    total = seen.sum(2)
-    mean = torch.einsum("bvpn,bvpf->bnvf", seen, facts) / total.clamp(min=1).permute(0, 2, 1).unsqueeze(-1)
+    features = torch.cat([place, log_depth.view(batch, views, -1, 1)], -1)
+    total = shown.sum(2)
+    mean = torch.einsum("bvpn,bvpf->bnvf", shown, features) / total.clamp(min=1).permute(0, 2, 1).unsqueeze(-1)
     return torch.cat([mean, (total / (rows * columns)).sqrt().permute(0, 2, 1).unsqueeze(-1)], -1)
 
 
@@ -114,9 +114,9 @@ class ObjectProjector(nn.Module):
     def __init__(self, width: int, text_width: int, views: int) -> None:
         super().__init__()
         self.views = views
-        facts = 3 + 3 + 3 + 2 + 2 + 1 + FOURIER_WIDTH + VIEW_FEATURES * views + views
+        features = 3 + 3 + 3 + 2 + 2 + 1 + FOURIER_WIDTH + VIEW_FEATURES * views + views
         self.geometry_mlp = nn.Sequential(
-            nn.Linear(facts, 2 * text_width), nn.GELU(), nn.Linear(2 * text_width, text_width)
+            nn.Linear(features, 2 * text_width), nn.GELU(), nn.Linear(2 * text_width, text_width)
         )
         self.feature_proj = nn.Linear(width, text_width)
         self.empty_embedding = nn.Parameter(INIT_STD * torch.randn(text_width))

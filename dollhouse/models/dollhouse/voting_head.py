@@ -36,7 +36,7 @@ class VoteOutput:
         """(B, M) probability that a patch shows an object."""
         return 1.0 - self.label_logits.float().softmax(-1)[..., -1]
 
-    def placed(self, cameras: Cameras) -> VoteOutput:
+    def with_cameras(self, cameras: Cameras) -> VoteOutput:
         """Transform the votes from each view's level frame to the first one's by other cameras."""
         views = cameras.focal.shape[1]
         own_center, own_front, own_axis = (
@@ -85,7 +85,7 @@ class VotingHead(nn.Module):
             front=own_front,
             axis=own_axis,
         )
-        return VoteOutput(**{name: value.flatten(1, 2) for name, value in vars(votes).items()}).placed(cameras)
+        return VoteOutput(**{name: value.flatten(1, 2) for name, value in vars(votes).items()}).with_cameras(cameras)
 
 
 def full_precision(like: Tensor) -> torch.autocast:
