@@ -66,6 +66,7 @@ def test_a_run_with_all_losses_and_its_dry_run(teaching: None, tmp_path: Path) -
     assert (tmp_path / "run" / "curves.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_resuming_keeps_the_learned_weights(teaching: None, tmp_path: Path) -> None:
     """A run that stops at step 2 and goes on ends with the very sigmas, map and student of one that did not."""
     recipe = every_loss_recipe()

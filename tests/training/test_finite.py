@@ -32,6 +32,7 @@ def test_a_blind_student_of_many_blocks_learns(tmp_path: Path) -> None:
     assert all(line["grad_norm"] > 0 for line in lines if "text" in line)
 
 
+@pytest.mark.slow
 def test_nano_learns_from_scratch_in_every_stage(tmp_path: Path) -> None:
     """Also where a slot is empty, whose token is learnt."""
     steps = [f"stages.{stage}.{setting}" for stage in STAGES for setting in ("steps=3", "batch_size=2", "log_every=1")]

@@ -259,6 +259,7 @@ def undisturbed(by_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -
     return out
 
 
+@pytest.mark.slow
 def test_kept_sight_changes_nothing(undisturbed: Path, by_checkpoint: Path, tmp_path: Path) -> None:
     for name in ("first", "again"):
         distill(check_recipe(recipe_from(by_checkpoint, tmp_path / "cache"), "test"), tmp_path / name, progress=False)
@@ -268,6 +269,7 @@ def test_kept_sight_changes_nothing(undisturbed: Path, by_checkpoint: Path, tmp_
     assert len(kept) == 4
 
 
+@pytest.mark.slow
 def test_killed_at_random_it_ends_with_the_same_weights(undisturbed: Path, by_checkpoint: Path, tmp_path: Path) -> None:
     """``DOLLHOUSE_KILLS=20`` kills twenty times; a run that was faster than its killer begins anew."""
     code = (

@@ -53,6 +53,7 @@ def kill_when(out: Path, reached: str) -> None:
     process.wait()
 
 
+@pytest.mark.slow
 def test_killed_three_times_ends_with_the_same_weights(undisturbed: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     kill_when(out, "pretrain_perception/checkpoint-4")
@@ -106,6 +107,7 @@ def test_folder_of_another_recipe_is_refused(undisturbed: Path) -> None:
         distill(tiny_recipe(seed=5, data={**TINY["data"], "views": 4}), undisturbed, progress=False)
 
 
+@pytest.mark.slow
 def test_full_disk_leaves_what_was_there(undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk fills up while a checkpoint is written: a named error, and the checkpoint before it stays whole."""
     import dollhouse.training.trainer as trainer
