@@ -1,4 +1,4 @@
-"""Decoding with less ado says what the language model itself says; where it cannot, the model itself speaks."""
+"""The GPT-NeoX decoder equals the plain decoder; other models use the plain one."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.models.test_model import QUESTIONS, scene_of
 TOLERANCE = {"atol": 1e-4, "rtol": 1e-5}  # of logits some tens large, in float32
 
 
-def spoken_by(**settings: Any) -> DollhouseForConditionalGeneration:
+def model_with(**settings: Any) -> DollhouseForConditionalGeneration:
     """The tiny student with another GPT-NeoX."""
     model = tiny_pipeline(settings.pop("placement", "before_question")).model
-    asked = model.config.get_text_config().to_dict() | settings
+    settings_of_text = model.config.get_text_config().to_dict() | settings
     torch.manual_seed(1)
-    model.language_model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**asked)).eval()
+    model.language_model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings_of_text)).eval()
     model.config.text_config = model.language_model.config
     with torch.no_grad():
         for parameter in model.language_model.parameters():
@@ -45,8 +45,8 @@ def spoken_by(**settings: Any) -> DollhouseForConditionalGeneration:
     ],
     ids=lambda settings: next(iter(settings)),
 )
-def test_word_by_word_as_the_model_itself(settings: dict[str, Any]) -> None:
-    model = spoken_by(**settings)
+def test_steps_equal_the_plain_decoder(settings: dict[str, Any]) -> None:
+    model = model_with(**settings)
     plain, quick = PlainDecoder(model), select_decoder(model)
     assert isinstance(quick, NeoxDecoder)
     prefix = torch.randn(1, 4, model.config.get_text_config().hidden_size)
@@ -56,13 +56,13 @@ def test_word_by_word_as_the_model_itself(settings: dict[str, Any]) -> None:
             pasts = plain.expand(scenes[0], 3, 12), quick.expand(scenes[1], 3, 12)
             ids = torch.randint(10, 300, (3, 6))
             for _ in range(4):
-                expected, told = plain.step(pasts[0], ids, skip), quick.step(pasts[1], ids, skip)
-                torch.testing.assert_close(told, expected, **TOLERANCE)
+                expected, actual = plain.step(pasts[0], ids, skip), quick.step(pasts[1], ids, skip)
+                torch.testing.assert_close(actual, expected, **TOLERANCE)
                 ids = expected.argmax(-1, keepdim=True)
 
 
-def test_the_scene_as_hugging_face_has_it() -> None:
-    model = spoken_by()
+def test_dynamic_caches_are_equal() -> None:
+    model = model_with()
     plain, quick = PlainDecoder(model), NeoxDecoder(model)
     prefix = torch.randn(1, 4, 32)
     with torch.inference_mode():
@@ -70,18 +70,18 @@ def test_the_scene_as_hugging_face_has_it() -> None:
             plain.dynamic_cache(plain.encode_prefix(prefix), 2),
             quick.dynamic_cache(quick.encode_prefix(prefix), 2),
         )
-    for expected, told in zip(caches[0].layers, caches[1].layers, strict=True):
-        torch.testing.assert_close(told.keys, expected.keys, **TOLERANCE)
-        torch.testing.assert_close(told.values, expected.values, **TOLERANCE)
+    for expected, actual in zip(caches[0].layers, caches[1].layers, strict=True):
+        torch.testing.assert_close(actual.keys, expected.keys, **TOLERANCE)
+        torch.testing.assert_close(actual.values, expected.values, **TOLERANCE)
 
 
-def test_changed_weights_are_seen(photos: list[np.ndarray]) -> None:
-    """A pipeline that is asked, changed and asked again says what it has become."""
+def test_changed_weights_give_a_new_decoder(photos: list[np.ndarray]) -> None:
+    """Answers after a change of weights are those of the new weights."""
     pipeline = tiny_pipeline()
-    memory = pipeline.encode_scene(scene_of(photos))
+    session = pipeline.encode_scene(scene_of(photos))
     decoder = pipeline.decoder
     assert pipeline.decoder is decoder
-    before = memory.ask(QUESTIONS)
+    before = session.ask(QUESTIONS)
     with torch.no_grad():
         for layer in pipeline.model.language_model.base_model.layers:
             layer.mlp.dense_4h_to_h.weight.neg_()
@@ -91,13 +91,13 @@ def test_changed_weights_are_seen(photos: list[np.ndarray]) -> None:
         plain = PlainDecoder(pipeline.model)
         ids = torch.tensor([pipeline.processor.question_ids(QUESTIONS[0])])
         expected = plain.step(plain.expand(plain.encode_prefix(after.prefix), 1, 0), ids)
-        told = after.decoder.step(after.prefill(ids, 0), ids)
-    torch.testing.assert_close(told, expected, **TOLERANCE)
+        actual = after.decoder.step(after.prefill(ids, 0), ids)
+    torch.testing.assert_close(actual, expected, **TOLERANCE)
     assert after.ask(QUESTIONS) != before
 
 
 @pytest.mark.parametrize("why", ["family", "half", "passes"])
-def test_what_it_does_not_know_the_model_itself_says(why: str) -> None:
+def test_other_models_use_the_plain_decoder(why: str) -> None:
     pipeline = tiny_pipeline(family="llama" if why == "family" else "gpt_neox")
     if why == "half":
         pipeline.model.language_model.bfloat16()

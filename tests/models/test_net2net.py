@@ -1,4 +1,4 @@
-"""A grown model begins with the answers of the one it grew from, and has room for more."""
+"""A widened model computes what the original does."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def wide(shipped: DollhousePipeline) -> DollhousePipeline:
     return DollhousePipeline(widen(shipped.model), shipped.processor, "wide")
 
 
-def test_twice_the_width_says_the_same(shipped: DollhousePipeline, wide: DollhousePipeline) -> None:
+def test_a_widened_model_answers_the_same(shipped: DollhousePipeline, wide: DollhousePipeline) -> None:
     scene = room_scene("test", 3)
     questions = ["how many chairs are there?", "describe the room.", "is there a bed?"]
     narrow, broad = shipped.encode_scene(scene), wide.encode_scene(scene)
     np.testing.assert_allclose(broad.depth, narrow.depth, rtol=1e-4)
     assert [box.label for box in broad.boxes] == [box.label for box in narrow.boxes]
-    for one, other in zip(narrow.boxes, broad.boxes, strict=True):
-        np.testing.assert_allclose(other.center, one.center, atol=1e-3)
-    for one, other in zip(narrow.answer(questions), broad.answer(questions), strict=True):
-        assert other.text == one.text
-        assert other.confidence == pytest.approx(one.confidence, abs=1e-3)
+    for expected, other in zip(narrow.boxes, broad.boxes, strict=True):
+        np.testing.assert_allclose(other.center, expected.center, atol=1e-3)
+    for expected, other in zip(narrow.answer(questions), broad.answer(questions), strict=True):
+        assert other.text == expected.text
+        assert other.confidence == pytest.approx(expected.confidence, abs=1e-3)
 
 
 def test_every_width_is_doubled(shipped: DollhousePipeline, wide: DollhousePipeline) -> None:
@@ -44,14 +44,14 @@ def test_every_width_is_doubled(shipped: DollhousePipeline, wide: DollhousePipel
     assert 3.5 < ratio < 4
 
 
-def test_the_copies_can_part(wide: DollhousePipeline) -> None:
-    """The two halves of what is read have different weights, so that training tells them apart."""
+def test_duplicated_weights_differ(wide: DollhousePipeline) -> None:
+    """The weights of duplicated inputs differ, so that training separates them."""
     weight = wide.model.encoder.aggregator.frame_blocks[0].mlp.fc1.weight
     first, second = weight.chunk(2, dim=1)
     assert (first - second).abs().mean() > 0.1 * weight.abs().mean()
 
 
-def test_sensors_are_silent_at_first(shipped: DollhousePipeline) -> None:
+def test_the_rgbd_embedding_starts_without_effect(shipped: DollhousePipeline) -> None:
     """A model that is given depth and poses uses them (its depth is exact) and still answers."""
     scene = room_scene("test", 3)
     teacher = DollhousePipeline(widen(shipped.model, width_multiplier=1, use_rgbd=True), shipped.processor, "teacher")

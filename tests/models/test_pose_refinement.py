@@ -1,4 +1,4 @@
-"""Cameras are corrected by the objects that views share: exact on made rooms, and silent where nothing is shared."""
+"""Poses are refined by the objects that views share, and unchanged where nothing is shared."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ def room(rng: np.random.Generator, count: int) -> ObjectSet:
     return ObjectSet(places, kinds, colours, rng.normal(0, 0.3, (count, 3)), np.ones(count), np.full(count, 0.4))
 
 
-def seen_from(objects: ObjectSet, turn: float, position: Array) -> ObjectSet:
+def viewed_from(objects: ObjectSet, turn: float, position: Array) -> ObjectSet:
     """The objects in the frame of a camera that stands at ``position`` and is turned by ``turn``."""
     return replace(objects, position=transform(objects.position - position, -turn, np.zeros(3)))
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_camera_that_is_wrong_by_metres_is_put_right(seed: int) -> None:
+def test_a_wrong_pose_is_corrected(seed: int) -> None:
     rng = np.random.default_rng(seed)
     objects = room(rng, 4)
     turn, position = rng.uniform(-np.pi, np.pi), np.append(rng.uniform(-2, 2, 2), 0.05)
     found_turn, found = fit(
-        seen_from(objects, turn, position), objects, (turn + 1.0, position + np.array([1.5, -1.0, 0.2]))
+        viewed_from(objects, turn, position), objects, (turn + 1.0, position + np.array([1.5, -1.0, 0.2]))
     )
     assert np.cos(found_turn - turn) == pytest.approx(1.0, abs=1e-9)
     np.testing.assert_allclose(found, position, atol=1e-6)
 
 
-def test_a_good_camera_is_left_as_it_is() -> None:
+def test_a_good_pose_is_unchanged() -> None:
     objects = room(np.random.default_rng(0), 4)
     position = np.array([1.0, 0.5, 0.0])
     noisy = (0.31, position + 0.03)
-    assert fit(seen_from(objects, 0.3, position), objects, noisy) is noisy
+    assert fit(viewed_from(objects, 0.3, position), objects, noisy) is noisy
 
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_one_shared_object_is_not_enough(count: int) -> None:
     objects = room(np.random.default_rng(1), 5)
-    own = seen_from(objects, 2.0, np.array([2.0, 2.0, 0.0]))
+    own = viewed_from(objects, 2.0, np.array([2.0, 2.0, 0.0]))
     few = ObjectSet(*[value[:count] for value in vars(own).values()])
     proposed = (0.0, np.zeros(3))
     assert fit(few, objects, proposed) is proposed
@@ -59,7 +59,7 @@ def test_one_shared_object_is_not_enough(count: int) -> None:
 def test_a_wrong_match_does_not_spoil_the_rest() -> None:
     rng = np.random.default_rng(3)
     objects = room(rng, 5)
-    own = seen_from(objects, 1.2, np.array([1.0, -1.0, 0.0]))
+    own = viewed_from(objects, 1.2, np.array([1.0, -1.0, 0.0]))
     own.position[0] += [2.5, 1.0, 0.0]  # another one of its kind, elsewhere
     turn, shift = fit(own, objects, (0.0, np.zeros(3)))
     assert turn == pytest.approx(1.2, abs=0.05)
@@ -70,7 +70,7 @@ def test_procrustes_is_least_squares() -> None:
     """Beside the closed form, a search over turns."""
     rng = np.random.default_rng(4)
     objects = room(rng, 5)
-    own = seen_from(objects, 0.7, np.array([0.5, 0.2, 0.0]))
+    own = viewed_from(objects, 0.7, np.array([0.5, 0.2, 0.0]))
     own.position[:] += rng.normal(0, 0.1, own.position.shape)
     turn, shift = procrustes(own, objects, np.eye(5))
 
@@ -83,13 +83,13 @@ def test_procrustes_is_least_squares() -> None:
         assert misfit(other, goal) >= best - 1e-9
 
 
-def test_registering_votes_puts_cameras_right_and_first_view_stays() -> None:
+def test_refined_cameras_keep_the_first_view() -> None:
     rng = np.random.default_rng(5)
     objects = room(rng, 4)
     objects = ObjectSet(*[value.repeat(5, axis=0) for value in vars(objects).values()])  # five patches show each
     patches = len(objects.position)
     turn, position = 1.0, np.array([1.5, 0.5, 0.0])
-    views = [objects, seen_from(objects, turn, position)]
+    views = [objects, viewed_from(objects, turn, position)]
     own = torch.tensor(np.concatenate([view.position for view in views]), dtype=torch.float32)[None]
     logits = torch.full((1, 2 * patches, LABELS + 1), -9.0)
     logits[..., :LABELS] += 18 * torch.tensor(np.tile(objects.label, (2, 1)), dtype=torch.float32)
