@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from dollhouse.errors import ModelError
 from dollhouse.evaluation.metrics.versions import scorer_versions
@@ -112,9 +111,8 @@ class Experiment:
             scenes, validation, priority = self.spec.compared_scenes, "", 1
             blind_key = None if row.model == "teacher" else self.blind_key
         else:
-            name = (row.same_as or f"{table}/{row.name}").replace("/", " ", 1) + (
-                f", seed {seed}" if row.recipe else ""
-            )
+            name = (row.same_as or f"{table}/{row.name}").replace("/", " ", 1)
+            name += f", seed {seed}" if row.recipe else ""
             scenes, validation, blind_key = self.spec.run_scenes, self.spec.validation_scenes, None
             priority = row.priority if seed == self.spec.seeds[0] else REPEATED_PRIORITY
         seconds = ROOM_SECONDS * len(open_scenes(scenes))
@@ -190,7 +188,8 @@ def write_init(student: Path, init: Init, seed: int, out: Path) -> None:
     config, tokenizer = model.config, processor.tokenizer
     names = thinking_tokens(init.num_thinking_tokens)
     tokenizer.add_tokens([name for name in names if name not in tokenizer.get_vocab()], special_tokens=True)
-    if len(tokenizer) > len(embeddings(model)):
+    embeddings: Any = model.get_input_embeddings()
+    if len(tokenizer) > len(embeddings.weight):
         model.language_model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
         config.get_text_config().vocab_size = model.language_model.config.vocab_size
     config.num_thinking_tokens = processor.num_thinking_tokens = init.num_thinking_tokens
@@ -206,8 +205,9 @@ def write_init(student: Path, init: Init, seed: int, out: Path) -> None:
     fill_token_ids(config, tokenizer)
     generator = torch.Generator().manual_seed(seed)
     fresh = torch.randn(init.num_thinking_tokens, config.get_text_config().hidden_size, generator=generator)
+    table: Any = model.get_input_embeddings().weight  # of the model as it is now
     with torch.no_grad():
-        embeddings(model)[list(config.thinking_ids)] = INIT_STD * fresh
+        table[list(config.thinking_ids)] = INIT_STD * fresh
     model.generation_config.suppress_tokens = model.suppress_tokens()
     save_student(model, processor, out)
 
@@ -220,10 +220,3 @@ def write_stand_in(student: Path, out: Path) -> None:
     torch.manual_seed(0)
     model, processor, _ = load_student(student)
     save_student(widen(model, **STAND_IN), processor, out)
-
-
-def embeddings(model: DollhouseForConditionalGeneration) -> Tensor:
-    """Return the model's own table of word embeddings (vocabulary, D)."""
-    table = model.get_input_embeddings().weight
-    assert isinstance(table, Tensor)
-    return table

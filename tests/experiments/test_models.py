@@ -22,7 +22,7 @@ from dollhouse.models.dollhouse.checkpoint import load_student
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.models.llava3d.configuration import CLIP_LARGE, Llava3DConfig
 from dollhouse.scenes.open import open_scene
-from experiments.paper.experiment import INIT_STD, STUDENT, Experiment, embeddings, write_init, write_stand_in
+from experiments.paper.experiment import INIT_STD, STUDENT, Experiment, write_init, write_stand_in
 from experiments.paper.measure import FIXED_LOSSES, measure, read_measured
 from experiments.paper.paper_size import RandomStudent, RandomTeacher, student_config
 from experiments.paper.run import make_tables
@@ -57,10 +57,11 @@ def test_only_thinking_tokens_are_new(tiny_student: Path, tmp_path: Path, count:
     old, new = before.state_dict(), after.state_dict()
     changed = {name for name in old if old[name].shape != new[name].shape or not torch.equal(old[name], new[name])}
     assert all(name.endswith(("embed_in.weight", "lm_head.weight")) for name in changed)
-    words = [row for row in range(len(embeddings(before))) if row not in config.thinking_ids]
-    assert torch.equal(embeddings(before)[words], embeddings(after)[words])
+    embeddings: list[Any] = [model.get_input_embeddings().weight for model in (before, after)]
+    words = [row for row in range(len(embeddings[0])) if row not in config.thinking_ids]
+    assert torch.equal(embeddings[0][words], embeddings[1][words])
     if count:
-        fresh = embeddings(after)[list(config.thinking_ids)]
+        fresh = embeddings[1][list(config.thinking_ids)]
         assert 0.5 * INIT_STD < float(fresh.detach().std()) < 2 * INIT_STD
 
 
