@@ -129,11 +129,10 @@ def _groups(shapes: dict[str, torch.Size], limit: int, itemsize: int) -> Iterato
     yield group
 
 
-def answer(folder: Path, scene_path: str, question: str, max_new_tokens: int, dtype: torch.dtype) -> None:
+def answer(folder: Path, scene_path: str, question: str, max_new_tokens: int, dtype: Any) -> None:
     """Load, encode the scene and answer; print seconds and peak memory."""
     start = time.perf_counter()
-    settings = LLaVA3DSettings(max_new_tokens=max_new_tokens)
-    teacher = LLaVA3DTeacher.from_official(folder, dtype=dtype, settings=settings)
+    teacher = LLaVA3DTeacher.from_official(folder, LLaVA3DSettings(max_new_tokens=max_new_tokens, dtype=dtype))
     size = sum(parameter.nbytes for parameter in teacher.model.parameters())
     print(f"loaded     {size / 1e9:6.2f} GB on {teacher.model.device} in {time.perf_counter() - start:.1f} s")
     print(f"peak RSS   {peak_resident_bytes() / 1e9:6.2f} GB after loading")
@@ -161,7 +160,7 @@ def main() -> None:
     options = parser.parse_args()
     dtype = getattr(torch, options.dtype)
     if options.answer:
-        answer(options.folder, options.scene, options.question, options.tokens, dtype)
+        answer(options.folder, options.scene, options.question, options.tokens, options.dtype)
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)

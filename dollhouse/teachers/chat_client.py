@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -45,20 +46,19 @@ class Completion:
 
 
 class ServerError(TeacherError):
-    """One request failed for good. ``unreachable``: no server accepted the connection."""
+    """A request failed.
 
-    def __init__(self, message: str, unreachable: bool = False) -> None:
+    ``unreachable``: no server accepted the connection; ``wait``: the seconds after which the server wants the next one.
+    """
+
+    def __init__(self, message: str, unreachable: bool = False, wait: float | None = None) -> None:
         super().__init__(message)
         self.unreachable = unreachable
-
-
-class _RetryError(Exception):
-    """An attempt failed in a way that may pass; ``wait`` is what the server asked for, in seconds."""
-
-    def __init__(self, message: str, wait: float | None = None, unreachable: bool = False) -> None:
-        super().__init__(message)
         self.wait = wait
-        self.unreachable = unreachable
+
+
+class _RetryError(ServerError):
+    """An attempt failed in a way that may pass."""
 
 
 class ChatClient:
@@ -89,9 +89,8 @@ class ChatClient:
                 return self._attempt(body)
             except _RetryError as error:
                 if attempt == self.policy.retries:
-                    raise ServerError(
-                        f"{self.url}: no answer after {attempt + 1} attempts ({error})", error.unreachable
-                    ) from error
+                    message = f"{self.url}: no answer after {attempt + 1} attempts ({error})"
+                    raise ServerError(message, error.unreachable) from error
                 seconds = error.wait if error.wait is not None else wait * random.uniform(0.5, 1)
             with self._lock:
                 self.repeated += 1
@@ -113,7 +112,7 @@ class ChatClient:
         except (httpx2.TransportError, httpx2.DecodingError) as error:
             raise _RetryError(f"the response broke off: {error}") from error
         if status in _RETRYABLE:
-            raise _RetryError(f"status {status}", _retry_after(headers.get("retry-after")))
+            raise _RetryError(f"status {status}", wait=_retry_after(headers.get("retry-after", "")))
         if status in _FATAL:
             why = _FATAL[status].format(variable=self.key_variable)
             raise TeacherUnavailableError(f"{self.url}: status {status}: {why} ({_excerpt(content)})")
@@ -137,7 +136,10 @@ class ChatClient:
     def _parse(self, content: bytes) -> Completion:
         try:
             response = json.loads(content)
-            self._count_tokens(response.get("usage") or {})  # first: what is charged is counted, valid or not
+            usage = response.get("usage") or {}
+            with self._lock:  # what is charged is counted, whether the answer is valid or not
+                self.tokens_in += int(usage.get("prompt_tokens") or 0)
+                self.tokens_out += int(usage.get("completion_tokens") or 0)
             choice = response["choices"][0]
             text, reason = choice["message"]["content"], choice.get("finish_reason")
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
@@ -146,26 +148,15 @@ class ChatClient:
             raise _RetryError("the answer is empty")
         return Completion(text.strip(), reason)
 
-    def _count_tokens(self, usage: Mapping[str, Any]) -> None:
-        tokens_in, tokens_out = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
-        with self._lock:
-            self.tokens_in += tokens_in
-            self.tokens_out += tokens_out
 
-
-def _retry_after(header: str | None) -> float | None:
+def _retry_after(header: str) -> float | None:
     """Return the seconds of a Retry-After header, a number or a date; None where it is neither."""
-    if header is None:
-        return None
-    try:
+    with suppress(ValueError):
         return max(0.0, float(header))
-    except ValueError:
-        pass
-    try:
+    with suppress(ValueError):
         when = parsedate_to_datetime(header)
-    except ValueError:
-        return None
-    return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+        return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+    return None
 
 
 def _excerpt(content: bytes) -> str:

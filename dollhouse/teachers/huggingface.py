@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,21 +18,20 @@ import transformers
 from PIL import Image
 from torch import Tensor
 
-from dollhouse.errors import ModelError, QuestionError, TeacherError
+from dollhouse.errors import ModelError, TeacherError
 from dollhouse.models.generation import top_tokens
 from dollhouse.questions.generate import Question
 from dollhouse.records.types import TeacherAnswer
 from dollhouse.scenes.scene import Scene
-from dollhouse.system.hashing import folder_hash
 from dollhouse.teachers.local_model import (
     check_minimums,
     default_device,
+    folder_provenance,
     load_pretrained,
-    model_provenance,
     one_line,
     token_answer,
 )
-from dollhouse.teachers.protocol import Teacher
+from dollhouse.teachers.protocol import Teacher, prompt_text
 
 
 @dataclass(frozen=True)
@@ -63,74 +61,55 @@ class HuggingFaceTeacher(Teacher):
         )
         if not getattr(self.processor, "chat_template", None) or not hasattr(self.processor, "tokenizer"):
             raise ModelError(f"{folder}: has no chat template for photos and text; copy chat_template.jinja to it")
-        model = load_pretrained(
-            transformers.AutoModelForImageTextToText,
-            self.folder,
-            "image-text-to-text model",
-            dtype=self.settings.dtype,
-            use_safetensors=True,
-        )
+        kind, options = "image-text-to-text model", {"dtype": self.settings.dtype, "use_safetensors": True}
+        model = load_pretrained(transformers.AutoModelForImageTextToText, self.folder, kind, **options)
         self.model = model.to(default_device()).eval()
 
-    @cached_property
-    def _weights(self) -> str:
-        return folder_hash(self.folder)
-
     def provenance(self) -> dict[str, Any]:
-        """Return what produces the answers. The first call hashes all files of the folder."""
+        """Return what produces the answers; hashes all files of the folder."""
         settings = asdict(self.settings)
         licence = settings.pop("licence")
         settings |= {"dtype": str(self.model.dtype).removeprefix("torch."), "decoding": "greedy"}
-        return model_provenance("huggingface", self.folder.resolve().name, self._weights, licence, settings)
+        return folder_provenance("huggingface", self.folder, licence, settings)
 
     def answer(self, scene: Scene, questions: Sequence[Question]) -> list[TeacherAnswer]:
         """Return one greedy answer per question. Raises TeacherError where the model cannot take the scene."""
         if not scene.views:
             raise TeacherError(f"scene {scene.name} has no photos")
-        photos = [Image.fromarray(view.image) for view in scene.views]
+        images = [{"type": "image", "image": Image.fromarray(view.image)} for view in scene.views]
+        chats: list[list[dict[str, Any]]] = []
+        for question in questions:
+            text = prompt_text(question, self.settings.instruction).strip()
+            chats.append([{"role": "user", "content": [*images, {"type": "text", "text": text}]}])
         answers: list[TeacherAnswer] = []
-        for start in range(0, len(questions), self.settings.questions_at_once):
-            answers += self._generate(scene, photos, questions[start : start + self.settings.questions_at_once])
-        return answers
-
-    def _generate(
-        self, scene: Scene, photos: Sequence[Image.Image], questions: Sequence[Question]
-    ) -> list[TeacherAnswer]:
         try:
-            inputs = self.processor.apply_chat_template(
-                [self._chat(photos, question) for question in questions],
-                add_generation_prompt=True,
-                tokenize=True,
-                return_dict=True,
-                return_tensors="pt",
-                processor_kwargs={"padding": len(questions) > 1},
-            ).to(self.model.device, self.model.dtype)
-            with torch.inference_mode():
-                output = self.model.generate(
-                    **inputs,
-                    do_sample=False,
-                    num_beams=1,
-                    max_new_tokens=self.settings.max_new_tokens,
-                    return_dict_in_generate=True,
-                    output_logits=True,
-                )
+            for start in range(0, len(chats), self.settings.questions_at_once):
+                answers += self._generate(chats[start : start + self.settings.questions_at_once])
         except (ValueError, IndexError, RuntimeError) as error:
             raise TeacherError(
-                f"scene {scene.name}: {self.folder.name} cannot take {len(photos)} photos and a question "
+                f"scene {scene.name}: {self.folder.name} cannot take {len(images)} photos and a question "
                 f"({one_line(error)}); give fewer with --views"
             ) from error
+        return answers
+
+    def _generate(self, chats: Sequence[list[dict[str, Any]]]) -> list[TeacherAnswer]:
+        padding = {"padding": len(chats) > 1}
+        inputs = self.processor.apply_chat_template(
+            chats,
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            processor_kwargs=padding,
+        ).to(self.model.device, self.model.dtype)
+        greedy = {"do_sample": False, "num_beams": 1, "max_new_tokens": self.settings.max_new_tokens}
+        with torch.inference_mode():
+            output = self.model.generate(**inputs, **greedy, return_dict_in_generate=True, output_logits=True)
         start = inputs["input_ids"].shape[1]
         return [
             self._answer(output.sequences[row, start:], torch.stack([step[row] for step in output.logits]))
-            for row in range(len(questions))
+            for row in range(len(chats))
         ]
-
-    def _chat(self, photos: Sequence[Image.Image], question: Question) -> list[dict[str, Any]]:
-        if not question.text.strip():
-            raise QuestionError(f"question {question.id} is empty: write it in words")
-        text = f"{question.text} {self.settings.instruction}".strip()
-        images: list[dict[str, Any]] = [{"type": "image", "image": photo} for photo in photos]
-        return [{"role": "user", "content": [*images, {"type": "text", "text": text}]}]
 
     def _answer(self, ids: Tensor, logits: Tensor) -> TeacherAnswer:
         """Return the answer in ``ids`` (T,) up to its end token; ``logits`` (T, vocabulary) chose them."""
@@ -138,5 +117,5 @@ class HuggingFaceTeacher(Teacher):
         is_end = torch.isin(ids, torch.tensor(ends, device=ids.device)) if ends is not None else torch.zeros(0)
         count = int(is_end.nonzero()[0]) + 1 if bool(is_end.any()) else len(ids)
         log_probs, top_ids = top_tokens(logits[:count].float(), self.settings.top_k)
-        alternatives = top_ids.int().cpu().numpy(), log_probs.cpu().numpy()
-        return token_answer(self.processor.tokenizer, ids[:count].tolist(), *alternatives)
+        tokenizer = self.processor.tokenizer
+        return token_answer(tokenizer, ids[:count].tolist(), top_ids.int().cpu().numpy(), log_probs.cpu().numpy())

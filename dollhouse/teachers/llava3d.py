@@ -10,11 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import transformers
 from torch import Tensor
 
 from dollhouse.errors import QuestionError, TeacherError
-from dollhouse.models.generation import GeneratedTokens
 from dollhouse.models.llava3d.generation import SharedPrefix
 from dollhouse.models.llava3d.modeling import Llava3DForConditionalGeneration, SceneFeatures
 from dollhouse.models.llava3d.multimodal_embed import IMAGE_TOKEN_ID
@@ -22,14 +20,15 @@ from dollhouse.models.llava3d.processing import FrameSampling, ViewPreprocessing
 from dollhouse.models.llava3d.prompt import BOXES, conversation, encoder, expand_boxes, load_tokenizer, prompt_ids
 from dollhouse.models.llava3d.weights import weights_hash
 from dollhouse.questions.generate import Question
-from dollhouse.records.types import SceneGeometry, SpatialFeatures, TeacherAnswer
+from dollhouse.records.types import SpatialFeatures, TeacherAnswer
 from dollhouse.scenes.scene import Scene
-from dollhouse.teachers.local_model import check_minimums
+from dollhouse.teachers.local_model import check_minimums, default_device, model_provenance, token_answer
+from dollhouse.teachers.protocol import Teacher, prompt_text
 
 
 @dataclass(frozen=True)
 class LLaVA3DSettings:
-    """Options of the teacher, stored in every record. Decoding is always greedy."""
+    """Options of the teacher. Decoding is always greedy."""
 
     visual_input: Literal["scene", "photo"] = "scene"  #: "photo": the first photo alone, without depth, as in the paper
     instruction: str = ""  #: appended to each question: "Answer the question using one word or one phrase."
@@ -38,13 +37,18 @@ class LLaVA3DSettings:
     questions_at_once: int = 32  #: questions decoded together
     frame_sampling: FrameSampling = "uniform"
     portrait_fault: bool = False
+    dtype: Literal["bfloat16", "float16", "float32", "float64"] = "bfloat16"  #: of weights and computation
+
+    # not part of a record from here on
+    official_faults: bool = False  #: reproduce all known faults of the official evaluation (``docs/guides/llava3d.md``)
+    clip_folder: str = ""  #: source of the vision tower where the checkpoint lacks it
 
     def __post_init__(self) -> None:
         check_minimums("llava3d", self, max_new_tokens=1, top_k=1, questions_at_once=1)
 
 
-class LLaVA3DTeacher:
-    """Answer questions and compute features with LLaVA-3D (:class:`dollhouse.teachers.protocol.Teacher`)."""
+class LLaVA3DTeacher(Teacher):
+    """Answer questions and compute features with LLaVA-3D; depth is an input, so it returns no geometry."""
 
     def __init__(
         self,
@@ -58,92 +62,71 @@ class LLaVA3DTeacher:
         self.tokenizer = tokenizer
         self.settings = settings or LLaVA3DSettings()
         self.name = name
-        self._hash: str | None = None
         self._encoded: tuple[Scene, SceneFeatures] | None = None  # the last scene
 
     @classmethod
     def from_official(
         cls,
         folder: str | os.PathLike[str],
-        *,
         settings: LLaVA3DSettings | None = None,
-        dtype: torch.dtype = torch.bfloat16,
-        official_faults: bool = False,
-        clip_folder: str | os.PathLike[str] | None = None,
+        *,
         accept: Collection[str] = (),
         device: str | None = None,
     ) -> LLaVA3DTeacher:
-        """Load the teacher from a released checkpoint folder.
+        """Load the teacher from a released checkpoint folder; ``device``: by default a GPU where there is one.
 
-        Args:
-            folder: see :meth:`.modeling.Llava3DForConditionalGeneration.from_official`, also for ``clip_folder`` and
-                ``accept``.
-            settings: default :class:`LLaVA3DSettings`.
-            dtype: of weights and computation.
-            official_faults: reproduce all known faults of the official evaluation, for parity with its numbers
-                (``docs/guides/llava3d.md``).
-            clip_folder: source of the vision tower where ``folder`` lacks it.
-            accept: settings of ``config.json`` that may differ.
-            device: default a GPU where there is one.
-
-        Raises:
-            ModelError: where the folder is not such a checkpoint.
+        Takes and raises what :meth:`.modeling.Llava3DForConditionalGeneration.from_official` does.
         """
         settings = settings or LLaVA3DSettings()
-        if official_faults:
+        if settings.official_faults:
             settings = replace(settings, frame_sampling="official", portrait_fault=True)
         model = Llava3DForConditionalGeneration.from_official(
             folder,
-            dtype=dtype,
-            geometry_dtype=torch.bfloat16 if official_faults else torch.float32,
-            unseeded_subset=official_faults,
-            clip_folder=clip_folder,
+            dtype=getattr(torch, settings.dtype),
+            geometry_dtype=torch.bfloat16 if settings.official_faults else torch.float32,
+            unseeded_subset=settings.official_faults,
+            clip_folder=settings.clip_folder or None,
             accept=accept,
-            device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
+            device=device or default_device(),
         )
         return cls(model, load_tokenizer(Path(folder), model.config.text), settings, Path(folder).resolve().name)
 
     def provenance(self) -> dict[str, Any]:
-        """Describe model, settings and software; the first call hashes the weights (half a minute for 7B)."""
-        self._hash = self._hash or weights_hash(self.model)
-        config = self.model.config
-        return {
-            "teacher": "LLaVA-3D",
-            "name": self.name,
-            "weights": self._hash,
-            "licence": config.licence,
-            "settings": {
-                **asdict(self.settings),
-                "decoding": "greedy",
-                "dtype": str(self.model.dtype).removeprefix("torch."),
-                "geometry_dtype": str(config.geometry_dtype).removeprefix("torch."),
-                "num_frames": config.num_frames,
-                "voxel_size": config.voxel_size,
-                "max_scene_tokens": config.max_scene_tokens,
-                "subset": "unseeded" if config.unseeded_subset else f"seed {config.subset_seed}",
-            },
-            "software": {"torch": torch.__version__, "transformers": transformers.__version__},
+        """Describe model, settings and software; hashes the weights (half a minute for 7B)."""
+        config, settings = self.model.config, asdict(self.settings)
+        del settings["official_faults"], settings["clip_folder"]
+        settings |= {
+            "decoding": "greedy",
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "geometry_dtype": str(config.geometry_dtype).removeprefix("torch."),
+            "num_frames": config.num_frames,
+            "voxel_size": config.voxel_size,
+            "max_scene_tokens": config.max_scene_tokens,
+            "subset": "unseeded" if config.unseeded_subset else f"seed {config.subset_seed}",
         }
+        return model_provenance("LLaVA-3D", self.name, weights_hash(self.model), config.licence, settings)
 
     def answer(self, scene: Scene, questions: Sequence[Question]) -> list[TeacherAnswer]:
         """Generate one greedy answer for each question, in order.
 
         ``<boxes>`` in a question is replaced by the centres of the boxes that it lists in ``objects``.
 
-        Raises:
-            TeacherError: for a scene without poses, depth or metres.
-            QuestionError: for a question that is empty or too long, or whose boxes do not match.
+        Raises TeacherError for a scene without poses, depth or metres; QuestionError for a question that is empty or
+        too long, or whose boxes do not match.
         """
         if not questions:
             return []
-        size, answers = self.settings.questions_at_once, []
+        answers, settings = [], self.settings
+        end = int(self.model.config.text.eos_token_id)
         with torch.inference_mode():
             prefix, embedded = self._embed(scene, questions)
             shared = SharedPrefix(self.model.language_model, prefix)
-            for start in range(0, len(embedded), size):
-                group = embedded[start : start + size]
-                answers += shared.generate(group, self.settings.max_new_tokens, self._eos_token_id, self.settings.top_k)
-        return [self._teacher_answer(answer) for answer in answers]
+            for start in range(0, len(embedded), settings.questions_at_once):
+                group = embedded[start : start + settings.questions_at_once]
+                answers += shared.generate(group, settings.max_new_tokens, end, settings.top_k)
+        return [
+            token_answer(self.tokenizer, answer.token_ids, answer.top_ids, answer.top_log_probs) for answer in answers
+        ]
 
     def features(self, scene: Scene) -> SpatialFeatures | None:
         """Compute voxel features of patches with measured depth, at their mean positions.
@@ -158,14 +141,6 @@ class LLaVA3DTeacher:
             features=encoded.features[measured].float().cpu().numpy(),
             points=encoded.points[measured].double().cpu().numpy(),
         )
-
-    def geometry(self, scene: Scene) -> SceneGeometry | None:
-        """Return None: depth is an input of LLaVA-3D, not an output."""
-        return None
-
-    @property
-    def _eos_token_id(self) -> int:
-        return int(self.model.config.text.eos_token_id)
 
     def _encode_scene(self, scene: Scene) -> SceneFeatures:
         if self._encoded is None or self._encoded[0] is not scene:
@@ -207,24 +182,12 @@ class LLaVA3DTeacher:
 
     def _prompt_ids(self, scene: Scene, question: Question) -> tuple[list[int], Tensor]:
         """Return the ids of the whole prompt, and the positions (n, 3) of its ``<boxes>``."""
-        if not question.text.strip():
-            raise QuestionError(f"question {question.id} is empty")
         centres: list[np.ndarray] = []
         if BOXES in question.text:
             try:
                 centres = [np.round(scene.box(number).center, 3) for number in question.objects]
             except KeyError as error:
                 raise QuestionError(f"question {question.id}: scene {scene.name} has no box {error}") from error
-        text = expand_boxes(question.text, len(centres))
-        if self.settings.instruction:
-            text = f"{text} {self.settings.instruction}"
+        text = expand_boxes(prompt_text(question, self.settings.instruction), len(centres))
         ids = prompt_ids(conversation([(text, None)]), encoder(self.tokenizer), int(self.tokenizer.bos_token_id))
         return ids, torch.tensor(np.array(centres), dtype=torch.float32).reshape(-1, 3)
-
-    def _teacher_answer(self, answer: GeneratedTokens) -> TeacherAnswer:
-        return TeacherAnswer(
-            text=self.tokenizer.decode(answer.token_ids, skip_special_tokens=True).strip(),
-            token_ids=np.array(answer.token_ids, dtype=np.int32),
-            top_ids=np.stack(answer.top_ids),
-            top_log_probs=np.stack(answer.top_log_probs),
-        )

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 
 from dollhouse.errors import ModelError, TeacherError
 from dollhouse.records.types import TeacherAnswer
+from dollhouse.system.hashing import folder_hash
 
 #: what transformers and safetensors raise for folders that they cannot use
 LOADING_ERRORS = (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError)
@@ -49,6 +50,11 @@ def model_provenance(
         "settings": settings,
         "software": {"torch": torch.__version__, "transformers": transformers.__version__},
     }
+
+
+def folder_provenance(teacher: str, folder: Path, licence: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the provenance of the model in a folder, all of whose files are hashed."""
+    return model_provenance(teacher, folder.resolve().name, folder_hash(folder), licence, settings)
 
 
 def check_minimums(kind: str, settings: Any, **minimums: int) -> None:

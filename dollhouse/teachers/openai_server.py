@@ -18,12 +18,12 @@ from urllib.parse import urlsplit
 
 from PIL import Image
 
-from dollhouse.errors import QuestionError, TeacherError
+from dollhouse.errors import TeacherError
 from dollhouse.questions.generate import Question
 from dollhouse.records.types import TeacherAnswer
 from dollhouse.scenes.scene import Scene, View
 from dollhouse.teachers.chat_client import ChatClient, RetryPolicy, ServerError
-from dollhouse.teachers.protocol import AnswersMissingError, Teacher, TeacherUnavailableError
+from dollhouse.teachers.protocol import AnswersMissingError, Teacher, TeacherUnavailableError, prompt_text
 
 KEY_VARIABLE = "DOLLHOUSE_API_KEY"
 
@@ -74,20 +74,14 @@ class OpenAITeacher(Teacher):
 
     def provenance(self) -> dict[str, Any]:
         """Return what produces the answers; the weights behind a server's model name are unknown."""
-        settings = self.settings
+        recorded = ("instruction", "max_new_tokens", "image_size", "seed")
         return {
             "teacher": "endpoint",
-            "name": settings.model,
+            "name": self.settings.model,
             "weights": "unknown",
-            "licence": settings.licence or "as the server's operator says",
-            "settings": {
-                "url": self.client.url,
-                "instruction": settings.instruction,
-                "max_new_tokens": settings.max_new_tokens,
-                "image_size": settings.image_size,
-                "seed": settings.seed,
-                "temperature": 0,
-            },
+            "licence": self.settings.licence or "as the server's operator says",
+            "settings": {"url": self.client.url, "temperature": 0}
+            | {name: getattr(self.settings, name) for name in recorded},
         }
 
     def answer(self, scene: Scene, questions: Sequence[Question]) -> list[TeacherAnswer]:
@@ -98,28 +92,21 @@ class OpenAITeacher(Teacher):
         """
         if not scene.views:
             raise TeacherError(f"scene {scene.name} has no photos")
-        photos = [self._data_url(view) for view in scene.views]
+        urls = [_data_url(view, self.settings.image_size) for view in scene.views]
+        photos = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+        texts = [prompt_text(question, self.settings.instruction).strip() for question in questions]
         with ThreadPoolExecutor(max_workers=self.settings.concurrency) as pool:
-            requests = [pool.submit(self._request, photos, question) for question in questions]
+            requests = [pool.submit(self._request, [*photos, {"type": "text", "text": text}]) for text in texts]
             for pending in wait(requests, return_when=FIRST_EXCEPTION).not_done:
                 pending.cancel()  # the server would refuse it as well
-        answers: dict[int, TeacherAnswer] = {}
-        failures: list[TeacherError] = []
-        fatal: TeacherUnavailableError | None = None
-        for index, request in enumerate(requests):
-            if request.cancelled():
-                continue
-            try:
-                result = request.result()
-            except TeacherUnavailableError as error:
-                fatal = fatal or error
-                continue
-            if isinstance(result, TeacherAnswer):
-                answers[index] = result
-            else:
-                failures.append(result)
-        if fatal is not None:
-            raise TeacherUnavailableError(str(fatal), answers)
+        results = [None if request.cancelled() else request.exception() or request.result() for request in requests]
+        answers = {index: result for index, result in enumerate(results) if isinstance(result, TeacherAnswer)}
+        failures = [result for result in results if isinstance(result, BaseException)]
+        for error in failures:
+            if isinstance(error, TeacherUnavailableError):
+                raise TeacherUnavailableError(str(error), answers)
+            if not isinstance(error, TeacherError):
+                raise error
         if failures and not answers and all(isinstance(error, ServerError) and error.unreachable for error in failures):
             raise TeacherUnavailableError(f"{failures[0]}; start the server and run the same command again")
         if failures:
@@ -132,23 +119,17 @@ class OpenAITeacher(Teacher):
     def usage(self) -> str:
         """Return requests, tokens and cost so far, in one line."""
         client, settings = self.client, self.settings
-        dollars = (
-            client.tokens_in * settings.dollars_per_million_in + client.tokens_out * settings.dollars_per_million_out
-        ) / 1e6
-        price = f", ${dollars:.2f}" if dollars else ""
+        dollars = client.tokens_in / 1e6 * settings.dollars_per_million_in
+        dollars += client.tokens_out / 1e6 * settings.dollars_per_million_out
         return (
-            f"{client.requests} requests ({client.repeated} of them repeated), "
-            f"{client.tokens_in} tokens in, {client.tokens_out} out{price}"
+            f"{client.requests} requests ({client.repeated} of them repeated), {client.tokens_in} tokens in, "
+            f"{client.tokens_out} out" + (f", ${dollars:.2f}" if dollars else "")
         )
 
-    def _request(self, photos: Sequence[str], question: Question) -> TeacherAnswer | TeacherError:
-        if not question.text.strip():
-            raise QuestionError(f"question {question.id} is empty: write it in words")
-        text = f"{question.text} {self.settings.instruction}".strip()
-        content: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": photo}} for photo in photos]
+    def _request(self, content: list[dict[str, Any]]) -> TeacherAnswer | TeacherError:
         body = {
             "model": self.settings.model,
-            "messages": [{"role": "user", "content": [*content, {"type": "text", "text": text}]}],
+            "messages": [{"role": "user", "content": content}],
             "temperature": 0,
             "seed": self.settings.seed,
             "max_tokens": self.settings.max_new_tokens,
@@ -158,13 +139,14 @@ class OpenAITeacher(Teacher):
         except ServerError as error:
             return error
         if completion.finish_reason == "length":
-            return TeacherError(f"{question.text!r}: the answer was cut off; set max_new_tokens higher")
+            return TeacherError(f"{content[-1]['text']!r}: the answer was cut off; set max_new_tokens higher")
         return TeacherAnswer(completion.text)
 
-    def _data_url(self, view: View) -> str:
-        """Encode a view as a PNG data URL: lossless, so that the same scene is always the same request."""
-        image = Image.fromarray(view.image)
-        image.thumbnail((self.settings.image_size, self.settings.image_size))
-        buffer = io.BytesIO()
-        image.save(buffer, format="PNG")
-        return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+def _data_url(view: View, size: int) -> str:
+    """Encode a view as a PNG data URL: lossless, so that the same scene is always the same request."""
+    image = Image.fromarray(view.image)
+    image.thumbnail((size, size))
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from dollhouse.errors import TeacherError
+from dollhouse.errors import QuestionError, TeacherError
 from dollhouse.questions.generate import Question
 from dollhouse.records.types import SceneGeometry, SpatialFeatures, TeacherAnswer
 from dollhouse.scenes.scene import Scene
@@ -48,6 +48,13 @@ class AnswersMissingError(TeacherError):
     def __init__(self, message: str, answers: Mapping[int, TeacherAnswer]) -> None:
         super().__init__(message)
         self.answers = dict(answers)
+
+
+def prompt_text(question: Question, instruction: str) -> str:
+    """Return a question's text followed by an instruction. Raises QuestionError for an empty question."""
+    if not question.text.strip():
+        raise QuestionError(f"question {question.id} is empty: write it in words")
+    return f"{question.text} {instruction}" if instruction else question.text
 
 
 class Teacher(Protocol):

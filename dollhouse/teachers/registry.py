@@ -6,10 +6,10 @@ A teacher's module, and torch with it, is imported only when that teacher is ope
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from importlib import import_module
 from operator import attrgetter
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -69,13 +69,11 @@ def open_geometry_teachers(
             raise TeacherError(f"setting {key}: no geometry teacher of that name is used ({', '.join(by_kind)})")
         by_kind[kind][setting] = value
     opened: list[GeometryTeacher] = []
+    openers = _GEOMETRY_TEACHERS | {"own": _constant(lambda: TeacherGeometry(teacher))}
     for name in names:
         kind, _, where = name.partition(":")
-        if kind == "own":
-            _no_settings(kind, by_kind[kind])
-            opened.append(TeacherGeometry(teacher))
-        elif kind in _GEOMETRY_TEACHERS:
-            opened.append(_GEOMETRY_TEACHERS[kind](kind, where, by_kind[kind]))
+        if kind in openers:
+            opened.append(openers[kind](kind, where, by_kind[kind]))
         elif kind != "none":
             raise TeacherError(f"no geometry teacher {name!r}; there are {GEOMETRY_TEACHERS}")
     return opened
@@ -95,17 +93,6 @@ def read_settings(kind: str, settings: type[S], given: Texts) -> S:
         raise TeacherError(f"setting {'.'.join(map(str, first['loc']))} of {kind}: {first['msg']}") from error
 
 
-def _no_settings(kind: str, given: Texts) -> None:
-    if given:
-        raise TeacherError(f"{kind} has no settings, so {next(iter(given))} cannot be set")
-
-
-def _required(kind: str, where: str, what: str) -> str:
-    if not where:
-        raise TeacherError(f"{kind} needs {what}: write {kind}:{what.upper().split()[-1]}")
-    return where
-
-
 def _lazy(module: str, build: str, settings: str, needs: str = "") -> Opener:
     """Return an opener that calls ``build(where, settings)`` of a module of this package, imported then.
 
@@ -115,7 +102,9 @@ def _lazy(module: str, build: str, settings: str, needs: str = "") -> Opener:
     def open_lazily(kind: str, where: str, given: Texts) -> Any:
         imported = import_module(f"dollhouse.teachers.{module}")
         chosen = read_settings(kind, getattr(imported, settings), given)
-        return attrgetter(build)(imported)(_required(kind, where, needs) if needs else where or None, chosen)
+        if needs and not where:
+            raise TeacherError(f"{kind} needs {needs}: write {kind}:{needs.upper().split()[-1]}")
+        return attrgetter(build)(imported)(where or None, chosen)
 
     return open_lazily
 
@@ -124,35 +113,11 @@ def _constant(build: Callable[[], Any]) -> Opener:
     """Return an opener of a teacher that has no settings."""
 
     def open_constant(kind: str, where: str, given: Texts) -> Any:
-        _no_settings(kind, given)
+        if given:
+            raise TeacherError(f"{kind} has no settings, so {next(iter(given))} cannot be set")
         return build()
 
     return open_constant
-
-
-@dataclass(frozen=True)
-class _LLaVA3DLoading:
-    """Settings of :meth:`LLaVA3DTeacher.from_official`."""
-
-    dtype: Literal["bfloat16", "float16", "float32", "float64"] = "bfloat16"
-    official_faults: bool = False
-    clip_folder: str = ""
-
-
-def _open_llava3d(kind: str, where: str, given: Texts) -> Teacher:
-    import torch
-
-    from dollhouse.teachers.llava3d import LLaVA3DSettings, LLaVA3DTeacher
-
-    names = {field.name for field in fields(_LLaVA3DLoading)}
-    loading = read_settings(kind, _LLaVA3DLoading, {key: given[key] for key in given if key in names})
-    return LLaVA3DTeacher.from_official(
-        _required(kind, where, "a checkpoint folder"),
-        settings=read_settings(kind, LLaVA3DSettings, {key: given[key] for key in given if key not in names}),
-        dtype=getattr(torch, loading.dtype),
-        official_faults=loading.official_faults,
-        clip_folder=loading.clip_folder or None,
-    )
 
 
 _open_checkpoint = _lazy("dollhouse", "DollhouseTeacher.from_pretrained", "DollhouseTeacherSettings")
@@ -160,15 +125,15 @@ _TEACHERS: dict[str, Opener] = {
     "annotations": _constant(AnnotationsTeacher),
     "huggingface": _lazy("huggingface", "HuggingFaceTeacher", "HuggingFaceSettings", "a model folder"),
     "endpoint": _lazy("openai_server", "OpenAITeacher", "OpenAISettings", "a url"),
-    "llava3d": _open_llava3d,
+    "llava3d": _lazy("llava3d", "LLaVA3DTeacher.from_official", "LLaVA3DSettings", "a checkpoint folder"),
     "checkpoint": _open_checkpoint,
     "file": _lazy("file", "FileTeacher", "FileSettings", "a file"),
 }
 _GEOMETRY_TEACHERS: dict[str, Opener] = {
     "scene": _constant(SensorGeometry),
     "sensor": _constant(lambda: SensorGeometry(boxes=False)),
-    "depth": _lazy("depth_estimation", "DepthEstimationTeacher", "DepthSettings", "a model folder"),
-    "detect": _lazy("object_detection", "ObjectDetectionTeacher", "DetectionSettings", "a model folder"),
+    "depth": _lazy("vision_pipelines", "DepthEstimationTeacher", "DepthSettings", "a model folder"),
+    "detect": _lazy("vision_pipelines", "ObjectDetectionTeacher", "DetectionSettings", "a model folder"),
     "vggt": _lazy("vggt", "VggtDepthTeacher.from_pretrained", "VggtSettings", "a path"),
     "checkpoint": lambda *args: TeacherGeometry(_open_checkpoint(*args), named=True),
 }

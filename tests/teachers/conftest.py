@@ -18,8 +18,8 @@ checkpoint = tiny_llava3d.checkpoint
 @pytest.fixture(scope="session")
 def teacher(checkpoint: Path) -> LLaVA3DTeacher:
     """Load in float64, with weights large enough that answers depend on the scene and the question."""
-    settings = LLaVA3DSettings(max_new_tokens=12, top_k=5, questions_at_once=3)
-    teacher = LLaVA3DTeacher.from_official(checkpoint, dtype=torch.float64, settings=settings)
+    settings = LLaVA3DSettings(max_new_tokens=12, top_k=5, questions_at_once=3, dtype="float64")
+    teacher = LLaVA3DTeacher.from_official(checkpoint, settings)
     with torch.no_grad():
         for name, parameter in teacher.model.named_parameters():
             if "norm" not in name:

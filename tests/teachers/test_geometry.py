@@ -13,10 +13,14 @@ from dollhouse.errors import ModelError, SceneError, TeacherError
 from dollhouse.records.types import SceneGeometry
 from dollhouse.scenes.scene import Box, Scene
 from dollhouse.scenes.synthetic.room_scene import room_scene
-from dollhouse.teachers.depth_estimation import DepthEstimationTeacher, DepthSettings
 from dollhouse.teachers.geometry import SensorGeometry, pad_to_photo
 from dollhouse.teachers.lifting import Detection, lift
-from dollhouse.teachers.object_detection import DetectionSettings, ObjectDetectionTeacher
+from dollhouse.teachers.vision_pipelines import (
+    DepthEstimationTeacher,
+    DepthSettings,
+    DetectionSettings,
+    ObjectDetectionTeacher,
+)
 from tests.records.small_scenes import small_scene
 from tests.teachers.tiny_models import write_depth_anything, write_yolos
 

@@ -195,9 +195,7 @@ def test_provenance_has_weights_settings_and_licence(teacher: LLaVA3DTeacher, ch
     assert provenance["settings"]["dtype"] == "float64"
     assert provenance["settings"]["geometry_dtype"] == "float32"
     assert len(provenance["weights"]) == 12
-    official = LLaVA3DTeacher.from_official(
-        checkpoint, official_faults=True, settings=LLaVA3DSettings(max_new_tokens=3)
-    )
+    official = LLaVA3DTeacher.from_official(checkpoint, LLaVA3DSettings(max_new_tokens=3, official_faults=True))
     faults = official.provenance()["settings"]
     assert official.provenance()["weights"] != provenance["weights"]
     assert (faults["geometry_dtype"], faults["frame_sampling"], faults["portrait_fault"]) == (
