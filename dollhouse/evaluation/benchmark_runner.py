@@ -62,12 +62,12 @@ def score_predictions(
         ScoreError: the predictions cannot be read or do not fit the questions.
         StorageError: ``out`` cannot be written.
     """
-    benchmark = benchmark_definition(benchmark) if isinstance(benchmark, str) else benchmark
+    benchmark = benchmark_definition(benchmark)
     make_folder(out)
     samples = benchmark.samples(annotations)
     matched = read_predictions(predictions, samples, progress)
     source = {"name": model, "predictions": predictions.name, "sha256": file_hash(predictions), "form": matched.program}
-    return _score(benchmark, samples, matched, out, source, seed, command, progress)
+    return _score(benchmark, samples, matched, source, out, seed, command, progress)
 
 
 def run_benchmark(
@@ -93,36 +93,35 @@ def run_benchmark(
         TeacherError: the teacher cannot answer.
         QuestionError, StorageError: as :func:`score_predictions`.
     """
-    benchmark = benchmark_definition(benchmark) if isinstance(benchmark, str) else benchmark
+    benchmark = benchmark_definition(benchmark)
     if benchmark is rooms.BENCHMARK:
         raise QuestionError("rooms need no annotations: dollhouse evaluate MODEL --scenes rooms:test/0-199")
     make_folder(out)
     samples = benchmark.samples(annotations)
-    by_media: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+    by_media: dict[Path, list[int]] = {}
     for place, sample in enumerate(samples):
-        by_media.setdefault((sample.scene, sample.media), []).append(place)
-    for key in by_media:  # before a large model is opened
-        if not media_path(scenes, *key).exists():
-            raise SceneError(f"{benchmark.name}: no {media_path(scenes, *key)}; {benchmark.source.advice()}")
-    opened, lineage = _open_teacher(teacher)
-    texts = [""] * len(samples)
+        by_media.setdefault(media_path(scenes, sample.scene, sample.media), []).append(place)
+    if missing := [path for path in by_media if not path.exists()]:  # before a large model is opened
+        raise SceneError(f"{benchmark.name}: no {missing[0]}; {benchmark.source.advice()}")
+    opened, source = _open_teacher(teacher)
+    prompts, texts = list(map(benchmark.prompt_of, samples)), [""] * len(samples)
     with ProgressBar("answering", len(by_media), shown=progress) as bar:
-        for done, (key, places) in enumerate(by_media.items(), 1):
-            scene = open_benchmark_scene(benchmark, media_path(scenes, *key))
-            questions = [_question(benchmark, samples[place]) for place in places]
-            for place, answer in zip(places, opened.answer(scene, questions), strict=True):
+        for done, (path, places) in enumerate(by_media.items(), 1):
+            questions = [_question(samples[place], prompts[place]) for place in places]
+            answers = opened.answer(open_benchmark_scene(benchmark, path), questions)
+            for place, answer in zip(places, answers, strict=True):
                 texts[place] = answer.text
             bar.update(done)
 
     @cache
-    def frames(scene: str, media: tuple[str, ...]) -> str:
-        shown = open_benchmark_scene(benchmark, media_path(scenes, scene, media))
-        return frame_strip([view.image for view in shown.views])
+    def frames(path: Path) -> str:
+        return frame_strip([view.image for view in open_benchmark_scene(benchmark, path).views])
 
-    source = {**opened.provenance(), "lineage": lineage}
-    matched = Predictions(str(source.get("teacher")), texts, [benchmark.prompt_of(sample) for sample in samples])
-    picture = lambda row: frames(row["scene"], tuple(row["media"]))  # noqa: E731
-    return _score(benchmark, samples, matched, out, source, seed, command, progress, picture)
+    def picture(row: Mapping[str, Any]) -> str:
+        return frames(media_path(scenes, row["scene"], row["media"]))
+
+    matched = Predictions(str(source.get("teacher")), texts, prompts)
+    return _score(benchmark, samples, matched, source, out, seed, command, progress, picture)
 
 
 def evaluate_teacher(
@@ -148,7 +147,7 @@ def evaluate_teacher(
     """
     make_folder(out)
     opened = open_scenes(scenes) if isinstance(scenes, str) else scenes
-    answerer, lineage = _open_teacher(teacher)
+    answerer, source = _open_teacher(teacher)
     generate = EvaluationQuestions(opened, questions_per_scene, seed)
     samples: list[Sample] = []
     texts: list[str] = []
@@ -160,9 +159,8 @@ def evaluate_teacher(
             texts += [answer.text for answer in answerer.answer(scene, questions)]
             samples += map(rooms.sample_of_question, questions)
             bar.update(done)
-    source = {**answerer.provenance(), "lineage": lineage}
-    matched = Predictions(str(source.get("teacher")), texts, [rooms.BENCHMARK.prompt_of(sample) for sample in samples])
-    return _score(rooms.BENCHMARK, samples, matched, out, source, seed, command, progress)
+    matched = Predictions(str(source.get("teacher")), texts, list(map(rooms.BENCHMARK.prompt_of, samples)))
+    return _score(rooms.BENCHMARK, samples, matched, source, out, seed, command, progress)
 
 
 def make_folder(folder: Path | None) -> None:
@@ -174,29 +172,30 @@ def make_folder(folder: Path | None) -> None:
         raise StorageError(f"cannot make the folder {folder} ({error.strerror or error}); choose another") from error
 
 
-def _open_teacher(teacher: Teacher | str) -> tuple[Teacher, Mapping[str, Any] | str]:
-    """Open a teacher by name, and read the lineage of a Dollhouse checkpoint."""
-    if not isinstance(teacher, str):
-        return teacher, UNKNOWN
-    from dollhouse.models.dollhouse.checkpoint import SHIPPED
-    from dollhouse.teachers.registry import open_teacher
+def _open_teacher(teacher: Teacher | str) -> tuple[Teacher, dict[str, Any]]:
+    """Open a teacher by name; return it with its provenance and, for a Dollhouse checkpoint, its lineage."""
+    lineage: Mapping[str, Any] | str = UNKNOWN
+    if isinstance(teacher, str):
+        from dollhouse.models.dollhouse.checkpoint import SHIPPED
+        from dollhouse.teachers.registry import open_teacher
 
-    kind, _, folder = teacher.partition(":")
-    lineage = model_lineage(Path(folder) if folder else SHIPPED) if kind == "checkpoint" else UNKNOWN
-    return open_teacher(teacher), lineage
+        kind, _, folder = teacher.partition(":")
+        if kind == "checkpoint":
+            lineage = model_lineage(Path(folder) if folder else SHIPPED)
+        teacher = open_teacher(teacher)
+    return teacher, {**teacher.provenance(), "lineage": lineage}
 
 
-def _question(benchmark: Benchmark, sample: Sample) -> Question:
-    text = benchmark.prompt_of(sample)
-    return Question(sample.id, sample.scene, sample.kind, sample.kind, text, sample.answers[0], (), (), None)
+def _question(sample: Sample, prompt: str) -> Question:
+    return Question(sample.id, sample.scene, sample.kind, sample.kind, prompt, sample.answers[0], (), (), None)
 
 
 def _score(
     benchmark: Benchmark,
     samples: Sequence[Sample],
     predictions: Predictions,
-    out: Path | None,
     source: Mapping[str, Any],
+    out: Path | None,
     seed: int,
     command: str | None,
     progress: bool,
@@ -209,24 +208,17 @@ def _score(
         columns = zip(samples, predictions.texts, predictions.prompts, credits, strict=True)
         rows = [benchmark.row_of(*column) for column in columns]
         scores = compute_scores(benchmark, result, rows, seed)
-    prompt_match = {"same": 0, "different": 0, "unknown": 0}
+    match = {"same": 0, "different": 0, "unknown": 0}
     for sample, prompt in zip(samples, predictions.prompts, strict=True):
         same = prompt is not None and prompt.strip() == benchmark.prompt_of(sample).strip()
-        prompt_match["unknown" if prompt is None else "same" if same else "different"] += 1
+        match["unknown" if prompt is None else "same" if same else "different"] += 1
     if out is not None:
         lines, provenance = jsonl_text(rows), {"command": command}
         report = build_report(
-            benchmark,
-            rows,
-            lines,
-            scores,
-            model=source,
-            seed=seed,
-            provenance=provenance,
-            prompt_match=prompt_match,
+            benchmark, rows, lines, scores, model=source, seed=seed, provenance=provenance, prompt_match=match
         )
         page = {"model": source.get("name"), "seed": seed, "command": command or "not given"}
         write_text(out / "predictions.jsonl", lines)
         write_text(out / "report.html", benchmark_page(benchmark, scores, rows, page, picture))
         write_text(out / "report.json", format_report(report))
-    return BenchmarkRun(benchmark, scores, rows, predictions.program, prompt_match, out)
+    return BenchmarkRun(benchmark, scores, rows, predictions.program, match, out)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dollhouse.geometry import Array
+from dollhouse.inference.session import Answer
 from dollhouse.scenes.scene import Box, Scene
 
 
@@ -39,21 +40,11 @@ class SceneSessionLike(Protocol):
         """Answer each question."""
 
 
-class AnswerLike(Protocol):
-    """An answer with its probability."""
-
-    @property
-    def text(self) -> str: ...
-
-    @property
-    def confidence(self) -> float: ...
-
-
 @runtime_checkable
 class ConfidentSession(Protocol):
     """A session whose answers carry probabilities, so that calibration is measured too."""
 
-    def answer(self, questions: Sequence[str]) -> Sequence[AnswerLike]:
+    def answer(self, questions: Sequence[str]) -> Sequence[Answer]:
         """Answer each question as ``ask`` does, with its probability."""
 
 

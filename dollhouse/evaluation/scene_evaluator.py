@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from dollhouse.evaluation.benchmarks.rooms import row_of_question
 from dollhouse.evaluation.metrics.curves import answer_curves
 from dollhouse.evaluation.metrics.depth import Alignment, align_depth
 from dollhouse.evaluation.metrics.spatial import AnswerScorer, ChanceScorer
@@ -128,32 +129,16 @@ class SceneEvaluator:
         predictions, confidences = _predictions(session, texts)
         correct = self.answers.add(questions, predictions)
         self.chance.add(questions)
-        blind_predictions: Sequence[str | None] = [None] * len(texts)
+        blind: Sequence[str | None] = [None] * len(texts)
         if self.blind is not None:
-            answers = self.blind.encode_scene(scene).ask(texts)
+            blind = answers = self.blind.encode_scene(scene).ask(texts)
             self.blind_answers.add(questions, answers)
-            blind_predictions = answers
-        rows: list[dict[str, object]] = []
-        for place, question in enumerate(questions):
+        for question in questions:
             self._questions_hash.update(json.dumps([question.id, question.text, question.answer]).encode())
-            rows.append(
-                {
-                    "scene": question.scene,
-                    "id": question.id,
-                    "family": question.family,
-                    "form": question.form,
-                    "question": question.text,
-                    "choices": list(question.choices),
-                    "answer": question.answer,
-                    "prediction": predictions[place],
-                    "confidence": confidences[place],
-                    "blind_prediction": blind_predictions[place],
-                    "correct": correct[place],
-                    "distance": _distance(question, scene),
-                    "objects": None if true_boxes is None else len(true_boxes[0]),
-                }
-            )
-        return rows
+        distances = [_distance(question, scene) for question in questions]
+        objects = [None if true_boxes is None else len(true_boxes[0])] * len(texts)
+        columns = zip(questions, predictions, correct, confidences, blind, distances, objects, strict=True)
+        return [row_of_question(*column) for column in columns]
 
     def _true_depth(self, views: Sequence[PreprocessedView]) -> Array | None:
         """Stack true depth (V, H, W), 0 where unknown; None where no view has any."""
@@ -169,13 +154,11 @@ class SceneEvaluator:
         if reason:
             self.left_out["boxes"][reason] += 1
             return None
-        level = _level(scene)
+        level = level_from_world(_poses(scene)[0])
         largest = compute_visibility(scene).shares.max(axis=1, initial=0.0)
-        counted: list[Box] = []
-        ignored: list[Box] = []
-        for box, share in zip(scene.boxes or (), largest, strict=True):
-            (counted if share >= VISIBLE_SHARE else ignored).append(box.transformed(level))
-        return tuple(counted), tuple(ignored)
+        boxes = [(box.transformed(level), share) for box, share in zip(scene.boxes or (), largest, strict=True)]
+        counted = tuple(box for box, share in boxes if share >= VISIBLE_SHARE)
+        return counted, tuple(box for box, share in boxes if share < VISIBLE_SHARE)
 
 
 class EvaluationQuestions:
@@ -222,8 +205,7 @@ def _distance(question: Question, scene: Scene) -> float | None:
     centers = [box.center for box in scene.boxes or () if box.id in question.objects]
     if not centers or not scene.posed:
         return None
-    cameras = [view.world_from_camera[:3, 3] for view in scene.views if view.world_from_camera is not None]
-    return max(min(math.dist(center, camera) for camera in cameras) for center in centers)
+    return max(min(math.dist(center, pose[:3, 3]) for pose in _poses(scene)) for center in centers)
 
 
 def _missing_truth(scene: Scene) -> str | None:
@@ -243,27 +225,24 @@ def _has_visibility(view: View) -> bool:
     return view.open_instances is not None or posed_depth
 
 
-def _level(scene: Scene) -> Array:
-    pose = scene.views[0].world_from_camera
-    assert pose is not None  # posed scenes only
-    return level_from_world(pose)
+def _poses(scene: Scene) -> list[Array]:
+    """Return the known ``world_from_camera`` of the views."""
+    return [view.world_from_camera for view in scene.views if view.world_from_camera is not None]
 
 
 def _cameras(session: SceneSessionLike) -> tuple[Array, ...]:
     """Return ``level_from_camera`` of the views: true where the scene is posed, else predicted."""
     if not session.scene.posed:
         return tuple(session.level_from_camera)
-    level, views = _level(session.scene), session.scene.views
-    return tuple(level @ view.world_from_camera for view in views if view.world_from_camera is not None)
+    poses = _poses(session.scene)
+    return tuple(level_from_world(poses[0]) @ pose for pose in poses)
 
 
 def _fields_of_view(views: Sequence[PreprocessedView]) -> tuple[float, ...] | None:
     """Return horizontal fields of view in radians; None unless all are known."""
-    known = [view.intrinsics for view in views if view.intrinsics is not None]
-    if len(known) < len(views):
-        return None
+    focals = [view.intrinsics[0, 0] for view in views if view.intrinsics is not None]
     width = views[0].image.shape[1]
-    return tuple(float(2 * np.arctan(0.5 * width / intrinsics[0, 0])) for intrinsics in known)
+    return tuple(float(2 * np.arctan(0.5 * width / f)) for f in focals) if len(focals) == len(views) else None
 
 
 def _floor(scene: Scene) -> Array | None:
@@ -271,6 +250,5 @@ def _floor(scene: Scene) -> Array | None:
     outline = scene.metadata.get("floor")
     if outline is None or not scene.posed:
         return None
-    corners = np.zeros((len(outline), 3))
-    corners[:, :2] = np.asarray(outline, dtype=np.float64)[:, :2]
-    return transform_points(_level(scene), corners)[:, :2]
+    corners = np.pad(np.asarray(outline, dtype=np.float64)[:, :2], ((0, 0), (0, 1)))
+    return transform_points(level_from_world(_poses(scene)[0]), corners)[:, :2]

@@ -16,8 +16,10 @@ BENCHMARKS: Mapping[str, Benchmark] = {
 }
 
 
-def benchmark_definition(name: str) -> Benchmark:
+def benchmark_definition(name: str | Benchmark) -> Benchmark:
     """Return a benchmark by name, ignoring case and hyphens; raises QuestionError where there is none."""
+    if isinstance(name, Benchmark):
+        return name
     plain = name.lower().replace("-", "").replace("_", "")
     if plain not in BENCHMARKS:
         raise QuestionError(f"no benchmark {name!r}; there are {', '.join(BENCHMARKS)}")

@@ -5,7 +5,6 @@ Every error is a QuestionError that names the file and the row.
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 from dollhouse.errors import QuestionError
 from dollhouse.evaluation.benchmarks.benchmark import Sample
 
-LONGEST_CELL = 1 << 26  #: characters; some cells hold images as text
+LONGEST_ROW = 1 << 26  #: bytes of a text table; some cells hold pictures as text
 
 
 def read_json(path: Path) -> Any:
@@ -32,10 +31,8 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
 
     Of tables only ``columns`` are read; empty cells of text tables are None.
     """
-    if path.suffix == ".parquet":
-        return _parquet(path, columns)
-    if path.suffix in (".tsv", ".csv"):
-        return list(_table(path, columns))
+    if path.suffix in (".parquet", ".tsv", ".csv"):
+        return _table(path, columns)
     rows = list(_lines(path)) if path.suffix == ".jsonl" else read_json(path)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise QuestionError(f"{path}: must hold a list of questions, each an object; is it the right file?")
@@ -78,32 +75,26 @@ def _lines(path: Path) -> Iterator[Any]:
                 raise QuestionError(f"{path}, line {number}: not JSON ({error.msg}); fetch it again") from error
 
 
-def _table(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    before = csv.field_size_limit(LONGEST_CELL)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
-            missing = [name for name in columns if name not in (reader.fieldnames or ())]
-            if missing:
-                raise QuestionError(f"{path}: has no column {missing[0]!r}; is it the right file?")
-            for row in reader:
-                yield {name: row[name] or None for name in columns}
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise QuestionError(f"{path}: cannot be read as a table ({error}); fetch it again") from error
-    finally:
-        csv.field_size_limit(before)
-
-
-def _parquet(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
+def _table(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
     import pyarrow
-    import pyarrow.parquet
+    from pyarrow import csv, parquet
 
+    names = list(columns)
     try:
-        names = pyarrow.parquet.read_schema(path).names
-        missing = [name for name in columns if name not in names]
-        if missing:
-            raise QuestionError(f"{path}: has no column {missing[0]!r}; is it the right file?")
-        rows: list[dict[str, Any]] = pyarrow.parquet.read_table(path, columns=list(columns)).to_pylist()
-    except (OSError, pyarrow.ArrowException) as error:
-        raise QuestionError(f"{path}: not Parquet ({error}); fetch it again") from error
+        if path.suffix == ".parquet":
+            table = parquet.read_table(path, columns=names).select(names)
+        else:
+            texts = dict.fromkeys(names, pyarrow.string())
+            table = csv.read_csv(
+                path,
+                csv.ReadOptions(block_size=LONGEST_ROW),
+                csv.ParseOptions(delimiter="\t" if path.suffix == ".tsv" else ",", newlines_in_values=True),
+                csv.ConvertOptions(
+                    include_columns=names, column_types=texts, null_values=[""], strings_can_be_null=True
+                ),
+            )
+    except (OSError, KeyError, pyarrow.ArrowException) as error:
+        reason, wanted = str(error).partition("\n")[0], ", ".join(names)
+        raise QuestionError(f"{path}: not a table with columns {wanted} ({reason}); fetch the right file") from error
+    rows: list[dict[str, Any]] = table.to_pylist()
     return rows

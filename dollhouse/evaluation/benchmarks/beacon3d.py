@@ -16,8 +16,8 @@ from typing import Any
 
 from dollhouse.errors import QuestionError
 from dollhouse.evaluation.benchmarks.annotation_file import field, read_json, text_list
-from dollhouse.evaluation.benchmarks.benchmark import Benchmark, BenchmarkResult, Sample, Source
-from dollhouse.evaluation.benchmarks.scanqa import FRAMES, SHORT, match_answers
+from dollhouse.evaluation.benchmarks.benchmark import BenchmarkResult, Sample, define
+from dollhouse.evaluation.benchmarks.scanqa import match_answers
 
 #: scene_object_number_tag_extra; extra is 1 where the question needs knowledge of other objects
 _ID = re.compile(r"(?P<scene>.+)_(?P<object>\d+)_\d+_(?P<tag>[a-z]+)_(?P<extra>[01])")
@@ -93,23 +93,4 @@ def score(samples: Sequence[Sample], predictions: Sequence[str]) -> BenchmarkRes
     return replace(result, credits=ordered, scores=scores)
 
 
-BENCHMARK = Benchmark(
-    name="beacon3d",
-    title="Beacon3D-QA",
-    version="beacon3d:1",
-    frames=FRAMES,
-    prompts={"short": SHORT},
-    prompt_of=lambda sample: SHORT.format(question=sample.question),
-    source=Source(
-        "scannet_qa.json or metadata_scannet_qa.json",
-        "its authors, beacon-3d.github.io; the scans from www.scan-net.org",
-        "Apache-2.0; the scans under ScanNet's terms of use, non-commercial",
-    ),
-    scoring=(
-        "em_refined_strict of cleaned answers by question (kinds are the authors' tags), and per_object, where an "
-        "object is right only when all its questions are. The authors' judge is a language model: theirs are higher."
-    ),
-    scorers=("exact_match",),
-    read=read,
-    score=score,
-)
+BENCHMARK = define("beacon3d", read, score)

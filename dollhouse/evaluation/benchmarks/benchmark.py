@@ -1,21 +1,22 @@
-"""The definition of a benchmark: questions, frames, prompts and scoring.
-
-Frames and prompts move a score as much as a model does, so a change of any of them is a new version.
-"""
+"""The definition of a benchmark: questions, frames, prompts and scoring; its words are in ``definitions.yaml``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from dollhouse.errors import QuestionError
 
 SampleScores = NDArray[np.float64]
+
+#: name -> title, version, frames, prompts, source, scoring in words and scorers of a benchmark
+DEFINITIONS: Mapping[str, Any] = yaml.safe_load(Path(__file__).with_name("definitions.yaml").read_text("utf-8"))
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,21 @@ class Source:
         return f"fetch {self.files} from {self.where} (licence: {self.licence})"
 
 
+def sample_of(row: Mapping[str, Any]) -> Sample:
+    """Rebuild the sample of a row of ``predictions.jsonl``; raises KeyError or TypeError."""
+    id, scene, kind, question, answers, facts, media = (
+        row[name] for name in ("id", "scene", "kind", "question", "answers", "facts", "media")
+    )
+    return Sample(id, scene, kind, question, tuple(answers), facts, tuple(media))
+
+
+def row_of(sample: Sample, prediction: str, prompt: str | None, score: float | None) -> dict[str, Any]:
+    """Build a row of ``predictions.jsonl``; ``score`` is the headline credit of the sample's group."""
+    scored = {"prompt": prompt, "answers": list(sample.answers), "prediction": prediction, "score": score}
+    question = {"id": sample.id, "scene": sample.scene, "kind": sample.kind, "question": sample.question}
+    return question | scored | {"facts": dict(sample.facts), "media": list(sample.media)}
+
+
 @dataclass(frozen=True)
 class Benchmark:
     """A benchmark's definition; ``version`` rises whenever any of its figures may change."""
@@ -87,9 +103,8 @@ class Benchmark:
     scorers: tuple[str, ...]  #: names in ``metrics.versions.scorer_versions`` that the figures depend on
     read: Callable[[Sequence[Path]], list[Sample]]  #: raises QuestionError naming file and row
     score: Callable[[Sequence[Sample], Sequence[str]], BenchmarkResult]
-    #: row of predictions.jsonl -> sample, and back, where its format is not that of ``row_of``
-    from_row: Callable[[Mapping[str, Any]], Sample] | None = None
-    to_row: Callable[[Sample, str, str | None, float | None], dict[str, Any]] | None = None
+    sample_of: Callable[[Mapping[str, Any]], Sample] = sample_of
+    row_of: Callable[[Sample, str, str | None, float | None], dict[str, Any]] = row_of
     #: (all rows, seed) -> further figures, JSON-able
     more_scores: Callable[[Sequence[Mapping[str, Any]], int], dict[str, Any]] | None = None
 
@@ -102,62 +117,25 @@ class Benchmark:
             "frames": {"count": self.frames.count, "rule": self.frames.rule},
             "prompts": dict(self.prompts),
             "scoring": self.scoring,
-            "data": {"files": self.source.files, "where": self.source.where, "licence": self.source.licence},
+            "data": asdict(self.source),
         }
 
     def samples(self, paths: Sequence[Path]) -> list[Sample]:
         """Read the questions of the authors' files; raises QuestionError where files are missing or damaged."""
         if not paths:
             raise QuestionError(f"{self.name}: no annotations given; {self.source.advice()}")
-        for path in paths:
-            if not path.exists():
-                raise QuestionError(f"{self.name}: no such file {path}; {self.source.advice()}")
+        if missing := [path for path in paths if not path.exists()]:
+            raise QuestionError(f"{self.name}: no such file {missing[0]}; {self.source.advice()}")
         samples = self.read(paths)
         if not samples:
             raise QuestionError(f"{self.name}: {paths[0]} holds no question; {self.source.advice()}")
-        places: dict[str, int] = {}
-        for place, sample in enumerate(samples):
-            if sample.id in places:
+        numbers: dict[str, int] = {}
+        for number, sample in enumerate(samples, 1):
+            if (first := numbers.setdefault(sample.id, number)) != number:
                 raise QuestionError(
-                    f"{paths[0]}: questions {places[sample.id] + 1} and {place + 1} have the same id {sample.id!r}; "
-                    "fetch the file again"
+                    f"{paths[0]}: questions {first} and {number} have the same id {sample.id!r}; fetch the file again"
                 )
-            places[sample.id] = place
         return samples
-
-    def sample_of(self, row: Mapping[str, Any]) -> Sample:
-        """Rebuild the sample of a row of ``predictions.jsonl``; raises KeyError or TypeError."""
-        if self.from_row is not None:
-            return self.from_row(row)
-        return Sample(
-            id=row["id"],
-            scene=row["scene"],
-            kind=row["kind"],
-            question=row["question"],
-            answers=tuple(row["answers"]),
-            facts=row["facts"],
-            media=tuple(row["media"]),
-        )
-
-    def row_of(self, sample: Sample, prediction: str, prompt: str | None, score: float | None) -> dict[str, Any]:
-        """Build a row of ``predictions.jsonl``; ``score`` is the headline credit of the sample's group."""
-        return (self.to_row or row_of)(sample, prediction, prompt, score)
-
-
-def row_of(sample: Sample, prediction: str, prompt: str | None, score: float | None) -> dict[str, Any]:
-    """Build a row of the usual format."""
-    return {
-        "id": sample.id,
-        "scene": sample.scene,
-        "kind": sample.kind,
-        "question": sample.question,
-        "prompt": prompt,
-        "answers": list(sample.answers),
-        "prediction": prediction,
-        "score": score,
-        "facts": dict(sample.facts),
-        "media": list(sample.media),
-    }
 
 
 def single_units(samples: Sequence[Sample]) -> list[ScoreGroup]:
@@ -167,23 +145,39 @@ def single_units(samples: Sequence[Sample]) -> list[ScoreGroup]:
 
 def every_nth(count: int) -> Callable[[int], tuple[int, ...]]:
     """Select every (n // count)-th frame from the first, the tail dropped; all where there are fewer (LLaVA-3D)."""
-
-    def choose(available: int) -> tuple[int, ...]:
-        return tuple(place * max(1, available // count) for place in range(min(count, available)))
-
-    return choose
+    return lambda available: tuple(place * max(1, available // count) for place in range(min(count, available)))
 
 
 def spread_evenly(count: int) -> Callable[[int], tuple[int, ...]]:
     """Select frames at equal steps from the first to the last, both included; all where there are fewer."""
-
-    def choose(available: int) -> tuple[int, ...]:
-        if available <= count:
-            return tuple(range(available))
-        return tuple(int(place) for place in np.linspace(0, available - 1, count).astype(int))
-
-    return choose
+    return lambda available: tuple(np.linspace(0, available - 1, min(count, available)).astype(int).tolist())
 
 
-def all_frames(available: int) -> tuple[int, ...]:
-    return tuple(range(available))
+FRAME_RULES = {
+    "every_nth": every_nth,
+    "spread_evenly": spread_evenly,
+    "all_frames": lambda count: lambda available: tuple(range(available)),
+}
+
+
+def define(
+    name: str,
+    read: Callable[[Sequence[Path]], list[Sample]],
+    score: Callable[[Sequence[Sample], Sequence[str]], BenchmarkResult],
+    **functions: Any,
+) -> Benchmark:
+    """Build a benchmark from its entry in ``definitions.yaml`` and its functions.
+
+    Args:
+        functions: further functions of :class:`Benchmark`; ``prompt_of`` by default fills the only prompt.
+    """
+    entry = DEFINITIONS[name]
+    template, *_ = entry["prompts"].values()
+    rule, choose, count = (entry["frames"][field] for field in ("rule", "choose", "count"))
+    built = {
+        "frames": FrameSelection(rule, count, FRAME_RULES[choose](count)),
+        "source": Source(**entry["source"]),
+        "scorers": tuple(entry["scorers"]),
+        "prompt_of": lambda sample: template.format(question=sample.question, **sample.facts),
+    }
+    return Benchmark(name=name, read=read, score=score, **{**entry, **built, **functions})

@@ -12,36 +12,26 @@ from typing import Any
 import numpy as np
 
 from dollhouse.evaluation.benchmarks.annotation_file import field, parse_rows
-from dollhouse.evaluation.benchmarks.benchmark import (
-    Benchmark,
-    BenchmarkResult,
-    FrameSelection,
-    Sample,
-    ScoreGroup,
-    Source,
-    all_frames,
-)
+from dollhouse.evaluation.benchmarks.benchmark import BenchmarkResult, Sample, ScoreGroup, define
 from dollhouse.evaluation.metrics.curves import answer_curves
 from dollhouse.evaluation.metrics.spatial import AnswerScorer, ChanceScorer, is_correct
 from dollhouse.questions.generate import FAMILIES, Question
 
-PROMPT = "{question}"
-
 
 def read(paths: Sequence[Path]) -> list[Sample]:
     """Read the questions of ``predictions.jsonl`` files; their answers are ignored."""
+    kinds = dict.fromkeys(("id", "scene", "family", "form", "question", "answer"), str) | {"choices": list}
     return parse_rows(
-        paths, (), lambda row, where: sample_of({key: field(row, key, kind, where) for key, kind in _KEYS.items()})
+        paths, (), lambda row, where: sample_of({name: field(row, name, kind, where) for name, kind in kinds.items()})
     )
 
 
-_KEYS = dict.fromkeys(("id", "scene", "family", "form", "question", "answer"), str) | {"choices": list}
-
-
-def sample_of(row: Mapping[str, Any]) -> Sample:
-    """Rebuild the sample of a row of ``predictions.jsonl``."""
-    facts = {"form": row["form"], "choices": list(row["choices"])}
-    return Sample(row["id"], row["scene"], row["family"], row["question"], (row["answer"],), facts)
+def question_of(row: Mapping[str, Any]) -> Question:
+    """Rebuild the question of a row of ``predictions.jsonl``."""
+    id, scene, family, form, text, answer = (
+        row[name] for name in ("id", "scene", "family", "form", "question", "answer")
+    )
+    return Question(id, scene, family, form, text, answer, tuple(row["choices"]), (), None)
 
 
 def sample_of_question(question: Question) -> Sample:
@@ -50,23 +40,41 @@ def sample_of_question(question: Question) -> Sample:
     return Sample(question.id, question.scene, question.family, question.text, (question.answer,), facts)
 
 
-def row_of(sample: Sample, prediction: str, prompt: str | None, score: float | None) -> dict[str, Any]:
-    """Build a row of ``predictions.jsonl`` as ``dollhouse evaluate`` does, without facts of the scene."""
+def sample_of(row: Mapping[str, Any]) -> Sample:
+    """Rebuild the sample of a row of ``predictions.jsonl``."""
+    return sample_of_question(question_of(row))
+
+
+def row_of_question(
+    question: Question,
+    prediction: str,
+    correct: bool | None,
+    confidence: float | None = None,
+    blind_prediction: str | None = None,
+    distance: float | None = None,
+    objects: int | None = None,
+) -> dict[str, Any]:
+    """Build a row of ``predictions.jsonl``; a distance in metres and a number of objects are facts of the scene."""
     return {
-        "scene": sample.scene,
-        "id": sample.id,
-        "family": sample.kind,
-        "form": sample.facts["form"],
-        "question": sample.question,
-        "choices": sample.facts["choices"],
-        "answer": sample.answers[0],
+        "scene": question.scene,
+        "id": question.id,
+        "family": question.family,
+        "form": question.form,
+        "question": question.text,
+        "choices": list(question.choices),
+        "answer": question.answer,
         "prediction": prediction,
-        "confidence": None,
-        "blind_prediction": None,
-        "correct": None if score is None else bool(score),
-        "distance": None,
-        "objects": None,
+        "confidence": confidence,
+        "blind_prediction": blind_prediction,
+        "correct": correct,
+        "distance": distance,
+        "objects": objects,
     }
+
+
+def row_of(sample: Sample, prediction: str, prompt: str | None, score: float | None) -> dict[str, Any]:
+    """Build a row of ``predictions.jsonl`` without facts of the scene."""
+    return row_of_question(_question(sample), prediction, None if score is None else bool(score))
 
 
 def score(samples: Sequence[Sample], predictions: Sequence[str]) -> BenchmarkResult:
@@ -89,12 +97,12 @@ def answer_metrics(rows: Sequence[Mapping[str, Any]], seed: int) -> dict[str, An
     scorers = {"prediction": AnswerScorer(seed), "blind_prediction": AnswerScorer(seed)}
     chance = ChanceScorer()
     for scene in _by_scene(rows):
-        questions = [_question(sample_of(row)) for row in scene]
+        questions = list(map(question_of, scene))
         chance.add(questions)
         for name, scorer in scorers.items():
             if all(isinstance(row.get(name), str) for row in scene):
                 scorer.add(questions, [row[name] for row in scene])
-    scored = [{**row, "correct": is_correct(_question(sample_of(row)), row["prediction"])} for row in rows]
+    scored = [{**row, "correct": is_correct(question_of(row), row["prediction"])} for row in rows]
     return {
         "answers": scorers["prediction"].result(),
         "blind": scorers["blind_prediction"].result(),
@@ -122,26 +130,4 @@ def _question(sample: Sample) -> Question:
     return Question(sample.id, sample.scene, sample.kind, form, sample.question, sample.answers[0], choices, (), None)
 
 
-BENCHMARK = Benchmark(
-    name="rooms",
-    title="Dollhouse's rooms",
-    version="rooms:2",
-    frames=FrameSelection("all views of a scene, as wide as the model sees", None, all_frames),
-    prompts={"question": PROMPT},
-    prompt_of=lambda sample: PROMPT.format(question=sample.question),
-    source=Source(
-        "nothing: rooms are generated; give predictions.jsonl, which dollhouse evaluate --out writes",
-        "dollhouse evaluate --scenes rooms:test/0-199 --out FOLDER",
-        "Apache-2.0",
-    ),
-    scoring=(
-        "an answer is correct when it equals the one that geometry gives, case, articles and punctuation aside; a "
-        "distance may be 0.25 m off. Overall counts the four families; descriptions are not scored."
-    ),
-    scorers=("spatial", "depth", "boxes"),
-    read=read,
-    score=score,
-    from_row=sample_of,
-    to_row=row_of,
-    more_scores=answer_metrics,
-)
+BENCHMARK = define("rooms", read, score, sample_of=sample_of, row_of=row_of, more_scores=answer_metrics)

@@ -11,28 +11,12 @@ from typing import Any
 
 from dollhouse.errors import QuestionError
 from dollhouse.evaluation.benchmarks.annotation_file import field, parse_rows, text_list
-from dollhouse.evaluation.benchmarks.benchmark import (
-    Benchmark,
-    BenchmarkResult,
-    FrameSelection,
-    Sample,
-    SampleScores,
-    Source,
-    every_nth,
-    single_units,
-)
+from dollhouse.evaluation.benchmarks.benchmark import BenchmarkResult, Sample, SampleScores, define, single_units
 from dollhouse.evaluation.metrics.text import score_texts
 from dollhouse.evaluation.metrics.text.exact_match import clean_answer
 
-FRAMES = FrameSelection(
-    "24 of every 10th exported frame of the scan: with n of them every (n // 24)-th from the first, the tail dropped "
-    "(LLaVA-3D's rule)",
-    24,
-    every_nth(24),
-)
 MATCHES = ("em", "em_refined", "em_refined_strict")
 MEANS = ("coco_rouge_l", "coco_cider")  #: figures that are the mean of their rows
-SHORT = "{question} Answer the question using one word or one phrase."
 
 #: beginnings of questions -> kind, the first that matches; after the paper's types
 _KINDS = (
@@ -86,23 +70,4 @@ def match_answers(samples: Sequence[Sample], predictions: Sequence[str], *, capt
     return BenchmarkResult(single_units(samples), credits, scores)
 
 
-BENCHMARK = Benchmark(
-    name="scanqa",
-    title="ScanQA",
-    version="scanqa:1",
-    frames=FRAMES,
-    prompts={"short": SHORT},
-    prompt_of=lambda sample: SHORT.format(question=sample.question),
-    source=Source(
-        "ScanQA_v1.0_val.json",
-        "its authors, github.com/ATR-DBI/ScanQA; the scans from www.scan-net.org",
-        "CC BY-NC-SA 3.0; the scans under ScanNet's terms of use, non-commercial",
-    ),
-    scoring=(
-        "em, em_refined and COCO's scores on cleaned answers, as the official evaluation; em_refined_strict gives an "
-        "empty answer nothing. METEOR 1.5 and SPICE need Java and are not here. Kinds by first words."
-    ),
-    scorers=("exact_match", "coco"),
-    read=read,
-    score=match_answers,
-)
+BENCHMARK = define("scanqa", read, match_answers)

@@ -14,14 +14,12 @@ import numpy as np
 
 from dollhouse.errors import QuestionError
 from dollhouse.evaluation.benchmarks.annotation_file import field, read_rows
-from dollhouse.evaluation.benchmarks.benchmark import Benchmark, BenchmarkResult, Sample, ScoreGroup, Source
-from dollhouse.evaluation.benchmarks.threedsrbench import ONE_PICTURE
+from dollhouse.evaluation.benchmarks.benchmark import BenchmarkResult, Sample, ScoreGroup, define
 from dollhouse.evaluation.metrics.spatial import number_in
 
 PAIRED = ("size", "reach", "existence")
 KINDS = ("size", "reach", "positional", "existence", "counting")
 UNSCORED = "grounding"  #: boxes in the picture: the authors' evaluation does not score them
-PROMPT = "{question}"
 
 
 def read(paths: Sequence[Path]) -> list[Sample]:
@@ -88,25 +86,4 @@ def _count_credit(sample: Sample, text: str) -> float:
     return 0.0 if predicted is None else 1.0 - abs(predicted - truth) / truth
 
 
-BENCHMARK = Benchmark(
-    name="spatialbench",
-    title="SpatialBench",
-    version="spatialbench:1",
-    frames=ONE_PICTURE,
-    prompts={"question": PROMPT},
-    prompt_of=lambda sample: PROMPT.format(question=sample.question),
-    source=Source(
-        "size.json, reach.json, positional.json, existence.json and counting.json, with their pictures",
-        "its authors, huggingface.co/datasets/RussRobin/SpatialBench (ask for access there)",
-        "CC BY 4.0",
-    ),
-    scoring=(
-        "as the authors: the prediction must contain the answer, letter for letter; pairs of size and reach earn a "
-        "point each and one for both, existence counts only when both are right, counting is 1 less the relative "
-        "error. Overall is the mean of the kinds (theirs has no overall). A count that cannot be read has 0, where "
-        "their code stops. grounding.json is not scored, as there."
-    ),
-    scorers=("spatial",),
-    read=read,
-    score=score,
-)
+BENCHMARK = define("spatialbench", read, score)

@@ -12,13 +12,12 @@ from typing import Any
 
 from dollhouse.errors import QuestionError
 from dollhouse.evaluation.benchmarks.annotation_file import field, read_json
-from dollhouse.evaluation.benchmarks.benchmark import Benchmark, BenchmarkResult, Sample, Source
-from dollhouse.evaluation.benchmarks.scanqa import FRAMES, MATCHES, match_answers
+from dollhouse.evaluation.benchmarks.benchmark import BenchmarkResult, Sample, define
+from dollhouse.evaluation.benchmarks.scanqa import MATCHES, match_answers
 from dollhouse.evaluation.metrics.text.exact_match import official_means
 from dollhouse.evaluation.metrics.text.score import TextScore
 
 KINDS = ("what", "is", "how", "can", "which", "other")  #: the official evaluation counts them from 0
-SITUATED = "{situation} {question} Answer the question using one word or one phrase."
 _FILES = "v1_balanced_questions_test_scannetv2.json and v1_balanced_sqa_annotations_test_scannetv2.json"
 
 
@@ -81,23 +80,4 @@ def score(samples: Sequence[Sample], predictions: Sequence[str]) -> BenchmarkRes
     return replace(result, scores=official)
 
 
-BENCHMARK = Benchmark(
-    name="sqa3d",
-    title="SQA3D",
-    version="sqa3d:1",
-    frames=FRAMES,
-    prompts={"situated": SITUATED},
-    prompt_of=lambda sample: SITUATED.format(situation=sample.facts["situation"], question=sample.question),
-    source=Source(
-        _FILES,
-        "its authors, linked from github.com/SilongYong/SQA3D; the scans from www.scan-net.org",
-        "CC BY 4.0; the scans under ScanNet's terms of use, non-commercial",
-    ),
-    scoring=(
-        "em and em_refined of cleaned answers, as LEO's and LLaVA-3D's evaluation; em_refined_strict gives an empty "
-        "answer nothing. Kinds by first word; official_* begin to count at 1e-10, as that code does."
-    ),
-    scorers=("exact_match",),
-    read=read,
-    score=score,
-)
+BENCHMARK = define("sqa3d", read, score)

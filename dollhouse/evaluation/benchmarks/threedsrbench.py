@@ -17,19 +17,10 @@ import numpy as np
 from dollhouse.errors import QuestionError
 from dollhouse.evaluation.benchmarks.annotation_file import field, parse_rows
 from dollhouse.evaluation.benchmarks.answer_parsing import letter_of
-from dollhouse.evaluation.benchmarks.benchmark import (
-    Benchmark,
-    BenchmarkResult,
-    FrameSelection,
-    Sample,
-    ScoreGroup,
-    Source,
-    all_frames,
-)
+from dollhouse.evaluation.benchmarks.benchmark import DEFINITIONS, BenchmarkResult, Sample, ScoreGroup, define
 
 TYPES = ("height", "location", "orientation", "multi_object")  #: a category's name begins with its type
-CHOICE = "{question}\nOptions:\n{options}\nAnswer with the option's letter from the given choices directly."
-ONE_PICTURE = FrameSelection("the picture that the question is about, alone; no depth, no camera", 1, all_frames)
+CHOICE = DEFINITIONS["3dsrbench"]["prompts"]["choice"]
 _LETTERS = ("A", "B", "C", "D")
 _COLUMNS = ("qid", "question", *_LETTERS, "answer", "category")
 _ROTATED, _VARIANT = re.compile(r"-\d$"), re.compile(r"(?:-flip|-\d)+$")
@@ -97,25 +88,4 @@ def _share(credits: Sequence[float]) -> dict[str, float]:
     return {"value": math.fsum(credits) / len(credits), "n": len(credits)}
 
 
-BENCHMARK = Benchmark(
-    name="3dsrbench",
-    title="3DSRBench",
-    version="3dsrbench:2",
-    frames=ONE_PICTURE,
-    prompts={"choice": CHOICE},
-    prompt_of=prompt_of,
-    source=Source(
-        "3dsrbench_v1_vlmevalkit_circular.tsv (to ask a model, save each picture in it as <qid>.jpg)",
-        "its authors, huggingface.co/datasets/ccvl/3DSRBench",
-        "CC BY 4.0",
-    ),
-    scoring=(
-        "circular: right only under all rotations of the choices (ids that differ in -1), a mirrored photo being a "
-        "question of its own, as the authors' script; vanilla: every row by itself; flip: right in the photo and in "
-        "its mirror image (ids that differ in -flip), rotation by rotation; circular_flip: right in all of them. "
-        "Figures of the four types are circular. The letter is read by rule, never by a language model."
-    ),
-    scorers=("spatial",),
-    read=read,
-    score=score,
-)
+BENCHMARK = define("3dsrbench", read, score, prompt_of=prompt_of)

@@ -16,15 +16,7 @@ import numpy as np
 from dollhouse.errors import QuestionError
 from dollhouse.evaluation.benchmarks.annotation_file import field, parse_rows
 from dollhouse.evaluation.benchmarks.answer_parsing import first_number, first_word, letter_of
-from dollhouse.evaluation.benchmarks.benchmark import (
-    Benchmark,
-    BenchmarkResult,
-    FrameSelection,
-    Sample,
-    Source,
-    single_units,
-    spread_evenly,
-)
+from dollhouse.evaluation.benchmarks.benchmark import DEFINITIONS, BenchmarkResult, Sample, define, single_units
 from dollhouse.evaluation.metrics.spatial import mean_relative_accuracy, number_in
 
 DIRECTIONS = ("object_rel_direction_easy", "object_rel_direction_medium", "object_rel_direction_hard")
@@ -32,13 +24,7 @@ CHOICES = (*DIRECTIONS, "object_rel_distance", "route_planning", "obj_appearance
 NUMBERS = ("object_abs_distance", "object_counting", "object_size_estimation", "room_size_estimation")
 #: the eight that are averaged: the three directions are one
 GROUPS = (DIRECTIONS, *((kind,) for kind in (*CHOICES[3:], *NUMBERS)))
-PROMPTS = {
-    "number": "These are frames of a video.\n{question}\nPlease answer the question using a single word or phrase.",
-    "choice": (
-        "These are frames of a video.\n{question}\nOptions:\n{options}\n"
-        "Answer with the option's letter from the given choices directly."
-    ),
-}
+PROMPTS = DEFINITIONS["vsibench"]["prompts"]
 _COLUMNS = ("id", "dataset", "scene_name", "question_type", "question", "ground_truth", "options")
 
 
@@ -108,27 +94,4 @@ def _finite(number: float | None) -> float | None:
     return number if number is not None and math.isfinite(number) else None
 
 
-BENCHMARK = Benchmark(
-    name="vsibench",
-    title="VSI-Bench",
-    version="vsibench:2",
-    frames=FrameSelection(
-        "32 frames of the video at equal steps, the first and the last included", 32, spread_evenly(32)
-    ),
-    prompts=PROMPTS,
-    prompt_of=prompt_of,
-    source=Source(
-        "test.jsonl or test-00000-of-00001.parquet, and the videos",
-        "its authors, huggingface.co/datasets/nyu-visionx/VSI-Bench",
-        "Apache-2.0; the videos under the terms of ScanNet, ScanNet++ and ARKitScenes",
-    ),
-    scoring=(
-        "official: the first word is the letter or the number, as the authors' evaluation; accuracy of choices, mean "
-        "relative accuracy over thresholds 0.50 to 0.95 of numbers; the mean of eight kinds, the three directions "
-        "being one. lmms_eval: the same with the first number of the answer, in digits or words, as lmms-eval 0.7. "
-        'read: the same with answers parsed more leniently ("about 2.5 m", "two", "(B)").'
-    ),
-    scorers=("spatial",),
-    read=read,
-    score=score,
-)
+BENCHMARK = define("vsibench", read, score, prompt_of=prompt_of)
