@@ -59,29 +59,33 @@ def verify_report(path: Path) -> Verification:
     report, file = read_report(path)
     findings = list(_changed_sections(report))
     try:
-        benchmark = benchmark_definition(str(_get(report, "benchmark", "name")))
+        benchmark = benchmark_definition(str(report["benchmark"].get("name")))
     except QuestionError as error:
         raise ScoreError(f"{file}: {error}; a later Dollhouse may have it") from error
     findings += _definition(report, benchmark)
     rows, text = read_predictions_of(file)
-    changed = list(_changed_rows(report, rows))
+    changed = list(_changed_rows(report["samples"], rows))
     findings += changed
-    if not changed and text_sha256(text) != _get(report, "predictions", "sha256"):
-        findings.append(f"{_get(report, 'predictions', 'file')}: white space or the order of fields was changed")
+    if not changed and text_sha256(text) != report["predictions"].get("sha256"):
+        findings.append("predictions.jsonl: white space or the order of fields was changed")
     try:
         scores, credits = score_rows(benchmark, rows, report["seed"], file)
     except ScoreError as error:
         if not changed:
             raise
         return Verification(benchmark.name, len(rows), [*findings, f"not scored again: {error}"], report)
-    figures = [f"scores: {line}" for line in _differences(_get(report, "scores"), scores, "")]
+    figures = [f"scores: {line}" for line in _differences(report["scores"], scores, "")]
     findings += figures[:MOST]
     if len(figures) > MOST:
         findings.append(f"scores: and {len(figures) - MOST} more figures")
-    findings += _wrong_credits(rows, credits)
-    findings += _metrics(report, file, scores)
-    if figures:
-        findings += _other_packages(report)
+    wrong = [n for n, row in enumerate(rows, 1) if row.get("score", row.get("correct")) != credits[n - 1]]
+    if wrong:
+        findings.append(f"predictions.jsonl: {len(wrong)} rows hold another score than they earn, first row {wrong[0]}")
+    findings += _metrics(report, file.parent, scores)
+    theirs, ours = report["packages"], package_versions()
+    others = [f"{name} {theirs[name]}, here {ours.get(name)}" for name in theirs if theirs[name] != ours.get(name)]
+    if figures and others:
+        findings.append(f"packages differ, which may be the reason: {'; '.join(others)}")
     return Verification(benchmark.name, len(rows), findings, report)
 
 
@@ -169,8 +173,7 @@ def _definition(report: Mapping[str, Any], benchmark: Benchmark) -> Iterator[str
                 yield f"{section}, {name}: {values}"
 
 
-def _changed_rows(report: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    samples = _get(report, "samples") or {}
+def _changed_rows(samples: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     ids: list[str] = samples.get("ids") or []
     if text_sha256("\n".join(ids)) != samples.get("sha256"):
         yield "report.json: the ids of the samples are not those of their hash"
@@ -194,36 +197,29 @@ def _changed_row(samples: Mapping[str, Any], place: int, row: Mapping[str, Any])
     yield from (f"{where} ({id}): {what} was changed" for p, what in _PARTS.items() if digests[p] != samples[p][place])
 
 
-def _wrong_credits(rows: Sequence[Mapping[str, Any]], credits: Sequence[float | None]) -> Iterator[str]:
-    columns = enumerate(zip(rows, credits, strict=True), 1)
-    wrong = [number for number, (row, credit) in columns if row.get("score", row.get("correct")) != credit]
-    if wrong:
-        yield f"predictions.jsonl: {len(wrong)} rows hold another score than they earn, first row {wrong[0]}"
-
-
-def _metrics(report: Mapping[str, Any], file: Path, scores: Mapping[str, Any]) -> Iterator[str]:
+def _metrics(report: Mapping[str, Any], folder: Path, scores: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is wrong with ``metrics.json`` and ``perception.jsonl``, where the report names them."""
     if not report.get("metrics"):
         return
-    path = file.parent / "metrics.json"
+    path = folder / "metrics.json"
     if not path.is_file():
-        yield f"{path.name}: is missing"
+        yield "metrics.json: is missing"
         return
     text = path.read_bytes().decode("utf-8", "replace")
     if text_sha256(text) != report["metrics"].get("sha256"):
-        yield f"{path.name}: was changed after it was written"
+        yield "metrics.json: was changed after it was written"
     try:
         metrics = json.loads(text)
     except json.JSONDecodeError:
         return  # the hash differs, which is a finding already
-    perception, findings = _perception_scores(report, file.parent / "perception.jsonl")
+    perception, findings = _perception_scores(report, folder / "perception.jsonl")
     yield from findings
     more = scores["more"]
-    for name, value in {**(more["answers"] or {}), **more["curves"], "chance": more["chance"], **perception}.items():
-        yield from (f"{path.name}: {line}" for line in _differences(metrics.get(name), value, name))
-    for name, value in (more["blind"] or {}).items():
-        held = (metrics.get("blind") or {}).get(name)
-        yield from (f"{path.name}: {line}" for line in _differences(held, value, f"blind.{name}"))
+    ours = {**(more["answers"] or {}), **more["curves"], "chance": more["chance"], **perception}
+    theirs = {name: metrics.get(name) for name in ours}
+    blind, stored = more["blind"] or {}, metrics.get("blind") or {}
+    ours["blind"], theirs["blind"] = blind, {name: stored.get(name) for name in blind}
+    yield from (f"metrics.json: {line}" for line in _differences(theirs, ours, ""))
 
 
 def _perception_scores(report: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], list[str]]:
@@ -245,13 +241,6 @@ def _perception_scores(report: Mapping[str, Any], path: Path) -> tuple[dict[str,
     return scorer.result(), findings
 
 
-def _other_packages(report: Mapping[str, Any]) -> Iterator[str]:
-    theirs, ours = _get(report, "packages") or {}, package_versions()
-    others = [f"{name} {theirs[name]}, here {ours.get(name)}" for name in theirs if theirs[name] != ours.get(name)]
-    if others:
-        yield f"packages differ, which may be the reason: {'; '.join(others)}"
-
-
 def _differences(theirs: Any, ours: Any, where: str) -> Iterator[str]:
     """Yield the paths at which two JSON values differ in any bit."""
     if isinstance(theirs, dict) and isinstance(ours, dict):
@@ -262,11 +251,3 @@ def _differences(theirs: Any, ours: Any, where: str) -> Iterator[str]:
             yield from _differences(*pair, f"{where}[{place}]")
     elif type(theirs) is not type(ours) or theirs != ours:
         yield f"{where}: the report has {theirs!r:.80}, scored again it is {ours!r:.80}"
-
-
-def _get(report: Mapping[str, Any], *names: str) -> Any:
-    """Return a nested value; None where a level is missing or not an object."""
-    value: Any = report
-    for name in names:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
