@@ -3,7 +3,7 @@
     python benchmarks/score_rows.py [--rows 100000]
 
 Writes generated ScanQA questions and predictions, then runs each job in a fresh process: scoring the file with a
-report, verifying the report, and all text scorers with one worker and with two. Prints wall time, processor time, and
+report, verifying the report, and all text scorers. Prints wall time, processor time, and
 peak memory. Exit code 1 where scoring takes more than 240 s of processor time or 2 GB.
 """
 
@@ -79,23 +79,19 @@ def verify_it(folder: Path) -> None:
     assert verify_report(folder / "report").agrees
 
 
-def score_texts_with(workers: int) -> Callable[[Path], None]:
-    def job(folder: Path) -> None:
-        from dollhouse.evaluation.metrics.text import SCORERS, score_texts
+def every_text_score(folder: Path) -> None:
+    from dollhouse.evaluation.metrics.text import SCORERS, score_texts
 
-        rows = [json.loads(line) for line in (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
-        questions = json.loads((folder / "questions.json").read_text(encoding="utf-8"))
-        answers = [question["answers"] for question in questions]
-        score_texts([row["prediction"] for row in rows], answers, tuple(SCORERS), workers=workers)
-
-    return job
+    rows = [json.loads(line) for line in (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    questions = json.loads((folder / "questions.json").read_text(encoding="utf-8"))
+    answers = [question["answers"] for question in questions]
+    score_texts([row["prediction"] for row in rows], answers, tuple(SCORERS))
 
 
 JOBS: dict[str, Callable[[Path], None]] = {
     "score a file": score_a_file,
     "verify it": verify_it,
-    "every text score": score_texts_with(1),
-    "every text score, two workers": score_texts_with(2),
+    "every text score": every_text_score,
 }
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dollhouse.errors import ModelError
 from dollhouse.geometry import Array
 
-Alignment = Literal["none", "median", "least-squares"]
+Alignment = Literal["none", "median"]
 
 VERSION = "depth:1"  #: rises when any number may change
 DISTANCES = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0, 12.0)  #: metres, edges of bins
@@ -29,22 +29,17 @@ def valid_depth(depth: Array) -> NDArray[np.bool_]:
 
 
 def align_depth(predicted: Array, truth: Array, alignment: Alignment) -> Array:
-    """Align predictions (V, H, W) to the truth (V, H, W), with one alignment for all views.
+    """Align predictions (V, H, W) to the truth (V, H, W), with one factor for all views.
 
-    ``none`` changes nothing; ``median`` multiplies by the ratio of the medians over valid pixels;
-    ``least-squares`` fits a scale and a shift. Where no pixel is valid, nothing changes.
+    ``none`` changes nothing; ``median`` multiplies by the ratio of the medians over valid pixels, where there are any.
     """
-    if alignment not in ("none", "median", "least-squares"):
-        raise ValueError(f"unknown depth alignment {alignment!r}: none, median or least-squares")
-    predicted = np.asarray(predicted, dtype=np.float64)
-    valid = valid_depth(truth)
+    if alignment not in ("none", "median"):
+        raise ValueError(f"unknown depth alignment {alignment!r}: none or median")
+    predicted, truth, valid = np.asarray(predicted, dtype=np.float64), np.asarray(truth), valid_depth(truth)
     if alignment == "none" or not valid.any():
         return predicted
-    guess, target = predicted[valid], np.asarray(truth, dtype=np.float64)[valid]
-    if alignment == "median":
-        return predicted * (np.median(target) / max(float(np.median(guess)), SMALLEST))
-    scale, shift = np.linalg.lstsq(np.column_stack([guess, np.ones_like(guess)]), target, rcond=None)[0]
-    return predicted * scale + shift
+    median = float(np.median(predicted[valid]))
+    return predicted * (np.median(truth[valid].astype(np.float64)) / max(median, SMALLEST))
 
 
 def view_errors(predicted: Array, truth: Array) -> dict[str, float]:

@@ -5,11 +5,9 @@ A scorer's version rises whenever any of its numbers may change.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from multiprocessing import get_context
 
 from dollhouse.errors import ScoreError
 from dollhouse.evaluation.metrics.text.bleu import score_nltk_bleu, score_sacrebleu
@@ -66,18 +64,12 @@ CORE = ("exact_match", "coco", "chrf")  #: these need no extra
 
 
 def score_texts(
-    predictions: Sequence[str],
-    references: Sequence[Sequence[str]],
-    scorers: Sequence[str] = CORE,
-    progress: Callable[[str, int, int], None] | None = None,
-    workers: int = 1,
+    predictions: Sequence[str], references: Sequence[Sequence[str]], scorers: Sequence[str] = CORE
 ) -> dict[str, TextScore]:
     """Score N predictions with one or more references each.
 
     Args:
         scorers: names in :data:`SCORERS`.
-        progress: called with (scorer, done, total) whenever a scorer is finished.
-        workers: number of processes that share the scorers; the numbers are the same.
 
     Returns:
         Score name -> score, of every score of the scorers.
@@ -89,23 +81,7 @@ def score_texts(
     if unknown:
         raise ScoreError(f"unknown text scorer {unknown[0]!r}; there are {', '.join(SCORERS)}")
     check_rows(predictions, references)
-    by_scorer: dict[str, dict[str, TextScore]] = {}
-    for name, scores in _run(list(dict.fromkeys(scorers)), predictions, references, workers):
-        by_scorer[name] = scores
-        if progress:
-            progress(name, len(by_scorer), len(scorers))
-    return {name: score for scorer in scorers for name, score in by_scorer[scorer].items()}
-
-
-def _run(
-    scorers: Sequence[str], predictions: Sequence[str], references: Sequence[Sequence[str]], workers: int
-) -> Iterator[tuple[str, dict[str, TextScore]]]:
-    """Yield each scorer's name and scores as it is finished."""
-    if workers <= 1:
-        for name in scorers:
-            yield name, SCORERS[name].function(predictions, references)
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        started = {pool.submit(SCORERS[name].function, predictions, references): name for name in scorers}
-        for future in as_completed(started):
-            yield started[future], future.result()
+    scores: dict[str, TextScore] = {}
+    for name in dict.fromkeys(scorers):
+        scores |= SCORERS[name].function(predictions, references)
+    return scores
