@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dollhouse.cli.app import app, quiet_libraries
+from dollhouse.cli.estimate import print_profile, print_stages
 
 
 @app.command()
@@ -39,13 +40,11 @@ def distill(
     quiet_libraries()
     if dry_run:
         from dollhouse.training.estimate.dry_run import dry_run as check_shapes
-        from dollhouse.training.estimate.report import print_stages
 
         print_stages(check_shapes(config.with_max_steps(profile_steps) if profile_steps else config))
         return
     if profile_steps:
         from dollhouse.training.estimate.profile import profile_training
-        from dollhouse.training.estimate.report import print_profile
 
         folder = out or Path("runs") / f"{config.name}-{profile_steps}-steps"
         print_profile(profile_training(config, folder, profile_steps, peak_tflops * 1e12 if peak_tflops else None))

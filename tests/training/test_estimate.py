@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from dollhouse.cli.estimate import estimate
 from dollhouse.errors import DollhouseError
 from dollhouse.models.vggt.modeling import VggtModel
 from dollhouse.training.config import read_recipe
-from dollhouse.training.estimate.command import as_the_paper_counts, plan_encoder, plan_recipe
 from dollhouse.training.estimate.live_memory import LiveMemory, without_memory
 from dollhouse.training.estimate.memory import estimate_inference, estimate_vggt, predict_with_heads
 from dollhouse.training.estimate.parameters import ModuleParameters, disk_bytes
+from dollhouse.training.estimate.recipe import paper_count
 from tests.models.conftest import tiny_pipeline
 from tests.models.vggt.tiny_vggt import HEADS, tiny_config
 
@@ -39,12 +40,12 @@ def test_live_memory_counts_what_is_alive() -> None:
 
 
 def test_paper_counts_as_the_paper_does(capsys: pytest.CaptureFixture[str]) -> None:
-    plan_recipe(str(RECIPES / "paper.yaml"), [], 2, "140x112", "bfloat16", training=False)
-    told = capsys.readouterr().out
+    estimate("paper", views=2, size="140x112", training=False)
+    output = capsys.readouterr().out
     for figure in ("909,112,320", "32,654,562", "2,294,207,556", "(2.29B)", "9.18 GB in float32"):
-        assert figure in told
-    assert "language model and connections 1.35B" in told
-    assert "inference: 2 views of 140x112" in told
+        assert figure in output
+    assert "language model and connections 1.35B" in output
+    assert "inference: 2 views of 140x112" in output
 
 
 def test_tiny_has_the_reduced_language_model() -> None:
@@ -60,32 +61,31 @@ def test_sizes_on_disk() -> None:
         "int8": round(3048 * (1 + 2 / 1024) + 2 * 100),
         "int4": round(3048 * (0.5 + 2 / 32) + 2 * 100),
     }
-    assert as_the_paper_counts([ModuleParameters("trunk", 5, 5)]) == ""
+    assert paper_count([ModuleParameters("trunk", 5, 5)]) == (5, {})
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("options", "message"),
     [
-        ((2, "518by392", "bfloat16", ["depth"], None, None), "not WIDTHxHEIGHT"),
-        ((2, "500x392", "bfloat16", [], None, None), "multiples of 14"),
-        ((2, "28x28", "int3", [], None, None), "choose float32"),
-        ((2, "28x28", "float32", ["dance"], None, None), "no such heads"),
+        ({"size": "518by392"}, "not WIDTHxHEIGHT"),
+        ({"size": "500x392", "heads": ""}, "multiples of 14"),
+        ({"size": "28x28", "heads": "dance"}, "no such heads"),
     ],
 )
-def test_plans_that_cannot_be_made(arguments: tuple, says: str) -> None:
-    with pytest.raises(DollhouseError, match=says):
-        plan_encoder(*arguments)
+def test_impossible_estimates_are_refused(options: dict[str, str], message: str) -> None:
+    with pytest.raises(DollhouseError, match=message):
+        estimate("vggt", dtype="float32", **options)
 
 
 def test_recipes_that_do_not_exist() -> None:
     with pytest.raises(DollhouseError, match=r"cannot read recipe papr.*paper"):
-        plan_recipe("papr", [], None, None, "bfloat16", training=False)
+        estimate("papr", training=False)
 
 
-def test_wrong_weights_are_named_before_anything_is_planned(tmp_path: Path) -> None:
+def test_wrong_weights_are_named_before_anything_is_estimated(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(2)}, tmp_path / "model.pt")
     with pytest.raises(DollhouseError, match="tensors do not match the model"):
-        plan_encoder(1, "28x28", "bfloat16", ["depth"], None, tmp_path / "model.pt")
+        estimate("vggt", size="28x28", heads="depth", weights=tmp_path / "model.pt")
 
 
 def test_chunks_need_less_and_views_need_more() -> None:
