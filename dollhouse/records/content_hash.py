@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from hashlib import sha256
 from typing import Any
 
@@ -16,7 +17,7 @@ from dollhouse.questions.generate import Question
 from dollhouse.scenes.scene import Box, Scene
 from dollhouse.system.hashing import ContentDigest, canonical_json
 
-#: Part of every scene hash and record id. The keys below are part of them too, whatever the fields are called.
+#: Part of every scene hash and record id. The keys below are part of them too.
 FORMAT = "dollhouse record 1"
 
 
@@ -45,24 +46,9 @@ def record_id(scene: str, questions: Sequence[Question], provenance: Mapping[str
     ``software`` inside the provenance is stored in records but not counted, so that another release of a library does
     not change every id.
     """
-    entries = [question_entry(question) for question in questions]
+    entries = [asdict(question) for question in questions]  # so the names of Question's fields are part of the id
     text = canonical_json([FORMAT, scene, entries, _without_software(provenance)])
     return sha256(text.encode()).hexdigest()[:32]
-
-
-def question_entry(question: Question) -> dict[str, Any]:
-    """Return a question as JSON-able values."""
-    return {
-        "id": question.id,
-        "scene": question.scene,
-        "family": question.family,
-        "form": question.form,
-        "text": question.text,
-        "answer": question.answer,
-        "choices": list(question.choices),
-        "objects": list(question.objects),
-        "view": question.view,
-    }
 
 
 def box_entry(box: Box) -> dict[str, Any]:

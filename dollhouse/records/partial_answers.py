@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dollhouse.errors import StorageError
 from dollhouse.records.types import TeacherAnswer
-from dollhouse.system.atomic_io import write_text
+from dollhouse.system.atomic_io import atomic_path
 
 
 class PartialAnswers:
@@ -30,14 +30,11 @@ class PartialAnswers:
 
     def write(self, id: str, answers: Mapping[int, TeacherAnswer]) -> None:
         """Store the answers of a record, replacing older ones. Raises StorageError where the disk is full."""
-        if not answers:
-            return
-        try:
-            self.folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise StorageError(f"cannot write {self.folder} ({error.strerror}); free some space") from error
         entries = {index: {"text": answer.text, **answer.token_lists()} for index, answer in sorted(answers.items())}
-        write_text(self._path(id), json.dumps(entries), "free some space")
+        if entries:
+            with atomic_path(self._path(id), "free some space") as temporary:
+                self.folder.mkdir(exist_ok=True)
+                temporary.write_text(json.dumps(entries), encoding="utf-8")
 
     def delete(self, id: str) -> None:
         """Remove the answers of a record that is complete."""

@@ -22,77 +22,37 @@ from dollhouse.records.types import SceneGeometry, SpatialFeatures, TeacherAnswe
 from dollhouse.scenes.scene import Box
 from dollhouse.system.hashing import canonical_json
 
+_TEXT, _INT, _FLOAT = pa.string(), pa.int32(), pa.float64()
 _BOX = pa.struct(
-    {
-        "id": pa.int32(),
-        "label": pa.string(),
-        "center": pa.list_(pa.float64()),
-        "size": pa.list_(pa.float64()),
-        "yaw": pa.float64(),
-        "has_front": pa.bool_(),
-        "colour": pa.string(),
-        "score": pa.float64(),
-    }
+    {"id": _INT, "label": _TEXT, "center": pa.list_(_FLOAT), "size": pa.list_(_FLOAT), "yaw": _FLOAT}
+    | {"has_front": pa.bool_(), "colour": _TEXT, "score": _FLOAT}
 )
 _CAMERA_SIDES = {"intrinsics": 3, "depth_intrinsics": 3, "world_from_camera": 4}  #: rows and columns of each matrix
-_VIEW = pa.struct({"name": pa.string()} | dict.fromkeys(_CAMERA_SIDES, pa.list_(pa.float64())))
-_RELATION = pa.struct({"first": pa.int32(), "second": pa.int32(), "right": pa.float64(), "above": pa.float64()})
+_VIEW = pa.struct({"name": _TEXT} | dict.fromkeys(_CAMERA_SIDES, pa.list_(_FLOAT)))
+_RELATION = pa.struct({"first": _INT, "second": _INT, "right": _FLOAT, "above": _FLOAT})
 
-#: one row per answer
+#: one row per answer; ``answer`` is the teacher's, ``reference`` the geometry's, "" where it has none
 ANSWER_COLUMNS = pa.schema(
-    {
-        "record": pa.string(),
-        "scene": pa.string(),
-        "id": pa.string(),
-        "family": pa.string(),
-        "form": pa.string(),
-        "question": pa.string(),
-        "answer": pa.string(),  # the teacher's
-        "reference": pa.string(),  # the geometry's, "" where it has none
-        "choices": pa.list_(pa.string()),
-        "objects": pa.list_(pa.int32()),
-        "view": pa.int32(),
-        "token_ids": pa.list_(pa.int32()),
-        "top_ids": pa.list_(pa.list_(pa.int32())),
-        "top_log_probs": pa.list_(pa.list_(pa.float32())),
-    }
+    dict.fromkeys(("record", "scene", "id", "family", "form", "question", "answer", "reference"), _TEXT)
+    | {"choices": pa.list_(_TEXT), "objects": pa.list_(_INT), "view": _INT, "token_ids": pa.list_(_INT)}
+    | {"top_ids": pa.list_(pa.list_(_INT)), "top_log_probs": pa.list_(pa.list_(pa.float32()))}
 )
 #: one row per record
 SCENE_COLUMNS = pa.schema(
-    {
-        "record": pa.string(),
-        "scene": pa.string(),
-        "source": pa.string(),
-        "scene_hash": pa.string(),
-        "teacher": pa.string(),
-        "licence": pa.string(),
-        "provenance": pa.string(),
-        "answers": pa.int32(),
-        "metric": pa.bool_(),
-        "views": pa.list_(_VIEW),
-        "boxes": pa.list_(_BOX),
-        "relations": pa.list_(_RELATION),
-    }
+    dict.fromkeys(("record", "scene", "source", "scene_hash", "teacher", "licence", "provenance"), _TEXT)
+    | {"answers": _INT, "metric": pa.bool_()}
+    | {"views": pa.list_(_VIEW), "boxes": pa.list_(_BOX), "relations": pa.list_(_RELATION)}
 )
+_SAME_COLUMNS = ("scene", "source", "scene_hash", "licence")  #: fields of a record that are columns of its row
+_SAME_IN_QUESTION = ("id", "scene", "family", "form", "view")  #: fields of a question that are columns of its row
 
 
 def answer_table(record: Record) -> pa.Table:
     """Return one row per answer."""
     rows = [
-        {
-            "record": record.id,
-            "scene": record.scene,
-            "id": question.id,
-            "family": question.family,
-            "form": question.form,
-            "question": question.text,
-            "answer": answer.text,
-            "reference": question.answer,
-            "choices": list(question.choices),
-            "objects": list(question.objects),
-            "view": question.view,
-            **answer.token_lists(),
-        }
+        asdict(question)
+        | {"record": record.id, "question": question.text, "answer": answer.text, "reference": question.answer}
+        | answer.token_lists()
         for question, answer in zip(record.questions, record.answers, strict=True)
     ]
     return pa.Table.from_pylist(rows, schema=ANSWER_COLUMNS)
@@ -101,13 +61,9 @@ def answer_table(record: Record) -> pa.Table:
 def scene_table(record: Record) -> pa.Table:
     """Return one row with everything that is neither an answer nor an array."""
     boxes = record.geometry.boxes if record.geometry else None
-    row = {
+    row = {name: getattr(record, name) for name in _SAME_COLUMNS} | {
         "record": record.id,
-        "scene": record.scene,
-        "source": record.source,
-        "scene_hash": record.scene_hash,
         "teacher": str(record.provenance["teacher"].get("teacher", "unknown")),
-        "licence": record.licence,
         "provenance": canonical_json(record.provenance),
         "answers": len(record.answers),
         "metric": record.geometry.metric if record.geometry else None,
@@ -158,14 +114,11 @@ def record_from(
             instances=_maps(arrays, "instances", np.int32),
         )
     return Record(
+        **{name: row[name] for name in _SAME_COLUMNS},
         id=row["record"],
-        scene=row["scene"],
-        source=row["source"],
-        scene_hash=row["scene_hash"],
         questions=tuple(_question(entry) for entry in answers),
         answers=tuple(TeacherAnswer.from_lists(entry["answer"], entry) for entry in answers),
         provenance=json.loads(row["provenance"]),
-        licence=row["licence"],
         cameras=tuple(_camera(view) for view in row["views"]),
         features=features,
         geometry=geometry,
@@ -185,19 +138,18 @@ def _maps(arrays: Mapping[str, NDArray[Any]], name: str, dtype: Any) -> tuple[ND
 
 
 def _view_entry(camera: RecordCamera) -> dict[str, Any]:
-    matrices = {name: getattr(camera, name) for name in _CAMERA_SIDES}
-    return {"name": camera.name} | {
-        name: None if matrix is None else np.asarray(matrix, dtype=np.float64).ravel().tolist()
-        for name, matrix in matrices.items()
-    }
+    entry = asdict(camera)
+    for name in _CAMERA_SIDES:
+        if entry[name] is not None:
+            entry[name] = np.asarray(entry[name], dtype=np.float64).ravel().tolist()
+    return entry
 
 
-def _camera(entry: Mapping[str, Any]) -> RecordCamera:
-    matrices = {
-        name: None if entry[name] is None else np.array(entry[name], dtype=np.float64).reshape(side, side)
-        for name, side in _CAMERA_SIDES.items()
-    }
-    return RecordCamera(entry["name"], **matrices)
+def _camera(entry: dict[str, Any]) -> RecordCamera:
+    for name, side in _CAMERA_SIDES.items():
+        if entry[name] is not None:
+            entry[name] = np.array(entry[name], dtype=np.float64).reshape(side, side)
+    return RecordCamera(**entry)
 
 
 def _box(entry: Mapping[str, Any]) -> Box:
@@ -206,13 +158,9 @@ def _box(entry: Mapping[str, Any]) -> Box:
 
 def _question(row: Mapping[str, Any]) -> Question:
     return Question(
-        id=row["id"],
-        scene=row["scene"],
-        family=row["family"],
-        form=row["form"],
         text=row["question"],
         answer=row["reference"],
         choices=tuple(row["choices"]),
         objects=tuple(row["objects"]),
-        view=row["view"],
+        **{name: row[name] for name in _SAME_IN_QUESTION},
     )

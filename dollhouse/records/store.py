@@ -14,10 +14,10 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 import pyarrow as pa
@@ -29,6 +29,7 @@ from dollhouse.errors import StorageError
 from dollhouse.records.content_hash import record_id
 from dollhouse.records.record import Record
 from dollhouse.records.schema import SCENE_COLUMNS, answer_table, arrays_of, record_from, scene_table
+from dollhouse.system.atomic_io import write_text
 
 ANSWERS, SCENE, ARRAYS, HASHES = "answers.parquet", "scene.parquet", "arrays.safetensors", "SHA256SUMS"
 UNFINISHED = ".unfinished"
@@ -67,13 +68,13 @@ class RecordStore:
 
     def ids(self) -> tuple[str, ...]:
         """Return the ids of all records, sorted."""
-        return tuple(sorted(path.name for path in self.folder.iterdir() if _is_id(path.name) and path.is_dir()))
+        return tuple(sorted(path.name for path in self.folder.iterdir() if path.name in self))
 
     def __len__(self) -> int:
         return len(self.ids())
 
     def __contains__(self, id: str) -> bool:
-        return _is_id(id) and (self.folder / id).is_dir()
+        return len(id) == 32 and set(id) <= _HEX and (self.folder / id).is_dir()
 
     def __iter__(self) -> Iterator[Record]:
         return map(self.read, self.ids())
@@ -101,11 +102,13 @@ class RecordStore:
 
     def read(self, id: str) -> Record:
         """Return the record with this id. Raises StorageError naming the file that is missing or damaged."""
-        row = self.row(id)
-        folder = self.folder / id
-        hashes = _hashes(folder)
+        row, folder = self.row(id), self.folder / id
+        hashes, path = _hashes(folder), folder / ARRAYS
         answers = _rows(folder / ANSWERS, hashes)
-        arrays = _tensors(folder / ARRAYS, hashes) if ARRAYS in hashes else {}
+        try:
+            arrays = load(_read_bytes(path, hashes)) if ARRAYS in hashes else {}
+        except (SafetensorError, ValueError) as error:
+            raise StorageError(f"{path}: is damaged ({error}){_remedy(path)}") from error
         return record_from(row, answers, arrays)
 
     def summary(self) -> StoreSummary:
@@ -122,7 +125,7 @@ class RecordStore:
         for path in sorted(self.folder.iterdir()):
             if path.name.startswith(".") or path.name == "README.md":
                 continue
-            if not (_is_id(path.name) and path.is_dir()):
+            if path.name not in self:
                 problems.append(f"{path}: is not a record")
                 continue
             try:
@@ -159,22 +162,19 @@ class RecordWriter(RecordStore):
     def __enter__(self) -> Self:
         try:
             self._lock = (self.folder / ".lock").open("ab")
-            self._clean()
+            with suppress(BlockingIOError):  # another run is writing here, whose unfinished records these may be
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(self.folder / UNFINISHED, ignore_errors=True)
             fcntl.flock(self._lock, fcntl.LOCK_SH)
             (self.folder / UNFINISHED).mkdir(exist_ok=True)
-            card = self.folder / "README.md"
-            if not card.exists():
-                staging = self.folder / UNFINISHED / f"README.md.{os.getpid()}"
-                _write_synced(staging, _CARD.encode())
-                staging.replace(card)
+            if not (card := self.folder / "README.md").exists():
+                write_text(card, _CARD)
         except OSError as error:
-            self.__exit__(None, None, None)
+            self.__exit__()
             raise StorageError(f"{self.folder}: records cannot be written there ({error.strerror})") from error
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._lock is not None:
             self._lock.close()  # releases the lock, as the end of the process does
 
@@ -211,25 +211,11 @@ class RecordWriter(RecordStore):
         self._by_scene = None
         return target
 
-    def _clean(self) -> None:
-        """Remove what killed runs left, unless another run is writing here, whose unfinished records these may be."""
-        assert self._lock is not None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return
-        if (self.folder / UNFINISHED).exists():
-            shutil.rmtree(self.folder / UNFINISHED)
-
-
-def _is_id(name: str) -> bool:
-    return len(name) == 32 and set(name) <= _HEX
-
 
 def _parquet(table: pa.Table) -> bytes:
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    return buffer.getvalue()
+    pq.write_table(table, buffer := pa.BufferOutputStream(), compression="zstd")
+    content: bytes = buffer.getvalue().to_pybytes()
+    return content
 
 
 def _sum_lines(hashes: Mapping[str, str]) -> bytes:
@@ -283,14 +269,6 @@ def _rows(path: Path, hashes: Mapping[str, str] | None, columns: list[str] | Non
         return pq.ParquetFile(content, pre_buffer=False).read(columns=columns, use_threads=False).to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise StorageError(f"{path}: is damaged ({str(error).splitlines()[0]}){_remedy(path)}") from error
-
-
-def _tensors(path: Path, hashes: Mapping[str, str]) -> dict[str, Any]:
-    content = _read_bytes(path, hashes)
-    try:
-        return load(content)
-    except (SafetensorError, ValueError) as error:
-        raise StorageError(f"{path}: is damaged ({error}){_remedy(path)}") from error
 
 
 def _remedy(path: Path) -> str:

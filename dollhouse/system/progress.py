@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from datetime import timedelta
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -39,9 +38,7 @@ class ProgressBar:
             self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._bar:
             self._bar.stop()
 
@@ -51,9 +48,8 @@ class ProgressBar:
         now = time.monotonic()
         worked = done - skipped
         rate = worked / max(1e-9, now - self._started)
-        note = ", ".join(
-            filter(None, (f"{rate:.1f} {self.unit}/s" if rate >= 1 else f"{rate * 60:.1f} {self.unit}/min", note))
-        )
+        speed = f"{rate:.1f} {self.unit}/s" if rate >= 1 else f"{rate * 60:.1f} {self.unit}/min"
+        note = f"{speed}, {note}" if note else speed
         if self._bar:
             self._bar.update(self._bar.task_ids[0], completed=done, total=self.total, note=note)
         elif self.shown and now - self._printed >= SECONDS_BETWEEN_LINES:

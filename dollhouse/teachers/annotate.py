@@ -80,10 +80,9 @@ def annotate(
 
     Raises what :func:`annotate_scenes` raises, and a DollhouseError for a name or setting that is not valid.
     """
-    own = {key: value for key, value in (teacher_args or {}).items() if "." not in key}
-    others = {key: value for key, value in (teacher_args or {}).items() if "." in key}
-    opened = open_teacher(teacher, own)
-    geometry = open_geometry_teachers(geometry_teachers, opened, others)
+    args = teacher_args or {}
+    opened = open_teacher(teacher, {key: args[key] for key in args if "." not in key})
+    geometry = open_geometry_teachers(geometry_teachers, opened, {key: args[key] for key in args if "." in key})
     opened_scenes = open_scenes(scenes, skip_bad=skip_bad)
     if questions is None and isinstance(opened, FileTeacher):
         questions = str(opened.path)
@@ -159,10 +158,8 @@ def annotate_scenes(
                     spatial = teacher.features(scene) if features else None
                     if fp16:
                         spatial, merged = cast_fp16(spatial, merged)
-                    record = Record.create(
-                        id, scene, source, content, scene_questions, answers, provenance, spatial, merged
-                    )
-                    records.write(record)
+                    contents = scene, source, content, scene_questions, answers, provenance, spatial, merged
+                    records.write(Record.create(id, *contents))
                     run.written += 1
                     run.answers += len(answers)
                 partial.delete(id)

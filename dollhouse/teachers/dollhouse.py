@@ -71,10 +71,8 @@ class DollhouseTeacher(Teacher):
         answers: dict[int, TeacherAnswer] = {}
         for rows, batch in equal_length_batches(ids, self.pipeline.model.device):
             generated = session.generate(batch, self.settings.max_new_tokens, self.settings.top_k)
-            for row, tokens in zip(rows, generated, strict=True):
-                answers[row] = token_answer(
-                    self.pipeline.processor.tokenizer, tokens.token_ids, tokens.top_ids, tokens.top_log_probs
-                )
+            batch_answers = [token_answer(self.pipeline.processor.tokenizer, tokens) for tokens in generated]
+            answers |= dict(zip(rows, batch_answers, strict=True))
         return [answers[row] for row in range(len(ids))]
 
     def features(self, scene: Scene) -> SpatialFeatures | None:

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from dollhouse.errors import ModelError, TeacherError
-from dollhouse.models.generation import top_tokens
+from dollhouse.models.generation import GeneratedTokens, top_tokens
 from dollhouse.questions.generate import Question
 from dollhouse.records.types import TeacherAnswer
 from dollhouse.scenes.scene import Scene
@@ -117,5 +117,5 @@ class HuggingFaceTeacher(Teacher):
         is_end = torch.isin(ids, torch.tensor(ends, device=ids.device)) if ends is not None else torch.zeros(0)
         count = int(is_end.nonzero()[0]) + 1 if bool(is_end.any()) else len(ids)
         log_probs, top_ids = top_tokens(logits[:count].float(), self.settings.top_k)
-        tokenizer = self.processor.tokenizer
-        return token_answer(tokenizer, ids[:count].tolist(), top_ids.int().cpu().numpy(), log_probs.cpu().numpy())
+        alternatives = list(top_ids.int().cpu().numpy()), list(log_probs.cpu().numpy())
+        return token_answer(self.processor.tokenizer, GeneratedTokens(ids[:count].tolist(), *alternatives))

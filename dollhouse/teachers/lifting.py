@@ -44,12 +44,14 @@ def lift(detections: Sequence[Detection], scene: Scene, known: SceneGeometry) ->
     its level frame then, with the camera assumed upright. Raises TeacherError without depth, intrinsics or poses.
     """
     depths = _depth_maps(scene, known)
+    upright = look_at(np.zeros(3), np.array([0.0, 1.0, 0.0]))  # of one view without a pose
     clouds: list[tuple[Detection, Array]] = []
     for detection in sorted(detections, key=lambda box: (-box.score, box.view, box.label, box.left, box.top)):
-        depth, intrinsics = depths[detection.view]
-        points = _points(detection, scene.views[detection.view], depth, intrinsics)
+        view = scene.views[detection.view]
+        points = _points(detection, view, *depths[detection.view])
         if len(points) >= MIN_POINTS:
-            clouds.append((detection, transform_points(_pose(scene, detection.view), points)))
+            pose = upright if view.world_from_camera is None else np.asarray(view.world_from_camera, dtype=np.float64)
+            clouds.append((detection, transform_points(pose, points)))
     groups: list[tuple[Detection, list[Array]]] = []
     for detection, points in clouds:
         for first, members in groups:
@@ -63,32 +65,28 @@ def lift(detections: Sequence[Detection], scene: Scene, known: SceneGeometry) ->
 
 def _depth_maps(scene: Scene, known: SceneGeometry) -> list[tuple[NDArray[np.float32], Array]]:
     """Return for each view depth in metres and the intrinsics (3, 3) of that depth map."""
+    depths: Sequence[NDArray[np.float32] | None]
     if known.depth is not None and known.metric:
-        given: list[tuple[NDArray[np.float32] | None, bool]] = [(depth, False) for depth in known.depth]
+        depths = known.depth
     elif scene.has_depth and scene.metric:
-        given = [(view.depth, True) for view in scene.views]
+        depths = [view.depth for view in scene.views]
     else:
         raise TeacherError(f"scene {scene.name}: detections need depth in metres; name a depth teacher before them")
     if len(scene.views) > 1 and not scene.posed:
         raise TeacherError(f"scene {scene.name}: detections of several views need poses; use --views 1")
     maps: list[tuple[NDArray[np.float32], Array]] = []
-    for view, (depth, of_sensor) in zip(scene.views, given, strict=True):
+    for view, depth in zip(scene.views, depths, strict=True):
         assert depth is not None  # has_depth
         if view.intrinsics is None:
             raise TeacherError(f"scene {scene.name}: view {view.name} has no intrinsics, which lifting needs")
-        same = view.depth is not None and view.depth.shape == depth.shape
-        if view.depth_intrinsics is not None and (of_sensor or same):
-            maps.append((depth, np.asarray(view.depth_intrinsics, dtype=np.float64)))
-        else:
-            maps.append((depth, _scaled(view, depth)))
+        intrinsics = view.depth_intrinsics
+        if intrinsics is None or view.depth is None or view.depth.shape != depth.shape:
+            # the map covers the photo at another size
+            height, width = view.image.shape[:2]
+            scale = np.array([depth.shape[1] / width, depth.shape[0] / height, 1.0])
+            intrinsics = np.asarray(view.intrinsics, dtype=np.float64) * scale[:, None]
+        maps.append((depth, np.asarray(intrinsics, dtype=np.float64)))
     return maps
-
-
-def _scaled(view: View, depth: NDArray[np.float32]) -> Array:
-    """Scale the photo's intrinsics to a depth map that covers the photo at another size."""
-    height, width = view.image.shape[:2]
-    scale = np.array([depth.shape[1] / width, depth.shape[0] / height, 1.0])
-    return np.asarray(view.intrinsics, dtype=np.float64) * scale[:, None]
 
 
 def _points(detection: Detection, view: View, depth: NDArray[np.float32], intrinsics: Array) -> Array:
@@ -112,13 +110,6 @@ def _points(detection: Detection, view: View, depth: NDArray[np.float32], intrin
     rays = camera_rays(intrinsics, width, height)[top:bottom, left:right]
     points = (rays * patch[..., None])[inside]
     return points[:: max(1, len(points) // MAX_POINTS)]
-
-
-def _pose(scene: Scene, view: int) -> Array:
-    pose = scene.views[view].world_from_camera
-    if pose is not None:
-        return np.asarray(pose, dtype=np.float64)
-    return look_at(np.zeros(3), np.array([0.0, 1.0, 0.0]))  # one view without a pose: the world is its level frame
 
 
 def _overlap(known: Array, points: Array) -> bool:

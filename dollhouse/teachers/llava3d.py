@@ -124,9 +124,7 @@ class LLaVA3DTeacher(Teacher):
             for start in range(0, len(embedded), settings.questions_at_once):
                 group = embedded[start : start + settings.questions_at_once]
                 answers += shared.generate(group, settings.max_new_tokens, end, settings.top_k)
-        return [
-            token_answer(self.tokenizer, answer.token_ids, answer.top_ids, answer.top_log_probs) for answer in answers
-        ]
+        return [token_answer(self.tokenizer, answer) for answer in answers]
 
     def features(self, scene: Scene) -> SpatialFeatures | None:
         """Compute voxel features of patches with measured depth, at their mean positions.

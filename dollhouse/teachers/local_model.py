@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import transformers
 from safetensors import SafetensorError
 
 from dollhouse.errors import ModelError, TeacherError
+from dollhouse.models.generation import GeneratedTokens
 from dollhouse.records.types import TeacherAnswer
 from dollhouse.system.hashing import folder_hash
 
@@ -64,16 +64,11 @@ def check_minimums(kind: str, settings: Any, **minimums: int) -> None:
             raise TeacherError(f"settings of {kind}: {name} is {getattr(settings, name)}, must be at least {minimum}")
 
 
-def token_answer(
-    tokenizer: Any, ids: Sequence[int], top_ids: Iterable[np.ndarray], top_log_probs: Iterable[np.ndarray]
-) -> TeacherAnswer:
-    """Return the answer of token ids (T), each with the ids and log probabilities (K,) of its alternatives."""
-    return TeacherAnswer(
-        text=tokenizer.decode(ids, skip_special_tokens=True).strip(),
-        token_ids=np.array(ids, dtype=np.int32),
-        top_ids=np.stack(list(top_ids)),
-        top_log_probs=np.stack(list(top_log_probs)),
-    )
+def token_answer(tokenizer: Any, tokens: GeneratedTokens) -> TeacherAnswer:
+    """Return generated tokens as an answer, with its text."""
+    text = tokenizer.decode(tokens.token_ids, skip_special_tokens=True).strip()
+    ids = np.array(tokens.token_ids, dtype=np.int32)
+    return TeacherAnswer(text, ids, np.stack(tokens.top_ids), np.stack(tokens.top_log_probs))
 
 
 def one_line(error: Exception) -> str:
