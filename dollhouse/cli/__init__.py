@@ -12,20 +12,23 @@ import sys
 
 from rich.markup import escape
 
+# isort: off
 from dollhouse.cli import (  # noqa: F401 - each registers its verbs, in the order of the help
-    annotate,
     ask,
-    benchmark,
-    compare,
+    annotate,
     distill,
     estimate,
     evaluate,
-    probe_thinking,
-    records,
-    scenes,
+    benchmark,
     verify,
+    compare,
+    probe_thinking,
+    scenes,
+    records,
     version,
 )
+
+# isort: on
 from dollhouse.cli.app import app, console
 from dollhouse.errors import DollhouseError
 

@@ -1,7 +1,8 @@
-"""MkDocs hook: generate the command and recipe references from the code that defines them."""
+"""MkDocs hooks: generate the command and recipe references; render the roles of docstrings."""
 
 from __future__ import annotations
 
+import re
 import types
 from typing import Any, Union, get_args, get_origin
 
@@ -18,6 +19,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_page_content(html: str, **_: Any) -> str:
+    """Drop the Sphinx roles of docstrings: ``:class:`~a.b.C``` becomes ``C``."""
+    html = re.sub(r":(?:class|func|meth|mod|data|attr):\s*(?=<code>)", "", html)
+    return re.sub(r"<code>~[\w.]*\.(\w+)</code>", r"<code>\1</code>", html)
+
+
 def command_page() -> str:
     """Render the help of every verb as Markdown."""
     from typer.cli import get_docs_for_click
@@ -27,12 +34,16 @@ def command_page() -> str:
 
     command = get_command(app)
     with command.make_context("dollhouse", [], resilient_parsing=True) as context:
-        return get_docs_for_click(obj=command, ctx=context, name="dollhouse", title="The command")
+        text = get_docs_for_click(obj=command, ctx=context, name="dollhouse", title="The command")
+        for name, verb in command.commands.items():  # type: ignore[attr-defined]
+            summary = (verb.help or "").strip().partition("\n\n")[0].replace("\n", " ")
+            text = re.sub(rf"^\* `{name}`: .*$", lambda _: f"* `{name}`: {summary}", text, flags=re.MULTILINE)  # noqa: B023
+    return text
 
 
 def recipe_page() -> str:
     """Render every recipe setting with its type, default and description as Markdown tables."""
-    from dollhouse.training.config import Recipe
+    from dollhouse.training.config import LossName, PartName, Recipe
 
     groups: dict[str, type[BaseModel]] = {"": Recipe}
     for name, field in Recipe.model_fields.items():
@@ -45,13 +56,20 @@ def recipe_page() -> str:
         "`stages.<stage>.steps=100` changes one stage. The shipped recipes are in `dollhouse/recipes/`.",
     ]
     for prefix, model in groups.items():
-        lines += ["", f"## {prefix.rstrip('.') or 'Top level'}", "", _first_line(model), ""]
+        lines += [
+            "",
+            f"## {prefix.rstrip('.').replace('<', '').replace('>', '') or 'Top level'}",
+            "",
+            _first_line(model),
+            "",
+        ]
         lines += ["| setting | type | default | meaning |", "|---|---|---|---|"]
         for name, field in model.model_fields.items():
             if _models(field.annotation):
                 continue
             cells = [f"`{prefix}{name}`", f"`{_type(field.annotation)}`", _default(field), field.description or ""]
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    lines += ["", "## Names", "", f"Losses: {_names(LossName)}.", "", f"Parts of the student: {_names(PartName)}."]
     return "\n".join(lines) + "\n"
 
 
@@ -68,10 +86,14 @@ def _type(annotation: Any) -> str:
     if origin in (Union, types.UnionType):
         return " or ".join(map(_type, arguments))
     if getattr(origin, "__name__", "") in ("Literal", "_LiteralSpecialForm") or str(origin) == "typing.Literal":
-        return " / ".join(map(str, arguments))
+        return " / ".join(map(str, arguments)) if len(arguments) < 5 else "name"
     if str(origin) == "typing.Annotated":
         return _type(arguments[0])
     return f"{origin.__name__}[{', '.join(map(_type, arguments))}]"
+
+
+def _names(literal: Any) -> str:
+    return ", ".join(f"`{name}`" for name in get_args(literal))
 
 
 def _default(field: Any) -> str:
@@ -82,4 +104,5 @@ def _default(field: Any) -> str:
 
 
 def _first_line(model: type[BaseModel]) -> str:
-    return (model.__doc__ or "").strip().split("\n")[0]
+    line = (model.__doc__ or "").strip().split("\n")[0]
+    return re.sub(r":\w+:(?=`)", "", line)
