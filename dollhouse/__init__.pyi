@@ -19,8 +19,8 @@ from .models.dollhouse.configuration import DollhouseConfig as DollhouseConfig
 from .models.dollhouse.modeling import DollhouseForConditionalGeneration as DollhouseForConditionalGeneration
 from .models.dollhouse.processing import DollhouseProcessor as DollhouseProcessor
 from .models.vggt.configuration import VggtConfig as VggtConfig
-from .questions.generate import generate_questions as generate_questions
 from .questions.generate import Question as Question
+from .questions.generate import generate_questions as generate_questions
 from .records.store import RecordStore as RecordStore
 from .scenes.open import open_scene as open_scene
 from .scenes.open import open_scenes as open_scenes
@@ -31,6 +31,6 @@ from .scenes.synthetic.room_scene import room_scene as room_scene
 from .scenes.visualize import draw_scene as draw_scene
 from .teachers.annotate import annotate as annotate
 from .teachers.protocol import Teacher as Teacher
-from .training.config import read_recipe as read_recipe
 from .training.config import Recipe as Recipe
+from .training.config import read_recipe as read_recipe
 from .training.train import distill as distill

@@ -15,9 +15,9 @@ import yaml
 
 from benchmarks.full_size_llava3d import config_of, write_checkpoint
 from dollhouse import cli
+from tests.fixtures.recipes import TINY
 from tests.scenes.conftest import SHARED_DATA
 from tests.scenes.fixture_scans import write_scan
-from tests.fixtures.recipes import TINY
 
 RECIPE = {
     **TINY,
