@@ -36,7 +36,7 @@ def compare(
     if out is not None:
         make_folder(out)
         path = out / "comparison.json"
-        write_text(path, json.dumps(comparison.as_json(), ensure_ascii=False, indent=1) + "\n")
+        write_text(path, json.dumps(vars(comparison), ensure_ascii=False, indent=1) + "\n")
         print(f"comparison: {path}")
 
 

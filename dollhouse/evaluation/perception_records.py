@@ -81,14 +81,9 @@ class PerceptionScorer:
 
 
 def _row_from_box(box: Box) -> dict[str, Any]:
-    return {
-        "id": box.id,
-        "label": box.label,
-        "center": [float(value) for value in box.center],
-        "size": [float(value) for value in box.size],
-        "yaw": float(box.yaw),
-        "score": None if box.score is None else float(box.score),
-    }
+    score = None if box.score is None else float(box.score)
+    place = {"center": list(map(float, box.center)), "size": list(map(float, box.size)), "yaw": float(box.yaw)}
+    return {"id": box.id, "label": box.label, **place, "score": score}
 
 
 def _box_from_row(row: Mapping[str, Any]) -> Box:

@@ -6,7 +6,6 @@ exact match, so figures are lower than theirs.
 
 from __future__ import annotations
 
-import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from typing import Any
 
 from dollhouse.errors import QuestionError
 from dollhouse.evaluation.benchmarks.annotation_file import field, read_json, text_list
-from dollhouse.evaluation.benchmarks.benchmark import BenchmarkResult, Sample, define
+from dollhouse.evaluation.benchmarks.benchmark import BenchmarkResult, Sample, define, share
 from dollhouse.evaluation.benchmarks.scanqa import match_answers
 
 #: scene_object_number_tag_extra; extra is 1 where the question needs knowledge of other objects
@@ -80,17 +79,10 @@ def score(samples: Sequence[Sample], predictions: Sequence[str]) -> BenchmarkRes
         objects[sample.scene, sample.facts["object"]].append(credit)
         extra[sample.facts["extra_knowledge"]].append(credit)
     scores = {
-        "per_object": {
-            "value": math.fsum(min(credits) for credits in objects.values()) / len(objects),
-            "n": len(objects),
-        },
-        "by_extra_knowledge": {
-            str(needed): {"value": math.fsum(credits) / len(credits), "n": len(credits)}
-            for needed, credits in sorted(extra.items())
-        },
+        "per_object": share([min(credits) for credits in objects.values()]),
+        "by_extra_knowledge": {str(needed): share(credits) for needed, credits in sorted(extra.items())},
     }
-    ordered = {_HEADLINE: correct, **result.credits}
-    return replace(result, credits=ordered, scores=scores)
+    return replace(result, credits={_HEADLINE: correct, **result.credits}, scores=scores)
 
 
 BENCHMARK = define("beacon3d", read, score)

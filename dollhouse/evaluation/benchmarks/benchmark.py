@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -136,6 +137,11 @@ class Benchmark:
                     f"{paths[0]}: questions {first} and {number} have the same id {sample.id!r}; fetch the file again"
                 )
         return samples
+
+
+def share(credits: Sequence[float]) -> dict[str, float]:
+    """Return a figure without an interval: the mean of credits, and their number."""
+    return {"value": math.fsum(credits) / len(credits), "n": len(credits)}
 
 
 def single_units(samples: Sequence[Sample]) -> list[ScoreGroup]:

@@ -24,8 +24,8 @@ UNSCORED = "grounding"  #: boxes in the picture: the authors' evaluation does no
 
 def read(paths: Sequence[Path]) -> list[Sample]:
     """Read the samples of ``size.json`` and so on, or of a folder that holds some of them."""
-    files = [file for path in paths for file in (_inside(path) if path.is_dir() else [path])]
     samples = []
+    files = [file for path in paths for file in (_inside(path) if path.is_dir() else [path])]
     for path in files:
         if path.stem not in KINDS:
             raise QuestionError(f"{path}: is none of {', '.join(f'{kind}.json' for kind in KINDS)}")

@@ -12,13 +12,13 @@ from typing import Any
 
 from dollhouse.errors import QuestionError
 from dollhouse.evaluation.benchmarks.annotation_file import field, read_json
-from dollhouse.evaluation.benchmarks.benchmark import BenchmarkResult, Sample, define
+from dollhouse.evaluation.benchmarks.benchmark import DEFINITIONS, BenchmarkResult, Sample, define
 from dollhouse.evaluation.benchmarks.scanqa import MATCHES, match_answers
 from dollhouse.evaluation.metrics.text.exact_match import official_means
 from dollhouse.evaluation.metrics.text.score import TextScore
 
 KINDS = ("what", "is", "how", "can", "which", "other")  #: the official evaluation counts them from 0
-_FILES = "v1_balanced_questions_test_scannetv2.json and v1_balanced_sqa_annotations_test_scannetv2.json"
+_FILES = DEFINITIONS["sqa3d"]["source"]["files"]
 
 
 def kind_of(question: str) -> str:
@@ -55,16 +55,8 @@ def read(paths: Sequence[Path]) -> list[Sample]:
     for id, row in questions.items():
         where = f"{paths[0]}, question {id}"
         question = field(row, "question", str, where)
-        samples.append(
-            Sample(
-                id=id,
-                scene=field(row, "scene_id", str, where),
-                kind=kind_of(question),
-                question=question,
-                answers=tuple(answers_of[id]),
-                facts={"situation": field(row, "situation", str, where)},
-            )
-        )
+        scene, facts = field(row, "scene_id", str, where), {"situation": field(row, "situation", str, where)}
+        samples.append(Sample(id, scene, kind_of(question), question, tuple(answers_of[id]), facts))
     return samples
 
 

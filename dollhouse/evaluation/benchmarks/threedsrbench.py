@@ -5,9 +5,7 @@ Reads the authors' table (``docs/specs/formats.md``, section 6) without its phot
 
 from __future__ import annotations
 
-import math
 import re
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import numpy as np
 from dollhouse.errors import QuestionError
 from dollhouse.evaluation.benchmarks.annotation_file import field, parse_rows
 from dollhouse.evaluation.benchmarks.answer_parsing import letter_of
-from dollhouse.evaluation.benchmarks.benchmark import DEFINITIONS, BenchmarkResult, Sample, ScoreGroup, define
+from dollhouse.evaluation.benchmarks.benchmark import DEFINITIONS, BenchmarkResult, Sample, ScoreGroup, define, share
 
 TYPES = ("height", "location", "orientation", "multi_object")  #: a category's name begins with its type
 CHOICE = DEFINITIONS["3dsrbench"]["prompts"]["choice"]
@@ -61,31 +59,25 @@ def score(samples: Sequence[Sample], predictions: Sequence[str]) -> BenchmarkRes
         letter_of(text, sample.facts["choices"]) == sample.answers[0]
         for sample, text in zip(samples, predictions, strict=True)
     ]
-    rotations: dict[str, list[int]] = defaultdict(list)
-    variants: dict[str, list[int]] = defaultdict(list)
-    mirrored: dict[str, list[int]] = defaultdict(list)
+    all_correct: dict[str, dict[str, list[int]]] = {"flip": {}, "circular_flip": {}, "circular": {}}
     for place, sample in enumerate(samples):
-        mirrored[sample.id.replace("-flip", "")].append(place)
-        rotations[_ROTATED.sub("", sample.id)].append(place)
-        variants[sample.scene].append(place)
-    units = [
-        ScoreGroup(samples[places[0]].scene, samples[places[0]].kind, tuple(places)) for places in rotations.values()
-    ]
-    circular = np.array([all(correct[place] for place in unit.members) for unit in units], dtype=np.float64)
-    scores: dict[str, Any] = {
-        "vanilla": _share([float(value) for value in correct]),
-        "flip": _share([float(all(correct[place] for place in places)) for places in mirrored.values()]),
-        "circular_flip": _share([float(all(correct[place] for place in places)) for places in variants.values()]),
+        keys = sample.id.replace("-flip", ""), sample.scene, _ROTATED.sub("", sample.id)
+        for groups, key in zip(all_correct.values(), keys, strict=True):
+            groups.setdefault(key, []).append(place)
+    credits = {
+        name: [float(all(correct[place] for place in places)) for places in groups.values()]
+        for name, groups in all_correct.items()
     }
+    circular = credits.pop("circular")
+    units = [
+        ScoreGroup(samples[first].scene, samples[first].kind, (first, *places))
+        for first, *places in all_correct["circular"].values()
+    ]
+    credits = {"vanilla": list(map(float, correct)), **credits}
     for name in TYPES:
-        of_type = [credit for unit, credit in zip(units, circular.tolist(), strict=True) if unit.kind.startswith(name)]
-        if of_type:
-            scores[name] = _share(of_type)
-    return BenchmarkResult(units, {"circular": circular}, scores)
-
-
-def _share(credits: Sequence[float]) -> dict[str, float]:
-    return {"value": math.fsum(credits) / len(credits), "n": len(credits)}
+        credits[name] = [credit for unit, credit in zip(units, circular, strict=True) if unit.kind.startswith(name)]
+    scores = {name: share(values) for name, values in credits.items() if values}
+    return BenchmarkResult(units, {"circular": np.array(circular)}, scores)
 
 
 BENCHMARK = define("3dsrbench", read, score, prompt_of=prompt_of)

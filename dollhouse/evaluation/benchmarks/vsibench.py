@@ -63,7 +63,7 @@ def _lettered(options: Sequence[str]) -> Mapping[str, str]:
 
 def _number(text: str) -> float | None:
     try:
-        return float(text)
+        return float(text) if math.isfinite(float(text)) else None
     except ValueError:
         return None
 
@@ -79,7 +79,7 @@ def score(samples: Sequence[Sample], predictions: Sequence[str]) -> BenchmarkRes
     for place, (sample, text) in enumerate(zip(samples, predictions, strict=True)):
         word, truth = first_word(text), sample.answers[0]
         if sample.kind in NUMBERS:
-            official[place] = mean_relative_accuracy(_finite(_number(word)), float(truth))
+            official[place] = mean_relative_accuracy(_number(word), float(truth))
             lmms_eval[place] = mean_relative_accuracy(first_number(text), float(truth))
             lenient[place] = mean_relative_accuracy(number_in(text), float(truth))
         else:
@@ -88,10 +88,6 @@ def score(samples: Sequence[Sample], predictions: Sequence[str]) -> BenchmarkRes
     return BenchmarkResult(
         single_units(samples), {"official": official, "lmms_eval": lmms_eval, "read": lenient}, groups=GROUPS
     )
-
-
-def _finite(number: float | None) -> float | None:
-    return number if number is not None and math.isfinite(number) else None
 
 
 BENCHMARK = define("vsibench", read, score, prompt_of=prompt_of)

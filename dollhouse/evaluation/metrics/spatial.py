@@ -8,9 +8,8 @@ Descriptions have many correct answers and are not scored. Numbers are also scor
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -22,6 +21,8 @@ VERSION = "spatial:1"  #: rises when any number may change
 RELATIVE_THRESHOLDS = np.linspace(0.5, 0.95, 10)  #: VSI-Bench's
 UNJUDGED = ("description",)  #: families without a single correct answer
 DISTANCE_TOLERANCE = 0.25  #: metres; answers come in steps of half a metre
+
+Group = tuple[str, str]  #: ("family", its name) or ("form", its name)
 
 _DIGITS = {word: str(number) for number, word in enumerate(NUMBER_WORDS)}
 _ARTICLES = {"the", "a", "an"}
@@ -88,18 +89,13 @@ def is_correct(question: Question, prediction: str) -> bool | None:
     return normalise(prediction) == normalise(question.answer)
 
 
-@dataclass
-class _SceneCounts:
-    correct: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
-    total: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
-
-
 class AnswerScorer:
     """Aggregates answers scene by scene; stores two counts a scene for each family and form."""
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
-        self._scenes: list[_SceneCounts] = []
+        self._correct: list[Counter[Group]] = []
+        self._total: list[Counter[Group]] = []
         self._distance_errors: list[float] = []
         self._unparsed_distances = 0
         self._relative_accuracies: list[float] = []
@@ -116,13 +112,13 @@ class AnswerScorer:
         if len(questions) != len(predictions):
             raise ValueError(f"{len(questions)} questions, but {len(predictions)} predictions")
         verdicts = [is_correct(*pair) for pair in zip(questions, predictions, strict=True)]
-        counts = _SceneCounts()
+        correct, total = Counter[Group](), Counter[Group]()
         for question, prediction, verdict in zip(questions, predictions, verdicts, strict=True):
             if verdict is None:
                 continue
             for group in (("family", question.family), ("form", question.form)):
-                counts.correct[group] += verdict
-                counts.total[group] += 1
+                correct[group] += verdict
+                total[group] += 1
             number = number_in(question.answer)
             if number:
                 self._relative_accuracies.append(mean_relative_accuracy(number_in(prediction), number))
@@ -133,7 +129,8 @@ class AnswerScorer:
                     self._unparsed_distances += 1
                 else:
                     self._distance_errors.append(abs(predicted - truth))
-        self._scenes.append(counts)
+        self._correct.append(correct)
+        self._total.append(total)
         return verdicts
 
     def result(self) -> dict[str, object] | None:
@@ -145,7 +142,7 @@ class AnswerScorer:
             ``distance`` holds ``mae`` in metres, ``n``, and ``unread``, the number of answers without a distance;
             ``numeric`` holds ``mra``, the mean relative accuracy of counts and distances above zero, and ``n``.
         """
-        groups = sorted({group for counts in self._scenes for group in counts.total})
+        groups = sorted(set().union(*self._total))
         if not groups:
             return None
         spatial = [("family", name) for name in FAMILIES if ("family", name) in groups]
@@ -167,13 +164,15 @@ class AnswerScorer:
             },
         }
 
-    def _counts(self, groups: Sequence[tuple[str, str]]) -> tuple[np.ndarray, np.ndarray]:
+    def _counts(self, groups: Sequence[Group]) -> tuple[np.ndarray, np.ndarray]:
         """Return numbers of correct and of all answers, each (S, G)."""
-        correct = [[counts.correct.get(group, 0) for group in groups] for counts in self._scenes]
-        total = [[counts.total.get(group, 0) for group in groups] for counts in self._scenes]
-        return np.array(correct, dtype=np.float64), np.array(total, dtype=np.float64)
+        correct, total = (
+            np.array([[counts[group] for group in groups] for counts in scenes], dtype=np.float64)
+            for scenes in (self._correct, self._total)
+        )
+        return correct, total
 
-    def _entry(self, groups: Sequence[tuple[str, str]]) -> dict[str, object]:
+    def _entry(self, groups: Sequence[Group]) -> dict[str, object]:
         correct, total = (counts.sum(1) for counts in self._counts(groups))
         return {
             "accuracy": float(correct.sum() / total.sum()),
@@ -181,7 +180,7 @@ class AnswerScorer:
             "ci95": _listed(accuracy_interval(correct, total, seed=self.seed)),
         }
 
-    def _macro(self, groups: Sequence[tuple[str, str]]) -> dict[str, object]:
+    def _macro(self, groups: Sequence[Group]) -> dict[str, object]:
         correct, total = self._counts(groups)
         interval = None
         if (total.sum(1) > 0).sum() >= 2:

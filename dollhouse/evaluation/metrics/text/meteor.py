@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any
 
 from dollhouse.evaluation.metrics.text.bleu import simple_words
@@ -35,13 +36,6 @@ def installed_wordnet() -> Any:
     return reader
 
 
-class _CachedStemmer:
-    """NLTK's Porter stemmer with a cache."""
-
-    def __init__(self) -> None:
-        self.stem = lru_cache(maxsize=1 << 16)(import_extra("nltk.stem.porter", "nltk").PorterStemmer().stem)
-
-
 def score_meteor(
     predictions: Sequence[str], references: Sequence[Sequence[str]], wordnet: Any = None
 ) -> dict[str, TextScore]:
@@ -52,7 +46,7 @@ def score_meteor(
     """
     wordnet = wordnet or installed_wordnet()
     meteor = import_extra("nltk.translate.meteor_score", "nltk").meteor_score
-    stemmer = _CachedStemmer()
+    stemmer = SimpleNamespace(stem=lru_cache(1 << 16)(import_extra("nltk.stem.porter", "nltk").PorterStemmer().stem))
 
     def score(prediction: str, row: Sequence[str]) -> float:
         others = [simple_words(reference) for reference in row]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from types import SimpleNamespace
 
 from dollhouse.evaluation.metrics.text.score import TextScore, import_extra
 
@@ -49,21 +49,14 @@ def coco_rouge_l(predictions: Sequence[Sequence[str]], references: Sequence[Sequ
     return TextScore.mean_of(map(_coco_rouge_l_of, predictions, references))
 
 
-class _CachedTokenizer:
-    """rouge-score's tokenizer with a cache, since references repeat."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self.tokenize = lru_cache(maxsize=1 << 15)(tokenizer.tokenize)
-
-
 def score_rouge(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, TextScore]:
     """Compute ``rouge_1``, ``rouge_2``, ``rouge_l``, and each with ``_stem``: the best F1 of the references."""
     scorer, tokenizers = (import_extra(f"rouge_score.{name}", "rouge-score") for name in ("rouge_scorer", "tokenizers"))
     kinds = {"rouge1": "rouge_1", "rouge2": "rouge_2", "rougeL": "rouge_l"}
     scores: dict[str, TextScore] = {}
     for stem, ending in ((False, ""), (True, "_stem")):
-        tokenizer = _CachedTokenizer(tokenizers.DefaultTokenizer(use_stemmer=stem))
-        rouge = scorer.RougeScorer(list(kinds), tokenizer=tokenizer)
+        tokenize = lru_cache(1 << 15)(tokenizers.DefaultTokenizer(use_stemmer=stem).tokenize)  # references repeat
+        rouge = scorer.RougeScorer(list(kinds), tokenizer=SimpleNamespace(tokenize=tokenize))
         rows: dict[str, list[float]] = {kind: [] for kind in kinds}
         for text, row in zip(predictions, references, strict=True):
             by_reference = [rouge.score(reference, text) for reference in row]
