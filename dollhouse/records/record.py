@@ -58,8 +58,10 @@ class Record:
     ) -> Record:
         """Build the record of a scene; relations are computed from the boxes of ``geometry``.
 
-        Raises TeacherError where a box is not finite.
+        Raises TeacherError where answers and questions differ in number, or a box is not finite.
         """
+        if len(answers) != len(questions):
+            raise TeacherError(f"scene {scene.name}: {len(answers)} answers to {len(questions)} questions")
         boxes = geometry.boxes if geometry else None
         for box in boxes or ():
             if not np.isfinite([*box.center, *box.size, box.yaw]).all():

@@ -51,8 +51,8 @@ def answer_table(record: Record) -> pa.Table:
     """Return one row per answer."""
     rows = [
         asdict(question)
-        | {"record": record.id, "question": question.text, "answer": answer.text, "reference": question.answer}
-        | answer.token_lists()
+        | {"record": record.id, "scene": record.scene, "question": question.text, "reference": question.answer}
+        | {"answer": answer.text, **answer.token_lists()}
         for question, answer in zip(record.questions, record.answers, strict=True)
     ]
     return pa.Table.from_pylist(rows, schema=ANSWER_COLUMNS)

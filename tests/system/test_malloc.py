@@ -13,11 +13,11 @@ from dollhouse.system import malloc
 ALLOCATIONS = """
 import resource
 import sys
-import torch
+import numpy as np
 from dollhouse.system.malloc import keep_freed_memory, return_freed_memory
 
 def allocate():
-    return sum(float(map[0]) for map in [torch.ones(2**19) for _ in range(6)])
+    return sum(float(map[0]) for map in [np.ones(2**19, np.float32) for _ in range(6)])
 
 if sys.argv[1] == "kept":
     keep_freed_memory()

@@ -9,7 +9,7 @@ import pytest
 
 from dollhouse.geometry import Array, level_from_world, transform_points
 from dollhouse.inference.pipeline import DollhousePipeline
-from dollhouse.inference.session import MIN_BOX_SCORE
+from dollhouse.inference.session import MIN_BOX_SCORE, SceneSession
 from dollhouse.models.dollhouse.checkpoint import SHIPPED
 from dollhouse.questions.generate import generate_questions
 from dollhouse.scenes.scene import Scene
@@ -29,10 +29,14 @@ def scene() -> Scene:
     return room_scene("test", 3)
 
 
-def test_answers_are_the_models_own(teacher: DollhouseTeacher, scene: Scene) -> None:
+@pytest.fixture(scope="module")
+def session(scene: Scene) -> SceneSession:
+    return DollhousePipeline.from_pretrained().encode_scene(scene)
+
+
+def test_answers_are_the_models_own(teacher: DollhouseTeacher, scene: Scene, session: SceneSession) -> None:
     questions = generate_questions(scene, limit=12)
     answers = teacher.answer(scene, questions)
-    session = DollhousePipeline.from_pretrained().encode_scene(scene)
     own = session.answer([question.text for question in questions])
     assert [answer.text for answer in answers] == [answer.text for answer in own]
     for answer, own_answer in zip(answers, own, strict=True):
@@ -44,9 +48,8 @@ def test_answers_are_the_models_own(teacher: DollhouseTeacher, scene: Scene) -> 
         assert np.exp(answer.top_log_probs[:, 0].mean()) == pytest.approx(own_answer.confidence, rel=1e-4)
 
 
-def test_geometry_is_in_the_scenes_world(teacher: DollhouseTeacher, scene: Scene) -> None:
+def test_geometry_is_in_the_scenes_world(teacher: DollhouseTeacher, scene: Scene, session: SceneSession) -> None:
     geometry = teacher.geometry(scene)
-    session = DollhousePipeline.from_pretrained().encode_scene(scene)
     assert geometry is not None
     assert geometry.depth is not None
     np.testing.assert_allclose(np.stack(geometry.depth), session.depth, atol=1e-4)
@@ -63,12 +66,12 @@ def test_geometry_is_in_the_scenes_world(teacher: DollhouseTeacher, scene: Scene
     np.testing.assert_allclose(plain.boxes[0].center, confident[0].center, atol=1e-3)
 
 
-def test_feature_points_are_near_the_patches(teacher: DollhouseTeacher, scene: Scene) -> None:
+def test_feature_points_are_near_the_patches(teacher: DollhouseTeacher, scene: Scene, session: SceneSession) -> None:
     features = teacher.features(scene)
     assert features is not None
     patches = (teacher.pipeline.image_size // 14) ** 2
     assert features.features.shape == (4 * patches, teacher.pipeline.model.config.trunk_width)
-    perception = DollhousePipeline.from_pretrained().encode_scene(scene).perception
+    perception = session.perception
     assert perception is not None
     assert features.label_probs is not None
     np.testing.assert_allclose(features.label_probs, perception.votes.label_logits[0].softmax(-1).numpy(), atol=1e-5)
