@@ -49,7 +49,7 @@ def evaluate(
         )
         return
     from dollhouse.evaluation.evaluate import evaluate as evaluate_model
-    from dollhouse.evaluation.report.table import metrics_summary
+    from dollhouse.evaluation.report.evaluation_page import metrics_summary
     from dollhouse.system.environment import source_commit
 
     report = evaluate_model(

@@ -22,8 +22,8 @@ def probe_thinking(
     Example: dollhouse probe-thinking runs/nano/model --scenes rooms:test/0-99 --out probed/
     """
     quiet_libraries()
+    from dollhouse.evaluation.probing.page import probe_summary
     from dollhouse.evaluation.probing.probe import probe_thinking as probe
-    from dollhouse.evaluation.probing.tables import probe_summary
     from dollhouse.inference.pipeline import DollhousePipeline
     from dollhouse.system.environment import source_commit
 

@@ -15,9 +15,8 @@ from dollhouse.evaluation.benchmarks.benchmark_scenes import media_path, open_be
 from dollhouse.evaluation.benchmarks.summary import compute_scores, sample_credits
 from dollhouse.evaluation.predictions import Predictions, read_predictions
 from dollhouse.evaluation.report.benchmark_page import benchmark_page
-from dollhouse.evaluation.report.lineage import UNKNOWN, model_lineage
-from dollhouse.evaluation.report.pictures import frame_strip
-from dollhouse.evaluation.report.report_schema import build_report, format_report, jsonl_text
+from dollhouse.evaluation.report.gallery import frame_strip
+from dollhouse.evaluation.report.report_schema import UNKNOWN, build_report, format_report, jsonl_text, model_lineage
 from dollhouse.evaluation.scene_evaluator import EvaluationQuestions
 from dollhouse.questions.generate import Question
 from dollhouse.scenes.open import open_scenes

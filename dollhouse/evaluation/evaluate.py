@@ -15,8 +15,14 @@ from dollhouse.evaluation.benchmarks import rooms
 from dollhouse.evaluation.protocol import EvaluableModel
 from dollhouse.evaluation.report.evaluation_page import evaluation_page
 from dollhouse.evaluation.report.gallery import GalleryScene
-from dollhouse.evaluation.report.lineage import UNKNOWN, model_lineage
-from dollhouse.evaluation.report.report_schema import build_report, format_report, jsonl_text, package_versions
+from dollhouse.evaluation.report.report_schema import (
+    UNKNOWN,
+    build_report,
+    format_report,
+    jsonl_text,
+    model_lineage,
+    package_versions,
+)
 from dollhouse.evaluation.scene_evaluator import SceneEvaluator
 from dollhouse.evaluation.verify import score_rows
 from dollhouse.scenes.open import open_scenes

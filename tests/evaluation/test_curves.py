@@ -10,7 +10,7 @@ import pytest
 from dollhouse.errors import StorageError
 from dollhouse.evaluation.metrics.curves import LEAST, POINTS, answer_curves
 from dollhouse.evaluation.perception_records import PerceptionScorer, depth_record
-from dollhouse.evaluation.report.lineage import UNKNOWN, model_lineage
+from dollhouse.evaluation.report.report_schema import UNKNOWN, model_lineage
 from tests.records.record_fixtures import write_records
 
 

@@ -2,7 +2,7 @@
 
 from html.parser import HTMLParser
 
-from dollhouse.evaluation.report.charts import PALETTE, Bar, accuracy_chart, curve_chart, svg
+from dollhouse.evaluation.report.charts import PALETTE, accuracy_chart, curve_chart, svg
 from dollhouse.evaluation.report.render import Chart, Note, Section, Table, render_sections
 
 SCRIPT = "<script>alert('x')</script>"
@@ -41,20 +41,20 @@ class Page(HTMLParser):
 
 
 def test_every_string_of_a_page_is_escaped():
-    chart = Chart(accuracy_chart([Bar(SCRIPT, 0.5, (0.4, 0.6), 0.5, 0.5)]), SCRIPT, SCRIPT, Table([SCRIPT], [[SCRIPT]]))
+    chart = Chart(accuracy_chart([(SCRIPT, 0.5, (0.4, 0.6), 0.5, 0.5)]), SCRIPT, SCRIPT, Table([SCRIPT], [[SCRIPT]]))
     table = Table([SCRIPT, "value"], [[SCRIPT, (SCRIPT, SCRIPT)], ["none", None]], SCRIPT, folded=SCRIPT)
     parts = [SCRIPT, {SCRIPT: SCRIPT, "empty": None}, table, chart, Note(SCRIPT, "warning")]
     sections = [Section(SCRIPT, parts, aside=[table], aside_title=SCRIPT)] * 3
-    text = render_sections(SCRIPT, sections, introduction=SCRIPT, tiles=[(SCRIPT, SCRIPT, SCRIPT)])
+    text = render_sections(SCRIPT, sections, introduction=SCRIPT)
     page = Page(text)
     assert "script" not in page.tags
-    in_head, in_section = 9, 10 + 2 * 6  # twelve of them in the table and the same table aside
+    in_head, in_section = 6, 10 + 2 * 6  # twelve of them in the table and the same table aside
     assert page.text.count(SCRIPT) == in_head + 3 * in_section
     assert "–" in page.text
 
 
 def test_a_page_needs_no_network_and_follows_the_reader_s_colours():
-    chart = Chart(accuracy_chart([Bar("size", 0.5, None, 0.5, 0.5)]), "accuracy")
+    chart = Chart(accuracy_chart([("size", 0.5, None, 0.5, 0.5)]), "accuracy")
     text = render_sections("title", [Section("section", [chart])])
     assert all(link.startswith("#") for link in Page(text).links)
     assert "@import" not in text
@@ -76,7 +76,7 @@ def test_charts_have_axis_labels_intervals_and_text_that_stays_text():
     figure = curve_chart(rows, "distance, m", "wrong, %")
     whiskers = [line for line in figure.axes[0].lines if len(set(line.get_xdata())) == 1]
     assert [list(line.get_ydata()) for line in whiskers] == [[0.0, 30.0], [0.0, 30.0]]
-    bars = accuracy_chart([Bar("size", 0.5, (0.4, 0.6), 0.3, 0.5), Bar("contact", 0.7, None)]).axes[0]
+    bars = accuracy_chart([("size", 0.5, (0.4, 0.6), 0.3, 0.5), ("contact", 0.7, None, None, None)]).axes[0]
     assert bars.get_xlabel() == "right answers, %"
-    assert [round(patch.get_width()) for patch in bars.patches] == [50, 30, 70]
+    assert [round(patch.get_width()) for patch in bars.patches] == [50, 70, 30]
     assert [text.get_text() for text in bars.get_yticklabels()] == ["size", "contact"]

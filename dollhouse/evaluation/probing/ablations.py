@@ -1,34 +1,38 @@
 """Ablations: the same questions with something else at the thinking positions.
 
-If accuracy stays the same, what was replaced did not matter.
-
-Axes: R questions of one length, K thinking tokens, D text width.
+Axes: R questions of one length, K thinking tokens, D text width, T text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from transformers.cache_utils import DynamicCache
 
-from dollhouse.evaluation.probing.prefix_surgery import (
-    SplitPrompt,
-    append_thinking,
-    concatenate_caches,
-    split_at_thinking,
-    thinking_embeddings,
-)
 from dollhouse.inference.generation import PlainDecoder, equal_length_batches, generate
 from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.inference.session import SceneSession
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
-from dollhouse.models.generation import GeneratedTokens
+from dollhouse.models.dollhouse.modeling_language import select_scenes
 
 PLAIN_WORD = " the"  #: the ordinary word whose tokens replace thinking tokens
 MAX_ANSWER_TOKENS = 24  #: judged answers are far shorter
+
+
+class SplitPrompt(NamedTuple):
+    """Everything before the thinking tokens of R questions, and what follows them."""
+
+    cache: DynamicCache  #: keys and values of R rows; grows in place
+    rest: Tensor  #: (R, T) ids after the thinking tokens; the answer token is the last
+
+    def copy(self) -> SplitPrompt:
+        """Copy the cache, so that it can be continued differently."""
+        return SplitPrompt(select_scenes(self.cache, torch.arange(len(self.rest), device=self.rest.device)), self.rest)
 
 
 @dataclass
@@ -38,38 +42,40 @@ class AblationInputs:
     model: DollhouseForConditionalGeneration
     trained: Tensor  #: (K, D) embeddings of the thinking tokens
     plain: Tensor  #: (K, D) embeddings of as many ordinary tokens
-    generator: torch.Generator
+    generator: torch.Generator  #: of the noise
 
     @classmethod
     def of(cls, pipeline: DollhousePipeline, seed: int) -> AblationInputs:
         """Collect them from a student; ``seed`` is that of the noise."""
-        trained = thinking_embeddings(pipeline.model)
-        words = pipeline.processor.tokenizer(PLAIN_WORD, add_special_tokens=False)["input_ids"]
-        ids = torch.tensor(list(islice(cycle(words), len(trained))), device=trained.device)
-        plain = pipeline.model.get_input_embeddings()(ids).detach()
-        return cls(pipeline.model, trained, plain, torch.Generator().manual_seed(seed))
+        model, tokenizer = pipeline.model, pipeline.processor.tokenizer
+        ids = list(model.config.thinking_ids)
+        words = list(islice(cycle(tokenizer(PLAIN_WORD, add_special_tokens=False)["input_ids"]), len(ids)))
+        trained, plain = model.get_input_embeddings()(torch.tensor([ids, words], device=model.device)).detach()
+        return cls(model, trained, plain, torch.Generator().manual_seed(seed))
 
 
 #: Extends the prompt's cache as the ablation wants it, given the same questions' prompt in another scene; returns how
 #: many positions stay empty before what follows.
-Apply = Callable[[SplitPrompt, SplitPrompt | None, AblationInputs], int]
+Apply = Callable[[SplitPrompt, SplitPrompt, AblationInputs], int]
 
 
-@dataclass(frozen=True)
-class Ablation:
+class Ablation(NamedTuple):
     """One way of filling the thinking positions."""
 
     name: str
     description: str  #: what is replaced by what
     apply: Apply
-    needs_other_scene: bool = False
 
 
 def replace_embeddings(choose: Callable[[AblationInputs], Tensor]) -> Apply:
     """Make an ablation that puts other embeddings (K, D) at the thinking positions."""
 
-    def apply(prompt: SplitPrompt, other: SplitPrompt | None, inputs: AblationInputs) -> int:
-        append_thinking(inputs.model, prompt, choose(inputs))
+    def apply(prompt: SplitPrompt, other: SplitPrompt, inputs: AblationInputs) -> int:
+        model = inputs.model
+        embeds = choose(inputs).to(model.dtype).expand(len(prompt.rest), -1, -1)
+        mask = torch.ones(embeds.shape[:2], dtype=torch.bool, device=embeds.device)
+        embeds = model.apply_thinking_passes(embeds, mask, past_key_values=prompt.cache)
+        model.language_model.base_model(inputs_embeds=embeds, past_key_values=prompt.cache, use_cache=True)
         return 0
 
     return apply
@@ -81,10 +87,9 @@ def noise(inputs: AblationInputs) -> Tensor:
     return drawn * (inputs.trained.norm(dim=-1, keepdim=True) / drawn.norm(dim=-1, keepdim=True))
 
 
-def shuffle(prompt: SplitPrompt, other: SplitPrompt | None, inputs: AblationInputs) -> int:
+def shuffle(prompt: SplitPrompt, other: SplitPrompt, inputs: AblationInputs) -> int:
     """Take keys and values of the thinking positions, of all layers, from another scene."""
-    assert other is not None
-    append_thinking(inputs.model, other, inputs.trained)
+    UNMODIFIED.apply(other, other, inputs)
     count = len(inputs.trained)
     for number, layer in enumerate(other.cache.layers):
         prompt.cache.update(layer.keys[:, :, -count:], layer.values[:, :, -count:], number)
@@ -93,92 +98,74 @@ def shuffle(prompt: SplitPrompt, other: SplitPrompt | None, inputs: AblationInpu
 
 UNMODIFIED = Ablation("unmodified", "the student as it was trained", replace_embeddings(lambda inputs: inputs.trained))
 ABLATIONS: tuple[Ablation, ...] = (
-    Ablation(
-        "zeros", "thinking embeddings are zero", replace_embeddings(lambda inputs: torch.zeros_like(inputs.trained))
-    ),
-    Ablation(
-        "noise", "thinking embeddings are random, with the norm of the trained ones, new for every group of questions",
-        replace_embeddings(noise),
-    ),
-    Ablation(
-        "first repeated",
-        "every thinking embedding is the first",
-        replace_embeddings(lambda inputs: inputs.trained[:1].expand_as(inputs.trained)),
-    ),
-    Ablation(
-        "plain tokens",
-        f'thinking embeddings are those of as many ordinary words ("{PLAIN_WORD.strip()}")',
-        replace_embeddings(lambda inputs: inputs.plain),
-    ),
-    Ablation(
-        "shuffled",
-        "keys and values of all layers at the thinking positions come from another scene with the same question",
-        shuffle,
-        needs_other_scene=True,
-    ),
-    Ablation(
-        "masked",
-        "nothing attends to the thinking positions; all else keeps its position",
-        lambda prompt, other, inputs: len(inputs.trained),
-    ),
+    Ablation("zeros", "thinking embeddings are zero",
+             replace_embeddings(lambda inputs: torch.zeros_like(inputs.trained))),
+    Ablation("noise",
+             "thinking embeddings are random, with the norm of the trained ones, new for every group of questions",
+             replace_embeddings(noise)),
+    Ablation("first repeated", "every thinking embedding is the first",
+             replace_embeddings(lambda inputs: inputs.trained[:1].expand_as(inputs.trained))),
+    Ablation("plain tokens", f'thinking embeddings are those of as many ordinary words ("{PLAIN_WORD.strip()}")',
+             replace_embeddings(lambda inputs: inputs.plain)),
+    Ablation("shuffled",
+             "keys and values of all layers at the thinking positions come from another scene with the same question",
+             shuffle),
+    Ablation("masked", "nothing attends to the thinking positions; all else keeps its position",
+             lambda prompt, other, inputs: len(inputs.trained)),
     Ablation("removed", "no thinking tokens; what follows them moves up", lambda prompt, other, inputs: 0),
 )  # fmt: skip
 
 
 def ablated_answers(
     session: SceneSession,
-    other: SceneSession | None,
+    other: SceneSession,
     questions: Sequence[str],
     ablations: Sequence[Ablation],
     inputs: AblationInputs,
 ) -> dict[str, list[str]]:
     """Answer questions greedily under each ablation.
 
-    Args:
-        session: the scene of the questions.
-        other: another scene of the same student, for ablations that need one.
-        questions: texts.
-        ablations: what to do with the thinking positions.
-        inputs: what replacements are made from.
-
-    Returns:
-        Answers in the order of the questions, by the ablation's name.
-
-    Raises:
-        ValueError: an ablation needs another scene and there is none.
+    ``other`` is another scene of the same student, from which ``shuffled`` takes its content. Returns the answers in
+    the order of the questions, by the ablation's name.
     """
-    if other is None and any(ablation.needs_other_scene for ablation in ablations):
-        raise ValueError("some ablation needs another scene")
-    processor, device = session.pipeline.processor, session.pipeline.model.device
+    processor, decoder = session.pipeline.processor, PlainDecoder(inputs.model)
     ids = [processor.question_ids(question) for question in questions]
     answers = {ablation.name: [""] * len(ids) for ablation in ablations}
     with torch.inference_mode():
-        for rows, batch in equal_length_batches(ids, device):
-            for group, generated in _generate(session, other, batch, ablations, inputs):
-                places = ((ablation.name, row) for ablation in group for row in rows)
+        for rows, batch in equal_length_batches(ids, inputs.model.device):
+            prompt, elsewhere = split_at_thinking(session, batch), split_at_thinking(other, batch)
+            by_length: dict[tuple[int, int], list[tuple[str, DynamicCache]]] = {}
+            for ablation in ablations:
+                own = prompt.copy()
+                skip = ablation.apply(own, elsewhere.copy(), inputs)
+                by_length.setdefault((own.cache.get_seq_length(), skip), []).append((ablation.name, own.cache))
+            for (_, skip), group in by_length.items():
+                cache = _concatenate([cache for _, cache in group])
+                generated = generate(decoder, cache, prompt.rest.repeat(len(group), 1), MAX_ANSWER_TOKENS, skip)
+                places = ((name, row) for name, _ in group for row in rows)
                 for (name, row), tokens in zip(places, generated, strict=True):
                     text = processor.tokenizer.decode(tokens.token_ids, skip_special_tokens=True)
                     answers[name][row] = text.strip()
     return answers
 
 
-def _generate(
-    session: SceneSession,
-    other: SceneSession | None,
-    ids: Tensor,
-    ablations: Sequence[Ablation],
-    inputs: AblationInputs,
-) -> Iterator[tuple[list[Ablation], list[GeneratedTokens]]]:
-    """Ablations whose sequences have one length, and the answers under each of them to questions (R, T)."""
-    prompt = split_at_thinking(session, ids)
-    elsewhere = None if other is None else split_at_thinking(other, ids)
-    by_length: dict[tuple[int, int], list[tuple[Ablation, SplitPrompt]]] = {}
-    for ablation in ablations:
-        own = prompt.copy()
-        skip = ablation.apply(own, None if elsewhere is None else elsewhere.copy(), inputs)
-        by_length.setdefault((own.cache.get_seq_length(), skip), []).append((ablation, own))
-    decoder = PlainDecoder(inputs.model)
-    for (_, skip), group in by_length.items():
-        cache = concatenate_caches([own.cache for _, own in group])
-        rest = prompt.rest.repeat(len(group), 1)
-        yield [ablation for ablation, _ in group], generate(decoder, cache, rest, MAX_ANSWER_TOKENS, skip)
+def split_at_thinking(session: SceneSession, ids: Tensor) -> SplitPrompt:
+    """Prefill questions ``ids`` (R, T) of one length up to their thinking tokens."""
+    model = session.pipeline.model
+    count = model.config.num_thinking_tokens
+    cache = session.dynamic_cache(len(ids))
+    if model.config.thinking_placement == "before_question":
+        cache.crop(-count)
+        return SplitPrompt(cache, ids)
+    first = int(model.thinking_mask(ids[:1]).nonzero()[0, 1])
+    model.language_model.base_model(input_ids=ids[:, :first], past_key_values=cache, use_cache=True)
+    return SplitPrompt(cache, ids[:, first + count :])
+
+
+def _concatenate(caches: Sequence[DynamicCache]) -> DynamicCache:
+    """Stack caches of one length along the batch axis."""
+    whole = DynamicCache()
+    for number, layers in enumerate(zip(*(cache.layers for cache in caches), strict=True)):
+        keys, values = (torch.cat([getattr(layer, name) for layer in layers]) for name in ("keys", "values"))
+        whole.update(keys, values, number)
+    return whole

@@ -1,13 +1,13 @@
-"""Accuracy under every ablation, judged by geometry, and its paired difference to the unmodified student.
+"""Accuracy under every ablation, its paired difference to the unmodified student, and what follows in words.
 
-The same questions are answered under every ablation, so differences are taken question by question; intervals resample
-whole scenes (:mod:`dollhouse.evaluation.metrics.bootstrap`).
+Differences are taken question by question; intervals resample scenes (:mod:`dollhouse.evaluation.metrics.bootstrap`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from dollhouse.questions.sampling import FAMILIES
 
 OVERALL = "overall"  #: all questions of the four families
 BASELINE = "unmodified"  #: the ablation that others are compared with
+MARGIN = 0.02  #: a change whose interval lies within this counts as none
+CONTENT = "shuffled"  #: the ablation that changes the content and nothing else
+Effect = Literal["falls", "rises", "stays", "unclear"]
 
 
 @dataclass(frozen=True)
@@ -64,24 +67,97 @@ def score_ablations(
 
 
 def _score(rows: Sequence[AblatedQuestion], ablation: str, seed: int) -> AblationScore:
-    scenes = [row.scene for row in rows]
+    scenes, ones = [row.scene for row in rows], np.ones(len(rows))
     correct = np.array([row.correct[ablation] for row in rows], dtype=np.float64)
     gained = correct - np.array([row.correct[BASELINE] for row in rows], dtype=np.float64)
-    count = sum_by_scene(scenes, np.ones(len(rows)))
     return AblationScore(
         accuracy=float(correct.mean()),
         n=len(rows),
-        scenes=len(count),
-        ci95=accuracy_interval(sum_by_scene(scenes, correct), count, seed=seed),
+        scenes=len(set(scenes)),
+        ci95=scene_interval(scenes, correct, ones, seed),
         difference=float(gained.mean()),
-        difference_ci95=accuracy_interval(sum_by_scene(scenes, gained), count, seed=seed),
+        difference_ci95=scene_interval(scenes, gained, ones, seed),
         changed=float(np.mean([row.predictions[ablation] != row.predictions[BASELINE] for row in rows])),
     )
+
+
+def scene_interval(scenes: Sequence[str], earned: Array, weight: Array, seed: int) -> tuple[float, float] | None:
+    """Return the 95 % interval of ``sum(earned) / sum(weight)``, all (n,), resampling whole scenes."""
+    return accuracy_interval(sum_by_scene(scenes, earned), sum_by_scene(scenes, weight), seed=seed)
 
 
 def sum_by_scene(scenes: Sequence[str], values: Array) -> Array:
     """Sum ``values`` (n,) over each scene, in the order in which ``scenes`` (n) first names them."""
     place = {scene: number for number, scene in enumerate(dict.fromkeys(scenes))}
-    sums = np.zeros(len(place))
-    np.add.at(sums, [place[scene] for scene in scenes], values)
-    return sums
+    return np.bincount([place[scene] for scene in scenes], weights=values).astype(np.float64)
+
+
+def effect(score: AblationScore) -> Effect:
+    """Classify a change of accuracy: interval below 0, above 0, within the margin, or none of these."""
+    if score.difference_ci95 is None:
+        return "unclear"
+    low, high = score.difference_ci95
+    if high < 0 or low > 0:
+        return "falls" if high < 0 else "rises"
+    return "stays" if max(-low, high) <= MARGIN else "unclear"
+
+
+def verdict(scores: Mapping[str, Mapping[str, AblationScore]]) -> str:
+    """State in words whether the thinking tokens carry content, from the intervals of :func:`score_ablations` alone.
+
+    Two questions are kept apart: do the answers need what was trained to stand at the thinking positions (zeros, noise,
+    ...), and does its content have to come from this scene (shuffled).
+    """
+    ablations = {name: groups for name, groups in scores.items() if name != BASELINE}
+    overall = {name: groups[OVERALL] for name, groups in ablations.items() if OVERALL in groups}
+    if all(score.difference_ci95 is None for score in overall.values()):
+        return "Too few scenes to decide whether the thinking tokens carry content: probe more of them."
+    statement, rises = _content(overall), _listed(overall, "rises")
+    if rises:
+        statement += f" Accuracy rises with {rises}."
+    others = []
+    for family in dict.fromkeys(group for groups in ablations.values() for group in groups):
+        falls = [name for name, groups in ablations.items() if family in groups and effect(groups[family]) == "falls"]
+        if falls and family not in (OVERALL, *FAMILIES):
+            others.append(f"{family} falls with {', '.join(falls)}")
+    return statement + (f" Outside the four families, {'; '.join(others)}." if others else "")
+
+
+def _content(overall: Mapping[str, AblationScore]) -> str:
+    effects = {name: effect(score) for name, score in overall.items()}
+    shuffled = _points(overall[CONTENT]) if CONTENT in overall else ""
+    if effects.get(CONTENT) == "falls":
+        return (
+            "The thinking tokens carry content about the scene that the answers use: with those of another scene, "
+            f"accuracy falls ({shuffled})."
+        )
+    if "falls" in effects.values():
+        other_scene = {
+            None: "Whether it must come from this scene was not tested.",
+            "unclear": "That it must come from this scene is not shown: with another scene's, the interval of the "
+            f"change includes 0 ({shuffled}).",
+        }.get(effects.get(CONTENT), f"It need not come from this scene: another scene's does as well ({shuffled}).")
+        return (
+            "The answers need what was trained to stand at the thinking positions: accuracy falls with "
+            f"{_listed(overall, 'falls')}. {other_scene}"
+        )
+    largest = 100 * max(max(map(abs, score.difference_ci95 or (0.0, 0.0))) for score in overall.values())
+    if "unclear" not in effects.values():
+        return (
+            "The thinking tokens carry no content that the answers use: no ablation changes accuracy by more than "
+            f"{largest:.1f} points."
+        )
+    first = next(iter(overall.values()))
+    return (
+        f"No evidence that the thinking tokens carry content: no ablation lowers accuracy measurably on {first.n:,} "
+        f"questions about {first.scenes} scenes; changes of up to {largest:.1f} points cannot be ruled out."
+    )
+
+
+def _listed(overall: Mapping[str, AblationScore], wanted: Effect) -> str:
+    return ", ".join(f"{name} ({_points(score)})" for name, score in overall.items() if effect(score) == wanted)
+
+
+def _points(score: AblationScore) -> str:
+    low, high = score.difference_ci95 or (0.0, 0.0)
+    return f"{100 * score.difference:+.1f} points, 95 %: {100 * low:+.1f} to {100 * high:+.1f}"

@@ -58,11 +58,9 @@ def record_activations(session: SceneSession, question: str) -> Activations:
         embeds = torch.cat([prefix, model.get_input_embeddings()(ids)], 1)
         slots = torch.arange(prefix.shape[1])
         mask = torch.nn.functional.pad(model.thinking_mask(ids), (len(slots), 0))
+        embeds = model.apply_thinking_passes(embeds, mask)
         output = model.language_model(
-            inputs_embeds=model.apply_thinking_passes(embeds, mask),
-            use_cache=False,
-            output_hidden_states=True,
-            output_attentions=True,
+            inputs_embeds=embeds, use_cache=False, output_hidden_states=True, output_attentions=True
         )
     if not output.attentions or output.attentions[0] is None:
         raise ModelError(f"{session.pipeline.model_id}: its language model returns no attention weights to probe")
@@ -75,7 +73,7 @@ def record_activations(session: SceneSession, question: str) -> Activations:
         filled = (objects.present[0] > 0).cpu()
         labels = torch.where(filled, objects.label_logits[0].argmax(-1).cpu(), labels)
     return Activations(
-        hidden_states=torch.stack(list(output.hidden_states))[:, 0].float().cpu(),
+        hidden_states=torch.cat(output.hidden_states).float().cpu(),
         attention=torch.stack([layer[0].float().mean(0) for layer in output.attentions]).cpu(),
         thinking_logits=output.logits[0, thinking].float().cpu(),
         slots=slots,

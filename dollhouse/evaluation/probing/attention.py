@@ -1,9 +1,7 @@
 """Attention of the thinking tokens and of the answer token, summed by kind of position.
 
-Attention is a mean over heads, questions and scenes. Beside it, "uniform" is the share that a group would get if a
-position attended to everything before it, and to itself, equally.
-
-Axes: K thinking tokens, S positions, L labels.
+Attention is a mean over heads, questions and scenes. "Uniform" is the share of a group if a position attended equally
+to itself and everything before it. Axes: K thinking tokens, S positions, L labels.
 """
 
 from __future__ import annotations
@@ -17,7 +15,6 @@ import torch
 from torch import Tensor
 
 from dollhouse.evaluation.probing.activations import Activations
-from dollhouse.geometry import Array
 
 ANSWER = "answer"  #: the position whose output is the answer's first token
 OBJECTS, EMPTY, PREFIX = "objects", "empty slots", "constant prefix"
@@ -26,11 +23,9 @@ ITSELF, THINKING, QUESTION = "itself", "thinking tokens", "question"
 
 def groups_of(activations: Activations, place: int) -> dict[str, Tensor]:
     """Group the positions that ``place`` can attend to; ``thinking tokens`` excludes the position itself."""
-    slots = {OBJECTS: activations.slots[activations.filled], EMPTY: activations.slots[~activations.filled]}
-    if not bool(activations.filled.any()):
-        slots = {PREFIX: activations.slots}
+    slots, filled = activations.slots, activations.filled
     groups = {
-        **slots,
+        **({OBJECTS: slots[filled], EMPTY: slots[~filled]} if filled.any() else {PREFIX: slots}),
         THINKING: activations.thinking[activations.thinking < place],
         QUESTION: activations.question[activations.question < place],
         ITSELF: torch.tensor([place]),
@@ -44,10 +39,10 @@ class AttentionSummary:
 
     labels: tuple[str, ...]
     count: int = 0
-    _shares: dict[tuple[str, str], Array] = field(default_factory=dict)  #: (from, to) -> (layers,) summed
+    _shares: dict[tuple[str, str], Any] = field(default_factory=lambda: defaultdict(float))  #: (from, to) -> (layers,)
     _uniform: dict[tuple[str, str], float] = field(default_factory=lambda: defaultdict(float))
-    _by_label: Array | None = None  #: (K, L) attention summed over slots with the label, mean over layers
-    _slots: Array | None = None  #: (L,) such slots
+    _by_label: Any = 0.0  #: (K, L) attention summed over slots with the label, mean over layers
+    _slots: Any = 0.0  #: (L,) such slots
 
     def add(self, activations: Activations) -> None:
         """Count one question about one scene."""
@@ -55,17 +50,13 @@ class AttentionSummary:
         sources = {f"thinking token {number}": int(place) for number, place in enumerate(activations.thinking, 1)}
         for name, place in {**sources, ANSWER: activations.answer}.items():
             for group, places in groups_of(activations, place).items():
-                share = activations.attention[:, place, places].sum(-1).numpy().astype(np.float64)
-                self._shares[name, group] = self._shares.get((name, group), np.zeros(len(share))) + share
+                self._shares[name, group] += activations.attention[:, place, places].sum(-1).double().numpy()
                 self._uniform[name, group] += len(places) / (place + 1)
         filled = activations.filled
-        to_slots = activations.attention[:, activations.thinking][:, :, activations.slots[filled]].mean(
-            0
-        )  # (K, filled)
-        held = torch.nn.functional.one_hot(activations.labels[filled], len(self.labels)).to(to_slots.dtype)
-        by_label, slots = (to_slots @ held).numpy().astype(np.float64), held.sum(0).numpy().astype(np.float64)
-        self._by_label = by_label if self._by_label is None else self._by_label + by_label
-        self._slots = slots if self._slots is None else self._slots + slots
+        to_slots = activations.attention[:, activations.thinking][:, :, activations.slots[filled]].mean(0)
+        held = torch.nn.functional.one_hot(activations.labels[filled], len(self.labels)).float()
+        self._by_label = self._by_label + (to_slots @ held).double().numpy()
+        self._slots = self._slots + held.sum(0).double().numpy()
 
     def result(self) -> dict[str, Any]:
         """Return ``{questions, sources, labels}``.
@@ -81,14 +72,12 @@ class AttentionSummary:
                 "uniform": self._uniform[name, group] / self.count,
                 "layers": (shares / self.count).tolist(),
             }
-        return {"questions": self.count, "sources": sources, "labels": self._label_ratios()}
-
-    def _label_ratios(self) -> dict[str, Any]:
-        if self._by_label is None or self._slots is None or not self._slots.any():
-            return {}
-        mean = self._by_label.sum(1) / self._slots.sum()  # (K,)
-        return {
-            label: {"slots": int(count), "ratio": (self._by_label[:, number] / count / mean).tolist()}
-            for number, (label, count) in enumerate(zip(self.labels, self._slots, strict=True))
-            if count
-        }
+        labels = {}
+        if np.any(self._slots):
+            mean = self._by_label.sum(1) / self._slots.sum()  # (K,)
+            labels = {
+                label: {"slots": int(count), "ratio": (by_label / count / mean).tolist()}
+                for label, count, by_label in zip(self.labels, self._slots, self._by_label.T, strict=True)
+                if count
+            }
+        return {"questions": self.count, "sources": sources, "labels": labels}

@@ -1,9 +1,7 @@
 """Linear probes: what ridge regression decodes from the thinking tokens and from other positions.
 
-Probes are tested on scenes that they were not trained on (:mod:`dollhouse.evaluation.probing.ridge`). A decodable
-quantity is present in the hidden states; whether the answers use it is for the ablations to show.
-
-Axes: n samples, F features, t targets, L labels, K thinking tokens, D text width.
+What is decodable, on unseen scenes, is present in the hidden states; the ablations show whether the answers use it.
+Axes: n samples, F features, t targets, L labels.
 """
 
 from __future__ import annotations
@@ -11,41 +9,34 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dollhouse.data.targets import ObjectTargets
-from dollhouse.evaluation.metrics.bootstrap import accuracy_interval
-from dollhouse.evaluation.probing.accuracy import sum_by_scene
+from dollhouse.errors import ScoreError
+from dollhouse.evaluation.probing.accuracy import scene_interval
 from dollhouse.evaluation.probing.activations import Activations
-from dollhouse.evaluation.probing.ridge import FOLDS, cross_predict, ridge_regression
 from dollhouse.geometry import Array
 from dollhouse.training.losses.grounding import pair_layer
 
-THINKING = "thinking tokens, mean"
-ALL_THINKING = "thinking tokens, concatenated"
-SLOTS = "object slots, mean"
-SOME_SLOTS = "as many object slots, concatenated"
-LAST_SLOT = "last object slot"
-FIRST_WORD = "first question token"
-LAST_WORD = "last question token"
+THINKING, ALL_THINKING = "thinking tokens, mean", "thinking tokens, concatenated"
+SLOTS, SOME_SLOTS, LAST_SLOT = "object slots, mean", "as many object slots, concatenated", "last object slot"
+FIRST_WORD, LAST_WORD = "first question token", "last question token"
 #: position -> the position with as many features that it is compared with
 COUNTERPART = {THINKING: SLOTS, ALL_THINKING: SOME_SLOTS}
 
-COUNT = "number of objects"
-COUNT_BY_LABEL = "number of each label"
-PRESENCE = "presence of each label"
-NEAREST = "labels of the nearest pair"
-DISTANCE = "distance between the two named objects"
+COUNT, COUNT_BY_LABEL, PRESENCE = "number of objects", "number of each label", "presence of each label"
+NEAREST, DISTANCE = "labels of the nearest pair", "distance between the two named objects"
 R2, ACCURACY, RECALL = "R²", "accuracy", "recall at 2"
 METRICS = {COUNT: R2, COUNT_BY_LABEL: R2, PRESENCE: ACCURACY, NEAREST: RECALL, DISTANCE: R2}
+ALPHAS = np.logspace(-1, 5, 13)  #: penalties to choose from, on standardised features
+FOLDS = 5
 MIN_SCENES = 2 * FOLDS
 RARE = 0.05  #: a label in fewer, or missing from fewer, of the scenes is no target
 
 
-@dataclass(frozen=True, eq=False)
-class ProbeSample:
+class ProbeSample(NamedTuple):
     """Hidden states of one sequence at the compared positions, and the targets."""
 
     scene: str
@@ -53,8 +44,7 @@ class ProbeSample:
     target: Array  #: (L + 2,) counts by label and the nearest pair's two labels; or (1,) a distance
 
 
-@dataclass(frozen=True, eq=False)
-class ProbeScore:
+class ProbeScore(NamedTuple):
     """Credits of each sample (n,): ``earned`` by the probe and by ``chance``, out of ``weight``."""
 
     earned: Array
@@ -93,12 +83,11 @@ class LinearProbe:
         result: dict[str, Any] = {"scenes": len(self.scenes), "questions": len(self.pairs), "targets": {}}
         if len(self.scenes) < MIN_SCENES:
             return result
-        count = np.array([sample.target[:-2] for sample in self.scenes])
-        nearest = np.array([sample.target[-2:] for sample in self.scenes]).astype(np.int64)
+        count, nearest = np.split(np.array([sample.target for sample in self.scenes]), [-2], axis=1)
         share = (count > 0).mean(0)
         common = np.flatnonzero((share >= RARE) & (share <= 1 - RARE))
         pair_labels = np.zeros(count.shape)
-        np.put_along_axis(pair_labels, nearest, 1.0, axis=1)
+        np.put_along_axis(pair_labels, nearest.astype(np.int64), 1.0, axis=1)
         targets = {COUNT: count.sum(1, keepdims=True), NEAREST: pair_labels}
         if len(common):
             targets |= {COUNT_BY_LABEL: count[:, common], PRESENCE: (count[:, common] > 0).astype(np.float64)}
@@ -112,17 +101,14 @@ class LinearProbe:
 
 def states_at(activations: Activations) -> dict[str, Array]:
     """Select the hidden states of the compared positions: position -> (layers + 1, F)."""
-    states = activations.hidden_states.numpy()
+    states, question = activations.hidden_states.numpy(), activations.question.numpy()
     count = len(activations.thinking)
     thinking, slots = states[:, activations.thinking.numpy()], states[:, activations.slots.numpy()]
     at = {THINKING: thinking.mean(1), SLOTS: slots.mean(1)}
     if 1 < count <= slots.shape[1]:
         at[ALL_THINKING] = thinking.reshape(len(states), -1)
         at[SOME_SLOTS] = slots[:, :count].reshape(len(states), -1)
-    at[LAST_SLOT] = slots[:, -1]
-    at[FIRST_WORD] = states[:, int(activations.question[0])]
-    at[LAST_WORD] = states[:, int(activations.question[-1])]
-    return at
+    return at | {LAST_SLOT: slots[:, -1], FIRST_WORD: states[:, question[0]], LAST_WORD: states[:, question[-1]]}
 
 
 def score_probe(name: str, target: Array, predicted: Array, mean: Array) -> ProbeScore:
@@ -144,9 +130,39 @@ def score_probe(name: str, target: Array, predicted: Array, mean: Array) -> Prob
     return ProbeScore(found, common, target.sum(1))
 
 
+def require_scikit_learn() -> None:
+    """Raise ScoreError where scikit-learn is not installed."""
+    try:
+        import sklearn  # noqa: F401
+    except ImportError as error:
+        raise ScoreError("linear probes need scikit-learn: pip install 'dollhouse[evaluate]'") from error
+
+
+def ridge_regression(alphas: Array = ALPHAS) -> Any:
+    """Build standardisation and ridge regression; each target's penalty minimises its leave-one-out error."""
+    from sklearn.linear_model import RidgeCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), RidgeCV(alphas=alphas, alpha_per_target=True))
+
+
+def cross_predict(estimator: Any, x: Array, y: Array, groups: Sequence[str], seed: int = 0) -> Array:
+    """Predict ``y`` (n, t) from ``x`` (n, F), each sample by an estimator fitted on other groups.
+
+    ``estimator`` None predicts the mean of the other folds: the level of chance.
+    """
+    from sklearn.dummy import DummyRegressor
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+
+    folds = GroupKFold(min(FOLDS, len(set(groups))), shuffle=True, random_state=seed)
+    predicted = cross_val_predict(estimator or DummyRegressor(), x, y, groups=np.asarray(groups), cv=folds)
+    return np.asarray(predicted, dtype=np.float64).reshape(y.shape)
+
+
 def _probe(samples: Sequence[ProbeSample], targets: Mapping[str, Array], seed: int) -> dict[str, Any]:
     """Probe all targets of the same samples together, since they share features and folds."""
-    scenes = [sample.scene for sample in samples]
+    scenes, places = [sample.scene for sample in samples], list(samples[0].states)
     together = np.concatenate(list(targets.values()), axis=1)
     mean = cross_predict(None, np.zeros((len(samples), 1)), together, scenes, seed)
     predicted = {
@@ -154,44 +170,37 @@ def _probe(samples: Sequence[ProbeSample], targets: Mapping[str, Array], seed: i
             cross_predict(ridge_regression(), np.array(states, np.float64), together, scenes, seed)
             for states in zip(*(sample.states[place] for sample in samples), strict=True)
         ]
-        for place in samples[0].states
+        for place in places
     }
-    widths = {place: states.shape[1] for place, states in samples[0].states.items()}
     result, start = {}, 0
     for name, target in targets.items():
         columns = slice(start, start := start + target.shape[1])
         scores = {
-            place: [score_probe(name, target, values[:, columns], mean[:, columns]) for values in by_layer]
-            for place, by_layer in predicted.items()
+            place: [score_probe(name, target, values[:, columns], mean[:, columns]) for values in predicted[place]]
+            for place in places
         }
-        result[name] = {"metric": METRICS[name], "n": len(samples), **_summarise(scenes, scores, widths, seed)}
+        result[name] = {"metric": METRICS[name], "n": len(samples), **_summarise(scenes, scores, seed)}
+        for place, entry in result[name]["positions"].items():
+            entry["features"] = samples[0].states[place].shape[1]
     return result
 
 
-def _summarise(
-    scenes: Sequence[str], scores: Mapping[str, Sequence[ProbeScore]], widths: Mapping[str, int], seed: int
-) -> dict[str, Any]:
-    layer = pair_layer(len(next(iter(scores.values()))) - 1)
-
-    def ci95(earned: Array, weight: Array) -> tuple[float, float] | None:
-        return accuracy_interval(sum_by_scene(scenes, earned), sum_by_scene(scenes, weight), seed=seed)
-
+def _summarise(scenes: Sequence[str], scores: Mapping[str, Sequence[ProbeScore]], seed: int) -> dict[str, Any]:
+    layer = pair_layer(len(scores[THINKING]) - 1)
     positions = {}
     for place, by_layer in scores.items():
-        score, counterpart = by_layer[layer], COUNTERPART.get(place)
-        over_chance = score.earned - score.chance
+        (earned, chance, weight), counterpart = by_layer[layer], COUNTERPART.get(place)
         positions[place] = {
-            "score": _share(score.earned, score.weight),
-            "ci95": ci95(score.earned, score.weight),
-            "over_chance": _share(over_chance, score.weight),
-            "over_chance_ci95": ci95(over_chance, score.weight),
+            "score": _share(earned, weight),
+            "ci95": scene_interval(scenes, earned, weight, seed),
+            "over_chance": _share(earned - chance, weight),
+            "over_chance_ci95": scene_interval(scenes, earned - chance, weight, seed),
             "counterpart": counterpart,
             "over_counterpart_ci95": counterpart
-            and ci95(score.earned - scores[counterpart][layer].earned, score.weight),
-            "features": widths[place],
+            and scene_interval(scenes, earned - scores[counterpart][layer].earned, weight, seed),
             "layers": [_share(at.earned, at.weight) for at in by_layer],
         }
-    return {"layer": layer, "chance": _share(score.chance, score.weight), "positions": positions}
+    return {"layer": layer, "chance": _share(chance, weight), "positions": positions}
 
 
 def _share(earned: Array, weight: Array) -> float:

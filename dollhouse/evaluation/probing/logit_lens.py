@@ -5,7 +5,7 @@ No loss trains these outputs, so the tokens are an untrained readout and not a c
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,18 +25,17 @@ class LogitLens:
 
     tokenizer: PreTrainedTokenizerBase
     scenes: int = 0
-    _probabilities: Tensor | None = None
-    _likeliest: list[Counter[int]] = field(default_factory=list)
+    _probabilities: Any = 0.0
+    _likeliest: dict[int, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
     _examples: dict[str, list[list[dict[str, Any]]]] = field(default_factory=dict)
 
     def add(self, scene: str, logits: Tensor) -> None:
         """Count one scene."""
         probabilities = logits.softmax(-1)
         self.scenes += 1
-        self._probabilities = probabilities if self._probabilities is None else self._probabilities + probabilities
-        self._likeliest = self._likeliest or [Counter() for _ in logits]
-        for counter, token in zip(self._likeliest, logits.argmax(-1).tolist(), strict=True):
-            counter[token] += 1
+        self._probabilities = self._probabilities + probabilities
+        for number, token in enumerate(logits.argmax(-1).tolist()):
+            self._likeliest[number][token] += 1
         if len(self._examples) < MAX_EXAMPLES:
             self._examples[scene] = [self._top(row) for row in probabilities]
 
@@ -45,23 +44,18 @@ class LogitLens:
         tokens = [
             {
                 "argmax": [
-                    {"token": self._decode(token), "scenes": count} for token, count in counter.most_common(MOST_COMMON)
+                    {"token": self._decode(token), "scenes": n} for token, n in counter.most_common(MOST_COMMON)
                 ],
                 "distinct": len(counter),
-                "top": self._top(row / self.scenes),
+                "top": self._top(self._probabilities[number] / self.scenes),
             }
-            for counter, row in zip(
-                self._likeliest, self._probabilities if self._probabilities is not None else (), strict=True
-            )
+            for number, counter in self._likeliest.items()
         ]
         return {"title": TITLE, "scenes": self.scenes, "tokens": tokens, "examples": self._examples}
 
     def _top(self, probabilities: Tensor) -> list[dict[str, Any]]:
-        best = torch.topk(probabilities, min(TOP_K, len(probabilities)))
-        return [
-            {"token": self._decode(token), "probability": probability}
-            for probability, token in zip(best.values.tolist(), best.indices.tolist(), strict=True)
-        ]
+        best = zip(*(part.tolist() for part in torch.topk(probabilities, min(TOP_K, len(probabilities)))), strict=True)
+        return [{"token": self._decode(token), "probability": probability} for probability, token in best]
 
     def _decode(self, token: int) -> str:
         text = str(self.tokenizer.decode([token]))

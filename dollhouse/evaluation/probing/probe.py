@@ -9,31 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from dollhouse.data.targets import scene_targets
 from dollhouse.errors import ModelError, SceneError
 from dollhouse.evaluation.benchmark_runner import make_folder
 from dollhouse.evaluation.metrics.spatial import UNJUDGED, is_correct
 from dollhouse.evaluation.probing.ablations import ABLATIONS, UNMODIFIED, Ablation, AblationInputs, ablated_answers
-from dollhouse.evaluation.probing.accuracy import AblatedQuestion, AblationScore, score_ablations
+from dollhouse.evaluation.probing.accuracy import AblatedQuestion, AblationScore, score_ablations, verdict
 from dollhouse.evaluation.probing.activations import NEUTRAL, eager_attention, record_activations
 from dollhouse.evaluation.probing.attention import AttentionSummary
-from dollhouse.evaluation.probing.linear_probe import MIN_SCENES, LinearProbe
+from dollhouse.evaluation.probing.linear_probe import MIN_SCENES, LinearProbe, require_scikit_learn
 from dollhouse.evaluation.probing.logit_lens import LogitLens
-from dollhouse.evaluation.probing.ridge import require_scikit_learn
-from dollhouse.evaluation.probing.verdict import verdict
 from dollhouse.evaluation.report.report_schema import jsonl_text, package_versions
-from dollhouse.evaluation.scene_evaluator import MIN_BALANCE_EXAMPLES
+from dollhouse.evaluation.scene_evaluator import EvaluationQuestions
 from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.inference.session import SceneSession
-from dollhouse.questions.answer_balance import AnswerBalance
-from dollhouse.questions.generate import Question, generate_questions
 from dollhouse.scenes.open import open_scenes
 from dollhouse.scenes.scene import Scene
 from dollhouse.system.atomic_io import write_text
 from dollhouse.system.environment import describe_machine
+from dollhouse.system.progress import ProgressBar
 
 PAIR_QUESTIONS = 4  #: questions of a scene that name two objects and whose activations are recorded
 
@@ -65,13 +60,11 @@ def probe_thinking(
     The questions are those of ``dollhouse evaluate`` without descriptions, which geometry cannot judge.
 
     Args:
-        pipeline: the student.
         scenes: scenes, or a name such as ``rooms:test/0-99``.
         questions_per_scene: at most.
         ablations: what to put at the thinking positions.
         out: a folder for ``probe.json``, ``answers.jsonl`` and ``probe.html``.
         seed: of the choice of questions, the noise, the folds and the intervals.
-        progress: show a progress bar.
         commit, command: recorded in ``probe.json``.
 
     Raises:
@@ -86,42 +79,57 @@ def probe_thinking(
     opened: Sequence[Scene] = open_scenes(scenes) if isinstance(scenes, str) else scenes
     annotated = [scene for scene in opened if scene.boxes is not None and scene.metric]
     if len(annotated) < 2:
-        raise SceneError(
-            f"{len(annotated)} of {len(opened)} scenes have boxes in metres to judge answers by; a probe needs two"
-        )
+        few = f"{len(annotated)} of {len(opened)} scenes have boxes in metres"
+        raise SceneError(f"{few} to judge answers by; a probe needs two")
     if len(annotated) >= MIN_SCENES:
         require_scikit_learn()
     folder = None if out is None else Path(out)
     make_folder(folder)
-    balance = None
-    if any(scene.metadata.get("source") != "rooms" for scene in annotated):
-        balance = AnswerBalance.measure(annotated, least_count=MIN_BALANCE_EXAMPLES)
-    run = _ProbeRun(pipeline, ablations, seed)
-    columns = (TextColumn("probing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
-        for session, other in bar.track(_with_other_scene(pipeline, annotated), total=len(annotated)):
-            own = None if session.scene.metadata.get("source") == "rooms" else balance
-            questions = generate_questions(session.scene, balance=own, limit=questions_per_scene, seed=seed)
-            run.add(session, other, [question for question in questions if question.family not in UNJUDGED])
-    scores = score_ablations(run.rows, [ablation.name for ablation in run.ablations], seed)
+    ablations, inputs, rows = (UNMODIFIED, *ablations), AblationInputs.of(pipeline, seed), list[AblatedQuestion]()
+    lens, linear = LogitLens(pipeline.processor.tokenizer), LinearProbe(tuple(config.labels))
+    attention, generate = (
+        AttentionSummary(tuple(config.labels)),
+        EvaluationQuestions(annotated, questions_per_scene, seed),
+    )
+    with ProgressBar("probing", len(annotated), shown=progress) as bar:
+        for done, (session, other) in enumerate(_with_other_scene(pipeline, annotated), 1):
+            scene = session.scene
+            questions = [question for question in generate(scene)[0] if question.family not in UNJUDGED]
+            answers = ablated_answers(session, other, [question.text for question in questions], ablations, inputs)
+            for number, question in enumerate(questions):
+                predictions = {name: texts[number] for name, texts in answers.items()}
+                correct = {name: bool(is_correct(question, text)) for name, text in predictions.items()}
+                fields = (question.scene, question.id, question.family, question.text, question.answer)
+                rows.append(AblatedQuestion(*fields, predictions=predictions, correct=correct))
+            with eager_attention(pipeline.model):
+                neutral = record_activations(session, NEUTRAL)
+                lens.add(scene.name, neutral.thinking_logits)
+                if objects := scene_targets(scene, config.image_size, config.labels, config.colours).objects:
+                    linear.add_scene(scene.name, neutral, objects)
+                centers = {box.id: box.center for box in scene.boxes or ()}
+                about_pairs = [question for question in questions if len(set(question.objects)) > 1]
+                for question in about_pairs[:PAIR_QUESTIONS]:
+                    activations = record_activations(session, question.text)
+                    attention.add(activations)
+                    first, second = (centers[id] for id in question.objects[:2])
+                    linear.add_pair(scene.name, activations, float(np.linalg.norm(first - second)))
+            bar.update(done)
+    scores = score_ablations(rows, [ablation.name for ablation in ablations], seed)
     source = scenes if isinstance(scenes, str) else None
     thinking = {name: getattr(config, f"thinking_{name}") for name in ("placement", "passes")}
     result = {
         "model": pipeline.model_id,
         "thinking": {"tokens": config.num_thinking_tokens, **thinking, "blind": config.blind},
         "scenes": {"source": source, "n": len(annotated), "left_out": len(opened) - len(annotated)},
-        "questions": len(run.rows),
+        "questions": len(rows),
         "verdict": verdict(scores),
         "ablations": {
-            ablation.name: {
-                "description": ablation.description,
-                "groups": {group: asdict(score) for group, score in scores[ablation.name].items()},
-            }
-            for ablation in run.ablations
+            name: {"description": text, "groups": {group: asdict(score) for group, score in scores[name].items()}}
+            for name, text, _ in ablations
         },
-        "logit_lens": run.logit_lens.result(),
-        "attention": run.attention.result(),
-        "linear_probe": run.linear_probe.result(seed),
+        "logit_lens": lens.result(),
+        "attention": attention.result(),
+        "linear_probe": linear.result(seed),
         "seed": seed,
         "commit": commit,
         "command": command,
@@ -129,53 +137,12 @@ def probe_thinking(
         "machine": describe_machine(),
     }
     if folder is not None:
-        from dollhouse.evaluation.probing.charts import probe_page
+        from dollhouse.evaluation.probing.page import probe_page
 
-        write_text(folder / "answers.jsonl", jsonl_text([vars(row) for row in run.rows]))
+        write_text(folder / "answers.jsonl", jsonl_text([vars(row) for row in rows]))
         write_text(folder / "probe.html", probe_page(result))
         write_text(folder / "probe.json", json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    return ThinkingProbe(result, scores, run.rows, folder)
-
-
-class _ProbeRun:
-    """Accumulates ablated answers and activations scene by scene."""
-
-    def __init__(self, pipeline: DollhousePipeline, ablations: Sequence[Ablation], seed: int) -> None:
-        config = pipeline.model.config
-        self.pipeline = pipeline
-        self.ablations = (UNMODIFIED, *ablations)
-        self.inputs = AblationInputs.of(pipeline, seed)
-        self.rows: list[AblatedQuestion] = []
-        self.logit_lens = LogitLens(pipeline.processor.tokenizer)
-        self.attention = AttentionSummary(tuple(config.labels))
-        self.linear_probe = LinearProbe(tuple(config.labels))
-
-    def add(self, session: SceneSession, other: SceneSession, questions: Sequence[Question]) -> None:
-        """Answer the questions of a scene under every ablation and record activations."""
-        texts = [question.text for question in questions]
-        answers = ablated_answers(session, other, texts, self.ablations, self.inputs)
-        for number, question in enumerate(questions):
-            predictions = {name: texts[number] for name, texts in answers.items()}
-            correct = {name: bool(is_correct(question, text)) for name, text in predictions.items()}
-            fields = (question.scene, question.id, question.family, question.text, question.answer)
-            self.rows.append(AblatedQuestion(*fields, predictions=predictions, correct=correct))
-        with eager_attention(self.pipeline.model):
-            self._record(session, questions)
-
-    def _record(self, session: SceneSession, questions: Sequence[Question]) -> None:
-        config, scene = self.pipeline.model.config, session.scene
-        neutral = record_activations(session, NEUTRAL)
-        self.logit_lens.add(scene.name, neutral.thinking_logits)
-        objects = scene_targets(scene, config.image_size, config.labels, config.colours).objects
-        if objects is not None:
-            self.linear_probe.add_scene(scene.name, neutral, objects)
-        boxes = {box.id: box for box in scene.boxes or ()}
-        about_pairs = [question for question in questions if len(set(question.objects)) > 1]
-        for question in about_pairs[:PAIR_QUESTIONS]:
-            activations = record_activations(session, question.text)
-            self.attention.add(activations)
-            first, second = (boxes[id].center for id in question.objects[:2])
-            self.linear_probe.add_pair(scene.name, activations, float(np.linalg.norm(first - second)))
+    return ThinkingProbe(result, scores, rows, folder)
 
 
 def _with_other_scene(

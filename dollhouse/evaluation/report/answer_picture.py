@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dollhouse.evaluation.report.charts import COLOUR, INK, SOFT, plain_text
+from dollhouse.evaluation.report.render import plural
 from dollhouse.geometry import back_project, intrinsics_from_fov, transform_points
 from dollhouse.inference.session import MIN_BOX_SCORE, Answer, SceneSession
 from dollhouse.scenes.visualize import draw_depth, draw_image, draw_plan, save_figure
@@ -30,28 +31,27 @@ def draw_answers(session: SceneSession, answers: Sequence[Answer], out: Path) ->
     below = 0.35 + LINE * sum(max(len(question), len(text)) + 0.6 for question, text, _ in rows)
     above = max(4.6, 2 * TILE * images.shape[1] / images.shape[2] + 1.2)
     figure = Figure(figsize=(width, above + below), dpi=110, layout="constrained")
-    photos = f"{views} photo{'' if views == 1 else 's'}"
-    figure.suptitle(f"{session.scene.name}  ·  {photos}  ·  {session.pipeline.model_id}", color=INK, fontsize=11)
+    title = f"{session.scene.name}  ·  {plural(views, 'photo')}  ·  {session.pipeline.model_id}"
+    figure.suptitle(title, color=INK, fontsize=11)
     halves: Any = figure.subfigures(2, 1, height_ratios=[above, below])
     sides: Any = halves[0].subfigures(1, 2, width_ratios=[TILE * views, PLAN])
     grid: Any = sides[0].subplots(2, views, squeeze=False)
     near, far = (float(value) for value in np.percentile(depth, [2, 98]))
-    for index in range(views):
-        draw_image(grid[0, index], images[index], f"view {index + 1}: {session.scene.views[index].name}")
-        drawn = draw_depth(grid[1, index], depth[index], near=near, far=far)
-        grid[0, index].set_anchor("S")
-        grid[1, index].set_anchor("N")
+    for index, (above_axes, below_axes) in enumerate(grid.T):
+        draw_image(above_axes, images[index], f"view {index + 1}: {session.scene.views[index].name}")
+        drawn = draw_depth(below_axes, depth[index], near=near, far=far)
+        above_axes.set_anchor("S")
+        below_axes.set_anchor("N")
     bar = sides[0].colorbar(drawn, ax=grid, shrink=0.5, aspect=30, pad=0.01, location="bottom")
     bar.set_label("predicted depth, m", fontsize=8, color=INK)
     bar.ax.tick_params(labelsize=7, colors=INK)
     bar.outline.set_visible(False)
     boxes = [box for box in session.boxes if (box.score or 0.0) >= MIN_BOX_SCORE]
-    found = "" if boxes else f"; no box has a score of {MIN_BOX_SCORE} or more"
-    fovs = [float(2 * np.arctan(0.5 / focal)) for focal in session.focal]
+    title = "predicted boxes and cameras from above"
+    title += "" if boxes else f"; no box has a score of {MIN_BOX_SCORE} or more"
+    fovs, cameras = [float(2 * np.arctan(0.5 / focal)) for focal in session.focal], list(session.level_from_camera)
     points, colours = _low_points(session, fovs)
-    title = f"predicted boxes and cameras from above{found}"
-    cameras, plan = list(session.level_from_camera), sides[1].subplots()
-    draw_plan(plan, boxes, cameras, fovs=fovs, points=points, point_colours=colours, title=title)
+    draw_plan(sides[1].subplots(), boxes, cameras, fovs=fovs, points=points, point_colours=colours, title=title)
     if rows:
         _draw_rows(halves[1].subplots(), rows)
     plain_text(figure)
@@ -78,12 +78,10 @@ def _draw_rows(axes: Axes, rows: Sequence[tuple[list[str], list[str], Answer]]) 
 
 def _low_points(session: SceneSession, fovs: Sequence[float]) -> tuple[Any, Any]:
     """Predicted points (N, 3) below the cut and their colours (N, 3) in [0, 1], every second pixel."""
-    points, colours = [], []
+    low = []
     for camera, depth, image, fov in zip(session.level_from_camera, session.depth, session.images, fovs, strict=True):
-        height, width = depth.shape
-        cloud = back_project(depth, intrinsics_from_fov(fov, width, height))[::2, ::2].reshape(-1, 3)
-        cloud = transform_points(camera, cloud)
-        low = cloud[:, 2] < CUT
-        points.append(cloud[low])
-        colours.append(image[::2, ::2].reshape(-1, 3)[low] / 255)
-    return np.concatenate(points), np.concatenate(colours)
+        cloud = back_project(depth, intrinsics_from_fov(fov, *depth.shape[::-1]))[::2, ::2].reshape(-1, 3)
+        rows = np.hstack([transform_points(camera, cloud), image[::2, ::2].reshape(-1, 3) / 255])
+        low.append(rows[rows[:, 2] < CUT])
+    points = np.concatenate(low)
+    return points[:, :3], points[:, 3:]

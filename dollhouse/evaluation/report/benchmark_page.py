@@ -8,8 +8,8 @@ from typing import Any
 
 from dollhouse.evaluation.benchmarks import Benchmark
 from dollhouse.evaluation.benchmarks.summary import FEW_SCENES
-from dollhouse.evaluation.report.charts import Bar, accuracy_chart
-from dollhouse.evaluation.report.render import Chart, render_report
+from dollhouse.evaluation.report.charts import accuracy_chart
+from dollhouse.evaluation.report.render import render_report
 
 MAX_EXAMPLES = 12  #: successes shown, and failures
 
@@ -23,19 +23,14 @@ def benchmark_page(
     provenance: Mapping[str, Any],
     picture: Callable[[Row], str | None],
 ) -> str:
-    """Render the page.
+    """Render the page; ``scores`` and ``rows`` as in ``report.json`` and ``predictions.jsonl``.
 
-    Args:
-        benchmark: definition of the benchmark.
-        scores, rows: as in ``report.json`` and ``predictions.jsonl``.
-        provenance: how the answers were made (model, seed, command).
-        picture: returns a data URI of the frames behind a row, or None.
+    ``provenance`` says how the answers were made; ``picture`` returns a data URI of the frames behind a row, or None.
     """
-    entries = {**scores["kinds"], "overall": scores["overall"]}
-    bars = [  # of the headline only: other scores have other scales
-        Bar(name, entry["value"], entry["ci95"])
-        for name, entry in entries.items()
-        if entry and 0 <= entry["value"] <= 1
+    entries = {name: entry for name, entry in {**scores["kinds"], "overall": scores["overall"]}.items() if entry}
+    # a chart of the headline only: other scores have other scales
+    bars = [
+        (name, entry["value"], entry["ci95"], None, None) for name, entry in entries.items() if 0 <= entry["value"] <= 1
     ]
     examples = {
         title: [(row, picture(row)) for row in _mix_kinds([row for row in rows if _credit(row) == credit])]
@@ -45,11 +40,11 @@ def benchmark_page(
         "title": f"Dollhouse: {benchmark.title}",
         "benchmark": benchmark,
         "scores": scores,
-        "entries": {name: entry for name, entry in {**entries, **scores["credits"]}.items() if entry},
+        "entries": entries | {name: entry for name, entry in scores["credits"].items() if entry},
         "count": len(rows),
         "min_scenes": FEW_SCENES,
         "provenance": provenance,
-        "chart": Chart(accuracy_chart(bars, f"{scores['headline']}, %"), f"{scores['headline']} by kind"),
+        "chart": accuracy_chart(bars, f"{scores['headline']}, %"),
         "others": {name: _score(value) for name, value in scores["scores"].items()},
         "examples": {title: shown for title, shown in examples.items() if shown},
     }

@@ -6,8 +6,7 @@ import io
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from markupsafe import Markup, escape
 from matplotlib import rc_context
@@ -35,17 +34,22 @@ PALETTE: dict[str, tuple[str, str]] = {
 }
 COLOUR = {name: light for name, (light, _) in PALETTE.items()}
 INK, SOFT, LINE = COLOUR["ink"], COLOUR["soft"], COLOUR["line"]
+#: name, accuracy and its interval, accuracy of the blind control, chance; shares of 1
+Bar: TypeAlias = tuple[str, float, Sequence[float] | None, float | None, float | None]
 
 
-@dataclass(frozen=True)
-class Bar:
-    """One row of :func:`accuracy_chart`; all values are shares of 1."""
+class Series(NamedTuple):
+    """Values of one kind, shares of 1, for the rows of :func:`row_chart`; None where a row has none."""
 
     name: str
-    value: float
-    ci95: Sequence[float] | None
-    blind: float | None = None  #: accuracy of the blind control
-    chance: float | None = None
+    values: Sequence[float | None]
+    colour: str  #: name in :data:`PALETTE`
+    mark: Literal["bar", "tick", "point"] = "bar"
+    size: float = 0.44  #: height of a bar or tick, in rows; diameter of a point, in points
+    offset: float = 0.0  #: downwards, in rows
+    starts: Sequence[float] = ()  #: where stacked bars begin
+    intervals: Sequence[Sequence[float] | None] = ()
+    opacity: float = 1.0
 
 
 def new_axes(
@@ -80,98 +84,68 @@ def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
     figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=columns, **style)
 
 
-def accuracy_chart(rows: Sequence[Bar], label: str = "right answers, %") -> Figure:
-    """Draw accuracies with 95 % intervals, the blind control as a thin bar below and chance as a tick."""
-    figure, axes = new_axes(6.4, 0.9 + 0.46 * len(rows), label, grid="x")
-    for height, row in enumerate(rows):
-        axes.barh(height, 100 * row.value, 0.44, color=COLOUR["model"], label="model")
-        if row.blind is not None:
-            axes.barh(height + 0.34, 100 * row.blind, 0.18, color=COLOUR["blind"], label="blind")
-        if row.ci95:
-            draw_whisker(axes, height, row.ci95, label="95 % interval")
-        if row.chance is not None:
-            ends = [height - 0.32, height + 0.44]
-            axes.plot([100 * row.chance] * 2, ends, color=COLOUR["chance"], linewidth=2, label="chance")
-    axes.set_yticks(range(len(rows)), [row.name for row in rows])
-    axes.set_ylim(len(rows) - 0.4, -0.5)
-    axes.set_xlim(0, 101)
-    legend_below(figure, axes, 4)
+def row_chart(
+    names: Sequence[str], series: Sequence[Series], label: str, *, width: float = 6.4, margin: float | None = None
+) -> Figure:
+    """Draw rows of values and intervals, in percent.
+
+    ``margin`` None: shares, from 0 to 100 %. Else changes around 0, with a grey band of this half width.
+    """
+    figure, axes = new_axes(width, 1.0 + 0.46 * len(names), label, grid=None if margin else "x")
+    if margin:
+        axes.axvspan(-100 * margin, 100 * margin, color=LINE, alpha=0.6, zorder=0)
+        axes.axvline(0, color=SOFT, linewidth=1, zorder=1)
+    for entry in series:
+        style: dict[str, Any] = {"color": COLOUR[entry.colour], "alpha": entry.opacity, "label": entry.name}
+        starts = entry.starts or [0.0] * len(names)
+        for row, (value, start) in enumerate(zip(entry.values, starts, strict=True)):
+            if value is None:
+                continue
+            at, ends = row + entry.offset, entry.intervals[row] if entry.intervals else None
+            if entry.mark == "bar":
+                axes.barh(at, 100 * value, entry.size, left=100 * start, **style)
+            elif entry.mark == "tick":
+                axes.plot([100 * value] * 2, [at - entry.size / 2, at + entry.size / 2], linewidth=2, **style)
+            else:
+                axes.plot(100 * value, at, "o", markersize=entry.size, **style)
+            if ends is not None:
+                whisker = {"color": INK, "label": "95 % interval"} if entry.mark == "bar" else {"color": style["color"]}
+                axes.plot([100 * end for end in ends], [at, at], "|-", linewidth=1.3, markersize=5, **whisker)
+    axes.set_yticks(range(len(names)), list(names))
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    if not margin:
+        axes.set_xlim(0, 101)
+    legend_below(figure, axes, 6 if width > 7 else 4)
     return figure
 
 
-def draw_whisker(
-    axes: Axes, height: float, ends: Sequence[float], colour: str = INK, width: float = 1.2, label: str | None = None
-) -> None:
-    """Draw an interval (shares of 1, in percent) along x."""
-    x = [100 * end for end in ends]
-    axes.plot(x, [height, height], "|-", color=colour, linewidth=width, markersize=5, label=label)
+def accuracy_chart(rows: Sequence[Bar], label: str = "right answers, %") -> Figure:
+    """Draw accuracies with 95 % intervals, the blind control as a thin bar below and chance as a tick."""
+    names, values, intervals, blind, chance = zip(*rows, strict=True) if rows else ((),) * 5
+    model = Series("model", values, "model", intervals=intervals)
+    control = Series("blind", blind, "blind", size=0.18, offset=0.34)
+    return row_chart(names, [model, control, Series("chance", chance, "chance", "tick", 0.76, 0.06)], label)
 
 
-def curve_chart(
-    rows: Sequence[Mapping[str, Any]],
-    x_label: str,
-    y_label: str,
-    *,
-    x_scale: float = 1.0,
-    y_top: float | None = None,
-    diagonal: bool = False,
-) -> Figure:
+def curve_chart(rows: Sequence[Mapping[str, Any]], x_label: str, y_label: str, *, calibration: bool = False) -> Figure:
     """Draw points ``{middle, value, ci95}`` with whiskers, joined by a line.
 
     Args:
         rows: points with rising ``middle``; ``value`` and ``ci95`` are shares of 1, drawn in percent.
         x_label, y_label: names of the axes, with units.
-        x_scale: factor on ``middle``; 100 where it is a share too.
-        y_top: upper end of the vertical axis, percent; None: a little above the highest interval.
-        diagonal: also draw where value equals middle.
+        calibration: ``middle`` is a share too, and the diagonal is drawn.
     """
     figure, axes = new_axes(5.6, 3.3, x_label, y_label, "both")
-    x = [x_scale * float(row["middle"]) for row in rows]
-    y = [100 * float(row["value"]) for row in rows]
-    if diagonal:
-        axes.plot([0, 100], [0, 100], color=SOFT, linestyle="--", linewidth=1)
-        axes.set_xlim(min(50.0, 10 * math.floor(x[0] / 10)), 102)
-    axes.plot(x, y, "o-", color=COLOUR["model"], linewidth=1.4, markersize=6)
+    x = [(100 if calibration else 1) * float(row["middle"]) for row in rows]
+    axes.plot(x, [100 * float(row["value"]) for row in rows], "o-", color=COLOUR["model"], linewidth=1.4, markersize=6)
     for at, row in zip(x, rows, strict=True):
         if row["ci95"]:
             axes.plot([at, at], [100 * end for end in row["ci95"]], "_-", color=INK, linewidth=1.2, markersize=6)
     highest = max(100 * (row["ci95"][1] if row["ci95"] else row["value"]) for row in rows)
-    axes.set_ylim(0, y_top or min(100.0, 10 * math.ceil(highest / 10 + 0.3)))
-    return figure
-
-
-def interval_chart(
-    names: Sequence[str],
-    series: Mapping[str, Sequence[tuple[float, Sequence[float] | None] | None]],
-    label: str,
-    colours: Mapping[str, str],
-    *,
-    margin: float = 0.0,
-) -> Figure:
-    """Draw several values for each name with their intervals, around 0.
-
-    Args:
-        names: rows, from the top.
-        series: title -> (value, interval) for each name, shares of 1 drawn in percent; the first stands out.
-        label: name of the axis, with its unit.
-        colours: title -> colour.
-        margin: half width of a grey band around 0.
-    """
-    figure, axes = new_axes(6.6, 1.2 + 0.5 * len(names), label)
-    axes.axvspan(-100 * margin, 100 * margin, color=LINE, alpha=0.6, zorder=0)
-    axes.axvline(0, color=SOFT, linewidth=1, zorder=1)
-    step = 0.7 / max(len(series), 1)
-    for number, (title, values) in enumerate(series.items()):
-        drawn = [(row - 0.3 + step * number, value) for row, value in enumerate(values) if value is not None]
-        for height, (_, ends) in drawn:
-            if ends is not None:
-                draw_whisker(axes, height, ends, colours[title], 1.0 if number else 1.8)
-        size = 3.5 if number else 6
-        x, y = [100 * value for _, (value, _) in drawn], [height for height, _ in drawn]
-        axes.plot(x, y, "o", color=colours[title], markersize=size, label=title)
-    axes.set_yticks(range(len(names)), list(names))
-    axes.set_ylim(len(names) - 0.45, -0.55)
-    legend_below(figure, axes, 3)
+    axes.set_ylim(0, 103 if calibration else min(100.0, 10 * math.ceil(highest / 10 + 0.3)))
+    if calibration:
+        axes.plot([0, 100], [0, 100], color=SOFT, linestyle="--", linewidth=1)
+        axes.set_xlim(min(50.0, 10 * math.floor(x[0] / 10)), 102)
     return figure
 
 

@@ -9,6 +9,9 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
+from rich.box import SIMPLE_HEAD
+from rich.table import Table as RichTable
+from rich.text import Text
 
 from dollhouse.evaluation.report.charts import PALETTE, svg
 
@@ -62,11 +65,9 @@ class Section:
 
 
 def render_report(template: str, context: Mapping[str, Any]) -> str:
-    """Render a template of this package to a page that needs neither a server nor a network.
+    """Render a file of ``report/templates`` to a page that needs neither a server nor a network.
 
-    Args:
-        template: file name under ``report/templates``, such as ``"evaluation.html.j2"``.
-        context: what the template names; ``title`` at least. All strings are escaped.
+    ``context`` holds what the template names, ``title`` at least. All strings are escaped.
     """
     return _environment().get_template(template).render(context)
 
@@ -76,19 +77,13 @@ def render_sections(
     sections: Sequence[Section],
     *,
     introduction: str = "",
-    tiles: Sequence[tuple[str, str, str]] = (),
     broad: bool = False,
 ) -> str:
     """Render a page of sections.
 
-    Args:
-        title: heading of the page.
-        sections: the cards, in order; three or more get a list of links at the top.
-        introduction: a line under the heading.
-        tiles: headline numbers as (name, value, note).
-        broad: use 1560 px instead of 1180 px, for wide tables.
+    Three or more sections get a list of links at the top; ``broad`` pages are up to 1560 px wide instead of 1180 px.
     """
-    context = {"title": title, "sections": sections, "introduction": introduction, "tiles": tiles, "broad": broad}
+    context = {"title": title, "sections": sections, "introduction": introduction, "broad": broad}
     return render_report("sections.html.j2", context)
 
 
@@ -117,22 +112,23 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def rich_table(table: Table) -> RichTable:
+    """Convert a table of a page to one of the terminal."""
+    drawn = RichTable(title=Text(table.caption), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for number, column in enumerate(table.columns):
+        drawn.add_column(Text(column), justify="right" if number else "left")
+    for row in table.rows:
+        cells = [Text(UNKNOWN if cell is None else str(cell)) for cell in row]
+        drawn.add_row(*cells, style="bold" if row[0] in table.bold else None)
+    return drawn
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("dollhouse.evaluation.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+        loader=PackageLoader("dollhouse.evaluation.report"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
     environment.globals |= {"palette": PALETTE, "introduction": "", "broad": False}
-    environment.filters |= {
-        "svg": svg,
-        "percent": percent,
-        "decimal": decimal,
-        "points": points,
-        "interval": interval,
-        "plural": plural,
-    }
+    environment.filters |= {f.__name__: f for f in (svg, percent, decimal, interval, plural)}
     return environment

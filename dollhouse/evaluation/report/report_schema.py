@@ -1,7 +1,6 @@
 """``report.json``: what is needed to verify scores without the model, on another machine.
 
-Every section and every row has a digest, so that a change can be named. Digests reveal slips and careless edits; they
-are no signature, since whoever changes a report can compute them again.
+Every section and every row has a digest, so that a change can be named. Digests reveal slips; they are no signature.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from dollhouse.errors import ScoreError
+from dollhouse.errors import ScoreError, StorageError
 from dollhouse.evaluation.benchmarks.benchmark import Benchmark
 from dollhouse.evaluation.metrics.versions import scorer_versions
 from dollhouse.system import environment
@@ -29,6 +28,7 @@ _NEEDED = {
     "predictions": dict, "samples": dict, "digests": dict,
 }  # fmt: skip
 SHORT = 12  #: hex digits of a row's digests
+UNKNOWN = "unknown"
 
 
 def build_report(
@@ -50,9 +50,7 @@ def build_report(
     ``perception.jsonl`` where they exist. ``scores`` is what :mod:`dollhouse.evaluation.verify` must reproduce,
     ``provenance`` the command and commit, ``prompt_match`` how many rows used the benchmark's own prompt.
     """
-    ids = [str(row["id"]) for row in rows]
-    digests = [row_digests(row) for row in rows]
-    definition = benchmark.definition()
+    ids, digests, definition = [str(row["id"]) for row in rows], list(map(row_digests, rows)), benchmark.definition()
     sections: dict[str, Any] = {
         "format": FORMAT,
         "benchmark": {key: value for key, value in definition.items() if key not in ("prompts", "frames")},
@@ -69,21 +67,15 @@ def build_report(
         "predictions": {"file": "predictions.jsonl", "sha256": text_sha256(lines), "n": len(rows)},
         "metrics": None if metrics is None else {"file": "metrics.json", "sha256": text_sha256(metrics)},
         "perception": None if perception is None else {"file": "perception.jsonl", "lines": line_digests(perception)},
-        "samples": {
-            "n": len(ids),
-            "sha256": text_sha256("\n".join(ids)),
-            "ids": ids,
-            **{part: [digest[part] for digest in digests] for part in ("prediction", "question", "rest")},
-        },
+        "samples": {"n": len(ids), "sha256": text_sha256("\n".join(ids)), "ids": ids}
+        | {part: [digest[part] for digest in digests] for part in ("prediction", "question", "rest")},
     }
     return sections | {"digests": {name: digest(value) for name, value in sections.items()}}
 
 
 def format_report(report: Mapping[str, Any]) -> str:
     """Format a report as JSON with one line a section."""
-    lines = [
-        f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False, allow_nan=False)}" for key, value in report.items()
-    ]
+    lines = (f" {json.dumps(k)}: {json.dumps(v, ensure_ascii=False, allow_nan=False)}" for k, v in report.items())
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
@@ -150,3 +142,45 @@ def benchmark_scorers(benchmark: Benchmark) -> dict[str, str]:
 def package_versions() -> dict[str, str]:
     """Return versions of Python and of PACKAGES; those not installed are absent."""
     return {"python": platform.python_version(), **environment.package_versions(PACKAGES)}
+
+
+def model_lineage(model: Path) -> dict[str, Any]:
+    """Read the lineage of a model folder, for the ``model`` section of ``report.json``.
+
+    ``run.json`` lies in the folder or its parent. Missing entries are UNKNOWN; records are identified by a hash over
+    their ids, which are content hashes. Raises StorageError where ``run.json`` cannot be read.
+    """
+    path = next((path for path in (model / "run.json", model.parent / "run.json") if path.is_file()), None)
+    if path is None:
+        return {"run": UNKNOWN, "records": UNKNOWN}
+    try:
+        content = path.read_bytes()
+        run = json.loads(content)
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{path}: cannot be read as JSON ({error}); repair or remove it") from error
+    recipe = run.get("recipe") or {}
+    return {
+        "run": sha256(content).hexdigest(),
+        "commit": run.get("commit") or UNKNOWN,
+        "seed": recipe.get("seed", UNKNOWN),
+        "data": recipe.get("data", UNKNOWN),
+        "init_from": recipe.get("init_from") or UNKNOWN,
+        "records": run.get("records") or _records_of(recipe.get("data") or {}),
+    }
+
+
+def _records_of(data: Mapping[str, Any]) -> Any:
+    """Describe the records that a recipe's data names: how many, their hash, and their teachers."""
+    folder = data.get("records")
+    if not folder or not Path(folder).is_dir():
+        return {"folder": str(folder), "sha256": UNKNOWN} if folder else UNKNOWN
+    from dollhouse.records.store import RecordStore
+
+    records = RecordStore(folder)
+    teachers = {records.row(id)["provenance"] for id in records.ids()}
+    return {
+        "folder": str(folder),
+        "n": len(records),
+        "sha256": text_sha256("\n".join(records.ids())),
+        "teachers": [json.loads(teacher) for teacher in sorted(teachers)],
+    }

@@ -18,7 +18,6 @@ from dollhouse.evaluation.probing.ablations import (
     noise,
     replace_embeddings,
 )
-from dollhouse.evaluation.probing.prefix_surgery import thinking_embeddings
 from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.inference.session import SceneSession
 from tests.evaluation.probing.conftest import LONGEST
@@ -43,7 +42,7 @@ def encode_both(pipeline: DollhousePipeline, pictures: list[list[np.ndarray]]) -
 
 
 def under(
-    pipeline: DollhousePipeline, name: str, session: SceneSession, other: SceneSession | None, seed: int = 0
+    pipeline: DollhousePipeline, name: str, session: SceneSession, other: SceneSession, seed: int = 0
 ) -> list[str]:
     return ablated_answers(session, other, QUESTIONS, [BY_NAME[name]], AblationInputs.of(pipeline, seed))[name]
 
@@ -99,7 +98,7 @@ def test_replaced_embeddings_are_those_of_another_vocabulary(
     placement: str, passes: int, name: str, pictures: list[list[np.ndarray]]
 ) -> None:
     pipeline = with_passes(tiny_pipeline(placement), passes)
-    own = thinking_embeddings(pipeline.model)
+    own = AblationInputs.of(pipeline, 0).trained
     the = pipeline.processor.tokenizer(" the", add_special_tokens=False)["input_ids"]
     table = pipeline.model.get_input_embeddings().weight.detach()
     rows = {
@@ -109,10 +108,10 @@ def test_replaced_embeddings_are_those_of_another_vocabulary(
     }[name]
     session, _ = encode_both(pipeline, pictures)
     expected, _ = encode_both(with_rows(pipeline, rows), pictures)
-    assert under(pipeline, name, session, None) == [
+    assert under(pipeline, name, session, session) == [
         answer.text for answer in expected.answer(QUESTIONS, max_new_tokens=LONGEST)
     ]
-    assert under(pipeline, name, session, None) != under(pipeline, "noise", session, None)
+    assert under(pipeline, name, session, session) != under(pipeline, "noise", session, session)
 
 
 def test_noise_is_as_long_as_what_it_replaces_and_seeded(pictures: list[list[np.ndarray]]) -> None:
@@ -123,7 +122,7 @@ def test_noise_is_as_long_as_what_it_replaces_and_seeded(pictures: list[list[np.
     assert not torch.allclose(drawn, noise(inputs)), "every draw differs"
     torch.testing.assert_close(drawn.norm(dim=-1), inputs.trained.norm(dim=-1))
     session, _ = encode_both(pipeline, pictures)
-    assert under(pipeline, "noise", session, None, seed=3) == under(pipeline, "noise", session, None, seed=3)
+    assert under(pipeline, "noise", session, session, seed=3) == under(pipeline, "noise", session, session, seed=3)
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
@@ -142,7 +141,7 @@ def test_masked_and_removed_by_whole_sequences(placement: str, name: str, pictur
             expected.append(plain(pipeline, ids, session.prefix.clone(), kept.long(), torch.arange(len(kept))))
         else:
             expected.append(plain(pipeline, ids[kept[4:]], session.prefix.clone(), None, torch.arange(int(kept.sum()))))
-    assert under(pipeline, name, session, None) == expected
+    assert under(pipeline, name, session, session) == expected
     assert expected != [answer.text for answer in session.answer(QUESTIONS, max_new_tokens=LONGEST)]
 
 
@@ -153,7 +152,7 @@ def test_shuffled_takes_keys_and_values_of_the_other_scene(pictures: list[list[n
     scene, pixels = scene_of(pictures[0]), torch.zeros(1, 1, 3, 28, 28)
     session, other, spliced = (SceneSession(pipeline, scene, pixels, unlike[number], None) for number in (0, 1, 0))
     with torch.inference_mode():
-        spliced._scene_cache.told[..., 4:, :] = other._scene_cache.told[..., 4:, :]
+        spliced._scene_cache.key_values[..., 4:, :] = other._scene_cache.key_values[..., 4:, :]
     expected = [answer.text for answer in spliced.answer(QUESTIONS, max_new_tokens=LONGEST)]
     assert under(pipeline, "shuffled", session, other) == expected
     assert expected != [answer.text for answer in session.answer(QUESTIONS, max_new_tokens=LONGEST)]
@@ -164,10 +163,3 @@ def test_blind_thoughts_are_the_same_everywhere(pictures: list[list[np.ndarray]]
         pipeline = tiny_pipeline(placement, blind=True)
         session, other = encode_both(pipeline, pictures)
         assert under(pipeline, "shuffled", session, other) == under(pipeline, "shuffled", session, session)
-
-
-def test_shuffling_needs_another_scene(pictures: list[list[np.ndarray]]) -> None:
-    pipeline = tiny_pipeline()
-    session, _ = encode_both(pipeline, pictures)
-    with pytest.raises(ValueError, match="another scene"):
-        under(pipeline, "shuffled", session, None)

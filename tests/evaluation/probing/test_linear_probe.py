@@ -25,10 +25,12 @@ from dollhouse.evaluation.probing.linear_probe import (
     SOME_SLOTS,
     THINKING,
     LinearProbe,
+    cross_predict,
+    require_scikit_learn,
+    ridge_regression,
     score_probe,
     states_at,
 )
-from dollhouse.evaluation.probing.ridge import cross_predict, require_scikit_learn, ridge_regression
 
 LABELS = ("bed", "chair", "lamp", "sofa")
 BLOCKS, WIDTH, SLOT_COUNT, K = 3, 12, 6, 2

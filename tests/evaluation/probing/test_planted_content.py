@@ -9,8 +9,7 @@ from torch import Tensor
 
 from dollhouse.evaluation.metrics.spatial import normalise
 from dollhouse.evaluation.probing.ablations import ABLATIONS, UNMODIFIED, AblationInputs, ablated_answers
-from dollhouse.evaluation.probing.accuracy import OVERALL, AblatedQuestion, score_ablations
-from dollhouse.evaluation.probing.verdict import verdict
+from dollhouse.evaluation.probing.accuracy import OVERALL, AblatedQuestion, score_ablations, verdict
 from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.inference.session import SceneSession
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration

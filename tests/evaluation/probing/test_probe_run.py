@@ -14,8 +14,8 @@ from dollhouse.evaluation.evaluate import evaluate
 from dollhouse.evaluation.probing.ablations import ABLATIONS, Ablation, replace_embeddings
 from dollhouse.evaluation.probing.accuracy import OVERALL
 from dollhouse.evaluation.probing.linear_probe import COUNT, DISTANCE
+from dollhouse.evaluation.probing.page import probe_summary
 from dollhouse.evaluation.probing.probe import probe_thinking
-from dollhouse.evaluation.probing.tables import probe_summary
 from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.scenes.scene import Scene
@@ -56,7 +56,7 @@ def test_a_probe_is_written_and_shown(scenes: list[Scene], tmp_path: Path) -> No
     assert rows[0]["predictions"].keys() == set(found["ablations"])
     page = (out / "probe.html").read_text()
     assert found["verdict"][:40] in page
-    assert page.count("<svg") == 1 + 3 + len(found["linear_probe"]["targets"])
+    assert page.count("<svg") == 1 + 1 + len(found["linear_probe"]["targets"])
     assert "untrained readout" in page
     assert "dollhouse &lt;b&gt;probe" in page
     assert "<b>probe" not in page

@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 
 from dollhouse.evaluation.metrics.bootstrap import accuracy_interval
-from dollhouse.evaluation.probing.accuracy import OVERALL, AblatedQuestion, AblationScore, score_ablations, sum_by_scene
-from dollhouse.evaluation.probing.verdict import effect, verdict
+from dollhouse.evaluation.probing.accuracy import (
+    OVERALL,
+    AblatedQuestion,
+    AblationScore,
+    effect,
+    score_ablations,
+    sum_by_scene,
+    verdict,
+)
 
 
 def made(difference: float, interval: tuple[float, float] | None, accuracy: float = 0.8) -> AblationScore:
