@@ -10,8 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dollhouse.scenes.synthetic.furniture import COLOURS, KINDS, Part, Rgb, accessories, case_goods, seating
-from dollhouse.scenes.synthetic.furniture.parts import Size
+from dollhouse.scenes.synthetic.furniture import COLOURS, KINDS, Part, Rgb, builders
 from dollhouse.scenes.synthetic.layout import RoomLayout
 from dollhouse.scenes.synthetic.render import FLOOR, OBJECT, WALL, Meshes
 
@@ -59,10 +58,9 @@ _TEMPLATES: Final[dict[str, Triangles]] = {
 }
 
 
-#: Category -> its builder, the function of that name: (size, main colour, random source of details) -> parts.
-_BUILDERS: Final[dict[str, Callable[[Size, Rgb, Random], list[Part]]]] = {
-    label: next(getattr(module, label) for module in (accessories, case_goods, seating) if hasattr(module, label))
-    for label in KINDS
+#: Category -> its builder, the function of that name: (d, w, h, main colour, random source of details) -> parts.
+_BUILDERS: Final[dict[str, Callable[[float, float, float, Rgb, Random], list[Part]]]] = {
+    label: getattr(builders, label) for label in KINDS
 }
 
 
@@ -71,7 +69,7 @@ def room_meshes(layout: RoomLayout) -> Meshes:
     parts: list[Part] = []
     owner: list[int] = []
     for index, item in enumerate(layout.items):
-        built = _BUILDERS[item.label](item.size, COLOURS[item.colour], Random(item.variant))
+        built = _BUILDERS[item.label](*item.size, COLOURS[item.colour], Random(item.variant))
         parts += built
         owner += [index] * len(built)
     triangles, rgb, instances = _furniture(layout, parts, np.array(owner))

@@ -1,4 +1,4 @@
-"""Catalogue of procedural furniture: categories, size ranges, colours, and where each may stand.
+"""Catalogue of procedural furniture: categories, size ranges, colours, placement, and sampling from them.
 
 Size ranges overlap on purpose, and colours are sampled independently of the category, so that neither can be guessed
 from a name.
@@ -7,10 +7,12 @@ from a name.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from random import Random
 from typing import Final
 
 Range = tuple[float, float]
 Rgb = tuple[float, float, float]
+Size = tuple[float, float, float]  #: length, width, height in metres
 
 
 @dataclass(frozen=True)
@@ -60,3 +62,39 @@ COLOURS: Final[dict[str, Rgb]] = {
     "pink": (0.97, 0.56, 0.72), "brown": (0.40, 0.23, 0.11), "black": (0.07, 0.07, 0.08),
     "white": (0.94, 0.94, 0.93), "grey": (0.40, 0.40, 0.42),
 }  # fmt: skip
+
+
+def sample_weighted(rng: Random, weights: dict[str, float]) -> str:
+    """Sample one of the names with probability proportional to its weight."""
+    at, name = rng.random() * sum(weights.values()), ""
+    for name, weight in weights.items():  # noqa: B007 the last name where rounding leaves a remainder
+        at -= weight
+        if at <= 0:
+            break
+    return name
+
+
+def _between(rng: Random, low: float, high: float) -> float:
+    return low + (high - low) * rng.random()
+
+
+def sample_size(rng: Random, label: str, space: Size = (9.0, 9.0, 9.0)) -> Size | None:
+    """Sample a size of the category within ``space`` (length, width, height; metres); None where nothing fits.
+
+    An item may be turned by 90 degrees, so a rectangular one is bounded by the longer side of the space only.
+    """
+    kind = KINDS[label]
+    most = min(space[0], space[1]) if kind.round else max(space[0], space[1])
+    spans = zip((kind.length, kind.width, kind.height), (most, most, space[2]), strict=True)
+    length, width, height = ((low, min(high, limit)) for (low, high), limit in spans)
+    if label == "ball":
+        height = length = (length[0], min(length[1], height[1]))
+    if any(low > high for low, high in (length, width, height)):
+        return None
+    tall = _between(rng, *height)
+    if label == "ball":
+        return (tall, tall, tall)
+    if kind.round:  # not too wide for its height: a flat plant or vase would look like a plate
+        across = _between(rng, length[0], max(length[0], min(length[1], 0.2 + 0.6 * tall)))
+        return (across, across, tall)
+    return (_between(rng, *length), _between(rng, *width), tall)

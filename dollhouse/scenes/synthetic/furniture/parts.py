@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from dollhouse.scenes.synthetic.furniture.catalogue import Rgb
-
-Size = tuple[float, float, float]
+from dollhouse.scenes.synthetic.furniture.catalogue import Rgb, Size
 
 
 class Part(NamedTuple):
