@@ -7,17 +7,14 @@ metric), ``instances/0000.png`` (16-bit box ids) and ``scene.json``, which conta
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, ValidationError
 
 from dollhouse.errors import SceneError, StorageError, first_fault
 from dollhouse.geometry import is_rigid
@@ -29,11 +26,14 @@ FORMAT = "dollhouse scene 1"
 _UNITS_PER_METRE = 1000.0
 _MAX_UINT16 = 65535
 
-Row3 = Annotated[list[FiniteFloat], Field(min_length=3, max_length=3)]
+# Lists in JSON, arrays after validation.
+Row3 = Annotated[list[FiniteFloat], Field(min_length=3, max_length=3), AfterValidator(np.array)]
 Row4 = Annotated[list[FiniteFloat], Field(min_length=4, max_length=4)]
-Matrix3 = Annotated[list[Row3], Field(min_length=3, max_length=3)]
-Matrix4 = Annotated[list[Row4], Field(min_length=4, max_length=4)]
-Positive3 = Annotated[list[Annotated[FiniteFloat, Field(gt=0)]], Field(min_length=3, max_length=3)]
+Matrix3 = Annotated[list[Row3], Field(min_length=3, max_length=3), AfterValidator(np.array)]
+Matrix4 = Annotated[list[Row4], Field(min_length=4, max_length=4), AfterValidator(np.array)]
+Positive3 = Annotated[
+    list[Annotated[FiniteFloat, Field(gt=0)]], Field(min_length=3, max_length=3), AfterValidator(np.array)
+]
 
 
 class _Strict(BaseModel):
@@ -81,21 +81,17 @@ def save_scene(scene: Scene, folder: str | Path) -> Path:
     if folder.exists():
         raise SceneError(f"{folder}: exists already; choose another folder for the scene, or delete it")
     text = _to_json(scene, folder)  # first, so that what JSON cannot hold leaves nothing on disk
-    unfinished: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        for index, view in enumerate(scene.views):
-            _save_images(view, unfinished, index)
-        (unfinished / "scene.json").write_text(text, encoding="utf-8")
-        unfinished.chmod(0o755)  # mkdtemp's folders are closed to others
-        unfinished.rename(folder)
-        unfinished = None
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+            unfinished = Path(temporary) / folder.name
+            unfinished.mkdir()
+            for index, view in enumerate(scene.views):
+                _save_images(view, unfinished, index)
+            (unfinished / "scene.json").write_text(text, encoding="utf-8")
+            unfinished.rename(folder)
     except OSError as error:
         raise StorageError(f"{folder}: the scene could not be written ({error.strerror or error})") from error
-    finally:
-        if unfinished is not None:
-            shutil.rmtree(unfinished, ignore_errors=True)
     return folder
 
 
@@ -112,7 +108,7 @@ def open_saved(path: str | Path, *, skip_bad: bool = False, frames: int | None =
     except ValidationError as error:
         raise SceneError(f"{json_path}: is not a saved scene ({first_fault(error)})") from error
     views = tuple(_open_view(json_path, index, view) for index, view in enumerate(entry.views))
-    boxes = None if entry.boxes is None else tuple(_open_box(box) for box in entry.boxes)
+    boxes = None if entry.boxes is None else tuple(Box(**vars(box)) for box in entry.boxes)
     if boxes and len({box.id for box in boxes}) < len(boxes):
         raise SceneError(f"{json_path}: two boxes have the same id")
     scene = Scene(entry.name, views, boxes, entry.metric, entry.metadata)
@@ -120,21 +116,13 @@ def open_saved(path: str | Path, *, skip_bad: bool = False, frames: int | None =
 
 
 def _to_json(scene: Scene, folder: Path) -> str:
-    matrices = ("intrinsics", "world_from_camera", "depth_intrinsics")
     views = [
-        {"name": view.name, "depth": view.open_depth is not None, "instances": view.open_instances is not None}
-        | {name: getattr(view, name) for name in matrices}
+        {name: value for name, value in vars(view).items() if not name.startswith("open_")}
+        | {"depth": view.open_depth is not None, "instances": view.open_instances is not None}
         for view in scene.views
     ]
-    boxes = scene.boxes and [{field.name: getattr(box, field.name) for field in fields(Box)} for box in scene.boxes]
-    entry = {
-        "format": FORMAT,
-        "name": scene.name,
-        "metric": scene.metric,
-        "metadata": dict(scene.metadata),
-        "views": views,
-        "boxes": boxes,
-    }
+    boxes = scene.boxes and [vars(box) for box in scene.boxes]
+    entry = {"format": FORMAT, **vars(scene), "metadata": dict(scene.metadata), "views": views, "boxes": boxes}
     try:
         text = json.dumps(entry, indent=1, allow_nan=False, default=_array_to_list)
         _SceneEntry.model_validate_json(text)
@@ -174,11 +162,10 @@ def _image_path(folder: Path, kind: str, index: int) -> Path:
 
 def _open_view(json_path: Path, index: int, entry: _ViewEntry) -> View:
     where = f"{json_path}: view {index} ({entry.name})"
-    pose = None if entry.world_from_camera is None else np.array(entry.world_from_camera)
-    if pose is not None and not is_rigid(pose):
+    if entry.world_from_camera is not None and not is_rigid(np.array(entry.world_from_camera)):
         raise SceneError(f"{where}: its pose is not a rotation with a translation")
     for matrix in (entry.intrinsics, entry.depth_intrinsics):
-        if matrix is not None and (matrix[0][0] <= 0 or matrix[1][1] <= 0 or matrix[2] != [0, 0, 1]):
+        if matrix is not None and (matrix[0][0] <= 0 or matrix[1][1] <= 0 or list(matrix[2]) != [0, 0, 1]):
             raise SceneError(f"{where}: its intrinsics are not those of a camera")
     image, depth, instances = (_image_path(json_path.parent, kind, index) for kind in ("images", "depth", "instances"))
     size = image_size(image)
@@ -187,22 +174,12 @@ def _open_view(json_path: Path, index: int, entry: _ViewEntry) -> View:
     if entry.instances and depth_size(instances) != size:
         raise SceneError(f"{instances}: differs in size from the photo")
     return View(
-        name=entry.name,
+        **{name: value for name, value in vars(entry).items() if name not in ("depth", "instances")},
         open_image=partial(read_image, image),
-        intrinsics=None if entry.intrinsics is None else np.array(entry.intrinsics),
-        world_from_camera=pose,
         open_depth=partial(read_depth, depth, _UNITS_PER_METRE) if entry.depth else None,
-        depth_intrinsics=None if entry.depth_intrinsics is None else np.array(entry.depth_intrinsics),
-        open_instances=partial(_read_ids, instances) if entry.instances else None,
+        # the ids are the same 16-bit grey PNG, without a unit
+        open_instances=(lambda: read_depth(instances, 1.0).astype(np.int32)) if entry.instances else None,
     )
-
-
-def _read_ids(path: Path) -> NDArray[np.int32]:
-    return read_depth(path, 1.0).astype(np.int32)  # the same 16-bit grey PNG, without a unit
-
-
-def _open_box(entry: _BoxEntry) -> Box:
-    return Box(**{**entry.model_dump(), "center": np.array(entry.center), "size": np.array(entry.size)})
 
 
 SAVED = Reader("a saved scene (scene.json)", lambda path: (path / "scene.json").is_file(), open_saved)
