@@ -47,40 +47,59 @@ def draw_scene(scene: Scene, out: Path, *, views: int = 8) -> None:
     """
     shown = scene.sample_views(views).views
     images = [preprocess_view(view, width=252) for view in shown]
-    depths = [image.depth[image.depth > 0] for image in images if image.depth is not None]
-    bands = 2 if depths else 1  # a row of photos, and a row of depth below it
+    bands = 1 + any(image.depth is not None for image in images)  # a row of photos, and a row of depth below it
     columns = min(len(shown), 2 if len(shown) <= 4 else 4)
     rows = -(-len(shown) // columns)
     tallest = max(image.image.shape[0] / image.image.shape[1] for image in images)
     height = rows * (bands * _TILE * tallest + 0.3) + 0.5
-    left, right = columns * _TILE + (0.9 if depths else 0.1), 3.2
+    left, right = columns * _TILE + (0.9 if bands == 2 else 0.1), 3.2
     poses = [view.world_from_camera for view in shown]
     posed = [(pose, image) for pose, image in zip(poses, images, strict=True) if pose is not None]
     if scene.boxes or posed:
         height = max(4.6, height)
         right = min(7.0, height)
-
     figure = Figure(figsize=(left + right, height), dpi=110, layout="constrained")
-    figure.suptitle(_title(scene, len(shown)), color=INK, fontsize=11)
-    parts: Any = figure.subfigures(1, 2, width_ratios=[left, right])
-    grid: NDArray[Any] = parts[0].subplots(rows * bands, columns, squeeze=False)
+    count = f"{len(scene.views)} view{'s'[: len(scene.views) != 1]}"
+    parts = [scene.name, count if len(shown) == len(scene.views) else f"{count}, {len(shown)} shown"]
+    parts += [] if scene.boxes is None else [f"{len(scene.boxes)} object{'s'[: len(scene.boxes) != 1]}"]
+    figure.suptitle("  ·  ".join(parts), color=INK, fontsize=11)
+    sides: Any = figure.subfigures(1, 2, width_ratios=[left, right])
+    titles = [f"view {index}: {view.name}" for index, view in enumerate(shown, 1)]
+    label = "depth in metres" if scene.metric else "depth, relative scale"
+    draw_views(sides[0], [image.image for image in images], titles, [image.depth for image in images], columns, label)
+    _draw_plan_panel(sides[1].subplots(), scene, posed)
+    save_figure(figure, out)
+
+
+def draw_views(
+    figure: Any,
+    images: Sequence[NDArray[np.uint8]],
+    titles: Sequence[str],
+    depths: Sequence[Array | None],
+    columns: int,
+    label: str,
+    **bar_options: Any,
+) -> None:
+    """Draw photos in rows of ``columns`` on a (sub)figure, each above its depth map, with one colour bar."""
+    known = [depth[depth > 0] for depth in depths if depth is not None]
+    bands = 2 if known else 1
+    grid: NDArray[Any] = figure.subplots(-(-len(images) // columns) * bands, columns, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
-    near, far = _depth_range(depths)
+    near, far = _depth_range(known)
     drawn: AxesImage | None = None
-    for index, (view, image) in enumerate(zip(shown, images, strict=True)):
+    for index, (image, title, depth) in enumerate(zip(images, titles, depths, strict=True)):
         row, column = divmod(index, columns)
-        draw_image(grid[row * bands, column], image.image, f"view {index + 1}: {view.name}")
-        grid[row * bands, column].set_anchor("S")
-        if image.depth is not None:
-            drawn = draw_depth(grid[row * bands + 1, column], image.depth, near=near, far=far)
+        draw_image(photo := grid[row * bands, column], image, title)
+        photo.set_anchor("S")
+        if depth is not None:
+            drawn = draw_depth(grid[row * bands + 1, column], depth, near=near, far=far)
             grid[row * bands + 1, column].set_anchor("N")
     if drawn is not None:
-        bar = parts[0].colorbar(drawn, ax=grid, shrink=0.5, aspect=30, pad=0.01)
-        bar.set_label("depth in metres" if scene.metric else "depth, relative scale", fontsize=8, color=INK)
+        bar = figure.colorbar(drawn, ax=grid, shrink=0.5, aspect=30, pad=0.01, **bar_options)
+        bar.set_label(label, fontsize=8, color=INK)
         bar.ax.tick_params(labelsize=7, colors=INK)
-    _draw_plan_panel(parts[1].subplots(), scene, posed)
-    save_figure(figure, out)
+        bar.outline.set_visible(False)
 
 
 def draw_image(axes: Axes, image: NDArray[np.uint8], title: str = "") -> None:
@@ -170,12 +189,6 @@ def _depth_range(depths: Sequence[Array]) -> tuple[float, float]:
         return 0.0, 1.0
     near, far = np.percentile(known, [2, 98])
     return float(near), float(far)
-
-
-def _title(scene: Scene, shown: int) -> str:
-    views, objects = len(scene.views), None if scene.boxes is None else len(scene.boxes)
-    parts = [scene.name, f"{views} view{'s'[: views != 1]}" + (f", {shown} shown" if shown < views else "")]
-    return "  ·  ".join(parts if objects is None else [*parts, f"{objects} object{'s'[: objects != 1]}"])
 
 
 def _draw_plan_panel(axes: Axes, scene: Scene, posed: Sequence[tuple[Array, PreprocessedView]]) -> None:

@@ -15,7 +15,7 @@ from dollhouse.evaluation.report.charts import COLOUR, INK, SOFT, plain_text
 from dollhouse.evaluation.report.render import plural
 from dollhouse.geometry import back_project, intrinsics_from_fov, transform_points
 from dollhouse.inference.session import MIN_BOX_SCORE, Answer, SceneSession
-from dollhouse.scenes.visualize import draw_depth, draw_image, draw_plan, save_figure
+from dollhouse.scenes.visualize import draw_plan, draw_views, save_figure
 
 TILE, PLAN = 2.2, 5.2  #: widths of a photo and of the plan, inches
 LINE = 0.2  #: height of a line of text, inches
@@ -35,17 +35,8 @@ def draw_answers(session: SceneSession, answers: Sequence[Answer], out: Path) ->
     figure.suptitle(title, color=INK, fontsize=11)
     halves: Any = figure.subfigures(2, 1, height_ratios=[above, below])
     sides: Any = halves[0].subfigures(1, 2, width_ratios=[TILE * views, PLAN])
-    grid: Any = sides[0].subplots(2, views, squeeze=False)
-    near, far = (float(value) for value in np.percentile(depth, [2, 98]))
-    for index, (above_axes, below_axes) in enumerate(grid.T):
-        draw_image(above_axes, images[index], f"view {index + 1}: {session.scene.views[index].name}")
-        drawn = draw_depth(below_axes, depth[index], near=near, far=far)
-        above_axes.set_anchor("S")
-        below_axes.set_anchor("N")
-    bar = sides[0].colorbar(drawn, ax=grid, shrink=0.5, aspect=30, pad=0.01, location="bottom")
-    bar.set_label("predicted depth, m", fontsize=8, color=INK)
-    bar.ax.tick_params(labelsize=7, colors=INK)
-    bar.outline.set_visible(False)
+    titles = [f"view {index}: {view.name}" for index, view in enumerate(session.scene.views, 1)]
+    draw_views(sides[0], list(images), titles, list(depth), views, "predicted depth, m", location="bottom")
     boxes = [box for box in session.boxes if (box.score or 0.0) >= MIN_BOX_SCORE]
     title = "predicted boxes and cameras from above"
     title += "" if boxes else f"; no box has a score of {MIN_BOX_SCORE} or more"
