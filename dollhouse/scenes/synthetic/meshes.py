@@ -27,12 +27,14 @@ def _oriented(triangles: Triangles, centre: NDArray[np.float64], *, outwards: bo
     return np.where((away == outwards)[:, None, None], triangles, triangles[:, ::-1])
 
 
+def _halves(quads: list[list[tuple[float, float, float]]]) -> Triangles:
+    return np.array([[q[i], q[j], q[k]] for q in quads for i, j, k in ((0, 1, 2), (0, 2, 3))], dtype=np.float64)
+
+
 def _slab() -> Triangles:
-    corner = np.array([[x, y, z] for z in (-0.5, 0.5) for y in (-0.5, 0.5) for x in (-0.5, 0.5)])
+    corners = [(x, y, z) for z in (-0.5, 0.5) for y in (-0.5, 0.5) for x in (-0.5, 0.5)]
     quads = [(0, 1, 3, 2), (4, 5, 7, 6), (0, 1, 5, 4), (2, 3, 7, 6), (0, 2, 6, 4), (1, 3, 7, 5)]
-    return np.array(
-        [[corner[a], corner[b], corner[c]] for q in quads for a, b, c in ((q[0], q[1], q[2]), (q[0], q[2], q[3]))]
-    )
+    return _halves([[corners[k] for k in quad] for quad in quads])
 
 
 def _revolve(profile: list[tuple[float, float]]) -> Triangles:
@@ -56,8 +58,6 @@ _TEMPLATES: Final[dict[str, Triangles]] = {
     "tube": _oriented(_revolve([(0.0, -0.5), (0.5, -0.5), (0.5, 0.5), (0.0, 0.5)]), np.zeros(3), outwards=True),
     "ball": _oriented(_revolve([(0.0, -0.5), *_BALL_RINGS[1:-1], (0.0, 0.5)]), np.zeros(3), outwards=True),
 }
-
-
 #: Category -> its builder, the function of that name: (d, w, h, main colour, random source of details) -> parts.
 _BUILDERS: Final[dict[str, Callable[[float, float, float, Rgb, Random], list[Part]]]] = {
     label: getattr(builders, label) for label in KINDS
@@ -66,13 +66,7 @@ _BUILDERS: Final[dict[str, Callable[[float, float, float, Rgb, Random], list[Par
 
 def room_meshes(layout: RoomLayout) -> Meshes:
     """Build all triangles of a layout; instance ids are item indices + 1."""
-    parts: list[Part] = []
-    owner: list[int] = []
-    for index, item in enumerate(layout.items):
-        built = _BUILDERS[item.label](*item.size, COLOURS[item.colour], Random(item.variant))
-        parts += built
-        owner += [index] * len(built)
-    triangles, rgb, instances = _furniture(layout, parts, np.array(owner))
+    triangles, rgb, instances = _furniture(layout)
     shell, kinds = _shell(layout)
     return Meshes(
         triangles=np.concatenate([triangles, shell]).astype(np.float32),
@@ -84,26 +78,25 @@ def room_meshes(layout: RoomLayout) -> Meshes:
     )
 
 
-def _furniture(
-    layout: RoomLayout, parts: list[Part], owner: NDArray[np.int64]
-) -> tuple[Triangles, NDArray[np.float64], NDArray[np.int32]]:
+def _furniture(layout: RoomLayout) -> tuple[Triangles, NDArray[np.float64], NDArray[np.int32]]:
+    """Build triangles (T, 3, 3), colours (T, 3) and instance ids (T,) of the items."""
+    parts = [
+        (index, part)
+        for index, item in enumerate(layout.items)
+        for part in _BUILDERS[item.label](*item.size, COLOURS[item.colour], Random(item.variant))
+    ]
     low = np.full((len(layout.items), 3), np.inf)
     high = -low
     groups: list[tuple[Triangles, NDArray[np.float64], NDArray[np.int64]]] = []
     for shape, template in _TEMPLATES.items():
-        chosen = [k for k, part in enumerate(parts) if part.shape == shape]
-        if not chosen:
-            continue
-        numbers = np.array(
-            [(*parts[k].centre, *parts[k].size, parts[k].taper, parts[k].lean, *parts[k].rgb) for k in chosen]
-        )
+        rows = [(index, *p.centre, *p.size, p.taper, p.lean, *p.rgb) for index, p in parts if p.shape == shape]
+        item, numbers = np.array([row[0] for row in rows], dtype=np.int64), np.array(rows).reshape(-1, 12)[:, 1:]
         centre, size, taper, lean = numbers[:, :3], numbers[:, 3:6], numbers[:, 6], numbers[:, 7]
         top = template[..., 2] + 0.5  # 0 at the bottom, 1 at the top
         vertices = template[None] * size[:, None, None]
         vertices[..., :2] *= 1 + top[None, ..., None] * (taper - 1)[:, None, None, None]
         vertices[..., 0] += top[None] * lean[:, None, None]
         vertices += centre[:, None, None]
-        item = owner[chosen]
         np.minimum.at(low, item, vertices.min(axis=(1, 2)))
         np.maximum.at(high, item, vertices.max(axis=(1, 2)))
         groups.append((vertices, numbers[:, 8:11], item))
@@ -113,7 +106,7 @@ def _furniture(
     centre = np.array([item.centre for item in layout.items]).reshape(-1, 3)
     stretch, middle = wanted / (high - low), 0.5 * (low + high)
     cos, sin = np.cos(yaw), np.sin(yaw)
-    triangles, colours, instances = [np.zeros((0, 3, 3))], [np.zeros((0, 3))], [np.zeros(0, dtype=np.int32)]
+    triangles, colours, instances = [], [], []
     for vertices, rgb, item in groups:
         own = (vertices - middle[item, None, None]) * stretch[item, None, None]
         c, s = cos[item, None, None], sin[item, None, None]
@@ -129,13 +122,12 @@ def _furniture(
 def _shell(layout: RoomLayout) -> tuple[Triangles, NDArray[np.uint8]]:
     """Build floor, ceiling and walls, extended beyond the corners so that no ray escapes between them."""
     (x0, y0), (x1, y1), top = layout.low, layout.high, layout.height
-    over = 0.05
-    a, b, c, d = x0 - over, x1 + over, y0 - over, y1 + over
+    a, b, c, d, high = x0 - 0.05, x1 + 0.05, y0 - 0.05, y1 + 0.05, top + 0.05
     quads = [
         (FLOOR, [(a, c, 0.0), (b, c, 0.0), (b, d, 0.0), (a, d, 0.0)]),
         (OBJECT, [(a, c, top), (b, c, top), (b, d, top), (a, d, top)]),
-        *((WALL, _upright((a, y), (b, y), top + over)) for y in (y0, y1)),
-        *((WALL, _upright((x, c), (x, d), top + over)) for x in (x0, x1)),
+        *((WALL, _upright((a, y), (b, y), high)) for y in (y0, y1)),
+        *((WALL, _upright((x, c), (x, d), high)) for x in (x0, x1)),
     ]
     middle = np.array([0.5 * (x0 + x1), 0.5 * (y0 + y1), 0.5 * top])
     triangles = _oriented(_halves([quad for _, quad in quads]), middle, outwards=False)
@@ -143,15 +135,11 @@ def _shell(layout: RoomLayout) -> tuple[Triangles, NDArray[np.uint8]]:
     if layout.notch is not None:
         u0, v0, u1, v1 = layout.notch
         corners = [(u0, v0), (u1, v0), (u1, v1), (u0, v1)]
-        pillar = _halves([_upright(corners[k], corners[(k + 1) % 4], top + over) for k in range(4)])
+        pillar = _halves([_upright(corners[k], corners[(k + 1) % 4], high) for k in range(4)])
         centre = np.array([0.5 * (u0 + u1), 0.5 * (v0 + v1), 0.5 * top])
         triangles = np.concatenate([triangles, _oriented(pillar, centre, outwards=True)])
         kinds = np.concatenate([kinds, np.full(len(pillar), WALL, dtype=np.uint8)])
     return triangles, kinds
-
-
-def _halves(quads: list[list[tuple[float, float, float]]]) -> Triangles:
-    return np.array([[q[i], q[j], q[k]] for q in quads for i, j, k in ((0, 1, 2), (0, 2, 3))], dtype=np.float64)
 
 
 def _upright(start: tuple[float, float], end: tuple[float, float], top: float) -> list[tuple[float, float, float]]:
