@@ -2,8 +2,7 @@
 
 VGGT's depth and cameras share one unknown scale; known depth, poses or one length fix it, else points are "relative".
 
-Axes: V views, H rows and W columns of pixels, whose centres are at half-integers (:mod:`dollhouse.geometry`), unlike
-in the official unprojection.
+Axes: V views, H rows, W columns; pixel centres are at half-integers, unlike in the official unprojection.
 """
 
 from __future__ import annotations
@@ -13,14 +12,13 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from dollhouse.errors import SceneError
 from dollhouse.geometry import Array, back_project, invert_rigid, transform_points
 from dollhouse.models.vggt.camera_head import cameras_from_pose_encoding
 from dollhouse.models.vggt.modeling import VggtModel
 from dollhouse.scenes.scene import Scene
-from dollhouse.scenes.view_preprocessing import PreprocessedView, preprocess_view
+from dollhouse.scenes.view_preprocessing import preprocess_view
 
 FixedBy = Literal["relative", "depth", "poses", "length"]
 Pixel = tuple[int, int, int]  #: view, row, column
@@ -59,12 +57,8 @@ def place_points(depth: Array, intrinsics: Array, camera_from_world: Array) -> t
     extrinsics = np.tile(np.eye(4), (len(depth), 1, 1))
     extrinsics[:, :3] = np.asarray(camera_from_world, dtype=np.float64)[:, :3]
     first_from_camera = extrinsics[0] @ invert_rigid(extrinsics)
-    points = np.stack(
-        [
-            transform_points(pose, back_project(np.asarray(view_depth, dtype=np.float64), pinhole))
-            for view_depth, pinhole, pose in zip(depth, intrinsics, first_from_camera, strict=True)
-        ]
-    )
+    views = zip(np.asarray(depth, dtype=np.float64), intrinsics, first_from_camera, strict=True)
+    points = np.stack([transform_points(pose, back_project(own, pinhole)) for own, pinhole, pose in views])
     points[~(np.asarray(depth) > 0)] = np.nan
     return points, first_from_camera
 
@@ -99,8 +93,12 @@ def fix_scale(
         if not both.any():
             raise SceneError("no pixel has both a known and a predicted depth, so that fixes no scale; leave it out")
         scale, factor = "depth", float(np.median(known_depth[both] / depth[both]))
-    elif known_poses is not None:
-        scale, factor = "poses", _factor_of_poses(first_from_camera, known_poses)
+    elif known_poses is not None:  # fits the distances between all pairs of cameras by least squares
+        places = first_from_camera[:, :3, 3], np.asarray(known_poses, dtype=np.float64)[:, :3, 3]
+        predicted, known = (np.linalg.norm(own[:, None] - own[None], axis=-1) for own in places)
+        if not (predicted > 0).any() or not (known > 0).any():
+            raise SceneError("all cameras stand in one place, so their poses fix no scale; give one known length")
+        scale, factor = "poses", float((predicted * known).sum() / (predicted**2).sum())
     placed = first_from_camera.copy()
     placed[:, :3, 3] *= factor
     return Points(points * factor, placed, scale, factor)
@@ -130,18 +128,12 @@ def predict_points(
         predicted, confidence = model.predict_depth(output)
     depth = predicted[0, ..., 0].double().cpu().numpy()
     points, first_from_camera = place_points(depth, intrinsics[0].cpu().numpy(), extrinsics[0].cpu().numpy())
-    known_depth, known_poses = _known(scene, frames)
+    maps = [frame.depth for frame in frames if scene.metric and frame.depth is not None]
+    poses = [view.world_from_camera for view in scene.views if scene.metric and view.world_from_camera is not None]
+    known_depth = np.stack(maps) if len(maps) == len(frames) else None
+    known_poses = np.stack(poses) if len(poses) == len(frames) > 1 else None
     fixed = fix_scale(points, first_from_camera, depth, known_depth, known_poses, known_length)
     return fixed, confidence[0].float().cpu().numpy()
-
-
-def _known(scene: Scene, frames: list[PreprocessedView]) -> tuple[NDArray[np.float32] | None, Array | None]:
-    if not scene.metric:
-        return None, None
-    maps = [frame.depth for frame in frames if frame.depth is not None]
-    poses = [view.world_from_camera for view in scene.views if view.world_from_camera is not None]
-    depth = np.stack(maps) if len(maps) == len(frames) else None
-    return depth, np.stack(poses) if len(poses) == len(frames) > 1 else None
 
 
 def _factor_of_length(points: Array, known: KnownLength) -> float:
@@ -157,16 +149,3 @@ def _factor_of_length(points: Array, known: KnownLength) -> float:
     if not distance > 0:
         raise SceneError(f"the pixels {known.start} and {known.end} show one point, or none; choose two others")
     return known.metres / distance
-
-
-def _factor_of_poses(first_from_camera: Array, known_poses: Array) -> float:
-    """Fit the distances between all pairs of cameras by least squares."""
-
-    def distances(poses: Array) -> Array:
-        places = poses[:, :3, 3]
-        return np.linalg.norm(places[:, None] - places[None], axis=-1)
-
-    predicted, known = distances(first_from_camera), distances(np.asarray(known_poses, dtype=np.float64))
-    if not (predicted > 0).any() or not (known > 0).any():
-        raise SceneError("all cameras stand in one place, so their poses fix no scale; give one known length")
-    return float((predicted * known).sum() / (predicted**2).sum())

@@ -21,7 +21,6 @@ from dollhouse.errors import ModelError, QuestionError
 from dollhouse.geometry import Array
 from dollhouse.inference.generation import Decoder, equal_length_batches, generate
 from dollhouse.models.dollhouse.modeling import PerceptionOutput
-from dollhouse.models.dollhouse.proposal_head import ProposalOutput
 from dollhouse.models.dollhouse.rgbd_embedding import RGBDInputs
 from dollhouse.models.generation import GeneratedTokens
 from dollhouse.scenes.scene import Box, Scene
@@ -57,18 +56,19 @@ class SceneSession:
         self.pipeline = pipeline
         self.scene = scene
         self.pixel_values = pixel_values  #: (1, V, 3, H, W) in [0, 1]
-        self.prefix = prefix  #: (1, N, D) input embeddings of the language model
         self.perception = perception  #: None for a blind student
         self.rgbd = rgbd
+        self._encode_prefix(prefix)
+
+    def _encode_prefix(self, prefix: Tensor) -> None:
+        self.prefix = prefix  #: (1, N, D) input embeddings of the language model
         with torch.inference_mode():
             self._scene_cache = self.decoder.encode_prefix(prefix)
 
     def with_prefix(self, prefix: Tensor) -> SceneSession:
         """Return a session on the same scene with another language prefix (1, N, D)."""
         session = copy.copy(self)
-        session.prefix = prefix
-        with torch.inference_mode():
-            session._scene_cache = self.decoder.encode_prefix(prefix)
+        session._encode_prefix(prefix)
         return session
 
     @property
@@ -81,16 +81,12 @@ class SceneSession:
         """The photos (V, H, W, 3) at the size that the model gets."""
         return (self.pixel_values[0].permute(0, 2, 3, 1) * 255).round().to(torch.uint8).cpu().numpy()
 
-    @property
+    @cached_property
     def depth(self) -> NDArray[np.float32]:
         """Predicted z-depth (V, H, W) in metres, computed on first use."""
-        return self._log_depth.exp().cpu().numpy()
-
-    @cached_property
-    def _log_depth(self) -> Tensor:
-        model = self.pipeline.model
         with torch.inference_mode():
-            return model.predict_log_depth(self._require_perception(), self.pixel_values, self.rgbd)[0]
+            log_depth = self.pipeline.model.predict_log_depth(self._require_perception(), self.pixel_values, self.rgbd)
+            return log_depth[0].exp().cpu().numpy()
 
     @property
     def level_from_camera(self) -> Array:
@@ -105,9 +101,27 @@ class SceneSession:
     @property
     def boxes(self) -> tuple[Box, ...]:
         """Predicted boxes with scores, highest first."""
-        config = self.pipeline.model.config
-        objects = self._require_perception().objects
-        return boxes_from_proposals(objects, config.labels, config.colours, config.oriented_labels)
+        objects, config = self._require_perception().objects, self.pipeline.model.config
+        boxes = []
+        score, label = objects.label_logits[0].float().sigmoid().max(-1)
+        colour = objects.colour_logits[0].argmax(-1)
+        front, axis = (torch.atan2(field[0, :, 1], field[0, :, 0]) for field in (objects.front, objects.axis))
+        for slot in objects.present[0].nonzero().squeeze(-1).tolist():
+            name = config.labels[int(label[slot])]
+            has_front = name in config.oriented_labels
+            boxes.append(
+                Box(
+                    id=slot + 1,
+                    label=name,
+                    center=objects.center[0, slot].double().cpu().numpy(),
+                    size=objects.log_size[0, slot].double().exp().clamp(0.01, 20).cpu().numpy(),
+                    yaw=float(front[slot] if has_front else 0.5 * axis[slot]),
+                    has_front=has_front,
+                    colour=config.colours[int(colour[slot])] if config.colours else None,
+                    score=float(score[slot]),
+                )
+            )
+        return tuple(sorted(boxes, key=lambda box: -(box.score or 0.0)))
 
     def _require_perception(self) -> PerceptionOutput:
         if self.perception is None:
@@ -152,32 +166,3 @@ class SceneSession:
         if len(ids) > MAX_QUESTION_TOKENS:
             raise QuestionError(f"the question is longer than {MAX_QUESTION_TOKENS} tokens: ask in fewer words")
         return ids
-
-
-def boxes_from_proposals(
-    objects: ProposalOutput, labels: Sequence[str], colours: Sequence[str], oriented_labels: Sequence[str]
-) -> tuple[Box, ...]:
-    """Convert the first scene's proposals to boxes, highest score first."""
-    boxes = []
-    score, label = objects.label_logits[0].float().sigmoid().max(-1)
-    colour = objects.colour_logits[0].argmax(-1)
-    for slot in objects.present[0].nonzero().squeeze(-1).tolist():
-        name = labels[int(label[slot])]
-        has_front = name in oriented_labels
-        if has_front:
-            yaw = torch.atan2(objects.front[0, slot, 1], objects.front[0, slot, 0])
-        else:
-            yaw = 0.5 * torch.atan2(objects.axis[0, slot, 1], objects.axis[0, slot, 0])
-        boxes.append(
-            Box(
-                id=slot + 1,
-                label=name,
-                center=objects.center[0, slot].double().cpu().numpy(),
-                size=objects.log_size[0, slot].double().exp().clamp(0.01, 20).cpu().numpy(),
-                yaw=float(yaw),
-                has_front=has_front,
-                colour=colours[int(colour[slot])] if colours else None,
-                score=float(score[slot]),
-            )
-        )
-    return tuple(sorted(boxes, key=lambda box: -(box.score or 0.0)))
