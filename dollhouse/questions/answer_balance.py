@@ -70,9 +70,8 @@ class AnswerBalance:
         counts: dict[Key, Counter[str]] = {}
         present: Counter[Key] = Counter()
         total = 0
-        for scene in scenes:
+        for total, scene in enumerate(scenes, 1):  # noqa: B007 the last number counts the scenes
             facts = SceneFacts(scene)
-            total += 1
             for fact in facts.facts():
                 if fact.key is not None:
                     counts.setdefault(fact.key, Counter())[fact.answer] += 1
@@ -90,8 +89,7 @@ class AnswerBalance:
             return cls(counts, least_count, least_part)
         merged: dict[Key, Counter[str]] = {}
         for key, answers in counts.items():
-            unnamed = {answer: count for answer, count in answers.items() if not _is_named(key, answer)}
-            if unnamed:
+            if unnamed := {answer: count for answer, count in answers.items() if not _is_named(key, answer)}:
                 merged.setdefault(_kind_key(key), Counter()).update(unnamed)
         return cls(merged, least_count, least_part, by_kind=True)
 
@@ -99,8 +97,8 @@ class AnswerBalance:
         """Return the probability of asking a fact; 1 where there is nothing to balance (no key)."""
         if key is None or (self.by_kind and _is_named(key, answer)):
             return 1.0
-        chances = self._chances.get(_kind_key(key) if self.by_kind else key)
-        return chances.get(answer, 0.0) if chances else 0.0
+        counts = self.counts.get(_kind_key(key) if self.by_kind else key, {})
+        return min(counts.values()) / counts[answer] if answer in counts else 0.0
 
     def answers(self, key: Key) -> tuple[str, ...]:
         """Return the answers that are asked under this key, sorted."""
@@ -115,13 +113,6 @@ class AnswerBalance:
     def colours(self) -> list[tuple[str, str]]:
         """List the (label, colour) pairs whose existence can be asked."""
         return [(key[1], key[2]) for key in self.counts if key[0] == "existence.colour"]
-
-    @cached_property
-    def _chances(self) -> dict[Key, dict[str, float]]:
-        return {
-            key: {answer: min(answers.values()) / count for answer, count in answers.items()}
-            for key, answers in self.counts.items()
-        }
 
     def save(self, path: Path) -> None:
         """Write gzipped JSON, ``{kind: {"part|part": {answer: count}}}``, reproducibly."""
@@ -141,9 +132,8 @@ class AnswerBalance:
                 for key, answers in keys.items()
             }
         except (OSError, EOFError, ValueError, AttributeError, TypeError) as error:
-            raise QuestionError(
-                f"{path}: not a table of answers ({error}); save one with AnswerBalance.save"
-            ) from error
+            fault = f"not a table of answers ({error}); save one with AnswerBalance.save"
+            raise QuestionError(f"{path}: {fault}") from error
         return cls(counts, least_count=0, least_part=0.0)  # rare answers were dropped before saving
 
 

@@ -90,13 +90,8 @@ class SceneFacts:
 
     def facts(self) -> Iterator[Fact]:
         """Yield all facts except those of absent objects (:meth:`absent`)."""
-        yield from self._proximity()
-        yield from self._contact()
-        yield from self._size()
-        yield from self._orientation()
-        yield from self._counting()
-        yield from self._distance()
-        yield from self._attribute()
+        for family in ("proximity", "contact", "size", "orientation", "counting", "distance", "attribute"):
+            yield from getattr(self, f"_{family}")()
 
     def absent(self, labels: Iterable[str], colours: Iterable[tuple[str, str]]) -> Iterator[Fact]:
         """Yield existence facts with the answer no, of those ``labels`` and (label, colour) pairs that are absent."""
@@ -110,11 +105,12 @@ class SceneFacts:
 
     def _comparison(self, kind: str, winner: int, loser: int, *rest: int, view: int | None = None) -> Fact:
         """Create a comparison; the winner's kind is balanced within the pair, nothing where both kinds are equal."""
-        kinds = self.kinds
-        first, second = kinds[winner], kinds[loser]
-        pair = (first, second) if first < second else (second, first)
-        key = None if first == second else (kind, *(kinds[i] for i in rest), *pair)
+        first, second = self.kinds[winner], self.kinds[loser]
+        key = None if first == second else (kind, *(self.kinds[i] for i in rest), *sorted((first, second)))
         return Fact(kind, key, first, (winner, loser, *rest), view)
+
+    def _unary(self, kind: str, index: int, answer: str, view: int | None = None) -> Fact:
+        return Fact(kind, (kind, self.kinds[index]), answer, (index,), view)
 
     def _symmetric(self, kind: str, first: int, second: int, answer: str) -> Fact:
         """Create a fact in which both objects have the same role."""
@@ -122,8 +118,7 @@ class SceneFacts:
 
     def _pairs(self, mask: NDArray[np.bool_]) -> list[list[int]]:
         """Return the index pairs (k, 2) of subjects where the mask (n, n) holds."""
-        subjects = np.zeros(len(self.boxes), dtype=bool)
-        subjects[self.subjects] = True
+        subjects = np.isin(np.arange(len(self.boxes)), self.subjects)
         return np.argwhere(mask & subjects[:, None] & subjects[None]).tolist()
 
     def _yes_no_pairs(self, yes: NDArray[np.bool_], no: NDArray[np.bool_]) -> Iterator[tuple[int, int, str]]:
@@ -164,7 +159,7 @@ class SceneFacts:
             place = "floor" if supports[i] == FLOOR else boxes[supports[i]].label
             objects = (i,) if supports[i] == FLOOR else (i, supports[i])
             yield Fact("contact.stands_on", ("contact.stands_on", kind), f"the {place}", objects)
-            yield Fact("contact.floor", ("contact.floor", kind), "yes" if place == "floor" else "no", (i,))
+            yield self._unary("contact.floor", i, "yes" if place == "floor" else "no")
             for other in places:
                 if other not in (place, boxes[i].label):
                     key = ("contact.either", kind, *sorted((place, other)))
@@ -205,15 +200,13 @@ class SceneFacts:
             for i in self.subjects:
                 if self.boxes[i].has_front and visible[i] and (turns[i] <= FACING or turns[i] >= NOT_FACING):
                     answer = "yes" if turns[i] <= FACING else "no"
-                    key = ("orientation.faces_camera", self.kinds[i])
-                    yield Fact("orientation.faces_camera", key, answer, (i,), v)
+                    yield self._unary("orientation.faces_camera", i, answer, v)
         fronts = np.array([box.has_front for box in self.boxes], dtype=bool)
         angles = relations.front_angles(relations.centers)
         # An object on or under another has no direction to it.
         askable = fronts[:, None] & (relations.distances <= FACING_REACH) & (relations.plan_gaps > 0)
         for i, j, answer in self._yes_no_pairs(askable & (angles <= FACING), askable & (angles >= NOT_FACING)):
-            pair = ("orientation.facing", self.kinds[i], self.kinds[j])
-            yield Fact("orientation.facing", pair, answer, (i, j))
+            yield Fact("orientation.facing", ("orientation.facing", self.kinds[i], self.kinds[j]), answer, (i, j))
 
     def _counting(self) -> Iterator[Fact]:
         for label, count in Counter(box.label for box in self.boxes).items():
@@ -241,22 +234,20 @@ class SceneFacts:
             rounded, certain = _round_distances(np.linalg.norm(self.relations.centers - eye, axis=-1))
             for i in self.subjects:
                 if certain[i] and self.shares[i, v] >= VISIBLE_SHARE:
-                    key = ("distance.camera", self.kinds[i])
-                    yield Fact("distance.camera", key, f"{rounded[i]:.1f} m", (i,), v)
+                    yield self._unary("distance.camera", i, f"{rounded[i]:.1f} m", v)
 
     def _attribute(self) -> Iterator[Fact]:
         thirds = np.nan_to_num(self.across * 3, nan=0.0)
         inner = np.abs(thirds - np.floor(thirds) - 0.5) <= 0.5 - 3 * THIRD_MARGIN
         inner |= (thirds <= 0.5) | (thirds >= 2.5)
-        names = ("left", "middle", "right")
         for i in self.subjects:
             kind, colour = self.kinds[i], self.boxes[i].colour
             if colour and not kind.endswith("*"):
-                yield Fact("attribute.colour", ("attribute.colour", kind), colour, (i,))
+                yield self._unary("attribute.colour", i, colour)
             for v in np.flatnonzero(self.shares[i] >= VISIBLE_SHARE).tolist():
                 if inner[i, v]:
-                    place = names[min(2, int(thirds[i, v]))]
-                    yield Fact("attribute.where", ("attribute.where", kind), place, (i,), v)
+                    place = ("left", "middle", "right")[min(2, int(thirds[i, v]))]
+                    yield self._unary("attribute.where", i, place, v)
             order = np.argsort(-self.shares[i])
             if len(order) > 1 and self.shares[i, order[0]] >= BEST_VIEW_RATIO * self.shares[i, order[1]]:
                 key = ("attribute.best_view", str(len(order)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dollhouse.errors import QuestionError
@@ -56,17 +55,13 @@ def generate_questions(
         balance = rooms_balance()
     facts = SceneFacts(scene)
     rng = random.Random(f"{scene.name}|{seed}")
-    chosen = sample_facts(list(_all_facts(facts, balance)), balance, limit, rng)
+    visible = tuple(i for i, visible in enumerate(facts.visible) if visible)
+    description = Fact("description.room", None, _describe(facts), visible)
+    possible = [*facts.facts(), *facts.absent(balance.labels, balance.colours), description]
+    chosen = sample_facts(possible, balance, limit, rng)
     rng.shuffle(chosen)
     running: Counter[str] = Counter()
     return tuple(_to_question(fact, facts, balance, rng, running) for fact in chosen)
-
-
-def _all_facts(facts: SceneFacts, balance: AnswerBalance) -> Iterator[Fact]:
-    yield from facts.facts()
-    yield from facts.absent(balance.labels, balance.colours)
-    visible = tuple(i for i, visible in enumerate(facts.visible) if visible)
-    yield Fact("description.room", None, _describe(facts), visible)
 
 
 def _to_question(
@@ -74,9 +69,8 @@ def _to_question(
 ) -> Question:
     """Word a fact as a question; the template and the order of the two objects are drawn uniformly."""
     template = rng.choice(TEMPLATES[fact.kind])
-    objects = fact.objects
+    objects, answer = fact.objects, fact.answer
     words: dict[str, str] = {}
-    answer = fact.answer
     choices: tuple[str, ...] = ()
     if fact.kind.startswith(("counting", "existence")):
         noun = " ".join(reversed(fact.key[1:] if fact.key else ()))

@@ -71,8 +71,7 @@ class QuestionFile:
 
     def __call__(self, scene: Scene) -> tuple[Question, ...]:
         """Return the questions of a scene; QuestionError where there are none."""
-        questions = self.for_scene(scene)
-        if not questions:
+        if not (questions := self.for_scene(scene)):
             raise QuestionError(f"{self.path}: has no questions about scene {scene.name}; add some, or leave it out")
         return questions
 
@@ -82,17 +81,16 @@ class GeneratedQuestions:
 
     def __init__(self, scenes: Sequence[Scene], limit: int | None = None, seed: int = 0) -> None:
         """Take the whole data set: unless they are synthetic rooms, its answer balance is measured on first use."""
-        self.scenes = scenes
-        self.limit = limit
-        self.seed = seed
+        self.scenes, self.limit, self.seed = scenes, limit, seed
         self._balance: AnswerBalance | None = None
 
     def __call__(self, scene: Scene) -> tuple[Question, ...]:
         if scene.boxes is None:
             raise QuestionError(f"scene {scene.name}: has no boxes to generate questions from; give a question file")
-        if self._balance is None and scene.metadata.get("source") != "rooms":
+        shipped = scene.metadata.get("source") == "rooms"
+        if self._balance is None and not shipped:
             self._balance = AnswerBalance.measure(scene for scene in self.scenes if scene.boxes is not None)
-        balance = None if scene.metadata.get("source") == "rooms" else self._balance
+        balance = None if shipped else self._balance
         questions = generate_questions(scene, balance=balance, limit=self.limit, seed=self.seed)
         if not questions:
             raise QuestionError(f"scene {scene.name}: its boxes give no questions; give a question file")
@@ -147,13 +145,12 @@ def _read_lines(path: Path) -> list[_Line]:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise QuestionError(f"{path}: questions cannot be read ({reason}); give a JSONL file") from error
     parsed = []
-    for number, line in enumerate(lines):
-        if not line.strip():
-            continue
+    for number, line in enumerate(lines, 1):
         try:
-            parsed.append(_Line.model_validate_json(line))
+            if line.strip():
+                parsed.append(_Line.model_validate_json(line))
         except ValidationError as error:
-            raise QuestionError(f"{path}: line {number + 1}: {first_fault(error)}") from error
+            raise QuestionError(f"{path}: line {number}: {first_fault(error)}") from error
     if not parsed:
         raise QuestionError(f'{path}: holds no questions; write a line for each, such as {{"question": "..."}}')
     return parsed

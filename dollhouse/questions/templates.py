@@ -11,14 +11,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Template:
-    """One wording of a question.
-
-    ``answers`` of a comparison are the answer templates where {a} wins and where {b} wins; None where the fact itself
-    is the answer.
-    """
+    """One wording of a question."""
 
     form: str
     text: str
+    #: of a comparison, the answers where {a} wins and where {b} wins; None where the fact itself is the answer
     answers: tuple[str, str] | None = None
 
 
@@ -61,12 +58,12 @@ _IS_SIZE = "is {a} {w} than {b}?|compared to {b}, is {a} {w}?"
 
 
 def _size(dimension: str, more: str, less: str) -> list[tuple[str, Answers, str]]:
-    rows = []
-    for words, names, truth in ((more, NAMES, YES_NO), (less, OPPOSITE, NO_YES)):
-        for word in words.split():
-            rows.append((f"size.{dimension}", names, _WHICH_SIZE.replace("{w}", word)))
-            rows.append((f"size.is_{dimension}", truth, _IS_SIZE.replace("{w}", word)))
-    return rows
+    return [
+        (f"size.{form}{dimension}", answers, texts.replace("{w}", word))
+        for words, names, truth in ((more, NAMES, YES_NO), (less, OPPOSITE, NO_YES))
+        for word in words.split()
+        for form, answers, texts in (("", names, _WHICH_SIZE), ("is_", truth, _IS_SIZE))
+    ]
 
 
 #: Kind of fact -> (form, answers, wordings) of its comparisons.

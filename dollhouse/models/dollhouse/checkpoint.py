@@ -31,7 +31,12 @@ def save_student(model: DollhouseForConditionalGeneration, processor: DollhouseP
         weights = {name: value.to(torch.bfloat16) for name, value in single_weights(model).items()}
         model.save_pretrained(staging, state_dict=weights)
         processor.save_pretrained(staging)
-        replace_folder(staging, folder)
+        old = folder.with_name(folder.name + ".old")  # stays complete until the new folder is
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            folder.rename(old)
+        staging.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         shutil.rmtree(staging, ignore_errors=True)
         raise StorageError(f"cannot write model {folder}: {error.strerror or error}") from error
@@ -46,18 +51,6 @@ def single_weights(model: nn.Module) -> dict[str, Tensor]:
             stored.add(value.data_ptr())
             single[name] = value.detach().contiguous()
     return single
-
-
-def replace_folder(staging: Path, folder: Path) -> None:
-    """Rename ``staging`` to ``folder``, whose old contents stay complete until then."""
-    if folder.exists():
-        old = folder.with_name(folder.name + ".old")
-        shutil.rmtree(old, ignore_errors=True)
-        folder.rename(old)
-        staging.rename(folder)
-        shutil.rmtree(old)
-    else:
-        staging.rename(folder)
 
 
 def load_student(folder: str | Path | None = None) -> tuple[DollhouseForConditionalGeneration, DollhouseProcessor, str]:
@@ -80,8 +73,8 @@ def load_student(folder: str | Path | None = None) -> tuple[DollhouseForConditio
         settings = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"{path / 'config.json'} is not JSON: {error}") from error
-    if not isinstance(settings, dict) or settings.get("model_type") != DollhouseConfig.model_type:
-        kind = settings.get("model_type") if isinstance(settings, dict) else None
+    kind = settings.get("model_type") if isinstance(settings, dict) else None
+    if kind != DollhouseConfig.model_type:
         raise ModelError(f"{path} is not a Dollhouse model: its config.json has model_type {kind!r}")
     try:
         model, loading = DollhouseForConditionalGeneration.from_pretrained(
@@ -91,11 +84,9 @@ def load_student(folder: str | Path | None = None) -> tuple[DollhouseForConditio
         raise ModelError(f"cannot read the weights of {path}: {' '.join(str(error).split())[:300]}") from error
     wrong = {kind: sorted(map(str, loading[kind])) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
     if any(wrong.values()):
-        problems = "; ".join(
-            f"{kind.replace('_', ' ')}: {', '.join(names[:5])}" for kind, names in wrong.items() if names
-        )
-        raise ModelError(f"the weights of {path} do not fit its config.json ({problems})")
-    return model, load_processor(path), f"{path.name}@{weights_hash(path)}"
+        named = [f"{kind.replace('_', ' ')}: {', '.join(names[:5])}" for kind, names in wrong.items() if names]
+        raise ModelError(f"the weights of {path} do not fit its config.json ({'; '.join(named)})")
+    return model, load_processor(path), f"{path.name}@{file_hash(path / 'model.safetensors')[:12]}"
 
 
 def load_processor(path: Path) -> DollhouseProcessor:
@@ -113,8 +104,3 @@ def load_processor(path: Path) -> DollhouseProcessor:
         )
     except (KeyError, ValueError, OSError, TypeError) as error:
         raise ModelError(f"the processor of {path} cannot be read: {' '.join(str(error).split())[:300]}") from error
-
-
-def weights_hash(folder: Path) -> str:
-    """Return the first 12 hex digits of the SHA-256 of a model folder's weights."""
-    return file_hash(folder / "model.safetensors")[:12]

@@ -109,11 +109,7 @@ class DollhouseConfig(PreTrainedConfig):
         if not isinstance(self.text_config, PreTrainedConfig):
             text = dict(self.text_config or {"model_type": "gpt_neox"})
             self.text_config = AutoConfig.for_model(text.pop("model_type"), **text)
-        self.labels, self.colours, self.oriented_labels = (
-            list(self.labels),
-            list(self.colours),
-            list(self.oriented_labels),
-        )
+        for name in ("labels", "colours", "oriented_labels", "thinking_ids"):
+            setattr(self, name, list(getattr(self, name)))
         self.label_ids, self.colour_ids = [list(ids) for ids in self.label_ids], [list(ids) for ids in self.colour_ids]
-        self.thinking_ids = list(self.thinking_ids)
         super().__post_init__(**kwargs)

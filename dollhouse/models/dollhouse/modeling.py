@@ -89,9 +89,9 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
     def add_heads(self, depth_bins: int = 0, relation_head: bool = False) -> None:
         """Add freshly initialised heads and name them in the config."""
         self._make_heads(depth_bins, relation_head)
-        made = {"depth_bin_head": depth_bins, "relation_head": relation_head}
-        for name in (name for name, wanted in made.items() if wanted):
-            getattr(self, name).apply(self._init_weights)
+        for name, wanted in (("depth_bin_head", depth_bins), ("relation_head", relation_head)):
+            if wanted:
+                getattr(self, name).apply(self._init_weights)
         self.config.depth_bins = depth_bins or self.config.depth_bins
         self.config.relation_head = relation_head or self.config.relation_head
 
@@ -218,6 +218,7 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
         Raises:
             ValueError: if ``<scene>`` placeholders and photos do not match.
         """
+        context = dict(attention_mask=attention_mask, position_ids=position_ids, past_key_values=past_key_values)
         if inputs_embeds is None:
             if input_ids is None:
                 raise ValueError("forward needs input_ids or inputs_embeds")
@@ -226,32 +227,21 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
             if bool(places.any()):
                 if pixel_values is None and not self.config.blind:
                     raise ValueError("the prompt has <scene> places but no pixel_values came with it")
-                if pixel_values is None:
-                    prefix = self.blind_prefix.expand(len(input_ids), -1, -1)
-                else:
-                    prefix = self.get_image_features(pixel_values)
+                # a blind student's prefix depends on the number of rows only
+                prefix = self.get_image_features(input_ids if pixel_values is None else pixel_values)
                 offered = prefix.shape[0] * prefix.shape[1]
                 if int(places.sum()) != offered:
                     raise ValueError(f"the prompt has {int(places.sum())} <scene> places for {offered} tokens")
-                prefix = prefix.to(inputs_embeds.dtype)
-                inputs_embeds = inputs_embeds.masked_scatter(places.unsqueeze(-1), prefix)
+                inputs_embeds = inputs_embeds.masked_scatter(places.unsqueeze(-1), prefix.to(inputs_embeds.dtype))
             thinking = self.thinking_mask(input_ids)
             if self.config.thinking_passes > 1 and bool(thinking.any()):  # not at every word of the answer
-                inputs_embeds = self.apply_thinking_passes(
-                    inputs_embeds,
-                    thinking,
-                    past_key_values=past_key_values,
-                    attention_mask=attention_mask,
-                    position_ids=position_ids,
-                )
+                inputs_embeds = self.apply_thinking_passes(inputs_embeds, thinking, **context)
         return self.language_model(
             inputs_embeds=inputs_embeds,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            past_key_values=past_key_values,
             labels=labels,
             use_cache=use_cache,
             logits_to_keep=logits_to_keep,
+            **context,
             **kwargs,
         )
 

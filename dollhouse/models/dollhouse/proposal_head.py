@@ -123,8 +123,30 @@ class ObjectProjector(nn.Module):
         self.word_scale = nn.Parameter(torch.full((2,), 4.0))  # word embeddings are initialised small
 
     def geometry_features(self, objects: ProposalOutput) -> Tensor:
-        """Return :func:`geometry_features` of the views that questions may reference."""
-        return geometry_features(objects, self.views)
+        """Return box and Fourier features, and observations in the views that questions may reference: (B, N, F)."""
+        batch, slots = objects.present.shape
+        view_observations = objects.view_observations.new_zeros(batch, slots, self.views, VIEW_FEATURES)
+        named = min(self.views, objects.view_observations.shape[2])
+        view_observations[:, :, :named] = objects.view_observations[:, :, :named]
+        visible = (view_observations[..., 3] > 0).float()
+        half_height = 0.5 * objects.log_size[..., 2:].exp()
+        z = objects.center[..., 2:]
+        return torch.cat(
+            [
+                objects.center,
+                objects.log_size,
+                z - half_height,
+                z + half_height,
+                objects.log_size.sum(-1, keepdim=True),
+                F.normalize(objects.front, dim=-1, eps=1e-3),
+                F.normalize(objects.axis, dim=-1, eps=1e-3),
+                objects.score.unsqueeze(-1),
+                fourier_features(objects.center),
+                view_observations.flatten(2),
+                visible,
+            ],
+            -1,
+        )
 
     def forward(self, objects: ProposalOutput, label_words: Tensor, colour_words: Tensor) -> Tensor:
         """Return tokens (B, N, H), given word embeddings of labels (L, H) and colours (C, H)."""
@@ -137,30 +159,3 @@ class ObjectProjector(nn.Module):
         token = words + self.geometry_mlp(self.geometry_features(objects)) + self.feature_proj(objects.features)
         present = objects.present.unsqueeze(-1)
         return token * present + self.empty_embedding * (1 - present)
-
-
-def geometry_features(objects: ProposalOutput, views: int) -> Tensor:
-    """Return box features, Fourier features, view observations and visibility of each object: (B, N, F)."""
-    batch, slots = objects.present.shape
-    view_observations = objects.view_observations.new_zeros(batch, slots, views, VIEW_FEATURES)
-    named = min(views, objects.view_observations.shape[2])
-    view_observations[:, :, :named] = objects.view_observations[:, :, :named]
-    visible = (view_observations[..., 3] > 0).float()
-    half_height = 0.5 * objects.log_size[..., 2:].exp()
-    z = objects.center[..., 2:]
-    return torch.cat(
-        [
-            objects.center,
-            objects.log_size,
-            z - half_height,
-            z + half_height,
-            objects.log_size.sum(-1, keepdim=True),
-            F.normalize(objects.front, dim=-1, eps=1e-3),
-            F.normalize(objects.axis, dim=-1, eps=1e-3),
-            objects.score.unsqueeze(-1),
-            fourier_features(objects.center),
-            view_observations.flatten(2),
-            visible,
-        ],
-        -1,
-    )

@@ -49,7 +49,7 @@ def grounding_targets(features: Tensor, views: int, view: Tensor) -> GroundingTa
     """Return the targets of mentions.
 
     Args:
-        features: (K, ...) of the named objects, by :func:`dollhouse.models.dollhouse.proposal_head.geometry_features`.
+        features: (K, ...) of the named objects, by :meth:`ObjectProjector.geometry_features`.
         views: number of views in ``features``.
         view: (K,) the view that each question has named, -1 none.
     """

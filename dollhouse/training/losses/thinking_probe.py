@@ -94,7 +94,7 @@ class ThinkingProbe(nn.Module):
             hidden_states: (R, T, D) of questions, after 0, 1, ... blocks.
             ids: (R, T).
             features: (B, N, ...) of true objects, by
-                :func:`dollhouse.models.dollhouse.proposal_head.geometry_features`.
+                :meth:`ObjectProjector.geometry_features`.
             scene: (R,) row of each question's scene.
         """
         row, view, first, second, third = named_objects(referred).unbind(1)
