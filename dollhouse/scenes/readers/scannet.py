@@ -53,9 +53,13 @@ def open_scannet(path: Path, *, skip_bad: bool = False, frames: int | None = Non
     lost = 0
     for image in images:
         with log.collect():
-            pose = _read_pose(path / "pose" / f"{image.stem}.txt")
-            if pose is None:
+            pose_path = path / "pose" / f"{image.stem}.txt"
+            pose = _read_matrix(pose_path)
+            if not np.isfinite(pose).all():  # tracking was lost
                 lost += 1
+            elif not is_rigid(pose):
+                fault = "is not a rigid pose (a rotation without scale or mirror, and a translation)"
+                raise SceneError(f"{pose_path}: {fault}")
             else:
                 tracked.append((image, pose))
     if not tracked:
@@ -63,8 +67,9 @@ def open_scannet(path: Path, *, skip_bad: bool = False, frames: int | None = Non
 
     chosen = [tracked[index] for index in spaced_indices(len(tracked), frames)]
     first = chosen[0][0]
-    colour = _colour_stream(path, parameters, first)
-    depth = _depth_stream(path, parameters, colour, path / "depth" / f"{first.stem}.png")
+    colour, depth = _stream(path, "color", parameters, first), None
+    if list_photos(path / "depth"):
+        depth = _stream(path, "depth", parameters, path / "depth" / f"{first.stem}.png", shared=colour)
     views: list[View] = []
     for image, pose in chosen:
         with log.collect():
@@ -102,28 +107,21 @@ def _check_size(path: Path, size: Size, stream: _Stream) -> None:
         raise SceneError(f"{path}: is {size[0]}x{size[1]} pixels, but {stream.size_source} says {width}x{height}")
 
 
-def _colour_stream(folder: Path, parameters: dict[str, str], first: Path) -> _Stream:
-    size, source = _declared_size(parameters, "color") or (image_size(first), first.name)
-    return _Stream(_read_intrinsics(folder / "intrinsic" / "intrinsic_color.txt", size, source), size, source)
-
-
-def _depth_stream(folder: Path, parameters: dict[str, str], colour: _Stream, first: Path) -> _Stream | None:
-    if not list_photos(folder / "depth"):
-        return None
-    size, source = _declared_size(parameters, "depth") or (depth_size(first), first.name)
-    path = folder / "intrinsic" / "intrinsic_depth.txt"
-    shared = not path.exists() and size == colour.size
-    return _Stream(colour.intrinsics if shared else _read_intrinsics(path, size, source), size, source)
-
-
-def _declared_size(parameters: dict[str, str], kind: str) -> tuple[Size, str] | None:
-    width, height = parameters.get(f"{kind}Width"), parameters.get(f"{kind}Height")
-    if width is None or height is None:
-        return None
-    source = parameters[""]
-    if not (width.isdecimal() and height.isdecimal()):
-        raise SceneError(f"{source}: {kind}Width and {kind}Height must be whole numbers, not {width!r} and {height!r}")
-    return (int(width), int(height)), Path(source).name
+def _stream(folder: Path, kind: str, parameters: dict[str, str], first: Path, shared: _Stream | None = None) -> _Stream:
+    """Read size and intrinsics of "color" or "depth" images; those of ``shared`` serve where none exist."""
+    declared = parameters.get(f"{kind}Width"), parameters.get(f"{kind}Height")
+    if None in declared:
+        size, source = (depth_size if kind == "depth" else image_size)(first), first.name
+    else:
+        width, height = map(str, declared)
+        if not (width.isdecimal() and height.isdecimal()):
+            fault = f"{kind}Width and {kind}Height must be whole numbers, not {width!r} and {height!r}"
+            raise SceneError(f"{parameters['']}: {fault}")
+        size, source = (int(width), int(height)), Path(parameters[""]).name
+    path = folder / "intrinsic" / f"intrinsic_{kind}.txt"
+    if shared is not None and not path.exists() and size == shared.size:
+        return _Stream(shared.intrinsics, size, source)
+    return _Stream(_read_intrinsics(path, size, source), size, source)
 
 
 def _read_intrinsics(path: Path, size: Size, size_source: str) -> Array:
@@ -140,16 +138,6 @@ def _read_intrinsics(path: Path, size: Size, size_source: str) -> Array:
             f"{size[0]}x{size[1]} pixels ({size_source}); images and intrinsics must have the same scale"
         )
     return intrinsics
-
-
-def _read_pose(path: Path) -> Array | None:
-    """Read ``world_from_camera``; None where tracking was lost (the file holds inf or nan)."""
-    pose = _read_matrix(path)
-    if not np.isfinite(pose).all():
-        return None
-    if not is_rigid(pose):
-        raise SceneError(f"{path}: is not a rigid pose (a rotation without scale or mirror, and a translation)")
-    return pose
 
 
 def _read_matrix(path: Path) -> Array:
@@ -197,9 +185,8 @@ def _matches(path: Path) -> bool:
 
 def _diagnose(path: Path) -> str | None:
     if path.is_file():
-        if path.suffix.lower() != ".sens":
-            return None
-        return f"{path}: .sens streams are not read; export the frames with ScanNet's SensReader and give that folder"
+        advice = ".sens streams are not read; export the frames with ScanNet's SensReader and give that folder"
+        return f"{path}: {advice}" if path.suffix.lower() == ".sens" else None
     if any(file.suffix.lower() == ".sens" for file in path.iterdir()):
         return f"{path}: holds a .sens stream but no exported frames; export them with ScanNet's SensReader"
     if (path / "color").is_dir():

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
@@ -34,23 +33,17 @@ class _Annotation(BaseModel):
 
 
 class _Segments(_Annotation):
-    """The file ``*.segs.json``."""
-
     seg_indices: list[SegmentId]  #: the segment of each vertex
 
 
 class _Group(_Annotation):
-    """One object of ``*.aggregation.json``."""
-
     object_id: int = Field(ge=0)
     label: str = Field(pattern=r"\S")
     segments: list[SegmentId] = Field(min_length=1)
 
 
 class _Aggregation(_Annotation):
-    """The file ``*.aggregation.json``."""
-
-    seg_groups: list[_Group]
+    seg_groups: list[_Group]  #: one an object
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -72,7 +65,10 @@ def read_boxes(folder: Path, alignment: Array) -> tuple[Box, ...] | None:
             f"{segments_path}: refers to {len(segment_of_vertex)} vertices, "
             f"but {mesh_path.name} has {len(vertices)}; the two are not of the same mesh"
         )
-    segments, low, high = _segment_bounds(vertices, segment_of_vertex)
+    order = np.argsort(segment_of_vertex, kind="stable")
+    segments, starts = np.unique(segment_of_vertex[order], return_index=True)
+    grouped = vertices[order] if len(segments) else np.empty((0, 3))
+    low, high = np.minimum.reduceat(grouped, starts), np.maximum.reduceat(grouped, starts)
     boxes: dict[int, Box] = {}
     for group in _read_json(groups_path, _Aggregation).seg_groups:
         id, label, members = group.object_id + 1, group.label.strip().lower(), np.array(group.segments)
@@ -94,16 +90,6 @@ def _find_file(folder: Path, ending: str) -> Path | None:
     if len(paths) > 1:
         raise SceneError(f"{folder}: has {len(paths)} files ending in {ending}; a scan has one")
     return paths[0] if paths else None
-
-
-def _segment_bounds(vertices: Array, segment_of_vertex: NDArray[np.int64]) -> tuple[NDArray[np.int64], Array, Array]:
-    """Compute sorted segment numbers (S,) and the lowest and highest corner (S, 3) of their vertices."""
-    order = np.argsort(segment_of_vertex, kind="stable")
-    segments, starts = np.unique(segment_of_vertex[order], return_index=True)
-    if not len(segments):
-        return segments, np.empty((0, 3)), np.empty((0, 3))
-    grouped = vertices[order]
-    return segments, np.minimum.reduceat(grouped, starts), np.maximum.reduceat(grouped, starts)
 
 
 def _read_vertices(path: Path) -> Array:

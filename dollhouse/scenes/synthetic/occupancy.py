@@ -10,6 +10,7 @@ from random import Random
 from typing import Final
 
 from dollhouse.scenes.synthetic.furniture import COLOURS
+from dollhouse.scenes.synthetic.furniture.catalogue import Size
 from dollhouse.scenes.synthetic.layout import Footprint, Item, footprint, gap
 
 APART: Final = 0.15  #: least distance of items that do not touch, metres
@@ -42,14 +43,7 @@ class Occupancy:
         return [index for index, level in enumerate(self.levels) if level == FLOOR_LEVEL]
 
     def add(
-        self,
-        label: str,
-        size: tuple[float, float, float],
-        x: float,
-        y: float,
-        yaw: float,
-        level: int = FLOOR_LEVEL,
-        partner: int = -1,
+        self, label: str, size: Size, x: float, y: float, yaw: float, level: int = FLOOR_LEVEL, partner: int = -1
     ) -> bool:
         """Place an item if there is space; returns whether there is. It may touch the item ``partner``."""
         place = footprint(x, y, yaw, size[0], size[1])
@@ -67,9 +61,8 @@ class Occupancy:
     def _fits(self, place: Footprint, level: int, partner: int) -> bool:
         if level == FLOOR_LEVEL:
             ex, ey = place.reach(1.0, 0.0) + WALL_GAP, place.reach(0.0, 1.0) + WALL_GAP
-            if not (
-                self.low[0] + ex <= place.x <= self.high[0] - ex and self.low[1] + ey <= place.y <= self.high[1] - ey
-            ):
+            (x0, y0), (x1, y1) = self.low, self.high
+            if not (x0 + ex <= place.x <= x1 - ex and y0 + ey <= place.y <= y1 - ey):
                 return False
             if self.notch is not None and gap(self.notch, place) < WALL_GAP:
                 return False

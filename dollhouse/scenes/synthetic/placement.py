@@ -18,7 +18,13 @@ def sample_layout(rng: Random) -> RoomLayout:
     """Sample one furnished room."""
     length, width = 3.0 + 4.0 * rng.random() ** 1.6, 3.0 + 3.0 * rng.random() ** 1.6
     low, high = (-0.5 * length, -0.5 * width), (0.5 * length, 0.5 * width)
-    notch, outline = _sample_outline(rng, low, high)
+    (x0, y0), (x1, y1) = low, high
+    notch: tuple[float, float, float, float] | None = None
+    outline: tuple[tuple[float, float], ...] = (low, (x1, y0), high, (x0, y1))
+    if rng.random() <= 0.25 and min(length, width) >= 3.6:
+        # The missing corner of an L is always at high x and high y; it stays clear of the room's middle.
+        u, v = x1 * (0.25 + 0.4 * rng.random()), y1 * (0.25 + 0.4 * rng.random())
+        notch, outline = (u, v, x1 + 0.1, y1 + 0.1), ((x0, y0), (x1, y0), (x1, v), (u, v), (u, y1), (x0, y1))
     floor, walls = sample_floor(rng), sample_walls(rng)
     height = 2.4 + 0.6 * rng.random()
     lighting = sample_lighting(rng, low, high, height)
@@ -27,17 +33,6 @@ def sample_layout(rng: Random) -> RoomLayout:
     occupancy = Occupancy(rng, low, high, notch)
     _Furnisher(rng, occupancy, outline).furnish()
     return RoomLayout(low, high, height, notch, outline, tuple(occupancy.items), floor, walls, lighting)
-
-
-def _sample_outline(
-    rng: Random, low: tuple[float, float], high: tuple[float, float]
-) -> tuple[tuple[float, float, float, float] | None, tuple[tuple[float, float], ...]]:
-    (x0, y0), (x1, y1) = low, high
-    if rng.random() > 0.25 or min(x1 - x0, y1 - y0) < 3.6:
-        return None, ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
-    # The missing corner of an L is always at high x and high y; it stays clear of the room's middle.
-    u, v = x1 * (0.25 + 0.4 * rng.random()), y1 * (0.25 + 0.4 * rng.random())
-    return (u, v, x1 + 0.1, y1 + 0.1), ((x0, y0), (x1, y0), (x1, v), (u, v), (u, y1), (x0, y1))
 
 
 class _Furnisher:
@@ -68,11 +63,10 @@ class _Furnisher:
     def _sample_labels(self, role: str, count: int) -> list[str]:
         """Sample different categories that are not yet in the room, by their weights for a role."""
         present = {item.label for item in self.items}
-        weights = {
-            label: getattr(kind, role) for label, kind in KINDS.items() if getattr(kind, role) and label not in present
-        }
-        labels = []
-        for _ in range(min(count, len(weights))):
+        weights = {label: getattr(kind, role) for label, kind in KINDS.items() if label not in present}
+        weights = {label: weight for label, weight in weights.items() if weight}
+        labels: list[str] = []
+        while weights and len(labels) < count:
             labels.append(sample_weighted(self.rng, weights))
             del weights[labels[-1]]
         return labels
@@ -101,11 +95,10 @@ class _Furnisher:
             if run < size[1] + 0.1:
                 continue
             ux, uy = (bx - ax) / run, (by - ay) / run
-            inward = (-uy, ux)
             at = 0.5 * size[1] + WALL_GAP + (run - size[1] - 2 * WALL_GAP) * self.rng.random()
             off = 0.5 * size[0] + 0.006 + 0.024 * self.rng.random()
-            x, y = ax + at * ux + off * inward[0], ay + at * uy + off * inward[1]
-            if self.occupancy.add(label, size, x, y, atan2(inward[1], inward[0])):
+            x, y = ax + at * ux + off * -uy, ay + at * uy + off * ux
+            if self.occupancy.add(label, size, x, y, atan2(ux, -uy)):
                 return True
         return False
 
@@ -132,8 +125,7 @@ class _Furnisher:
                 return
             side = yaw + 0.5 * pi * int(4 * self.rng.random())
             dx, dy = cos(side), sin(side)
-            square = self.rng.random() < 0.75
-            quarters = (0, 0, 0, 1, 2, 2, 3)
+            square, quarters = self.rng.random() < 0.75, (0, 0, 0, 1, 2, 2, 3)
             turn = 0.5 * pi * quarters[int(7 * self.rng.random())] if square else 2 * pi * self.rng.random()
             turn = side + pi + turn
             touching = square and self.rng.random() < 0.5
@@ -151,8 +143,7 @@ class _Furnisher:
         if label == "stool":
             ways = [self._place_beside, self._place_free]
         while ways:
-            place = ways.pop(int(self.rng.random() * len(ways)))
-            if place(label):
+            if ways.pop(int(self.rng.random() * len(ways)))(label):
                 return True
         return False
 
@@ -208,8 +199,7 @@ class _Furnisher:
             own = footprint(0.0, 0.0, yaw, size[0], size[1])
             off = host.reach(dx, dy) + own.reach(dx, dy) + 0.002 + 0.006 * self.rng.random()
             slide = (2 * self.rng.random() - 1) * host.reach(-dy, dx)
-            if KINDS[label].round and KINDS[host_item.label].round:
-                slide = 0.0
+            slide = 0.0 if KINDS[label].round and KINDS[host_item.label].round else slide
             x, y = host.x + off * dx - slide * dy, host.y + off * dy + slide * dx
             if self.occupancy.add(label, size, x, y, yaw, partner=partner):
                 return True
@@ -219,9 +209,6 @@ class _Furnisher:
         """Place a second item of a category that is already here."""
         for _ in range(4):
             label = self.items[int(self.rng.random() * len(self.items))].label if self.items else "box"
-            kind = KINDS[label]
-            place = (
-                self._place_portable if kind.portable else self._place_free if kind.free else self._place_against_wall
-            )
-            if place(label):
+            floor = self._place_free if KINDS[label].free else self._place_against_wall
+            if (self._place_portable if KINDS[label].portable else floor)(label):
                 return

@@ -51,21 +51,16 @@ def render(
     caster = _Caster(meshes)
     poses = np.asarray(world_from_camera, dtype=np.float64)
     shape = (len(poses), height, width)
-    origins, directions = _rays(poses, intrinsics, width, height)
+    # The z of a direction in the camera frame is 1, so the ray parameter is z-depth.
+    rays = camera_rays(intrinsics, width, height).reshape(-1, 3)
+    directions = (rays @ poses[:, :3, :3].transpose(0, 2, 1)).reshape(-1, 3).astype(np.float32)
+    origins = np.repeat(poses[:, :3, 3].astype(np.float32), len(rays), axis=0)
     triangle, depth = caster.first_hit(origins, directions)
     depths = depth.reshape(shape)
     instances = np.where(triangle >= 0, meshes.instances[triangle], 0).astype(np.int32).reshape(shape)
     colour = _shade(caster, lighting, origins, directions, triangle, depth)
     images = (np.clip(colour, 0.0, 1.0) * np.float32(255.0) + np.float32(0.5)).astype(np.uint8)
     return Rendering(images.reshape(*shape, 3), depths, instances)
-
-
-def _rays(poses: Array, intrinsics: Array, width: int, height: int) -> tuple[Floats, Floats]:
-    """Compute origins and directions (V*H*W, 3); the z of a direction in the camera frame is 1, so t is z-depth."""
-    rays = camera_rays(intrinsics, width, height).reshape(-1, 3)
-    directions = (rays @ poses[:, :3, :3].transpose(0, 2, 1)).reshape(-1, 3).astype(np.float32)
-    origins = np.repeat(poses[:, :3, 3].astype(np.float32), len(rays), axis=0)
-    return origins, directions
 
 
 class _Caster:

@@ -48,24 +48,18 @@ def room_scene(split: str, number: int, *, image_size: int = 126, views: int = 4
         views=render_views(lambda: room_meshes(layout), layout, poses, intrinsics, image_size),
         boxes=tuple(
             Box(
-                id=index + 1,
-                label=item.label,
-                center=np.array(item.centre),
-                size=np.array(item.size),
-                yaw=item.yaw,
-                has_front=KINDS[item.label].has_front,
-                colour=item.colour,
+                id,
+                item.label,
+                np.array(item.centre),
+                np.array(item.size),
+                item.yaw,
+                KINDS[item.label].has_front,
+                item.colour,
             )
-            for index, item in enumerate(layout.items)
+            for id, item in enumerate(layout.items, 1)
         ),
-        metadata={
-            "source": "rooms",
-            "split": split,
-            "number": number,
-            "licence": "Apache-2.0",
-            "floor": [list(corner) for corner in layout.outline],
-            "height": layout.height,
-        },
+        metadata={"source": "rooms", "split": split, "number": number, "licence": "Apache-2.0"}
+        | {"floor": [list(corner) for corner in layout.outline], "height": layout.height},
     )
 
 
