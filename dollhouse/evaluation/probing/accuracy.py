@@ -112,9 +112,8 @@ def verdict(scores: Mapping[str, Mapping[str, AblationScore]]) -> str:
     overall = {name: groups[OVERALL] for name, groups in ablations.items() if OVERALL in groups}
     if all(score.difference_ci95 is None for score in overall.values()):
         return "Too few scenes to decide whether the thinking tokens carry content: probe more of them."
-    statement, rises = _content(overall), _listed(overall, "rises")
-    if rises:
-        statement += f" Accuracy rises with {rises}."
+    rises = _listed(overall, "rises")
+    statement = _content(overall) + (f" Accuracy rises with {rises}." if rises else "")
     others = []
     for family in dict.fromkeys(group for groups in ablations.values() for group in groups):
         falls = [name for name, groups in ablations.items() if family in groups and effect(groups[family]) == "falls"]
