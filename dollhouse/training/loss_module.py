@@ -16,8 +16,8 @@ from dollhouse.data.tokenization import SparseTeacherLogits
 from dollhouse.errors import RecipeError, SceneError
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration, PerceptionOutput
 from dollhouse.models.dollhouse.proposal_head import ProposalOutput
-from dollhouse.training.losses import text_kl, text_loss
 from dollhouse.training.losses.grounding import GroundingProbe
+from dollhouse.training.losses.text import text_kl, text_loss
 from dollhouse.training.losses.thinking_probe import ThinkingProbe
 from dollhouse.training.perception_losses import perception_losses
 
@@ -28,14 +28,10 @@ class LossModule(nn.Module):
     """The module that the trainer steps.
 
     Args:
-        student: is trained where its parameters require gradients.
-        weighting: combines the losses, see :mod:`dollhouse.training.loss_weighting`.
-        losses: names of the losses.
         frozen_perception: compute nothing before the object tokens with gradients; perception runs as in inference.
         use_gt_objects: give the language model noisy true boxes and skip perception.
         feature_cache: with frozen perception, compute the objects of each sample once.
         teacher_width: width of the teacher's features; 0: it has none.
-        temperature: of the loss text_kl.
     """
 
     def __init__(
@@ -59,13 +55,11 @@ class LossModule(nn.Module):
         self.feature_cache = feature_cache
         self.temperature = temperature
         config = student.config
-        self.teacher_map: nn.Linear | None = None
-        if "spatial" in self.losses and teacher_width:
-            self.teacher_map = nn.Linear(config.trunk_width, teacher_width)
-        self.grounding: GroundingProbe | None = None
-        if "grounding" in self.losses:
-            text = config.get_text_config()
-            self.grounding = GroundingProbe(text.hidden_size, text.num_hidden_layers, config.max_referenced_views)
+        text, views = config.get_text_config(), config.max_referenced_views
+        maps = "spatial" in self.losses and teacher_width
+        self.teacher_map = nn.Linear(config.trunk_width, teacher_width) if maps else None
+        grounds = "grounding" in self.losses
+        self.grounding = GroundingProbe(text.hidden_size, text.num_hidden_layers, views) if grounds else None
         self.thinking_probe = ThinkingProbe(config) if "thinking_probe" in self.losses else None
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -76,9 +70,9 @@ class LossModule(nn.Module):
         perception = self.perceive(batch)
         parts: dict[str, Tensor] = {}
         if perception is not None:
-            parts.update(self.perception_losses(perception, batch, self.map_to_teacher(perception, batch)))
+            parts |= self.perception_losses(perception, batch, self.map_to_teacher(perception, batch))
         if "text" in self.losses and batch.question_ids:
-            parts.update(self.language_losses(self.language_prefix(perception, batch), batch))
+            parts |= self.language_losses(self.language_prefix(perception, batch), batch)
         if not parts:
             raise SceneError("these scenes have no targets for any of the losses " + ", ".join(self.losses))
         return {"loss": self.weighting(parts), **{name: value.detach() for name, value in parts.items()}}
@@ -86,8 +80,7 @@ class LossModule(nn.Module):
     def perceive(self, batch: Batch, refine_poses: bool | None = None) -> PerceptionOutput | None:
         """Encode the photos of a batch; None where perception is skipped or cached.
 
-        Args:
-            refine_poses: correct the predicted cameras; None: as in inference, if perception is frozen or evaluated.
+        Poses are refined as in inference if perception is frozen or evaluated, unless ``refine_poses`` is given.
         """
         if self.student.config.blind or self.use_gt_objects or self.feature_cache is not None:
             return None
@@ -127,8 +120,7 @@ class LossModule(nn.Module):
                 f"the teacher's features are {width} wide here and {expected} in the first scenes: "
                 "distil from the records of one teacher"
             )
-        mapped: Tensor = self.teacher_map(perception.patches)
-        return mapped
+        return self.teacher_map(perception.patches)  # type: ignore[no-any-return]
 
     def perception_losses(self, perception: PerceptionOutput, batch: Batch, mapped: Tensor | None) -> dict[str, Tensor]:
         """Return the losses of perception that have targets; ``mapped`` is from :meth:`map_to_teacher`."""
@@ -156,7 +148,7 @@ class LossModule(nn.Module):
             thinking.append(probe.scene_errors(scene_states, batch.boxes))
         else:
             scene = self.student.encode_prefix(prefix)
-        question_probe = probe if probe is not None and not probe.before_question else None
+        question_probe = None if probe is None or probe.before_question else probe
         features = self.true_features(batch) if self.grounding is not None or question_probe is not None else None
         logits, labels, lengths, grounding, mentions = [], [], [], [], 0
         head = self.student.get_output_embeddings()
@@ -179,13 +171,12 @@ class LossModule(nn.Module):
             lengths.append(answers.sum(1, keepdim=True).expand_as(answers)[answers].float())
         predicted, length = torch.cat(logits), torch.cat(lengths)
         parts = {"text": text_loss(predicted, torch.cat(labels), length)}
-        counts = [len(chunk) for chunk in labels]
-        top = SparseTeacherLogits.join(batch.top_tokens, counts) if "text_kl" in self.losses else None
+        joined = SparseTeacherLogits.join(batch.top_tokens, [len(chunk) for chunk in labels])
+        top = joined if "text_kl" in self.losses else None
         if top is not None:
             known = torch.isfinite(top.log_probs).any(-1)
-            parts["text_kl"] = text_kl(
-                predicted[known], top.ids[known], top.log_probs[known], length[known], self.temperature
-            )
+            rows = (predicted[known], top.ids[known], top.log_probs[known], length[known])
+            parts["text_kl"] = text_kl(*rows, self.temperature)
         if grounding:
             parts["grounding"] = torch.stack(grounding).sum() / mentions
         if sum(map(len, thinking)):

@@ -36,11 +36,8 @@ class UncertaintyWeighting(nn.Module):
         self.log_sigma = nn.ParameterDict({name: nn.Parameter(torch.zeros(())) for name in names if "/" not in name})
 
     def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
-        terms = []
-        for name, loss in without_parts(losses).items():
-            log_sigma = self.log_sigma[name]
-            terms.append(0.5 * loss * torch.exp(-2 * log_sigma) + log_sigma)
-        return torch.stack(terms).sum()
+        pairs = [(loss, self.log_sigma[name]) for name, loss in without_parts(losses).items()]
+        return torch.stack([0.5 * loss * torch.exp(-2 * log_sigma) + log_sigma for loss, log_sigma in pairs]).sum()
 
     def weights(self) -> dict[str, float]:
         """Return the current weight of each loss."""

@@ -21,11 +21,12 @@ from dollhouse.models.vggt.convert import licence_of, load_official
 from dollhouse.scenes.synthetic.furniture import CATEGORIES, COLOURS, KINDS
 from dollhouse.training.config import Recipe
 
+Student = tuple[DollhouseForConditionalGeneration, DollhouseProcessor]
 TEACHER_WIDTH_SAMPLES = 8  #: searched for the width of the teacher's features
 DEPTH_BINS = 32  #: where a loss needs bins and the recipe does not say how many
 
 
-def load_initial_student(recipe: Recipe) -> tuple[DollhouseForConditionalGeneration, DollhouseProcessor]:
+def load_initial_student(recipe: Recipe) -> Student:
     """Load the model that ``init_from`` names, widened, with the heads needed and some parts initialised afresh.
 
     Raises ModelError from the folder, RecipeError where the model cannot become what the recipe says.
@@ -35,9 +36,7 @@ def load_initial_student(recipe: Recipe) -> tuple[DollhouseForConditionalGenerat
     return reinit_modules(model, recipe.reinit), processor
 
 
-def build_student(
-    recipe: Recipe, tokenizer: PreTrainedTokenizerBase
-) -> tuple[DollhouseForConditionalGeneration, DollhouseProcessor]:
+def build_student(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Student:
     """Build a student of the recipe's sizes, with the pretrained weights that it names.
 
     Raises RecipeError for sizes that do not fit, ModelError from weights.
@@ -129,35 +128,24 @@ def student_config(recipe: Recipe, vocab_size: int | None = None) -> DollhouseCo
         vocab_size: of the tokenizer; None: the recipe's. A larger vocabulary of ``student.text`` leaves rows unused.
     """
     settings = recipe.student
-    needed = recipe.heads_needed()
-    text = dict(settings.text)
+    heads = recipe.heads_needed()
+    sizes = settings.model_dump(exclude={"encoder_weights", "language_weights", "tokenizer", "vocabulary"})
+    text = sizes.pop("text")
     if settings.language_weights is not None:
         text = read_language_config(settings.language_weights, settings.text).to_dict()
     text["vocab_size"] = max(vocab_size or settings.vocabulary, text.get("vocab_size", 0))
     try:
         return DollhouseConfig(
-            vision_config={"image_size": settings.image_size, "heads": [], **settings.vision},
+            vision_config={"image_size": settings.image_size, "heads": [], **sizes.pop("vision")},
             text_config=text,
-            image_size=settings.image_size,
-            trunk_width=settings.trunk_width,
-            trunk_layers=settings.trunk_layers,
-            trunk_heads=settings.trunk_heads,
-            object_layers=settings.object_layers,
-            num_objects=settings.num_objects,
-            max_referenced_views=settings.max_referenced_views,
             num_views=recipe.data.views,
             labels=CATEGORIES,
             colours=tuple(COLOURS),
             oriented_labels=tuple(name for name, kind in KINDS.items() if kind.has_front),
-            num_thinking_tokens=settings.num_thinking_tokens,
-            thinking_placement=settings.thinking_placement,
-            thinking_passes=settings.thinking_passes,
-            blind=settings.blind,
-            depth_from=settings.depth_from,
             use_rgbd=recipe.use_rgbd,
-            depth_bins=settings.depth_bins or (DEPTH_BINS if "depth_bin_head" in needed else 0),
-            depth_bin_range=settings.depth_bin_range,
-            relation_head=settings.relation_head or "relation_head" in needed,
+            depth_bins=sizes.pop("depth_bins") or (DEPTH_BINS if "depth_bin_head" in heads else 0),
+            relation_head=sizes.pop("relation_head") or "relation_head" in heads,
+            **sizes,
         )
     except (ValueError, TypeError, KeyError) as error:
         raise RecipeError(f"student: {' '.join(str(error).split())}") from error

@@ -30,30 +30,22 @@ def build_stage(
 ) -> LossModule:
     """Set which parameters of ``model`` are trained, and return it with the stage's losses.
 
-    Args:
-        weighting: of the losses.
-        teacher_width: width of the teacher's features; 0: it has none.
-        open_feature_cache: called where perception is frozen and only its object tokens are needed.
-
-    Raises RecipeError where the stage does not fit the model.
+    ``open_feature_cache`` is called where perception is frozen and only its object tokens are needed. Raises
+    RecipeError where the stage does not fit the model.
     """
     trained = set_trainable(stage, model)
     if not torch.cuda.is_available():  # on short sequences plain attention is faster than the fused one
         model.language_model.set_attn_implementation("eager")
     frozen, use_gt_objects = not trained - LANGUAGE_MODULES, stage.object_source == "teacher"
-    only_objects = (
-        set(stage.losses) <= LANGUAGE_LOSSES
-        and not stage.gt_assignment_prob
-        and not use_gt_objects
-        and not model.config.blind
-    )
+    exact = not stage.gt_assignment_prob and not use_gt_objects and not model.config.blind
+    cached = open_feature_cache if frozen and exact and set(stage.losses) <= LANGUAGE_LOSSES else None
     return LossModule(
         model,
         weighting,
         stage.losses,
         frozen_perception=frozen,
         use_gt_objects=use_gt_objects,
-        feature_cache=open_feature_cache() if open_feature_cache and frozen and only_objects else None,
+        feature_cache=cached() if cached else None,
         teacher_width=teacher_width,
         temperature=stage.temperature,
     )
@@ -90,6 +82,5 @@ def use_bfloat16(precision: str) -> bool:
         return precision == "bfloat16"
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported()
-    return bool(
-        torch.backends.cpu.get_cpu_capability().startswith("AVX512") and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    )
+    avx512 = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    return bool(avx512 and torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -24,6 +24,7 @@ from pydantic import BaseModel
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedTokenizerBase, TrainerCallback
+from transformers.trainer_utils import get_last_checkpoint
 
 from dollhouse import __version__
 from dollhouse.data.dataset import StepDataset
@@ -95,7 +96,8 @@ def distill(
         stage_started = time.time()
         train_stage(recipe, name, model, processor.tokenizer, source, out, progress, callbacks, keep_weights)
         if keep_weights:
-            write_weights(done, model)
+            with atomic_path(done) as unfinished:
+                save_file(single_weights(model), unfinished)
         seconds[name] = round(time.time() - stage_started, 1)
     if not keep_weights:
         return out
@@ -114,8 +116,7 @@ def prepare_student(
         model, processor = load_initial_student(recipe)
         return model, processor, open_target_source(recipe.data, model.config)
     source = open_target_source(recipe.data, student_config(recipe))
-    tokenizer = load_or_train_tokenizer(recipe, source, out / "tokenizer")
-    return *build_student(recipe, tokenizer), source
+    return *build_student(recipe, load_or_train_tokenizer(recipe, source, out / "tokenizer")), source
 
 
 def train_stage(
@@ -156,7 +157,7 @@ def train_stage(
     for callback in [*([StageProgress(name)] if progress else []), *callbacks]:
         trainer.add_callback(callback)
     try:
-        trainer.train(resume_from_checkpoint=last_checkpoint(out / name))
+        trainer.train(resume_from_checkpoint=get_last_checkpoint(out / name) if (out / name).exists() else None)
     except DollhouseError as error:  # from a worker process it comes wrapped in that process's traceback
         last = str(error).strip().splitlines()[-1]
         raise type(error)(last.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")) from error
@@ -205,28 +206,15 @@ def same_recipe(frozen: dict[str, Any], recipe: Recipe) -> bool:
         return False
 
 
-def last_checkpoint(folder: Path) -> str | None:
-    """Return the newest checkpoint; all folders of that name are complete."""
-    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    return str(checkpoints[-1]) if checkpoints else None
-
-
 def count_parameters(model: nn.Module) -> dict[str, int]:
     """Return the number of parameters by module, and of all."""
     parts = {name: sum(p.numel() for p in child.parameters()) for name, child in model.named_children()}
     return {**parts, "all": sum(p.numel() for p in model.parameters())}
 
 
-def write_weights(path: Path, model: nn.Module) -> None:
-    """Write all weights in full precision, atomically. Raises StorageError."""
-    with atomic_path(path) as unfinished:
-        save_file(single_weights(model), unfinished)
-
-
 def load_weights(path: Path, model: nn.Module) -> None:
-    """Load what :func:`write_weights` wrote into a model of the same shape. Raises RecipeError."""
-    weights = load_file(path)
+    """Load the weights of a finished stage. Raises RecipeError where they are of another model."""
     tied = model.state_dict().keys() - single_weights(model).keys()
-    missing, unexpected = model.load_state_dict(weights, strict=False)
+    missing, unexpected = model.load_state_dict(load_file(path), strict=False)
     if set(missing) - tied or unexpected:
         raise RecipeError(f"{path} has other weights than the recipe's model has: delete that stage's folder")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter, defaultdict
-from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -29,17 +28,9 @@ MAX_NONFINITE_STEPS = 20  #: steps in a row without a finite gradient after whic
 
 
 class DistillTrainer(Trainer):
-    """Trains a loss module on a dataset whose items are batches.
-
-    Args:
-        loss_module: returns the loss and its parts, and has a ``weighting``, as
-            :class:`dollhouse.training.loss_module.LossModule`.
-        folder: of the checkpoints.
-        settings: further arguments of TrainingArguments.
-    """
+    """Trains a loss module, with checkpoints in ``folder``, on a dataset whose items are batches."""
 
     def __init__(self, loss_module: nn.Module, stage: StageConfig, folder: Path, dataset: Any, **settings: Any) -> None:
-        self.stage = stage
         self.sums: dict[str, float] = defaultdict(float)
         self.counts: Counter[str] = Counter()
         self.dropped_in_a_row = 0
@@ -58,7 +49,15 @@ class DistillTrainer(Trainer):
             dataloader_pin_memory=torch.cuda.is_available(),
             **settings,
         )
-        super().__init__(model=loss_module, args=arguments, train_dataset=dataset, data_collator=itemgetter(0))
+        optimizer = MuonWithAdamW(loss_module, stage.learning_rate, stage.muon_learning_rate, stage.weight_decay)
+        rates = (stage.steps, stage.warmup_ratio, stage.decay_ratio)
+        super().__init__(
+            model=loss_module,
+            args=arguments,
+            train_dataset=dataset,
+            data_collator=itemgetter(0),
+            optimizers=(optimizer, LambdaLR(optimizer, lambda step: wsd_schedule(step, *rates))),
+        )
         self.remove_callback(PrinterCallback)  # StageProgress prints the losses
         self.model_accepts_loss_kwargs = False
 
@@ -95,28 +94,6 @@ class DistillTrainer(Trainer):
             self.sums.clear()
             self.counts.clear()
         super().log(logs, start_time)
-
-    optimizer: torch.optim.Optimizer | None
-    lr_scheduler: Any
-
-    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        if self.optimizer is None:
-            stage = self.stage
-            self.optimizer = MuonWithAdamW(
-                self.model, stage.learning_rate, stage.muon_learning_rate, stage.weight_decay
-            )
-        return self.optimizer
-
-    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        if self.lr_scheduler is None:
-            shape = partial(
-                wsd_schedule,
-                steps=num_training_steps,
-                warmup_ratio=self.stage.warmup_ratio,
-                decay_ratio=self.stage.decay_ratio,
-            )
-            self.lr_scheduler = LambdaLR(optimizer or self.create_optimizer(), shape)
-        return self.lr_scheduler
 
     def _clip_grad_norm(self, model: nn.Module) -> Any:
         """Clip gradients; skip a step whose gradient is not finite, since it would destroy every weight."""
@@ -158,9 +135,8 @@ class DistillTrainer(Trainer):
         except (OSError, RuntimeError, SafetensorError) as error:
             if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):  # torch.save's full disk
                 raise
-            raise StorageError(
-                f"cannot write a checkpoint in {folder}: {error}; the last complete one stays"
-            ) from error
+            message = f"cannot write a checkpoint in {folder}: {error}; the last complete one stays"
+            raise StorageError(message) from error
         finally:
             shutil.rmtree(self.staging, ignore_errors=True)
             self.staging = None

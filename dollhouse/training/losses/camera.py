@@ -12,10 +12,7 @@ from dollhouse.models.dollhouse.heads import Cameras
 def camera_loss(cameras: Cameras, level_from_camera: Tensor, up: Tensor, focal: Tensor) -> Tensor:
     """Return the L1 loss of position (metres), heading, up vector and log focal length.
 
-    Args:
-        level_from_camera: (B, V, 4, 4) true poses in the first view's level frame.
-        up: (B, V, 3) the world's up direction in each camera's frame.
-        focal: (B, V) over the image's width.
+    The targets are poses (B, V, 4, 4) in the first view's level frame, up vectors (B, V, 3) and focal (B, V).
     """
     ahead = F.normalize(level_from_camera[..., :2, 2], dim=-1)
     heading = torch.stack([ahead[..., 1], -ahead[..., 0]], -1)  # the first view's heading is the y axis

@@ -16,10 +16,7 @@ from dollhouse.models.dollhouse.rgbd_embedding import in_patches
 def aligned_depth(log_depth: Tensor, depth: Tensor, metric: Tensor) -> Tensor:
     """Scale depth that is not metric to the predicted depth, by the median ratio of the scene.
 
-    Args:
-        log_depth: (B, V, H, W) predicted.
-        depth: (B, V, H, W), 0 unknown.
-        metric: (B,) bool.
+    ``log_depth`` (B, V, H, W) is predicted, ``depth`` (B, V, H, W) 0 where unknown, ``metric`` (B,) bool.
     """
     if bool(metric.all()):
         return depth
@@ -46,9 +43,7 @@ def depth_loss(log_depth: Tensor, depth: Tensor, metric: Tensor) -> Tensor:
 def depth_bin_loss(logits: Tensor, depth: Tensor, bins: DepthBins) -> Tensor:
     """Return the cross-entropy of a patch's bins against the bin of its median depth.
 
-    Args:
-        logits: (B, V, P, N).
-        depth: (B, V, H, W) metres, 0 unknown.
+    ``logits`` are (B, V, P, N), ``depth`` (B, V, H, W) metres, 0 unknown.
     """
     pixels = patch_pixels(depth, logits.shape[2])
     known = (pixels > 0).any(-1)

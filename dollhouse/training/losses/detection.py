@@ -17,8 +17,7 @@ from dollhouse.training.losses.voting import MAX_CENTER_ERROR, direction
 def detection_loss(objects: ProposalOutput, truths: Sequence[BoxTargets | None]) -> Tensor:
     """Return focal classification, colour and box losses on a Hungarian match of slots and true boxes.
 
-    Args:
-        truths: one entry per scene; None: without annotation.
+    ``truths`` has one entry per scene; None: not annotated.
     """
     annotated = objects.present * objects.present.new_tensor([float(t is not None) for t in truths]).unsqueeze(-1)
     rows, slots, matched = [], [], []
@@ -35,10 +34,8 @@ def detection_loss(objects: ProposalOutput, truths: Sequence[BoxTargets | None])
     total = max(len(truth.label), 1)
     one_hot[at[0], at[1], truth.label] = 1.0
     classes = focal_loss(objects.label_logits, one_hot, annotated) / total
-    known = truth.colour >= 0
-    colours = F.cross_entropy(
-        objects.colour_logits[at], truth.colour, ignore_index=-1, reduction="sum"
-    ) / known.sum().clamp(min=1)
+    coloured = (truth.colour >= 0).sum().clamp(min=1)
+    colours = F.cross_entropy(objects.colour_logits[at], truth.colour, ignore_index=-1, reduction="sum") / coloured
     scale = 1.0 / (0.3 + truth.size[:, :2].mean(-1))
     center = ((objects.center[at] - truth.center).abs().sum(-1) * scale).clamp(max=MAX_CENTER_ERROR).sum()
     size = (objects.log_size[at] - truth.size.log()).abs().sum()
@@ -50,9 +47,7 @@ def detection_loss(objects: ProposalOutput, truths: Sequence[BoxTargets | None])
 def focal_loss(logits: Tensor, one_hot: Tensor, present: Tensor, gamma: float = 2.0, alpha: float = 0.4) -> Tensor:
     """Return the sigmoid focal loss (Lin et al. 2017), summed over occupied slots.
 
-    Args:
-        logits, one_hot: (B, N, L).
-        present: (B, N), 0 for empty slots.
+    ``logits`` and ``one_hot`` are (B, N, L); ``present`` (B, N) is 0 for empty slots.
     """
     probability = logits.sigmoid()
     correct = torch.where(one_hot > 0, probability, 1 - probability)

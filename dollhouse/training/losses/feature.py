@@ -9,11 +9,7 @@ from torch.nn import functional as F
 def label_kl(logits: Tensor, probs: Tensor) -> Tensor | None:
     """Return the KL divergence from the teacher's label distributions, mean over patches that have one.
 
-    Args:
-        logits, probs: (B, M, L+1), the last label is "no object"; all-zero ``probs`` are unknown.
-
-    Returns:
-        None where all are unknown.
+    Both are (B, M, L+1), the last label is "no object"; all-zero ``probs`` are unknown. None where all are unknown.
     """
     known = probs.sum(-1) > 0
     if not bool(known.any()):
@@ -25,11 +21,7 @@ def label_kl(logits: Tensor, probs: Tensor) -> Tensor | None:
 def patch_depth_loss(log_depth: Tensor, depth: Tensor) -> Tensor | None:
     """Return the squared error of log depth, mean over patches with a depth by the teacher.
 
-    Args:
-        log_depth, depth: (B, M); 0 in ``depth`` is unknown.
-
-    Returns:
-        None where all is unknown.
+    Both are (B, M); 0 in ``depth`` is unknown. None where all is unknown.
     """
     known = depth > 0
     if not bool(known.any()):

@@ -48,10 +48,8 @@ PAIR_FEATURES = FRONT.start + 3 + 1 + VIEW_FEATURES  #: number of targets of a p
 def grounding_targets(features: Tensor, views: int, view: Tensor) -> GroundingTargets:
     """Return the targets of mentions.
 
-    Args:
-        features: (K, ...) of the named objects, by :meth:`ObjectProjector.geometry_features`.
-        views: number of views in ``features``.
-        view: (K,) the view that each question has named, -1 none.
+    ``features`` (K, ...) of ``views`` views are of the named objects, by :meth:`ObjectProjector.geometry_features`;
+    ``view`` (K,) is the view that each question has named, -1 none.
     """
     box = features[:, :BOX_FEATURES]
     visible = features[:, -views:]
@@ -59,26 +57,13 @@ def grounding_targets(features: Tensor, views: int, view: Tensor) -> GroundingTa
     row, named = torch.arange(len(features), device=features.device), view.clamp(min=0)
     in_view = visible[row, named] * (view >= 0)
     values = torch.cat([box, observations.flatten(1), visible, observations[row, named]], 1)
-    weight = torch.cat(
-        [
-            _box_weights(box),
-            visible.repeat_interleave(VIEW_FEATURES, 1),
-            torch.ones_like(visible),
-            REFERENCED_VIEW_WEIGHT * in_view.unsqueeze(1).expand(-1, VIEW_FEATURES),
-        ],
-        1,
-    )
-    return GroundingTargets(values, weight)
+    always, named_weight = torch.ones_like(visible), REFERENCED_VIEW_WEIGHT * in_view
+    parts = [_box_weights(box), visible.repeat_interleave(VIEW_FEATURES, 1), always]
+    return GroundingTargets(values, torch.cat([*parts, named_weight.unsqueeze(1).expand(-1, VIEW_FEATURES)], 1))
 
 
 def pair_targets(features: Tensor, views: int, view: Tensor, has_third: Tensor) -> GroundingTargets:
-    """Return the differences of two or three named objects.
-
-    Args:
-        features: (K, 3, ...) of the first, second and third object that a question names.
-        views, view: as in :func:`grounding_targets`.
-        has_third: (K,) 1 where there is a third object.
-    """
+    """Return the differences of two or three named objects, whose ``features`` are (K, 3, ...)."""
     first, second, _ = features.unbind(1)
     center = features[..., :3]
     distances = [(center[:, i] - center[:, j]).norm(dim=-1, keepdim=True) for i, j in ((0, 1), (0, 2), (1, 2))]
@@ -91,15 +76,9 @@ def pair_targets(features: Tensor, views: int, view: Tensor, has_third: Tensor) 
     difference = second[:, : FRONT.start] - first[:, : FRONT.start]
     values = torch.cat([difference, *distances, facing, of_view[:, 1] - of_view[:, 0]], 1)
     always, third = torch.ones_like(facing), has_third.unsqueeze(1).to(features.dtype)
-    weight = torch.cat(
-        [
-            _box_weights(difference),
-            *(always, third, third, always),
-            REFERENCED_VIEW_WEIGHT * both.unsqueeze(1).expand(-1, VIEW_FEATURES),
-        ],
-        1,
-    )
-    return GroundingTargets(values, weight)
+    parts = [_box_weights(difference), always, third, third, always]
+    named_weight = (REFERENCED_VIEW_WEIGHT * both).unsqueeze(1).expand(-1, VIEW_FEATURES)
+    return GroundingTargets(values, torch.cat([*parts, named_weight], 1))
 
 
 def _box_weights(box: Tensor) -> Tensor:
@@ -134,13 +113,12 @@ class GroundingProbe(nn.Module):
     def forward(
         self, hidden_states: Sequence[Tensor], features: Tensor, scene: Tensor, referred: ReferredObjects
     ) -> Tensor:
-        """Return the loss of the questions of a chunk.
+        """Return the loss of the questions of a chunk, which name at least one object.
 
         Args:
             hidden_states: (R, T, D) after 0, 1, ... blocks.
             features: (B, N, ...) of true objects.
             scene: (R,) row of each question's scene.
-            referred: the objects that the questions name; at least one.
         """
         row, position, object_, view = referred.names.unbind(1)
         target = grounding_targets(features[scene[row], object_], self.views, view)

@@ -18,9 +18,7 @@ def point_consistency(log_depth: Tensor, cameras: Cameras, shared: SharedPoints)
     Dividing by the distances to both cameras keeps the loss from shrinking predicted depth: in metres, a smaller room
     is more consistent.
 
-    Args:
-        log_depth: (B, V, H, W) predicted.
-        cameras: predicted.
+    ``log_depth`` (B, V, H, W) and ``cameras`` are predicted.
     """
     depth, poses = log_depth.clamp(-3, 4).exp(), cameras.level_from_camera
     first = points_at(depth, poses, cameras.focal, shared.scene, shared.view, shared.uv)

@@ -17,12 +17,8 @@ Matches = Sequence[tuple[Tensor, Tensor] | None]  #: per scene: matched slots an
 def relation_kl(logits: Tensor, relations: Sequence[Tensor | None], matches: Matches) -> Tensor | None:
     """Return the KL divergence from soft relations of matched pairs, mean over pairs and relations.
 
-    Args:
-        logits: (B, N, N, 2).
-        relations: (K, K, 2) per scene, probabilities; nan unknown. Each unordered pair counts once.
-
-    Returns:
-        None where no scene has a matched pair with a known relation.
+    ``logits`` are (B, N, N, 2), ``relations`` (K, K, 2) probabilities per scene, nan unknown. Each unordered pair
+    counts once. None where no scene has a matched pair with a known relation.
     """
     targets, predictions = [], []
     for row, (relation, match) in enumerate(zip(relations, matches, strict=True)):

@@ -17,10 +17,8 @@ from dollhouse.data.correspondence import SharedPoints, patch_values
 def feature_distance(mapped: Tensor, features: Tensor, known: Tensor) -> Tensor:
     """Return the mean squared distance of features, the teacher's being normalised patch by patch.
 
-    Args:
-        mapped: (B, M, D) the student's, mapped to the teacher's width.
-        features: (B, M, D) the teacher's; brought to mean 0 and variance 1, so that teachers are comparable.
-        known: (B, M) 1 where there are features.
+    ``mapped`` (B, M, D) are the student's, mapped to the teacher's width. The teacher's (B, M, D) are brought to mean 0
+    and variance 1, so that teachers are comparable; ``known`` (B, M) is 1 where there are features.
     """
     target = F.layer_norm(features, features.shape[-1:])
     distance = (mapped.to(target.dtype) - target).square().mean(-1)

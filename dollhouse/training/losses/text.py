@@ -14,10 +14,7 @@ def text_loss(logits: Tensor, labels: Tensor, lengths: Tensor) -> Tensor:
     """Return the cross-entropy of answer tokens, weighted by 1/sqrt(length) of their answer.
 
     The weight lets a long description count more than a "yes", but not as much as twenty of them.
-
-    Args:
-        logits: (A, vocabulary).
-        labels, lengths: (A,); ``lengths`` is the number of tokens of the token's answer.
+    ``logits`` are (A, vocabulary); ``lengths`` (A,) is the number of tokens of the token's answer.
     """
     losses = F.cross_entropy(logits.float(), labels, reduction="none")
     return (losses / lengths.sqrt()).sum() / (1.0 / lengths).sum()
@@ -30,10 +27,7 @@ def text_kl(logits: Tensor, top_ids: Tensor, top_log_probs: Tensor, lengths: Ten
     raised to the power 1/``temperature``. With the whole vocabulary this is the exact KL divergence at that
     temperature. The loss is multiplied by the squared temperature (Hinton et al. 2015).
 
-    Args:
-        logits: (A, vocabulary).
-        top_ids, top_log_probs: (A, K) the teacher's; -inf where fewer are known (at least one per row is).
-        lengths: (A,).
+    The teacher's top K are (A, K) each; -inf where fewer are known (at least one per row is).
     """
     logits = logits.float()
     valid = torch.isfinite(top_log_probs)

@@ -68,8 +68,7 @@ class ThinkingProbe(nn.Module):
     def scene_errors(self, hidden_states: Sequence[Tensor], boxes: Sequence[BoxTargets | None]) -> Tensor:
         """Return the errors (B',) of the scenes with boxes.
 
-        Args:
-            hidden_states: (B, S, D) of scenes, after 0, 1, ... blocks; the last K positions are thinking tokens.
+        ``hidden_states`` are (B, S, D) after 0, 1, ... blocks; the last K positions are thinking tokens.
         """
         states = hidden_states[self.layer][:, -len(self.thinking_ids) :]
         known = [(row, thinking_targets(box, self.labels, self.objects)) for row, box in enumerate(boxes) if box]
@@ -81,33 +80,17 @@ class ThinkingProbe(nn.Module):
         return grounding_errors(self.predict(states[rows]), GroundingTargets(values, weight))
 
     def question_errors(
-        self,
-        hidden_states: Sequence[Tensor],
-        ids: Tensor,
-        features: Tensor,
-        scene: Tensor,
-        referred: ReferredObjects,
+        self, hidden_states: Sequence[Tensor], ids: Tensor, features: Tensor, scene: Tensor, referred: ReferredObjects
     ) -> Tensor:
-        """Return the errors (Q,) of the questions that name objects.
-
-        Args:
-            hidden_states: (R, T, D) of questions, after 0, 1, ... blocks.
-            ids: (R, T).
-            features: (B, N, ...) of true objects, by
-                :meth:`ObjectProjector.geometry_features`.
-            scene: (R,) row of each question's scene.
-        """
+        """Return the errors (Q,) of the questions that name objects; arguments as of :class:`GroundingProbe`."""
         row, view, first, second, third = named_objects(referred).unbind(1)
         thinking = (ids.unsqueeze(-1) == torch.tensor(self.thinking_ids, device=ids.device)).any(-1)
         positions = thinking.nonzero()[:, 1].view(len(ids), -1)
         states = hidden_states[self.layer][row.unsqueeze(1), positions[row]]
         of_objects = features[scene[row].unsqueeze(1), torch.stack([first, second, third], 1).clamp(min=0)]
         has_second = (second >= 0).to(features.dtype).unsqueeze(1)
-        parts = [
-            grounding_targets(of_objects[:, 0], self.views, view),
-            grounding_targets(of_objects[:, 1], self.views, view),
-            pair_targets(of_objects, self.views, view, third >= 0),
-        ]
+        parts = [grounding_targets(of_objects[:, number], self.views, view) for number in (0, 1)]
+        parts.append(pair_targets(of_objects, self.views, view, third >= 0))
         for part in parts[1:]:
             part.weight = part.weight * has_second
         values, weight = torch.cat([part.values for part in parts], 1), torch.cat([part.weight for part in parts], 1)

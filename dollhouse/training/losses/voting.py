@@ -32,14 +32,8 @@ def voting_loss(votes: VoteOutput, target: PatchTargets) -> Tensor:
     size = (votes.log_size - target.size.clamp(min=1e-2).log()).abs().sum(-1)
     front = (votes.own_front - direction(target.own_yaw)).abs().sum(-1) * target.has_front
     axis = (votes.own_axis - direction(2 * target.own_yaw)).abs().sum(-1) * target.oblong
-    boxes = (
-        over_objects(own)
-        + 0.5 * over_objects(joint)
-        + over_objects(size)
-        + over_objects(front)
-        + 0.5 * over_objects(axis)
-    )
-    return labels + 0.5 * colours + 2 * depth + 0.5 * boxes
+    boxes = over_objects(own) + 0.5 * over_objects(joint) + over_objects(size)
+    return labels + 0.5 * colours + 2 * depth + 0.5 * (boxes + over_objects(front) + 0.5 * over_objects(axis))
 
 
 def direction(yaw: Tensor) -> Tensor:
