@@ -6,8 +6,8 @@ D the teacher's width, R questions of all scenes together, T text.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -39,12 +39,12 @@ class BoxTargets(Tensors):
 
     def take(self, rows: Tensor) -> BoxTargets:
         """Return the boxes of ``rows``."""
-        return BoxTargets(*[getattr(self, field.name)[rows] for field in fields(self)])
+        return BoxTargets(*[value[rows] for value in vars(self).values()])
 
     @staticmethod
     def join(parts: Sequence[BoxTargets]) -> BoxTargets:
         """Concatenate the boxes of several scenes."""
-        return BoxTargets(*[torch.cat([getattr(part, field.name) for part in parts]) for field in fields(BoxTargets)])
+        return BoxTargets(*map(torch.cat, zip(*[vars(part).values() for part in parts], strict=True)))
 
 
 @dataclass
@@ -87,9 +87,8 @@ class Batch(Tensors):
     focal: Tensor  #: (B, V)
     patches: PatchTargets
     boxes: list[BoxTargets | None]
-    relations: list[
-        Tensor | None
-    ]  #: (K, K, 2) each, probabilities that the second is right of, above the first; or nan
+    #: (K, K, 2) each, probabilities that the second is right of, above the first; or nan
+    relations: list[Tensor | None]
     patch_assignment: Tensor  #: (B, M, N) true object of each patch, one-hot
     question_ids: list[Tensor]  #: chunks (R, T) of questions of like length
     question_labels: list[Tensor]  #: (R, T) each, IGNORE but on the answer
@@ -137,23 +136,16 @@ def patch_targets(targets: SceneTargets, labels: int) -> PatchTargets:
     is_object = shown >= 0
     at = shown.clamp(min=0)
     if len(boxes.label) == 0:
-        boxes = BoxTargets(
-            *[
-                torch.zeros(1, *getattr(boxes, f.name).shape[1:], dtype=getattr(boxes, f.name).dtype)
-                for f in fields(boxes)
-            ]
-        )
+        boxes = BoxTargets(*[value.new_zeros(1, *value.shape[1:]) for value in vars(boxes).values()])
         boxes.size += 1.0
     of_patch = boxes.take(at)
-    pose = torch.from_numpy(targets.level_from_camera).float()
-    pose = pose.repeat_interleave(count // views, 0)
+    pose = torch.from_numpy(targets.level_from_camera).float().repeat_interleave(count // views, 0)
     ahead = torch.nn.functional.normalize(pose[:, :2, 2], dim=-1)
     turn = torch.atan2(-ahead[:, 0], ahead[:, 1])  # of the view's heading from the first view's, which is the y axis
     offset = of_patch.center - pose[:, :3, 3]
     cos, sin = turn.cos(), turn.sin()
-    own = torch.stack(
-        [cos * offset[:, 0] + sin * offset[:, 1], cos * offset[:, 1] - sin * offset[:, 0], offset[:, 2]], -1
-    )
+    x, y, z = offset.unbind(-1)
+    own = torch.stack([cos * x + sin * y, cos * y - sin * x, z], -1)
     return PatchTargets(
         label=torch.where(is_object, of_patch.label, torch.tensor(labels)),
         colour=torch.where(is_object, of_patch.colour, torch.tensor(-1)),
@@ -187,7 +179,7 @@ def teacher_targets(scenes: Sequence[SceneTargets], patches: int, labels: int) -
         known=torch.zeros(len(scenes), patches),
         labels=torch.zeros(len(scenes), patches, labels + 1),
         depth=torch.zeros(len(scenes), patches),
-        relations=[None if row is None else _tensor(row.relations) for row in rows],
+        relations=[None if row is None else _soft(row.relations) for row in rows],
     )
     for number, row in enumerate(rows):
         for name in ("features", "known", "labels", "depth"):
@@ -197,7 +189,7 @@ def teacher_targets(scenes: Sequence[SceneTargets], patches: int, labels: int) -
     return targets
 
 
-def _tensor(array: NDArray[Any] | None) -> Tensor | None:
+def _soft(array: NDArray[Any] | None) -> Tensor | None:
     return None if array is None else torch.from_numpy(array.astype(np.float32))
 
 
@@ -209,11 +201,9 @@ def collate_batch(
     chunks: int = 3,
     sample_indices: Sequence[int] = (),
 ) -> Batch:
-    """Collate scenes and their tokenized questions.
+    """Collate scenes of one image shape and number of views with the tokenized questions of each.
 
     Args:
-        scenes: of one image shape and number of views.
-        questions: those of each scene.
         use_gt_assignment: group patches by the true instances, if every scene has boxes.
         chunks: how many chunks of similar length questions are packed into.
         sample_indices: of the scenes in their source, the keys of the feature cache.
@@ -232,25 +222,21 @@ def collate_batch(
             kept = (shown >= 0) & (shown < config.num_objects)
             patch_assignment[row, kept.nonzero().squeeze(-1), shown[kept]] = 1.0
     packed = pack_questions(questions, config.pad_token_id, chunks)
-    unposed = np.tile(np.eye(4), (views, 1, 1))
-    upright = np.tile([0.0, -1.0, 0.0], (views, 1))
+
+    def stacked(values: Iterable[Any], default: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(np.stack([default if value is None else value for value in values])).float()
+
     return Batch(
         pixel_values=images.permute(0, 1, 4, 2, 3).contiguous().float().div_(255),
-        depth=torch.from_numpy(
-            np.stack([np.zeros(s.images.shape[:3], np.float32) if s.depth is None else s.depth for s in scenes])
-        ).float(),
+        depth=stacked((s.depth for s in scenes), np.zeros((views, height, width), np.float32)),
         metric=torch.tensor([scene.metric for scene in scenes]),
         posed=torch.tensor([scene.level_from_camera is not None and scene.focal is not None for scene in scenes]),
-        level_from_camera=torch.from_numpy(
-            np.stack([unposed if s.level_from_camera is None else s.level_from_camera for s in scenes])
-        ).float(),
-        up=torch.from_numpy(np.stack([upright if s.up is None else s.up for s in scenes])).float(),
-        focal=torch.from_numpy(np.stack([np.ones(views) if s.focal is None else s.focal for s in scenes])).float(),
-        patches=PatchTargets(
-            *[torch.stack([getattr(row, field.name) for row in patches]) for field in fields(PatchTargets)]
-        ),
+        level_from_camera=stacked((s.level_from_camera for s in scenes), np.tile(np.eye(4), (views, 1, 1))),
+        up=stacked((s.up for s in scenes), np.tile([0.0, -1.0, 0.0], (views, 1))),
+        focal=stacked((s.focal for s in scenes), np.ones(views)),
+        patches=PatchTargets(*map(torch.stack, zip(*[vars(row).values() for row in patches], strict=True))),
         boxes=boxes,
-        relations=[None if s.objects is None else _tensor(s.objects.relations) for s in scenes],
+        relations=[None if s.objects is None else _soft(s.objects.relations) for s in scenes],
         patch_assignment=patch_assignment,
         question_ids=packed.ids,
         question_labels=packed.labels,

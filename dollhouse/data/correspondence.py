@@ -48,18 +48,15 @@ def shared_points(depth: Tensor, level_from_camera: Tensor, focal: Tensor, patch
         depth: (B, V, H, W) metres, 0 unknown.
         level_from_camera: (B, V, 4, 4).
         focal: (B, V) over the image's width.
-        patch_size: in pixels.
     """
     batch, views, height, width = depth.shape
     rows, columns = height // patch_size, width // patch_size
+    patches, size = rows * columns, depth.new_tensor([width, height])
     row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    middle = (torch.stack([column, row], -1).view(-1, 2) * patch_size + patch_size // 2 + 0.5).to(depth)
-    middle = middle / depth.new_tensor([width, height])
-    patches = rows * columns
-
-    index = [torch.arange(size, device=depth.device) for size in (batch, views, patches, views)]
+    middle = (torch.stack([column, row], -1).view(-1, 2) * patch_size + patch_size // 2 + 0.5).to(depth) / size
+    index = [torch.arange(count, device=depth.device) for count in (batch, views, patches, views)]
     scene, view, patch, other = (axis.flatten() for axis in torch.meshgrid(*index, indexing="ij"))
-    column, row = (middle[patch] * middle.new_tensor([width, height])).long().unbind(-1)
+    column, row = (middle[patch] * size).long().unbind(-1)
     own = depth[scene, view, row, column]
     known = (own > 0) & (view != other)
     scene, view, patch, other, own = (axis[known] for axis in (scene, view, patch, other, own))
@@ -85,9 +82,8 @@ def shared_points(depth: Tensor, level_from_camera: Tensor, focal: Tensor, patch
 
 def shared_in(batch: Batch, perception: PerceptionOutput, patch_size: int) -> SharedPoints:
     """Find the points that views of a batch share, by its depth and poses or else by the student's predictions."""
-    has_targets = batch.posed & batch.metric & (batch.depth > 0).flatten(1).any(-1)
-
     assert perception.log_depth is not None
+    has_targets = batch.posed & batch.metric & (batch.depth > 0).flatten(1).any(-1)
 
     def either(known: Tensor, own: Tensor) -> Tensor:
         return torch.where(has_targets.view(-1, *[1] * (known.ndim - 1)), known, own.detach())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from hashlib import sha256
 from pathlib import Path
 
@@ -30,12 +29,11 @@ class FeatureCache:
         """Return the objects of samples ``indices``; ``encode(row)`` computes a missing row (a batch of 1)."""
         rows = []
         for row, index in enumerate(indices):
-            objects = self.read(index)
-            if objects is None:
+            if (objects := self.read(index)) is None:
                 objects = encode(row)
                 self.write(index, objects)
             rows.append(objects)
-        return concatenate(rows)
+        return ProposalOutput(*map(torch.cat, zip(*[vars(objects).values() for objects in rows], strict=True)))
 
     def read(self, index: int) -> ProposalOutput | None:
         """Return the objects of a sample (a batch of 1), or None where the file is missing or damaged."""
@@ -58,12 +56,6 @@ class FeatureCache:
 
 def _path(folder: Path, index: int) -> Path:
     return folder / f"{index // 1000:04d}" / f"{index}.safetensors"
-
-
-def concatenate(batches: Sequence[ProposalOutput]) -> ProposalOutput:
-    """Concatenate proposals along the batch axis."""
-    names = [field.name for field in fields(ProposalOutput)]
-    return ProposalOutput(**{name: torch.cat([getattr(batch, name) for batch in batches]) for name in names})
 
 
 def modules_hash(modules: Sequence[nn.Module]) -> str:

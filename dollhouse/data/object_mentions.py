@@ -31,7 +31,7 @@ class MentionFinder:
         self.labels = [tuple(ids) for ids in config.label_ids]
         self.label_of_last = {ids[-1]: label for label, ids in enumerate(self.labels) if ids}
         self.colour_of_last = {ids[-1]: colour for colour, ids in enumerate(config.colour_ids) if ids}
-        self.views: dict[tuple[int, ...], int] = {
+        self.views = {
             tuple(tokenizer(f" view {view + 1}", add_special_tokens=False)["input_ids"]): view
             for view in range(config.max_referenced_views)
         }

@@ -8,10 +8,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from functools import lru_cache, partial
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from dollhouse.data.config import DataConfig
@@ -24,7 +22,7 @@ from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.tokenization import vocabulary_hash
 from dollhouse.questions.generate import Question
 from dollhouse.records.content_hash import scene_hash
-from dollhouse.records.record import Record, RecordCamera
+from dollhouse.records.record import Record
 from dollhouse.records.scene_source import cache_views, scene_sources
 from dollhouse.records.store import RecordStore
 from dollhouse.records.types import TeacherAnswer
@@ -77,13 +75,11 @@ class RecordTargetSource(TargetSource):
         return all(teacher.get("vocabulary") == vocabulary for teacher in teachers.values())
 
     def make_targets(self, index: int) -> SceneTargets:
-        targets = super().make_targets(index)
-        record = self._record(index)
+        targets, record = super().make_targets(index), self._record(index)
         if record.features is None:
             return targets
         scene = self.view_window(index)
-        points = patch_points(targets, scene)
-        if points is None:
+        if (points := patch_points(targets, scene)) is None:
             return targets
         cameras = np.stack([np.asarray(view.world_from_camera) for view in scene.views])
         teacher = nearest_features(record.features, points, cameras, self.config.labels)
@@ -121,23 +117,14 @@ def recorded_scene(record: Record, photos: Scene) -> Scene:
     for number, (camera, photo) in enumerate(zip(record.cameras, photos.views, strict=True)):
         view = View(camera.name, photo.open_image, camera.intrinsics, camera.world_from_camera)
         if geometry is not None and geometry.depth is not None:
-            view = _with_depth(view, geometry.depth[number], camera, photo)
+            depth = geometry.depth[number]
+            measured = photo.depth if camera.depth_intrinsics is not None else None
+            by_sensor = measured is not None and measured.shape == depth.shape  # else on the photo's pixels
+            intrinsics = camera.depth_intrinsics if by_sensor else None
+            view = replace(view, open_depth=partial(np.asarray, depth), depth_intrinsics=intrinsics)
         if geometry is not None and geometry.instances is not None:
-            view = replace(view, open_instances=partial(_same, geometry.instances[number]))
+            view = replace(view, open_instances=partial(np.asarray, geometry.instances[number]))
         views.append(view)
     boxes = geometry.boxes if geometry is not None else None
     metric = geometry.metric if geometry is not None else photos.metric
     return Scene(record.scene, tuple(views), boxes, metric, photos.metadata)
-
-
-def _with_depth(view: View, depth: NDArray[np.float32], camera: RecordCamera, photo: View) -> View:
-    """A view with the record's depth, on the sensor's pixels if its shape is the sensor's, else on the photo's."""
-    measured = photo.depth if camera.depth_intrinsics is not None else None
-    by_sensor = measured is not None and measured.shape == depth.shape
-    return replace(
-        view, open_depth=partial(_same, depth), depth_intrinsics=camera.depth_intrinsics if by_sensor else None
-    )
-
-
-def _same(array: NDArray[Any]) -> NDArray[Any]:
-    return array

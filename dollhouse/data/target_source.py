@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from dollhouse.data.config import DataConfig
@@ -53,8 +54,8 @@ class TargetSource(ABC):
 
     def make_targets(self, index: int) -> SceneTargets:
         """Compute the targets of a sample, without the cache."""
-        config = self.config
-        return scene_targets(self.view_window(index), config.image_size, config.labels, config.colours)
+        scene, config = self.view_window(index), self.config
+        return scene_targets(scene, config.image_size, config.labels, config.colours)
 
     def targets(self, index: int) -> SceneTargets:
         """Return the targets of a sample, from the cache if they are in it.
@@ -118,9 +119,7 @@ class SceneTargetSource(TargetSource):
             return ()
         targets = self.cache.read_targets(index) if self.cache else None
         if targets is not None and targets.instances is not None:
-            scene = replace(
-                scene, views=tuple(_with_cached_ids(view, targets, i) for i, view in enumerate(scene.views))
-            )
+            scene = replace(scene, views=tuple(map(_with_cached_ids, scene.views, targets.instances)))
         generated = generate_questions(scene, balance=self._balance_of(scene), limit=MAX_QUESTIONS)
         questions = tuple((question.text, question.answer, question.family) for question in generated)
         if self.cache:
@@ -146,11 +145,9 @@ class SceneTargetSource(TargetSource):
         return self._balance
 
 
-def _with_cached_ids(view: View, targets: SceneTargets, index: int) -> View:
+def _with_cached_ids(view: View, instances: NDArray[np.uint8]) -> View:
     """A view whose object ids are the cached ones, so that generating questions does not render it again."""
-    assert targets.instances is not None
-    instances = targets.instances[index].astype(np.int32)
-    return replace(view, open_instances=lambda: instances)
+    return replace(view, open_instances=lambda: instances.astype(np.int32))
 
 
 def targets_key(data: DataConfig, config: DollhouseConfig, records: Sequence[str] = (), version: int = 0) -> str:

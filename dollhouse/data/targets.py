@@ -77,12 +77,7 @@ def frame_scene(scene: Scene, width: int) -> list[PreprocessedView]:
 
 
 def scene_targets(scene: Scene, width: int, labels: Sequence[str], colours: Sequence[str]) -> SceneTargets:
-    """Compute the targets of all views of a scene.
-
-    Args:
-        width: image width in pixels.
-        labels, colours: the student's, which targets index.
-    """
+    """Compute the targets of all views of a scene, at image width ``width``, for the student's labels and colours."""
     frames = frame_scene(scene, width)
     images = np.stack([frame.image for frame in frames])
     has_depth = all(frame.depth is not None for frame in frames)
@@ -92,8 +87,7 @@ def scene_targets(scene: Scene, width: int, labels: Sequence[str], colours: Sequ
     if posed:
         poses = np.stack([np.asarray(view.world_from_camera, dtype=np.float64) for view in scene.views])
         level = level_from_world(poses[0])
-        level_from_camera = level @ poses
-        up = poses[:, 2, :3]
+        level_from_camera, up = level @ poses, poses[:, 2, :3]
     if all(frame.intrinsics is not None for frame in frames):
         focal = np.array([frame.intrinsics[0, 0] / images.shape[2] for frame in frames if frame.intrinsics is not None])
     instances = [frame.instances for frame in frames]
@@ -124,17 +118,11 @@ def instances_by_depth(frame: PreprocessedView, world_from_camera: Array, boxes:
 
 
 def object_targets(
-    boxes: Sequence[Box],
-    instances: NDArray[np.int32],
-    depth: NDArray[np.float32],
-    labels: Sequence[str],
-    colours: Sequence[str],
+    boxes: Sequence[Box], instances: NDArray[np.int32], depth: Array, labels: Sequence[str], colours: Sequence[str]
 ) -> ObjectTargets:
     """Return the targets of objects that are visible and have one of ``labels``.
 
-    Args:
-        boxes: in the level frame of the first view.
-        instances, depth: (V, H, W), box ids and metres.
+    ``boxes`` are in the level frame of the first view; ``instances`` (V, H, W) holds their ids.
     """
     highest = max([box.id for box in boxes], default=0)
     pixels = np.bincount(np.clip(instances, 0, highest + 1).ravel(), minlength=highest + 2)
@@ -142,9 +130,8 @@ def object_targets(
     index_of_id = np.full(highest + 2, -1)
     for index, box in enumerate(known):
         index_of_id[box.id] = index
-    patch_object, patch_depth = assign_patches(
-        index_of_id[np.clip(instances, 0, len(index_of_id) - 1)], depth, len(known)
-    )
+    shown = index_of_id[np.clip(instances, 0, len(index_of_id) - 1)]
+    patch_object, patch_depth = assign_patches(shown, depth, len(known))
     return ObjectTargets(
         label=np.array([labels.index(box.label) for box in known], dtype=np.int64),
         colour=np.array([colours.index(box.colour) if box.colour in colours else -1 for box in known], dtype=np.int64),
@@ -160,13 +147,10 @@ def object_targets(
 
 def soft_relations(boxes: Sequence[Box]) -> NDArray[np.float32]:
     """Return probabilities (N, N, 2) of right and above, for boxes in the level frame."""
-    both = [ordering_probabilities(boxes, axis) for axis in (0, 2)]
-    return np.stack(both, -1).astype(np.float32)
+    return np.stack([ordering_probabilities(boxes, axis) for axis in (0, 2)], -1).astype(np.float32)
 
 
-def assign_patches(
-    index: NDArray[np.int64], depth: NDArray[np.float32], objects: int
-) -> tuple[NDArray[np.int64], Array]:
+def assign_patches(index: NDArray[np.int64], depth: Array, objects: int) -> tuple[NDArray[np.int64], Array]:
     """Assign an object and its mean depth to each patch.
 
     A patch is assigned the object that covers most of it, if it covers :data:`MIN_PATCH_SHARE`. Every object gets at
@@ -175,10 +159,8 @@ def assign_patches(
     Args:
         index: (V, H, W) object of each pixel, -1 none.
         depth: (V, H, W) metres, 0 unknown.
-        objects: number of objects.
 
-    Returns:
-        Object index (-1 none) and depth in metres, both (V, P).
+    Returns object index (-1 none) and depth in metres, both (V, P).
     """
     views, height, width = index.shape
     rows, columns = height // PATCH, width // PATCH
@@ -221,13 +203,9 @@ def flip_horizontally(targets: SceneTargets) -> SceneTargets:
             relations=_flip_relations(objects.relations),
         )
     if teacher is not None:
-        teacher = TeacherPatches(
-            features=_flip_patches(teacher.features, columns),
-            known=_flip_patches(teacher.known, columns),
-            labels=_flip_patches(teacher.labels, columns),
-            depth=_flip_patches(teacher.depth, columns),
-            relations=_flip_relations(teacher.relations),
-        )
+        names = ("features", "known", "labels", "depth")
+        flipped = {name: _flip_patches(getattr(teacher, name), columns) for name in names}
+        teacher = replace(teacher, **flipped, relations=_flip_relations(teacher.relations))
     return replace(
         targets,
         images=targets.images[:, :, ::-1],

@@ -22,8 +22,7 @@ MAX_DISTANCE = 0.25  #: metres from a patch to the teacher's point that describe
 def patch_points(targets: SceneTargets, scene: Scene) -> Array | None:
     """Back-project the middle of every patch at its median depth.
 
-    Returns:
-        Points (V, P, 3) in the scene's world, nan where depth is unknown; None without depth, poses or focal lengths.
+    Returns points (V, P, 3) in the scene's world, nan where depth is unknown; None without depth, poses or focal.
     """
     if targets.depth is None or targets.level_from_camera is None or targets.focal is None:
         return None
@@ -49,7 +48,6 @@ def nearest_features(
     """Give every patch the teacher's prediction at the nearest of its points, within :data:`MAX_DISTANCE`.
 
     Args:
-        features: the teacher's, at points of its own.
         points: (V, P, 3) what the patches show; nan unknown.
         cameras: (V, 4, 4) world from camera; with them, the z-depth of the teacher's point is the patch's depth.
         labels: the student's; see :func:`student_label_probs`.

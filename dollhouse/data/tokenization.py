@@ -104,8 +104,7 @@ def tokenize_questions(
     prompt_ids = tokenizer(prompts, add_special_tokens=False)["input_ids"] if prompts else []
     answer_ids = tokenizer(answers, add_special_tokens=False)["input_ids"] if answers else []
     rows = []
-    by_teacher = teacher_answers if teacher_answers is not None else [None] * len(questions)
-    for prompt, answer, teacher in zip(prompt_ids, answer_ids, by_teacher, strict=True):
+    for prompt, answer, teacher in zip(prompt_ids, answer_ids, teacher_answers or [None] * len(questions), strict=True):
         mentions = finder.find(prompt, objects) if finder is not None and objects is not None else ()
         if teacher is None or teacher.token_ids is None:
             rows.append(TokenizedQA(list(prompt) + list(answer), len(prompt), mentions))
@@ -138,12 +137,8 @@ def pack_questions(questions: Sequence[Sequence[TokenizedQA]], pad: int, chunks:
         packed.ids.append(ids)
         packed.labels.append(labels)
         packed.scene.append(torch.tensor([scene for _, scene in rows[low:high]]))
-        packed.mentions.append(
-            ReferredObjects(
-                torch.tensor(names, dtype=torch.long).reshape(-1, 4),
-                torch.tensor(pairs, dtype=torch.long).reshape(-1, 6),
-            )
-        )
+        tables = [torch.tensor(names, dtype=torch.long), torch.tensor(pairs, dtype=torch.long)]
+        packed.mentions.append(ReferredObjects(tables[0].reshape(-1, 4), tables[1].reshape(-1, 6)))
         packed.top_tokens.append(teacher_top_tokens(chunk))
     return packed
 
@@ -152,12 +147,9 @@ def teacher_top_tokens(chunk: Sequence[TokenizedQA]) -> SparseTeacherLogits | No
     """Return the teacher's top tokens at the answer tokens of a chunk; None where no row has any."""
     if not any(row.top_ids is not None and row.top_ids.shape[1] for row in chunk):
         return None
-    rows = [
-        None
-        if row.top_ids is None or row.top_log_probs is None
-        else SparseTeacherLogits(
-            torch.from_numpy(row.top_ids.astype(np.int64)), torch.from_numpy(row.top_log_probs.astype(np.float32))
-        )
-        for row in chunk
-    ]
+    rows: list[SparseTeacherLogits | None] = []
+    for row in chunk:
+        known = row.top_ids is not None and row.top_log_probs is not None
+        values = (torch.as_tensor(row.top_ids).long(), torch.as_tensor(row.top_log_probs).float()) if known else None
+        rows.append(SparseTeacherLogits(*values) if values else None)
     return SparseTeacherLogits.join(rows, [len(row.ids) - row.start for row in chunk])

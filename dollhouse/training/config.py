@@ -26,14 +26,11 @@ PartName = Literal[
     "encoder", "rgbd_encoder", "trunk", "depth_head", "camera_head", "voting_head", "proposal_head", "depth_bin_head",
     "relation_head", "projector", "language_model",
 ]
-# fmt: on
 #: optional heads: a student has them, and they are trained, where a stage names such a loss
 HEAD_OF_LOSS: dict[str, PartName] = {
-    "depth_ce": "depth_bin_head",
-    "depth_kl": "depth_bin_head",
-    "spatial": "relation_head",
-    "feature": "relation_head",
+    "depth_ce": "depth_bin_head", "depth_kl": "depth_bin_head", "spatial": "relation_head", "feature": "relation_head",
 }
+# fmt: on
 
 RECIPES = Path(str(files("dollhouse") / "recipes"))  #: the recipes that the package ships
 
@@ -43,14 +40,10 @@ class StudentConfig(ConfigModel):
 
     image_size: int = Field(126, ge=28, multiple_of=14, description="width in pixels to which photos are resized")
     vision: dict[str, Any] = Field(default_factory=dict, description="arguments of VggtConfig")
-    text: dict[str, Any] = Field(
-        default_factory=lambda: {"model_type": "gpt_neox"}, description="config of any causal language model"
-    )
+    text: dict[str, Any] = Field({"model_type": "gpt_neox"}, description="config of any causal language model")
     encoder_weights: Path | None = Field(None, description="official VGGT weights: the file, or its folder")
-    language_weights: Path | None = Field(
-        None, description="folder of a causal language model of text's shape; its tokenizer is used too"
-    )
-    depth_from: Literal["trunk", "encoder"] = Field("trunk", description="features that the depth head reads")
+    language_weights: Path | None = Field(None, description="folder of a causal language model, with its tokenizer")
+    depth_from: Literal["trunk", "encoder"] = Field("trunk", description="input of the depth head")
     tokenizer: Path | None = Field(None, description="model folder whose tokenizer is used, such as the teacher's")
     vocabulary: int = Field(1024, ge=300, description="size of the tokenizer trained on the run's own questions")
     trunk_width: int = Field(192, ge=8)
@@ -62,15 +55,9 @@ class StudentConfig(ConfigModel):
     num_thinking_tokens: int = Field(4, ge=0)
     thinking_placement: Literal["before_question", "after_question"] = "before_question"
     thinking_passes: int = Field(1, ge=1, description="passes of the language model over the thinking tokens")
-    depth_bins: int | None = Field(
-        None, ge=2, le=256, description="bins of log depth; None: 32 where a loss needs them"
-    )
-    depth_bin_range: tuple[PositiveFloat, PositiveFloat] = Field(
-        (0.3, 12.0), description="nearest and farthest, metres"
-    )
-    relation_head: bool | None = Field(
-        None, description="predict relations between objects; None: where a loss needs them"
-    )
+    depth_bins: int | None = Field(None, ge=2, le=256, description="of log depth; None: 32 where a loss needs them")
+    depth_bin_range: tuple[PositiveFloat, PositiveFloat] = Field((0.3, 12.0), description="in metres")
+    relation_head: bool | None = Field(None, description="relations of objects; None: where a loss needs them")
     blind: bool = Field(False, description="no image encoder: the control model")
 
 
@@ -87,19 +74,13 @@ class StageConfig(ConfigModel):
     weight_decay: float = Field(0.0, ge=0)
     warmup_ratio: float = Field(0.05, ge=0, le=1, description="share of the steps, linear from zero")
     decay_ratio: float = Field(0.4, ge=0, le=1, description="share of the steps, linear to zero")
-    gt_assignment_prob: float = Field(
-        0.0, ge=0, le=1, description="probability that a batch's patches are grouped by the true instances"
-    )
+    gt_assignment_prob: float = Field(0.0, ge=0, le=1, description="of a batch: group patches by true instances")
     temperature: float = Field(2.0, gt=0, description="softens the teacher's token distributions for the loss text_kl")
-    object_source: Literal["student", "teacher"] = Field(
-        "student", description="whose objects the language model is given"
-    )
+    object_source: Literal["student", "teacher"] = Field("student", description="source of object tokens")
     families: list[str] | dict[str, NonNegativeFloat] | None = Field(
         None, description="families of questions, or the sampling weight of each; None: as generated"
     )
-    horizontal_flip_prob: float = Field(
-        0.0, ge=0, le=1, description="probability that a scene is flipped left to right; only without the loss text"
-    )
+    horizontal_flip_prob: float = Field(0.0, ge=0, le=1, description="of each scene; only without the loss text")
     save_every: int = Field(500, ge=1, description="steps between checkpoints")
     log_every: int = Field(20, ge=1, description="steps between lines of metrics.jsonl")
 
@@ -150,16 +131,12 @@ class Recipe(ConfigModel):
     teacher: Literal["annotations", "records"] = "annotations"
     init_from: Path | None = Field(None, description="model folder whose weights the student starts with")
     reinit: list[PartName] = Field(default=[], description="with init_from: parts that are initialised afresh")
-    width_multiplier: int = Field(
-        1, ge=1, le=2, description="with init_from: 2 doubles every width without changing the model's answers"
-    )
+    width_multiplier: int = Field(1, ge=1, le=2, description="with init_from: 2 doubles every width, same answers")
     use_rgbd: bool = Field(False, description="take depth and poses beside the photos: for teachers, not students")
-    student: StudentConfig = Field(default_factory=lambda: StudentConfig())
+    student: StudentConfig = Field(default_factory=StudentConfig)
     data: DataConfig
     loss_weighting: Literal["uncertainty", "static", "equal"] = "uncertainty"
-    static_weights: dict[LossName, NonNegativeFloat] = Field(
-        default={}, description="with loss_weighting: static: weights that differ from the defaults"
-    )
+    static_weights: dict[LossName, NonNegativeFloat] = Field({}, description="with loss_weighting: static")
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves torch's own choice")
     stages: dict[str, StageConfig] = Field(min_length=1)
@@ -217,9 +194,8 @@ class Recipe(ConfigModel):
 
     def with_max_steps(self, steps: int) -> Recipe:
         """Return the recipe with no stage longer than ``steps``."""
-        stages = {
-            name: stage.model_copy(update={"steps": min(steps, stage.steps)}) for name, stage in self.stages.items()
-        }
+        lengths = {name: {"steps": min(steps, stage.steps)} for name, stage in self.stages.items()}
+        stages = {name: stage.model_copy(update=lengths[name]) for name, stage in self.stages.items()}
         return self.model_copy(update={"stages": stages})
 
 

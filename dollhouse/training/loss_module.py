@@ -175,8 +175,8 @@ class LossModule(nn.Module):
         top = joined if "text_kl" in self.losses else None
         if top is not None:
             known = torch.isfinite(top.log_probs).any(-1)
-            rows = (predicted[known], top.ids[known], top.log_probs[known], length[known])
-            parts["text_kl"] = text_kl(*rows, self.temperature)
+            kl_inputs = (predicted[known], top.ids[known], top.log_probs[known], length[known])
+            parts["text_kl"] = text_kl(*kl_inputs, self.temperature)
         if grounding:
             parts["grounding"] = torch.stack(grounding).sum() / mentions
         if sum(map(len, thinking)):

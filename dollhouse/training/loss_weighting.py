@@ -11,21 +11,13 @@ from torch import Tensor, nn
 #: one half over the loss of a trained student, which is the optimum of Eq. 2. The first six are about what uncertainty
 #: weighting learned for the shipped student; depth_ce, depth_kl, spatial and multiview were measured on that student in
 #: new rooms after a short training of the missing heads; the rest are guesses
+# fmt: off
 STATIC_WEIGHTS = {
-    "text": 1.0,
-    "grounding": 1.0,
-    "depth_reg": 7.0,
-    "camera": 2.0,
-    "voting": 0.4,
-    "detection": 0.25,
-    "depth_ce": 0.4,
-    "depth_kl": 0.75,
-    "spatial": 1.0,
-    "multiview": 2.0,
-    "feature": 1.0,
-    "text_kl": 1.0,
-    "thinking_probe": 1.0,
+    "text": 1.0, "grounding": 1.0, "depth_reg": 7.0, "camera": 2.0, "voting": 0.4, "detection": 0.25,
+    "depth_ce": 0.4, "depth_kl": 0.75, "spatial": 1.0, "multiview": 2.0,
+    "feature": 1.0, "text_kl": 1.0, "thinking_probe": 1.0,
 }
+# fmt: on
 
 
 class UncertaintyWeighting(nn.Module):

@@ -27,10 +27,7 @@ DEPTH_BINS = 32  #: where a loss needs bins and the recipe does not say how many
 
 
 def load_initial_student(recipe: Recipe) -> Student:
-    """Load the model that ``init_from`` names, widened, with the heads needed and some parts initialised afresh.
-
-    Raises ModelError from the folder, RecipeError where the model cannot become what the recipe says.
-    """
+    """Load the model that ``init_from`` names, widened, with the heads needed and some parts initialised afresh."""
     model, processor, _ = load_student(None if str(recipe.init_from) == "nano" else recipe.init_from)
     model = with_heads(expand_model(model, recipe), recipe)
     return reinit_modules(model, recipe.reinit), processor
@@ -86,9 +83,8 @@ def with_heads(model: DollhouseForConditionalGeneration, recipe: Recipe) -> Doll
     fresh = [name for name in sorted(recipe.heads_needed()) if not hasattr(model, name)]
     if fresh and not model.config.blind:
         print(f"{recipe.init_from} has no {' and no '.join(fresh)}, which the losses need: initialised afresh")
-        model.add_heads(
-            depth_bins=DEPTH_BINS if "depth_bin_head" in fresh else 0, relation_head="relation_head" in fresh
-        )
+        bins = DEPTH_BINS if "depth_bin_head" in fresh else 0
+        model.add_heads(depth_bins=bins, relation_head="relation_head" in fresh)
     return model
 
 

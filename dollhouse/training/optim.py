@@ -16,9 +16,8 @@ class MuonWithAdamW(torch.optim.Optimizer):
         matrices, rest = split_parameters(model, muon_learning_rate > 0)
         self.parts: list[torch.optim.Optimizer] = []
         if matrices:
-            self.parts.append(
-                torch.optim.Muon(matrices, lr=muon_learning_rate, weight_decay=weight_decay, momentum=0.95)
-            )
+            muon = torch.optim.Muon(matrices, lr=muon_learning_rate, weight_decay=weight_decay, momentum=0.95)
+            self.parts.append(muon)
         if rest:
             self.parts.append(torch.optim.AdamW(rest, lr=learning_rate, weight_decay=weight_decay, betas=(0.9, 0.98)))
         super().__init__([{"params": matrices + rest}], {})
@@ -47,8 +46,7 @@ def split_parameters(model: nn.Module, muon: bool) -> tuple[list[nn.Parameter], 
     rest: list[nn.Parameter] = []
     outer = ("embed", "lm_head", "blind_prefix")
     for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
         hidden = parameter.ndim == 2 and min(parameter.shape) > 16 and not any(word in name for word in outer)
-        (matrices if muon and hidden else rest).append(parameter)
+        if parameter.requires_grad:
+            (matrices if muon and hidden else rest).append(parameter)
     return matrices, rest

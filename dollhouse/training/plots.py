@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dollhouse.system.atomic_io import atomic_path
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 WEIGHT = "weight_"
 NOT_LOSSES = {"stage", "step", "loss", "grad_norm", "learning_rate", "epoch", "dropped_steps"}
@@ -25,6 +22,7 @@ def plot_losses(metrics: Path, picture: Path) -> bool:
     stages = read_stages(metrics)
     if not stages:
         return False
+    from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullLocator
@@ -33,15 +31,18 @@ def plot_losses(metrics: Path, picture: Path) -> bool:
     FigureCanvasAgg(figure)
     grid = figure.subplots(2, len(stages), squeeze=False, sharex="col", sharey="row")
     names = sorted({name for lines in stages.values() for line in lines for name in losses_of(line)})
-    colours = dict(zip(names, _colours(len(names)), strict=True))
+    # tab20's dark shades first
+    colours = {name: colormaps["tab20"](2 * number % 20 + number // 10) for number, name in enumerate(names)}
     for column, (stage, lines) in enumerate(stages.items()):
         top, bottom = grid[0, column], grid[1, column]
-        for name in names:
-            _line(top, lines, name, colours[name])
-            _line(bottom, lines, WEIGHT + name, colours[name])
         top.set_title(stage)
         bottom.set_xlabel("step")
-        for axes in (top, bottom):
+        for axes, prefix in ((top, ""), (bottom, WEIGHT)):
+            for name in names:
+                points = [(line["step"], line[prefix + name]) for line in lines if line.get(prefix + name, 0) > 0]
+                marker = "." if len(points) < 12 else None
+                if points:
+                    axes.plot(*zip(*points, strict=True), color=colours[name], label=name, linewidth=1.6, marker=marker)
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(LogLocator(subs=LABELLED))
             axes.yaxis.set_major_formatter("{x:g}")
@@ -72,16 +73,3 @@ def losses_of(line: dict[str, Any]) -> list[str]:
     if not any(name.startswith(WEIGHT) for name in line):
         return []  # the trainer's summary at a stage's end
     return [name for name in line if name not in NOT_LOSSES and not name.startswith(WEIGHT) and "/" not in name]
-
-
-def _line(axes: Axes, lines: list[dict[str, Any]], name: str, colour: Any) -> None:
-    points = [(line["step"], line[name]) for line in lines if line.get(name, 0) > 0]
-    if points:
-        steps, values = zip(*points, strict=True)
-        axes.plot(steps, values, color=colour, label=name, linewidth=1.6, marker="." if len(points) < 12 else None)
-
-
-def _colours(count: int) -> list[Any]:
-    from matplotlib import colormaps
-
-    return [colormaps["tab20"](number % 20) for number in (*range(0, 20, 2), *range(1, 20, 2))][:count]

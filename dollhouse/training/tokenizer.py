@@ -21,12 +21,11 @@ def load_or_train_tokenizer(recipe: Recipe, source: TargetSource, folder: Path) 
     """Return the recipe's tokenizer: pretrained, kept in ``folder`` by an earlier call, or trained and kept."""
     if (pretrained := pretrained_tokenizer(recipe)) is not None:
         return pretrained
-    done = folder / "done"
-    if done.exists():
+    if (folder / "done").exists():
         return PreTrainedTokenizerFast.from_pretrained(folder)
     tokenizer = fit_tokenizer(recipe, question_texts(source, TOKENIZER_SAMPLES))
     tokenizer.save_pretrained(folder)
-    done.touch()
+    (folder / "done").touch()
     return tokenizer
 
 

@@ -64,8 +64,6 @@ def distill(
     """Train a student as ``recipe`` says, or continue the run in folder ``out``.
 
     Args:
-        out: the run's folder.
-        progress: show a progress bar.
         keep_weights: False, for profiling: write no checkpoints and no model, and accept a random encoder.
         callbacks: added to every stage's trainer.
 

@@ -16,7 +16,9 @@ from dollhouse.data.tensors import IGNORE
 from dollhouse.models.dollhouse.heads import Cameras
 from dollhouse.models.dollhouse.proposal_head import ProposalOutput
 from dollhouse.models.dollhouse.voting_head import VoteOutput
-from dollhouse.training.losses import camera_loss, detection_loss, match_boxes, voting_loss
+from dollhouse.training.losses.camera import camera_loss
+from dollhouse.training.losses.detection import detection_loss, match_boxes
+from dollhouse.training.losses.voting import voting_loss
 
 LABELS, COLOURS = 4, 3
 

@@ -24,7 +24,6 @@ from dollhouse.models.dollhouse.proposal_head import BOX_FEATURES, ObjectProject
 from dollhouse.models.dollhouse.tokenization import fill_token_ids, train_tokenizer
 from dollhouse.scenes.synthetic.furniture import CATEGORIES, COLOURS
 from dollhouse.scenes.synthetic.room_scene import room_scene
-from dollhouse.training.losses import text_loss
 from dollhouse.training.losses.grounding import (
     GroundingProbe,
     GroundingTargets,
@@ -32,6 +31,7 @@ from dollhouse.training.losses.grounding import (
     grounding_targets,
     pair_targets,
 )
+from dollhouse.training.losses.text import text_loss
 
 VIEWS = 4
 

@@ -11,17 +11,11 @@ from torch.autograd import gradcheck
 from torch.nn import functional as F
 
 from dollhouse.models.dollhouse.depth_bins import DepthBins
-from dollhouse.training.losses import (
-    aligned_depth,
-    depth_bin_kl,
-    depth_bin_loss,
-    depth_loss,
-    feature_distance,
-    label_kl,
-    patch_depth_loss,
-    relation_kl,
-    text_kl,
-)
+from dollhouse.training.losses.depth import aligned_depth, depth_bin_kl, depth_bin_loss, depth_loss
+from dollhouse.training.losses.feature import label_kl, patch_depth_loss
+from dollhouse.training.losses.relations import relation_kl
+from dollhouse.training.losses.spatial import feature_distance
+from dollhouse.training.losses.text import text_kl
 
 BINS = DepthBins(6, 0.5, 8.0)
 

@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
+import torch
 
 from dollhouse.training.config import RECIPES, Recipe, read_recipe
 from dollhouse.training.estimate import profile
 from dollhouse.training.estimate.recipe import estimate_recipe
 from dollhouse.training.train import distill
 
-SMALL = ["data.records=null", "data.scenes=rooms:train/0-1", "data.questions_per_scene=4", "data.workers=0"]
+SMALL = ["data.records=null", "data.scenes=rooms:train/0-0", "data.questions_per_scene=4", "data.workers=0"]
 NAMES = sorted(path.stem for path in RECIPES.glob("*.yaml"))
+QUICK = ("nano_blind", "real_scene")
 FULL_SIZE = ("paper", "tiny")  #: with VGGT-1B
 
 
-def small(name: str) -> Recipe:
-    """The recipe with two scenes a step, of rooms."""
-    recipe = read_recipe(name, SMALL)
-    stages = {stage: settings.model_copy(update={"batch_size": 2}) for stage, settings in recipe.stages.items()}
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Targets of the room at the students' image sizes, rendered once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+def small_recipe(name: str, cache: Path) -> Recipe:
+    """Return a shipped recipe with one room a step; photos of the full-size students are smaller."""
+    images = ["student.image_size=126"] if name in FULL_SIZE else []
+    recipe = read_recipe(name, [*SMALL, *images, f"data.cache={cache}"])
+    stages = {stage: settings.model_copy(update={"batch_size": 1}) for stage, settings in recipe.stages.items()}
     return recipe.model_copy(update={"stages": stages})
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in FULL_SIZE)) for n in NAMES])
-def test_shipped_recipes_can_be_estimated(name: str) -> None:
-    recipe = small(name)
-    estimate = estimate_recipe(recipe)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in NAMES])
+def test_every_stage_of_a_shipped_recipe_fits(name: str, cache: Path) -> None:
+    recipe = small_recipe(name, cache)
+    estimate = estimate_recipe(recipe, dtypes=[torch.float32])
     assert [stage.name for stage in estimate.stages] == list(recipe.stages)
     assert all(memory.activations > 0 for memory in estimate.inference.values())
     for stage in estimate.stages:
@@ -38,11 +47,10 @@ def test_shipped_recipes_can_be_estimated(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["nano", "nano_distilled"])
-def test_shipped_recipes_can_be_profiled(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def without_progress(*args: Any, **kwargs: Any) -> Path:
-        return distill(*args, **kwargs, progress=False)
-
-    monkeypatch.setattr(profile, "distill", without_progress)
-    recipe = small(name)
+def test_shipped_recipes_can_be_profiled(
+    name: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(profile, "distill", partial(distill, progress=False))
+    recipe = small_recipe(name, cache)
     measured = profile.profile_training(recipe, tmp_path, steps=1, peak_flops=1e12)
     assert [len(stage.seconds) for stage in measured.stages] == [1] * len(recipe.stages)

@@ -16,7 +16,9 @@ from dollhouse.models.dollhouse.proposal_head import ProposalOutput
 from dollhouse.models.dollhouse.voting_head import VoteOutput, cluster_votes
 from dollhouse.scenes.synthetic.furniture import CATEGORIES, COLOURS
 from dollhouse.scenes.synthetic.room_scene import room_scene
-from dollhouse.training.losses import camera_loss, detection_loss, voting_loss
+from dollhouse.training.losses.camera import camera_loss
+from dollhouse.training.losses.detection import detection_loss
+from dollhouse.training.losses.voting import voting_loss
 
 ROOMS = (3, 11, 25)
 

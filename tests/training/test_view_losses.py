@@ -11,11 +11,8 @@ from torch.autograd import gradcheck
 
 from dollhouse.data.correspondence import SharedPoints, shared_points
 from dollhouse.models.dollhouse.heads import Cameras
-from dollhouse.training.losses import (
-    label_consistency,
-    point_consistency,
-    view_consistency,
-)
+from dollhouse.training.losses.multiview import label_consistency, point_consistency
+from dollhouse.training.losses.spatial import view_consistency
 from tests.training.test_losses import free
 
 

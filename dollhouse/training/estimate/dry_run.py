@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
+import dollhouse.models.attention  # noqa: F401  (registers dollhouse::chunked_attention)
 from dollhouse.data.collator import Batch
 from dollhouse.data.dataset import StepDataset
 from dollhouse.data.oracle_objects import noisy_gt_objects
@@ -25,13 +27,21 @@ from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneratio
 from dollhouse.models.dollhouse.tokenization import fill_token_ids
 from dollhouse.models.vggt.convert import check_official
 from dollhouse.training.config import Recipe
-from dollhouse.training.estimate.flops import flop_counter
 from dollhouse.training.estimate.live_memory import LiveMemory, without_memory
 from dollhouse.training.loss_weighting import UncertaintyWeighting
 from dollhouse.training.model_init import load_initial_student, student_config
 from dollhouse.training.optim import MuonWithAdamW
 from dollhouse.training.stage import build_stage, use_bfloat16
 from dollhouse.training.tokenizer import fit_tokenizer, pretrained_tokenizer, question_texts
+
+#: torch's counter has the fused attention of GPUs only
+ATTENTION_FLOPS: dict[Any, Any] = {
+    torch.ops.dollhouse.chunked_attention: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
+        lambda gradient, q, k, v, *_, **__: sdpa_backward_flop_count(gradient, q, k, v)
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -103,9 +113,8 @@ def estimate_stage(
     """Run one step of a stage; ``fake`` and ``student`` are from :func:`.live_memory.without_memory`."""
     stage = recipe.stages[name]
     student.train().zero_grad(set_to_none=True)
-    loss_module = build_stage(
-        stage, student, nn.Module(), 0 if batch.teacher is None else batch.teacher.features.shape[-1]
-    )
+    teacher_width = 0 if batch.teacher is None else batch.teacher.features.shape[-1]
+    loss_module = build_stage(stage, student, nn.Module(), teacher_width)
     with fake:
         for probe in (loss_module.grounding, loss_module.thinking_probe, loss_module.teacher_map):
             if probe is not None:
@@ -113,7 +122,7 @@ def estimate_stage(
     weights = list(loss_module.parameters())
     gt_objects = noisy_gt_objects(batch, student.config) if loss_module.use_gt_objects else None
     live = LiveMemory(weights)
-    counters = [flop_counter() for _ in range(4)]
+    counters = [FlopCounterMode(display=False, custom_mapping=ATTENTION_FLOPS) for _ in range(4)]
     bfloat16 = torch.autocast("cpu", torch.bfloat16, enabled=use_bfloat16(recipe.precision))
     stand_ins = StandIns()
     losses: dict[str, Tensor] = {}
@@ -122,20 +131,13 @@ def estimate_stage(
         mapped = None if perception is None else loss_module.map_to_teacher(perception, batch)
     if "text" in stage.losses and batch.question_ids:
         with fake, live, counters[1], bfloat16:
-            prefix = (
-                loss_module.language_prefix(perception, batch)
-                if gt_objects is None
-                else student.embed_objects(gt_objects)
-            )
+            prefix = student.embed_objects(gt_objects) if gt_objects else loss_module.language_prefix(perception, batch)
         with live, counters[2], bfloat16, CountedMasks():  # masks are ordinary tensors here
             language = loss_module.language_losses(prefix, batch)
-        losses.update({key: stand_ins.like(loss) for key, loss in language.items()})
+        losses |= {key: stand_ins.like(loss) for key, loss in language.items()}
     if perception is not None:
-        losses.update(
-            loss_module.perception_losses(
-                stand_ins.like(replace(perception, encoder_output=None)), batch, stand_ins.like(mapped)
-            )
-        )
+        predicted = stand_ins.like(replace(perception, encoder_output=None))
+        losses |= loss_module.perception_losses(predicted, batch, stand_ins.like(mapped))
     if not losses:
         raise SceneError("these scenes have no targets for any of the losses " + ", ".join(stage.losses))
     UncertaintyWeighting(list(losses))(losses).backward()
@@ -144,8 +146,8 @@ def estimate_stage(
         optimizer = MuonWithAdamW(loss_module, stage.learning_rate, stage.muon_learning_rate, stage.weight_decay)
         optimizer.step()
     named = {key: value for key, value in loss_module.named_parameters() if value.requires_grad}
-    with_gradient = [value for value in named.values() if value.grad is not None]
-    assert all(value.grad is not None and value.grad.shape == value.shape for value in with_gradient)
+    gradients = {key: value.grad for key, value in named.items() if value.grad is not None}
+    assert all(gradient.shape == named[key].shape for key, gradient in gradients.items())
     states = [
         (parameter, state)
         for part in optimizer.parts
@@ -155,30 +157,26 @@ def estimate_stage(
     ]
     assert all(state.shape == parameter.shape for parameter, state in states)
     weight_bytes = sum(weight.nbytes for weight in weights)
+    vision = student.config.get_vision_config()
+    scenes, views, _, height, width = batch.pixel_values.shape
+    patches = (height // vision.patch_size) * (width // vision.patch_size)
+    vision_tokens = scenes * views * (1 + vision.num_register_tokens + patches)
     return StageEstimate(
         name=name,
         photos=tuple(batch.pixel_values.shape),
-        vision_tokens=0 if perception is None else vision_tokens(student.config, batch),
+        vision_tokens=0 if perception is None else vision_tokens,
         text_tokens=sum(ids.numel() for ids in batch.question_ids),
         losses=tuple(losses),
         trained=sum(value.numel() for value in named.values()),
         frozen=sum(weight.numel() for weight in weights if not weight.requires_grad),
-        gradients=len(with_gradient),
-        without_gradient=tuple(key for key, value in named.items() if value.grad is None),
+        gradients=len(gradients),
+        without_gradient=tuple(key for key in named if key not in gradients),
         states=len(states),
         weight_bytes=weight_bytes,
         state_bytes=sum(state.nbytes for _, state in states),
         peak_bytes=weight_bytes + live.peak,
         flops=sum(counter.get_total_flops() for counter in counters),
     )
-
-
-def vision_tokens(config: DollhouseConfig, batch: Batch) -> int:
-    """Return the number of tokens of all views of a batch in the encoder."""
-    vision = config.get_vision_config()
-    scenes, views, _, height, width = batch.pixel_values.shape
-    patches = (height // vision.patch_size) * (width // vision.patch_size)
-    return scenes * views * (1 + vision.num_register_tokens + patches)
 
 
 class CountedMasks(TorchFunctionMode):

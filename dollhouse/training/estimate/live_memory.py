@@ -34,19 +34,12 @@ def without_memory(build: Callable[[], Module]) -> tuple[FakeTensorMode, Module]
 
 
 class LiveMemory(TorchDispatchMode):
-    """Counts the bytes of all live tensors that were created inside it.
-
-    Attributes:
-        now: bytes alive.
-        peak: the maximum of ``now`` so far, scratch memory of single operations included.
-    """
+    """Counts the bytes of live tensors created inside it: ``now``, and at the ``peak`` with scratch memory."""
 
     def __init__(self, held: Iterable[Tensor] = ()) -> None:
         super().__init__()
         self.now = self.peak = 0
-        self._known: set[int] = set()
-        #: storages that are not counted, such as the weights
-        self._known.update(tensor.untyped_storage()._cdata for tensor in held)
+        self._known = {tensor.untyped_storage()._cdata for tensor in held}  # not counted, such as the weights
 
     def __torch_dispatch__(
         self, operation: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -55,7 +48,10 @@ class LiveMemory(TorchDispatchMode):
         for tensor in tree_leaves(result):
             if isinstance(tensor, Tensor):
                 self.count(tensor)
-        self.peak = max(self.peak, self.now + self._scratch(operation, args))
+        scratch = 0
+        if getattr(operation, "overloadpacket", None) in _COPYING:
+            scratch = sum(leaf.numel() * leaf.element_size() for leaf in tree_leaves(args) if isinstance(leaf, Tensor))
+        self.peak = max(self.peak, self.now + scratch)
         return result
 
     def count(self, tensor: Tensor) -> None:
@@ -73,10 +69,3 @@ class LiveMemory(TorchDispatchMode):
     def _forget(self, key: int, size: int) -> None:
         self._known.discard(key)
         self.now -= size
-
-    @staticmethod
-    def _scratch(operation: Any, args: tuple[Any, ...]) -> int:
-        if getattr(operation, "overloadpacket", None) not in _COPYING:
-            return 0
-        tensors = [leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor)]
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

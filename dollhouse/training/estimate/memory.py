@@ -64,7 +64,12 @@ def estimate_vggt(
 
     Raises ModelError where the photos or the checkpoint do not fit.
     """
-    checkpoint = None if weights is None else _check_weights(config, weights)
+    checkpoint = None
+    if weights is not None:
+        with torch.device("meta"):
+            header, ignored = check_official(VggtModel(config), weights)
+        matching = len(header.shapes) - len(ignored)
+        checkpoint = CheckpointSummary(weights, matching, len(ignored), licence_of(weights))
     process = resident_bytes()
     fake, model = without_memory(lambda: VggtModel(config).to(dtype).eval())
     parameters = list(model.parameters())
@@ -79,13 +84,6 @@ def estimate_vggt(
                 raise ModelError(f"{views} views of {width}x{height}: {error}") from None
     memory = MemoryEstimate(process, sum(parameter.nbytes for parameter in parameters), live.peak)
     return VggtEstimate(module_parameters(model, ()), memory, checkpoint)
-
-
-def _check_weights(config: VggtConfig, weights: Path) -> CheckpointSummary:
-    with torch.device("meta"):
-        model = VggtModel(config)
-    checkpoint, ignored = check_official(model, weights)
-    return CheckpointSummary(weights, len(checkpoint.shapes) - len(ignored), len(ignored), licence_of(weights))
 
 
 def predict_with_heads(model: VggtModel, pixel_values: Tensor) -> dict[str, Tensor]:

@@ -53,10 +53,8 @@ class TrainingProfile:
 def profile_training(recipe: Recipe, out: Path, steps: int, peak_flops: float | None = None) -> TrainingProfile:
     """Run at most ``steps`` steps of every stage in folder ``out``; encoders without weights are random.
 
-    Args:
-        peak_flops: of the processor, per second; None: measured by multiplying matrices.
-
-    Raises what :func:`dollhouse.training.train.distill` and :func:`dollhouse.training.estimate.dry_run.dry_run` raise.
+    ``peak_flops`` of the processor are measured by multiplying matrices where None. Raises what :func:`.train.distill`
+    and :func:`.dry_run.dry_run` raise.
     """
     recipe = recipe.with_max_steps(steps)
     estimates = dry_run(recipe)
@@ -97,9 +95,7 @@ def matrix_flops(bfloat16: bool) -> float:
 
 def peak_memory() -> int:
     """Return the peak memory so far: allocated on the GPU if there is one, else resident."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    return peak_resident_bytes()
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_resident_bytes()
 
 
 def _now() -> float:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 
-from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.training.config import Recipe
 from dollhouse.training.estimate.dry_run import StageEstimate, dry_run
@@ -45,7 +44,12 @@ def estimate_recipe(
     Raises:
         RecipeError, ModelError, SceneError: the recipe does not fit its model, weights, photos or data.
     """
-    config = student_shape(recipe)
+    if recipe.init_from is not None:
+        config = load_initial_student(recipe)[0].config
+    else:  # no tokenizer exists yet: placeholder token ids
+        config = student_config(recipe)
+        config.label_ids, config.colour_ids = [[0] for _ in config.labels], [[0] for _ in config.colours]
+        config.thinking_ids = [0] * config.num_thinking_tokens
     with torch.device("meta"):
         parameters = module_parameters(DollhouseForConditionalGeneration(config))
     width, height = size or (config.image_size, round(config.image_size * 3 / 4 / 14) * 14)
@@ -53,18 +57,6 @@ def estimate_recipe(
     inference = {dtype: estimate_inference(config, count, height, width, dtype) for dtype in dtypes}
     stages = dry_run(recipe) if training else []
     return RecipeEstimate(recipe.name, parameters, (count, height, width), inference, stages)
-
-
-def student_shape(recipe: Recipe) -> DollhouseConfig:
-    """Return the student's config; where no tokenizer exists yet, with placeholder token ids."""
-    if recipe.init_from is not None:
-        model, _ = load_initial_student(recipe)
-        return model.config
-    config = student_config(recipe)
-    config.label_ids = [[0] for _ in config.labels]
-    config.colour_ids = [[0] for _ in config.colours]
-    config.thinking_ids = [0] * config.num_thinking_tokens
-    return config
 
 
 def paper_count(parameters: Sequence[ModuleParameters]) -> tuple[int, dict[str, int]]:
