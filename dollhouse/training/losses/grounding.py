@@ -87,13 +87,8 @@ def _box_weights(box: Tensor) -> Tensor:
     return weight
 
 
-def grounding_loss(predicted: Tensor, target: GroundingTargets) -> Tensor:
-    """Return the smooth L1 loss of features (K, F): metres, log metres, unit vectors, view coordinates -1 to 1."""
-    return grounding_errors(predicted, target).mean()
-
-
 def grounding_errors(predicted: Tensor, target: GroundingTargets) -> Tensor:
-    """Return the loss (K,) of each mention."""
+    """Return the smooth L1 loss (K,) of each mention's features: metres, log metres, unit vectors, view coordinates."""
     error = F.smooth_l1_loss(predicted.float(), target.values, reduction="none", beta=BETA)
     return (error * target.weight).sum(1) / target.weight.sum(1)
 
@@ -123,7 +118,7 @@ class GroundingProbe(nn.Module):
         row, position, object_, view = referred.names.unbind(1)
         target = grounding_targets(features[scene[row], object_], self.views, view)
         losses = [
-            grounding_loss(head(hidden_states[layer][row, position]), target)
+            grounding_errors(head(hidden_states[layer][row, position]), target).mean()
             for layer, head in zip(self.name_layers, self.names, strict=True)
         ]
         loss = torch.stack(losses).mean()
@@ -132,7 +127,7 @@ class GroundingProbe(nn.Module):
             objects = referred.pairs[:, 3:]
             of_objects = features[scene[row].unsqueeze(1), objects.clamp(min=0)]
             target = pair_targets(of_objects, self.views, view, objects[:, 2] >= 0)
-            loss = loss + grounding_loss(self.pairs(hidden_states[self.pair_layer][row, position]), target)
+            loss = loss + grounding_errors(self.pairs(hidden_states[self.pair_layer][row, position]), target).mean()
         return loss
 
 
