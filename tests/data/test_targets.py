@@ -1,4 +1,4 @@
-"""Targets: patches, cameras and boxes agree with each other and with the room they were read off."""
+"""Targets: patches, cameras and boxes agree with each other and with the room."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def true_cameras(batch: Batch) -> Cameras:
 
 
 def true_votes(batch: Batch) -> VoteOutput:
-    """The votes that make no mistake."""
+    """Return votes equal to the targets."""
     patches = batch.patches
     labels = torch.nn.functional.one_hot(patches.label, len(CATEGORIES) + 1).float() * 40
     colours = torch.nn.functional.one_hot(patches.colour.clamp(min=0), len(COLOURS)).float() * 40
@@ -66,11 +66,11 @@ def true_votes(batch: Batch) -> VoteOutput:
     )
 
 
-@pytest.mark.parametrize("mirror", [False, True])
-def test_cameras_turn_views_into_the_first_level_frame(mirror: bool) -> None:
-    """Our decomposition (up, heading, position) rebuilds the very poses, and leaves no camera loss."""
+@pytest.mark.parametrize("flip", [False, True])
+def test_cameras_reproduce_the_target_poses(flip: bool) -> None:
+    """Up, heading and position reproduce the poses, without camera loss; own frames turn into the first."""
     scenes = [targets_of(number) for number in ROOMS]
-    batch = batch_of([flip_horizontally(scene) for scene in scenes] if mirror else scenes)
+    batch = batch_of([flip_horizontally(scene) for scene in scenes] if flip else scenes)
     cameras = true_cameras(batch)
     torch.testing.assert_close(cameras.level_from_camera, batch.level_from_camera, atol=1e-4, rtol=0)
     assert float(camera_loss(cameras, batch.level_from_camera, batch.up, batch.focal)) < 1e-4
@@ -80,11 +80,11 @@ def test_cameras_turn_views_into_the_first_level_frame(mirror: bool) -> None:
     torch.testing.assert_close(moved[shown], batch.patches.center[shown], atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("mirror", [False, True])
-def test_patch_points_lie_in_their_boxes(mirror: bool) -> None:
-    """A patch's ray times its depth, turned level, lands in (or a patch's width beside) the box it speaks for."""
+@pytest.mark.parametrize("flip", [False, True])
+def test_patch_points_lie_in_their_boxes(flip: bool) -> None:
+    """The back-projected patch lies in its box, or up to a patch's width beside it."""
     for number in ROOMS:
-        scene = flip_horizontally(targets_of(number)) if mirror else targets_of(number)
+        scene = flip_horizontally(targets_of(number)) if flip else targets_of(number)
         batch = batch_of([scene])
         cameras = true_cameras(batch)
         rays = cameras.patch_rays(9, 9) * batch.patches.depth.view(1, 4, 81, 1)
@@ -97,20 +97,20 @@ def test_patch_points_lie_in_their_boxes(mirror: bool) -> None:
         assert np.mean(inside) > 0.95
 
 
-def test_perfect_votes_group_into_the_true_objects() -> None:
+def test_exact_votes_cluster_into_the_true_objects() -> None:
     batch = batch_of([targets_of(number) for number in ROOMS])
     patch_assignment = cluster_votes(true_votes(batch), 16)
     assert float(voting_loss(true_votes(batch), batch.patches)) < 1e-3
     for row, truth in enumerate(batch.boxes):
         assert truth is not None
-        found = patch_assignment[row].sum(0) > 0
-        assert int(found.sum()) == len(truth.label)
-        groups = {tuple(patch_assignment[row][:, slot].tolist()) for slot in range(16) if found[slot]}
+        occupied = patch_assignment[row].sum(0) > 0
+        assert int(occupied.sum()) == len(truth.label)
+        groups = {tuple(patch_assignment[row][:, slot].tolist()) for slot in range(16) if occupied[slot]}
         objects = {tuple(batch.patch_assignment[row][:, k].tolist()) for k in range(len(truth.label))}
         assert groups == objects, "each group is one object's patches"
 
 
-def test_perfect_objects_leave_no_detection_loss() -> None:
+def test_exact_objects_have_no_detection_loss() -> None:
     batch = batch_of([targets_of(number) for number in ROOMS])
     objects = ProposalOutput(
         features=torch.zeros(3, 16, 4),
@@ -126,7 +126,7 @@ def test_perfect_objects_leave_no_detection_loss() -> None:
     for row, truth in enumerate(batch.boxes):
         assert truth is not None
         for k in range(len(truth.label)):
-            slot = 15 - k  # another order than the truth's: the match must find it
+            slot = 15 - k  # in another order than the true boxes
             objects.present[row, slot] = 1
             objects.label_logits[row, slot, truth.label[k]] = 20
             objects.colour_logits[row, slot, truth.colour[k]] = 20
@@ -139,8 +139,8 @@ def test_perfect_objects_leave_no_detection_loss() -> None:
     assert float(detection_loss(objects, [None, None, None])) == 0.0
 
 
-def test_what_a_scene_lacks_is_absent() -> None:
-    """Photos without depth, poses or boxes: no target pretends to be known."""
+def test_missing_annotations_give_no_targets() -> None:
+    """Photos without depth, poses and boxes have no targets of them."""
     scene = room_scene("train", 3)
     bare = [type(view)(view.name, view.open_image) for view in scene.views]
     targets = scene_targets(type(scene)("bare", tuple(bare)), 126, CATEGORIES, list(COLOURS))

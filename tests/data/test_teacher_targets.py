@@ -1,4 +1,4 @@
-"""What a teacher tells reaches the batch: features, soft labels, depth hints, relations, alternatives to its tokens."""
+"""Teacher targets in the batch: features, soft labels, depth, relations and top tokens."""
 
 from __future__ import annotations
 
@@ -22,39 +22,39 @@ from dollhouse.scenes.synthetic.room_scene import room_scene
 CONFIG = DollhouseConfig(num_objects=16, labels=CATEGORIES, colours=list(COLOURS), pad_token_id=0)
 
 
-def told_scene(number: int, width: int = 5) -> SceneTargets:
-    """A room with a teacher that tells everything, differently in every patch."""
+def scene_with_teacher(number: int, width: int = 5) -> SceneTargets:
+    """Return a room with random targets of a teacher in every patch."""
     targets = scene_targets(room_scene("train", number), 56, CATEGORIES, list(COLOURS))
     assert targets.objects is not None
-    draw = np.random.default_rng(number)
+    rng = np.random.default_rng(number)
     views, patches = targets.objects.patch_object.shape
-    labels = draw.dirichlet(np.ones(len(CATEGORIES) + 1), (views, patches))
-    sight = TeacherPatches(
-        features=draw.normal(size=(views, patches, width)).astype(np.float32),
-        known=draw.random((views, patches)) < 0.5,
+    labels = rng.dirichlet(np.ones(len(CATEGORIES) + 1), (views, patches))
+    teacher = TeacherPatches(
+        features=rng.normal(size=(views, patches, width)).astype(np.float32),
+        known=rng.random((views, patches)) < 0.5,
         labels=labels.astype(np.float32),
-        depth=draw.uniform(1, 3, (views, patches)).astype(np.float32),
+        depth=rng.uniform(1, 3, (views, patches)).astype(np.float32),
         relations=targets.objects.relations,
     )
-    return replace(targets, teacher=sight)
+    return replace(targets, teacher=teacher)
 
 
-def test_kept_lessons_come_back_with_all_that_was_told() -> None:
-    scene = told_scene(3)
-    again = unpack(pack(scene))
+def test_unpack_restores_packed_targets() -> None:
+    scene = scene_with_teacher(3)
+    restored = unpack(pack(scene))
     assert scene.teacher is not None
-    assert again.teacher is not None
+    assert restored.teacher is not None
     for name, value in vars(scene.teacher).items():
-        np.testing.assert_array_equal(getattr(again.teacher, name), value)
+        np.testing.assert_array_equal(getattr(restored.teacher, name), value)
     assert scene.objects is not None
-    assert again.objects is not None
-    np.testing.assert_array_equal(again.objects.relations, scene.objects.relations)
+    assert restored.objects is not None
+    np.testing.assert_array_equal(restored.objects.relations, scene.objects.relations)
     assert unpack(pack(replace(scene, teacher=TeacherPatches(depth=scene.teacher.depth)))).teacher.labels is None  # type: ignore[union-attr]
     assert unpack(pack(replace(scene, teacher=None))).teacher is None
 
 
-def test_relations_of_a_room_are_chances_of_its_boxes() -> None:
-    objects = told_scene(3).objects
+def test_soft_relations_follow_the_boxes() -> None:
+    objects = scene_with_teacher(3).objects
     assert objects is not None
     relations = objects.relations
     assert relations is not None
@@ -65,34 +65,36 @@ def test_relations_of_a_room_are_chances_of_its_boxes() -> None:
         assert (relations[apart > 0, axis] > 0.5).all()
 
 
-def test_a_mirror_turns_right_into_left_and_patches_round() -> None:
-    scene = told_scene(3)
-    seen, teacher = flip_horizontally(scene), scene.teacher
-    assert seen.objects is not None
-    assert seen.teacher is not None
+def test_horizontal_flip_reverses_patches_and_relations() -> None:
+    scene = scene_with_teacher(3)
+    flipped, teacher = flip_horizontally(scene), scene.teacher
+    assert flipped.objects is not None
+    assert flipped.teacher is not None
     assert teacher is not None
     assert scene.objects is not None
-    assert seen.teacher.features is not None
+    assert flipped.teacher.features is not None
     assert teacher.features is not None
     columns = scene.images.shape[2] // 14
     for row in range(scene.images.shape[1] // 14):
         for column in range(columns):
-            there = row * columns + columns - 1 - column
-            np.testing.assert_array_equal(seen.teacher.features[:, row * columns + column], teacher.features[:, there])
-    objects = seen.objects
+            target = row * columns + columns - 1 - column
+            np.testing.assert_array_equal(
+                flipped.teacher.features[:, row * columns + column], teacher.features[:, target]
+            )
+    objects = flipped.objects
     boxes = [
         Box(number + 1, "chair", tuple(map(float, center)), tuple(map(float, size)), float(yaw))
         for number, (center, size, yaw) in enumerate(zip(objects.center, objects.size, objects.yaw, strict=True))
     ]
     np.testing.assert_allclose(objects.relations, soft_relations(boxes), atol=1e-5)
-    twice = flip_horizontally(seen)
+    twice = flip_horizontally(flipped)
     assert twice.teacher is not None
     np.testing.assert_allclose(twice.teacher.relations, teacher.relations, atol=1e-6)
     np.testing.assert_array_equal(twice.teacher.labels, teacher.labels)
 
 
-def test_scenes_of_which_less_is_told_are_marked_so() -> None:
-    whole, bare = told_scene(3), replace(told_scene(11), teacher=None)
+def test_scenes_without_teacher_have_no_targets() -> None:
+    whole, bare = scene_with_teacher(3), replace(scene_with_teacher(11), teacher=None)
     batch = collate_batch([bare, whole], [[], []], CONFIG)
     teacher = batch.teacher
     assert teacher is not None
@@ -105,14 +107,14 @@ def test_scenes_of_which_less_is_told_are_marked_so() -> None:
     np.testing.assert_array_equal(teacher.features[1, 17], whole.teacher.features[1, 1])  # type: ignore[index]
     assert collate_batch([bare], [[]], CONFIG).teacher is None
     with pytest.raises(RecipeError, match="5 and 7 wide"):
-        collate_batch([told_scene(3), told_scene(11, width=7)], [[], []], CONFIG)
+        collate_batch([scene_with_teacher(3), scene_with_teacher(11, width=7)], [[], []], CONFIG)
 
 
-def test_alternatives_stand_beside_their_answer_tokens() -> None:
-    told = TokenizedQA([5, 6, 7, 8], 2, (), np.array([[7, 9], [8, 1]], np.int32), np.log([[0.7, 0.2], [0.9, 0.05]]))
+def test_top_tokens_are_aligned_with_answer_tokens() -> None:
+    answered = TokenizedQA([5, 6, 7, 8], 2, (), np.array([[7, 9], [8, 1]], np.int32), np.log([[0.7, 0.2], [0.9, 0.05]]))
     narrow = TokenizedQA([5, 4, 3], 1, (), np.array([[4], [3]], np.int32), np.log([[0.5], [0.6]]))
-    silent = TokenizedQA([5, 2, 2, 2, 2, 3], 1)
-    packed = pack_questions([[silent, told], [narrow]], pad=0, chunks=1)
+    unanswered = TokenizedQA([5, 2, 2, 2, 2, 3], 1)
+    packed = pack_questions([[unanswered, answered], [narrow]], pad=0, chunks=1)
     labels, tops = packed.labels, packed.top_tokens
     top = tops[0]
     assert top is not None
@@ -121,4 +123,4 @@ def test_alternatives_stand_beside_their_answer_tokens() -> None:
     assert known.tolist() == [True] * 4 + [False] * 5
     assert torch.equal(top.ids[known, 0], answers[known])
     assert torch.isfinite(top.log_probs).sum(-1).tolist() == [1, 1, 2, 2, 0, 0, 0, 0, 0]
-    assert pack_questions([[silent]], pad=0, chunks=1).top_tokens == [None]
+    assert pack_questions([[unanswered]], pad=0, chunks=1).top_tokens == [None]

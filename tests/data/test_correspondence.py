@@ -1,4 +1,4 @@
-"""Shared points: exact where geometry is made, never across an occluder, never out of the picture."""
+"""Shared points against projections and a slow reference, with occlusion and views without overlap."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ FOCAL = K[0, 0] / SIZE
 LOW, HIGH = np.array([-0.5, -0.4]), np.array([0.3, 0.7])  # the screen's corners in x and z
 
 
-def screen_hides(eye: Array, points: Array) -> np.ndarray:
-    """Whether the screen at y = SCREEN stands between an eye and points."""
+def is_occluded(eye: Array, points: Array) -> np.ndarray:
+    """Return whether the screen at y = SCREEN occludes points from a camera position."""
     share = (SCREEN - eye[1]) / (points[..., 1] - eye[1])
     through = eye + share[..., None] * (points - eye)
     return np.asarray(((through[..., [0, 2]] >= LOW) & (through[..., [0, 2]] <= HIGH)).all(-1) & (share < 1 - 1e-9))
 
 
-def made_depth(pose: Array) -> Array:
-    """z-depth of a wall at y = WALL with the screen in front, as a camera sees it; 0 where it looks away."""
+def render_depth(pose: Array) -> Array:
+    """z-depth of a wall at y = WALL with the screen in front, rendered for a camera; 0 where a ray meets neither."""
     rays = camera_rays(K, SIZE, SIZE) @ pose[:3, :3].T
     eye = pose[:3, 3]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -53,8 +53,8 @@ def made_depth(pose: Array) -> Array:
     return np.where((wall > 0) & (depth < 50), depth, 0.0)
 
 
-def made(poses: list[Array]) -> SharedPoints:
-    depth = np.stack([made_depth(pose) for pose in poses])
+def points_of(poses: list[Array]) -> SharedPoints:
+    depth = np.stack([render_depth(pose) for pose in poses])
     return shared_points(
         torch.tensor(depth)[None], torch.tensor(np.stack(poses))[None], torch.full((1, len(poses)), FOCAL), PATCH
     )
@@ -66,15 +66,15 @@ def poses_at(*eyes: tuple[float, float, float]) -> list[Array]:
 
 def pairs(shared: SharedPoints) -> set[tuple[int, ...]]:
     columns = (shared.scene, shared.view, shared.patch, shared.other, shared.other_patch)
-    return set(zip(*(one.tolist() for one in columns), strict=True))
+    return set(zip(*(column.tolist() for column in columns), strict=True))
 
 
-def test_points_are_found_where_they_really_are_and_never_through_the_screen() -> None:
+def test_shared_points_match_projection_and_respect_occlusion() -> None:
     poses = poses_at((-1.2, 0.0, 0.0), (1.1, 0.3, 0.2))
-    found = {(view, patch): (other, place) for _, view, patch, other, place in pairs(made(poses))}
-    hidden = seen = 0
+    found = {(view, patch): (other, place) for _, view, patch, other, place in pairs(points_of(poses))}
+    hidden = visible = 0
     for view, pose in enumerate(poses):
-        other, depth = 1 - view, made_depth(pose)
+        other, depth = 1 - view, render_depth(pose)
         points = transform_points(pose, camera_rays(K, SIZE, SIZE) * depth[..., None])
         for patch in range((SIZE // PATCH) ** 2):
             row, column = (PATCH * index + PATCH // 2 for index in divmod(patch, SIZE // PATCH))
@@ -83,40 +83,40 @@ def test_points_are_found_where_they_really_are_and_never_through_the_screen() -
             inside = 0 <= u < SIZE and 0 <= v < SIZE and z > 0
             expected = (other, int(v // PATCH) * (SIZE // PATCH) + int(u // PATCH)) if inside else None
             on_wall = abs(point[1] - WALL) < 1e-6
-            if not inside or (on_wall and bool(screen_hides(poses[other][:3, 3], point))):
+            if not inside or (on_wall and bool(is_occluded(poses[other][:3, 3], point))):
                 assert (view, patch) not in found
                 hidden += inside
             else:
                 around = poses[other][:3, 3], point + np.array([[0.2, 0, 0], [-0.2, 0, 0], [0, 0, 0.2], [0, 0, -0.2]])
-                if on_wall and screen_hides(*around).any():
-                    continue  # at the screen's very edge either answer is right
+                if on_wall and is_occluded(*around).any():
+                    continue  # at the screen's edge either result is right
                 if (
                     not on_wall
                     and (np.abs(point[[0, 2]] - LOW) < 0.15).any() | (np.abs(point[[0, 2]] - HIGH) < 0.15).any()
                 ):
                     continue
                 assert found[view, patch] == expected
-                seen += 1
-    assert hidden >= 2, "the screen must really stand between"
-    assert seen >= 8
+                visible += 1
+    assert hidden >= 2, "the screen occludes some points"
+    assert visible >= 8
 
 
-def test_a_camera_that_looks_away_shares_nothing() -> None:
+def test_views_without_overlap_share_no_points() -> None:
     ahead = poses_at((0.0, 0.0, 0.0))[0]
     away = look_at(np.zeros(3), np.array([0.0, -3.0, 0.0]))
     beside = look_at(np.array([9.0, 0.0, 0.0]), np.array([9.0, WALL, 0.0]))
-    depth = torch.tensor(made_depth(ahead)).expand(1, 3, -1, -1)
+    depth = torch.tensor(render_depth(ahead)).expand(1, 3, -1, -1)
     poses = torch.tensor(np.stack([ahead, away, beside]))[None]
     assert len(shared_points(depth, poses, torch.full((1, 3), FOCAL), PATCH)) == 0
-    assert len(shared_points(depth[:, :1], poses[:, :1], torch.full((1, 1), FOCAL), PATCH)) == 0, "one view alone"
+    assert len(shared_points(depth[:, :1], poses[:, :1], torch.full((1, 1), FOCAL), PATCH)) == 0, "a single view"
 
 
-def test_unknown_depth_is_shared_by_nobody() -> None:
+def test_points_of_unknown_depth_are_not_shared() -> None:
     poses = poses_at((-0.3, 0.0, 0.0), (0.3, 0.0, 0.0))
-    depth = np.stack([made_depth(pose) for pose in poses])
+    depth = np.stack([render_depth(pose) for pose in poses])
     depth[1] = 0
-    told = torch.tensor(depth)[None], torch.tensor(np.stack(poses))[None], torch.full((1, 2), FOCAL), PATCH
-    assert len(shared_points(*told)) == 0
+    arguments = torch.tensor(depth)[None], torch.tensor(np.stack(poses))[None], torch.full((1, 2), FOCAL), PATCH
+    assert len(shared_points(*arguments)) == 0
 
 
 @pytest.fixture(scope="module")
@@ -127,8 +127,8 @@ def room() -> tuple[Batch, np.ndarray]:
     return collate_batch([targets], [[]], config), targets.instances.astype(int)
 
 
-def by_hand(batch: Batch) -> set[tuple[int, ...]]:
-    """The same rules, one patch and one view after another, in NumPy."""
+def reference_pairs(batch: Batch) -> set[tuple[int, ...]]:
+    """Return the shared points by loops over patches and views, in NumPy."""
     depth, poses = batch.depth[0].double().numpy(), batch.level_from_camera[0].double().numpy()
     found = set()
     views, size, _ = depth.shape
@@ -143,9 +143,9 @@ def by_hand(batch: Batch) -> set[tuple[int, ...]]:
                 if view == other or own <= 0:
                     continue
                 point = transform_points(poses[view], camera_rays(pinhole, size, size)[row, column] * own)
-                there = np.array([[float(batch.focal[0, other]) * size, 0, size / 2], [0, 0, size / 2], [0, 0, 1]])
-                there[1, 1] = there[0, 0]
-                (u, v), z = project(transform_points(invert_rigid(poses[other]), point), there)
+                pinhole_2 = np.array([[float(batch.focal[0, other]) * size, 0, size / 2], [0, 0, size / 2], [0, 0, 1]])
+                pinhole_2[1, 1] = pinhole_2[0, 0]
+                (u, v), z = project(transform_points(invert_rigid(poses[other]), point), pinhole_2)
                 if z <= 0.05 or not (0 <= u < size and 0 <= v < size):
                     continue
                 x, y = np.clip([u - 0.5, v - 0.5], 0, size - 1)
@@ -162,19 +162,19 @@ def by_hand(batch: Batch) -> set[tuple[int, ...]]:
     return found
 
 
-def test_a_room_gives_what_is_found_by_hand(room: tuple[Batch, np.ndarray]) -> None:
+def test_shared_points_of_a_room_match_the_reference(room: tuple[Batch, np.ndarray]) -> None:
     batch, instances = room
     shared = shared_points(batch.depth, batch.level_from_camera, batch.focal, PATCH)
-    expected = by_hand(batch)
+    expected = reference_pairs(batch)
     assert len(expected) > 100
-    assert len(pairs(shared) ^ expected) <= 2, "but for what lies on a limit"
+    assert len(pairs(shared) ^ expected) <= 2, "except points on a threshold"
     size = batch.depth.shape[-1]
-    one, other = ((place * size).long().numpy() for place in (shared.uv, shared.other_uv))
-    same = instances[shared.view, one[:, 1], one[:, 0]] == instances[shared.other, other[:, 1], other[:, 0]]
-    assert same.mean() > 0.95, "both views show the same object there"
+    first, second = ((uv * size).long().numpy() for uv in (shared.uv, shared.other_uv))
+    same = instances[shared.view, first[:, 1], first[:, 0]] == instances[shared.other, second[:, 1], second[:, 0]]
+    assert same.mean() > 0.95, "both views show the same object at the point"
 
 
-def test_both_views_put_a_shared_point_at_the_same_place(room: tuple[Batch, np.ndarray]) -> None:
+def test_back_projections_of_both_views_agree(room: tuple[Batch, np.ndarray]) -> None:
     batch, _ = room
     depth = torch.where(batch.depth > 0, batch.depth, torch.full_like(batch.depth, 3.0))
     shared = shared_points(batch.depth, batch.level_from_camera, batch.focal, PATCH)
@@ -188,7 +188,7 @@ def test_both_views_put_a_shared_point_at_the_same_place(room: tuple[Batch, np.n
     assert float((points[0] - points[1]).norm(dim=-1)[of_it].median()) > 0.3
 
 
-def test_without_known_geometry_the_students_own_is_taken(room: tuple[Batch, np.ndarray]) -> None:
+def test_predicted_geometry_replaces_missing_geometry(room: tuple[Batch, np.ndarray]) -> None:
     batch, _ = room
     own = Cameras(batch.up, torch.zeros_like(batch.up[..., :2]), torch.zeros_like(batch.up), batch.focal)
     own.heading[..., 0] = 1.0
@@ -200,4 +200,4 @@ def test_without_known_geometry_the_students_own_is_taken(room: tuple[Batch, np.
     guessed = shared_in(unposed, perception, PATCH)
     expected = shared_points(log_depth.detach().exp(), own.level_from_camera, batch.focal, PATCH)
     assert pairs(guessed) == pairs(expected) != pairs(true)
-    assert all(not one.requires_grad for one in vars(guessed).values() if isinstance(one, Tensor))
+    assert all(not value.requires_grad for value in vars(guessed).values() if isinstance(value, Tensor))
