@@ -1,4 +1,4 @@
-"""What thinking tokens must know: the facts are true, each token tells its share, and the loss can be learnt."""
+"""Thinking probe: targets, the features assigned to each token, and the loss on a batch."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def tokenizer() -> PreTrainedTokenizerBase:
 
 def config_of(tokenizer: PreTrainedTokenizerBase, placement: str, **changes: Any) -> DollhouseConfig:
     shape = {"num_objects": 16, "labels": CATEGORIES, "colours": list(COLOURS), "max_referenced_views": VIEWS}
-    made = DollhouseConfig(
+    config = DollhouseConfig(
         text_config=dict(TEXT), num_thinking_tokens=K, thinking_placement=placement, **{**shape, **changes}
     )
-    fill_token_ids(made, tokenizer)
-    return made
+    fill_token_ids(config, tokenizer)
+    return config
 
 
 def three_boxes() -> BoxTargets:
@@ -65,94 +65,94 @@ def three_boxes() -> BoxTargets:
     )
 
 
-def test_facts_of_a_scene_are_the_true_ones() -> None:
-    facts = thinking_targets(three_boxes(), labels=5, max_objects=16)
-    assert facts.values[:5].tolist() == [1, 1, 1, 0, 0]
-    assert facts.values[5:10].tolist() == [0, 0, 1, 0, 0], "the lamp stands on the table"
+def test_thinking_targets_of_a_scene() -> None:
+    target = thinking_targets(three_boxes(), labels=5, max_objects=16)
+    assert target.values[:5].tolist() == [1, 1, 1, 0, 0]
+    assert target.values[5:10].tolist() == [0, 0, 1, 0, 0], "the lamp stands on the table"
     apart = np.sqrt(0.3**2 + 0.4**2 + 0.7**2)
     angle = 2 * np.arctan2(0.4, 0.3)
     expected = [apart, np.cos(angle), np.sin(angle), 0.15, 2.2, 0.85]
-    np.testing.assert_allclose(facts.values[10:].numpy(), expected, rtol=1e-5)
-    assert facts.weight.tolist() == pytest.approx([1, 1, 1, ABSENT_WEIGHT, ABSENT_WEIGHT, 1, 1, 1, 0, 0, *[1] * 6])
+    np.testing.assert_allclose(target.values[10:].numpy(), expected, rtol=1e-5)
+    assert target.weight.tolist() == pytest.approx([1, 1, 1, ABSENT_WEIGHT, ABSENT_WEIGHT, 1, 1, 1, 0, 0, *[1] * 6])
 
 
-def test_facts_do_not_depend_on_the_order_and_end_at_the_slots() -> None:
+def test_thinking_targets_ignore_order_and_objects_without_slots() -> None:
     boxes = three_boxes()
     turned = boxes.take(torch.tensor([2, 1, 0]))
     assert torch.allclose(thinking_targets(turned, 5, 16).values, thinking_targets(boxes, 5, 16).values, atol=1e-6)
     two = thinking_targets(boxes, 5, 2)
     assert two.values[:5].tolist() == [0, 1, 1, 0, 0]
-    one = thinking_targets(boxes, 5, 1)
-    assert not one.weight[10:].any(), "one object has no neighbour"
+    single = thinking_targets(boxes, 5, 1)
+    assert not single.weight[10:].any(), "one object has no neighbour"
     none = thinking_targets(boxes.take(torch.zeros(0, dtype=torch.long)), 5, 16)
     assert not none.values.any()
     assert none.weight.sum() == pytest.approx(5 * ABSENT_WEIGHT)
 
 
-def test_each_thinking_token_tells_its_share(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_each_thinking_token_predicts_its_features(tokenizer: PreTrainedTokenizerBase) -> None:
     """Reference: token k's part of one linear map, applied to token k's own state."""
     torch.manual_seed(0)
-    thoughts = ThinkingProbe(config_of(tokenizer, "before_question"))
+    probe = ThinkingProbe(config_of(tokenizer, "before_question"))
     states = torch.randn(2, K, 16, requires_grad=True)
-    said = thoughts.predict(states)
-    shares = np.array_split(np.arange(said.shape[1]), K)
+    predicted = probe.predict(states)
+    shares = np.array_split(np.arange(predicted.shape[1]), K)
     for token, share in enumerate(shares):
-        alone = thoughts.norm(states[:, token]) @ thoughts.head.weight[share].T + thoughts.head.bias[share]
-        torch.testing.assert_close(said[:, share], alone)
-    (gradient,) = torch.autograd.grad(said[:, shares[1]].sum(), states)
+        alone = probe.norm(states[:, token]) @ probe.head.weight[share].T + probe.head.bias[share]
+        torch.testing.assert_close(predicted[:, share], alone)
+    (gradient,) = torch.autograd.grad(predicted[:, shares[1]].sum(), states)
     assert gradient[:, 1].any()
     assert not gradient[:, [0, 2]].any()
 
 
 def test_scenes_without_boxes_are_absent(tokenizer: PreTrainedTokenizerBase) -> None:
     torch.manual_seed(0)
-    thoughts = ThinkingProbe(config_of(tokenizer, "before_question"))
+    probe = ThinkingProbe(config_of(tokenizer, "before_question"))
     states = [torch.randn(3, 16 + K, 16, requires_grad=True) for _ in range(9)]
-    errors = thoughts.scene_errors(states, [three_boxes(), None, three_boxes()])
+    errors = probe.scene_errors(states, [three_boxes(), None, three_boxes()])
     assert errors.shape == (2,)
-    torch.testing.assert_close(errors[:1], thoughts.scene_errors(states, [three_boxes(), None, None]))
+    torch.testing.assert_close(errors[:1], probe.scene_errors(states, [three_boxes(), None, None]))
     errors.sum().backward()
     touched = [layer for layer, state in enumerate(states) if state.grad is not None]
-    assert touched == [5], "above names, where pairs are grounded too"
+    assert touched == [5], "the layer of the grounding probe for pairs"
     reached = states[5].grad
     assert reached is not None
     assert reached[[0, 2], -K:].any(-1).all()
     assert not reached[1].any()
     assert not reached[:, :-K].any()
-    assert thoughts.scene_errors(states, [None, None, None]).shape == (0,)
+    assert probe.scene_errors(states, [None, None, None]).shape == (0,)
 
 
-def test_questions_and_the_objects_they_name() -> None:
+def test_named_objects_of_questions() -> None:
     names = torch.tensor([[0, 2, 4, -1], [1, 0, 1, 2], [1, 3, 2, 2], [3, 1, 0, 1]])
     pairs = torch.tensor([[1, 4, 2, 1, 2, -1]])
-    told = named_objects(ReferredObjects(names, pairs)).tolist()
-    assert sorted(told) == [[0, -1, 4, -1, -1], [1, 2, 1, 2, -1], [3, 1, 0, -1, -1]]
+    rows = named_objects(ReferredObjects(names, pairs)).tolist()
+    assert sorted(rows) == [[0, -1, 4, -1, -1], [1, 2, 1, 2, -1], [3, 1, 0, -1, -1]]
 
 
-def test_thoughts_after_the_question_tell_what_it_names(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_question_errors_are_of_named_objects(tokenizer: PreTrainedTokenizerBase) -> None:
     torch.manual_seed(0)
     config = config_of(tokenizer, "after_question")
-    thoughts = ThinkingProbe(config)
-    facts = torch.randn(2, 3, BOX_FEATURES + 1 + 36 + VIEWS * 5)
+    probe = ThinkingProbe(config)
+    features = torch.randn(2, 3, BOX_FEATURES + 1 + 36 + VIEWS * 5)
     think = list(config.thinking_ids)
     ids = torch.tensor([[50, 51, *think, 3, 60, 0], [50, *think, 3, 60, 0, 0], [50, 51, 52, *think, 3, 61]])
     states = [torch.randn(3, 8, 16, requires_grad=True) for _ in range(9)]
-    asked = ReferredObjects(
+    referred = ReferredObjects(
         torch.tensor([[1, 0, 2, -1], [2, 0, 1, 3], [2, 2, 0, 3]]), torch.tensor([[2, 6, 3, 1, 0, -1]])
     )
-    errors = thoughts.question_errors(states, ids, facts, torch.tensor([0, 1, 0]), asked)
-    assert errors.shape == (2,), "the first question names nothing"
+    errors = probe.question_errors(states, ids, features, torch.tensor([0, 1, 0]), referred)
+    assert errors.shape == (2,), "the first question names no object"
 
-    first = grounding_targets(facts[[1], 2], VIEWS, torch.tensor([-1]))
-    said = thoughts.predict(states[5][[1], 1 : 1 + K])[:, : first.values.shape[1]]
-    error = torch.nn.functional.smooth_l1_loss(said, first.values, reduction="none", beta=0.3) * first.weight
+    first = grounding_targets(features[[1], 2], VIEWS, torch.tensor([-1]))
+    predicted = probe.predict(states[5][[1], 1 : 1 + K])[:, : first.values.shape[1]]
+    error = torch.nn.functional.smooth_l1_loss(predicted, first.values, reduction="none", beta=0.3) * first.weight
     torch.testing.assert_close(errors[0], error.sum() / first.weight.sum())
 
-    both = [grounding_targets(facts[[0], object_], VIEWS, torch.tensor([3])) for object_ in (1, 0)]
-    both.append(pair_targets(facts[[0]][:, [1, 0, 0]], VIEWS, torch.tensor([3]), torch.tensor([False])))
-    told, weight = (torch.cat([getattr(part, name) for part in both], 1) for name in ("values", "weight"))
+    both = [grounding_targets(features[[0], object_], VIEWS, torch.tensor([3])) for object_ in (1, 0)]
+    both.append(pair_targets(features[[0]][:, [1, 0, 0]], VIEWS, torch.tensor([3]), torch.tensor([False])))
+    values, weight = (torch.cat([getattr(part, name) for part in both], 1) for name in ("values", "weight"))
     error = torch.nn.functional.smooth_l1_loss(
-        thoughts.predict(states[5][[2], 3 : 3 + K]), told, reduction="none", beta=0.3
+        probe.predict(states[5][[2], 3 : 3 + K]), values, reduction="none", beta=0.3
     )
     torch.testing.assert_close(errors[1], (error * weight).sum() / weight.sum())
 
@@ -160,14 +160,14 @@ def test_thoughts_after_the_question_tell_what_it_names(tokenizer: PreTrainedTok
     reached = states[5].grad
     assert reached is not None
     assert sorted(map(tuple, reached.abs().sum(-1).nonzero().tolist())) == [
-        *((1, place) for place in (1, 2)),  # the last token's share is about a second object
+        *((1, place) for place in (1, 2)),  # features of the last token are of a second object
         *((2, place) for place in range(3, 3 + K)),
     ]
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
-def test_pairs_are_read_where_the_answer_begins(tokenizer: PreTrainedTokenizerBase, placement: str) -> None:
-    """Wherever the thoughts stand: names keep their places, and the pair's place is the mark that sees them all."""
+def test_pairs_are_probed_at_the_answer_token(tokenizer: PreTrainedTokenizerBase, placement: str) -> None:
+    """In both placements, pairs are probed at the answer token, which attends to all names."""
     targets = scene_targets(room_scene("train", 3), 126, CATEGORIES, list(COLOURS))
     objects = targets.objects
     assert objects is not None
@@ -175,8 +175,8 @@ def test_pairs_are_read_where_the_answer_begins(tokenizer: PreTrainedTokenizerBa
     single = [name for name in labels if labels.count(name) == 1]
     config = config_of(tokenizer, placement)
     text = f"in view 2, is the {single[0]} left of the {single[1]}?"
-    asked = tokenize_questions(tokenizer, config, [(text, "yes")], objects, MentionFinder(tokenizer, config))[0]
-    batch = collate_batch([targets], [[asked]], config)
+    tokenized = tokenize_questions(tokenizer, config, [(text, "yes")], objects, MentionFinder(tokenizer, config))[0]
+    batch = collate_batch([targets], [[tokenized]], config)
     row, place, view, *named = batch.mentions[0].pairs[0].tolist()
     assert int(batch.question_ids[0][row, place]) == config.answer_token_id
     assert (view, named) == (1, [labels.index(single[0]), labels.index(single[1]), -1])
@@ -188,69 +188,69 @@ def test_pairs_are_read_where_the_answer_begins(tokenizer: PreTrainedTokenizerBa
 
 def recipe_of(placement: str, passes: int, losses: list[str]) -> Recipe:
     student = {**TINY["student"], "thinking_placement": placement, "thinking_passes": passes}
-    speak = {**TINY["stages"]["finetune_end_to_end"], "losses": losses, "object_source": "teacher"}
-    return check_recipe({**TINY, "student": student, "stages": {"finetune_end_to_end": speak}}, "test")
+    stage = {**TINY["stages"]["finetune_end_to_end"], "losses": losses, "object_source": "teacher"}
+    return check_recipe({**TINY, "student": student, "stages": {"finetune_end_to_end": stage}}, "test")
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
-def test_one_batch_is_learnt_by_heart(placement: str, tmp_path: Any) -> None:
-    """Every loss of the language model is there in both placements, with two passes, and falls."""
+def test_every_loss_falls_on_a_single_batch(placement: str, tmp_path: Any) -> None:
+    """In both placements, with two passes."""
     losses = ["text", "grounding", "thinking_probe"]
     recipe = recipe_of(placement, 2, losses)
     torch.manual_seed(0)
     model, processor, _ = prepare_student(recipe, tmp_path)
-    lessons = SceneTargetSource(recipe.data.model_copy(update={"views": 4}), model.config)
+    source = SceneTargetSource(recipe.data.model_copy(update={"views": 4}), model.config)
     batch: Batch = StepDataset(
-        lessons, recipe.stages["finetune_end_to_end"].sampling(8), 0, processor.tokenizer, model.config
+        source, recipe.stages["finetune_end_to_end"].sampling(8), 0, processor.tokenizer, model.config
     )[0]
     objective = LossModule(model, StaticWeighting(dict.fromkeys(losses, 1.0)), losses, use_gt_objects=True)
     optimizer = torch.optim.AdamW(objective.parameters(), 5e-3)
-    told: list[dict[str, float]] = []
+    history: list[dict[str, float]] = []
     for _ in range(40):
-        torch.manual_seed(1)  # the same roughening of the teacher's boxes
+        torch.manual_seed(1)  # the same noise of the boxes
         parts = objective(batch)
         optimizer.zero_grad()
         parts["loss"].backward()
         optimizer.step()
-        told.append({name: float(value.detach()) for name, value in parts.items()})
-    assert set(told[0]) == {"loss", *losses}
+        history.append({name: float(value.detach()) for name, value in parts.items()})
+    assert set(history[0]) == {"loss", *losses}
     for name in losses:
-        assert told[-1][name] < 0.8 * told[0][name], name
+        assert history[-1][name] < 0.8 * history[0][name], name
     assert model.thinking_map.weight.any()
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
-def test_a_dry_run_knows_thoughts_and_passes(placement: str) -> None:
+def test_dry_run_with_thinking_passes(placement: str) -> None:
     recipe = recipe_of(placement, 2, ["text", "thinking_probe"])
     (check,) = dry_run(recipe.model_copy(update={"data": recipe.data.model_copy(update={"views": 4})}))
     assert set(check.losses) == {"text", "thinking_probe"}
     assert not [name for name in check.without_gradient if "thinking_map" in name or "thinking_probe" in name]
 
 
-def test_thoughts_without_tokens_are_refused() -> None:
+def test_probe_without_thinking_tokens_is_refused() -> None:
     student = {**TINY["student"], "num_thinking_tokens": 0}
-    speak = {**TINY["stages"]["finetune_end_to_end"], "losses": ["text", "thinking_probe"]}
+    stage = {**TINY["stages"]["finetune_end_to_end"], "losses": ["text", "thinking_probe"]}
     with pytest.raises(
         RecipeError, match=r"stage finetune_end_to_end: thinking_probe needs student\.num_thinking_tokens"
     ):
-        check_recipe({**TINY, "student": student, "stages": {"finetune_end_to_end": speak}}, "test")
+        check_recipe({**TINY, "student": student, "stages": {"finetune_end_to_end": stage}}, "test")
     with pytest.raises(RecipeError, match="add the loss text"):
-        check_recipe({**TINY, "stages": {"finetune_end_to_end": {**speak, "losses": ["thinking_probe"]}}}, "test")
+        check_recipe({**TINY, "stages": {"finetune_end_to_end": {**stage, "losses": ["thinking_probe"]}}}, "test")
     with pytest.raises(RecipeError, match="thinking tokens"):
         ThinkingProbe(DollhouseConfig(num_thinking_tokens=0))
 
 
-def test_true_objects_are_what_thoughts_are_told_of(tokenizer: PreTrainedTokenizerBase) -> None:
-    """The facts of a made room agree with the objects that the language model is given."""
+def test_thinking_targets_match_the_object_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Targets of a room agree with the object tokens."""
     config = config_of(tokenizer, "before_question")
     scene = scene_targets(room_scene("train", 11), 126, CATEGORIES, list(COLOURS))
     batch = collate_batch([scene], [[]], config)
     boxes = batch.boxes[0]
     assert boxes is not None
-    told = thinking_targets(boxes, len(CATEGORIES), config.num_objects).values
-    facts = ObjectProjector(config.trunk_width, 32, VIEWS).geometry_features(gt_objects(batch, config))[0]
+    values = thinking_targets(boxes, len(CATEGORIES), config.num_objects).values
+    features = ObjectProjector(config.trunk_width, 32, VIEWS).geometry_features(gt_objects(batch, config))[0]
     present = gt_objects(batch, config).present[0] > 0
-    center = facts[present, :3]
+    center = features[present, :3]
     nearest = torch.cdist(center, center).fill_diagonal_(torch.inf).min()
-    torch.testing.assert_close(told[2 * len(CATEGORIES)], nearest)
-    assert told[: len(CATEGORIES)].sum() <= present.sum()
+    torch.testing.assert_close(values[2 * len(CATEGORIES)], nearest)
+    assert values[: len(CATEGORIES)].sum() <= present.sum()
