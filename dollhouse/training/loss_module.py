@@ -16,6 +16,7 @@ from dollhouse.data.tokenization import SparseTeacherLogits
 from dollhouse.errors import RecipeError, SceneError
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration, PerceptionOutput
 from dollhouse.models.dollhouse.proposal_head import ProposalOutput
+from dollhouse.models.dollhouse.rgbd_embedding import RGBDInputs
 from dollhouse.training.losses.grounding import GroundingProbe
 from dollhouse.training.losses.text import text_kl, text_loss
 from dollhouse.training.losses.thinking_probe import ThinkingProbe
@@ -77,7 +78,9 @@ class LossModule(nn.Module):
             raise SceneError("these scenes have no targets for any of the losses " + ", ".join(self.losses))
         return {"loss": self.weighting(parts), **{name: value.detach() for name, value in parts.items()}}
 
-    def perceive(self, batch: Batch, refine_poses: bool | None = None) -> PerceptionOutput | None:
+    def perceive(
+        self, batch: Batch, refine_poses: bool | None = None, rgbd: RGBDInputs | None = None
+    ) -> PerceptionOutput | None:
         """Encode the photos of a batch; None where perception is skipped or cached.
 
         Poses are refined as in inference if perception is frozen or evaluated, unless ``refine_poses`` is given.
@@ -85,7 +88,7 @@ class LossModule(nn.Module):
         if self.student.config.blind or self.use_gt_objects or self.feature_cache is not None:
             return None
         assignment = batch.patch_assignment if batch.use_gt_assignment else None
-        rgbd = batch.rgbd_inputs if self.student.config.use_rgbd else None
+        rgbd = batch.rgbd_inputs if self.student.config.use_rgbd and rgbd is None else rgbd
         as_in_inference = self.frozen_perception or not self.training
         refine = as_in_inference if refine_poses is None else refine_poses
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen_perception):

@@ -1,4 +1,4 @@
-"""All losses together on a tiny student: present, finite, absent where a target is, and each can be learned."""
+"""Every loss on a tiny student: finite, absent without targets, and falling when optimised."""
 
 from __future__ import annotations
 
@@ -25,36 +25,36 @@ from tests.fixtures.teacher_targets import EVERY_LOSS, LOSS_PARTS, every_loss_re
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory: pytest.TempPathFactory) -> tuple[DollhouseForConditionalGeneration, Batch]:
-    """A tiny student and a batch of two rooms about which a teacher told everything."""
+def student_and_batch(tmp_path_factory: pytest.TempPathFactory) -> tuple[DollhouseForConditionalGeneration, Batch]:
+    """Return a tiny student, and a batch of two rooms with all targets of a teacher."""
     recipe = every_loss_recipe()
     torch.manual_seed(0)
-    model, processor, _ = prepare_student(recipe, tmp_path_factory.mktemp("begun"))
-    lessons = SceneTargetSource(recipe.data, model.config)
+    model, processor, _ = prepare_student(recipe, tmp_path_factory.mktemp("student_and_batch"))
+    source = SceneTargetSource(recipe.data, model.config)
     finder = MentionFinder(processor.tokenizer, model.config)
     scenes, questions = [], []
     for number in range(2):
-        scenes.append(with_teacher(lessons.targets(number)))
-        asked = [one[:2] for one in lessons.questions(number)[:8]]
-        answers = teacher_answers(processor.tokenizer, [answer for _, answer in asked])
+        scenes.append(with_teacher(source.targets(number)))
+        pairs = [row[:2] for row in source.questions(number)[:8]]
+        answers = teacher_answers(processor.tokenizer, [answer for _, answer in pairs])
         objects = scenes[-1].objects
-        questions.append(tokenize_questions(processor.tokenizer, model.config, asked, objects, finder, answers))
+        questions.append(tokenize_questions(processor.tokenizer, model.config, pairs, objects, finder, answers))
     return model, collate_batch(scenes, questions, model.config, use_gt_assignment=True)
 
 
-def objective_of(
-    begun: tuple[DollhouseForConditionalGeneration, Batch], losses: list[str], **settings: Any
+def loss_module_of(
+    student_and_batch: tuple[DollhouseForConditionalGeneration, Batch], losses: list[str], **settings: Any
 ) -> tuple[LossModule, Batch]:
-    model, batch = begun
+    model, batch = student_and_batch
     torch.manual_seed(0)
     weighting = StaticWeighting(dict.fromkeys(losses, 1.0))
-    objective = LossModule(copy.deepcopy(model).train(), weighting, losses, **{"teacher_width": 20, **settings})
-    return objective, batch
+    loss_module = LossModule(copy.deepcopy(model).train(), weighting, losses, **{"teacher_width": 20, **settings})
+    return loss_module, batch
 
 
-def test_every_loss_and_part_is_there_and_finite(begun: tuple[DollhouseForConditionalGeneration, Batch]) -> None:
-    objective, batch = objective_of(begun, EVERY_LOSS)
-    parts = objective(batch)
+def test_every_loss_and_part_is_finite(student_and_batch: tuple[DollhouseForConditionalGeneration, Batch]) -> None:
+    loss_module, batch = loss_module_of(student_and_batch, EVERY_LOSS)
+    parts = loss_module(batch)
     assert set(parts) == {"loss", *EVERY_LOSS} | LOSS_PARTS
     assert all(bool(torch.isfinite(value)) and float(value.detach()) > 0 for value in parts.values())
     for name in ("spatial", "multiview", "feature"):
@@ -63,24 +63,24 @@ def test_every_loss_and_part_is_there_and_finite(begun: tuple[DollhouseForCondit
     total = sum(float(parts[name]) for name in EVERY_LOSS)
     assert float(parts["loss"].detach()) == pytest.approx(total, rel=1e-5)
     parts["loss"].backward()
-    for name, parameter in objective.named_parameters():
+    for name, parameter in loss_module.named_parameters():
         if "blind" not in name:
             assert parameter.grad is not None, name
             assert bool(torch.isfinite(parameter.grad).all()), name
 
 
 @pytest.mark.parametrize("name", [name for name in EVERY_LOSS if name not in ("text_kl", "grounding")] + ["text_kl"])
-def test_each_loss_goes_down_when_stepped_alone(
-    name: str, begun: tuple[DollhouseForConditionalGeneration, Batch]
+def test_each_loss_falls_when_optimised_alone(
+    name: str, student_and_batch: tuple[DollhouseForConditionalGeneration, Batch]
 ) -> None:
     losses = ["text", name] if name == "text_kl" else [name]
-    objective, batch = objective_of(begun, losses)
+    loss_module, batch = loss_module_of(student_and_batch, losses)
     if name == "text_kl":
-        objective.weighting = StaticWeighting({"text": 0.0, "text_kl": 1.0})
-    optimizer = torch.optim.Adam(objective.parameters(), lr=3e-3)
+        loss_module.weighting = StaticWeighting({"text": 0.0, "text_kl": 1.0})
+    optimizer = torch.optim.Adam(loss_module.parameters(), lr=3e-3)
     values: list[dict[str, float]] = []
     for _ in range(12):
-        parts = objective(batch)
+        parts = loss_module(batch)
         values.append({part: float(value.detach()) for part, value in parts.items()})
         optimizer.zero_grad()
         parts["loss"].backward()
@@ -90,7 +90,7 @@ def test_each_loss_goes_down_when_stepped_alone(
         assert values[-1][part] < values[0][part], part
 
 
-LACKING = {
+MISSING_TARGETS = {
     "teacher": (
         {"teacher": None},
         {"feature", "spatial/features", "feature/labels", "feature/relations", "feature/depth"},
@@ -102,37 +102,41 @@ LACKING = {
 }
 
 
-@pytest.mark.parametrize("what", LACKING)
-def test_what_a_batch_lacks_is_absent(what: str, begun: tuple[DollhouseForConditionalGeneration, Batch]) -> None:
+@pytest.mark.parametrize("what", MISSING_TARGETS)
+def test_losses_without_targets_are_absent(
+    what: str, student_and_batch: tuple[DollhouseForConditionalGeneration, Batch]
+) -> None:
     losses = [name for name in EVERY_LOSS if name != "grounding"]
-    objective, batch = objective_of(begun, losses)
-    changes, absent = LACKING[what]
+    loss_module, batch = loss_module_of(student_and_batch, losses)
+    changes, absent = MISSING_TARGETS[what]
     changes = {key: 0 * batch.depth if key == "depth" else value for key, value in changes.items()}
     with torch.no_grad():
-        parts = objective(Batch(**{**vars(batch), **changes}))
+        parts = loss_module(Batch(**{**vars(batch), **changes}))
     assert ({*losses, *LOSS_PARTS} - set(parts)) == absent
 
 
-def test_one_view_shares_nothing(tmp_path: Path) -> None:
+def test_single_view_has_no_consistency_losses(tmp_path: Path) -> None:
     model, _, _ = prepare_student(every_loss_recipe(), tmp_path)
     room = open_scene("rooms:train/0")
     scene = scene_targets(replace(room, views=room.views[:1]), 56, model.config.labels, model.config.colours)
-    objective = LossModule(model, StaticWeighting({"spatial": 1.0, "multiview": 1.0}), ["spatial", "multiview"])
-    parts = objective(collate_batch([scene], [[]], model.config, use_gt_assignment=True))
+    loss_module = LossModule(model, StaticWeighting({"spatial": 1.0, "multiview": 1.0}), ["spatial", "multiview"])
+    parts = loss_module(collate_batch([scene], [[]], model.config, use_gt_assignment=True))
     assert set(parts) == {"loss", "spatial", "spatial/relations"}
 
 
-def test_features_of_another_width_are_refused(begun: tuple[DollhouseForConditionalGeneration, Batch]) -> None:
-    for width in (0, 21):
-        objective, batch = objective_of(begun, ["spatial"], teacher_width=width)
-        with pytest.raises(RecipeError, match=f"20 wide here and {width} in the first scenes"):
-            objective(batch)
-
-
-def test_relations_of_a_pair_turned_round_are_the_opposite(
-    begun: tuple[DollhouseForConditionalGeneration, Batch],
+def test_features_of_another_width_are_refused(
+    student_and_batch: tuple[DollhouseForConditionalGeneration, Batch],
 ) -> None:
-    model, batch = begun
+    for width in (0, 21):
+        loss_module, batch = loss_module_of(student_and_batch, ["spatial"], teacher_width=width)
+        with pytest.raises(RecipeError, match=f"20 wide here and {width} in the first scenes"):
+            loss_module(batch)
+
+
+def test_relations_are_antisymmetric(
+    student_and_batch: tuple[DollhouseForConditionalGeneration, Batch],
+) -> None:
+    model, batch = student_and_batch
     with torch.no_grad():
         relations = model.encode_scene(batch.pixel_values, batch.patch_assignment).relations
     assert relations is not None
@@ -141,25 +145,27 @@ def test_relations_of_a_pair_turned_round_are_the_opposite(
     assert float(relations.abs().max()) > 0
 
 
-def test_language_model_holds_all_states_only_where_they_are_read(
-    begun: tuple[DollhouseForConditionalGeneration, Batch], monkeypatch: pytest.MonkeyPatch
+def test_hidden_states_are_kept_only_for_probes(
+    student_and_batch: tuple[DollhouseForConditionalGeneration, Batch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
+    calls: list[str] = []
     for name in ("encode_questions", "question_hidden_states"):
         method = getattr(DollhouseForConditionalGeneration, name)
         monkeypatch.setattr(
-            DollhouseForConditionalGeneration, name, lambda *given, n=name, m=method: asked.append(n) or m(*given)
+            DollhouseForConditionalGeneration, name, lambda *given, n=name, m=method: calls.append(n) or m(*given)
         )
     for losses, expected in ((["text"], "encode_questions"), (["text", "grounding"], "question_hidden_states")):
-        objective, batch = objective_of(begun, losses)
-        asked.clear()
+        loss_module, batch = loss_module_of(student_and_batch, losses)
+        calls.clear()
         with torch.no_grad():
-            objective(batch)
-        assert set(asked) == {expected}
+            loss_module(batch)
+        assert set(calls) == {expected}
 
 
-def test_states_are_the_same_either_way(begun: tuple[DollhouseForConditionalGeneration, Batch]) -> None:
-    model, batch = begun
+def test_last_hidden_states_equal_encoded_questions(
+    student_and_batch: tuple[DollhouseForConditionalGeneration, Batch],
+) -> None:
+    model, batch = student_and_batch
     with torch.no_grad():
         scene = model.encode_prefix(torch.randn(2, 16, 32))
         ids, owner = batch.question_ids[0], batch.scene_of_question[0]

@@ -1,4 +1,4 @@
-"""Runs with all losses: what they log, what resuming keeps, and heads that a model did not have."""
+"""Runs of every loss: logged values, resuming, and heads that the initial model lacks."""
 
 from __future__ import annotations
 
@@ -33,30 +33,35 @@ from tests.fixtures.teacher_targets import (
 
 
 @pytest.fixture
-def teaching(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lessons as records of a teacher that tells everything would make them."""
+def synthetic_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Add the targets of a synthetic teacher to all samples."""
     targets, tokens = SceneTargetSource.targets, module.tokenize_questions
 
-    def with_alternatives(tokenizer: Any, config: Any, questions: Any, *rest: Any) -> list[TokenizedQA]:
+    def with_top_tokens(tokenizer: Any, config: Any, questions: Any, *rest: Any) -> list[TokenizedQA]:
         objects, finder = rest[:2]
         return tokens(
-            tokenizer, config, questions, objects, finder, teacher_answers(tokenizer, [one for _, one in questions])
+            tokenizer,
+            config,
+            questions,
+            objects,
+            finder,
+            teacher_answers(tokenizer, [answer for _, answer in questions]),
         )
 
     monkeypatch.setattr(SceneTargetSource, "targets", lambda self, number: with_teacher(targets(self, number)))
-    monkeypatch.setattr(module, "tokenize_questions", with_alternatives)
+    monkeypatch.setattr(module, "tokenize_questions", with_top_tokens)
 
 
-def test_a_run_with_all_losses_and_its_dry_run(teaching: None, tmp_path: Path) -> None:
+def test_run_and_dry_run_of_every_loss(synthetic_teacher: None, tmp_path: Path) -> None:
     recipe = every_loss_recipe()
     check = dry_run(recipe)[0]
     assert set(check.losses) == {*EVERY_LOSS} | LOSS_PARTS
     assert not check.without_gradient
     folder = distill(recipe, tmp_path / "run", progress=False)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    told = [line for line in lines if "text" in line]
-    assert len(told) == 3
-    for line in told:
+    lines_with_losses = [line for line in lines if "text" in line]
+    assert len(lines_with_losses) == 3
+    for line in lines_with_losses:
         assert {*EVERY_LOSS, *LOSS_PARTS, *(f"weight_{name}" for name in EVERY_LOSS)} <= line.keys()
         assert all(np.isfinite(line[name]) for name in (*EVERY_LOSS, *LOSS_PARTS))
         assert line["dropped_steps"] == 0
@@ -67,8 +72,8 @@ def test_a_run_with_all_losses_and_its_dry_run(teaching: None, tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_resuming_keeps_the_learned_weights(teaching: None, tmp_path: Path) -> None:
-    """A run that stops at step 2 and goes on ends with the very sigmas, map and student of one that did not."""
+def test_resumed_run_has_the_same_loss_weights(synthetic_teacher: None, tmp_path: Path) -> None:
+    """A run resumed from step 2 has the sigmas, teacher map and student of an uninterrupted run."""
     recipe = every_loss_recipe()
     distill(recipe, tmp_path / "whole", progress=False)
 
@@ -78,36 +83,36 @@ def test_resuming_keeps_the_learned_weights(teaching: None, tmp_path: Path) -> N
 
     with pytest.raises(KeyboardInterrupt):
         distill(recipe, tmp_path / "stopped", progress=False, callbacks=[Stop()])
-    kept = load_file(tmp_path / "stopped" / "all" / "checkpoint-2" / "model.safetensors")
-    sigmas = {name: value for name, value in kept.items() if name.startswith("weighting.")}
+    checkpoint = load_file(tmp_path / "stopped" / "all" / "checkpoint-2" / "model.safetensors")
+    sigmas = {name: value for name, value in checkpoint.items() if name.startswith("weighting.")}
     assert len(sigmas) == len(EVERY_LOSS)
     assert all(float(value.abs()) > 0 for value in sigmas.values())
-    seen = {}
+    states = {}
     trained = DistillTrainer.train
 
     def watched(self: DistillTrainer, *arguments: Any, **settings: Any) -> Any:
         result = trained(self, *arguments, **settings)
-        seen[self.args.output_dir] = {name: value.clone() for name, value in self.model.state_dict().items()}
+        states[self.args.output_dir] = {name: value.clone() for name, value in self.model.state_dict().items()}
         return result
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DistillTrainer, "train", watched)
         distill(recipe, tmp_path / "stopped", progress=False)
-        distill(recipe, tmp_path / "again", progress=False)
-    resumed, whole = seen.values()
+        distill(recipe, tmp_path / "reloaded", progress=False)
+    resumed, whole = states.values()
     assert any(name.startswith("weighting.") for name in whole)
     assert "teacher_map.weight" in whole
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
 
 
-def test_a_model_without_a_head_gets_it_fresh_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_heads_are_initialised_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plain = {**every_loss_tree()["stages"]["all"], "losses": ["depth_reg", "text"], "steps": 1}
     folder = distill(every_loss_recipe(stages={"all": plain}), tmp_path / "plain", progress=False)
     before, _, _ = load_student(folder)
     assert (before.config.depth_bins, before.config.relation_head) == (0, False)
     tree = {key: value for key, value in every_loss_tree().items() if key != "student"}
-    seeing = {**every_loss_tree()["stages"]["all"], "losses": ["depth_ce", "spatial"], "train": ["trunk"]}
-    recipe = check_recipe({**tree, "init_from": str(folder), "stages": {"all": seeing}}, "made")
+    stage = {**every_loss_tree()["stages"]["all"], "losses": ["depth_ce", "spatial"], "train": ["trunk"]}
+    recipe = check_recipe({**tree, "init_from": str(folder), "stages": {"all": stage}}, "made")
     capsys.readouterr()
     model, _, _ = prepare_student(recipe, tmp_path)
     line = capsys.readouterr().out.splitlines()
@@ -117,6 +122,6 @@ def test_a_model_without_a_head_gets_it_fresh_and_says_so(tmp_path: Path, capsys
     assert float(model.depth_bin_head.mlp[0].weight.detach().std()) == pytest.approx(0.02, rel=0.2)
     trained = set_trainable(recipe.stages["all"], model)
     assert trained == {"trunk", "depth_bin_head", "relation_head"}
-    model.save_pretrained(tmp_path / "kept")
-    again = DollhouseForConditionalGeneration.from_pretrained(tmp_path / "kept")
-    assert torch.equal(again.relation_head.first.weight, model.relation_head.first.weight)
+    model.save_pretrained(tmp_path / "checkpoint")
+    reloaded = DollhouseForConditionalGeneration.from_pretrained(tmp_path / "checkpoint")
+    assert torch.equal(reloaded.relation_head.first.weight, model.relation_head.first.weight)

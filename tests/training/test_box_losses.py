@@ -24,7 +24,7 @@ LABELS, COLOURS = 4, 3
 
 
 @pytest.fixture(autouse=True)
-def seeded() -> None:
+def fixed_seed() -> None:
     torch.manual_seed(0)
 
 
@@ -106,7 +106,7 @@ def random_patches(batch: int, patches: int) -> PatchTargets:
     )
 
 
-def voting_by_hand(votes: VoteOutput, target: PatchTargets) -> float:
+def reference_voting_loss(votes: VoteOutput, target: PatchTargets) -> float:
     labels, colours, depths, boxes = [], [], [], []
     for row in range(target.label.shape[0]):
         for patch in range(target.label.shape[1]):
@@ -148,7 +148,7 @@ def test_voting_loss(annotated: bool) -> None:
     def loss(*values: Tensor) -> Tensor:
         return voting_loss(VoteOutput(*values), target)
 
-    expected = voting_by_hand(VoteOutput(*[value.detach() for value in predicted]), target)
+    expected = reference_voting_loss(VoteOutput(*[value.detach() for value in predicted]), target)
     assert float(loss(*predicted).detach()) == pytest.approx(expected, rel=1e-9)
     assert gradcheck(loss, predicted)
 
@@ -182,7 +182,7 @@ def best_match(objects: ProposalOutput, row: int, truth: BoxTargets) -> list[tup
     return min(tried, key=lambda pairs: sum(matching_cost(objects, row, slot, truth, box) for slot, box in pairs))
 
 
-def detection_by_hand(objects: ProposalOutput, truths: list[BoxTargets | None]) -> float:
+def reference_detection_loss(objects: ProposalOutput, truths: list[BoxTargets | None]) -> float:
     pairs = [
         (row, slot, truth, box)
         for row, truth in enumerate(truths)
@@ -235,7 +235,7 @@ def test_detection_loss() -> None:
         return detection_loss(objects_of(*values), truths)
 
     # focal_loss has its two weights in float32
-    assert float(loss(*predicted).detach()) == pytest.approx(detection_by_hand(objects, truths), rel=1e-7)
+    assert float(loss(*predicted).detach()) == pytest.approx(reference_detection_loss(objects, truths), rel=1e-7)
     assert gradcheck(loss, predicted)
-    nothing = detection_loss(objects, [None, None, None])
-    assert float(nothing) == 0, "scenes without annotation have no false positives"
+    unannotated = detection_loss(objects, [None, None, None])
+    assert float(unannotated) == 0, "scenes without annotation have no false positives"

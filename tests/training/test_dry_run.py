@@ -1,4 +1,4 @@
-"""Dry runs and profiles: shapes and counts equal those of a real step, and what does not fit is named."""
+"""Dry runs and profiles: shapes and counts equal those of a real step; wrong shapes are reported."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from dollhouse.training.loss_weighting import StaticWeighting
 from dollhouse.training.stage import set_trainable
 from dollhouse.training.train import distill, prepare_student, same_recipe
 
-SEE = ["depth_reg", "camera", "voting", "detection"]
-EYES = ["trunk", "depth_head", "camera_head", "voting_head", "proposal_head"]
+PERCEPTION_LOSSES = ["depth_reg", "camera", "voting", "detection"]
+PERCEPTION_HEADS = ["trunk", "depth_head", "camera_head", "voting_head", "proposal_head"]
 
 
 def tree(**student: Any) -> dict[str, Any]:
@@ -60,21 +60,30 @@ def tree(**student: Any) -> dict[str, Any]:
         },
         "data": {"scenes": "rooms:train/0-1", "views": 4, "questions_per_scene": 4, "workers": 0},
         "stages": {
-            "pretrain_perception": {**stage, "losses": SEE, "train": EYES, "gt_assignment_prob": 1.0},
-            "finetune_end_to_end": {**stage, "losses": ["text", *SEE], "train": [*EYES, "projector", "language_model"]},
+            "pretrain_perception": {
+                **stage,
+                "losses": PERCEPTION_LOSSES,
+                "train": PERCEPTION_HEADS,
+                "gt_assignment_prob": 1.0,
+            },
+            "finetune_end_to_end": {
+                **stage,
+                "losses": ["text", *PERCEPTION_LOSSES],
+                "train": [*PERCEPTION_HEADS, "projector", "language_model"],
+            },
         },
     }
 
 
 def recipe_of(settings: dict[str, Any]) -> Recipe:
-    return check_recipe(settings, "made")
+    return check_recipe(settings, "test")
 
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
-    made = tree()
-    made["data"]["cache"] = str(tmp_path_factory.mktemp("cache"))
-    return recipe_of(made)
+    settings = tree()
+    settings["data"]["cache"] = str(tmp_path_factory.mktemp("cache"))
+    return recipe_of(settings)
 
 
 @pytest.fixture(scope="module")
@@ -82,46 +91,46 @@ def checks(recipe: Recipe) -> list[StageEstimate]:
     return dry_run(recipe)
 
 
-def test_counts_are_those_of_a_step_in_earnest(recipe: Recipe, checks: list[StageEstimate], tmp_path: Path) -> None:
+def test_counts_are_those_of_a_real_step(recipe: Recipe, checks: list[StageEstimate], tmp_path: Path) -> None:
     model, processor, _ = prepare_student(recipe, tmp_path)
-    lessons = SceneTargetSource(recipe.data, model.config)
+    source = SceneTargetSource(recipe.data, model.config)
     assert [check.name for check in checks] == ["pretrain_perception", "finetune_end_to_end"]
     for check in checks:
         stage = recipe.stages[check.name]
         set_trainable(stage, model)
         model.train().zero_grad()
-        batch = StepDataset(lessons, stage.sampling(4), recipe.seed, processor.tokenizer, model.config)[0]
+        batch = StepDataset(source, stage.sampling(4), recipe.seed, processor.tokenizer, model.config)[0]
         weighting = StaticWeighting(dict.fromkeys(stage.losses, 1.0))
         parts = LossModule(model, weighting, stage.losses)(batch)
         parts["loss"].backward()
-        reached = [name for name, one in model.named_parameters() if one.grad is not None]
+        reached = [name for name, value in model.named_parameters() if value.grad is not None]
         assert check.photos == tuple(batch.pixel_values.shape)
         assert check.vision_tokens == 2 * 4 * (5 + 16)
         assert set(check.losses) == set(parts) - {"loss"}
         assert check.gradients == len(reached)
-        assert check.trained == sum(one.numel() for one in model.parameters() if one.requires_grad)
-        assert check.trained + check.frozen == sum(one.numel() for one in model.parameters())
+        assert check.trained == sum(value.numel() for value in model.parameters() if value.requires_grad)
+        assert check.trained + check.frozen == sum(value.numel() for value in model.parameters())
         assert check.weight_bytes == 4 * (check.trained + check.frozen)
         assert check.state_bytes >= 2 * 4 * sum(
-            one.numel() for one in model.parameters() if one.grad is not None and one.ndim
-        ), "AdamW keeps two numbers for each"
+            value.numel() for value in model.parameters() if value.grad is not None and value.ndim
+        ), "AdamW has two state tensors per parameter"
         assert check.peak_bytes > check.weight_bytes + check.state_bytes
         assert check.flops > 6 * check.text_tokens * sum(p.numel() for p in model.trunk.parameters())
 
 
-def test_nothing_of_the_eyes_is_trained_but_what_reads_them(checks: list[StageEstimate]) -> None:
+def test_frozen_encoder_has_no_gradients(checks: list[StageEstimate]) -> None:
     assert not checks[0].without_gradient
     assert not checks[1].without_gradient
     assert checks[0].trained < checks[1].trained
 
 
-def test_encoder_is_trained_from_a_round_on(recipe: Recipe) -> None:
+def test_encoder_is_trained_from_a_layer_on(recipe: Recipe) -> None:
     settings = tree()
     settings["data"] = recipe.data.model_dump()
     settings["stages"] = {
         "pretrain_perception": {
             **settings["stages"]["pretrain_perception"],
-            "train": [*EYES, "encoder"],
+            "train": [*PERCEPTION_HEADS, "encoder"],
             "unfreeze_from_layer": 3,
         }
     }
@@ -135,8 +144,8 @@ def test_encoder_is_trained_from_a_round_on(recipe: Recipe) -> None:
         dry_run(recipe_of(settings))
 
 
-def test_shapes_that_do_not_fit_are_named_with_their_stage(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A projector of another width than the language model's: found out without a number computed."""
+def test_wrong_shapes_are_reported_with_their_stage(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The width of the projector differs from the width of the language model."""
     first_batches = module.without_memory
 
     def broken(build: Any) -> Any:
@@ -150,7 +159,7 @@ def test_shapes_that_do_not_fit_are_named_with_their_stage(recipe: Recipe, monke
         dry_run(recipe)
 
 
-def test_wrong_encoder_weights_are_found_in_a_dry_run(recipe: Recipe, tmp_path: Path) -> None:
+def test_wrong_encoder_weights_are_refused(recipe: Recipe, tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(2)}, tmp_path / "model.pt")
     settings = tree(encoder_weights=str(tmp_path / "model.pt"))
     settings["data"] = recipe.data.model_dump()
@@ -158,19 +167,19 @@ def test_wrong_encoder_weights_are_found_in_a_dry_run(recipe: Recipe, tmp_path: 
         dry_run(recipe_of(settings))
 
 
-def test_frozen_eyes_without_weights_are_refused(recipe: Recipe, tmp_path: Path) -> None:
+def test_frozen_encoder_without_weights_is_refused(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"give student\.encoder_weights"):
         distill(recipe, tmp_path, progress=False)
 
 
-def test_profile_measures_speed_and_keeps_no_weights(
+def test_profile_measures_speed_and_writes_no_weights(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dollhouse.training.estimate.profile.distill", quietly)
-    told = profile_training(recipe, tmp_path, steps=2, peak_flops=1e15)
-    assert [len(stage.seconds) for stage in told.stages] == [2, 2]
-    assert all(stage.tokens_per_second > 0 and 0 < stage.utilisation < 1 for stage in told.stages)
-    assert told.peak_bytes > 1e7
+    measured = profile_training(recipe, tmp_path, steps=2, peak_flops=1e15)
+    assert [len(stage.seconds) for stage in measured.stages] == [2, 2]
+    assert all(stage.tokens_per_second > 0 and 0 < stage.utilisation < 1 for stage in measured.stages)
+    assert measured.peak_bytes > 1e7
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
@@ -178,49 +187,52 @@ def quietly(*arguments: Any, **settings: Any) -> Path:
     return distill(*arguments, **settings, progress=False)
 
 
-def test_eyes_and_words_that_are_brought_along(recipe: Recipe, tmp_path: Path) -> None:
-    """Official eyes, somebody's language model with its own tokenizer: both arrive, and stay where they are frozen."""
+def test_official_encoder_and_pretrained_language_model(recipe: Recipe, tmp_path: Path) -> None:
+    """Both are loaded, with the tokenizer; frozen encoder weights do not change."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import AutoModelForCausalLM, GPTNeoXConfig, PreTrainedTokenizerFast
 
     from dollhouse.models.vggt.modeling import VggtModel
 
     settings = tree()
-    eyes, words = tmp_path / "VGGT-1B-Commercial", tmp_path / "words"
-    eyes.mkdir()
-    made, _, _ = prepare_student(recipe, tmp_path / "first")
-    official = VggtModel(made.config.get_vision_config())
-    official.to_official(eyes / "model.safetensors")
+    encoder_folder, language_folder = tmp_path / "VGGT-1B-Commercial", tmp_path / "language"
+    encoder_folder.mkdir()
+    initial, _, _ = prepare_student(recipe, tmp_path / "first")
+    official = VggtModel(initial.config.get_vision_config())
+    official.to_official(encoder_folder / "model.safetensors")
     shape = {
         key: value for key, value in settings["student"]["text"].items() if key not in ("model_type", "vocab_size")
     }
     language = AutoModelForCausalLM.from_config(GPTNeoXConfig(vocab_size=260, **shape))
-    language.save_pretrained(words)
+    language.save_pretrained(language_folder)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE(vocab={letter: number for number, letter in enumerate(alphabet)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(words)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(language_folder)
 
-    brought = tree(encoder_weights=str(eyes), language_weights=str(words))
-    brought["data"] = recipe.data.model_dump()
-    brought["student"]["text"].pop("vocab_size")
-    folder = distill(recipe_of(brought).with_max_steps(1), tmp_path / "run", progress=False)
+    with_weights = tree(encoder_weights=str(encoder_folder), language_weights=str(language_folder))
+    with_weights["data"] = recipe.data.model_dump()
+    with_weights["student"]["text"].pop("vocab_size")
+    folder = distill(recipe_of(with_weights).with_max_steps(1), tmp_path / "run", progress=False)
     model, processor, _ = load_student(folder)
-    kept = official.state_dict()
-    assert all(torch.equal(value, kept[name].bfloat16().float()) for name, value in model.encoder.state_dict().items())
+    official_state = official.state_dict()
+    assert all(
+        torch.equal(value, official_state[name].bfloat16().float())
+        for name, value in model.encoder.state_dict().items()
+    )
     assert "VGGT-1B-Commercial" in model.config.licence
     assert len(processor.tokenizer) == 256 + 4 + 4
     near = model.get_input_embeddings().weight[:256] - language.get_input_embeddings().weight[:256]
     assert near.abs().max() < 0.02, (
-        "one step of training moves the words a little, another beginning would move them much"
+        "a training step changes embeddings little; another initialisation would change them much"
     )
 
-    brought["student"]["text"]["num_hidden_layers"] = 3
+    with_weights["student"]["text"]["num_hidden_layers"] = 3
     with pytest.raises((ModelError, RecipeError), match="num_hidden_layers 2, not 3"):
-        prepare_student(recipe_of(brought), tmp_path / "other")
+        prepare_student(recipe_of(with_weights), tmp_path / "other")
 
 
-def test_a_run_begun_before_a_setting_was_known_is_still_the_same(recipe: Recipe) -> None:
+def test_stored_recipe_without_newer_settings_is_the_same(recipe: Recipe) -> None:
     frozen = recipe.model_dump(mode="json")
     for name in ("encoder_weights", "language_weights"):
         frozen["student"].pop(name)

@@ -1,4 +1,4 @@
-"""Each loss beside a plain slow reference, and its gradient beside finite differences."""
+"""Losses against slow references, and gradients against finite differences."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ BINS = DepthBins(6, 0.5, 8.0)
 
 
 @pytest.fixture(autouse=True)
-def seeded() -> None:
+def fixed_seed() -> None:
     torch.manual_seed(0)
 
 
-def free(*shape: int) -> Tensor:
+def randn_with_grad(*shape: int) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
 
 
 # text
 
 
-def kept(teacher: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def top_k(teacher: Tensor, count: int) -> tuple[Tensor, Tensor]:
     best = teacher.log_softmax(-1).sort(descending=True)
     return best.indices[:, :count], best.values[:, :count]
 
@@ -40,18 +40,18 @@ def kept(teacher: Tensor, count: int) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
 def test_text_kl_of_a_whole_vocabulary_is_the_exact_kl(temperature: float) -> None:
     teacher, logits, lengths = torch.randn(5, 9), torch.randn(5, 9), torch.tensor([2.0, 2, 3, 3, 3])
-    got = text_kl(logits, *kept(teacher, 9), lengths, temperature)
+    got = text_kl(logits, *top_k(teacher, 9), lengths, temperature)
     p, q = (teacher / temperature).softmax(-1), (logits / temperature).softmax(-1)
     weight = lengths.rsqrt()
     exact = (weight * (p * (p / q).log()).sum(-1)).sum() / (1 / lengths).sum() * temperature**2
     torch.testing.assert_close(got, exact, atol=1e-5, rtol=1e-5)
-    assert float(text_kl(teacher, *kept(teacher, 9), lengths, temperature)) == pytest.approx(0, abs=1e-5)
+    assert float(text_kl(teacher, *top_k(teacher, 9), lengths, temperature)) == pytest.approx(0, abs=1e-5)
 
 
-def test_text_kl_takes_what_was_not_kept_as_one_outcome() -> None:
+def test_text_kl_has_one_outcome_for_all_other_tokens() -> None:
     teacher, logits = torch.randn(4, 9), torch.randn(4, 9)
-    ids, log_probs = kept(teacher, 3)
-    log_probs[1, 2] = -torch.inf  # of one token only two alternatives are known
+    ids, log_probs = top_k(teacher, 3)
+    log_probs[1, 2] = -torch.inf  # at this token only two are known
     got = float(text_kl(logits, ids, log_probs, torch.ones(4), 2.0))
     expected = 0.0
     for row in range(4):
@@ -66,8 +66,8 @@ def test_text_kl_takes_what_was_not_kept_as_one_outcome() -> None:
     assert got == pytest.approx(expected, rel=1e-4)
 
 
-def test_text_kl_pulls_towards_the_teacher_wherever_the_mass_is() -> None:
-    """Also out of tokens that the teacher did not keep; and a sure teacher is no trouble."""
+def test_text_kl_gradient_outside_the_top_tokens() -> None:
+    """Also from tokens outside the teacher's top K, and with a top probability of 1."""
     logits = torch.zeros(1, 6)
     logits[0, 5] = 3.0
     logits.requires_grad_()
@@ -81,13 +81,13 @@ def test_text_kl_pulls_towards_the_teacher_wherever_the_mass_is() -> None:
 
 
 def test_text_kl_gradient() -> None:
-    ids, log_probs = kept(torch.randn(3, 7, dtype=torch.float64), 3)
+    ids, log_probs = top_k(torch.randn(3, 7, dtype=torch.float64), 3)
 
     def loss(logits: Tensor) -> Tensor:
         return text_kl(logits, ids, log_probs, torch.ones(3, dtype=torch.float64), 2.0)
 
     logits = torch.randn(3, 7, dtype=torch.float64, requires_grad=True)
-    assert gradcheck(loss, logits, eps=1e-3, atol=1e-3)  # inside it is float32
+    assert gradcheck(loss, logits, eps=1e-3, atol=1e-3)  # it computes in float32
 
 
 # depth
@@ -98,45 +98,45 @@ def depths(*shape: int) -> Tensor:
     return depth * (torch.rand(*shape) > 0.2)
 
 
-def test_bins_are_equally_wide_in_log_depth() -> None:
+def test_bins_are_uniform_in_log_depth() -> None:
     middles = BINS.middles()
     assert BINS.of(middles).tolist() == list(range(6))
     torch.testing.assert_close(middles[1:] / middles[:-1], torch.full((5,), 16 ** (1 / 6)))
     assert BINS.of(torch.tensor([0.01, 0.5, 7.99, 8.0, 100.0])).tolist() == [0, 0, 5, 5, 5]
 
 
-def patch_by_hand(depth: Tensor, patch: int) -> list[float]:
+def known_pixels(depth: Tensor, patch: int) -> list[float]:
     row, column = divmod(patch, 2)
     pixels = depth[row * 3 : row * 3 + 3, column * 3 : column * 3 + 3].flatten().tolist()
-    return [one for one in pixels if one > 0]
+    return [depth for depth in pixels if depth > 0]
 
 
-def bin_by_hand(depth: float) -> int:
+def reference_bin(depth: float) -> int:
     return min(max(int(math.log(depth / 0.5) / math.log(16) * 6), 0), 5)
 
 
-def test_depth_bins_against_pixels_by_hand() -> None:
+def test_depth_bin_losses_match_a_reference() -> None:
     depth, logits = depths(2, 2, 6, 6), torch.randn(2, 2, 4, 6, dtype=torch.float64)
-    depth[1, 0, :3, :3] = 0  # a patch of which nothing is known
-    choices, apart = [], []
+    depth[1, 0, :3, :3] = 0  # a patch without known depth
+    choices, divergences = [], []
     for scene in range(2):
         for view in range(2):
             for patch in range(4):
-                known = sorted(patch_by_hand(depth[scene, view], patch))
+                known = sorted(known_pixels(depth[scene, view], patch))
                 if not known:
                     continue
-                said = logits[scene, view, patch].log_softmax(-1)
-                choices.append(-float(said[bin_by_hand(known[(len(known) - 1) // 2])]))
-                share = [sum(bin_by_hand(one) == b for one in known) / len(known) for b in range(6)]
-                apart.append(sum(p * (math.log(p) - float(said[b])) for b, p in enumerate(share) if p))
+                log_probs = logits[scene, view, patch].log_softmax(-1)
+                choices.append(-float(log_probs[reference_bin(known[(len(known) - 1) // 2])]))
+                share = [sum(reference_bin(value) == b for value in known) / len(known) for b in range(6)]
+                divergences.append(sum(p * (math.log(p) - float(log_probs[b])) for b, p in enumerate(share) if p))
     assert len(choices) == 15
     assert float(depth_bin_loss(logits, depth, BINS)) == pytest.approx(sum(choices) / 15)
-    assert float(depth_bin_kl(logits, depth, BINS)) == pytest.approx(sum(apart) / 15)
+    assert float(depth_bin_kl(logits, depth, BINS)) == pytest.approx(sum(divergences) / 15)
     assert gradcheck(lambda x: depth_bin_loss(x, depth, BINS), logits.requires_grad_())
     assert gradcheck(lambda x: depth_bin_kl(x, depth, BINS), logits)
 
 
-def test_depth_bin_kl_is_nothing_where_the_histogram_is_met() -> None:
+def test_depth_bin_kl_of_the_exact_histogram_is_zero() -> None:
     depth = torch.tensor([[0.6, 0.6], [3.0, 3.0]]).view(1, 1, 2, 2)
     logits = torch.full((1, 1, 1, 6), -30.0)
     logits[..., BINS.of(torch.tensor([0.6, 3.0]))] = 0.0
@@ -144,8 +144,8 @@ def test_depth_bin_kl_is_nothing_where_the_histogram_is_met() -> None:
     assert float(depth_bin_loss(logits, depth, BINS)) == pytest.approx(math.log(2), rel=1e-5)
 
 
-def test_depth_of_unknown_scale_is_aligned_first() -> None:
-    depth, log_depth = depths(2, 2, 6, 6), free(2, 2, 6, 6)
+def test_relative_depth_is_aligned() -> None:
+    depth, log_depth = depths(2, 2, 6, 6), randn_with_grad(2, 2, 6, 6)
     exact = torch.tensor([True, False])
     aligned = aligned_depth(log_depth, depth, exact)
     torch.testing.assert_close(aligned[0], depth[0])
@@ -159,42 +159,42 @@ def test_depth_of_unknown_scale_is_aligned_first() -> None:
 # relations
 
 
-def test_relation_kl_against_pairs_by_hand() -> None:
-    logits = free(2, 4, 4, 2)
-    chances = torch.rand(3, 3, 2, dtype=torch.float64)
-    chances[0, 2, 1] = torch.nan
-    chances[1, 2, 0] = 1.0
+def test_relation_kl_matches_a_reference() -> None:
+    logits = randn_with_grad(2, 4, 4, 2)
+    probabilities = torch.rand(3, 3, 2, dtype=torch.float64)
+    probabilities[0, 2, 1] = torch.nan
+    probabilities[1, 2, 0] = 1.0
     matches = [(torch.tensor([3, 0, 2]), torch.tensor([0, 1, 2])), None]
     total = []
     for a in range(3):
         for b in range(a + 1, 3):
             for axis in range(2):
-                p = float(chances[a, b, axis])
+                p = float(probabilities[a, b, axis])
                 if math.isnan(p):
                     continue
                 q = float(logits.detach()[0, matches[0][0][a], matches[0][0][b], axis].sigmoid())  # type: ignore[index]
                 total.append(sum(x * math.log(x / y) for x, y in ((p, q), (1 - p, 1 - q)) if x))
-    got = relation_kl(logits, [chances, chances], matches)
+    got = relation_kl(logits, [probabilities, probabilities], matches)
     assert got is not None
     assert len(total) == 5
     assert float(got.detach()) == pytest.approx(sum(total) / 5)
-    assert gradcheck(lambda x: relation_kl(x, [chances, None], matches), logits)
-    assert relation_kl(logits, [None, chances], matches) is None
-    assert relation_kl(logits, [chances * torch.nan, None], matches) is None
-    assert relation_kl(logits, [chances, None], [(torch.tensor([1]), torch.tensor([0])), None]) is None
+    assert gradcheck(lambda x: relation_kl(x, [probabilities, None], matches), logits)
+    assert relation_kl(logits, [None, probabilities], matches) is None
+    assert relation_kl(logits, [probabilities * torch.nan, None], matches) is None
+    assert relation_kl(logits, [probabilities, None], [(torch.tensor([1]), torch.tensor([0])), None]) is None
 
 
 # feature
 
 
-def test_feature_distance_by_hand() -> None:
-    mapped, teacher = free(1, 3, 4), 50 * torch.randn(1, 3, 4, dtype=torch.float64) + 7
+def test_feature_distance_matches_a_reference() -> None:
+    mapped, teacher = randn_with_grad(1, 3, 4), 50 * torch.randn(1, 3, 4, dtype=torch.float64) + 7
     known = torch.tensor([[1.0, 0, 1]])
     expected = []
     for patch in (0, 2):
-        told = teacher[0, patch]
-        told = (told - told.mean()) / (told.var(correction=0) + 1e-5).sqrt()
-        expected.append(float((mapped[0, patch] - told).square().mean()))
+        target = teacher[0, patch]
+        target = (target - target.mean()) / (target.var(correction=0) + 1e-5).sqrt()
+        expected.append(float((mapped[0, patch] - target).square().mean()))
     assert float(feature_distance(mapped, teacher, known)) == pytest.approx(sum(expected) / 2)
     assert gradcheck(lambda x: feature_distance(x, teacher, known), mapped)
 
@@ -202,20 +202,20 @@ def test_feature_distance_by_hand() -> None:
 # feature
 
 
-def test_label_kl_and_depth_hints_by_hand() -> None:
-    logits, told = torch.randn(1, 3, 4), torch.rand(1, 3, 4)
-    told[0, 1] = 0
+def test_label_kl_and_patch_depth_loss_match_a_reference() -> None:
+    logits, probs = torch.randn(1, 3, 4), torch.rand(1, 3, 4)
+    probs[0, 1] = 0
     expected = []
     for patch in (0, 2):
-        p, q = told[0, patch] / told[0, patch].sum(), logits[0, patch].softmax(-1)
+        p, q = probs[0, patch] / probs[0, patch].sum(), logits[0, patch].softmax(-1)
         expected.append(float((p * (p / q).log()).sum()))
-    assert float(label_kl(logits, told)) == pytest.approx(sum(expected) / 2, rel=1e-4)  # type: ignore[arg-type]
+    assert float(label_kl(logits, probs)) == pytest.approx(sum(expected) / 2, rel=1e-4)  # type: ignore[arg-type]
     assert label_kl(logits, torch.zeros(1, 3, 4)) is None
-    log_depth, depth = free(1, 3), torch.tensor([[2.0, 0.0, 3.0]], dtype=torch.float64)
+    log_depth, depth = randn_with_grad(1, 3), torch.tensor([[2.0, 0.0, 3.0]], dtype=torch.float64)
     hand = (float(log_depth[0, 0]) - math.log(2)) ** 2 + (float(log_depth[0, 2]) - math.log(3)) ** 2
     assert float(patch_depth_loss(log_depth, depth)) == pytest.approx(hand / 2)  # type: ignore[arg-type]
     assert patch_depth_loss(log_depth, 0 * depth) is None
     assert gradcheck(lambda x: patch_depth_loss(x, depth), log_depth)
-    assert gradcheck(lambda x: label_kl(x, told.double()), free(1, 3, 4), eps=1e-3, atol=1e-3)
+    assert gradcheck(lambda x: label_kl(x, probs.double()), randn_with_grad(1, 3, 4), eps=1e-3, atol=1e-3)
     same = F.one_hot(torch.tensor([[0, 1, 2]]), 4).float()
     assert float(label_kl(200 * same, same)) == pytest.approx(0)  # type: ignore[arg-type]

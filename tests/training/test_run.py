@@ -1,4 +1,4 @@
-"""A distil run: killed anywhere it ends with the same weights, and a full disk leaves what was there."""
+"""Distillation runs: kills, full disks, caches and records."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from tests.fixtures.recipes import TINY, tiny_recipe
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run."""
-    out = tmp_path_factory.mktemp("runs") / "undisturbed"
+    out = tmp_path_factory.mktemp("runs") / "finished_run"
     distill(tiny_recipe(data={**TINY["data"], "views": 4}), out, progress=False)
     return out
 
@@ -54,7 +54,7 @@ def kill_when(out: Path, reached: str) -> None:
 
 
 @pytest.mark.slow
-def test_killed_three_times_ends_with_the_same_weights(undisturbed: Path, tmp_path: Path) -> None:
+def test_killed_run_gives_the_same_weights(finished_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     kill_when(out, "pretrain_perception/checkpoint-4")
     assert not (out / "pretrain_perception" / "student.safetensors").exists()
@@ -67,49 +67,51 @@ def test_killed_three_times_ends_with_the_same_weights(undisturbed: Path, tmp_pa
         "finetune_end_to_end/student.safetensors",
         "model/model.safetensors",
     ):
-        expected, got = load_file(undisturbed / name), load_file(out / name)
+        expected, got = load_file(finished_run / name), load_file(out / name)
         assert expected.keys() == got.keys()
         assert all(torch.equal(expected[key], got[key]) for key in expected), name
     steps = [
         (line["stage"], line["step"]) for line in map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
     ]
-    assert len([step for step in steps if step == ("pretrain_perception", 4)]) == 1, "no step is told twice"
+    assert len([step for step in steps if step == ("pretrain_perception", 4)]) == 1, "no step is logged twice"
 
 
-def test_run_tells_what_it_was(undisturbed: Path) -> None:
-    told = json.loads((undisturbed / "run.json").read_text())
-    assert told["recipe"]["stages"]["pretrain_perception"]["steps"] == 8
-    assert {"torch", "transformers"} <= told["versions"].keys()
-    assert told["samples"] == 6
-    assert told["parameters"]["all"] == sum(v for k, v in told["parameters"].items() if k != "all")
-    metrics = [json.loads(line) for line in (undisturbed / "metrics.jsonl").read_text().splitlines()]
+def test_run_record(finished_run: Path) -> None:
+    record = json.loads((finished_run / "run.json").read_text())
+    assert record["recipe"]["stages"]["pretrain_perception"]["steps"] == 8
+    assert {"torch", "transformers"} <= record["versions"].keys()
+    assert record["samples"] == 6
+    assert record["parameters"]["all"] == sum(v for k, v in record["parameters"].items() if k != "all")
+    metrics = [json.loads(line) for line in (finished_run / "metrics.jsonl").read_text().splitlines()]
     assert {"depth_reg", "camera", "voting", "detection", "weight_depth_reg"} <= metrics[0].keys()
     assert any("text" in line for line in metrics if line["stage"] == "finetune_end_to_end")
 
 
-def test_frozen_parts_stay(undisturbed: Path) -> None:
-    before = load_file(undisturbed / "pretrain_perception" / "student.safetensors")
-    after = load_file(undisturbed / "finetune_end_to_end" / "student.safetensors")
+def test_frozen_parts_do_not_change(finished_run: Path) -> None:
+    before = load_file(finished_run / "pretrain_perception" / "student.safetensors")
+    after = load_file(finished_run / "finetune_end_to_end" / "student.safetensors")
     moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"multi_modal_projector", "language_model"}
 
 
-def test_finished_model_answers(undisturbed: Path) -> None:
-    pipeline = DollhousePipeline.from_pretrained(undisturbed / "model")
-    memory = pipeline.encode_scene("rooms:test/1")
-    assert len(memory.ask(["is there a chair?", "what colour is the sofa?"])) == 2
-    assert memory.depth.shape == (4, 28, 28)
-    assert (memory.depth > 0).all()
+def test_finished_model_answers(finished_run: Path) -> None:
+    pipeline = DollhousePipeline.from_pretrained(finished_run / "model")
+    session = pipeline.encode_scene("rooms:test/1")
+    assert len(session.ask(["is there a chair?", "what colour is the sofa?"])) == 2
+    assert session.depth.shape == (4, 28, 28)
+    assert (session.depth > 0).all()
 
 
-def test_folder_of_another_recipe_is_refused(undisturbed: Path) -> None:
+def test_folder_of_another_recipe_is_refused(finished_run: Path) -> None:
     with pytest.raises(RecipeError, match=r"another recipe.*seed"):
-        distill(tiny_recipe(seed=5, data={**TINY["data"], "views": 4}), undisturbed, progress=False)
+        distill(tiny_recipe(seed=5, data={**TINY["data"], "views": 4}), finished_run, progress=False)
 
 
 @pytest.mark.slow
-def test_full_disk_leaves_what_was_there(undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The disk fills up while a checkpoint is written: a named error, and the checkpoint before it stays whole."""
+def test_full_disk_keeps_the_last_checkpoint(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk while a checkpoint is written raises StorageError; the last checkpoint stays complete."""
     import dollhouse.training.trainer as trainer
 
     out = tmp_path / "full"
@@ -129,12 +131,12 @@ def test_full_disk_leaves_what_was_there(undisturbed: Path, tmp_path: Path, monk
             distill(recipe, out, progress=False)
     assert sorted(path.name for path in (out / "pretrain_perception").iterdir()) == ["checkpoint-2"]
     distill(recipe, out, progress=False)
-    expected, got = load_file(undisturbed / "model/model.safetensors"), load_file(out / "model/model.safetensors")
+    expected, got = load_file(finished_run / "model/model.safetensors"), load_file(out / "model/model.safetensors")
     assert all(torch.equal(expected[key], got[key]) for key in expected)
 
 
-def test_cached_lessons_are_the_same_lessons(undisturbed: Path, tmp_path: Path) -> None:
-    """A run over a cache ends as one without it, the second time too; a damaged file is made again."""
+def test_cached_targets_give_the_same_weights(finished_run: Path, tmp_path: Path) -> None:
+    """Runs that fill and read a cache give the same weights; a damaged file is written again."""
     data = {**TINY["data"], "views": 4, "cache": str(tmp_path / "cache")}
     stages = {
         "pretrain_perception": {**TINY["stages"]["pretrain_perception"], "steps": 2},
@@ -148,11 +150,11 @@ def test_cached_lessons_are_the_same_lessons(undisturbed: Path, tmp_path: Path) 
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 
-def test_cache_on_a_full_disk(tmp_path: Path) -> None:
+def test_cache_that_cannot_be_written(tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     folder.mkdir()
     cache = TargetCache(folder, "key")
-    (folder / "key").write_text("a file where a folder should be")
+    (folder / "key").write_text("a file in place of a folder")
     with pytest.raises(StorageError, match=r"unset data\.cache"):
         cache.write_questions(3, "k", (("a?", "b", "size"),))
 

@@ -15,8 +15,9 @@ from dollhouse.training.train import distill
 
 SMALL = ["data.records=null", "data.scenes=rooms:train/0-0", "data.questions_per_scene=4", "data.workers=0"]
 NAMES = sorted(path.stem for path in RECIPES.glob("*.yaml"))
+SMALL_STUDENT = ["student.image_size=126", "student.text.num_hidden_layers=2"]
 QUICK = ("nano_blind", "real_scene")
-FULL_SIZE = ("paper", "tiny")  #: with VGGT-1B
+WITH_MUON = ("nano_blind", "nano_depth_teacher")
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +27,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def small_recipe(name: str, cache: Path) -> Recipe:
-    """Return a shipped recipe with one room a step; photos of the full-size students are smaller."""
-    images = ["student.image_size=126"] if name in FULL_SIZE else []
-    recipe = read_recipe(name, [*SMALL, *images, f"data.cache={cache}"])
-    stages = {stage: settings.model_copy(update={"batch_size": 1}) for stage, settings in recipe.stages.items()}
+    """Return a shipped recipe with one room a step, small photos and few language layers."""
+    recipe = read_recipe(name, [*SMALL, f"data.cache={cache}"])
+    if recipe.init_from is None:
+        recipe = read_recipe(name, [*SMALL, *SMALL_STUDENT, f"data.cache={cache}"])
+    update = {"batch_size": 1} | ({} if name in WITH_MUON else {"muon_learning_rate": 0.0})  # many small operations
+    stages = {stage: settings.model_copy(update=update) for stage, settings in recipe.stages.items()}
     return recipe.model_copy(update={"stages": stages})
 
 

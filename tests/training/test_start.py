@@ -1,4 +1,4 @@
-"""What a model to begin with cannot become is said in words."""
+"""Initial models that cannot become what the recipe says."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from dollhouse.training.config import Recipe
 from dollhouse.training.model_init import expand_model
 
 
-def asked_for(**settings: int) -> Recipe:
-    speak = {"steps": 1, "losses": ["text"], "train": ["language_model"]}
+def recipe_with(**settings: int) -> Recipe:
+    stage = {"steps": 1, "losses": ["text"], "train": ["language_model"]}
     data = {"scenes": "rooms:train/0-1"}
     return Recipe.model_validate(
-        {"name": "grown", "init_from": "nano", "data": data, "stages": {"s": speak}, **settings}
+        {"name": "widened", "init_from": "nano", "data": data, "stages": {"s": stage}, **settings}
     )
 
 
-def test_a_blind_model_cannot_grow() -> None:
+def test_blind_model_cannot_be_widened() -> None:
     blind, _, _ = load_student(SHIPPED / "blind")
     with pytest.raises(RecipeError, match="blind model: it can be neither widened nor given depth and poses"):
-        expand_model(blind, asked_for(width_multiplier=2))
+        expand_model(blind, recipe_with(width_multiplier=2))
 
 
-def test_sensors_are_never_taken_away() -> None:
+def test_rgbd_inputs_cannot_be_removed() -> None:
     model, _, _ = load_student()
     teacher = widen(model, width_multiplier=1, use_rgbd=True)
     with pytest.raises(RecipeError, match="set use_rgbd: true"):
-        expand_model(teacher, asked_for())
-    assert expand_model(teacher, asked_for(use_rgbd=True)) is teacher
+        expand_model(teacher, recipe_with())
+    assert expand_model(teacher, recipe_with(use_rgbd=True)) is teacher

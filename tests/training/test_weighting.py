@@ -1,4 +1,4 @@
-"""How losses become one, and the picture of them."""
+"""Weighting of losses, and their plot."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def losses(**values: float) -> dict[str, Tensor]:
     return {name: torch.tensor(value) for name, value in values.items()}
 
 
-def test_uncertainty_is_eq_2_and_settles_where_each_loss_weighs_one_half() -> None:
+def test_uncertainty_weighting_reaches_the_optimum_of_eq_2() -> None:
     weighting = UncertaintyWeighting(NAMES)
     with torch.no_grad():
         weighting.log_sigma["text"].fill_(0.3)
@@ -37,19 +37,19 @@ def test_uncertainty_is_eq_2_and_settles_where_each_loss_weighs_one_half() -> No
         optimizer.zero_grad()
         weighting(losses(text=2.0, spatial=0.4)).backward()
         optimizer.step()
-    told = weighting.weights()
-    assert (told["text"], told["spatial"]) == (pytest.approx(0.25, rel=1e-2), pytest.approx(1.25, rel=1e-2))
-    assert told["depth_reg"] == 0.5, "an absent loss moves nothing"
+    weights = weighting.weights()
+    assert (weights["text"], weights["spatial"]) == (pytest.approx(0.25, rel=1e-2), pytest.approx(1.25, rel=1e-2))
+    assert weights["depth_reg"] == 0.5, "an absent loss changes no weight"
 
 
 @pytest.mark.parametrize("kind", ["uncertainty", "static", "equal"])
-def test_parts_of_a_loss_are_not_counted_again(kind: str) -> None:
+def test_parts_of_a_loss_are_not_added_again(kind: str) -> None:
     weighting = build_weighting(kind, NAMES, {})  # type: ignore[arg-type]
     whole = losses(text=1.0, spatial=0.5)
     assert torch.equal(weighting({**whole, **losses(**{"spatial/views": 0.5})}), weighting(whole))
 
 
-def test_every_loss_has_a_fixed_weight_that_a_recipe_may_change() -> None:
+def test_static_weights_cover_every_loss_and_can_be_set() -> None:
     assert set(STATIC_WEIGHTS) == set(get_args(LossName))
     assert build_weighting("equal", NAMES, {}).weights() == dict.fromkeys(NAMES, 1.0)
     recipe = read_recipe(NANO, ["loss_weighting=static", "static_weights={text: 3}"])
@@ -74,25 +74,25 @@ def test_every_loss_has_a_fixed_weight_that_a_recipe_may_change() -> None:
         (["stages.pretrain_perception.temperature=0"], "greater than 0"),
     ],
 )
-def test_recipes_that_contradict_themselves(overrides: list[str], message: str) -> None:
+def test_contradictory_recipes_are_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         read_recipe(NANO, overrides)
 
 
-def metrics(folder: Path, steps: int) -> Path:
+def write_metrics(folder: Path, steps: int) -> Path:
     path = folder / "metrics.jsonl"
     lines = []
     for stage, names in (("pretrain_perception", ["depth_reg", "spatial"]), ("finetune_end_to_end", ["text"])):
         for step in range(1, steps + 1):
-            told = {name: 1 / step for name in names} | {f"weight_{name}": step / 10 for name in names}
-            lines.append({"stage": stage, "step": step, "loss": 2.0, "spatial/views": 0.1, "grad_norm": 1.0, **told})
+            values = {name: 1 / step for name in names} | {f"weight_{name}": step / 10 for name in names}
+            lines.append({"stage": stage, "step": step, "loss": 2.0, "spatial/views": 0.1, "grad_norm": 1.0, **values})
         lines.append({"stage": stage, "step": steps, "train_runtime": 3.0, "train_loss": 1.0})
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
 
 
-def test_curves_are_of_losses_by_stage(tmp_path: Path) -> None:
-    path = metrics(tmp_path, 1000)
+def test_plot_of_losses_by_stage(tmp_path: Path) -> None:
+    path = write_metrics(tmp_path, 1000)
     stages = read_stages(path)
     assert {stage: losses_of(lines[0]) for stage, lines in stages.items()} == {
         "pretrain_perception": ["depth_reg", "spatial"],
@@ -103,11 +103,11 @@ def test_curves_are_of_losses_by_stage(tmp_path: Path) -> None:
     picture = np.asarray(Image.open(tmp_path / "curves.png").convert("RGB"))
     assert picture.shape[0] > 600
     assert (picture != 255).any(-1).mean() > 0.01
-    assert plot_losses(path, tmp_path / "curves.png"), "a run that goes on draws anew"
+    assert plot_losses(path, tmp_path / "curves.png"), "the plot of a resumed run is replaced"
 
 
-def test_no_curves_without_steps(tmp_path: Path) -> None:
+def test_no_plot_without_steps(tmp_path: Path) -> None:
     assert not plot_losses(tmp_path / "none.jsonl", tmp_path / "curves.png")
     assert not (tmp_path / "curves.png").exists()
     with pytest.raises(StorageError, match="cannot write"):
-        plot_losses(metrics(tmp_path, 2), tmp_path / "no" / "curves.png")
+        plot_losses(write_metrics(tmp_path, 2), tmp_path / "no" / "curves.png")

@@ -121,13 +121,14 @@ def estimate_stage(
                 probe.to_empty(device="cpu")
     weights = list(loss_module.parameters())
     gt_objects = noisy_gt_objects(batch, student.config) if loss_module.use_gt_objects else None
+    rgbd = batch.rgbd_inputs if student.config.use_rgbd else None
     live = LiveMemory(weights)
     counters = [FlopCounterMode(display=False, custom_mapping=ATTENTION_FLOPS) for _ in range(4)]
     bfloat16 = torch.autocast("cpu", torch.bfloat16, enabled=use_bfloat16(recipe.precision))
     stand_ins = StandIns()
     losses: dict[str, Tensor] = {}
     with fake, live, counters[0], bfloat16:
-        perception = loss_module.perceive(batch, refine_poses=False)
+        perception = loss_module.perceive(batch, refine_poses=False, rgbd=rgbd)
         mapped = None if perception is None else loss_module.map_to_teacher(perception, batch)
     if "text" in stage.losses and batch.question_ids:
         with fake, live, counters[1], bfloat16:
