@@ -1,4 +1,4 @@
-"""Estimates: parameters are counted right, and memory is predicted within a tenth of what is measured."""
+"""Estimates: parameters, and memory within a tenth of the measured."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.models.vggt.tiny_vggt import HEADS, tiny_config
 RECIPES = Path(__file__).parents[2] / "dollhouse" / "recipes"
 
 
-def test_live_memory_counts_what_is_alive() -> None:
+def test_live_memory_counts_live_tensors() -> None:
     fake, model = without_memory(lambda: torch.nn.Linear(100, 50, bias=False))
     live = LiveMemory(model.parameters())
     with fake, live, torch.no_grad():
@@ -39,7 +39,7 @@ def test_live_memory_counts_what_is_alive() -> None:
     assert (live.now, live.peak) == (0, 4 * 1500)
 
 
-def test_paper_counts_as_the_paper_does(capsys: pytest.CaptureFixture[str]) -> None:
+def test_paper_recipe_has_the_parameters_of_the_paper(capsys: pytest.CaptureFixture[str]) -> None:
     estimate("paper", views=2, size="140x112", training=False)
     output = capsys.readouterr().out
     for figure in ("909,112,320", "32,654,562", "2,294,207,556", "(2.29B)", "9.18 GB in float32"):
@@ -88,7 +88,7 @@ def test_wrong_weights_are_named_before_anything_is_estimated(tmp_path: Path) ->
         estimate("vggt", size="28x28", heads="depth", weights=tmp_path / "model.pt")
 
 
-def test_chunks_need_less_and_views_need_more() -> None:
+def test_activations_grow_with_views_at_once() -> None:
     def activations(views: int, **changes: object) -> int:
         return estimate_vggt(tiny_config("dinov2", HEADS, **changes), views, 56, 56, torch.float32).memory.activations
 
@@ -96,7 +96,7 @@ def test_chunks_need_less_and_views_need_more() -> None:
     assert activations(8, views_at_once=1) < 0.7 * activations(8)
 
 
-def test_answering_is_planned_for_any_student() -> None:
+def test_inference_estimate_of_a_student() -> None:
     model = tiny_pipeline().model
     plan = estimate_inference(model.config, 2, 28, 28, torch.float32)
     assert plan.weights == sum(parameter.nbytes for parameter in model.parameters())
@@ -134,20 +134,20 @@ MID_SIZE = {
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="resident memory is told in other units elsewhere")
-def test_prediction_is_within_a_tenth_of_what_is_measured() -> None:
-    """Activations are the larger part here, so that it is they that are tested."""
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_estimated_memory_is_within_a_tenth_of_the_measured() -> None:
+    """Activations are the larger part here."""
     case = json.dumps([4, 280, 280, MID_SIZE])
-    told = subprocess.run([sys.executable, "-c", MEASURED, case], check=True, capture_output=True, text=True)
-    predicted, measured = json.loads(told.stdout)
+    process = subprocess.run([sys.executable, "-c", MEASURED, case], check=True, capture_output=True, text=True)
+    predicted, measured = json.loads(process.stdout)
     assert predicted == pytest.approx(measured, rel=0.1)
 
 
-def test_look_says_what_the_heads_say() -> None:
+def test_predict_with_heads() -> None:
     fake, model = without_memory(lambda: VggtModel(tiny_config(heads=HEADS)))
     with fake, torch.no_grad():
-        found = predict_with_heads(model, torch.empty(1, 2, 3, 28, 42))
-    assert {name: tuple(value.shape) for name, value in found.items()} == {
+        outputs = predict_with_heads(model, torch.empty(1, 2, 3, 28, 42))
+    assert {name: tuple(value.shape) for name, value in outputs.items()} == {
         "cameras": (1, 2, 9),
         "depth": (1, 2, 28, 42, 1),
         "points": (1, 2, 28, 42, 3),
