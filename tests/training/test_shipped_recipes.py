@@ -15,7 +15,7 @@ from dollhouse.training.train import distill
 
 SMALL = ["data.records=null", "data.scenes=rooms:train/0-0", "data.questions_per_scene=4", "data.workers=0"]
 NAMES = sorted(path.stem for path in RECIPES.glob("*.yaml"))
-SMALL_STUDENT = ["student.image_size=126", "student.text.num_hidden_layers=2"]
+SMALL_STUDENT = ["student.image_size=126", "student.text.num_hidden_layers=4"]
 QUICK = ("nano_blind", "real_scene")
 WITH_MUON = ("nano_blind", "nano_depth_teacher")
 
