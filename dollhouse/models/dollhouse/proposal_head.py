@@ -129,33 +129,19 @@ class ObjectProjector(nn.Module):
         named = min(self.views, objects.view_observations.shape[2])
         view_observations[:, :, :named] = objects.view_observations[:, :, :named]
         visible = (view_observations[..., 3] > 0).float()
-        half_height = 0.5 * objects.log_size[..., 2:].exp()
-        z = objects.center[..., 2:]
-        return torch.cat(
-            [
-                objects.center,
-                objects.log_size,
-                z - half_height,
-                z + half_height,
-                objects.log_size.sum(-1, keepdim=True),
-                F.normalize(objects.front, dim=-1, eps=1e-3),
-                F.normalize(objects.axis, dim=-1, eps=1e-3),
-                objects.score.unsqueeze(-1),
-                fourier_features(objects.center),
-                view_observations.flatten(2),
-                visible,
-            ],
-            -1,
-        )
+        z, half_height = objects.center[..., 2:], 0.5 * objects.log_size[..., 2:].exp()
+        front, axis = (F.normalize(field, dim=-1, eps=1e-3) for field in (objects.front, objects.axis))
+        heights = z - half_height, z + half_height, objects.log_size.sum(-1, keepdim=True)
+        box = objects.center, objects.log_size, *heights, front, axis, objects.score.unsqueeze(-1)
+        return torch.cat([*box, fourier_features(objects.center), view_observations.flatten(2), visible], -1)
 
     def forward(self, objects: ProposalOutput, label_words: Tensor, colour_words: Tensor) -> Tensor:
         """Return tokens (B, N, H), given word embeddings of labels (L, H) and colours (C, H)."""
         labels = objects.label_logits.float().sigmoid()
         labels = labels / labels.sum(-1, keepdim=True).clamp(min=1e-3)
         colours = objects.colour_logits.float().softmax(-1)
-        words = self.word_scale[0] * (labels @ label_words.float()) + self.word_scale[1] * (
-            colours @ colour_words.float()
-        )
+        label_scale, colour_scale = self.word_scale
+        words = label_scale * (labels @ label_words.float()) + colour_scale * (colours @ colour_words.float())
         token = words + self.geometry_mlp(self.geometry_features(objects)) + self.feature_proj(objects.features)
         present = objects.present.unsqueeze(-1)
         return token * present + self.empty_embedding * (1 - present)

@@ -68,14 +68,8 @@ class RGBDPatchEmbedding(nn.Module):
 
     def forward(self, rgbd: RGBDInputs) -> Tensor:
         known = (rgbd.depth > 0).float()
-        maps = torch.cat(
-            [
-                rgbd.own_points() / self.REACH,
-                (rgbd.depth.clamp(min=1e-3).log() * known).unsqueeze(-1),
-                known.unsqueeze(-1),
-            ],
-            -1,
-        )
+        measured = torch.stack([rgbd.depth.clamp(min=1e-3).log() * known, known], -1)
+        maps = torch.cat([rgbd.own_points() / self.REACH, measured], -1)
         maps = maps.permute(0, 1, 4, 2, 3).flatten(0, 1).contiguous(memory_format=torch.channels_last)
         maps = F.gelu(self.conv1(maps))
         maps = F.gelu(maps + self.conv2(maps))

@@ -73,18 +73,8 @@ class VotingHead(nn.Module):
         with full_precision(fields):
             points = cameras.patch_rays(rows, columns) * log_depth.clamp(-3, 4).exp().unsqueeze(-1)
             own_center = points @ cameras.own_level_from_camera.transpose(-1, -2) + offset
-        votes = VoteOutput(
-            label_logits=label_logits,
-            colour_logits=colour_logits,
-            log_depth=log_depth,
-            own_center=own_center,
-            log_size=log_size - 0.5,
-            own_front=own_front,
-            own_axis=own_axis,
-            center=own_center,
-            front=own_front,
-            axis=own_axis,
-        )
+        own = own_center, log_size - 0.5, own_front, own_axis
+        votes = VoteOutput(label_logits, colour_logits, log_depth, own_center, *own, own_front, own_axis)
         return VoteOutput(**{name: value.flatten(1, 2) for name, value in vars(votes).items()}).with_cameras(cameras)
 
 

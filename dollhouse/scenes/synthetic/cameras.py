@@ -135,9 +135,8 @@ class _ViewPlanner:
         half = 0.7 * np.arctan2(0.35 * (sizes[:, 0] + sizes[:, 1]), before)  # half the angle that an item occludes
         apart = np.abs((azimuth[:, :, None] - bearing[:, None, :] + np.pi) % (2 * np.pi) - np.pi)  # C P N
         nearer = before[:, None, :] < away[:, :, None] - 0.25
-        height = (
-            self.eyes[0, 2] + (points[:, 2] - self.eyes[0, 2])[None, :, None] * before[:, None, :] / away[:, :, None]
-        )
+        eye = self.eyes[0, 2]
+        height = eye + (points[:, 2] - eye)[None, :, None] * before[:, None, :] / away[:, :, None]
         occluded = (apart < half[:, None, :]) & nearer & (height < high) & (height > low)
         return ~occluded.any(-1) & self._clear_of_notch(points)
 
@@ -152,18 +151,15 @@ class _ViewPlanner:
         if self.layout.notch is None:
             return np.ones((len(eyes), len(points)), dtype=bool)
         u0, v0, _, _ = self.layout.notch
-        share = np.linspace(0.05, 0.95, 12)
-        x = eyes[:, None, None, 0] + share * (points[None, :, None, 0] - eyes[:, None, None, 0])
-        y = eyes[:, None, None, 1] + share * (points[None, :, None, 1] - eyes[:, None, None, 1])
+        start, share = eyes[:, None, None], np.linspace(0.05, 0.95, 12)
+        x, y = (start[..., k] + share * (points[None, :, None, k] - start[..., k]) for k in (0, 1))
         return ~((x > u0) & (y > v0)).any(-1)
 
     def _overlaps(self, before: PlacedCamera, headings: Array, pitch: float) -> NDArray[np.bool_]:
         """Return which candidates and headings (C, H) overlap enough with ``before`` from a new viewpoint."""
         here = int(np.abs(self.eyes[:, :2] - before.eye[:2]).sum(-1).argmin())
-        old = (
-            self._in_view(self.floor, np.array([before.heading]), before.pitch, before.eye[None])[0, 0]
-            & self.visible_floor[here]
-        )
+        old = self._in_view(self.floor, np.array([before.heading]), before.pitch, before.eye[None])[0, 0]
+        old &= self.visible_floor[here]
         now = self._in_view(self.floor, headings, pitch) & self.visible_floor[:, None]
         both = (now & old).sum(-1)
         enough = both >= _MIN_OVERLAP * np.maximum(np.maximum(now.sum(-1), old.sum()), 1)

@@ -22,7 +22,7 @@ from PIL import Image
 
 from dollhouse.errors import SceneError
 from dollhouse.geometry import Array
-from dollhouse.scenes.synthetic.furniture import CATEGORIES
+from dollhouse.scenes.synthetic.furniture import CATEGORIES, Rgb
 
 DEBIAN_FOLDER = Path("/usr/share/sweethome3d/furniture")
 CATALOGUE = "PluginFurnitureCatalog.properties"
@@ -112,10 +112,11 @@ def _read_catalogue(path: Path) -> Iterator[Piece]:
                 continue
             depth, width, height = (0.01 * float(entry[key]) for key in ("depth", "width", "height"))
             rotation = tuple(map(float, entry["modelRotation"].split())) if "modelRotation" in entry else None
+            usable = all(0 < side < 100 for side in (depth, width, height))
+            if not usable or (rotation is not None and len(rotation) != 9):
+                raise ValueError("out of range")
         except (KeyError, ValueError) as error:
             raise SceneError(f"{path}: {CATALOGUE}: entry {number} has no usable size or rotation ({error})") from error
-        if not all(0 < side < 100 for side in (depth, width, height)) or (rotation is not None and len(rotation) != 9):
-            raise SceneError(f"{path}: {CATALOGUE}: entry {number} has no usable size or rotation")
         yield Piece(
             library=path,
             id=entry.get("id", f"{path.stem}#{number}"),
@@ -150,8 +151,8 @@ def _read_obj(library: zipfile.ZipFile, member: str, where: str) -> tuple[Array,
     folder = posixpath.dirname(member)
     vertices: list[list[float]] = []
     faces: list[tuple[int, int, int]] = []
-    colours: list[tuple[float, float, float]] = []
-    materials: dict[str, tuple[float, float, float]] = {}
+    colours: list[Rgb] = []
+    materials: dict[str, Rgb] = {}
     colour = _DEFAULT_COLOUR
     try:
         for line in _read(library, member, where).decode("latin-1").splitlines():
@@ -178,11 +179,11 @@ def _read_obj(library: zipfile.ZipFile, member: str, where: str) -> tuple[Array,
     return points, triangles, np.array(colours)
 
 
-def _read_materials(library: zipfile.ZipFile, member: str, where: str) -> dict[str, tuple[float, float, float]]:
+def _read_materials(library: zipfile.ZipFile, member: str, where: str) -> dict[str, Rgb]:
     """Read the colour of each material: the mean of its texture, else its diffuse colour."""
     if member not in library.namelist():
         return {}
-    colours: dict[str, tuple[float, float, float]] = {}
+    colours: dict[str, Rgb] = {}
     name = ""
     for line in _read(library, member, where).decode("latin-1").splitlines():
         words = line.split()
@@ -194,15 +195,13 @@ def _read_materials(library: zipfile.ZipFile, member: str, where: str) -> dict[s
             colours[name] = (float(words[1]), float(words[2]), float(words[3]))
         elif words[0] == "map_Kd":
             texture = posixpath.join(posixpath.dirname(member), words[-1])
-            if texture in library.namelist():
-                colours[name] = _mean_colour(_read(library, texture, where), f"{where}: {words[-1]}")
+            if texture not in library.namelist():
+                continue
+            data = io.BytesIO(_read(library, texture, where))
+            try:
+                with Image.open(data, formats=("JPEG", "PNG", "BMP", "GIF")) as image:
+                    red, green, blue = np.asarray(image.convert("RGB").resize((1, 1), Image.Resampling.BOX))[0, 0] / 255
+            except (OSError, SyntaxError, ValueError) as error:
+                raise SceneError(f"{where}: {words[-1]}: is not a texture that can be read ({error})") from error
+            colours[name] = float(red), float(green), float(blue)
     return colours
-
-
-def _mean_colour(data: bytes, where: str) -> tuple[float, float, float]:
-    try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "BMP", "GIF")) as texture:
-            red, green, blue = np.asarray(texture.convert("RGB").resize((1, 1), Image.Resampling.BOX))[0, 0] / 255.0
-    except (OSError, SyntaxError, ValueError) as error:
-        raise SceneError(f"{where}: is not a texture that can be read ({error})") from error
-    return float(red), float(green), float(blue)

@@ -171,10 +171,8 @@ def _covered_cells(above: Item, below: Item) -> NDArray[np.bool_]:
 def _covers_another(layout: RoomLayout, index: int) -> bool:
     """Return whether an item stands over another, between whose legs only the procedural tables leave space."""
     item = layout.items[index]
-    return any(
-        other.support < 0 and item.support < 0 and k != index and gap(other.footprint, item.footprint) < 0
-        for k, other in enumerate(layout.items)
-    )
+    others = [other for k, other in enumerate(layout.items) if k != index and other.support < 0 and item.support < 0]
+    return any(gap(other.footprint, item.footprint) < 0 for other in others)
 
 
 @dataclass(frozen=True, eq=False)
