@@ -13,7 +13,7 @@ from dollhouse.errors import ModelError, SceneError
 from dollhouse.evaluation.evaluate import evaluate
 from dollhouse.evaluation.oracle_boxes import OracleBoxesModel
 from dollhouse.inference.pipeline import DollhousePipeline
-from dollhouse.models.dollhouse.checkpoint import SHIPPED
+from dollhouse.models.dollhouse.serialization import SHIPPED
 from dollhouse.scenes.open import open_scene
 from dollhouse.training.config import read_recipe
 from dollhouse.training.train import distill

@@ -175,7 +175,7 @@ def _open_teacher(teacher: Teacher | str) -> tuple[Teacher, dict[str, Any]]:
     """Open a teacher by name; return it with its provenance and, for a Dollhouse checkpoint, its lineage."""
     lineage: Mapping[str, Any] | str = UNKNOWN
     if isinstance(teacher, str):
-        from dollhouse.models.dollhouse.checkpoint import SHIPPED
+        from dollhouse.models.dollhouse.serialization import SHIPPED
         from dollhouse.teachers.registry import open_teacher
 
         kind, _, folder = teacher.partition(":")

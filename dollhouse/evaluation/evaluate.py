@@ -82,7 +82,7 @@ def evaluate(
     out = None if out is None else Path(out)
     make_folder(out)
     if model is None or isinstance(model, str | Path):
-        from dollhouse.models.dollhouse.checkpoint import SHIPPED
+        from dollhouse.models.dollhouse.serialization import SHIPPED
 
         shipped = model is None or (model == SHIPPED.name and not Path(model).exists())
         folder = SHIPPED if shipped or model is None else Path(model)

@@ -11,10 +11,10 @@ from dollhouse.errors import SceneError
 from dollhouse.inference.generation import Decoder
 from dollhouse.inference.neox_decoder import select_decoder
 from dollhouse.inference.session import SceneSession
-from dollhouse.models.dollhouse.checkpoint import load_student
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.models.dollhouse.processing import DollhouseProcessor
 from dollhouse.models.dollhouse.rgbd_embedding import RGBDInputs
+from dollhouse.models.dollhouse.serialization import load_student
 from dollhouse.scenes.scene import Scene
 from dollhouse.scenes.view_preprocessing import rgbd_arrays
 from dollhouse.system.malloc import keep_freed_memory

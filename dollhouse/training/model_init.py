@@ -9,13 +9,13 @@ from transformers import PreTrainedTokenizerBase
 
 from dollhouse.data.target_source import TargetSource
 from dollhouse.errors import RecipeError
-from dollhouse.models.dollhouse.checkpoint import load_student
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.image_processing import DollhouseImageProcessor
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.models.dollhouse.net2net import widen
 from dollhouse.models.dollhouse.pretrained_lm import load_language_model, read_language_config
 from dollhouse.models.dollhouse.processing import DollhouseProcessor
+from dollhouse.models.dollhouse.serialization import load_student
 from dollhouse.models.dollhouse.tokenization import fill_token_ids
 from dollhouse.models.vggt.convert import licence_of, load_official
 from dollhouse.scenes.synthetic.furniture import CATEGORIES, COLOURS, KINDS

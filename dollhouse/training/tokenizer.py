@@ -8,8 +8,8 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from dollhouse.data.target_source import TargetSource
-from dollhouse.models.dollhouse.checkpoint import load_processor
 from dollhouse.models.dollhouse.pretrained_lm import read_tokenizer
+from dollhouse.models.dollhouse.serialization import load_processor
 from dollhouse.models.dollhouse.tokenization import train_tokenizer
 from dollhouse.scenes.synthetic.furniture import CATEGORIES, COLOURS
 from dollhouse.training.config import Recipe

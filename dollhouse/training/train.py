@@ -31,9 +31,9 @@ from dollhouse.data.dataset import StepDataset
 from dollhouse.data.record_dataset import open_target_source
 from dollhouse.data.target_source import TargetSource
 from dollhouse.errors import DollhouseError, RecipeError, StorageError
-from dollhouse.models.dollhouse.checkpoint import save_student, single_weights
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.models.dollhouse.processing import DollhouseProcessor
+from dollhouse.models.dollhouse.serialization import save_student, single_weights
 from dollhouse.system.atomic_io import atomic_path, write_text
 from dollhouse.system.environment import describe_machine, source_commit
 from dollhouse.training.callbacks import StageProgress

@@ -19,7 +19,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from dollhouse.data.collator import Batch
 from dollhouse.errors import RecipeError, StorageError
-from dollhouse.models.dollhouse.checkpoint import single_weights
+from dollhouse.models.dollhouse.serialization import single_weights
 from dollhouse.system.atomic_io import write_text
 from dollhouse.training.config import StageConfig
 from dollhouse.training.optim import MuonWithAdamW

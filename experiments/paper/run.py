@@ -14,7 +14,7 @@ from typing import Any
 from dollhouse.errors import DollhouseError
 from dollhouse.evaluation.report.render import Chart, Note, Part, Section, Table, render_sections
 from dollhouse.evaluation.report.report_schema import package_versions
-from dollhouse.models.dollhouse.checkpoint import SHIPPED
+from dollhouse.models.dollhouse.serialization import SHIPPED
 from dollhouse.scenes.visualize import save_figure
 from dollhouse.system.atomic_io import write_text
 from dollhouse.system.environment import describe_machine, source_commit

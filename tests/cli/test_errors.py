@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from dollhouse import cli
-from dollhouse.models.dollhouse.checkpoint import SHIPPED
+from dollhouse.models.dollhouse.serialization import SHIPPED
 from tests.scenes.fixture_scans import write_annotation, write_depth, write_matrix, write_photo, write_scan
 
 needs_model = pytest.mark.skipif(not SHIPPED.is_dir(), reason="the shipped model is not in this tree")

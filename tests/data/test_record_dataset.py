@@ -19,7 +19,7 @@ from dollhouse.data.target_source import SceneTargetSource
 from dollhouse.data.targets import frame_scene, instances_by_depth, scene_targets
 from dollhouse.data.teacher_patches import nearest_features, patch_points
 from dollhouse.errors import RecipeError, SceneError, StorageError
-from dollhouse.models.dollhouse.checkpoint import SHIPPED, load_student
+from dollhouse.models.dollhouse.serialization import SHIPPED, load_student
 from dollhouse.questions.sources import open_question_source
 from dollhouse.records.store import RecordStore
 from dollhouse.records.types import SpatialFeatures

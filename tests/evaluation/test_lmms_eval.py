@@ -21,7 +21,7 @@ from dollhouse.evaluation.benchmarks import BENCHMARKS
 from dollhouse.evaluation.benchmarks.summary import summarise
 from dollhouse.evaluation.integrations.lmms_eval import TASKS, manifest
 from dollhouse.inference.pipeline import DollhousePipeline
-from dollhouse.models.dollhouse.checkpoint import SHIPPED
+from dollhouse.models.dollhouse.serialization import SHIPPED
 from dollhouse.scenes.open import open_scene
 
 from . import fake_lmms_eval

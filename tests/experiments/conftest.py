@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dollhouse.models.dollhouse.checkpoint import save_student
+from dollhouse.models.dollhouse.serialization import save_student
 from dollhouse.training.config import check_recipe
 from dollhouse.training.train import prepare_student
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dollhouse.models.dollhouse.checkpoint import NEEDED
+from dollhouse.models.dollhouse.serialization import NEEDED
 from dollhouse.questions.sampling import FAMILIES
 from experiments.paper.measure import Measured
 

@@ -18,8 +18,8 @@ from transformers import CLIPVisionConfig, LlamaConfig
 
 from dollhouse.evaluation.verify import verify_report
 from dollhouse.inference.pipeline import DollhousePipeline
-from dollhouse.models.dollhouse.checkpoint import load_student
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
+from dollhouse.models.dollhouse.serialization import load_student
 from dollhouse.models.llava3d.configuration import CLIP_LARGE, Llava3DConfig
 from dollhouse.scenes.open import open_scene
 from experiments.paper.experiment import INIT_STD, STUDENT, Experiment, write_init, write_stand_in

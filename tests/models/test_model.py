@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 import dollhouse.models.dollhouse  # noqa: F401  registers the Auto classes
 from dollhouse.errors import ModelError
 from dollhouse.inference.pipeline import DollhousePipeline
-from dollhouse.models.dollhouse.checkpoint import load_student, save_student
+from dollhouse.models.dollhouse.serialization import load_student, save_student
 from dollhouse.scenes.scene import Scene, View
 from tests.models.conftest import tiny_pipeline
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from dollhouse.inference.pipeline import DollhousePipeline
-from dollhouse.models.dollhouse.checkpoint import save_student
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.net2net import widen
+from dollhouse.models.dollhouse.serialization import save_student
 from tests.models.conftest import tiny_pipeline
 from tests.models.test_model import QUESTIONS, scene_of
 

@@ -10,7 +10,7 @@ import pytest
 from dollhouse.geometry import Array, level_from_world, transform_points
 from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.inference.session import MIN_BOX_SCORE, SceneSession
-from dollhouse.models.dollhouse.checkpoint import SHIPPED
+from dollhouse.models.dollhouse.serialization import SHIPPED
 from dollhouse.questions.generate import generate_questions
 from dollhouse.scenes.scene import Scene
 from dollhouse.scenes.synthetic.room_scene import room_scene

@@ -15,8 +15,8 @@ from transformers import TrainerCallback
 from dollhouse.data import dataset as module
 from dollhouse.data.target_source import SceneTargetSource
 from dollhouse.data.tokenization import TokenizedQA
-from dollhouse.models.dollhouse.checkpoint import load_student
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
+from dollhouse.models.dollhouse.serialization import load_student
 from dollhouse.training.config import check_recipe
 from dollhouse.training.estimate.dry_run import dry_run
 from dollhouse.training.stage import set_trainable

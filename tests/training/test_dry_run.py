@@ -12,7 +12,7 @@ from torch import nn
 from dollhouse.data.dataset import StepDataset
 from dollhouse.data.target_source import SceneTargetSource
 from dollhouse.errors import ModelError, RecipeError
-from dollhouse.models.dollhouse.checkpoint import load_student
+from dollhouse.models.dollhouse.serialization import load_student
 from dollhouse.training.config import Recipe, check_recipe
 from dollhouse.training.estimate import dry_run as module
 from dollhouse.training.estimate.dry_run import StageEstimate, dry_run

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dollhouse.errors import RecipeError
-from dollhouse.models.dollhouse.checkpoint import SHIPPED, load_student, save_student
+from dollhouse.models.dollhouse.serialization import SHIPPED, load_student, save_student
 from dollhouse.training import trainer
 from dollhouse.training.config import check_recipe, read_recipe, read_tree
 from dollhouse.training.train import distill

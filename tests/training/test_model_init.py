@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dollhouse.errors import RecipeError
-from dollhouse.models.dollhouse.checkpoint import SHIPPED, load_student
 from dollhouse.models.dollhouse.net2net import widen
+from dollhouse.models.dollhouse.serialization import SHIPPED, load_student
 from dollhouse.training.config import Recipe
 from dollhouse.training.model_init import expand_model
 

@@ -11,9 +11,9 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from dollhouse.models.dollhouse.checkpoint import single_weights
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
+from dollhouse.models.dollhouse.serialization import single_weights
 
 #: parameters that concatenate several widths: queries, keys, values; frame and global blocks
 GROUPED = {".qkv.": 3, "trunk.norm_in.": 2, "trunk.proj_in.weight": 2}
