@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dollhouse.geometry import Array, back_project, inside_box, level_from_world, transform_points
-from dollhouse.records.relations import ordering_probabilities
+from dollhouse.records.object_relations import ordering_probabilities
 from dollhouse.scenes.scene import Box, Scene
 from dollhouse.scenes.view_preprocessing import PreprocessedView, preprocess_view
 
@@ -39,7 +39,7 @@ class ObjectTargets:
     patch_object: NDArray[np.int64]  #: (V, P) index of the object, -1 background
     patch_depth: Array  #: (V, P) metres, mean depth of the object's pixels in the patch; 0 unknown
     relations: NDArray[np.float32] | None = None  #: (N, N, 2) probabilities that the column's object is right of, above
-    #: the row's (:mod:`dollhouse.records.relations`); nan unknown
+    #: the row's (:mod:`dollhouse.records.object_relations`); nan unknown
 
 
 @dataclass(frozen=True, eq=False)

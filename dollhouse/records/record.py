@@ -11,7 +11,7 @@ import numpy as np
 from dollhouse.errors import TeacherError
 from dollhouse.geometry import Array
 from dollhouse.questions.generate import Question
-from dollhouse.records.relations import Relation, pairwise_relations
+from dollhouse.records.object_relations import Relation, pairwise_relations
 from dollhouse.records.types import SceneGeometry, SpatialFeatures, TeacherAnswer
 from dollhouse.scenes.scene import Scene
 

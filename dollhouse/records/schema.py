@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from dollhouse.questions.generate import Question
 from dollhouse.records.content_hash import box_entry
+from dollhouse.records.object_relations import Relation
 from dollhouse.records.record import Record, RecordCamera
-from dollhouse.records.relations import Relation
 from dollhouse.records.types import SceneGeometry, SpatialFeatures, TeacherAnswer
 from dollhouse.scenes.scene import Box
 from dollhouse.system.hashing import canonical_json

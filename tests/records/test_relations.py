@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dollhouse.geometry import Array, look_at
-from dollhouse.records.relations import MAX_BOXES, ordering_probabilities, pairwise_relations
+from dollhouse.records.object_relations import MAX_BOXES, ordering_probabilities, pairwise_relations
 from dollhouse.scenes.scene import Box, Scene
 from tests.records.small_scenes import small_scene
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dollhouse.scenes.synthetic.furniture import Rgb
-from dollhouse.scenes.synthetic.furniture.parts import darker
+from dollhouse.scenes.synthetic.furniture.primitives import darker
 
 Floats = NDArray[np.float32]
 

@@ -1,7 +1,7 @@
 """Builders of the parts of furniture, by category.
 
 Sizes d, w, h (length, width, height) are in metres, ``rgb`` is the main colour, ``rng`` samples details; the frame is
-that of :mod:`dollhouse.scenes.synthetic.furniture.parts`.
+that of :mod:`dollhouse.scenes.synthetic.furniture.primitives`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from random import Random
 from typing import Final
 
 from dollhouse.scenes.synthetic.furniture.catalogue import Rgb
-from dollhouse.scenes.synthetic.furniture.parts import Part, contrast, darker, edge, four_legs, lighter, slab, tube
+from dollhouse.scenes.synthetic.furniture.primitives import Part, contrast, darker, edge, four_legs, lighter, slab, tube
 
 METAL: Final[Rgb] = (0.62, 0.62, 0.64)
 SCREEN: Final[Rgb] = (0.05, 0.06, 0.09)
