@@ -76,5 +76,5 @@ def test_a_teacher_in_the_official_layout_makes_a_student(
     assert measured["depth"]["abs_rel"] > 0
     capsys.readouterr()
     dollhouse(monkeypatch, "ask", scene, "What is on the desk?", "--model", "run/model", "--json")
-    told = json.loads(capsys.readouterr().out)
-    assert told["answers"][0]["question"] == "What is on the desk?"
+    output = json.loads(capsys.readouterr().out)
+    assert output["answers"][0]["question"] == "What is on the desk?"

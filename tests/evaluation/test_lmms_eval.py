@@ -210,7 +210,7 @@ def test_unsupported_requests_raise(model):
     with pytest.raises(QuestionError, match="without a picture"):
         model.generate_until(requests({**config, "doc_to_visual": None}, documents))
     with pytest.raises(QuestionError, match="pictures, not str"):
-        model.generate_until(requests({**config, "doc_to_visual": lambda one: ["film.mp4"]}, documents))
+        model.generate_until(requests({**config, "doc_to_visual": lambda item: ["film.mp4"]}, documents))
     with pytest.raises(QuestionError, match="single questions"):
         model.generate_until_multi_round([])
     with pytest.raises(ModelError, match="no model argument 'pretraned'"):

@@ -121,12 +121,12 @@ def test_vggt_sees_a_scene_in_metres_only_where_the_scene_has_them() -> None:
         )
         return Scene("made", views, metric=metric)
 
-    told = {key: predict_points(model, scene(*key), WIDTH) for key in [(True, True), (True, False), (False, True)]}
-    assert [points.scale for points, _ in told.values()] == ["depth", "poses", "relative"]
-    relative, confidence = told[False, True]
+    results = {key: predict_points(model, scene(*key), WIDTH) for key in [(True, True), (True, False), (False, True)]}
+    assert [points.scale for points, _ in results.values()] == ["depth", "poses", "relative"]
+    relative, confidence = results[False, True]
     assert relative.points.shape == (3, HEIGHT, WIDTH, 3)
     assert confidence.shape == (3, HEIGHT, WIDTH)
-    for points, _ in told.values():
+    for points, _ in results.values():
         np.testing.assert_allclose(points.points, relative.points * points.factor, rtol=1e-6)
     with torch.inference_mode():
         photos_ = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2)[None].float() / 255

@@ -69,9 +69,9 @@ def test_otherwise_torch_itself(why: str, taken: list[tuple[int, ...]], monkeypa
         assert torch.equal(quick.weight.grad, plain.weight.grad)  # type: ignore[arg-type]
     else:
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=why == "autocast"):
-            told, expected = quick(rows), plain(rows)
-        assert told.dtype == expected.dtype
-        assert torch.equal(told, expected)
+            result, expected = quick(rows), plain(rows)
+        assert result.dtype == expected.dtype
+        assert torch.equal(result, expected)
     assert not taken
 
 

@@ -19,8 +19,8 @@ from dollhouse.scenes.view_preprocessing import preprocess_view, rgbd_arrays
 
 @pytest.fixture(scope="module")
 def sensors() -> RGBDInputs:
-    told = rgbd_arrays(room_scene("test", 3), 126)
-    return RGBDInputs.from_poses(*(torch.from_numpy(array).double()[None] for array in told))
+    result = rgbd_arrays(room_scene("test", 3), 126)
+    return RGBDInputs.from_poses(*(torch.from_numpy(array).double()[None] for array in result))
 
 
 def test_points_lie_where_the_depth_camera_saw_them(sensors: RGBDInputs) -> None:
@@ -56,8 +56,8 @@ def test_a_guess_is_drawn_to_the_nearest_surface() -> None:
     depth[..., :7, :14] = 2.0  # the first patch shows two surfaces, the second one, with a hole in it
     depth[..., 3, 20] = 0.0
     guess = torch.tensor([[2.05, 2.9]]).log()
-    told = refine_depth(guess, depth, 14).exp()
-    torch.testing.assert_close(told, torch.tensor([[2.0, 3.0]]), rtol=0.01, atol=0)
+    result = refine_depth(guess, depth, 14).exp()
+    torch.testing.assert_close(result, torch.tensor([[2.0, 3.0]]), rtol=0.01, atol=0)
     far = torch.tensor([[2.0, 3.0 * float(np.exp(6 * SNAP))]]).log()
     torch.testing.assert_close(refine_depth(far, depth, 14)[0, 1], far[0, 1])
     unknown = refine_depth(guess, torch.zeros_like(depth), 14)

@@ -128,5 +128,5 @@ def test_a_wider_student_thinks_again_alike(tied: bool, photos: list[np.ndarray]
     wide = DollhousePipeline(widen(pipeline.model), pipeline.processor, "wide")
     inputs = pipeline.processor(images=photos, text=QUESTIONS[0])
     with torch.inference_mode():
-        told, expected = wide.model(**inputs).logits, pipeline.model(**inputs).logits
-    torch.testing.assert_close(told, expected, atol=2e-3, rtol=1e-2)
+        logits, expected = wide.model(**inputs).logits, pipeline.model(**inputs).logits
+    torch.testing.assert_close(logits, expected, atol=2e-3, rtol=1e-2)
