@@ -21,6 +21,7 @@ from dollhouse.data.target_source import QUESTIONS_VERSIONS, TARGETS_VERSIONS
 from dollhouse.models.dollhouse.serialization import NEEDED
 from dollhouse.system.atomic_io import write_text
 from dollhouse.system.environment import source_commit
+from dollhouse.system.hashing import files_hash
 from dollhouse.training.config import Recipe
 from dollhouse.training.train import TRAINING_VERSION
 
@@ -32,7 +33,7 @@ PROBE_VERSION = 1  #: raise it whenever controls or read-outs of the same model 
 
 DATA_VERSIONS = [*TARGETS_VERSIONS, *QUESTIONS_VERSIONS]
 
-Kind = Literal["init", "runs", "measured", "records", "timing", "probed", "readout"]
+Kind = Literal["init", "runs", "measured", "records", "timing", "probed"]
 COMPLETE = "complete.json"
 #: settings of a recipe that change where a run is stored or how fast it is, and nothing of its result
 NEUTRAL_SETTINGS = {"name", "threads", "init_from"}
@@ -47,7 +48,7 @@ class Cache:
 
     def find(self, kind: Kind, key: str) -> Path | None:
         """Return the complete entry of ``key``; None where there is none."""
-        return next((entry for entry in self._entries(kind, key) if (entry / COMPLETE).is_file()), None)
+        return next((file.parent for file in (self.folder / kind).glob(f"*-{key}/{COMPLETE}")), None)
 
     def make(self, kind: Kind, name: str, key: str, build: Callable[[Path], object]) -> Path:
         """Return the entry of ``key``, calling ``build(folder)`` unless it is complete.
@@ -57,7 +58,7 @@ class Cache:
         if complete := self.find(kind, key):
             return complete
         plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-        entry = next(iter(self._entries(kind, key)), self.folder / kind / f"{plain}-{key}")
+        entry = next((self.folder / kind).glob(f"*-{key}"), self.folder / kind / f"{plain}-{key}")
         entry.mkdir(parents=True, exist_ok=True)
         started = time.time()
         build(entry)
@@ -65,23 +66,15 @@ class Cache:
         write_text(entry / COMPLETE, json.dumps(facts) + "\n")
         return entry
 
-    def _entries(self, kind: Kind, key: str) -> list[Path]:
-        return sorted((self.folder / kind).glob(f"*-{key}"))
-
 
 def short_key(*content: Any) -> str:
-    """Hash anything that JSON can hold."""
+    """Hash JSON values."""
     return sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def model_key(folder: Path) -> str:
     """Hash the content of a model folder, wherever it is."""
-    digest = sha256()
-    for path in (folder / name for name in NEEDED):
-        if path.is_file():
-            digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return files_hash(path for name in NEEDED if (path := folder / name).is_file())
 
 
 def run_key(recipe: Recipe, init: str, records: str | None) -> str:

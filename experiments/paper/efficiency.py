@@ -68,16 +68,17 @@ def efficiency(experiment: Experiment, result: Result, paper_size: bool = False)
     teacher, student, rooms = times["models"]["teacher"], times["models"]["student"], times["rooms"]
     values: dict[str, dict[str, Value]] = {"teacher": {}, "student": {}}
     ratios: dict[str, Value] = {}
-    for column in result.columns:
-        for name, entry in times["models"].items():
-            n = sum(entry["questions"]) if column.figure == "batched" else rooms
-            value = estimate([_statistic(entry, column.figure, column.scale)], rooms, n)
-            values[name][column.name] = value and value.value if column.figure in SIZES else value
-        both = ratio(_statistic(teacher, column.figure), _statistic(student, column.figure))
-        times_more = estimate([both], rooms, rooms)
-        ratios[column.name] = times_more and times_more.value if column.figure in SIZES else times_more
-    again = ratio(_statistic(teacher, "first"), _statistic(student, "later"))
-    ratios[NO_MEMORY] = estimate([again], rooms, rooms)
+
+    def value(figure: str, statistic: Statistic, n: int = rooms) -> Value:
+        whole = estimate([statistic], rooms, n)
+        return whole and whole.value if figure in SIZES else whole
+
+    for name, figure, scale in ((column.name, column.figure, column.scale) for column in result.columns):
+        for model, entry in times["models"].items():
+            n = sum(entry["questions"]) if figure == "batched" else rooms
+            values[model][name] = value(figure, _statistic(entry, figure, scale), n)
+        ratios[name] = value(figure, ratio(_statistic(teacher, figure), _statistic(student, figure)))
+    ratios[NO_MEMORY] = value("first", ratio(_statistic(teacher, "first"), _statistic(student, "later")))
     shown = {name: show(TIMES, value) for name, value in ratios.items()}
     result.rows = [
         ResultRow("teacher", values["teacher"]),
@@ -93,8 +94,8 @@ def efficiency(experiment: Experiment, result: Result, paper_size: bool = False)
         f"{shown['parameters']} fewer parameters. The paper: 8.72× and 3.1×."
     ]
     result.method.append(f"{times['tokens']} tokens an answer, {rooms} room(s), models alternating in every room.")
-    result.more = {name: times[name] for name in ("machine", "packages", "threads")}
-    result.more["ratios"] = asdict(ResultRow("", ratios))["values"]
+    result.more = {"ratios": asdict(ResultRow("", ratios))["values"]}
+    result.more |= {name: times[name] for name in ("machine", "packages", "threads")}
     result.left_out = [] if experiment.teacher or paper_size else [STAND_IN_NOTE]
     result.figure = lambda: rows_figure(result.columns, [result.rows[0], result.rows[2]])
 

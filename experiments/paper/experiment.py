@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from dollhouse.models.dollhouse.serialization import NEEDED, SHIPPED, load_stude
 from dollhouse.models.dollhouse.special_tokens import thinking_tokens
 from dollhouse.models.dollhouse.tokenization import fill_token_ids
 from dollhouse.scenes.open import open_scenes
+from dollhouse.teachers.annotate import annotate
 from dollhouse.training.config import Recipe
 from dollhouse.training.train import distill
 from experiments.paper import cache as keys
@@ -73,10 +74,6 @@ class Experiment:
     def teacher_key(self) -> str | None:
         return None if self.teacher is None else model_key(self.teacher)
 
-    @cached_property
-    def blind_key(self) -> str:
-        return model_key(self.student / "blind")
-
     def entry(self, job: Job) -> Path | None:
         """Return the complete result of a job; None before it ran."""
         return self.cache.find(job.kind, job.key)
@@ -96,7 +93,9 @@ class Experiment:
         jobs: list[Job] = []
         if key := self._records_key(row):
             seconds = ANNOTATED_ROOM_SECONDS * len(open_scenes(self.spec.training_scenes))
-            jobs.append(Job("records", key, "records", 2, seconds, self._annotate))
+            settings: dict[str, Any] = {"questions": "generated", "limit": self.spec.questions_per_scene}
+            build = partial(annotate, f"checkpoint:{self.teacher}", self.spec.training_scenes, **settings)
+            jobs.append(Job("records", key, "records", 2, seconds, build))
         needs = [job.key for job in jobs]
         for seed in self.spec.seeds_of(row):
             paired = base is not None and base is not row and base.recipe and seed in self.spec.seeds_of(base)
@@ -109,7 +108,7 @@ class Experiment:
         if row.model is not None:  # measured as it is, the student beside its blind control
             name = "the teacher measured" if row.model == "teacher" else "the student measured"
             scenes, validation, priority = self.spec.compared_scenes, "", 1
-            blind_key = None if row.model == "teacher" else self.blind_key
+            blind_key = None if row.model == "teacher" else model_key(blind)
         else:
             name = (row.same_as or f"{table}/{row.name}").replace("/", " ", 1)
             name += f", seed {seed}" if row.recipe else ""
@@ -163,20 +162,6 @@ class Experiment:
         settings = [self.spec.training_scenes, self.spec.questions_per_scene]
         return short_key(self.teacher_key, settings, keys.ANNOTATION_VERSION, keys.DATA_VERSIONS)
 
-    def _annotate(self, out: Path) -> None:
-        from dollhouse.questions.sources import open_question_source
-        from dollhouse.records.scene_source import scene_sources
-        from dollhouse.teachers.annotate import annotate_scenes
-        from dollhouse.teachers.dollhouse import DollhouseTeacher
-        from dollhouse.teachers.registry import open_geometry_teachers
-
-        assert self.teacher is not None
-        scenes, teacher = open_scenes(self.spec.training_scenes), DollhouseTeacher.from_pretrained(self.teacher)
-        questions = open_question_source("generated", scenes, limit=self.spec.questions_per_scene)
-        geometry = open_geometry_teachers(["own", "scene"], teacher)
-        sources = scene_sources(scenes, self.spec.training_scenes)
-        annotate_scenes(teacher, scenes, out, questions=questions, geometry=geometry, sources=sources)
-
 
 def write_init(student: Path, init: Init, seed: int, out: Path) -> None:
     """Write ``student`` with the thinking tokens, prefix and passes of ``init`` to the model folder ``out``.
@@ -213,10 +198,7 @@ def write_init(student: Path, init: Init, seed: int, out: Path) -> None:
 
 
 def write_stand_in(student: Path, out: Path) -> None:
-    """Write a model of the teacher's shape that was never trained: ``student`` of twice the width, with RGB-D input.
-
-    Its answers mean nothing; its speed, size and memory are those of a trained teacher of this shape.
-    """
+    """Write an untrained model of the teacher's shape: ``student`` of twice the width, with RGB-D input."""
     torch.manual_seed(0)
     model, processor, _ = load_student(student)
     save_student(widen(model, **STAND_IN), processor, out)

@@ -23,6 +23,7 @@ from dollhouse.errors import ScoreError
 from dollhouse.evaluation.benchmarks.rooms import BENCHMARK, sample_of
 from dollhouse.evaluation.evaluate import evaluate
 from dollhouse.evaluation.metrics.boxes import box_iou, match_boxes
+from dollhouse.evaluation.metrics.text.rouge import score_rouge
 from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.questions.sampling import FAMILIES
 from dollhouse.scenes.scene import Box
@@ -31,9 +32,9 @@ from dollhouse.system.environment import source_commit
 from dollhouse.training.config import LossName
 from dollhouse.training.loss_module import LossModule
 from dollhouse.training.loss_weighting import StaticWeighting
-from experiments.paper.statistics import Figure, mean_average_precision, rate, rouge_1_scores
+from experiments.paper.statistics import Figure, mean_average_precision, rate
 
-#: losses on the validation scenes: the same for every student, whatever it trained with
+#: losses on the validation scenes: the same losses, scenes and questions for every student
 FIXED_LOSSES: tuple[LossName, ...] = ("text", "depth_reg", "camera", "voting", "detection")
 LOSS_QUESTIONS = 16  #: questions of a validation scene
 OVERLAP = 0.25  #: IoU from which a box matches
@@ -46,7 +47,7 @@ def measure(model: Path, out: Path, scenes: str, limit: int, validation: str, bl
     Args:
         limit: questions of a scene.
         validation: scenes whose losses are computed; "": no losses.
-        blind: model folder of the blind control, which answers the same questions.
+        blind: model folder of the blind control.
         cache: folder of rendered scenes.
     """
     pipeline = DollhousePipeline.from_pretrained(model)
@@ -77,9 +78,8 @@ def detections(predicted: Sequence[Box], truth: Sequence[Box], ignored: Sequence
     truths: dict[str, int] = {}
     found: list[list[Any]] = []
     for label in sorted({box.label for box in (*predicted, *truth)}):
-        guesses, objects, hidden = (
-            [box for box in boxes if box.label == label] for boxes in (predicted, truth, ignored)
-        )
+        groups = (predicted, truth, ignored)
+        guesses, objects, hidden = ([box for box in group if box.label == label] for group in groups)
         truths |= {label: len(objects)} if objects else {}
         scores = [float(box.score or 0.0) for box in guesses]
         order = sorted(range(len(guesses)), key=lambda index: -scores[index])
@@ -89,10 +89,7 @@ def detections(predicted: Sequence[Box], truth: Sequence[Box], ignored: Sequence
 
 
 def validation_losses(pipeline: DollhousePipeline, scenes: str, cache: Path) -> dict[str, list[float]]:
-    """Compute every fixed loss of every scene as in inference: {loss: one number a scene}.
-
-    The scenes, their order and their questions are the same for every student.
-    """
+    """Compute every fixed loss of every scene as in inference: {loss: one number a scene}."""
     config = pipeline.model.config
     settings = DataConfig(scenes=scenes, views=config.num_views, questions_per_scene=LOSS_QUESTIONS, cache=cache)
     source = SceneTargetSource(settings, config)
@@ -123,12 +120,10 @@ class Measured:
 
     @cached_property
     def by_id(self) -> dict[str, dict[str, Any]]:
-        """Rows by question id."""
         return {str(row["id"]): row for row in self.rows}
 
     @property
     def descriptions(self) -> list[dict[str, Any]]:
-        """Rows of description questions."""
         return [row for row in self.rows if row["family"] == "description"]
 
     def restricted(self, names: Sequence[str]) -> Measured:
@@ -166,7 +161,9 @@ class Measured:
             objects = sum(count for room in rooms for count in room["truths"].values())
             return Figure(mean_average_precision(rooms), len(rooms), objects)
         if kind == "rouge_1":
-            return self._by_room(self.descriptions, rouge_1_scores(*self.texts(teacher)))
+            texts, references = self.texts(teacher)
+            scores = score_rouge(texts, [[text] for text in references])["rouge_1"].rows.tolist() if texts else []
+            return self._by_room(self.descriptions, scores)
         raise ScoreError(f"figure {name} was not measured of {self.model}")
 
     def texts(self, teacher: Measured | None) -> tuple[list[str], list[str]]:
@@ -179,11 +176,9 @@ class Measured:
 
     def _by_room(self, rows: Sequence[Mapping[str, Any]], values: Sequence[float]) -> Figure:
         place = {name: number for number, name in enumerate(self.names)}
-        earned, asked = np.zeros(len(place)), np.zeros(len(place))
-        for row, value in zip(rows, values, strict=True):
-            earned[place[row["scene"]]] += value
-            asked[place[row["scene"]]] += 1
-        return Figure(rate(earned, asked), len(place), len(values))
+        index = np.array([place[row["scene"]] for row in rows], dtype=np.int64)
+        earned, asked = (np.bincount(index, weights, len(place)) for weights in (values, np.ones(len(index))))
+        return Figure(rate(earned.tolist(), asked.tolist()), len(place), len(values))
 
 
 def read_measured(folder: Path) -> Measured:

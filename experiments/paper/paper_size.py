@@ -15,6 +15,8 @@ from dollhouse.models.llava3d.generation import SharedPrefix
 from dollhouse.models.llava3d.modeling import Llava3DForConditionalGeneration
 from dollhouse.models.llava3d.processing import ViewPreprocessing, prepare_views
 from dollhouse.scenes.scene import Scene
+from dollhouse.training import model_init
+from dollhouse.training.config import read_recipe
 from experiments.paper.timing import generate
 
 HEAD_TOKENS, QUESTION_TOKENS = 35, 16  #: of the teacher's system words, and of a question
@@ -67,18 +69,9 @@ class RandomStudent(RandomModel):
         generate(self.decoder, self.decoder.expand(encoded, 1, QUESTION_TOKENS + tokens), ids, tokens)
 
 
-def paper_size_model(name: str) -> RandomTeacher | RandomStudent:
-    """Build the "teacher" or the "student" of the paper."""
-    return RandomTeacher(Llava3DConfig()) if name == "teacher" else RandomStudent(student_config())
-
-
 def student_config() -> Any:
     """Return the config of the 2.29B student of the recipe ``paper``; which ids words have does not matter."""
-    from dollhouse.training.config import read_recipe
-    from dollhouse.training.model_init import student_config
-
-    recipe = read_recipe("paper")
-    config = student_config(recipe)
+    config = model_init.student_config(read_recipe("paper"))
     config.label_ids, config.colour_ids = [[0] for _ in config.labels], [[0] for _ in config.colours]
     config.thinking_ids = [0] * config.num_thinking_tokens
     return config
@@ -97,3 +90,9 @@ def random_weights(build: Callable[[], Any]) -> Any:
             else:
                 weight.copy_(torch.arange(weight.numel()).reshape(weight.shape))  # position ids
     return model
+
+
+PAPER_SIZE_MODELS: dict[str, Callable[[], RandomModel]] = {
+    "teacher": lambda: RandomTeacher(Llava3DConfig()),
+    "student": lambda: RandomStudent(student_config()),
+}

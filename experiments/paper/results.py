@@ -13,7 +13,7 @@ from experiments.paper.spec import Column, Published
 from experiments.paper.statistics import Estimate
 
 Value = Estimate | float | str | None
-Cells = tuple[list[str], list[list[str]]]
+SECOND_LINES = "Second lines are differences, paired by room (and by seed)."
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,7 @@ class Result:
     def as_markdown(self) -> str:
         parts = [f"# {self.title}", *self.sentences]
         parts += [_markdown(*self.cells())] if self.rows else []
-        if any(row.differences for row in self.rows):
-            parts += ["Differences, paired by room (and by seed):", _markdown(*self.difference_cells())]
+        parts += [SECOND_LINES] if any(row.differences for row in self.rows) else []
         parts += [f"![{self.title}]({self.file_name}.png)"] if self.figure else []
         parts += self.method
         parts += ["## Left out", "\n".join(f"- {line}" for line in self.left_out)] if self.left_out else []
@@ -64,23 +63,18 @@ class Result:
         parts += ["## The paper's", _markdown(self.paper.columns, paper), self.paper.comparable]
         return "\n\n".join(parts) + "\n"
 
-    def cells(self) -> Cells:
-        """Return head and rows as text; n is the largest of a row's estimates."""
+    def cells(self) -> tuple[list[str], list[list[str]]]:
+        """Return head and rows as text, a difference under its value; n is the largest of a row's estimates."""
         heads, rows = ["", *(column.name for column in self.columns), "n", "seeds"], []
         for row in self.rows:
             counts = [value.n for value in row.values.values() if isinstance(value, Estimate)]
             shown = [show(column, row.values.get(column.name)) for column in self.columns]
+            for place, column in enumerate(self.columns):
+                if change := row.differences.get(column.name):
+                    shown[place] += "\n" + show(column, change, sign=True)
             rows.append([row.name, *shown, f"{max(counts):,}" if counts else "–", str(row.seeds)])
         end = -2 if all(row[-2] == "–" for row in rows) else None
         return heads[:end], [row[:end] for row in rows]
-
-    def difference_cells(self) -> Cells:
-        """Return head and differences as text, of the rows and columns that have any."""
-        rows = [row for row in self.rows if row.differences]
-        columns = [column for column in self.columns if any(column.name in row.differences for row in rows)]
-        shown = [[show(column, row.differences.get(column.name), sign=True) for column in columns] for row in rows]
-        cells = [[row.name, *texts] for row, texts in zip(rows, shown, strict=True)]
-        return ["", *(column.name for column in columns)], cells
 
 
 def show(column: Column, value: Value, sign: bool = False) -> str:
@@ -113,5 +107,5 @@ def difference_sentence(row: ResultRow, columns: Sequence[Column], base: str) ->
 
 
 def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    lines = [" | ".join(cell.replace("|", "\\|") for cell in line) for line in (heads, ["---"] * len(heads), *rows)]
+    return "\n".join("| " + line.replace("\n", "<br>") + " |" for line in lines)

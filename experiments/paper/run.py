@@ -19,11 +19,11 @@ from dollhouse.scenes.visualize import save_figure
 from dollhouse.system.atomic_io import write_text
 from dollhouse.system.environment import describe_machine, source_commit
 from experiments.paper.experiment import Experiment, Job
-from experiments.paper.results import Result
+from experiments.paper.results import SECOND_LINES, Result
 from experiments.paper.spec import TABLES, read_spec
 from experiments.paper.tables import build_table, table_jobs
 
-INTRODUCTION = "The paper's figures on the right, ours on the left. Intervals are 95 % bootstrap intervals over rooms."
+INTRODUCTION = "The paper's figures on the right, ours on the left, with 95 % bootstrap intervals over rooms. "
 
 
 @dataclass
@@ -66,9 +66,7 @@ def run_jobs(
         if cached(job):
             outcome.cached.append(job.name)
         elif wanted > left:
-            outcome.left_out[job.name] = (
-                f"it takes about {duration(wanted)}, and {duration(left)} of the budget are left"
-            )
+            outcome.left_out[job.name] = f"it takes about {duration(wanted)}; {duration(left)} of the budget are left"
             continue
         else:
             print(f"[{number}/{len(ordered)}] {job.name} (about {duration(wanted)})", file=sys.stderr, flush=True)
@@ -101,18 +99,12 @@ def make_tables(
         budget,
     )
     results = [result for key in chosen if (result := build_table(experiment, key)) is not None]
-    about = {
-        "student": experiment.student.name,
-        "teacher": experiment.teacher.name if experiment.teacher else "none",
-        "weights": {"student": experiment.student_key, "teacher": experiment.teacher_key},
-        "sizes": experiment.spec.model_dump(exclude={"tables", "recipes", "paper"}),
-        "command": command,
-        "commit": source_commit(),
-        "machine": describe_machine(),
-        "packages": package_versions(),
-        "left_out": outcome.left_out,
-        "jobs": {"cached": outcome.cached, "seconds": outcome.done},
-    }
+    about: dict[str, Any] = {"student": experiment.student.name}
+    about |= {"teacher": experiment.teacher.name if experiment.teacher else "none"}
+    about |= {"weights": {"student": experiment.student_key, "teacher": experiment.teacher_key}}
+    about |= {"sizes": experiment.spec.model_dump(exclude={"tables", "recipes", "paper"}), "command": command}
+    about |= {"commit": source_commit(), "machine": describe_machine(), "packages": package_versions()}
+    about |= {"left_out": outcome.left_out, "jobs": {"cached": outcome.cached, "seconds": outcome.done}}
     return write_results(results, about, experiment.out / "results"), outcome
 
 
@@ -124,9 +116,9 @@ def write_results(results: Sequence[Result], about: dict[str, Any], folder: Path
         name, figure = result.file_name, result.figure and result.figure()
         write_text(folder / f"{name}.json", json.dumps(result.as_json(), indent=1, ensure_ascii=False) + "\n")
         write_text(folder / f"{name}.md", result.as_markdown())
-        parts: list[Part] = [*result.sentences, Table(*result.cells())]
-        if any(row.differences for row in result.rows):
-            parts.append(Table(*result.difference_cells(), folded="Differences, paired by room"))
+        heads, rows = result.cells()
+        pairs = [[(cell.split("\n")[0], cell.split("\n")[1]) if "\n" in cell else cell for cell in row] for row in rows]
+        parts: list[Part] = [*result.sentences, Table(heads, pairs)]
         if figure is not None:
             save_figure(figure, folder / f"{name}.png")
             parts.append(Chart(figure, result.title, wide=True))
@@ -137,7 +129,9 @@ def write_results(results: Sequence[Result], about: dict[str, Any], folder: Path
     write_text(folder / "about.json", json.dumps(about, indent=1, ensure_ascii=False) + "\n")
     facts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in about.items()}
     sections.append(Section("This run", [facts]))
-    page = render_sections("The paper's tables at nano size", sections, introduction=INTRODUCTION, broad=True)
+    page = render_sections(
+        "The paper's tables at nano size", sections, introduction=INTRODUCTION + SECOND_LINES, broad=True
+    )
     write_text(folder / "report.html", page)
     return folder / "report.html"
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from dollhouse.data.config import ConfigModel
-from dollhouse.errors import RecipeError
+from dollhouse.errors import RecipeError, first_fault
 from dollhouse.training.config import Recipe, apply_overrides, check_recipe, read_tree
 
 TABLES = Path(__file__).with_name("tables.yaml")
@@ -121,8 +121,7 @@ class Spec(ConfigModel):
             other = next((other for other in self.tables[table].rows if other.name == name), None)
             if other is None or (other.same_as and other is not row):
                 raise RecipeError(f"table {key}: row {row.same_as} does not exist, or repeats another itself")
-            own = {field: getattr(row, field) for field in row.model_fields_set}
-            rows[row.name] = other.model_copy(update=own)
+            rows[row.name] = other.model_copy(update={field: getattr(row, field) for field in row.model_fields_set})
         return rows
 
     def choose(self, only: Sequence[str] | None) -> list[str]:
@@ -158,8 +157,8 @@ def read_spec(path: Path = TABLES, overrides: Sequence[str] = ()) -> Spec:
     try:
         spec = Spec.model_validate(read_tree(path, overrides))
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise RecipeError(f"{path.name}: {faults}; known keys are {', '.join(Spec.model_fields)}") from error
+        known = ", ".join(Spec.model_fields)
+        raise RecipeError(f"{path.name}: {first_fault(error)}; known keys are {known}") from error
     for key, table in spec.tables.items():
         names = [row.name for row in table.rows]
         others = {other for row in table.rows if (other := row.compare_with or table.base)}

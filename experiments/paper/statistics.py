@@ -19,7 +19,6 @@ from dollhouse.evaluation.metrics.bootstrap import interval_95, resampled_sums
 from dollhouse.evaluation.metrics.text.bleu import ORDERS, BleuCounts
 from dollhouse.evaluation.metrics.text.meteor import score_meteor
 from dollhouse.evaluation.metrics.text.ptb import split_captions
-from dollhouse.evaluation.metrics.text.rouge import score_rouge
 from dollhouse.evaluation.metrics.text.score import import_extra
 from dollhouse.geometry import Array
 
@@ -34,6 +33,10 @@ class Figure:
     statistic: Statistic
     rooms: int
     n: int
+
+    def estimate(self) -> Estimate | None:
+        """Estimate the figure of one seed."""
+        return estimate([self.statistic], self.rooms, self.n)
 
 
 @dataclass(frozen=True)
@@ -91,11 +94,6 @@ def estimate(seeds: Sequence[Statistic], rooms: int, n: int) -> Estimate | None:
     return Estimate(value, interval, n, rooms, len(seeds))
 
 
-def estimate_one(figure: Figure) -> Estimate | None:
-    """Estimate a figure of one seed."""
-    return estimate([figure.statistic], figure.rooms, figure.n)
-
-
 def mean_average_precision(rooms: Sequence[Mapping[str, Any]]) -> Statistic:
     """Return mAP as a statistic: the mean over the classes that occur in a draw.
 
@@ -133,13 +131,6 @@ def _summed_precision(times: Array, hits: Array) -> Array:
     return (times * hits * envelope).sum(1)
 
 
-def rouge_1_scores(predictions: Sequence[str], references: Sequence[str]) -> list[float]:
-    """Return ROUGE-1 (F1) of every text."""
-    if not predictions:
-        return []
-    return score_rouge(predictions, [[text] for text in references])["rouge_1"].rows.tolist()
-
-
 def text_scores(
     predictions: Sequence[str], references: Sequence[str], scenes: Sequence[str]
 ) -> dict[str, Estimate | None]:
@@ -155,10 +146,9 @@ def text_scores(
     counts = [BleuCounts.of(words, [reference]) for words, reference in pairs]
     by_text = [[*count.matched, *count.predicted, count.length, count.closest] for count in counts]
     by_room = member.T @ np.array(by_text, dtype=np.float64)
-    scores = {
-        f"BLEU-{order + 1}": estimate([partial(_bleu, by_room, order)], len(names), len(predictions))
-        for order in range(ORDERS)
-    }
+    scores = {}
+    for order in range(ORDERS):
+        scores[f"BLEU-{order + 1}"] = estimate([partial(_bleu, by_room, order)], len(names), len(predictions))
     scorer = import_extra("rouge_score.rouge_scorer", "rouge-score").RougeScorer(list(ROUGE.values()))
     rouge = [scorer.score(reference, text) for text, reference in zip(predictions, references, strict=True)]
     for name, kind in ROUGE.items():

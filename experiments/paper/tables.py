@@ -10,23 +10,13 @@ from dollhouse.errors import ScoreError
 from dollhouse.questions.sampling import FAMILIES
 from dollhouse.scenes.open import open_scenes
 from dollhouse.training.plots import WEIGHT, losses_of, read_stages
-from experiments.paper import efficiency, thinking
+from experiments.paper import efficiency, hidden_cot
 from experiments.paper.experiment import STUDENT, TEACHER, Experiment, Job
 from experiments.paper.figures import curve_figure, rows_figure
 from experiments.paper.measure import Measured
 from experiments.paper.results import Result, ResultRow, Value, difference_sentence, show
 from experiments.paper.spec import Column, Row
-from experiments.paper.statistics import (
-    Estimate,
-    Figure,
-    difference,
-    estimate,
-    estimate_one,
-    rate,
-    ratio,
-    shortened,
-    text_scores,
-)
+from experiments.paper.statistics import Estimate, Figure, difference, estimate, rate, ratio, shortened, text_scores
 
 PERCENT = Column(name="", percent=True, digits=1)
 
@@ -38,10 +28,8 @@ def table_jobs(experiment: Experiment, key: str) -> list[Job]:
     jobs = [job for row in (STUDENT, TEACHER) for job in experiment.row_jobs("", row) if compared]
     for row in rows.values():
         jobs += experiment.row_jobs(key, row, rows.get(row.compare_with or table.base or ""))
-    if table.kind == "controls":
-        jobs += [thinking.probe_job(experiment, row) for row in rows.values()]
-    if table.kind == "readout":
-        jobs.append(thinking.readout_job(experiment))
+    if table.kind in ("controls", "readout"):
+        jobs += [hidden_cot.probe_job(experiment, row) for row in rows.values()]
     if table.kind in ("efficiency", "paper_size") or any(column.figure == "scenes/s" for column in table.columns):
         jobs.append(efficiency.timing_job(experiment, table.kind == "paper_size"))
     return jobs
@@ -64,8 +52,8 @@ def comparison(experiment: Experiment, result: Result) -> None:
     for name, row in rows.items():
         found = {seed: experiment.measured(row, seed) for seed in spec.seeds_of(row)}
         measured[name] = {seed: whole.restricted(names) for seed, whole in found.items() if whole is not None}
-        missing = [f"{name}, seed {seed}" if row.recipe else name for seed in found if seed not in measured[name]]
-        result.left_out += missing
+        missing = [seed for seed in found if seed not in measured[name]]
+        result.left_out += [f"{name}, seed {seed}" if row.recipe else name for seed in missing]
         base = row.compare_with or table.base or ""
         others = measured.get(base, {}) if base != name else {}
         values: dict[str, Value] = {}
@@ -77,26 +65,21 @@ def comparison(experiment: Experiment, result: Result) -> None:
             elif column.figure == "scenes/s":
                 values[column.name] = speeds.get(row.model or "")
             elif row.model != "blind" or column.figure == "accuracy":
-                figures = {seed: _figure(one, column, row, teacher) for seed, one in measured[name].items()}
+                figures = {seed: _figure(model, column, row, teacher) for seed, model in measured[name].items()}
                 rooms, n = next((figure.rooms, figure.n) for figure in figures.values())
                 values[column.name] = estimate([figure.statistic for figure in figures.values()], rooms, n)
-                pairs = [
-                    difference(figure.statistic, _figure(others[seed], column, rows[base], teacher).statistic)
-                    for seed, figure in figures.items()
-                    if seed in others
-                ]
+                both = [(figure, others[seed]) for seed, figure in figures.items() if seed in others]
+                pairs = [difference(a.statistic, _figure(b, column, rows[base], teacher).statistic) for a, b in both]
                 if pairs and (change := estimate(pairs, rooms, n)):
                     differences[column.name] = change
         if values:
             result.rows.append(ResultRow(name, values, differences, len(measured[name])))
         if differences:
             result.sentences.append(difference_sentence(result.rows[-1], table.columns, base))
-    student = experiment.measured(STUDENT)
-    if student is not None:
+    if (student := experiment.measured(STUDENT)) is not None:
         chance, blind = show(PERCENT, student.metrics["chance"]["overall"]), _blind(student.restricted(names))
         result.sentences.append(f"Beside every accuracy: blind student {show(PERCENT, blind)}, chance {chance}.")
-    columns = table.columns[: table.pictured_columns]
-    result.figure = lambda: rows_figure(columns, result.rows, table.base)
+    result.figure = lambda: rows_figure(table.columns[: table.pictured_columns], result.rows, table.base)
 
 
 def retention(experiment: Experiment, result: Result) -> None:
@@ -106,19 +89,15 @@ def retention(experiment: Experiment, result: Result) -> None:
         return
     if student.by_id.keys() != teacher.by_id.keys():
         raise ScoreError(f"{student.model} and {teacher.model} answered different questions: measure them again")
-    kept, chance = result.columns[2], student.metrics["chance"]
+    column, chance = result.columns[2], student.metrics["chance"]
     groups: dict[str, Sequence[str]] = {name: (name,) for name in FAMILIES} | {"all four": FAMILIES}
     for name, families in groups.items():
         ours, theirs = student.accuracy(families), teacher.accuracy(families)
-        values: dict[str, Value] = {
-            "student": estimate_one(ours),
-            "teacher": estimate_one(theirs),
-            kept.name: estimate([ratio(ours.statistic, theirs.statistic)], ours.rooms, ours.n),
-            "blind": _blind(student, families),
-            "chance": chance["overall"] if name == "all four" else chance["families"].get(name),
-        }
-        result.rows.append(ResultRow(name, values))
-    shown = [f"{row.name} {show(kept, row.values[kept.name])}" for row in result.rows]
+        share = estimate([ratio(ours.statistic, theirs.statistic)], ours.rooms, ours.n)
+        guessed = chance["overall"] if name == "all four" else chance["families"].get(name)
+        cells = [ours.estimate(), theirs.estimate(), share, _blind(student, families), guessed]
+        result.rows.append(ResultRow(name, _by_column(result, cells)))
+    shown = [f"{row.name} {show(column, row.values[column.name])}" for row in result.rows]
     result.sentences = [f"The student keeps this share of the teacher's accuracy: {', '.join(shown)}. The paper: 64 %."]
     result.figure = lambda: rows_figure(result.columns[:3], result.rows)
 
@@ -178,27 +157,20 @@ def curve(experiment: Experiment, result: Result) -> None:
 
 def _figure(measured: Measured, column: Column, row: Row, teacher: Measured | None) -> Figure:
     """Return a column's figure; that of a blind row is in the student's measurement."""
-    return (
-        measured.accuracy(field="blind_prediction") if row.model == "blind" else measured.figure(column.figure, teacher)
-    )
+    if row.model == "blind":
+        return measured.accuracy(field="blind_prediction")
+    return measured.figure(column.figure, teacher)
 
 
 def _blind(student: Measured, families: Sequence[str] = FAMILIES) -> Estimate | None:
-    return estimate_one(student.accuracy(families, "blind_prediction")) if student.metrics["blind"] else None
+    return student.accuracy(families, "blind_prediction").estimate() if student.metrics["blind"] else None
 
 
 def _by_column(result: Result, cells: Sequence[Any]) -> dict[str, Any]:
     return dict(zip((column.name for column in result.columns), cells, strict=True))
 
 
-FILL: dict[str, Callable[[Experiment, Result], None]] = {
-    "comparison": comparison,
-    "retention": retention,
-    "text": text,
-    "cases": cases,
-    "curve": curve,
-    "controls": thinking.controls,
-    "readout": thinking.readout,
-    "efficiency": efficiency.efficiency,
-    "paper_size": partial(efficiency.efficiency, paper_size=True),
-}
+NAMED = (comparison, retention, text, cases, curve, hidden_cot.controls, hidden_cot.readout, efficiency.efficiency)
+#: by the ``kind`` of a table, which is the name of the function
+FILL: dict[str, Callable[[Experiment, Result], None]] = {function.__name__: function for function in NAMED}
+FILL["paper_size"] = partial(efficiency.efficiency, paper_size=True)

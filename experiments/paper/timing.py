@@ -34,6 +34,7 @@ from experiments.paper.spec import Timing
 
 TIMES_FILE = "times.json"
 PAPER_SIZE = "paper-size:"
+SPAWN = multiprocessing.get_context("spawn")
 PARTS = ("first", "later", "all")  #: answers that are timed, with encoding or of an encoded scene
 
 _model: Any = None  #: of a child process
@@ -43,13 +44,11 @@ _empty_bytes = 0  #: of the child process before it loaded its model
 def time_models(models: Mapping[str, str], scenes: str, timing: Timing, out: Path, in_turn: bool = True) -> None:
     """Time ``models`` on the first scenes of ``scenes`` and write ``times.json`` below ``out``.
 
+    Raises RecipeError for too few scenes, ModelError for a model that cannot be timed.
+
     Args:
         models: folders by name, or ``paper-size:teacher`` and ``paper-size:student``.
         in_turn: hold all models and alternate, after one scene to warm up; else one model after the other, unwarmed.
-
-    Raises:
-        RecipeError: for too few scenes.
-        ModelError: for a model that cannot be timed.
     """
     sources = scene_sources(open_scenes(scenes)[: timing.rooms + in_turn], scenes)
     if len(sources) < 1 + in_turn:
@@ -57,7 +56,8 @@ def time_models(models: Mapping[str, str], scenes: str, timing: Timing, out: Pat
     times: dict[str, Any] = {name: {"questions": [], **{part: [] for part in PARTS}} for name in models}
     for group in [list(models)] if in_turn else [[name] for name in models]:
         with ExitStack() as stack:
-            children = {name: stack.enter_context(_child(models[name])) for name in group}
+            pools = {name: ProcessPoolExecutor(1, SPAWN, load_model, (models[name],)) for name in group}
+            children = {name: stack.enter_context(pool) for name, pool in pools.items()}
             for number, source in enumerate(sources):
                 questions = [question.text for question in generate_questions(open_scene(source), limit=timing.batch)]
                 for name in group if number % 2 else reversed(group):
@@ -69,14 +69,10 @@ def time_models(models: Mapping[str, str], scenes: str, timing: Timing, out: Pat
             for name, child in children.items():
                 times[name] |= _call(name, child, model_sizes)
     threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-    machine = describe_machine() | {"load": os.getloadavg()}
-    facts = {"models": times, "tokens": timing.tokens, "rooms": len(next(iter(times.values()))["first"])}
-    facts |= {"threads": threads, "machine": machine, "packages": package_versions()}
+    rooms = len(next(iter(times.values()))["first"])
+    facts = {"models": times, "tokens": timing.tokens, "rooms": rooms, "threads": threads}
+    facts |= {"machine": describe_machine() | {"load": os.getloadavg()}, "packages": package_versions()}
     write_text(out / TIMES_FILE, json.dumps(facts, indent=1))
-
-
-def _child(model: str) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), load_model, (model,))
 
 
 def _call(name: str, child: ProcessPoolExecutor, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -117,11 +113,11 @@ def generate(decoder: Any, past: Any, ids: Any, tokens: int) -> None:
 def load_model(name: str) -> None:
     """Load the model that this process times: a folder, ``paper-size:teacher`` or ``paper-size:student``."""
     global _model, _empty_bytes
-    from experiments.paper.paper_size import paper_size_model
+    from experiments.paper.paper_size import PAPER_SIZE_MODELS
 
     _empty_bytes = resident_bytes()
     size = name.removeprefix(PAPER_SIZE)
-    _model = CheckpointModel(Path(name)) if size == name else paper_size_model(size)
+    _model = CheckpointModel(Path(name)) if size == name else PAPER_SIZE_MODELS[size]()
 
 
 def model_sizes() -> dict[str, int]:

@@ -1,15 +1,20 @@
-"""Made-up measurements and a fake trainer, so that tables and the runner are tested without a model."""
+"""Made-up measurements and tables of them, so that tables and the runner are tested without a model."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from dollhouse.models.dollhouse.serialization import NEEDED
 from dollhouse.questions.sampling import FAMILIES
+from experiments.paper.cache import Cache
 from experiments.paper.measure import Measured
+from experiments.paper.results import Result, ResultRow
+from experiments.paper.spec import Row, read_spec
+from experiments.paper.statistics import Estimate
+from experiments.paper.tables import FILL
 
 ROOMS = 12
 
@@ -74,3 +79,57 @@ def _row(
     predictions = {"prediction": text, "blind_prediction": blind, "correct": correct}
     facts = {"question": question, "answer": answer, "choices": ["yes", "no"]}
     return {"scene": scene, "id": f"{scene}#{form}#{number}", "family": family, "form": form, **facts, **predictions}
+
+
+def three_of_four(room: int, family: int) -> bool:
+    """Return whether a question is answered rightly: three of four of each room."""
+    return (room + family) % 4 != 0
+
+
+SPEC = read_spec(overrides=["compared_scenes=rooms:test/0-11", "run_scenes=rooms:test/0-11"])
+GOOD = made_measurement(three_of_four)
+TEACHER = made_measurement(lambda room, family: (room, family) != (1, 3), name="teacher", blind=None)
+
+
+class MadeExperiment:
+    """What tables ask of an experiment, from measurements by row name: one a seed, None where a run is missing."""
+
+    spec = SPEC
+    student_key, teacher_key = "student", "teacher"
+    student = Path("student")
+
+    def __init__(self, measured: Mapping[str, Any] = {}, teacher: Measured | None = TEACHER, **entries: Path) -> None:
+        self.by_row = {"student": GOOD, "teacher": teacher, **measured}
+        self.teacher = Path("teacher") if teacher else None
+        self.entries = entries
+        self.cache = Cache(Path("nowhere"))
+
+    def measured(self, row: Row, seed: int = 0) -> Measured | None:
+        found = self.by_row.get("student" if row.model == "blind" else row.name)
+        return dict(enumerate(found)).get(seed) if isinstance(found, list) else found
+
+    def entry(self, job: Any) -> Path | None:
+        return self.entries.get(job.kind)
+
+    def model_key(self, row: Row, seed: int) -> str:
+        return row.name
+
+    def row_jobs(self, table: str, row: Row) -> list[Any]:
+        return []
+
+
+def table(key: str, measured: Mapping[str, Any] = {}, teacher: Measured | None = TEACHER, **entries: Path) -> Result:
+    described = SPEC.tables[key]
+    result = Result(key, described.title, described.columns, described.paper, [described.method])
+    FILL[described.kind](MadeExperiment(measured, teacher, **entries), result)  # type: ignore[arg-type]
+    return result
+
+
+def row(result: Result, name: str) -> ResultRow:
+    return next(row for row in result.rows if row.name == name)
+
+
+def value(result: Result, name: str, column: str) -> Estimate:
+    found = row(result, name).values[column]
+    assert isinstance(found, Estimate)
+    return found

@@ -63,7 +63,7 @@ def test_priority_decides() -> None:
 def test_what_does_not_fit_is_left_out_and_reported() -> None:
     outcome, done = run_made_jobs(265)
     assert done == ["teacher", "all losses", "without depth", "small"], "a small job still fits"
-    assert outcome.left_out == {"extra seed": "it takes about 2 min, and 15 s of the budget are left"}
+    assert outcome.left_out == {"extra seed": "it takes about 2 min; 15 s of the budget are left"}
 
 
 def test_a_job_needs_its_base() -> None:
@@ -76,7 +76,7 @@ def test_expected_times_are_corrected() -> None:
     """On a machine three times as slow the second job is judged by what the first took."""
     outcome, done = run_made_jobs(300, slowness=3)
     assert done == ["teacher", "small"]
-    assert outcome.left_out["all losses"] == "it takes about 5 min, and 2 min of the budget are left"
+    assert outcome.left_out["all losses"] == "it takes about 5 min; 2 min of the budget are left"
 
 
 def test_a_job_of_two_tables_runs_once_at_its_best_priority() -> None:

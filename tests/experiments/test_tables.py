@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,73 +12,33 @@ import pytest
 
 from dollhouse.errors import ScoreError
 from dollhouse.evaluation.probing.accuracy import BASELINE
-from experiments.paper.cache import Cache
+from dollhouse.questions.sampling import FAMILIES
+from experiments.paper import hidden_cot
 from experiments.paper.efficiency import NO_MEMORY, STAND_IN_NOTE
-from experiments.paper.measure import Measured
-from experiments.paper.results import Result, ResultRow, show
+from experiments.paper.results import Result, show
 from experiments.paper.run import write_results
-from experiments.paper.spec import Column, Row, read_spec
+from experiments.paper.spec import Column
 from experiments.paper.statistics import Estimate
 from experiments.paper.tables import FILL, choose_cases
-from tests.experiments.measurements import ROOMS, made_measurement
+from tests.experiments.measurements import (
+    GOOD,
+    ROOMS,
+    SPEC,
+    TEACHER,
+    MadeExperiment,
+    made_measurement,
+    row,
+    table,
+    three_of_four,
+    value,
+)
 
-SPEC = read_spec(overrides=["compared_scenes=rooms:test/0-11", "run_scenes=rooms:test/0-11"])
-GOOD = made_measurement(lambda room, family: (room + family) % 4 != 0)
-TEACHER = made_measurement(lambda room, family: (room, family) != (1, 3), name="teacher", blind=None)
 WORSE = made_measurement(lambda room, family: family == 0, loss=lambda room: 2.0, detected=False, description="a room.")
-
-
-class MadeExperiment:
-    """What tables ask of an experiment, from measurements by row name: one a seed, None where a run is missing."""
-
-    spec = SPEC
-    student_key, teacher_key = "student", "teacher"
-    student = Path("student")
-
-    def __init__(self, measured: Mapping[str, Any] = {}, teacher: Measured | None = TEACHER, **entries: Path) -> None:
-        self.by_row = {"student": GOOD, "teacher": teacher, **measured}
-        self.teacher = Path("teacher") if teacher else None
-        self.entries = entries
-        self.cache = Cache(Path("nowhere"))
-
-    def measured(self, row: Row, seed: int = 0) -> Measured | None:
-        found = self.by_row.get("student" if row.model == "blind" else row.name)
-        return (
-            found[seed] if isinstance(found, list) and seed < len(found) else None if isinstance(found, list) else found
-        )
-
-    def entry(self, job: Any) -> Path | None:
-        return self.entries.get(job.kind)
-
-    def model_key(self, row: Row, seed: int) -> str:
-        return row.name
-
-    def row_jobs(self, table: str, row: Row) -> list[Any]:
-        return []
-
-
-def table(key: str, measured: Mapping[str, Any] = {}, teacher: Measured | None = TEACHER, **entries: Path) -> Result:
-    described = SPEC.tables[key]
-    result = Result(key, described.title, described.columns, described.paper, [described.method])
-    FILL[described.kind](MadeExperiment(measured, teacher, **entries), result)  # type: ignore[arg-type]
-    return result
-
-
-def row(result: Result, name: str) -> ResultRow:
-    return next(row for row in result.rows if row.name == name)
-
-
-def value(result: Result, name: str, column: str) -> Estimate:
-    found = row(result, name).values[column]
-    assert isinstance(found, Estimate)
-    return found
 
 
 @pytest.fixture(scope="module")
 def losses() -> Result:
-    no_depth = made_measurement(
-        lambda room, family: (room + family) % 4 != 0, depth=lambda room: 0.6 + 0.01 * (room % 2)
-    )
+    no_depth = made_measurement(three_of_four, depth=lambda room: 0.6 + 0.01 * (room % 2))
     three = {"all losses": [GOOD, GOOD], "without depth": [no_depth], "static weights": [WORSE, WORSE]}
     return table("II", three)
 
@@ -130,6 +89,9 @@ def test_json_markdown_and_page(losses: Result, tmp_path: Path) -> None:
     assert stored["paper"]["rows"][0] == ["all losses", 6.45, 0.119, 0.64, 0.23]
     text = (tmp_path / "table-II.md").read_text()
     assert "| all losses | 2.100 (" in text
+    change = stored["rows"][1]["differences"]["depth AbsRel"]["ci95"]
+    assert f"<br>+0.395 (+{change[0]:.3f} to +{change[1]:.3f}) |" in text, "the difference is below its value"
+    assert f"<small>+0.395 (+{change[0]:.3f} to +{change[1]:.3f})</small>" in page
     assert "![Table II: the losses](table-II.png)" in text
     assert "| without depth | 6.92 | 0.095 | 0.52 | 0.31 |" in text, "the paper's row is below"
     assert "&lt;nano&gt;" in page
@@ -138,14 +100,11 @@ def test_json_markdown_and_page(losses: Result, tmp_path: Path) -> None:
 
 
 def test_thinking_tokens_that_change_nothing() -> None:
-    result = table(
-        "III", {"K = 0": [GOOD, GOOD], "K = 8, before the question": [GOOD], "K = 8, after the question": [GOOD]}
-    )
-    assert result.sentences[0].startswith(
-        "K = 8, before the question against K = 0: no change shown in text loss, spatial"
-    )
-    assert [row.name for row in result.rows] == ["K = 0", "K = 8, before the question", "K = 8, after the question"]
-    assert (row(result, "K = 0").seeds, row(result, "K = 8, before the question").seeds) == (2, 1)
+    before, after = "K = 8, before the question", "K = 8, after the question"
+    result = table("III", {"K = 0": [GOOD, GOOD], before: [GOOD], after: [GOOD]})
+    assert result.sentences[0].startswith(f"{before} against K = 0: no change shown in text loss, spatial")
+    assert [row.name for row in result.rows] == ["K = 0", before, after]
+    assert (row(result, "K = 0").seeds, row(result, before).seeds) == (2, 1)
 
 
 def test_models_are_compared_with_their_neighbours(tmp_path: Path) -> None:
@@ -188,14 +147,8 @@ def test_cases_are_chosen_by_rule() -> None:
     assert choose_cases(made_measurement(lambda room, family: True, blind="yes"), None) == {}, "no question fits"
     result = table("V")
     assert [row.name for row in result.rows] == ["success", "the same room", "failure", "the same room"]
-    assert row(result, "failure").values == {
-        "room": "rooms:test/2",
-        "question": "is it?",
-        "student": "no",
-        "teacher": "yes",
-        "geometry": "yes",
-        "blind": "no",
-    }
+    cells = {"room": "rooms:test/2", "question": "is it?", "student": "no", "teacher": "yes", "geometry": "yes"}
+    assert row(result, "failure").values == cells | {"blind": "no"}
 
 
 def test_text_scores_of_equal_descriptions_are_one() -> None:
@@ -237,8 +190,8 @@ def timed(tmp_path: Path) -> Path:
 
 def test_efficiency_is_like_for_like_first(timed: Path) -> None:
     result = table("IV", timing=timed)
-    assert [row.name for row in result.rows] == ["teacher", NO_MEMORY, "student", "teacher / student",
-                                                 f"{NO_MEMORY} / student"]  # fmt: skip
+    names = ["teacher", NO_MEMORY, "student", "teacher / student", f"{NO_MEMORY} / student"]
+    assert [row.name for row in result.rows] == names
     student, ratios = row(result, "student").values, row(result, "teacher / student").values
     assert value(result, "student", "first answer").value == pytest.approx(20.0)
     assert value(result, "student", "later answer").ci95 == pytest.approx((2.0, 6.0))
@@ -252,8 +205,8 @@ def test_efficiency_is_like_for_like_first(timed: Path) -> None:
     assert result.sentences[0].startswith("Like for like, the teacher's first answer takes 4.0× (4.0 to 4.0) the")
     assert result.left_out == []
     assert table("IV", teacher=None, timing=timed).left_out == [STAND_IN_NOTE]
-    assert list(row(table("fig2", timing=timed), "student").values) == ["first answer", "later answer", "parameters",
-                                                                        "peak memory"]  # fmt: skip
+    pictured = ["first answer", "later answer", "parameters", "peak memory"]
+    assert list(row(table("fig2", timing=timed), "student").values) == pictured
 
 
 def test_paper_size(timed: Path) -> None:
@@ -278,11 +231,17 @@ def test_controls(tmp_path: Path) -> None:
 
 
 def test_readout(tmp_path: Path) -> None:
-    facts = {"scene": "rooms:test/0", "question": "is it?", "geometry": "yes", "answer": "no", "diagnosed": "no"}
-    (tmp_path / "readout.json").write_text(json.dumps(facts | {"words": [["bed (50%)", "lamp (20%)", "box (1%)"]] * 2}))
-    result = table("fig4", readout=tmp_path)
+    words = [{"token": token, "probability": share} for token, share in (("bed", 0.5), ("lamp", 0.2), ("box", 0.01))]
+    probed = {"logit_lens": {"examples": {"rooms:test/0": [words, words]}}}
+    (tmp_path / "probe.json").write_text(json.dumps(probed))
+    answers = {"question": "is it?", "answer": "yes", "predictions": {BASELINE: "no"}}
+    lines = [{"scene": "rooms:test/0", "id": GOOD.rows[0]["id"], "family": name} for name in ("counting", FAMILIES[0])]
+    (tmp_path / "answers.jsonl").write_text("".join(json.dumps(line | answers) + "\n" for line in lines))
+    result = table("fig4", probed=tmp_path)
     assert row(result, "<think_2>").values["1. word"] == "bed (50%)"
     assert result.sentences == ["rooms:test/0, “is it?”: answer no; in diagnostic mode no; by geometry yes."]
+    (tmp_path / "probe.json").write_text(json.dumps(hidden_cot.NO_TOKENS))
+    assert [row.name for row in table("fig4", probed=tmp_path).rows] == ["no thinking tokens"]
 
 
 def test_curve(tmp_path: Path) -> None:
