@@ -62,7 +62,7 @@ def controls(experiment: Experiment, result: Result) -> None:
 
 
 def readout(experiment: Experiment, result: Result) -> None:
-    """Fill the likeliest words at each thinking token of the student, in the first room."""
+    """Fill the likeliest words at each thinking token of the student, in the first probed room."""
     entry, student = experiment.entry(probe_job(experiment, STUDENT)), experiment.measured(STUDENT)
     if entry is None or student is None:
         return

@@ -149,7 +149,7 @@ class Spec(ConfigModel):
             losses = [name for name in stage["losses"] if name in (row.only_losses or stage["losses"])]
             stage["losses"] = [name for name in losses if name not in row.drop_losses] + row.add_losses
         changes = [f"{key}={json.dumps(value)}" for key, value in row.changes.items()]
-        return check_recipe(apply_overrides(tree, changes), f"tables.yaml, row {row.name}")
+        return check_recipe(apply_overrides(tree, changes) if changes else tree, f"tables.yaml, row {row.name}")
 
 
 def read_spec(path: Path = TABLES, overrides: Sequence[str] = ()) -> Spec:
