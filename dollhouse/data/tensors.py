@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,11 +17,10 @@ class Tensors:
     def to(self, device: torch.device | str) -> Tensors:
         """Return a copy on ``device``; lists and nested dataclasses included."""
         moved = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for name, value in vars(self).items():
             if isinstance(value, (Tensor, Tensors)):
                 value = value.to(device)
             elif isinstance(value, list):
                 value = [item.to(device) if isinstance(item, (Tensor, Tensors)) else item for item in value]
-            moved[field.name] = value
+            moved[name] = value
         return type(self)(**moved)

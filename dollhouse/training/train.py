@@ -67,8 +67,7 @@ def distill(
         keep_weights: False, for profiling: write no checkpoints and no model, and accept a random encoder.
         callbacks: added to every stage's trainer.
 
-    Returns:
-        The model folder, or ``out`` where no weights are kept.
+    Returns the model folder, or ``out`` where no weights are kept.
 
     Raises:
         RecipeError: ``out`` has a run of another recipe, or the recipe does not fit its model or data.

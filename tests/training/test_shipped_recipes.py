@@ -13,7 +13,7 @@ from dollhouse.training.estimate import profile
 from dollhouse.training.estimate.recipe import estimate_recipe
 from dollhouse.training.train import distill
 
-SMALL = ["data.records=null", "data.scenes=rooms:train/0-0", "data.questions_per_scene=4", "data.workers=0"]
+SMALL = ["data.records=null", "data.scenes=rooms:train/0-0", "data.questions_per_scene=1", "data.workers=0"]
 NAMES = sorted(path.stem for path in RECIPES.glob("*.yaml"))
 SMALL_STUDENT = ["student.image_size=126", "student.text.num_hidden_layers=4"]
 QUICK = ("nano_blind", "real_scene")
