@@ -19,7 +19,7 @@ from dollhouse.training.losses.depth import aligned_depth, depth_bin_kl, depth_b
 from dollhouse.training.losses.detection import detection_loss, match_boxes
 from dollhouse.training.losses.feature import label_kl, patch_depth_loss
 from dollhouse.training.losses.multiview import label_consistency, point_consistency
-from dollhouse.training.losses.relations import relation_kl
+from dollhouse.training.losses.relation import relation_kl
 from dollhouse.training.losses.spatial import feature_distance, view_consistency
 from dollhouse.training.losses.voting import voting_loss
 

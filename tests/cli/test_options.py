@@ -71,14 +71,17 @@ def test_options_are_frozen(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_works(shell: str) -> None:
-    """The script that a shell sources, and the completion that it then requests."""
-    command = [sys.executable, "-m", "dollhouse.cli"]
-    script = subprocess.run([*command, "--show-completion", shell], capture_output=True, text=True, check=False)
-    assert "complete" in script.stdout + script.stderr
-    request = {"_DOLLHOUSE_COMPLETE": "complete_bash", "COMP_WORDS": "dollhouse an", "COMP_CWORD": "1"}
-    code = "from dollhouse.cli.app import app; import dollhouse.cli; app(prog_name='dollhouse')"
-    found = subprocess.run([sys.executable, "-c", code], env={**os.environ, **request}, capture_output=True, text=True)
-    assert found.stdout.split() == ["annotate"]
+    """The script that a shell sources, and the completions that bash then requests."""
+    code = "import dollhouse.cli; dollhouse.cli.app(prog_name='dollhouse')"
+
+    def complete(**environment: str) -> str:
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+        return done.stdout
+
+    assert "_DOLLHOUSE_COMPLETE" in complete(_DOLLHOUSE_COMPLETE=f"source_{shell}")
+    words = complete(_DOLLHOUSE_COMPLETE="complete_bash", COMP_WORDS="dollhouse an", COMP_CWORD="1")
+    assert words.split() == ["annotate"]
 
 
 def test_importing_is_quick() -> None:

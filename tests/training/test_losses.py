@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from dollhouse.models.dollhouse.depth_bins import DepthBins
 from dollhouse.training.losses.depth import aligned_depth, depth_bin_kl, depth_bin_loss, depth_loss
 from dollhouse.training.losses.feature import label_kl, patch_depth_loss
-from dollhouse.training.losses.relations import relation_kl
+from dollhouse.training.losses.relation import relation_kl
 from dollhouse.training.losses.spatial import feature_distance
 from dollhouse.training.losses.text import text_kl
 
