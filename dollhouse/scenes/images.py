@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,12 +46,13 @@ def check_image(path: Path) -> None:
             image.load()
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
+def read_image(path: Path, content: BinaryIO | None = None) -> NDArray[np.uint8]:
     """Read a photo as (H, W, 3) RGB, rotated by its EXIF orientation, transparency composited on white.
 
-    Raises SceneError where the file is broken, too small or too large, or a 16-bit grey image (a depth map).
+    ``content`` is the opened file where ``path`` only names it, such as a member of an archive. Raises SceneError
+    where the file is broken, too small or too large, or a 16-bit grey image (a depth map).
     """
-    with _open(path, _check_photo) as image:
+    with _open(path, _check_photo, content) as image:
         with _decoder_errors(path, "is cut short or broken"):
             image.load()
         with _decoder_errors(path, "its EXIF data cannot be read"):
@@ -93,13 +95,15 @@ def _check_depth(image: Image.Image, path: Path) -> None:
 
 
 @contextmanager
-def _open(path: Path, check: Callable[[Image.Image, Path], None]) -> Iterator[Image.Image]:
+def _open(
+    path: Path, check: Callable[[Image.Image, Path], None], content: BinaryIO | None = None
+) -> Iterator[Image.Image]:
     """Open an image by its header and check it. Pillow's warning about large images is replaced by our limit."""
     limit = f"at most {MAX_PIXELS // 1_000_000} megapixels"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path, formats=_FORMATS)
+            image = Image.open(content or path, formats=_FORMATS)
     except Image.DecompressionBombError as error:
         raise SceneError(f"{path}: is too large to be opened ({limit}); make it smaller first") from error
     except FileNotFoundError as error:

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
 from dollhouse.errors import SceneError
+from dollhouse.scenes.pose_checks import check_poses
+from dollhouse.scenes.readers.arkitscenes import ARKITSCENES
+from dollhouse.scenes.readers.colmap import COLMAP
+from dollhouse.scenes.readers.nerfstudio import NERFSTUDIO
+from dollhouse.scenes.readers.open3d import OPEN3D
 from dollhouse.scenes.readers.photos import PHOTOS
+from dollhouse.scenes.readers.polycam import POLYCAM
 from dollhouse.scenes.readers.reader import Reader, natural_key
+from dollhouse.scenes.readers.record3d import RECORD3D
+from dollhouse.scenes.readers.replica import REPLICA
 from dollhouse.scenes.readers.saved import SAVED
 from dollhouse.scenes.readers.scannet import SCANNET
+from dollhouse.scenes.readers.seven_scenes import SEVEN_SCENES
+from dollhouse.scenes.readers.stray import STRAY
+from dollhouse.scenes.readers.tum import TUM
 from dollhouse.scenes.readers.video import VIDEO
 from dollhouse.scenes.scene import Scene
 
 #: Readers in order of preference: the first that matches a path opens it, so photos come last.
-READERS: tuple[Reader, ...] = (SAVED, SCANNET, VIDEO, PHOTOS)
+READERS: tuple[Reader, ...] = (SAVED, SCANNET)
+READERS += (POLYCAM, STRAY, RECORD3D, ARKITSCENES, TUM, SEVEN_SCENES, REPLICA, OPEN3D, NERFSTUDIO, COLMAP)
+READERS += (VIDEO, PHOTOS)
 
 SCENE_KINDS = ", ".join(reader.description for reader in READERS) + (
     ", a synthetic room such as rooms:test/3, or sweethome:test/3, the same room with 3D models as furniture"
@@ -50,7 +64,8 @@ def open_scene(source: str | Path, *, skip_bad: bool = False, frames: int | None
 
     ``SCENE_KINDS`` lists what can be opened. ``frames`` is the number of evenly spaced views; synthetic rooms are
     rendered with that many. ``skip_bad`` leaves out photos or frames with faults and lists the faults in
-    ``metadata["skipped"]``. Raises SceneError where nothing fits ``source``, or it is broken.
+    ``metadata["skipped"]``. ``metadata["pose_check"]`` of a posed scene holds what :func:`check_poses` returns. Raises
+    SceneError where nothing fits ``source``, or it is broken.
     """
     _check_frames(frames)
     if rooms := _parse_rooms(source):
@@ -58,18 +73,15 @@ def open_scene(source: str | Path, *, skip_bad: bool = False, frames: int | None
         if len(numbers) != 1:
             raise SceneError(f"{source}: names {len(numbers)} rooms where one scene is wanted; give one number")
         return _open_room(kind, split, frames, numbers[0])
-    path = _existing_path(source)
-    reader = _find_reader(path)
-    if reader is None:
-        raise SceneError(_diagnose(path))
-    return reader.open(path, skip_bad=skip_bad, frames=frames)
+    scene = _open_path(_existing_path(source), skip_bad, frames)
+    return replace(scene, metadata={**scene.metadata, "pose_check": check_poses(scene)}) if scene.posed else scene
 
 
 def open_scenes(source: str | Path, *, skip_bad: bool = False, frames: int | None = None) -> SceneList:
     """Open several scenes lazily: ``rooms:test/0-199``, a folder whose subfolders are scenes, or one scene.
 
     Both ends of a range are included; subfolders that are no scenes are ignored. Arguments and errors as
-    :func:`open_scene`.
+    :func:`open_scene`; poses are not checked.
     """
     _check_frames(frames)
     if rooms := _parse_rooms(source):
@@ -79,7 +91,14 @@ def open_scenes(source: str | Path, *, skip_bad: bool = False, frames: int | Non
     scenes = [path] if _find_reader(path) else _scenes_in(path)
     if not scenes:
         raise SceneError(_diagnose(path))
-    return SceneList(scenes, partial(open_scene, skip_bad=skip_bad, frames=frames))
+    return SceneList(scenes, partial(_open_path, skip_bad=skip_bad, frames=frames))
+
+
+def _open_path(path: Path, skip_bad: bool, frames: int | None) -> Scene:
+    reader = _find_reader(path)
+    if reader is None:
+        raise SceneError(_diagnose(path))
+    return reader.open(path, skip_bad=skip_bad, frames=frames)
 
 
 def _check_frames(frames: int | None) -> None:

@@ -9,14 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dollhouse.errors import SceneError
 from dollhouse.geometry import Array, is_rigid
 from dollhouse.scenes.images import depth_size, image_size, read_depth, read_image
-from dollhouse.scenes.readers.reader import FaultLog, Reader, list_photos
-from dollhouse.scenes.readers.scannet_boxes import read_boxes, read_text
+from dollhouse.scenes.readers.reader import FaultLog, Reader, list_photos, read_text
+from dollhouse.scenes.readers.scannet_boxes import read_boxes
 from dollhouse.scenes.scene import Scene, View, spaced_indices
 
 Size = tuple[int, int]  #: width, height
@@ -79,8 +80,8 @@ def open_scannet(path: Path, *, skip_bad: bool = False, frames: int | None = Non
             views.append(view)
     if not views:
         raise SceneError(f"{path}: none of its frames can be used; the first fault: {log.faults[0]}")
-    metadata = {"source": str(path), "frames_skipped": lost, "skipped": tuple(log.faults)}
-    metadata["axis_aligned"] = "axisAlignment" in parameters
+    metadata: dict[str, Any] = {"source": str(path), "frames_skipped": lost, "skipped": tuple(log.faults)}
+    metadata |= {"axis_aligned": "axisAlignment" in parameters, "world_from_source": alignment.tolist()}
     return Scene(name, tuple(views), boxes=read_boxes(path, alignment), metadata=metadata)
 
 
