@@ -34,21 +34,23 @@ class _Mistake:
     def changes(self) -> int:
         return self.flipped + self.inverted + (self.ratio != 1.0)
 
+    def plausible(self, typical_depth: float, span: float) -> bool:
+        """Return whether depth and distances between cameras, in metres as read, leave a factor of 1000 possible."""
+        if self.ratio == 1000.0:
+            return span > 30.0 or typical_depth < 0.02
+        return self.ratio != 0.001 or typical_depth > 100.0
+
     def describe(self, typical_depth: float) -> str:
+        """Name the mistake in words."""
+        scales = {
+            0.2: "depth is 5 times too large (1/5000 m taken for mm, or the reverse)",
+            5.0: "depth is 5 times too small (mm taken for 1/5000 m, or the reverse)",
+            1000.0: "poses are in millimetres" if typical_depth > 0.02 else "depth is in metres, taken for millimetres",
+            0.001: "depth is in millimetres, taken for metres",
+        }
         parts = ["camera axes are flipped (OpenGL for OpenCV, or the reverse)"] * self.flipped
         parts += ["poses are inverted (camera-from-world for world-from-camera, or the reverse)"] * self.inverted
-        in_room = 0.2 < typical_depth < 20.0
-        if self.ratio in (0.2, 5.0):
-            parts.append(
-                f"depth is 5 times too {'large' if self.ratio < 1 else 'small'} (1/5000 m for mm, or the reverse)"
-            )
-        elif self.ratio == 1000.0:
-            parts.append(
-                "poses are in millimetres" if in_room else "depth is 1000 times too small (metres taken for mm)"
-            )
-        elif self.ratio == 0.001:
-            parts.append("poses are 1000 times too small" if in_room else "depth is in millimetres, taken for metres")
-        return " and ".join(parts)
+        return " and ".join([*parts, *([scales[self.ratio]] if self.ratio != 1.0 else [])])
 
 
 _READINGS = sorted(
@@ -82,11 +84,14 @@ def check_poses(scene: Scene) -> dict[str, Any]:
     if pairs and as_read > _NOISE:
         # A reader may have turned the world; inverted poses have to be inverted before that.
         world_from_source = np.array(scene.metadata.get("world_from_source", np.eye(4)))
-        errors |= {reading: _error(pairs, reading, world_from_source) for reading in _READINGS[1:]}
+        typical_depth = float(np.median(np.concatenate([source.points[:, 2] for source, _ in pairs])))
+        span = float(np.ptp(poses[:, :3, 3], axis=0).max())
+        readings = [reading for reading in _READINGS[1:] if reading.plausible(typical_depth, span)]
+        errors |= {reading: _error(pairs, reading, world_from_source) for reading in readings}
         best = min(errors.values())
         if best < min(0.5 * as_read, AGREE):
             reading = next(reading for reading, error in errors.items() if error <= 1.2 * best + 0.002)
-            mistake = reading.describe(float(np.median(np.concatenate([pair[0].points[:, 2] for pair in pairs]))))
+            mistake = reading.describe(typical_depth)
     known = bool(np.isfinite(as_read))
     agrees = bool(as_read <= AGREE and mistake is None) if known or mistake else None
     error = round(as_read, 5) if known else None
@@ -151,6 +156,8 @@ def _up_mistake(poses: Array) -> str | None:
     """Name the world axis that is up instead of z, by the image axes of cameras that are held level."""
     image_x, image_up, forward = (poses[:, :3, axis].mean(0) * sign for axis, sign in ((0, 1), (1, -1), (2, 1)))
     axis = int(np.abs(image_up).argmax())
-    if abs(image_up[axis]) < 0.6 or max(abs(image_x[2]), abs(forward[2])) > 0.6 or (axis == 2 and image_up[2] > 0):
-        return None  # up is z, or the cameras are turned to portrait, look down, or roll
+    if abs(image_up[axis]) < 0.6 or (axis == 2 and image_up[2] > 0):
+        return None
+    if axis != 2 and (abs(image_up[2]) > 0.35 or abs(image_x[2]) > 0.85 or abs(forward[2]) > 0.85):
+        return None  # the cameras may roll, be turned to portrait, or look down
     return f"the world's up is {'-' if image_up[axis] < 0 else ''}{'xyz'[axis]}, not z"

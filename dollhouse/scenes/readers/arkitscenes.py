@@ -29,20 +29,14 @@ def open_arkitscenes(path: Path, *, skip_bad: bool = False, frames: int | None =
     """Open ``lowres_wide/`` with the poses nearest in time; the trajectory stores camera-from-world."""
     root = _find(path) or path
     capture = Capture(path, skip_bad=skip_bad, frames=frames)
-    trajectory: list[list[float]] = []
-    file = root / "lowres_wide.traj"
-    for number, row in enumerate(read_rows(file), 1):
-        with capture.collect(f"{file}: line {number}"):
-            time, a, b, c, x, y, z = numbers(row)
-            trajectory.append([time, a, b, c, x, y, z])
-    trajectory.sort()
-    times = np.array([row[0] for row in trajectory])
+    times, trajectory = capture.read_trajectory(root / "lowres_wide.traj", 7)
     has_depth = (root / "lowres_depth").is_dir()
     for image in list_photos(root / "lowres_wide"):
         with capture.collect(image):
-            time = float(image.stem.rpartition("_")[2])
-            _, a, b, c, *translation = trajectory[nearest(times, time, "pose")]
-            pose = invert_rigid(rigid((a, b, c), translation))
+            if (index := nearest(times, float(image.stem.rpartition("_")[2]))) is None:
+                capture.lost += 1
+                continue
+            pose = invert_rigid(rigid(trajectory[index][1:4], trajectory[index][4:]))
             capture.add(image.stem, pose, partial(_open_view, root, image, has_depth))
     boxes: list[Box] | None = None
     for annotation in (file for folder in (path, root.parent) for file in folder.glob("*_3dod_annotation.json")):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from math import cos, hypot, sin
+from math import cos, hypot, isfinite, sin
 from pathlib import Path
 from typing import Any
 
@@ -169,13 +169,11 @@ def rigid(rotation: Sequence[float], translation: Sequence[float]) -> Array:
     return transform
 
 
-def nearest(times: Array, time: float, noun: str) -> int:
-    """Find the index of the nearest of sorted ``times``; SceneError where it is farther than ``MAX_TIME_GAP``."""
+def nearest(times: Array, time: float) -> int | None:
+    """Find the index of the nearest of sorted ``times``; None where it is farther than ``MAX_TIME_GAP``."""
     after = int(np.searchsorted(times, time))
-    index = min((i for i in (after - 1, after) if 0 <= i < len(times)), key=lambda i: abs(times[i] - time), default=-1)
-    if index < 0 or abs(times[index] - time) > MAX_TIME_GAP:
-        raise SceneError(f"time {time:.6f} has no {noun} within {MAX_TIME_GAP} s")
-    return index
+    near = [i for i in (after - 1, after) if 0 <= i < len(times) and abs(times[i] - time) <= MAX_TIME_GAP]
+    return min(near, key=lambda i: abs(times[i] - time), default=None)
 
 
 class Capture:
@@ -203,6 +201,18 @@ class Capture:
             except _PARSE_ERRORS as error:
                 fault = f"lacks {error}" if isinstance(error, KeyError) else error
                 raise SceneError(f"{where}: cannot be used ({fault})") from error
+
+    def read_trajectory(self, file: Path, columns: int) -> tuple[Array, list[list[float]]]:
+        """Read rows of ``columns`` numbers, of which the first is a time; returns the times and the rows, sorted."""
+        rows: list[list[float]] = []
+        for number, row in enumerate(read_rows(file), 1):
+            with self.collect(f"{file}: line {number}"):
+                values = numbers(row)
+                if len(values) != columns or not isfinite(values[0]):
+                    raise ValueError(f"should hold {columns} numbers, the first of them a time")
+                rows.append(values)
+        rows.sort()
+        return np.array([row[0] for row in rows]), rows
 
     def add(self, name: str, world_from_camera: Array, open_view: Callable[[], View]) -> None:
         """Add a frame by its pose in the source's world with OpenCV axes; ``open_view`` opens it without pose."""

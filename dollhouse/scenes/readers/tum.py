@@ -15,7 +15,6 @@ from dollhouse.scenes.readers.captures import (
     centred_pinhole,
     file_view,
     nearest,
-    numbers,
     read_rows,
     rigid,
 )
@@ -35,20 +34,20 @@ def open_tum(path: Path, *, skip_bad: bool = False, frames: int | None = None) -
     """Open a sequence; depth maps and poses are those nearest in time. Lens distortion (below 1 %) is left in."""
     capture = Capture(path, skip_bad=skip_bad, frames=frames)
     images, depth_maps = _read_list(capture, path / "rgb.txt"), _read_list(capture, path / "depth.txt")
-    poses: list[list[float]] = []
-    for number, row in enumerate(read_rows(path / "groundtruth.txt"), 1):
-        with capture.collect(f"{path / 'groundtruth.txt'}: line {number}"):
-            time, x, y, z, qx, qy, qz, qw = numbers(row)
-            poses.append([time, x, y, z, qx, qy, qz, qw])
-    poses.sort()
-    pose_times, depth_times = np.array([row[0] for row in poses]), np.array([time for time, _ in depth_maps])
+    pose_times, poses = capture.read_trajectory(path / "groundtruth.txt", 8)
+    depth_times = np.array([time for time, _ in depth_maps])
     camera = Camera(_intrinsics(path), (640, 480))
     for time, name in images:
         with capture.collect(path / name):
-            depth = path / depth_maps[nearest(depth_times, time, "depth map")][1] if depth_maps else None
-            _, *translation, qx, qy, qz, qw = poses[nearest(pose_times, time, "pose")]
-            pose = rigid((qx, qy, qz, qw), translation)
-            capture.add(Path(name).stem, pose, partial(file_view, path / name, camera, depth, units=5000.0))
+            pose, match = nearest(pose_times, time), nearest(depth_times, time)
+            if pose is None:
+                capture.lost += 1
+                continue
+            if match is None and depth_maps:
+                raise SceneError(f"{path / name}: has no depth map of its time")
+            depth = path / depth_maps[match][1] if match is not None else None
+            open_view = partial(file_view, path / name, camera, depth, units=5000.0)
+            capture.add(Path(name).stem, rigid(poses[pose][4:], poses[pose][1:4]), open_view)
     return capture.scene()
 
 
