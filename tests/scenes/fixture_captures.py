@@ -71,6 +71,10 @@ def write_text(path: Path, text: str) -> Path:
     return path
 
 
+def write_json(path: Path, **content: object) -> None:
+    write_text(path, json.dumps(content))
+
+
 def quaternion(pose: np.ndarray) -> np.ndarray:
     return Rotation.from_matrix(pose[:3, :3]).as_quat()
 
@@ -83,8 +87,8 @@ def write_nerfstudio(folder: Path) -> Path:
         save_depth(folder / f"depth/{i}.png", frame.half_depth)
         matrix = (applied @ frame.pose @ OPENGL).tolist()
         entries.append({"file_path": f"images\\{i}", "depth_file_path": f"depth/{i}.png", "transform_matrix": matrix})
-    content = {"fl_x": 262.5, "cx": 160.0, "cy": 120.0, "w": 320, "h": 240, "frames": entries}
-    write_text(folder / "transforms.json", json.dumps({**content, "applied_transform": applied[:3].tolist()}))
+    camera = {"fl_x": 262.5, "cx": 160.0, "cy": 120.0, "w": 320, "h": 240}
+    write_json(folder / "transforms.json", **camera, frames=entries, applied_transform=applied[:3].tolist())
     return folder
 
 
@@ -96,8 +100,7 @@ def write_instant_ngp(folder: Path) -> Path:
         matrix = (frame.pose @ OPENGL).tolist()
         entries.append({"file_path": f"./{i}.png", "depth_path": f"d{i}.png", "transform_matrix": matrix})
     angle = 2 * np.arctan(80 / 131.25)
-    content = {"camera_angle_x": angle, "integer_depth_scale": 1 / 5000, "frames": entries}
-    write_text(folder / "transforms.json", json.dumps(content))
+    write_json(folder / "transforms.json", camera_angle_x=angle, integer_depth_scale=1 / 5000, frames=entries)
     return folder
 
 
@@ -134,7 +137,7 @@ def write_polycam(folder: Path) -> Path:
         name, pose = f"{1_700_000_000_000 + i}", Y_UP @ frame.pose @ OPENGL
         values = {f"t_{row}{column}": pose[row, column] for row in range(3) for column in range(4)}
         values |= {"fx": 131.25, "fy": 131.25, "cx": 80.0, "cy": 60.0, "width": 160, "height": 120}
-        write_text(folder / f"keyframes/corrected_cameras/{name}.json", json.dumps(values))
+        write_json(folder / f"keyframes/corrected_cameras/{name}.json", **values)
         save_image(folder / f"keyframes/corrected_images/{name}.jpg", frame.image)
         save_depth(folder / f"keyframes/depth/{name}.png", frame.half_depth)
         save_image(folder / f"keyframes/confidence/{name}.png", confidence(255))
@@ -199,7 +202,7 @@ def write_arkitscenes(folder: Path) -> Path:
     turned = [[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
     bounds = {"centroid": [1, 2, 0.4], "axesLengths": [2, 1, 0.8], "normalizedAxes": list(np.ravel(turned))}
     entries = [{"uid": "a", "label": "tv_monitor", "segments": {"obbAligned": bounds}}, {"uid": "b", "label": "bed"}]
-    write_text(folder / f"{folder.name}_3dod_annotation.json", json.dumps({"data": entries}))
+    write_json(folder / f"{folder.name}_3dod_annotation.json", data=entries)
     return folder
 
 
@@ -245,7 +248,7 @@ def write_replica(folder: Path) -> Path:
         save_depth(folder / f"results/depth{i:06d}.png", frame.depth, 6553.5)
     write_text(folder / "traj.txt", "\n".join(words(frame.pose) for frame in frames()))
     camera = {"w": 160, "h": 120, "fx": 131.25, "fy": 131.25, "cx": 79.5, "cy": 59.5, "scale": 6553.5}
-    write_text(folder / "cam_params.json", json.dumps({"camera": camera}))
+    write_json(folder / "cam_params.json", camera=camera)
     return folder
 
 
@@ -257,13 +260,12 @@ def write_open3d(folder: Path) -> Path:
         lines += [f"{i} {i} {i + 1}", rows(frame.pose)]
     write_text(folder / "trajectory.log", "\n".join(lines))
     matrix = [131.25, 0.0, 0.0, 0.0, 131.25, 0.0, 79.5, 59.5, 1.0]
-    camera = {"width": 160, "height": 120, "intrinsic_matrix": matrix}
-    write_text(folder / "camera_intrinsic.json", json.dumps(camera))
+    write_json(folder / "camera_intrinsic.json", width=160, height=120, intrinsic_matrix=matrix)
     return folder
 
 
 WRITERS: dict[str, Callable[[Path], Path]] = {
     name.removeprefix("write_"): writer
     for name, writer in list(globals().items())
-    if name.startswith("write_") and name != "write_text"
+    if name.startswith("write_") and name not in ("write_text", "write_json")
 }

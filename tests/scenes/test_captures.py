@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import builtins
 import json
+import sys
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ from dollhouse.scenes.open import open_scene
 from dollhouse.scenes.readers.captures import Camera, file_view
 from dollhouse.scenes.readers.colmap import COLMAP
 from dollhouse.scenes.readers.reader import read_text
-from dollhouse.scenes.readers.record3d import open_record3d
 from tests.scenes.fixture_captures import OPENGL, WRITERS, K, frames, save_image, write_text
 
 WITHOUT_DEPTH = {"colmap_text", "colmap_binary"}
@@ -60,19 +58,19 @@ def test_arkitscenes_boxes_are_oriented(tmp_path: Path) -> None:
     assert any("annotation.json: b: cannot be used (lacks 'segments')" in line for line in scene.metadata["skipped"])
 
 
-def edit_json(path: Path, edit: Callable[[dict], object]) -> None:
-    content = json.loads(read_text(path))
-    edit(content)
-    path.write_text(json.dumps(content))
-
-
 def replace_line(path: Path, number: int, line: str) -> None:
     lines = read_text(path).splitlines()
     write_text(path, "\n".join([*lines[:number], line, *lines[number + 1 :]]))
 
 
+def replace_text(path: Path, old: str, new: str) -> None:
+    text = read_text(path)
+    assert old in text
+    write_text(path, text.replace(old, new))
+
+
 BROKEN = {
-    "nerfstudio": lambda path: edit_json(path / "transforms.json", lambda c: c["frames"][1].pop("transform_matrix")),
+    "nerfstudio": lambda path: replace_text(path / "transforms.json", "images\\\\1", "images\\\\9"),
     "instant_ngp": lambda path: (path / "d1.png").unlink(),
     "colmap_text": lambda path: replace_line(path / "sparse/0/images.txt", 3, "2 1 0 0 0 0 0 0 8 a b 1.jpg"),
     "colmap_binary": lambda path: (path / "images/1.jpg").write_bytes(b"\xff\xd8 no"),
@@ -105,7 +103,9 @@ def test_lost_tracking_is_counted_and_frames_are_spread(tmp_path: Path) -> None:
     assert [view.name for view in scene.views] == ["frame000000"]
     assert (scene.metadata["frames_skipped"], scene.metadata["skipped"]) == (2, ())
     write_text(path / "traj.txt", "")
-    with pytest.raises(SceneError, match=r"none of its frames has a usable pose; the first fault: .*frame000000"):
+    with pytest.raises(
+        SceneError, match=r"none of its frames has a usable pose and image; the first fault: .*frame000000"
+    ):
         open_scene(path)
 
 
@@ -124,11 +124,23 @@ def test_world_up_is_estimated_where_the_layout_has_none(tmp_path: Path) -> None
     ("layout", "file", "old", "new", "message"),
     [
         ("colmap_text", "sparse/0/cameras.txt", "SIMPLE_PINHOLE", "OPENCV_FISHEYE", "run: colmap image_undistorter"),
-        ("colmap_text", "sparse/0/cameras.txt", "320 240", "240 320", "is 160x120 pixels, but its camera's images are"),
+        (
+            "colmap_text",
+            "sparse/0/cameras.txt",
+            "320 240",
+            "240 320",
+            "its 160x120 pixels do not fit a camera of 240x320",
+        ),
         ("nerfstudio", "transforms.json", '"fl_x"', '"is_fisheye": true, "fl_x"', "undistort the images first"),
-        ("nerfstudio", "transforms.json", '"w": 320, "h": 240', '"x": 0', "its principal point"),
-        ("nerfstudio", "transforms.json", '"frames"', '"poses"', "with a list of frames"),
-        ("open3d", "camera_intrinsic.json", "160", '"wide"', "is not Open3D's camera"),
+        (
+            "nerfstudio",
+            "transforms.json",
+            '"w": 320, "h": 240',
+            '"x": 0',
+            "do not fit a camera of 160x120 with focal",
+        ),
+        ("nerfstudio", "transforms.json", '"frames"', '"poses"', "lacks 'frames'"),
+        ("open3d", "camera_intrinsic.json", "160", '"wide"', "scan: cannot be used .*'wide'"),
         ("tum", "rgb.txt", "130", "140", "none of its frames has a usable pose"),
     ],
 )
@@ -136,9 +148,7 @@ def test_captures_that_cannot_be_used_say_why(
     tmp_path: Path, layout: str, file: str, old: str, new: str, message: str
 ) -> None:
     path = WRITERS[layout](tmp_path / "scan")
-    text = read_text(path / file)
-    assert old in text
-    write_text(path / file, text.replace(old, new))
+    replace_text(path / file, old, new)
     with pytest.raises(SceneError, match=message):
         open_scene(path)
 
@@ -163,31 +173,19 @@ def test_lens_distortion_is_removed(tmp_path: Path) -> None:
 
 
 def test_record3d_without_lzfse_is_photos_with_poses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write_record3d_photos(tmp_path)
-    ordinary = builtins.__import__
-
-    def without_lzfse(name: str, *args: object, **kwargs: object) -> object:
-        if name == "lzfse":
-            raise ImportError(name)
-        return ordinary(name, *args, **kwargs)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(builtins, "__import__", without_lzfse)
-    scene = open_record3d(path, skip_bad=True)
-    assert (len(scene.views), scene.posed, scene.has_depth) == (3, True, False)
-    assert "pip install 'dollhouse[record3d]'" in scene.metadata["skipped"][0]
-    assert "rgbd/3.jpg: 67108865 bytes are too many" in scene.metadata["skipped"][1]
-
-
-def write_record3d_photos(folder: Path) -> Path:
-    """Write a recording whose fourth photo is a bomb."""
-    photo = save_image(folder / "photo.jpg", frames()[0].image)
+    """The fourth photo of the archive unpacks to too many bytes."""
+    photo = save_image(tmp_path / "photo.jpg", frames()[0].image)
     content = {"w": 160, "h": 120, "K": K.T.ravel().tolist(), "poses": [[0, 0, 0, 1, i, 0, 0] for i in range(4)]}
-    with zipfile.ZipFile(folder / "a.r3d", "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(tmp_path / "a.r3d", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("metadata", json.dumps(content))
         for i in range(3):
             archive.write(photo, f"rgbd/{i}.jpg")
         archive.writestr("rgbd/3.jpg", bytes((1 << 26) + 1))
-    return folder / "a.r3d"
+    monkeypatch.setitem(sys.modules, "lzfse", None)
+    scene = open_scene(tmp_path / "a.r3d", skip_bad=True)
+    assert (len(scene.views), scene.posed, scene.has_depth) == (3, True, False)
+    assert "pip install 'dollhouse[record3d]'" in scene.metadata["skipped"][0]
+    assert "rgbd/3.jpg: 67108865 bytes are too many" in scene.metadata["skipped"][1]
 
 
 def test_broken_archives_are_refused(tmp_path: Path) -> None:

@@ -10,43 +10,27 @@ import numpy as np
 
 from dollhouse.errors import SceneError
 from dollhouse.geometry import invert_rigid
-from dollhouse.scenes.readers.captures import (
-    Camera,
-    Capture,
-    file_view,
-    nearest,
-    numbers,
-    pinhole,
-    read_json,
-    read_rows,
-    rigid,
-)
-from dollhouse.scenes.readers.reader import Reader, list_photos
-from dollhouse.scenes.scene import Box, Scene, View
+from dollhouse.scenes.readers import captures
+from dollhouse.scenes.readers.reader import list_photos
+from dollhouse.scenes.scene import Box, View
 
 
-def open_arkitscenes(path: Path, *, skip_bad: bool = False, frames: int | None = None) -> Scene:
-    """Open ``lowres_wide/`` with the poses nearest in time; the trajectory stores camera-from-world."""
-    root = _find(path) or path
-    capture = Capture(path, skip_bad=skip_bad, frames=frames)
-    times, trajectory = capture.read_trajectory(root / "lowres_wide.traj", 7)
+def _collect(capture: captures.Capture) -> None:
+    """Collect images with the poses nearest in time; the trajectory stores camera-from-world, axis times angle."""
+    root = _find(capture.path) or capture.path
+    times, rows = capture.read_trajectory(root / "lowres_wide.traj", 7)
     has_depth = (root / "lowres_depth").is_dir()
     for image in list_photos(root / "lowres_wide"):
         with capture.collect(image):
-            if (index := nearest(times, float(image.stem.rpartition("_")[2]))) is None:
-                capture.lost += 1
-                continue
-            pose = invert_rigid(rigid(trajectory[index][1:4], trajectory[index][4:]))
+            index = captures.nearest(times, float(image.stem.rpartition("_")[2]))
+            pose = None if index is None else invert_rigid(captures.rigid(rows[index][1:4], rows[index][4:]))
             capture.add(image.stem, pose, partial(_open_view, root, image, has_depth))
-    boxes: list[Box] | None = None
-    for annotation in (file for folder in (path, root.parent) for file in folder.glob("*_3dod_annotation.json")):
-        boxes = []
+    for annotation in {*capture.path.glob("*_3dod_annotation.json"), *root.parent.glob("*_3dod_annotation.json")}:
+        capture.boxes = []
         with capture.collect(annotation):
-            for entry in read_json(annotation)["data"]:
+            for entry in captures.read_json(annotation)["data"]:
                 with capture.collect(f"{annotation}: {entry.get('uid')}"):
-                    boxes.append(_box(len(boxes) + 1, entry))
-        break
-    return capture.scene(None if boxes is None else tuple(boxes))
+                    capture.boxes.append(_box(len(capture.boxes) + 1, entry))
 
 
 def _open_view(root: Path, image: Path, has_depth: bool) -> View:
@@ -56,32 +40,28 @@ def _open_view(root: Path, image: Path, has_depth: bool) -> View:
     file = next((file for file in files if file.is_file()), None)
     if file is None:
         raise SceneError(f"{image}: has no intrinsics in {folder}")
-    width, height, fx, fy, cx, cy = numbers(read_rows(file)[0])
-    camera = Camera(pinhole(fx, fy, cx, cy), (int(width), int(height)))
-    confidence = root / "confidence" / image.name
-    return file_view(image, camera, root / "lowres_depth" / image.name if has_depth else None, confidence=confidence)
+    width, height, fx, fy, cx, cy = captures.read_numbers(file)
+    camera = captures.Camera(captures.pinhole(fx, fy, cx, cy), (int(width), int(height)))
+    depth = root / "lowres_depth" / image.name if has_depth else None
+    return captures.file_view(image, camera, depth, confidence=root / "confidence" / image.name)
 
 
 def _box(id: int, entry: Any) -> Box:
     """Build an upright box from an annotated one, whose rows of ``normalizedAxes`` are its axes in the world."""
     bounds = entry["segments"]["obbAligned"]
-    axes, lengths = (
-        np.array(bounds["normalizedAxes"], dtype=float).reshape(3, 3),
-        np.array(bounds["axesLengths"], float),
-    )
-    center = np.array(bounds["centroid"], dtype=float).reshape(3)
+    axes, center = np.reshape(bounds["normalizedAxes"], (3, 3)).astype(float), np.reshape(bounds["centroid"], 3)
     upright = int(np.abs(axes[:, 2]).argmax())
     first, second = (axis for axis in range(3) if axis != upright)
-    size = lengths.reshape(3)[[first, second, upright]]
-    if not (np.isfinite(center).all() and np.isfinite(axes).all() and (size > 0).all()):
+    size = np.reshape(bounds["axesLengths"], 3).astype(float)[[first, second, upright]]
+    if not (np.isfinite([*axes, center]).all() and (size > 0).all()):
         raise ValueError("its box is not finite or has no size")
-    yaw = float(np.arctan2(axes[first, 1], axes[first, 0]))
-    return Box(id, str(entry["label"]).replace("_", " ").strip().lower(), center, size, yaw)
+    label = str(entry["label"]).replace("_", " ").strip().lower()
+    return Box(id, label, center.astype(float), size, float(np.arctan2(axes[first, 1], axes[first, 0])))
 
 
 def _find(path: Path) -> Path | None:
-    folders = [path, path / f"{path.resolve().name}_frames"] if path.is_dir() else []
+    folders = (path, path / f"{path.resolve().name}_frames")
     return next((f for f in folders if (f / "lowres_wide").is_dir() and (f / "lowres_wide.traj").is_file()), None)
 
 
-ARKITSCENES = Reader("an ARKitScenes scan", lambda path: _find(path) is not None, open_arkitscenes)
+ARKITSCENES = captures.capture_reader("an ARKitScenes scan", lambda path: _find(path) is not None, _collect)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import cos, hypot, isfinite, sin
 from pathlib import Path
@@ -18,13 +18,12 @@ from numpy.typing import NDArray
 from dollhouse.errors import SceneError
 from dollhouse.geometry import Array, camera_rays, is_rigid, resize_intrinsics
 from dollhouse.scenes.images import depth_size, image_size, read_depth, read_image
-from dollhouse.scenes.readers.reader import FaultLog, read_text
+from dollhouse.scenes.readers.reader import FaultLog, Reader, read_text
 from dollhouse.scenes.scene import Box, Scene, View, spaced_indices
 
 OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  #: camera axes; its own inverse
 Y_UP, Z_UP = np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0])
 MAX_TIME_GAP = 0.02  #: seconds between a frame and its pose or depth map
-_SHAPE_TOLERANCE = 0.03  #: relative difference of aspect ratios that is taken for rounding
 _PARSE_ERRORS = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, struct.error)
 
 
@@ -33,23 +32,19 @@ class Camera:
     """Pinhole intrinsics of an image of ``size``, and the lens distortion that images have to be freed from."""
 
     intrinsics: Array  #: (3, 3), our pixel convention
-    size: tuple[int, int] | None = None  #: width, height; None: whatever the image has
+    size: tuple[int, int]  #: width, height
     distortion: tuple[float, ...] = ()  #: OpenCV's k1, k2, p1, p2
 
-    def intrinsics_of(self, size: tuple[int, int], path: Path) -> Array:
+    def scaled_to(self, size: tuple[int, int], path: Path) -> Array:
         """Scale the intrinsics to an image or depth map of ``size``; SceneError where they cannot belong to it."""
-        width, height = self.size or size
-        scale_x, scale_y = size[0] / width, size[1] / height
-        if abs(scale_x / scale_y - 1.0) > _SHAPE_TOLERANCE:
-            raise SceneError(f"{path}: is {size[0]}x{size[1]} pixels, but its camera's images are {width}x{height}")
-        scaled = resize_intrinsics(self.intrinsics, scale_x, scale_y)
-        if not np.isfinite(scaled).all() or min(scaled[0, 0], scaled[1, 1]) <= 0:
-            raise SceneError(f"{path}: its focal lengths must be positive numbers")
-        x, y = scaled[0, 2] / size[0], scaled[1, 2] / size[1]
-        if not (0.2 < x < 0.8 and 0.2 < y < 0.8):
+        (width, height), (own_width, own_height) = size, self.size
+        scaled = resize_intrinsics(self.intrinsics, width / own_width, height / own_height)
+        centred = np.abs(scaled[:2, 2] / size - 0.5) < 0.3
+        stretch = width * own_height / (height * own_width)  # 1, but for rounding
+        if not (abs(stretch - 1.0) < 0.03 and (scaled[[0, 1], [0, 1]] > 0).all() and centred.all()):
             raise SceneError(
-                f"{path}: its principal point ({scaled[0, 2]:g}, {scaled[1, 2]:g}) is not near the middle of "
-                f"{size[0]}x{size[1]} pixels; images and intrinsics must have the same scale"
+                f"{path}: its {width}x{height} pixels do not fit a camera of {own_width}x{own_height} with focal "
+                f"lengths and principal point {self.intrinsics[:2].tolist()}; check the size of images and intrinsics"
             )
         return scaled
 
@@ -59,23 +54,32 @@ def pinhole(fx: float, fy: float, cx: float, cy: float) -> Array:
     return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]], dtype=np.float64)
 
 
-def centred_pinhole(fx: float, fy: float, cx: float, cy: float) -> Array:
-    """Build intrinsics (3, 3) from a principal point that counts from the centre of the top left pixel."""
-    return pinhole(fx, fy, cx + 0.5, cy + 0.5)
+def named_pinhole(values: Mapping[str, Any], shift: float = 0.0) -> Array:
+    """Build intrinsics from fx, fy, cx, cy; ``shift`` is 0.5 where these count from the centre of the first pixel."""
+    fx, fy, cx, cy = (float(values[key]) for key in ("fx", "fy", "cx", "cy"))
+    return pinhole(fx, fy, cx + shift, cy + shift)
 
 
 def file_view(
-    image: Path, camera: Camera, depth: Path | None = None, *, units: float = 1000.0, confidence: Path | None = None
+    image: Path,
+    camera: Camera,
+    depth: Path | None = None,
+    *,
+    units: float = 1000.0,
+    confidence: Path | None = None,
+    open_image: Callable[[], NDArray[np.uint8]] | None = None,
 ) -> View:
-    """Build a view without pose of image files, whose headers are checked here; ``units`` of depth are one metre."""
-    size = image_size(image)
-    intrinsics = camera.intrinsics_of(size, image)
-    open_image: Callable[[], NDArray[np.uint8]] = partial(read_image, image)
+    """Build a view without pose from files, whose headers are checked here; ``units`` of depth are one metre.
+
+    ``open_image`` replaces the decoder of image files where ``image`` is a video.
+    """
+    intrinsics = camera.scaled_to(camera.size if open_image else image_size(image), image)
+    open_image = open_image or partial(read_image, image)
     if any(camera.distortion):
         open_image = partial(_undistorted, open_image, intrinsics, camera.distortion, 1)
     if depth is None:
         return View(image.stem, open_image, intrinsics)
-    depth_intrinsics = camera.intrinsics_of(depth_size(depth), depth)
+    depth_intrinsics = camera.scaled_to(depth_size(depth), depth)
     open_depth: Callable[[], NDArray[np.float32]] = partial(read_valid_depth, depth, units, confidence)
     if any(camera.distortion):
         open_depth = partial(_undistorted, open_depth, depth_intrinsics, camera.distortion, 0)
@@ -126,25 +130,17 @@ def read_rows(path: Path) -> list[list[str]]:
     return [line.replace(",", " ").split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
-def numbers(words: Sequence[Any]) -> list[float]:
-    return [float(word) for word in words]
-
-
-def matrix_file(path: Path) -> Array:
-    """Read a text file of one 3x3, 3x4 or 4x4 matrix, row by row; raises SceneError."""
-    try:
-        return as_matrix(numbers([word for row in read_rows(path) for word in row]))
-    except ValueError as error:
-        raise SceneError(f"{path}: should hold a matrix ({error})") from error
+def read_numbers(path: Path) -> list[float]:
+    """Read all numbers of a text file; raises SceneError and ValueError."""
+    return [float(word) for row in read_rows(path) for word in row]
 
 
 def as_matrix(values: Any) -> Array:
     """Build a 4x4 matrix from the 9, 12 or 16 numbers of a 3x3, 3x4 or 4x4 one; raises ValueError for others."""
     flat = np.array(values, dtype=np.float64).ravel()
+    block = flat.reshape({9: (3, 3), 12: (3, 4)}.get(flat.size, (4, 4)))
     matrix = np.eye(4)
-    if flat.size not in (9, 12, 16):
-        raise ValueError(f"holds {flat.size} numbers where a matrix has 9, 12 or 16")
-    matrix[: 4 if flat.size == 16 else 3, : 3 if flat.size == 9 else 4] = flat.reshape(-1, 3 if flat.size == 9 else 4)
+    matrix[: block.shape[0], : block.shape[1]] = block
     return matrix
 
 
@@ -152,19 +148,14 @@ def rigid(rotation: Sequence[float], translation: Sequence[float]) -> Array:
     """Build a transform from a translation and a quaternion x, y, z, w or a rotation vector (axis times angle)."""
     if len(rotation) == 3:
         angle = hypot(*rotation)
-        scale = sin(angle / 2) / angle if angle > 1e-12 else 0.5
-        rotation = [scale * rotation[0], scale * rotation[1], scale * rotation[2], cos(angle / 2)]
-    x, y, z, w = rotation
-    norm = x * x + y * y + z * z + w * w
-    if norm < 1e-12:
+        half = sin(angle / 2) / angle if angle > 1e-12 else 0.5
+        rotation = [*(half * value for value in rotation), cos(angle / 2)]
+    if (norm := hypot(*rotation)) < 1e-6:
         raise ValueError("its quaternion is zero")
-    s = 2.0 / norm
+    x, y, z, w = (value / norm for value in rotation)
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
     transform = np.eye(4)
-    transform[:3, :3] = [
-        [1 - s * (y * y + z * z), s * (x * y - z * w), s * (x * z + y * w)],
-        [s * (x * y + z * w), 1 - s * (x * x + z * z), s * (y * z - x * w)],
-        [s * (x * z - y * w), s * (y * z + x * w), 1 - s * (x * x + y * y)],
-    ]
+    transform[:3, :3] += 2.0 * (w * cross + cross @ cross)
     transform[:3, 3] = translation
     return transform
 
@@ -176,21 +167,21 @@ def nearest(times: Array, time: float) -> int | None:
     return min(near, key=lambda i: abs(times[i] - time), default=None)
 
 
+@dataclass(eq=False)
 class Capture:
-    """Frames that a reader has found so far; :meth:`scene` opens the chosen ones.
+    """Frames and boxes that a reader has collected; :meth:`scene` opens the chosen frames.
 
-    A frame with a fault is left out and listed in ``metadata["skipped"]``, one whose pose is not finite (lost tracking)
-    is counted in ``metadata["frames_skipped"]``. ``up`` (3,) is the upward direction of the source's world; None
-    estimates it from the cameras. ``skip_bad`` decodes every chosen frame to find broken pixels too.
+    A frame with a fault is left out and listed in ``metadata["skipped"]``, one whose pose is unknown or not finite
+    (lost tracking) is counted in ``metadata["frames_skipped"]``.
     """
 
-    def __init__(
-        self, path: Path, *, skip_bad: bool, frames: int | None, up: Array | None = Z_UP, metric: bool = True
-    ) -> None:
-        self.path, self.skip_bad, self.count, self.up, self.metric = path, skip_bad, frames, up, metric
-        self.log = FaultLog(True, "frames")
-        self.lost = 0
-        self.frames: list[tuple[str, Array, Callable[[], View]]] = []
+    path: Path
+    up: Array | None  #: (3,) upward direction of the source's world; None: estimated from the cameras
+    metric: bool = True
+    boxes: list[Box] | None = None
+    lost: int = 0
+    frames: list[tuple[str, Array, Callable[[], View]]] = field(default_factory=list)
+    log: FaultLog = field(default_factory=lambda: FaultLog(True, "frames"))
 
     @contextmanager
     def collect(self, where: str | Path) -> Iterator[None]:
@@ -205,59 +196,72 @@ class Capture:
     def read_trajectory(self, file: Path, columns: int) -> tuple[Array, list[list[float]]]:
         """Read rows of ``columns`` numbers, of which the first is a time; returns the times and the rows, sorted."""
         rows: list[list[float]] = []
-        for number, row in enumerate(read_rows(file), 1):
+        for number, words in enumerate(read_rows(file), 1):
             with self.collect(f"{file}: line {number}"):
-                values = numbers(row)
-                if len(values) != columns or not isfinite(values[0]):
+                row = [float(word) for word in words]
+                if len(row) != columns or not isfinite(row[0]):
                     raise ValueError(f"should hold {columns} numbers, the first of them a time")
-                rows.append(values)
+                rows.append(row)
         rows.sort()
         return np.array([row[0] for row in rows]), rows
 
-    def add(self, name: str, world_from_camera: Array, open_view: Callable[[], View]) -> None:
+    def add(self, name: str, world_from_camera: Array | None, open_view: Callable[[], View]) -> None:
         """Add a frame by its pose in the source's world with OpenCV axes; ``open_view`` opens it without pose."""
-        if not np.isfinite(world_from_camera).all():
+        if world_from_camera is None or not np.isfinite(world_from_camera).all():
             self.lost += 1
         elif not is_rigid(world_from_camera):
             raise SceneError(f"{self.path}: {name}: is not a rigid pose (a rotation without scale, and a translation)")
         else:
             self.frames.append((name, world_from_camera, open_view))
 
-    def scene(self, boxes: tuple[Box, ...] | None = None, **metadata: Any) -> Scene:
-        """Open at most the wanted number of frames, evenly spaced, in a world with z up; SceneError without any."""
-        if not self.frames:
-            raise SceneError(f"{self.path}: none of its frames has a usable pose{self._first_fault()}")
-        chosen = [self.frames[index] for index in spaced_indices(len(self.frames), self.count)]
-        up = self.up if self.up is not None else _estimate_up(np.stack([pose for _, pose, _ in self.frames]))
+    def scene(self, skip_bad: bool, frames: int | None) -> Scene:
+        """Open at most ``frames`` frames, evenly spaced, in a world with z up; SceneError without any."""
+        up = self.up if self.up is not None else _estimate_up([pose for _, pose, _ in self.frames])
         world_from_source = _level(up)
         views: list[View] = []
-        for name, pose, open_view in chosen:
+        for index in spaced_indices(len(self.frames), frames):
+            name, pose, open_view = self.frames[index]
             with self.collect(name):
                 view = replace(open_view(), name=name, world_from_camera=world_from_source @ pose)
-                if self.skip_bad:  # only decoding finds every broken frame
+                if skip_bad:  # only decoding finds every broken frame
                     _ = view.image, view.depth
                 views.append(view)
         if not views:
-            raise SceneError(f"{self.path}: none of its frames can be used{self._first_fault()}")
-        metadata |= {"source": str(self.path), "frames_skipped": self.lost, "skipped": tuple(self.log.faults)}
-        metadata |= {"scale": "metric" if self.metric else "relative", "world_from_source": world_from_source.tolist()}
+            fault = f"; the first fault: {self.log.faults[0]}" if self.log.faults else ""
+            raise SceneError(f"{self.path}: none of its frames has a usable pose and image{fault}")
+        scale = "metric" if self.metric else "relative"
+        metadata = {"frames_skipped": self.lost, "skipped": tuple(self.log.faults), "scale": scale}
+        metadata |= {"source": str(self.path), "world_from_source": world_from_source.tolist()}
+        boxes = None if self.boxes is None else tuple(self.boxes)
         return Scene(self.path.resolve().name, tuple(views), boxes, metric=self.metric, metadata=metadata)
 
-    def _first_fault(self) -> str:
-        return f"; the first fault: {self.log.faults[0]}" if self.log.faults else ""
+
+def capture_reader(
+    description: str, matches: Callable[[Path], bool], collect: Callable[[Capture], None], up: Array | None = Z_UP
+) -> Reader:
+    """Build the reader of a format from a function that adds all frames of ``capture.path`` to a capture."""
+
+    def open_capture(path: Path, *, skip_bad: bool = False, frames: int | None = None) -> Scene:
+        capture = Capture(path, up)
+        with capture.collect(path):
+            collect(capture)
+        return capture.scene(skip_bad, frames)
+
+    return Reader(description, matches, open_capture)
 
 
-def _estimate_up(poses: Array) -> Array:
+def _estimate_up(poses: Sequence[Array]) -> Array:
     """Estimate the upward direction (3,) from cameras that are held level, snapped to an axis within 20 degrees."""
-    right, image_up = poses[:, :3, 0], -poses[:, :3, 1].mean(0)
+    axes = np.stack([pose[:3, :3] for pose in poses]) if poses else np.zeros((1, 3, 3))
+    image_up = -axes[..., 1].mean(0)
     if np.linalg.norm(image_up) < 0.3:  # cameras rolled every way
         return Z_UP
     up = image_up / np.linalg.norm(image_up)
-    spread, directions = np.linalg.eigh(right.T @ right / len(right))
+    spread, directions = np.linalg.eigh(np.einsum("ni,nj->ij", axes[..., 0], axes[..., 0]) / len(axes))
     if spread[1] > 0.01 + 10 * spread[0]:  # headings differ, so what is upright to all "right" axes is up
         up = directions[:, 0] * np.sign(directions[:, 0] @ image_up)
-    axis = np.zeros(3)
-    axis[np.abs(up).argmax()] = np.sign(up[np.abs(up).argmax()])
+    largest = int(np.abs(up).argmax())
+    axis = np.eye(3)[largest] * np.sign(up[largest])
     return axis if up @ axis > np.cos(np.radians(20)) else up
 
 
@@ -267,5 +271,5 @@ def _level(up: Array) -> Array:
     x = across - up * (across @ up)
     x /= np.linalg.norm(x)
     level = np.eye(4)
-    level[:3, :3] = np.stack([x, np.cross(up, x), up])
+    level[:3, :3] = [x, np.cross(up, x), up]
     return level

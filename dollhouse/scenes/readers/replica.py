@@ -5,44 +5,30 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from dollhouse.scenes.readers.captures import (
-    Camera,
-    Capture,
-    as_matrix,
-    centred_pinhole,
-    file_view,
-    numbers,
-    read_json,
-    read_rows,
-)
-from dollhouse.scenes.readers.reader import Reader, list_photos
-from dollhouse.scenes.scene import Scene
+from dollhouse.scenes.readers import captures
+from dollhouse.scenes.readers.reader import list_photos
 
 
-def open_replica(path: Path, *, skip_bad: bool = False, frames: int | None = None) -> Scene:
-    """Open the rendered frames; ``cam_params.json`` here or in the parent folder replaces the usual camera."""
-    capture = Capture(path, skip_bad=skip_bad, frames=frames)
-    camera, units = Camera(centred_pinhole(600.0, 600.0, 599.5, 339.5), (1200, 680)), 6553.5
-    files = (folder / "cam_params.json" for folder in (path, path.parent))
-    if file := next((file for file in files if file.is_file()), None):
-        with capture.collect(file):
-            values = read_json(file)["camera"]
-            intrinsics = centred_pinhole(*(float(values[key]) for key in ("fx", "fy", "cx", "cy")))
-            camera, units = Camera(intrinsics, (int(values["w"]), int(values["h"]))), float(values["scale"])
-    photos = list_photos(path / "results")
-    images = [photo for photo in photos if photo.name.startswith("frame")]
-    has_depth = any(photo.name.startswith("depth") for photo in photos)
-    poses = read_rows(path / "traj.txt")
-    for number, image in enumerate(images):
+def _collect(capture: captures.Capture) -> None:
+    """Collect frames; ``cam_params.json`` here or in the parent folder replaces the usual camera."""
+    path = capture.path
+    values = {"w": 1200, "h": 680, "fx": 600.0, "fy": 600.0, "cx": 599.5, "cy": 339.5, "scale": 6553.5}
+    for file in (path.parent / "cam_params.json", path / "cam_params.json"):
+        if file.is_file():
+            values |= captures.read_json(file)["camera"]
+    camera = captures.Camera(captures.named_pinhole(values, shift=0.5), (int(values["w"]), int(values["h"])))
+    poses = captures.read_rows(path / "traj.txt")
+    has_depth = any((path / "results").glob("depth*.png"))
+    for number, image in enumerate(p for p in list_photos(path / "results") if p.name.startswith("frame")):
         with capture.collect(f"{path / 'traj.txt'}: {image.name}"):
-            depth = image.with_name(f"{image.stem.replace('frame', 'depth')}.png") if has_depth else None
-            open_view = partial(file_view, image, camera, depth, units=units)
-            capture.add(image.stem, as_matrix(numbers(poses[number])), open_view)
-    return capture.scene()
+            depth = image.with_name(f"depth{image.stem.removeprefix('frame')}.png") if has_depth else None
+            pose = captures.as_matrix([float(word) for word in poses[number]])
+            open_view = partial(captures.file_view, image, camera, depth, units=float(values["scale"]))
+            capture.add(image.stem, pose, open_view)
 
 
 def _matches(path: Path) -> bool:
     return (path / "results").is_dir() and (path / "traj.txt").is_file()
 
 
-REPLICA = Reader("a Replica sequence (NICE-SLAM's layout)", _matches, open_replica)
+REPLICA = captures.capture_reader("a Replica sequence (NICE-SLAM's layout)", _matches, _collect)

@@ -5,40 +5,36 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from dollhouse.scenes.readers.captures import Camera, Capture, as_matrix, file_view, matrix_file, numbers, pinhole
-from dollhouse.scenes.readers.reader import Reader, list_photos, read_text
-from dollhouse.scenes.scene import Scene
-
-_KINECT = Camera(pinhole(585.0, 585.0, 320.0, 240.0), (640, 480))  #: what 7-Scenes publishes
+from dollhouse.scenes.readers import captures
+from dollhouse.scenes.readers.reader import list_photos, read_text
 
 
-def open_seven_scenes(path: Path, *, skip_bad: bool = False, frames: int | None = None) -> Scene:
-    """Open one sequence; intrinsics and depth scale come from ``info.txt`` where it exists (BundleFusion)."""
-    capture = Capture(path, skip_bad=skip_bad, frames=frames, up=None)
-    camera, units = _KINECT, 1000.0
+def _collect(capture: captures.Capture) -> None:
+    """Collect frames; intrinsics and depth scale come from ``info.txt`` where it exists (BundleFusion)."""
+    path = capture.path
+    camera, units = (
+        captures.Camera(captures.pinhole(585.0, 585.0, 320.0, 240.0), (640, 480)),
+        1000.0,
+    )  # 7-Scenes' Kinect
     files = (path / "info.txt", path / "_info.txt", path.parent / "info.txt")
     if info := next((file for file in files if file.is_file()), None):
-        with capture.collect(info):
-            pairs = (line.partition("=") for line in read_text(info).splitlines() if "=" in line)
-            values = {key.strip(): value.strip() for key, _, value in pairs}
-            intrinsics = as_matrix(numbers(values["m_calibrationColorIntrinsic"].split()))[:3, :3]
-            camera = Camera(intrinsics, (int(values["m_colorWidth"]), int(values["m_colorHeight"])))
-            units = float(values.get("m_depthShift", 1000.0))
-    photos = list_photos(path)
-    depth_maps = {photo.name.split(".")[0]: photo for photo in photos if ".depth." in photo.name}
-    for image in photos:
-        if ".color." not in image.name:
-            continue
-        name = image.name.split(".")[0]
-        with capture.collect(image):
-            depth = depth_maps.get(name, path / f"{name}.depth.png") if depth_maps else None
-            pose = matrix_file(path / f"{name}.pose.txt")
-            capture.add(name, pose, partial(file_view, image, camera, depth, units=units))
-    return capture.scene()
+        pairs = (line.partition("=") for line in read_text(info).splitlines())
+        values = {key.strip(): value.strip() for key, _, value in pairs}
+        matrix = captures.as_matrix([float(word) for word in values["m_calibrationColorIntrinsic"].split()])
+        camera = captures.Camera(matrix[:3, :3], (int(values["m_colorWidth"]), int(values["m_colorHeight"])))
+        units = float(values.get("m_depthShift", units))
+    has_depth = any(path.glob("frame-*.depth.png"))
+    for image in list_photos(path):
+        name, _, kind = image.stem.partition(".")
+        if kind == "color":
+            with capture.collect(image):
+                depth = path / f"{name}.depth.png" if has_depth else None
+                pose = captures.as_matrix(captures.read_numbers(path / f"{name}.pose.txt"))
+                capture.add(name, pose, partial(captures.file_view, image, camera, depth, units=units))
 
 
 def _matches(path: Path) -> bool:
-    return path.is_dir() and any(path.glob("frame-*.pose.txt")) and any(path.glob("frame-*.color.*"))
+    return any(path.glob("frame-*.pose.txt")) and any(path.glob("frame-*.color.*"))
 
 
-SEVEN_SCENES = Reader("7-Scenes or BundleFusion frames", _matches, open_seven_scenes)
+SEVEN_SCENES = captures.capture_reader("7-Scenes or BundleFusion frames", _matches, _collect, up=None)

@@ -8,68 +8,51 @@ from pathlib import Path
 import numpy as np
 
 from dollhouse.errors import SceneError
-from dollhouse.geometry import Array
-from dollhouse.scenes.readers.captures import (
-    Camera,
-    Capture,
-    centred_pinhole,
-    file_view,
-    nearest,
-    read_rows,
-    rigid,
-)
-from dollhouse.scenes.readers.reader import Reader
-from dollhouse.scenes.scene import Scene
+from dollhouse.scenes.readers import captures
 
-# Published calibrations of 640x480 images; a folder's name tells which one. Others get the driver's default.
+# Published calibrations of 640x480 images, moved to our pixel convention; a folder's name tells which one applies.
+# Others get the driver's default.
 _CALIBRATIONS = {
-    1: (517.306408, 516.469215, 318.643040, 255.313989),
-    2: (520.908620, 521.007327, 325.141442, 249.701764),
-    3: (535.4, 539.2, 320.1, 247.6),
+    ("freiburg1", "fr1"): (517.306408, 516.469215, 319.143040, 255.813989),
+    ("freiburg2", "fr2"): (520.908620, 521.007327, 325.641442, 250.201764),
+    ("freiburg3", "fr3"): (535.4, 539.2, 320.6, 248.1),
+    ("",): (525.0, 525.0, 320.0, 240.0),
 }
-_DEFAULT = (525.0, 525.0, 319.5, 239.5)
 
 
-def open_tum(path: Path, *, skip_bad: bool = False, frames: int | None = None) -> Scene:
-    """Open a sequence; depth maps and poses are those nearest in time. Lens distortion (below 1 %) is left in."""
-    capture = Capture(path, skip_bad=skip_bad, frames=frames)
+def _collect(capture: captures.Capture) -> None:
+    """Collect images with the depth maps and poses nearest in time. Lens distortion is left in."""
+    path = capture.path
     images, depth_maps = _read_list(capture, path / "rgb.txt"), _read_list(capture, path / "depth.txt")
-    pose_times, poses = capture.read_trajectory(path / "groundtruth.txt", 8)
+    times, poses = capture.read_trajectory(path / "groundtruth.txt", 8)
     depth_times = np.array([time for time, _ in depth_maps])
-    camera = Camera(_intrinsics(path), (640, 480))
-    for time, name in images:
-        with capture.collect(path / name):
-            pose, match = nearest(pose_times, time), nearest(depth_times, time)
-            if pose is None:
-                capture.lost += 1
-                continue
+    name = path.resolve().name.lower()
+    calibration = next(values for names, values in _CALIBRATIONS.items() if any(part in name for part in names))
+    camera = captures.Camera(captures.pinhole(*calibration), (640, 480))
+    for time, image in images:
+        with capture.collect(path / image):
+            pose, match = captures.nearest(times, time), captures.nearest(depth_times, time)
             if match is None and depth_maps:
-                raise SceneError(f"{path / name}: has no depth map of its time")
+                raise SceneError(f"{path / image}: has no depth map of its time")
             depth = path / depth_maps[match][1] if match is not None else None
-            open_view = partial(file_view, path / name, camera, depth, units=5000.0)
-            capture.add(Path(name).stem, rigid(poses[pose][4:], poses[pose][1:4]), open_view)
-    return capture.scene()
+            world_from_camera = None if pose is None else captures.rigid(poses[pose][4:], poses[pose][1:4])
+            open_view = partial(captures.file_view, path / image, camera, depth, units=5000.0)
+            capture.add(Path(image).stem, world_from_camera, open_view)
 
 
-def _read_list(capture: Capture, path: Path) -> list[tuple[float, str]]:
+def _read_list(capture: captures.Capture, path: Path) -> list[tuple[float, str]]:
     """Read the (time, file name) rows of a list, sorted by time; [] where it does not exist."""
     rows: list[tuple[float, str]] = []
-    for row in read_rows(path) if path.is_file() else []:
+    for row in captures.read_rows(path) if path.is_file() else []:
         with capture.collect(f"{path}: {' '.join(row)}"):
             if not np.isfinite(time := float(row[0])):
-                raise SceneError(f"{path}: {row[0]} is not a time")
+                raise ValueError(f"{row[0]} is not a time")
             rows.append((time, row[1]))
     return sorted(rows)
-
-
-def _intrinsics(path: Path) -> Array:
-    name = path.resolve().name.lower()
-    kinds = [kind for kind in _CALIBRATIONS if f"freiburg{kind}" in name or f"fr{kind}" in name]
-    return centred_pinhole(*_CALIBRATIONS[kinds[0]] if kinds else _DEFAULT)
 
 
 def _matches(path: Path) -> bool:
     return (path / "rgb.txt").is_file() and (path / "groundtruth.txt").is_file()
 
 
-TUM = Reader("a TUM RGB-D sequence", _matches, open_tum)
+TUM = captures.capture_reader("a TUM RGB-D sequence", _matches, _collect)
