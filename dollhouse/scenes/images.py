@@ -35,6 +35,8 @@ _ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap width and height
 def image_size(path: Path) -> tuple[int, int]:
     """Read the (width, height) that :func:`read_image` will return; raises SceneError on unusable photos."""
     with _open(path, _check_photo) as image, _decoder_errors(path, "its EXIF data cannot be read"):
+        if image.format == "PNG" and "exif" not in image.info:  # getexif() would decode all pixels to look behind them
+            return image.size
         return image.size[::-1] if image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8) else image.size
 
 

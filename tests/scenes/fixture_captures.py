@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import struct
 import zipfile
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -79,7 +78,7 @@ def quaternion(pose: np.ndarray) -> np.ndarray:
     return Rotation.from_matrix(pose[:3, :3]).as_quat()
 
 
-def write_nerfstudio(folder: Path) -> Path:
+def write_nerfstudio(folder: Path) -> None:
     applied = np.array([[0.0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0.5], [0, 0, 0, 1]])
     entries = []
     for i, frame in enumerate(frames()):
@@ -89,10 +88,9 @@ def write_nerfstudio(folder: Path) -> Path:
         entries.append({"file_path": f"images\\{i}", "depth_file_path": f"depth/{i}.png", "transform_matrix": matrix})
     camera = {"fl_x": 262.5, "cx": 160.0, "cy": 120.0, "w": 320, "h": 240}
     write_json(folder / "transforms.json", **camera, frames=entries, applied_transform=applied[:3].tolist())
-    return folder
 
 
-def write_instant_ngp(folder: Path) -> Path:
+def write_instant_ngp(folder: Path) -> None:
     entries = []
     for i, frame in enumerate(frames()):
         save_image(folder / f"{i}.png", frame.image)
@@ -101,10 +99,9 @@ def write_instant_ngp(folder: Path) -> Path:
         entries.append({"file_path": f"./{i}.png", "depth_path": f"d{i}.png", "transform_matrix": matrix})
     angle = 2 * np.arctan(80 / 131.25)
     write_json(folder / "transforms.json", camera_angle_x=angle, integer_depth_scale=1 / 5000, frames=entries)
-    return folder
 
 
-def write_colmap_text(folder: Path) -> Path:
+def write_colmap_text(folder: Path) -> None:
     lines = ["# Image list with two lines of data per image"]
     for i, frame in enumerate(frames()):
         save_image(folder / f"images/a b {i}.jpg", frame.image)
@@ -112,10 +109,9 @@ def write_colmap_text(folder: Path) -> Path:
         lines += [f"{i + 1} {words(np.array([w, x, y, z, *view[:3, 3]]))} 7 a b {i}.jpg", "1.0 2.0 -1" * (i % 2)]
     write_text(folder / "sparse/0/cameras.txt", "# cameras\n7 SIMPLE_PINHOLE 320 240 262.5 160 120\n")
     write_text(folder / "sparse/0/images.txt", "\n".join(lines))
-    return folder
 
 
-def write_colmap_binary(folder: Path) -> Path:
+def write_colmap_binary(folder: Path) -> None:
     images = [struct.pack("<Q", 4)]
     for i, frame in enumerate(frames()):
         save_image(folder / f"images/{i}.jpg", frame.image)
@@ -126,10 +122,9 @@ def write_colmap_binary(folder: Path) -> Path:
     (folder / "sparse/0").mkdir(parents=True)
     (folder / "sparse/0/cameras.bin").write_bytes(camera)
     (folder / "sparse/0/images.bin").write_bytes(b"".join(images))
-    return folder
 
 
-def write_polycam(folder: Path) -> Path:
+def write_polycam(folder: Path) -> None:
     save_image(folder / "thumbnail.jpg", frames()[0].image)
     (folder / "keyframes/cameras").mkdir(parents=True)
     (folder / "keyframes/images").mkdir()
@@ -141,7 +136,6 @@ def write_polycam(folder: Path) -> Path:
         save_image(folder / f"keyframes/corrected_images/{name}.jpg", frame.image)
         save_depth(folder / f"keyframes/depth/{name}.png", frame.half_depth)
         save_image(folder / f"keyframes/confidence/{name}.png", confidence(255))
-    return folder
 
 
 def confidence(high: int) -> np.ndarray:
@@ -151,7 +145,7 @@ def confidence(high: int) -> np.ndarray:
     return levels
 
 
-def write_stray(folder: Path) -> Path:
+def write_stray(folder: Path) -> None:
     av = pytest.importorskip("av")
     folder.mkdir()
     with av.open(str(folder / "rgb.mp4"), "w") as container:
@@ -165,30 +159,25 @@ def write_stray(folder: Path) -> Path:
         pose = Y_UP @ frame.pose
         save_depth(folder / f"depth/{i:06d}.png", frame.half_depth)
         save_image(folder / f"confidence/{i:06d}.png", confidence(2))
-        lines.append(
-            ", ".join(map(repr, map(float, [i / 10, *pose[:3, 3], *quaternion(pose)]))).replace(",", f", {i:06d},", 1)
-        )
+        lines.append(f"{i / 10}, {i:06d}, " + words(np.array([*pose[:3, 3], *quaternion(pose)])).replace(" ", ", "))
     write_text(folder / "odometry.csv", "\n".join(lines))
     write_text(folder / "camera_matrix.csv", "\n".join(",".join(map(str, row)) for row in K))
-    return folder
 
 
-def write_record3d(folder: Path) -> Path:
+def write_record3d(folder: Path) -> None:
     lzfse = pytest.importorskip("lzfse")
     poses = [Y_UP @ frame.pose @ OPENGL for frame in frames()]
     content = {"w": 160, "h": 120, "dw": 80, "dh": 60, "K": K.T.ravel().tolist()}
     content["poses"] = [[*quaternion(pose), *pose[:3, 3]] for pose in poses]
-    path = folder.with_suffix(".r3d")
-    with zipfile.ZipFile(path, "w") as archive:
+    with zipfile.ZipFile(folder.with_suffix(".r3d"), "w") as archive:
         archive.writestr("metadata", json.dumps(content))
         for i, frame in enumerate(frames()):
             photo = save_image(folder / "photo.jpg", frame.image)
             archive.write(photo, f"rgbd/{i}.jpg")
             archive.writestr(f"rgbd/{i}.depth", lzfse.compress(frame.half_depth.astype("<f4").tobytes()))
-    return path
 
 
-def write_arkitscenes(folder: Path) -> Path:
+def write_arkitscenes(folder: Path) -> None:
     root, lines = folder / f"{folder.name}_frames", []
     for i, frame in enumerate(frames()):
         name, view = f"{folder.name}_{100 + i / 10:.3f}", invert_rigid(frame.pose)
@@ -199,19 +188,13 @@ def write_arkitscenes(folder: Path) -> Path:
         vector = Rotation.from_matrix(view[:3, :3]).as_rotvec()
         lines.append(words(np.array([100.004 + i / 10, *vector, *view[:3, 3]])))
     write_text(root / "lowres_wide.traj", "\n".join(lines))
-    turned = [[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
-    bounds = {"centroid": [1, 2, 0.4], "axesLengths": [2, 1, 0.8], "normalizedAxes": list(np.ravel(turned))}
+    bounds = {"centroid": [1, 2, 0.4], "axesLengths": [2, 1, 0.8], "normalizedAxes": [0, 1, 0, -1, 0, 0, 0, 0, 1]}
     entries = [{"uid": "a", "label": "tv_monitor", "segments": {"obbAligned": bounds}}, {"uid": "b", "label": "bed"}]
     write_json(folder / f"{folder.name}_3dod_annotation.json", data=entries)
-    return folder
 
 
-def write_tum(folder: Path) -> Path:
-    lists: dict[str, list[str]] = {
-        "rgb": ["# colour"],
-        "depth": ["# depth"],
-        "groundtruth": ["# t tx ty tz qx qy qz qw"],
-    }
+def write_tum(folder: Path) -> None:
+    lists = {name: [f"# {name}"] for name in ("rgb", "depth", "groundtruth")}
     for i, frame in enumerate(frames()):
         time = 1305031102.175304 + i / 5
         save_image(folder / f"rgb/{time:.6f}.png", frame.image)
@@ -223,36 +206,30 @@ def write_tum(folder: Path) -> Path:
             lists["groundtruth"].append(words(values))
     for name, lines in lists.items():
         write_text(folder / f"{name}.txt", "\n".join(lines))
-    return folder
 
 
-def write_seven_scenes(folder: Path) -> Path:
+def write_seven_scenes(folder: Path) -> None:
     for i, frame in enumerate(frames()):
         depth = frame.depth.copy()
         depth[0] = 65.535  # written as 65535, no measurement
         save_image(folder / f"frame-{i:06d}.color.png", frame.image)
         save_depth(folder / f"frame-{i:06d}.depth.png", depth)
         write_text(folder / f"frame-{i:06d}.pose.txt", rows(frame.pose))
-    matrix = np.eye(4)
-    matrix[:3, :3] = K
-    info = (
-        f"m_colorWidth = 160\nm_colorHeight = 120\nm_calibrationColorIntrinsic = {words(matrix)}\nm_depthShift = 1000\n"
-    )
-    write_text(folder / "info.txt", info)
-    return folder
+    info = {"m_colorWidth": 160, "m_colorHeight": 120, "m_depthShift": 1000}
+    info["m_calibrationColorIntrinsic"] = words(np.pad(K, (0, 1)) + np.diag([0, 0, 0, 1]))
+    write_text(folder / "info.txt", "\n".join(f"{key} = {value}" for key, value in info.items()))
 
 
-def write_replica(folder: Path) -> Path:
+def write_replica(folder: Path) -> None:
     for i, frame in enumerate(frames()):
         save_image(folder / f"results/frame{i:06d}.jpg", frame.image)
         save_depth(folder / f"results/depth{i:06d}.png", frame.depth, 6553.5)
     write_text(folder / "traj.txt", "\n".join(words(frame.pose) for frame in frames()))
     camera = {"w": 160, "h": 120, "fx": 131.25, "fy": 131.25, "cx": 79.5, "cy": 59.5, "scale": 6553.5}
     write_json(folder / "cam_params.json", camera=camera)
-    return folder
 
 
-def write_open3d(folder: Path) -> Path:
+def write_open3d(folder: Path) -> None:
     lines = []
     for i, frame in enumerate(frames()):
         save_image(folder / f"color/{i:05d}.jpg", frame.image)
@@ -261,11 +238,14 @@ def write_open3d(folder: Path) -> Path:
     write_text(folder / "trajectory.log", "\n".join(lines))
     matrix = [131.25, 0.0, 0.0, 0.0, 131.25, 0.0, 79.5, 59.5, 1.0]
     write_json(folder / "camera_intrinsic.json", width=160, height=120, intrinsic_matrix=matrix)
-    return folder
 
 
-WRITERS: dict[str, Callable[[Path], Path]] = {
-    name.removeprefix("write_"): writer
-    for name, writer in list(globals().items())
-    if name.startswith("write_") and name not in ("write_text", "write_json")
-}
+LAYOUTS = [
+    name.removeprefix("write_") for name in dir() if name.startswith("write_") and name[6:] not in ("text", "json")
+]
+
+
+def write_capture(layout: str, folder: Path) -> Path:
+    """Write the capture and return what a user would open."""
+    globals()[f"write_{layout}"](folder)
+    return folder.with_suffix(".r3d") if layout == "record3d" else folder

@@ -16,14 +16,14 @@ from dollhouse.scenes.open import open_scene
 from dollhouse.scenes.readers.captures import Camera, file_view
 from dollhouse.scenes.readers.colmap import COLMAP
 from dollhouse.scenes.readers.reader import read_text
-from tests.scenes.fixture_captures import OPENGL, WRITERS, K, frames, save_image, write_text
+from tests.scenes.fixture_captures import LAYOUTS, OPENGL, K, frames, save_image, write_capture, write_text
 
 WITHOUT_DEPTH = {"colmap_text", "colmap_binary"}
 
 
-@pytest.mark.parametrize("layout", WRITERS)
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_gives_the_same_scene(tmp_path: Path, layout: str) -> None:
-    scene = open_scene(WRITERS[layout](tmp_path / "scan"), skip_bad=True)
+    scene = open_scene(write_capture(layout, tmp_path / "scan"), skip_bad=True)
     faults = [fault for fault in scene.metadata["skipped"] if "scan_3dod_annotation.json: b" not in fault]
     assert (len(scene.views), faults, scene.metadata["frames_skipped"]) == (4, [], 0)
     assert scene.metric == (layout not in WITHOUT_DEPTH) == (scene.metadata["scale"] == "metric") == scene.has_depth
@@ -48,7 +48,7 @@ def test_every_layout_gives_the_same_scene(tmp_path: Path, layout: str) -> None:
 
 
 def test_arkitscenes_boxes_are_oriented(tmp_path: Path) -> None:
-    scene = open_scene(WRITERS["arkitscenes"](tmp_path / "scan"))
+    scene = open_scene(write_capture("arkitscenes", tmp_path / "scan"))
     assert scene.boxes is not None
     (box,) = scene.boxes
     assert (box.id, box.label) == (1, "tv monitor")
@@ -86,7 +86,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("layout", BROKEN)
 def test_one_broken_item_is_left_out_and_reported(tmp_path: Path, layout: str) -> None:
-    path = WRITERS[layout](tmp_path / "scan")
+    path = write_capture(layout, tmp_path / "scan")
     BROKEN[layout](path)
     scene = open_scene(path)
     assert len(scene.views) == 3
@@ -96,7 +96,7 @@ def test_one_broken_item_is_left_out_and_reported(tmp_path: Path, layout: str) -
 
 
 def test_lost_tracking_is_counted_and_frames_are_spread(tmp_path: Path) -> None:
-    path = WRITERS["replica"](tmp_path / "scan")
+    path = write_capture("replica", tmp_path / "scan")
     replace_line(path / "traj.txt", 1, "inf " * 16)
     replace_line(path / "traj.txt", 2, "nan " * 16)
     scene = open_scene(path, frames=1)
@@ -111,7 +111,7 @@ def test_lost_tracking_is_counted_and_frames_are_spread(tmp_path: Path) -> None:
 
 def test_world_up_is_estimated_where_the_layout_has_none(tmp_path: Path) -> None:
     """7-Scenes' world is that of the first camera: y points down."""
-    path = WRITERS["seven_scenes"](tmp_path / "scan")
+    path = write_capture("seven_scenes", tmp_path / "scan")
     y_down = np.array([[1.0, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
     for i, frame in enumerate(frames()):
         np.savetxt(path / f"frame-{i:06d}.pose.txt", y_down @ frame.pose)
@@ -147,7 +147,7 @@ def test_world_up_is_estimated_where_the_layout_has_none(tmp_path: Path) -> None
 def test_captures_that_cannot_be_used_say_why(
     tmp_path: Path, layout: str, file: str, old: str, new: str, message: str
 ) -> None:
-    path = WRITERS[layout](tmp_path / "scan")
+    path = write_capture(layout, tmp_path / "scan")
     replace_text(path / file, old, new)
     with pytest.raises(SceneError, match=message):
         open_scene(path)
