@@ -22,6 +22,7 @@ from dollhouse.scenes.synthetic.room_scene import room_layout, room_scene
 # 160x120 pixels, a quarter of what TUM's default calibration is for.
 SIZE = (160, 120)
 K = np.array([[131.25, 0.0, 80.0], [0.0, 131.25, 60.0], [0.0, 0.0, 1.0]])
+CONFIDENCE = np.pad(np.ones((59, 80), dtype=np.uint8), ((1, 0), (0, 0)))  #: of half-size depth, 0 in its first row
 OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 Y_UP = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])  #: y-up world from z-up world
 
@@ -63,15 +64,15 @@ def rows(matrix: np.ndarray) -> str:
     return "\r\n".join(words(row) for row in matrix)
 
 
-def write_text(path: Path, text: str) -> Path:
+def save_text(path: Path, text: str) -> Path:
     """Write with a byte-order mark and CRLF, as editors on Windows do."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"\xef\xbb\xbf" + text.replace("\r\n", "\n").replace("\n", "\r\n").encode())
     return path
 
 
-def write_json(path: Path, **content: object) -> None:
-    write_text(path, json.dumps(content))
+def save_json(path: Path, **content: object) -> None:
+    save_text(path, json.dumps(content))
 
 
 def quaternion(pose: np.ndarray) -> np.ndarray:
@@ -87,7 +88,7 @@ def write_nerfstudio(folder: Path) -> None:
         matrix = (applied @ frame.pose @ OPENGL).tolist()
         entries.append({"file_path": f"images\\{i}", "depth_file_path": f"depth/{i}.png", "transform_matrix": matrix})
     camera = {"fl_x": 262.5, "cx": 160.0, "cy": 120.0, "w": 320, "h": 240}
-    write_json(folder / "transforms.json", **camera, frames=entries, applied_transform=applied[:3].tolist())
+    save_json(folder / "transforms.json", **camera, frames=entries, applied_transform=applied[:3].tolist())
 
 
 def write_instant_ngp(folder: Path) -> None:
@@ -98,7 +99,7 @@ def write_instant_ngp(folder: Path) -> None:
         matrix = (frame.pose @ OPENGL).tolist()
         entries.append({"file_path": f"./{i}.png", "depth_path": f"d{i}.png", "transform_matrix": matrix})
     angle = 2 * np.arctan(80 / 131.25)
-    write_json(folder / "transforms.json", camera_angle_x=angle, integer_depth_scale=1 / 5000, frames=entries)
+    save_json(folder / "transforms.json", camera_angle_x=angle, integer_depth_scale=1 / 5000, frames=entries)
 
 
 def write_colmap_text(folder: Path) -> None:
@@ -107,8 +108,8 @@ def write_colmap_text(folder: Path) -> None:
         save_image(folder / f"images/a b {i}.jpg", frame.image)
         x, y, z, w = quaternion(view := invert_rigid(frame.pose))
         lines += [f"{i + 1} {words(np.array([w, x, y, z, *view[:3, 3]]))} 7 a b {i}.jpg", "1.0 2.0 -1" * (i % 2)]
-    write_text(folder / "sparse/0/cameras.txt", "# cameras\n7 SIMPLE_PINHOLE 320 240 262.5 160 120\n")
-    write_text(folder / "sparse/0/images.txt", "\n".join(lines))
+    save_text(folder / "sparse/0/cameras.txt", "# cameras\n7 SIMPLE_PINHOLE 320 240 262.5 160 120\n")
+    save_text(folder / "sparse/0/images.txt", "\n".join(lines))
 
 
 def write_colmap_binary(folder: Path) -> None:
@@ -132,17 +133,10 @@ def write_polycam(folder: Path) -> None:
         name, pose = f"{1_700_000_000_000 + i}", Y_UP @ frame.pose @ OPENGL
         values = {f"t_{row}{column}": pose[row, column] for row in range(3) for column in range(4)}
         values |= {"fx": 131.25, "fy": 131.25, "cx": 80.0, "cy": 60.0, "width": 160, "height": 120}
-        write_json(folder / f"keyframes/corrected_cameras/{name}.json", **values)
+        save_json(folder / f"keyframes/corrected_cameras/{name}.json", **values)
         save_image(folder / f"keyframes/corrected_images/{name}.jpg", frame.image)
         save_depth(folder / f"keyframes/depth/{name}.png", frame.half_depth)
-        save_image(folder / f"keyframes/confidence/{name}.png", confidence(255))
-
-
-def confidence(high: int) -> np.ndarray:
-    """A confidence map of depth at half the size, 0 in its first row."""
-    levels = np.full((60, 80), high, dtype=np.uint8)
-    levels[0] = 0
-    return levels
+        save_image(folder / f"keyframes/confidence/{name}.png", 255 * CONFIDENCE)
 
 
 def write_stray(folder: Path) -> None:
@@ -158,10 +152,10 @@ def write_stray(folder: Path) -> None:
     for i, frame in enumerate(frames()):
         pose = Y_UP @ frame.pose
         save_depth(folder / f"depth/{i:06d}.png", frame.half_depth)
-        save_image(folder / f"confidence/{i:06d}.png", confidence(2))
+        save_image(folder / f"confidence/{i:06d}.png", 2 * CONFIDENCE)
         lines.append(f"{i / 10}, {i:06d}, " + words(np.array([*pose[:3, 3], *quaternion(pose)])).replace(" ", ", "))
-    write_text(folder / "odometry.csv", "\n".join(lines))
-    write_text(folder / "camera_matrix.csv", "\n".join(",".join(map(str, row)) for row in K))
+    save_text(folder / "odometry.csv", "\n".join(lines))
+    save_text(folder / "camera_matrix.csv", "\n".join(",".join(map(str, row)) for row in K))
 
 
 def write_record3d(folder: Path) -> None:
@@ -184,13 +178,13 @@ def write_arkitscenes(folder: Path) -> None:
         save_image(root / f"lowres_wide/{name}.png", frame.image)
         save_depth(root / f"lowres_depth/{name}.png", frame.depth)
         off = f"{folder.name}_{100 + i / 10 + 0.001 * (i % 2):.3f}"
-        write_text(root / f"lowres_wide_intrinsics/{off}.pincam", "160 120 131.25 131.25 80 60")
+        save_text(root / f"lowres_wide_intrinsics/{off}.pincam", "160 120 131.25 131.25 80 60")
         vector = Rotation.from_matrix(view[:3, :3]).as_rotvec()
         lines.append(words(np.array([100.004 + i / 10, *vector, *view[:3, 3]])))
-    write_text(root / "lowres_wide.traj", "\n".join(lines))
+    save_text(root / "lowres_wide.traj", "\n".join(lines))
     bounds = {"centroid": [1, 2, 0.4], "axesLengths": [2, 1, 0.8], "normalizedAxes": [0, 1, 0, -1, 0, 0, 0, 0, 1]}
     entries = [{"uid": "a", "label": "tv_monitor", "segments": {"obbAligned": bounds}}, {"uid": "b", "label": "bed"}]
-    write_json(folder / f"{folder.name}_3dod_annotation.json", data=entries)
+    save_json(folder / f"{folder.name}_3dod_annotation.json", data=entries)
 
 
 def write_tum(folder: Path) -> None:
@@ -205,7 +199,7 @@ def write_tum(folder: Path) -> None:
             values = np.array([time + shift, *(frame.pose[:3, 3] + offset), *quaternion(frame.pose)])
             lists["groundtruth"].append(words(values))
     for name, lines in lists.items():
-        write_text(folder / f"{name}.txt", "\n".join(lines))
+        save_text(folder / f"{name}.txt", "\n".join(lines))
 
 
 def write_seven_scenes(folder: Path) -> None:
@@ -214,19 +208,19 @@ def write_seven_scenes(folder: Path) -> None:
         depth[0] = 65.535  # written as 65535, no measurement
         save_image(folder / f"frame-{i:06d}.color.png", frame.image)
         save_depth(folder / f"frame-{i:06d}.depth.png", depth)
-        write_text(folder / f"frame-{i:06d}.pose.txt", rows(frame.pose))
+        save_text(folder / f"frame-{i:06d}.pose.txt", rows(frame.pose))
     info = {"m_colorWidth": 160, "m_colorHeight": 120, "m_depthShift": 1000}
     info["m_calibrationColorIntrinsic"] = words(np.pad(K, (0, 1)) + np.diag([0, 0, 0, 1]))
-    write_text(folder / "info.txt", "\n".join(f"{key} = {value}" for key, value in info.items()))
+    save_text(folder / "info.txt", "\n".join(f"{key} = {value}" for key, value in info.items()))
 
 
 def write_replica(folder: Path) -> None:
     for i, frame in enumerate(frames()):
         save_image(folder / f"results/frame{i:06d}.jpg", frame.image)
         save_depth(folder / f"results/depth{i:06d}.png", frame.depth, 6553.5)
-    write_text(folder / "traj.txt", "\n".join(words(frame.pose) for frame in frames()))
+    save_text(folder / "traj.txt", "\n".join(words(frame.pose) for frame in frames()))
     camera = {"w": 160, "h": 120, "fx": 131.25, "fy": 131.25, "cx": 79.5, "cy": 59.5, "scale": 6553.5}
-    write_json(folder / "cam_params.json", camera=camera)
+    save_json(folder / "cam_params.json", camera=camera)
 
 
 def write_open3d(folder: Path) -> None:
@@ -235,14 +229,12 @@ def write_open3d(folder: Path) -> None:
         save_image(folder / f"color/{i:05d}.jpg", frame.image)
         save_depth(folder / f"depth/{i:05d}.png", frame.depth)
         lines += [f"{i} {i} {i + 1}", rows(frame.pose)]
-    write_text(folder / "trajectory.log", "\n".join(lines))
+    save_text(folder / "trajectory.log", "\n".join(lines))
     matrix = [131.25, 0.0, 0.0, 0.0, 131.25, 0.0, 79.5, 59.5, 1.0]
-    write_json(folder / "camera_intrinsic.json", width=160, height=120, intrinsic_matrix=matrix)
+    save_json(folder / "camera_intrinsic.json", width=160, height=120, intrinsic_matrix=matrix)
 
 
-LAYOUTS = [
-    name.removeprefix("write_") for name in dir() if name.startswith("write_") and name[6:] not in ("text", "json")
-]
+LAYOUTS = [name.removeprefix("write_") for name in dir() if name.startswith("write_")]
 
 
 def write_capture(layout: str, folder: Path) -> Path:

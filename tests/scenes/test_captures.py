@@ -13,10 +13,10 @@ import pytest
 from dollhouse.errors import SceneError
 from dollhouse.geometry import camera_rays, resize_intrinsics
 from dollhouse.scenes.open import open_scene
-from dollhouse.scenes.readers.captures import Camera, file_view
+from dollhouse.scenes.readers.captures import LENS, Camera, file_view
 from dollhouse.scenes.readers.colmap import COLMAP
 from dollhouse.scenes.readers.reader import read_text
-from tests.scenes.fixture_captures import LAYOUTS, OPENGL, K, frames, save_image, write_capture, write_text
+from tests.scenes.fixture_captures import LAYOUTS, OPENGL, K, frames, save_image, save_text, write_capture
 
 WITHOUT_DEPTH = {"colmap_text", "colmap_binary"}
 
@@ -60,13 +60,13 @@ def test_arkitscenes_boxes_are_oriented(tmp_path: Path) -> None:
 
 def replace_line(path: Path, number: int, line: str) -> None:
     lines = read_text(path).splitlines()
-    write_text(path, "\n".join([*lines[:number], line, *lines[number + 1 :]]))
+    save_text(path, "\n".join([*lines[:number], line, *lines[number + 1 :]]))
 
 
 def replace_text(path: Path, old: str, new: str) -> None:
     text = read_text(path)
     assert old in text
-    write_text(path, text.replace(old, new))
+    save_text(path, text.replace(old, new))
 
 
 BROKEN = {
@@ -74,7 +74,7 @@ BROKEN = {
     "instant_ngp": lambda path: (path / "d1.png").unlink(),
     "colmap_text": lambda path: replace_line(path / "sparse/0/images.txt", 3, "2 1 0 0 0 0 0 0 8 a b 1.jpg"),
     "colmap_binary": lambda path: (path / "images/1.jpg").write_bytes(b"\xff\xd8 no"),
-    "polycam": lambda path: write_text(path / "keyframes/corrected_cameras/1700000000001.json", "{}"),
+    "polycam": lambda path: save_text(path / "keyframes/corrected_cameras/1700000000001.json", "{}"),
     "stray": lambda path: replace_line(path / "odometry.csv", 2, "0.1, 000099, 0, 0, 0, 0, 0, 0, 1"),
     "arkitscenes": lambda path: next(path.glob("*/lowres_wide_intrinsics/*100.101*")).unlink(),
     "tum": lambda path: replace_line(path / "rgb.txt", 2, "1305031102.375304"),
@@ -102,7 +102,7 @@ def test_lost_tracking_is_counted_and_frames_are_spread(tmp_path: Path) -> None:
     scene = open_scene(path, frames=1)
     assert [view.name for view in scene.views] == ["frame000000"]
     assert (scene.metadata["frames_skipped"], scene.metadata["skipped"]) == (2, ())
-    write_text(path / "traj.txt", "")
+    save_text(path / "traj.txt", "")
     with pytest.raises(
         SceneError, match=r"none of its frames has a usable pose and image; the first fault: .*frame000000"
     ):
@@ -165,7 +165,7 @@ def test_lens_distortion_is_removed(tmp_path: Path) -> None:
         rays = (distorted - shift) / (1 + square * (k1 + k2 * square))[..., None]
     encoded = np.dstack([128 + 80 * rays, np.zeros((120, 160))]).clip(0, 255)
     path = save_image(tmp_path / "a.png", encoded.round().astype(np.uint8))
-    view = file_view(path, Camera(K, (160, 120), distortion))
+    view = file_view(path, Camera(K[LENS], (160, 120), distortion))
     expected = 128 + 80 * camera_rays(K, 160, 120)[..., :2]
     inner = np.s_[20:-20, 20:-20]
     assert np.abs(view.image[..., :2].astype(float) - expected)[inner].max() < 2

@@ -38,11 +38,12 @@ def in_millimetres(pose: np.ndarray) -> np.ndarray:
     return scaled
 
 
+FLIPPED = "camera axes are flipped (OpenGL for OpenCV, or the reverse)"
+INVERTED = "poses are inverted (camera-from-world for world-from-camera, or the reverse)"
 MISTAKES: dict[str, tuple[Change, float]] = {
-    "camera axes are flipped (OpenGL for OpenCV, or the reverse)": (lambda pose: pose @ OPENGL, 1.0),
-    "poses are inverted (camera-from-world for world-from-camera, or the reverse)": (invert_rigid, 1.0),
-    "camera axes are flipped (OpenGL for OpenCV, or the reverse) and poses are inverted "
-    "(camera-from-world for world-from-camera, or the reverse)": (lambda pose: invert_rigid(pose @ OPENGL), 1.0),
+    FLIPPED: (lambda pose: pose @ OPENGL, 1.0),
+    INVERTED: (invert_rigid, 1.0),
+    f"{FLIPPED} and {INVERTED}": (lambda pose: invert_rigid(pose @ OPENGL), 1.0),
     "depth is 5 times too large (1/5000 m taken for mm, or the reverse)": (lambda pose: pose, 5.0),
     "depth is 5 times too small (mm taken for 1/5000 m, or the reverse)": (lambda pose: pose, 0.2),
     "depth is in millimetres, taken for metres": (lambda pose: pose, 1000.0),

@@ -19,12 +19,11 @@ def _collect(capture: captures.Capture) -> None:
     """Collect images with the poses nearest in time; the trajectory stores camera-from-world, axis times angle."""
     root = _find(capture.path) or capture.path
     times, rows = capture.read_trajectory(root / "lowres_wide.traj", 7)
-    has_depth = (root / "lowres_depth").is_dir()
     for image in list_photos(root / "lowres_wide"):
         with capture.collect(image):
             index = captures.nearest(times, float(image.stem.rpartition("_")[2]))
             pose = None if index is None else invert_rigid(captures.rigid(rows[index][1:4], rows[index][4:]))
-            capture.add(image.stem, pose, partial(_open_view, root, image, has_depth))
+            capture.add(image.stem, pose, partial(_open_view, root, image))
     for annotation in {*capture.path.glob("*_3dod_annotation.json"), *root.parent.glob("*_3dod_annotation.json")}:
         capture.boxes = []
         with capture.collect(annotation):
@@ -33,7 +32,7 @@ def _collect(capture: captures.Capture) -> None:
                     capture.boxes.append(_box(len(capture.boxes) + 1, entry))
 
 
-def _open_view(root: Path, image: Path, has_depth: bool) -> View:
+def _open_view(root: Path, image: Path) -> View:
     folder, (name, _, time) = root / "lowres_wide_intrinsics", image.stem.rpartition("_")
     # Times in names are rounded to milliseconds, each kind of file by itself.
     files = (folder / f"{name}_{float(time) + shift:.3f}.pincam" for shift in (0.0, 0.001, -0.001))
@@ -41,9 +40,9 @@ def _open_view(root: Path, image: Path, has_depth: bool) -> View:
     if file is None:
         raise SceneError(f"{image}: has no intrinsics in {folder}")
     width, height, fx, fy, cx, cy = captures.read_numbers(file)
-    camera = captures.Camera(captures.pinhole(fx, fy, cx, cy), (int(width), int(height)))
-    depth = root / "lowres_depth" / image.name if has_depth else None
-    return captures.file_view(image, camera, depth, confidence=root / "confidence" / image.name)
+    camera = captures.Camera((fx, fy, cx, cy), (int(width), int(height)))
+    depth, confidence = root / "lowres_depth" / image.name, root / "confidence" / image.name
+    return captures.file_view(image, camera, depth, confidence=confidence)
 
 
 def _box(id: int, entry: Any) -> Box:

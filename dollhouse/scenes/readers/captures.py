@@ -22,6 +22,7 @@ from dollhouse.scenes.readers.reader import FaultLog, Reader, read_text
 from dollhouse.scenes.scene import Box, Scene, View, spaced_indices
 
 OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  #: camera axes; its own inverse
+LENS = ([0, 1, 0, 1], [0, 1, 2, 2])  #: index of fx, fy, cx, cy in a camera matrix
 Y_UP, Z_UP = np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0])
 MAX_TIME_GAP = 0.02  #: seconds between a frame and its pose or depth map
 _PARSE_ERRORS = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, struct.error)
@@ -29,35 +30,31 @@ _PARSE_ERRORS = (KeyError, TypeError, ValueError, IndexError, AttributeError, Ov
 
 @dataclass(frozen=True)
 class Camera:
-    """Pinhole intrinsics of an image of ``size``, and the lens distortion that images have to be freed from."""
+    """Pinhole intrinsics of images of ``size``, and the lens distortion that images have to be freed from."""
 
-    intrinsics: Array  #: (3, 3), our pixel convention
+    lens: Sequence[float] | Array  #: fx, fy, cx, cy in pixels, our convention
     size: tuple[int, int]  #: width, height
     distortion: tuple[float, ...] = ()  #: OpenCV's k1, k2, p1, p2
 
     def scaled_to(self, size: tuple[int, int], path: Path) -> Array:
         """Scale the intrinsics to an image or depth map of ``size``; SceneError where they cannot belong to it."""
         (width, height), (own_width, own_height) = size, self.size
-        scaled = resize_intrinsics(self.intrinsics, width / own_width, height / own_height)
+        fx, fy, cx, cy = self.lens
+        intrinsics = np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
+        scaled = resize_intrinsics(intrinsics, width / own_width, height / own_height)
         centred = np.abs(scaled[:2, 2] / size - 0.5) < 0.3
         stretch = width * own_height / (height * own_width)  # 1, but for rounding
         if not (abs(stretch - 1.0) < 0.03 and (scaled[[0, 1], [0, 1]] > 0).all() and centred.all()):
             raise SceneError(
                 f"{path}: its {width}x{height} pixels do not fit a camera of {own_width}x{own_height} with focal "
-                f"lengths and principal point {self.intrinsics[:2].tolist()}; check the size of images and intrinsics"
+                f"lengths and principal point {fx:g}, {fy:g}, {cx:g}, {cy:g}; check the size of images and intrinsics"
             )
         return scaled
 
 
-def pinhole(fx: float, fy: float, cx: float, cy: float) -> Array:
-    """Build intrinsics (3, 3)."""
-    return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]], dtype=np.float64)
-
-
-def named_pinhole(values: Mapping[str, Any], shift: float = 0.0) -> Array:
-    """Build intrinsics from fx, fy, cx, cy; ``shift`` is 0.5 where these count from the centre of the first pixel."""
-    fx, fy, cx, cy = (float(values[key]) for key in ("fx", "fy", "cx", "cy"))
-    return pinhole(fx, fy, cx + shift, cy + shift)
+def named_lens(values: Mapping[str, Any], shift: float = 0.0) -> tuple[float, float, float, float]:
+    """Return fx, fy, cx, cy; ``shift`` is 0.5 where these count from the centre of the first pixel."""
+    return float(values["fx"]), float(values["fy"]), float(values["cx"]) + shift, float(values["cy"]) + shift
 
 
 def file_view(
@@ -77,7 +74,7 @@ def file_view(
     open_image = open_image or partial(read_image, image)
     if any(camera.distortion):
         open_image = partial(_undistorted, open_image, intrinsics, camera.distortion, 1)
-    if depth is None:
+    if depth is None or not depth.parent.is_dir():
         return View(image.stem, open_image, intrinsics)
     depth_intrinsics = camera.scaled_to(depth_size(depth), depth)
     open_depth: Callable[[], NDArray[np.float32]] = partial(read_valid_depth, depth, units, confidence)
@@ -213,6 +210,10 @@ class Capture:
             raise SceneError(f"{self.path}: {name}: is not a rigid pose (a rotation without scale, and a translation)")
         else:
             self.frames.append((name, world_from_camera, open_view))
+
+    def add_files(self, image: Path, pose: Array | None, camera: Camera, *args: Any, **options: Any) -> None:
+        """Add a frame by its files, see :func:`file_view`."""
+        self.add(image.stem, pose, partial(file_view, image, camera, *args, **options))
 
     def scene(self, skip_bad: bool, frames: int | None) -> Scene:
         """Open at most ``frames`` frames, evenly spaced, in a world with z up; SceneError without any."""

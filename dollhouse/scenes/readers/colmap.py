@@ -56,8 +56,8 @@ def _open_view(image: Path, lens: Lens) -> View:
         raise SceneError(f"{image}: COLMAP's {model} lens is not read; run: colmap image_undistorter")
     values = dict(zip(_MODELS[model], parameters, strict=True))
     distortion = tuple(values.get(key, 0.0) for key in ("k1", "k2", "p1", "p2"))
-    intrinsics = captures.named_pinhole({"fy": values["fx"], **values})
-    return captures.file_view(image, captures.Camera(intrinsics, size, distortion))
+    camera = captures.Camera(captures.named_lens({"fy": values["fx"], **values}), size, distortion)
+    return captures.file_view(image, camera)
 
 
 def _text_cameras(path: Path) -> Iterator[tuple[int, Lens]]:

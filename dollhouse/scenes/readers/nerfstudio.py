@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dollhouse.errors import SceneError
-from dollhouse.geometry import intrinsics_from_fov
+from dollhouse.geometry import Array, intrinsics_from_fov
 from dollhouse.scenes.images import image_size
 from dollhouse.scenes.readers import captures
 from dollhouse.scenes.scene import View
@@ -55,12 +55,13 @@ def _open_view(folder: Path, values: Mapping[str, Any]) -> View:
             f"{image}: its {model} lens cannot be used; undistort the images first (ns-process-data, COLMAP)"
         )
     size = (int(values["w"]), int(values["h"])) if "w" in values and "h" in values else image_size(image)
+    lens: Array
     if "fl_x" in values:
-        centre = float(values.get("cx", size[0] / 2)), float(values.get("cy", size[1] / 2))
-        intrinsics = captures.pinhole(float(values["fl_x"]), float(values.get("fl_y", values["fl_x"])), *centre)
+        fx, (cx, cy) = values["fl_x"], (size[0] / 2, size[1] / 2)
+        lens = np.array([fx, values.get("fl_y", fx), values.get("cx", cx), values.get("cy", cy)], dtype=np.float64)
     else:
-        intrinsics = intrinsics_from_fov(float(values["camera_angle_x"]), *size)
-    camera = captures.Camera(intrinsics, size, tuple(float(values.get(key, 0.0)) for key in ("k1", "k2", "p1", "p2")))
+        lens = intrinsics_from_fov(float(values["camera_angle_x"]), *size)[captures.LENS]
+    camera = captures.Camera(lens, size, tuple(float(values.get(key, 0.0)) for key in ("k1", "k2", "p1", "p2")))
     depth, units = _depth_name(values), 1.0 / float(values.get("integer_depth_scale", 0.001))
     return captures.file_view(image, camera, folder / depth if depth else None, units=units)
 

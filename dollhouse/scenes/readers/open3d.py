@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from dollhouse.errors import SceneError
@@ -16,23 +15,17 @@ def _collect(capture: captures.Capture) -> None:
     """Collect the frames that ``trajectory.log`` has a world-from-camera pose of."""
     path = capture.path
     values = captures.read_json(path / "camera_intrinsic.json")
-    (fx, _, cx), (_, fy, cy) = captures.as_matrix(values["intrinsic_matrix"])[:3, :2].T  # stored by columns
-    camera = captures.Camera(
-        captures.pinhole(fx, fy, cx + 0.5, cy + 0.5), (int(values["width"]), int(values["height"]))
-    )
+    lens = captures.as_matrix(values["intrinsic_matrix"])[:3, :3].T[captures.LENS] + (0.0, 0.0, 0.5, 0.5)  # by columns
+    camera = captures.Camera(lens, (int(values["width"]), int(values["height"])))
     trajectory = next((path / name for name in _TRAJECTORIES if (path / name).is_file()), None)
     if trajectory is None:
-        raise SceneError(
-            f"{path}: has no trajectory.log; run Open3D's reconstruction, or give {path / 'color'} as photos"
-        )
-    images, has_depth = list_photos(path / "color"), (path / "depth").is_dir()
-    rows = captures.read_rows(trajectory)
+        raise SceneError(f"{path}: has no trajectory.log; run Open3D's reconstruction, or give color/ as photos")
+    images, rows = list_photos(path / "color"), captures.read_rows(trajectory)
     for start in range(0, len(rows) - 4, 5):
         with capture.collect(f"{trajectory}: {' '.join(rows[start])}"):
             image = images[int(rows[start][0])]
             pose = captures.as_matrix([[float(word) for word in row] for row in rows[start + 1 : start + 5]])
-            depth = path / "depth" / f"{image.stem}.png" if has_depth else None
-            capture.add(image.stem, pose, partial(captures.file_view, image, camera, depth))
+            capture.add_files(image, pose, camera, path / "depth" / f"{image.stem}.png")
 
 
 def _matches(path: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from dollhouse.scenes.readers import captures
@@ -13,16 +12,14 @@ def _collect(capture: captures.Capture) -> None:
     """Collect the keyframes, the corrected ones where Polycam optimised the poses."""
     root = capture.path if (capture.path / "cameras").is_dir() else capture.path / "keyframes"
     prefix = "corrected_" if (root / "corrected_cameras").is_dir() and list_photos(root / "corrected_images") else ""
-    has_depth = (root / "depth").is_dir()
     for image in list_photos(root / f"{prefix}images"):
         file, name = root / f"{prefix}cameras" / f"{image.stem}.json", f"{image.stem}.png"
         with capture.collect(file):
             values = captures.read_json(file)
             pose = captures.as_matrix([values[f"t_{row}{column}"] for row in range(3) for column in range(4)])
-            camera = captures.Camera(captures.named_pinhole(values), (int(values["width"]), int(values["height"])))
-            depth = root / "depth" / name if has_depth else None
-            open_view = partial(captures.file_view, image, camera, depth, confidence=root / "confidence" / name)
-            capture.add(image.stem, pose @ captures.OPENCV_FROM_OPENGL, open_view)
+            camera = captures.Camera(captures.named_lens(values), (int(values["width"]), int(values["height"])))
+            pose = pose @ captures.OPENCV_FROM_OPENGL
+            capture.add_files(image, pose, camera, root / "depth" / name, confidence=root / "confidence" / name)
 
 
 def _matches(path: Path) -> bool:

@@ -24,7 +24,7 @@ def _collect(capture: captures.Capture) -> None:
     content = json.loads(_read_member(path, "metadata", _MAX_MEMBER).decode("utf-8-sig"))
     size = (int(content["w"]), int(content["h"]))
     depth_size: tuple[int, int] | None = (int(content.get("dw", 256)), int(content.get("dh", 192)))
-    lens = np.array(content["K"], dtype=np.float64).reshape(3, 3).T[[0, 1, 0, 1], [0, 1, 2, 2]]  # stored by columns
+    lens = np.array(content["K"], dtype=np.float64).reshape(3, 3).T[captures.LENS]  # stored by columns
     lenses = content.get("perFrameIntrinsicCoeffs") or [lens] * len(content["poses"])
     try:
         import lzfse  # noqa: F401
@@ -34,7 +34,7 @@ def _collect(capture: captures.Capture) -> None:
     for number, numbers in enumerate(content["poses"]):
         with capture.collect(f"{path}: frame {number}"):
             x, y, z, w, *translation = map(float, numbers)
-            camera = captures.Camera(captures.pinhole(*map(float, lenses[number])), size)
+            camera = captures.Camera([float(value) for value in lenses[number]], size)
             pose = captures.rigid((x, y, z, w), translation) @ captures.OPENCV_FROM_OPENGL
             capture.add(str(number), pose, partial(_open_view, path, number, camera, depth_size))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from dollhouse.scenes.readers import captures
@@ -16,15 +15,14 @@ def _collect(capture: captures.Capture) -> None:
     for file in (path.parent / "cam_params.json", path / "cam_params.json"):
         if file.is_file():
             values |= captures.read_json(file)["camera"]
-    camera = captures.Camera(captures.named_pinhole(values, shift=0.5), (int(values["w"]), int(values["h"])))
+    camera = captures.Camera(captures.named_lens(values, shift=0.5), (int(values["w"]), int(values["h"])))
     poses = captures.read_rows(path / "traj.txt")
     has_depth = any((path / "results").glob("depth*.png"))
     for number, image in enumerate(p for p in list_photos(path / "results") if p.name.startswith("frame")):
         with capture.collect(f"{path / 'traj.txt'}: {image.name}"):
             depth = image.with_name(f"depth{image.stem.removeprefix('frame')}.png") if has_depth else None
             pose = captures.as_matrix([float(word) for word in poses[number]])
-            open_view = partial(captures.file_view, image, camera, depth, units=float(values["scale"]))
-            capture.add(image.stem, pose, open_view)
+            capture.add_files(image, pose, camera, depth, units=float(values["scale"]))
 
 
 def _matches(path: Path) -> bool:

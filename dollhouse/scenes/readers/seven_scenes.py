@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from dollhouse.scenes.readers import captures
@@ -12,16 +11,13 @@ from dollhouse.scenes.readers.reader import list_photos, read_text
 def _collect(capture: captures.Capture) -> None:
     """Collect frames; intrinsics and depth scale come from ``info.txt`` where it exists (BundleFusion)."""
     path = capture.path
-    camera, units = (
-        captures.Camera(captures.pinhole(585.0, 585.0, 320.0, 240.0), (640, 480)),
-        1000.0,
-    )  # 7-Scenes' Kinect
+    camera, units = captures.Camera((585.0, 585.0, 320.0, 240.0), (640, 480)), 1000.0  # 7-Scenes' Kinect
     files = (path / "info.txt", path / "_info.txt", path.parent / "info.txt")
     if info := next((file for file in files if file.is_file()), None):
         pairs = (line.partition("=") for line in read_text(info).splitlines())
         values = {key.strip(): value.strip() for key, _, value in pairs}
         matrix = captures.as_matrix([float(word) for word in values["m_calibrationColorIntrinsic"].split()])
-        camera = captures.Camera(matrix[:3, :3], (int(values["m_colorWidth"]), int(values["m_colorHeight"])))
+        camera = captures.Camera(matrix[captures.LENS], (int(values["m_colorWidth"]), int(values["m_colorHeight"])))
         units = float(values.get("m_depthShift", units))
     has_depth = any(path.glob("frame-*.depth.png"))
     for image in list_photos(path):
@@ -30,7 +26,7 @@ def _collect(capture: captures.Capture) -> None:
             with capture.collect(image):
                 depth = path / f"{name}.depth.png" if has_depth else None
                 pose = captures.as_matrix(captures.read_numbers(path / f"{name}.pose.txt"))
-                capture.add(name, pose, partial(captures.file_view, image, camera, depth, units=units))
+                capture.add_files(image, pose, camera, depth, units=units)
 
 
 def _matches(path: Path) -> bool:

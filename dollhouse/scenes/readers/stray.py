@@ -16,7 +16,7 @@ def _collect(capture: captures.Capture) -> None:
     with open_container(video) as container:
         codec = container.streams.video[0].codec_context
         size = (codec.width, codec.height)
-    intrinsics = captures.as_matrix(captures.read_numbers(capture.path / "camera_matrix.csv"))[:3, :3]
+    lens = captures.as_matrix(captures.read_numbers(capture.path / "camera_matrix.csv"))[captures.LENS]
     header, *rows = captures.read_rows(odometry)
     for row in rows:
         with capture.collect(f"{odometry}: {' '.join(row[:2])}"):
@@ -24,7 +24,7 @@ def _collect(capture: captures.Capture) -> None:
             if not 0 <= (frame := int(values["frame"])) < len(times):
                 raise SceneError(f"{video}: has {len(times)} frames, but odometry.csv has a pose of frame {frame}")
             # Later versions of the app store the intrinsics of each frame.
-            camera = captures.Camera(captures.named_pinhole(values) if "fx" in values else intrinsics, size)
+            camera = captures.Camera(captures.named_lens(values) if "fx" in values else lens, size)
             pose = captures.rigid([values[key] for key in ("qx", "qy", "qz", "qw")], [values[key] for key in "xyz"])
             open_view = partial(
                 captures.file_view,

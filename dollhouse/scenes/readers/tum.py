@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,7 @@ def _collect(capture: captures.Capture) -> None:
     depth_times = np.array([time for time, _ in depth_maps])
     name = path.resolve().name.lower()
     calibration = next(values for names, values in _CALIBRATIONS.items() if any(part in name for part in names))
-    camera = captures.Camera(captures.pinhole(*calibration), (640, 480))
+    camera = captures.Camera(calibration, (640, 480))
     for time, image in images:
         with capture.collect(path / image):
             pose, match = captures.nearest(times, time), captures.nearest(depth_times, time)
@@ -36,8 +35,7 @@ def _collect(capture: captures.Capture) -> None:
                 raise SceneError(f"{path / image}: has no depth map of its time")
             depth = path / depth_maps[match][1] if match is not None else None
             world_from_camera = None if pose is None else captures.rigid(poses[pose][4:], poses[pose][1:4])
-            open_view = partial(captures.file_view, path / image, camera, depth, units=5000.0)
-            capture.add(Path(image).stem, world_from_camera, open_view)
+            capture.add_files(path / image, world_from_camera, camera, depth, units=5000.0)
 
 
 def _read_list(capture: captures.Capture, path: Path) -> list[tuple[float, str]]:
