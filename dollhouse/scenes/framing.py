@@ -41,14 +41,10 @@ def frame_views(views: Sequence[View], sizes: Sequence[Size]) -> tuple[tuple[Vie
             if cut > MAX_CUT:
                 valid_area[view.name] = area
     shape, lines = f"{grid[0] / grid[1]:.2f}:1", []
-    if cut_views := [
-        (cut, view.name) for cut, view in zip(cuts, views, strict=True) if _UNMENTIONED_CUT < cut <= MAX_CUT
-    ]:
-        lines.append(
-            "{} of {} views are cut to {}, at most {:.0%} ({})".format(
-                len(cut_views), len(views), shape, *max(cut_views)
-            )
-        )
+    mild = sorted((cut, view.name) for cut, view in zip(cuts, views, strict=True) if _UNMENTIONED_CUT < cut <= MAX_CUT)
+    if mild:
+        worst, name = mild[-1]
+        lines.append(f"{len(mild)} of {len(views)} views are cut to {shape}, at most {worst:.0%} ({name})")
     if valid_area:
         lines.append(f"{len(valid_area)} of {len(views)} views are padded to {shape} ({next(iter(valid_area))})")
     return tuple(framed), {"framing": "; ".join(lines), "valid_area": valid_area} if lines else {}

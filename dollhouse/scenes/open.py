@@ -164,4 +164,4 @@ def _diagnose(path: Path) -> str:
         return f"{path}: is not a scene but holds {len(inside)} ({inside[0].name}, ...); give one of them"
     if path.is_file():
         return f"{path}: is not a scene (can be {SCENE_KINDS})"
-    return f"{path}: holds no scene (can be {SCENE_KINDS})"
+    return f"{path}: holds no scene, only {describe_unused(path, ())} (can be {SCENE_KINDS})"

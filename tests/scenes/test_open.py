@@ -116,8 +116,8 @@ def test_several_scenes_are_refused_where_one_is_wanted(tmp_path: Path) -> None:
         ([], "the folder is empty"),
         (["notes.txt"], "holds no scene"),
         ([".hidden.jpg"], "the folder is empty"),
-        (["IMG_1.DNG"], r"raw photos \(IMG_1\.DNG\) are not read"),
-        ([".IMG_1.HEIC.icloud"], "still in iCloud"),
+        (["IMG_1.DNG"], r"holds no scene, only 1 raw photo \(IMG_1\.DNG\)"),
+        ([".IMG_1.HEIC.icloud"], "iCloud has not downloaded"),
         (["scene0000_00.sens"], r"holds a \.sens stream"),
     ],
 )
@@ -129,7 +129,7 @@ def test_folders_without_a_scene_are_refused(tmp_path: Path, files: list[str], m
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("a.sens", "SensReader"), ("a.dng", "save them as JPEG"), ("a.txt", "is not a scene")]
+    ("name", "message"), [("a.sens", "SensReader"), ("a.dng", "is not a scene"), ("a.txt", "is not a scene")]
 )
 def test_other_files_are_refused(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / name).touch()

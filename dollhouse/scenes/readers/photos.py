@@ -13,14 +13,7 @@ from dollhouse.errors import SceneError
 from dollhouse.scenes.framing import frame_views
 from dollhouse.scenes.images import WORKING_PIXELS, check_image, has_few_colours, read_image
 from dollhouse.scenes.photo_cameras import panorama_views, read_photo_metadata
-from dollhouse.scenes.readers.reader import (
-    PHOTO_SUFFIXES,
-    RAW_SUFFIXES,
-    FaultLog,
-    Reader,
-    describe_unused,
-    list_photos,
-)
+from dollhouse.scenes.readers.reader import PHOTO_SUFFIXES, FaultLog, Reader, describe_unused, list_photos
 from dollhouse.scenes.scene import Scene, View, spaced_indices
 
 _WIDE = 2.2  #: width over height from which a photo is hardly one pinhole view
@@ -74,9 +67,8 @@ def open_photos(path: Path, *, skip_bad: bool = False, frames: int | None = None
         views = [replace(view, world_from_camera=None) for view in views]
     framed, framing = frame_views(views, sizes)
     focal = ", ".join(f"{source} ({count})" for source, count in Counter(sources).items())
-    metadata = {"source": str(path), "skipped": tuple(log.faults), "focal": focal, **framing}
-    metadata |= {"warnings": tuple(warnings)} if warnings else {}
-    metadata |= {"unused": unused} if unused else {}
+    metadata = {"source": str(path), "skipped": tuple(log.faults), "focal": focal, "unused": unused, **framing}
+    metadata["warnings"] = tuple(warnings)
     scene = Scene(path.resolve().name, framed, metric=False, metadata=metadata)
     return scene if frames is None else scene.sample_views(frames)
 
@@ -118,13 +110,4 @@ def _list_maps(images: list[Path]) -> set[Path]:
     return maps
 
 
-def _diagnose(path: Path) -> str | None:
-    files = [path] if path.is_file() else list(path.iterdir())
-    raw = [file for file in files if file.suffix.lower() in RAW_SUFFIXES]
-    if raw:
-        return f"{path}: raw photos ({raw[0].name}) are not read; save them as JPEG or HEIC"
-    absent = [file for file in files if file.suffix.lower() == ".icloud"]
-    return f"{path}: its photos ({absent[0].name}) are still in iCloud; download them first" if absent else None
-
-
-PHOTOS = Reader("a photo or a folder of photos", _matches, open_photos, _diagnose)
+PHOTOS = Reader("a photo or a folder of photos", _matches, open_photos)

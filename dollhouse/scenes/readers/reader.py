@@ -17,10 +17,9 @@ _JPEG_AND_HEIC = (".jpg", ".jpeg", ".jfif", ".jpe", ".mpo", ".heic", ".heif", ".
 PHOTO_SUFFIXES = frozenset({*_JPEG_AND_HEIC, ".avif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 _MPEG = (".mp4", ".m4v", ".mpg", ".mpeg", ".mts", ".m2ts")
 VIDEO_SUFFIXES = frozenset({*_MPEG, ".mov", ".mkv", ".webm", ".avi", ".3gp", ".3g2", ".wmv"})
-RAW_SUFFIXES = frozenset({".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"})
 _KINDS = {suffix: "video" for suffix in VIDEO_SUFFIXES} | {suffix: "other image" for suffix in PHOTO_SUFFIXES}
-_KINDS |= {suffix: "raw photo" for suffix in RAW_SUFFIXES}
-_KINDS |= {".icloud": "photo that iCloud has not downloaded"}
+_KINDS |= dict.fromkeys((".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"), "raw photo")
+_KINDS[".icloud"] = "photo that iCloud has not downloaded"
 _LITTER = {"thumbs.db", "desktop.ini", "__macosx"}
 
 

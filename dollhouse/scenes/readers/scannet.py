@@ -20,6 +20,7 @@ from dollhouse.scenes.readers.reader import FaultLog, Reader, describe_unused, l
 from dollhouse.scenes.readers.scannet_boxes import AGGREGATION, MESH, SEGMENTS, read_boxes, read_text
 from dollhouse.scenes.scene import Scene, View, spaced_indices
 
+_FILES = (".txt", MESH, SEGMENTS, AGGREGATION)
 _FOLDERS = ("color", "depth", "pose", "intrinsic")
 _DECODED_FRAMES = 300  #: frames of a longer choice are checked when they are read
 Size = tuple[int, int]  #: width, height
@@ -88,13 +89,9 @@ def open_scannet(path: Path, *, skip_bad: bool = False, frames: int | None = Non
         boxes = read_boxes(path, alignment, objects)
     metadata: dict[str, Any] = {"source": str(path), "frames_skipped": lost, "skipped": (*log.faults, *objects.faults)}
     metadata["axis_aligned"] = "axisAlignment" in parameters
-    if unused := describe_unused(path, [file for file in path.iterdir() if _is_used(file)]):
-        metadata["unused"] = unused
+    used = [file for file in path.iterdir() if file.name in _FOLDERS or file.name.endswith(_FILES)]
+    metadata["unused"] = describe_unused(path, used)
     return Scene(name, tuple(views), boxes=boxes, metadata=metadata)
-
-
-def _is_used(file: Path) -> bool:
-    return file.name in _FOLDERS or file.suffix == ".txt" or file.name.endswith((MESH, SEGMENTS, AGGREGATION))
 
 
 def _open_view(folder: Path, image: Path, world_from_camera: Array, colour: _Stream, depth: _Stream | None) -> View:
