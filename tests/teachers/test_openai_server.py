@@ -111,14 +111,21 @@ def test_failures_differ_between_questions(tmp_path: Path) -> None:
 
 
 def test_concurrency_is_limited() -> None:
+    lock, open_requests, most = threading.Lock(), [0], [0]
+
     def slow(talk: Talk, question: str, before: int) -> None:
+        with lock:
+            open_requests[0] += 1
+            most[0] = max(most[0], open_requests[0])
         time.sleep(0.05)
+        with lock:  # before the reply, after which the client may send its next request
+            open_requests[0] -= 1
         talk.reply("yes")
 
     scene = small_scene()
     with chat_server(slow) as server:
         OpenAITeacher(server.url, quick(concurrency=2)).answer(scene, questions_for(scene, 8))
-    assert server.most_at_once == 2
+    assert most[0] == 2
 
 
 def test_missing_answers_alone_are_requested_again(tmp_path: Path) -> None:
