@@ -126,18 +126,18 @@ class StageConfig(ConfigModel):
 class Recipe(ConfigModel):
     """The settings of a whole run."""
 
-    name: str
-    seed: int = 0
-    teacher: Literal["annotations", "records"] = "annotations"
+    name: str = Field(description="name of the run, in its reports and in the model card")
+    seed: int = Field(0, description="of initial weights, batches and augmentation")
+    teacher: Literal["annotations", "records"] = Field("annotations", description="where targets come from")
     init_from: Path | None = Field(None, description="model folder whose weights the student starts with")
     reinit: list[PartName] = Field(default=[], description="with init_from: parts that are initialised afresh")
     width_multiplier: int = Field(1, ge=1, le=2, description="with init_from: 2 doubles every width, same answers")
     use_rgbd: bool = Field(False, description="take depth and poses beside the photos: for teachers, not students")
     student: StudentConfig = Field(default_factory=StudentConfig)
     data: DataConfig
-    loss_weighting: Literal["uncertainty", "static", "equal"] = "uncertainty"
+    loss_weighting: Literal["uncertainty", "static", "equal"] = Field("uncertainty", description="uncertainty: Eq. 2")
     static_weights: dict[LossName, NonNegativeFloat] = Field({}, description="with loss_weighting: static")
-    precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    precision: Literal["auto", "bfloat16", "float32"] = Field("auto", description="auto: bfloat16 where the hardware has it")
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves torch's own choice")
     stages: dict[str, StageConfig] = Field(min_length=1)
 

@@ -45,7 +45,7 @@ def timing_job(experiment: Experiment, paper_size: bool = False) -> Job:
 
     models_key = [experiment.teacher_key or stand_in, experiment.student_key]
     key = short_key(models_key, scenes, timing.model_dump(), keys.TIMING_VERSION)
-    return Job("timing", key, "timing", 2, 24.0 + 4 * timing.rooms, time_both)
+    return Job("timing", key, "timing", 2, 20.0 + (2 + 2.5 * timing.repeats) * timing.rooms, time_both)
 
 
 def read_times(experiment: Experiment, paper_size: bool = False) -> dict[str, Any] | None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from transformers.utils import logging as transformers_logging
+
 from dollhouse.errors import DollhouseError
 from dollhouse.evaluation.report.render import Chart, Note, Part, Section, Table, render_sections
 from dollhouse.evaluation.report.report_schema import package_versions
@@ -149,6 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dry-run", action="store_true", help="print the jobs and whether they are cached")
     options = parser.parse_args(arguments)
     only = options.only.split(",") if options.only else None
+    transformers_logging.disable_progress_bar()
     try:
         spec = read_spec(options.tables, options.settings)
         experiment = Experiment(options.out, spec, options.student, options.teacher)

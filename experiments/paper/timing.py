@@ -19,6 +19,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from transformers.utils import logging as transformers_logging
 
 from dollhouse.errors import ModelError, RecipeError
 from dollhouse.evaluation.report.report_schema import package_versions
@@ -115,6 +116,7 @@ def load_model(name: str) -> None:
     global _model, _empty_bytes
     from experiments.paper.paper_size import PAPER_SIZE_MODELS
 
+    transformers_logging.disable_progress_bar()
     _empty_bytes = resident_bytes()
     size = name.removeprefix(PAPER_SIZE)
     _model = CheckpointModel(Path(name)) if size == name else PAPER_SIZE_MODELS[size]()
