@@ -137,7 +137,7 @@ class Recipe(ConfigModel):
     data: DataConfig
     loss_weighting: Literal["uncertainty", "static", "equal"] = Field("uncertainty", description="uncertainty: Eq. 2")
     static_weights: dict[LossName, NonNegativeFloat] = Field({}, description="with loss_weighting: static")
-    precision: Literal["auto", "bfloat16", "float32"] = Field("auto", description="auto: bfloat16 where the hardware has it")
+    precision: Literal["auto", "bfloat16", "float32"] = Field("auto", description="auto: bfloat16 if native")
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves torch's own choice")
     stages: dict[str, StageConfig] = Field(min_length=1)
 
