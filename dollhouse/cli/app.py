@@ -5,10 +5,13 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from dollhouse.scenes.scene import Scene
 
 app = typer.Typer(
     name="dollhouse",
@@ -31,6 +34,9 @@ SceneArgument = Annotated[
 ModelArgument = Annotated[str, typer.Argument(help="A model folder, or nano, the shipped student.")]
 ModelOption = Annotated[str, typer.Option(help="A model folder, or nano, the shipped student.")]
 SkipOption = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be decoded.")]
+LenientOption = Annotated[
+    bool, typer.Option("--skip-bad/--strict", help="Leave out what is broken, or refuse the scene for it.")
+]
 SeedOption = Annotated[int, typer.Option(help="Seed of the question sampling and of the intervals.")]
 OutOption = Annotated[Path | None, typer.Option(help="Folder for the report; nothing is written without it.")]
 
@@ -45,12 +51,11 @@ def command_line() -> str:
     return " ".join(["dollhouse", *map(shlex.quote, sys.argv[1:])])
 
 
-def print_skipped(metadata: Any) -> None:
-    """Print which photos or frames a scene was opened without."""
-    for line in metadata.get("skipped") or ():
-        print(f"left out: {line}", file=sys.stderr)
-    if metadata.get("frames_skipped"):
-        print(f"left out: {metadata['frames_skipped']} frames without a pose", file=sys.stderr)
+def print_notices(scene: Scene, printed: Scene | None = None) -> None:
+    """Print what was left out of a scene, cut, padded or not used, unless it was ``printed``, on standard error."""
+    for line in scene.notices:
+        if printed is None or line not in printed.notices:
+            print(line, file=sys.stderr)
 
 
 def quiet_libraries() -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from dollhouse.cli.app import ModelOption, SceneArgument, SkipOption, app, console, print_skipped, quiet_libraries
-from dollhouse.errors import QuestionError
+from dollhouse.cli.app import LenientOption, ModelOption, SceneArgument, app, console, print_notices, quiet_libraries
+from dollhouse.errors import QuestionError, SceneError
 
 if TYPE_CHECKING:
     from dollhouse.inference.session import Answer, SceneSession
+    from dollhouse.scenes.scene import Scene
 
 
 @app.command()
@@ -24,10 +26,12 @@ def ask(
         list[str] | None, typer.Argument(help="Questions. Without any: lines of standard input, or a prompt.")
     ] = None,
     model: ModelOption = "nano",
-    views: Annotated[int | None, typer.Option(min=1, help="Photos to encode, spread over the scene.")] = None,
+    views: Annotated[
+        str | None, typer.Option(help="How many photos to encode, spread over the scene, or which: 1,5,9.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     show: Annotated[Path | None, typer.Option(help="Write a picture: photos, predicted depth, plan, answers.")] = None,
-    skip_bad: SkipOption = False,
+    skip_bad: LenientOption = True,
 ) -> None:
     """Answer questions about a scene from its photos alone.
 
@@ -41,11 +45,17 @@ def ask(
         if not questions:
             raise QuestionError('no question: give one after the scene, such as "How many chairs are there?"')
     opened = open_scene(scene, skip_bad=skip_bad)
-    print_skipped(opened.metadata)
+    print_notices(opened)
+    selected, count = _select_views(opened, views)
     quiet_libraries()
     from dollhouse.inference.pipeline import DollhousePipeline
 
-    session = DollhousePipeline.from_pretrained(model, retain_freed_memory=True).encode_scene(opened, views)
+    session = DollhousePipeline.from_pretrained(model, retain_freed_memory=True).encode_scene(selected, count, skip_bad)
+    print_notices(session.scene, opened)
+    used = [1 + number for number, view in enumerate(opened.views) if view in session.scene.views]
+    if views is None and len(used) < len(opened.views):
+        numbers = ", ".join(map(str, used))
+        print(f"{len(opened.views)} views, {len(used)} used: {numbers}; choose with --views", file=sys.stderr)
     if not questions:
         _prompt(session)
         return
@@ -59,6 +69,19 @@ def ask(
 
         draw_answers(session, answers, show)
         print(f"picture: {show}", file=sys.stderr)
+
+
+def _select_views(scene: Scene, views: str | None) -> tuple[Scene, int | None]:
+    """Parse ``--views``: return the scene with the numbered views, and how many views to encode."""
+    try:
+        numbers = [int(number) for number in views.split(",") if number.strip()] if views is not None else []
+    except ValueError:
+        numbers = [0]
+    if views is None or (len(numbers) == 1 and "," not in views and numbers[0] > 0):
+        return scene, numbers[0] if numbers else None
+    if not numbers or len(set(numbers)) < len(numbers) or not all(0 < n <= len(scene.views) for n in numbers):
+        raise SceneError(f"--views {views}: give how many, or numbers from 1 to {len(scene.views)} such as 1,2")
+    return replace(scene, views=tuple(scene.views[number - 1] for number in numbers)), len(numbers)
 
 
 def _prompt(session: SceneSession) -> None:

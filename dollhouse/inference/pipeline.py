@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -67,13 +68,14 @@ class DollhousePipeline:
         """Width in pixels to which photos are resized."""
         return int(self.model.config.image_size)
 
-    def encode_scene(self, scene: Scene | str | Path, views: int | None = None) -> SceneSession:
+    def encode_scene(self, scene: Scene | str | Path, views: int | None = None, skip_bad: bool = False) -> SceneSession:
         """Encode the photos of a scene.
 
         Args:
-            scene: a scene, or what :func:`dollhouse.open_scene` opens. Its depth and poses are used only by models
-                with ``config.use_rgbd``.
+            scene: a scene, or what :func:`dollhouse.open_scene` opens; what is left out or not used is logged. Its
+                depth and poses are used only by models with ``config.use_rgbd``.
             views: at most so many photos, spread over the scene; by default ``config.num_views``.
+            skip_bad: leave out photos that cannot be read; always so for a scene that is opened here.
 
         Raises:
             SceneError: for a scene without views, with photos of several shapes, or, with ``config.use_rgbd``,
@@ -82,12 +84,15 @@ class DollhousePipeline:
         if not isinstance(scene, Scene):
             from dollhouse.scenes.open import open_scene
 
-            scene = open_scene(scene)
-        scene = scene.sample_views(views or self.model.config.num_views)
-        if not scene.views:
+            skip_bad, scene = True, open_scene(scene, skip_bad=True)
+            for notice in scene.notices:
+                logging.getLogger(__name__).warning("%s: %s", scene.name, notice)
+        count = views or self.model.config.num_views
+        scene, images = scene.read_sample(count, skip_bad)
+        if not images:
             raise SceneError(f"scene {scene.name} has no views to encode")
         try:
-            pixels = self.processor.image_processor([view.image for view in scene.views])["pixel_values"]
+            pixels = self.processor.image_processor(images)["pixel_values"]
         except ValueError as error:
             raise SceneError(f"scene {scene.name}: {error}; put photos of one shape together") from error
         pixel_values = torch.from_numpy(np.asarray(pixels)).to(self.model.device)

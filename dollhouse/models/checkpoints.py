@@ -155,7 +155,7 @@ def _shorten(names: list[str], describe: Callable[[str], str] = str) -> str:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; raises ModelError where the file is not one."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}); a checkpoint folder has this file") from error
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:

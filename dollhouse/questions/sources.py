@@ -140,7 +140,7 @@ def _sample(questions: tuple[Question, ...], limit: int | None, seed: int) -> tu
 
 def _read_lines(path: Path) -> list[_Line]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise QuestionError(f"{path}: questions cannot be read ({reason}); give a JSONL file") from error

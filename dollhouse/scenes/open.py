@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
 from dollhouse.errors import SceneError
 from dollhouse.scenes.readers.photos import PHOTOS
-from dollhouse.scenes.readers.reader import Reader, natural_key
+from dollhouse.scenes.readers.reader import VIDEO_SUFFIXES, Reader, describe_unused, natural_key
 from dollhouse.scenes.readers.saved import SAVED
 from dollhouse.scenes.readers.scannet import SCANNET
 from dollhouse.scenes.readers.video import VIDEO
@@ -49,8 +51,9 @@ def open_scene(source: str | Path, *, skip_bad: bool = False, frames: int | None
     """Open the scene at a path, or a synthetic room by name.
 
     ``SCENE_KINDS`` lists what can be opened. ``frames`` is the number of evenly spaced views; synthetic rooms are
-    rendered with that many. ``skip_bad`` leaves out photos or frames with faults and lists the faults in
-    ``metadata["skipped"]``. Raises SceneError where nothing fits ``source``, or it is broken.
+    rendered with that many. ``skip_bad`` leaves out photos, frames or objects with faults and lists the faults in
+    ``metadata["skipped"]``; where a whole layout is broken, its photos are opened alone. Raises SceneError where
+    nothing fits ``source``, or it is broken.
     """
     _check_frames(frames)
     if rooms := _parse_rooms(source):
@@ -58,28 +61,26 @@ def open_scene(source: str | Path, *, skip_bad: bool = False, frames: int | None
         if len(numbers) != 1:
             raise SceneError(f"{source}: names {len(numbers)} rooms where one scene is wanted; give one number")
         return _open_room(kind, split, frames, numbers[0])
-    path = _existing_path(source)
-    reader = _find_reader(path)
-    if reader is None:
-        raise SceneError(_diagnose(path))
-    return reader.open(path, skip_bad=skip_bad, frames=frames)
+    return _open_path(_existing_path(source), skip_bad=skip_bad, frames=frames, as_photos=skip_bad)
 
 
 def open_scenes(source: str | Path, *, skip_bad: bool = False, frames: int | None = None) -> SceneList:
-    """Open several scenes lazily: ``rooms:test/0-199``, a folder whose subfolders are scenes, or one scene.
+    """Open several scenes lazily: ``rooms:test/0-199``, a folder whose subfolders or videos are scenes, or one scene.
 
-    Both ends of a range are included; subfolders that are no scenes are ignored. Arguments and errors as
-    :func:`open_scene`.
+    Both ends of a range are included; what lies in the folder and is no scene is logged in one line. Arguments and
+    errors as :func:`open_scene`.
     """
     _check_frames(frames)
     if rooms := _parse_rooms(source):
         kind, split, numbers = rooms
         return SceneList(numbers, partial(_open_room, kind, split, frames))
     path = _existing_path(source)
-    scenes = [path] if _find_reader(path) else _scenes_in(path)
+    scenes = [path] if _matching_readers(path) else _scenes_in(path)
     if not scenes:
         raise SceneError(_diagnose(path))
-    return SceneList(scenes, partial(open_scene, skip_bad=skip_bad, frames=frames))
+    if scenes != [path] and (unused := describe_unused(path, scenes)):
+        logging.getLogger(__name__).warning("%s: %d scenes; not used: %s", path, len(scenes), unused)
+    return SceneList(scenes, partial(_open_path, skip_bad=skip_bad, frames=frames))
 
 
 def _check_frames(frames: int | None) -> None:
@@ -123,9 +124,23 @@ def _existing_path(source: str | Path) -> Path:
     return path
 
 
-def _find_reader(path: Path) -> Reader | None:
+def _open_path(path: Path, *, skip_bad: bool, frames: int | None, as_photos: bool = False) -> Scene:
+    """Open a path with its first reader; ``as_photos`` tries the last where that raises."""
+    readers = _matching_readers(path)
+    if not readers:
+        raise SceneError(_diagnose(path))
     try:
-        return next((reader for reader in READERS if reader.matches(path)), None)
+        return readers[0].open(path, skip_bad=skip_bad, frames=frames)
+    except SceneError as error:
+        if not as_photos or len(readers) == 1:
+            raise
+        scene = readers[-1].open(path, skip_bad=skip_bad, frames=frames)
+        return replace(scene, metadata={**scene.metadata, "skipped": (str(error), *scene.metadata.get("skipped", ()))})
+
+
+def _matching_readers(path: Path) -> list[Reader]:
+    try:
+        return [reader for reader in READERS if reader.matches(path)]
     except OSError as error:
         raise SceneError(f"{path}: cannot be listed ({error.strerror})") from error
 
@@ -133,13 +148,14 @@ def _find_reader(path: Path) -> Reader | None:
 def _scenes_in(path: Path) -> list[Path]:
     if not path.is_dir():
         return []
-    folders = [p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")]
-    return [p for p in sorted(folders, key=lambda p: natural_key(p.name)) if _find_reader(p)]
+    inside = [p for p in path.iterdir() if p.is_dir() or p.suffix.lower() in VIDEO_SUFFIXES]
+    inside = sorted((p for p in inside if not p.name.startswith(".")), key=lambda p: natural_key(p.name))
+    return [p for p in inside if _matching_readers(p)]
 
 
 def _diagnose(path: Path) -> str:
     """Explain in one line why no reader fits an existing path."""
-    if path.is_dir() and all(p.name.startswith(".") for p in path.iterdir()):
+    if path.is_dir() and all(p.name.startswith(".") and p.suffix != ".icloud" for p in path.iterdir()):
         return f"{path}: the folder is empty; put photos into it (can be {SCENE_KINDS})"
     for reader in READERS:
         if explanation := reader.diagnose(path):
@@ -148,4 +164,4 @@ def _diagnose(path: Path) -> str:
         return f"{path}: is not a scene but holds {len(inside)} ({inside[0].name}, ...); give one of them"
     if path.is_file():
         return f"{path}: is not a scene (can be {SCENE_KINDS})"
-    return f"{path}: holds no scene (can be {SCENE_KINDS})"
+    return f"{path}: holds no scene, only {describe_unused(path, ())} (can be {SCENE_KINDS})"

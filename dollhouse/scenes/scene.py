@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dollhouse.errors import SceneError
 from dollhouse.geometry import Array, box_corners, transform_points
 
 
@@ -109,6 +110,16 @@ class Scene:
                 return box
         raise KeyError(id)
 
+    @property
+    def notices(self) -> list[str]:
+        """Return what a user must know of how the scene was opened: what was left out, cut, padded or not used."""
+        lines = [f"left out: {fault}" for fault in self.metadata.get("skipped") or ()]
+        if lost := self.metadata.get("frames_skipped"):
+            lines.append(f"left out: {lost} frames without a pose")
+        lines += [f"warning: {warning}" for warning in self.metadata.get("warnings") or ()]
+        named = {"framing": "framing", "unused": "not used"}
+        return lines + [f"{name}: {self.metadata[key]}" for key, name in named.items() if self.metadata.get(key)]
+
     def hold_out(self, every: int) -> tuple[Scene, Scene]:
         """Split the views into (train, test): every ``every``-th view is for testing; 0 holds out none."""
         test = [bool(every) and (number + 1) % every == 0 for number in range(len(self.views))]
@@ -116,6 +127,24 @@ class Scene:
             tuple(view for view, held in zip(self.views, test, strict=True) if held is part) for part in (False, True)
         ]
         return replace(self, views=parts[0]), replace(self, views=parts[1])
+
+    def read_sample(self, count: int, skip_bad: bool = False) -> tuple[Scene, list[NDArray[np.uint8]]]:
+        """Return :meth:`sample_views` with its images.
+
+        ``skip_bad`` takes other views for those that cannot be read and adds their faults to ``metadata["skipped"]``;
+        otherwise, and where none is left, the first raises SceneError.
+        """
+        sampled, images = self.sample_views(count), []
+        for view in sampled.views:
+            try:
+                images.append(view.image)
+            except SceneError as error:
+                others = tuple(other for other in self.views if other is not view)
+                if not (skip_bad and others):
+                    raise
+                metadata = {**self.metadata, "skipped": (*self.metadata.get("skipped", ()), str(error))}
+                return replace(self, views=others, metadata=metadata).read_sample(count, skip_bad)
+        return sampled, images
 
     def sample_views(self, count: int) -> Scene:
         """Return the scene with at most ``count`` evenly spaced views, including the first."""

@@ -80,7 +80,7 @@ class VggtDepthTeacher:
 
 def _is_saved_model(place: Path) -> bool:
     try:
-        settings = json.loads((place / "config.json").read_text(encoding="utf-8"))
+        settings = json.loads((place / "config.json").read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
         return False
     return isinstance(settings, dict) and settings.get("model_type") == VggtConfig.model_type

@@ -231,7 +231,7 @@ def read_recipe(recipe: Path | str, overrides: Sequence[str] = ()) -> Recipe:
 def read_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Read a YAML mapping with ``key=value`` overrides, without validation. Raises RecipeError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"cannot read recipe {path}: {error}") from error
     try:

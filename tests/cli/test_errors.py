@@ -57,17 +57,17 @@ def no_such_room(folder: Path) -> tuple[list[str], str]:
 def truncated_photo(folder: Path) -> tuple[list[str], str]:
     photo = photos(folder) / "1.jpg"
     photo.write_bytes(photo.read_bytes()[:400])
-    return ["ask", str(folder), "a?"], "1.jpg"
+    return ["ask", str(folder), "a?", "--strict"], "1.jpg"
 
 
 def sixteen_bit_photo(folder: Path) -> tuple[list[str], str]:
     write_depth(photos(folder) / "9.png", np.full((100, 120), 3000))
-    return ["ask", str(folder), "a?"], "9.png"
+    return ["ask", str(folder), "a?", "--strict"], "9.png"
 
 
 def one_pixel_photo(folder: Path) -> tuple[list[str], str]:
     Image.new("RGB", (1, 1)).save(photos(folder) / "9.png")
-    return ["ask", str(folder), "a?"], "9.png"
+    return ["ask", str(folder), "a?", "--strict"], "9.png"
 
 
 def enormous_photo(folder: Path) -> tuple[list[str], str]:
@@ -78,12 +78,12 @@ def enormous_photo(folder: Path) -> tuple[list[str], str]:
     (photos(folder) / "9.png").write_bytes(
         b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
     )
-    return ["ask", str(folder), "a?"], "9.png"
+    return ["ask", str(folder), "a?", "--strict"], "9.png"
 
 
 def bent_pose(folder: Path) -> tuple[list[str], str]:
     write_matrix(write_scan(folder / "scan") / "pose" / "2.txt", np.diag([2.0, 1.0, 1.0, 1.0]))
-    return ["scenes", "show", str(folder / "scan")], "2.txt"
+    return ["scenes", "show", str(folder / "scan"), "--strict"], "2.txt"
 
 
 def lost_poses(folder: Path) -> tuple[list[str], str]:
@@ -92,19 +92,19 @@ def lost_poses(folder: Path) -> tuple[list[str], str]:
     scan = write_scan(folder / "scan")
     for number in range(4):
         write_matrix(scan / "pose" / f"{number}.txt", np.full((4, 4), np.nan))
-    return ["scenes", "show", str(scan)], "pose"
+    return ["scenes", "show", str(scan), "--strict"], "pose"
 
 
 def depth_of_another_size(folder: Path) -> tuple[list[str], str]:
     write_depth(write_scan(folder / "scan") / "depth" / "1.png", np.full((48, 64), 900))
-    return ["scenes", "show", str(folder / "scan")], "1.png"
+    return ["scenes", "show", str(folder / "scan"), "--strict"], "1.png"
 
 
 def broken_aggregation(folder: Path) -> tuple[list[str], str]:
     scan = write_scan(folder / "scan")
     write_annotation(scan)
     next(scan.glob("*aggregation.json")).write_text('{"segGroups": [')
-    return ["scenes", "show", str(scan)], "aggregation.json"
+    return ["scenes", "show", str(scan), "--strict"], "aggregation.json"
 
 
 def unknown_recipe_key(folder: Path) -> tuple[list[str], str]:
@@ -130,10 +130,7 @@ def incomplete_model(folder: Path) -> tuple[list[str], str]:
     return ["ask", "rooms:test/1", "a?", "--model", str(folder / "model")], "lacks model.safetensors"
 
 
-CASES = [
-    no_such_scene,
-    empty_folder,
-    no_such_room,
+BAD_ITEMS = [
     truncated_photo,
     sixteen_bit_photo,
     one_pixel_photo,
@@ -142,6 +139,12 @@ CASES = [
     lost_poses,
     depth_of_another_size,
     broken_aggregation,
+]
+CASES = [
+    no_such_scene,
+    empty_folder,
+    no_such_room,
+    *BAD_ITEMS,
     unknown_recipe_key,
     no_such_recipe,
     pickle_as_model,
@@ -165,14 +168,46 @@ def test_bad_input_is_one_line(
     assert "Traceback" not in error
 
 
+@pytest.mark.parametrize("case", BAD_ITEMS, ids=lambda case: case.__name__)
+def test_one_bad_item_does_not_close_a_scene(
+    case: object, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "given").mkdir()
+    arguments, named = case(tmp_path / "given")  # type: ignore[operator]
+    scene = next(argument for argument in arguments if argument.startswith(str(tmp_path)))
+    code, _, aside = run(capsys, monkeypatch, "scenes", "show", scene)
+    assert code == 0
+    assert "left out: " in aside
+    assert named in aside
+
+
 @needs_model
-def test_skip_bad_uses_the_rest(
+def test_ask_says_which_photos_it_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos(tmp_path, count=60)
+    write_photo(tmp_path / "60.heic", (40, 90, 120), (120, 160))
+    code, answer, aside = run(capsys, monkeypatch, "ask", str(tmp_path), "how many chairs are there?", "--json")
+    assert code == 0
+    assert "61 views, 4 used: 1, 21, 41, 61; choose with --views" in aside
+    assert "1 of 61 views are padded to 1.33:1 (60.heic)" in aside
+    assert json.loads(answer)["views"] == ["0.jpg", "20.jpg", "40.jpg", "60.heic"]
+    arguments = ("ask", str(tmp_path), "how many chairs are there?", "--json", "--views")
+    code, answer, _ = run(capsys, monkeypatch, *arguments, "3,61")
+    assert json.loads(answer)["views"] == ["2.jpg", "60.heic"]
+    for wrong in ("0", "3,62", "x", "2,2", ""):
+        code, _, error = run(capsys, monkeypatch, *arguments, wrong)
+        assert code == 2
+        assert "numbers from 1 to 61" in error
+
+
+@needs_model
+def test_a_broken_photo_is_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     truncated_photo(tmp_path)
-    code, error, aside = run(
-        capsys, monkeypatch, "ask", str(tmp_path), "how many chairs are there?", "--json", "--skip-bad"
-    )
+    code, error, aside = run(capsys, monkeypatch, "ask", str(tmp_path), "how many chairs are there?", "--json")
     assert code == 0
     assert json.loads(error)["views"] == ["0.jpg", "2.jpg"]
     assert "1.jpg" in aside

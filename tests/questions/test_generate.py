@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from dollhouse.questions.answer_balance import AnswerBalance
 from dollhouse.questions.facts import Fact, SceneFacts
 from dollhouse.questions.generate import AUXILIARY, FAMILIES, generate_questions
 from dollhouse.questions.referring import plural, referring_expressions, with_article
+from dollhouse.questions.sources import QuestionFile
 from dollhouse.questions.templates import TEMPLATES
 from dollhouse.scenes.box_relations import FLOOR, BoxRelations
 from dollhouse.scenes.scene import Box, Scene
@@ -203,3 +205,9 @@ def test_an_empty_room_and_a_floor_annotated_as_a_box() -> None:
     facts = SceneFacts(make_scene((make_box(1, "chair", 0, 0, (0.5, 0.5, 1)), floor)))
     assert facts.supports == [FLOOR]
     assert facts.labels_present == {"chair"}
+
+
+def test_lines_of_questions_end_at_line_feeds_only(tmp_path: Path) -> None:
+    path = tmp_path / "questions.jsonl"
+    path.write_bytes('\ufeff{"question": "Is it\u2028red\x85or blue?"}\r\n{"question": "b?"}\n'.encode())
+    assert [question.text for question in QuestionFile(path)(Scene("s", ()))] == ["Is it\u2028red\x85or blue?", "b?"]

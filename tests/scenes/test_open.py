@@ -12,6 +12,7 @@ from dollhouse.scenes.readers.reader import Reader
 from dollhouse.scenes.readers.saved import save_scene
 from dollhouse.scenes.scene import Scene
 from tests.scenes.fixture_scans import write_photo, write_scan
+from tests.scenes.test_video import write_video
 
 
 def test_each_kind_of_scene_finds_its_reader(tmp_path: Path) -> None:
@@ -68,6 +69,20 @@ def test_a_folder_of_scenes_is_opened_in_natural_order(tmp_path: Path) -> None:
     assert [scene.name for scene in open_scenes(tmp_path / "scene9")] == ["scene9"]
 
 
+def test_what_is_no_scene_among_scenes_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_scan(tmp_path / "good", frames=2)
+    write_photo(tmp_path / "phone" / "1.jpg")
+    (tmp_path / "phone" / "1.jpg").rename(tmp_path / "phone" / "1.HEIC")
+    write_video(tmp_path / "walk.mp4")
+    for name in ("stream/a.sens", "empty/notes.txt", "split.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [scene.name for scene in open_scenes(tmp_path)] == ["good", "phone", "walk.mp4"]
+    assert "3 scenes; not used: 2 folders (empty), 1 .txt file (split.txt)" in caplog.text
+    with pytest.raises(SceneError, match=r"holds 3 \(good"):
+        open_scene(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -101,7 +116,8 @@ def test_several_scenes_are_refused_where_one_is_wanted(tmp_path: Path) -> None:
         ([], "the folder is empty"),
         (["notes.txt"], "holds no scene"),
         ([".hidden.jpg"], "the folder is empty"),
-        (["IMG_1.HEIC"], r"\.heic photos are not read; save them as JPEG"),
+        (["IMG_1.DNG"], r"holds no scene, only 1 raw photo \(IMG_1\.DNG\)"),
+        ([".IMG_1.HEIC.icloud"], "iCloud has not downloaded"),
         (["scene0000_00.sens"], r"holds a \.sens stream"),
     ],
 )
@@ -113,7 +129,7 @@ def test_folders_without_a_scene_are_refused(tmp_path: Path, files: list[str], m
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("a.sens", "SensReader"), ("a.heic", "save them as JPEG"), ("a.txt", "is not a scene")]
+    ("name", "message"), [("a.sens", "SensReader"), ("a.dng", "is not a scene"), ("a.txt", "is not a scene")]
 )
 def test_other_files_are_refused(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / name).touch()

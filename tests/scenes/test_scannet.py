@@ -197,10 +197,10 @@ def test_boxes_are_absent_where_a_file_is(tmp_path: Path) -> None:
     [
         (".aggregation.json", '{"segGroups": [', "Invalid JSON"),
         (".aggregation.json", "[]", "Input should be an object"),
-        (".aggregation.json", '{"segGroups": [3]}', r"segGroups\.0: Input should be an object"),
+        (".aggregation.json", '{"segGroups": [3]}', "object 0 is not valid"),
         (".aggregation.json", '{"segGroups": [{"objectId": "a"}]}', "objectId"),
         (".aggregation.json", '{"segGroups": [{"objectId": 0, "segments": [3]}]}', "label"),
-        (".aggregation.json", '{"segGroups": [{"objectId": 0, "label": "x", "segments": "3"}]}', "valid array"),
+        (".aggregation.json", '{"segGroups": [{"objectId": 0, "label": "x", "segments": "3"}]}', "valid list"),
         (".aggregation.json", '{"segGroups": [{"objectId": 0, "label": "x", "segments": []}]}', "List should"),
         (".aggregation.json", '{"segGroups": [{"objectId": 0, "label": "x", "segments": [999]}]}', "segment 999"),
         ("_vh_clean_2.0.010000.segs.json", '{"segIndices": [1, 2]}', "refers to 2 vertices, but .* has 18"),
@@ -216,6 +216,53 @@ def test_broken_annotation_is_refused_by_name(tmp_path: Path, file: str, content
     with pytest.raises(SceneError, match=message) as caught:
         open_scannet(folder)
     assert f"scan{file}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        3,
+        {"objectId": "9", "label": "x", "segments": [3]},
+        {"objectId": 9, "label": "x", "segments": []},
+        {"objectId": 9, "label": "x"},
+        {"objectId": 9, "label": "x", "segments": [999]},
+        {"objectId": 0, "label": "x", "segments": [3]},
+    ],
+)
+def test_a_broken_object_does_not_close_a_scan(tmp_path: Path, entry: object) -> None:
+    folder = write_scan(tmp_path / "scan")
+    write_annotation(folder)
+    path = folder / "scan.aggregation.json"
+    groups = json.loads(path.read_text())
+    groups["segGroups"].append(entry)
+    path.write_text(json.dumps(groups))
+    with pytest.raises(SceneError, match=r"--skip-bad uses the other objects$"):
+        open_scannet(folder)
+    scene = open_scannet(folder, skip_bad=True)
+    assert [box.label for box in scene.boxes or ()] == ["table", "office chair"]
+    assert len(scene.metadata["skipped"]) == 1
+    path.write_text("{")
+    scene = open_scannet(folder, skip_bad=True)
+    assert scene.boxes is None
+    assert len(scene.views) == 4
+
+
+def test_byte_order_marks_and_strays_do_no_harm(tmp_path: Path) -> None:
+    folder = write_scan(tmp_path / "scan")
+    write_annotation(folder)
+    alignment = " ".join(str(value) for value in QUARTER_TURN.ravel())
+    (folder / "scan.txt").write_text(f"axisAlignment = {alignment}\n")
+    plain = open_scannet(folder)
+    for path in [*folder.glob("*.json"), *folder.glob("*.txt"), *folder.glob("pose/*")]:
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    (folder / "scan.sens").touch()
+    (folder / "label-filt").mkdir()
+    marked = open_scannet(folder)
+    assert marked.metadata["axis_aligned"]
+    np.testing.assert_array_equal(marked.views[1].world_from_camera, plain.views[1].world_from_camera)
+    assert [box.label for box in marked.boxes or ()] == [box.label for box in plain.boxes or ()]
+    assert marked.metadata["unused"] == "1 folder (label-filt), 1 .sens file (scan.sens)"
+    assert not plain.metadata["unused"]
 
 
 def test_duplicate_objects_are_refused(tmp_path: Path) -> None:

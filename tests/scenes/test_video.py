@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import builtins
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dollhouse.errors import SceneError
+from dollhouse.scenes.open import open_scene
 from dollhouse.scenes.readers.video import open_video
 
 
@@ -44,13 +46,55 @@ def test_without_pyav_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mon
         open_video(tmp_path / "walk.mp4")
 
 
-def write_video(path: Path, frames: int) -> Path:
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.3gp", "mpeg4"), ("a.mts", "mpeg2video"), ("a.mpg", "mpeg2video"), ("a.mpeg", "mpeg1video")]
+)
+def test_videos_of_phones_and_camcorders(tmp_path: Path, name: str, codec: str) -> None:
+    """MPEG streams are entered behind the wanted frame by a plain seek."""
+    path = write_video(tmp_path / name.replace("mts", "ts"), frames=40, codec=codec, rate=25).rename(tmp_path / name)
+    levels = [float(view.image.mean()) for view in open_scene(path, frames=4).views]
+    np.testing.assert_allclose(levels, [0, 78, 156, 234], atol=10)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("signs", [(1, 1), (1, -1), (-1, 1), (-1, -1)])
+def test_display_matrices_turn_and_mirror(tmp_path: Path, turned: bool, signs: tuple[int, int]) -> None:
+    """The display matrix maps (x, y) to (a x + c y, b x + d y)."""
+    a, b, c, d = (0, signs[0], signs[1], 0) if turned else (signs[0], 0, 0, signs[1])
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    pixels[:24, :32], pixels[:24, 32:], pixels[24:, :32] = 250, 180, 100
+    path = write_video(tmp_path / "m.mp4", pixels=pixels)
+    content, one = path.read_bytes(), 1 << 16
+    plain = struct.pack(">9i", one, 0, 0, 0, one, 0, 0, 0, 1 << 30)
+    start = content.index(plain, content.index(b"tkhd"))
+    changed = struct.pack(">9i", a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30)
+    path.write_bytes(content[:start] + changed + content[start + 36 :])
+    image = open_video(path, frames=1).views[0].image
+    rows, columns = (24, 32) if a else (32, 24)
+    assert image.shape == (2 * rows, 2 * columns, 3)
+    for x, y in ((-1, -1), (1, -1), (-1, 1), (1, 1)):  # the middle of each quarter, from the centre
+        shown = image[rows + (b * x + d * y) * rows // 2, columns + (a * x + c * y) * columns // 2].mean()
+        assert shown == pytest.approx(pixels[24 + 12 * y, 32 + 16 * x].mean(), abs=12)
+
+
+def test_upright_videos_are_padded_and_say_so(tmp_path: Path) -> None:
+    pixels = np.full((112, 64, 3), 90, np.uint8)
+    scene = open_video(write_video(tmp_path / "tall.mp4", pixels=pixels), frames=2)
+    assert scene.views[0].image.shape == (64, 64, 3)
+    assert "2 of 2 views are padded to 1.00:1" in scene.notices[0]
+
+
+def write_video(
+    path: Path, frames: int = 2, codec: str = "mpeg4", rate: int = 10, pixels: np.ndarray | None = None
+) -> Path:
+    """Write frames of ``pixels``, or of grey levels that rise by 6."""
     av = pytest.importorskip("av")
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream = container.add_stream(codec, rate=rate)
+        stream.height, stream.width = (48, 64) if pixels is None else pixels.shape[:2]
+        stream.pix_fmt = "yuv420p"
         for i in range(frames):
-            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 6 * i, np.uint8), format="rgb24")
-            container.mux(stream.encode(frame))
+            frame = np.full((48, 64, 3), 6 * i, np.uint8) if pixels is None else pixels
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
     return path

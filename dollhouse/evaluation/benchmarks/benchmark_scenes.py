@@ -10,7 +10,7 @@ from pathlib import Path
 from dollhouse.errors import SceneError
 from dollhouse.evaluation.benchmarks.benchmark import Benchmark
 from dollhouse.scenes.open import open_scene
-from dollhouse.scenes.readers.video import VIDEO_SUFFIXES
+from dollhouse.scenes.readers.reader import VIDEO_SUFFIXES
 from dollhouse.scenes.scene import Scene
 
 EVERY_TENTH = 10  #: of a scan's frames, as LLaVA-3D exports them

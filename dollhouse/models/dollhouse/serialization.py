@@ -70,7 +70,7 @@ def load_student(folder: str | Path | None = None) -> tuple[DollhouseForConditio
     if missing:
         raise ModelError(f"model folder {path} lacks {', '.join(missing)}: copy the whole folder again")
     try:
-        settings = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        settings = json.loads((path / "config.json").read_text(encoding="utf-8-sig"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"{path / 'config.json'} is not JSON: {error}") from error
     kind = settings.get("model_type") if isinstance(settings, dict) else None
@@ -92,7 +92,7 @@ def load_student(folder: str | Path | None = None) -> tuple[DollhouseForConditio
 def load_processor(path: Path) -> DollhouseProcessor:
     """Load the processor of a model folder."""
     try:
-        settings = json.loads((path / "processor_config.json").read_text(encoding="utf-8"))
+        settings = json.loads((path / "processor_config.json").read_text(encoding="utf-8-sig"))
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
         image = settings.get("image_processor", {})
         return DollhouseProcessor(

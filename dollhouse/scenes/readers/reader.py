@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,14 @@ from typing import Protocol
 from dollhouse.errors import SceneError
 from dollhouse.scenes.scene import Scene
 
-PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+_JPEG_AND_HEIC = (".jpg", ".jpeg", ".jfif", ".jpe", ".mpo", ".heic", ".heif", ".hif")
+PHOTO_SUFFIXES = frozenset({*_JPEG_AND_HEIC, ".avif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+_MPEG = (".mp4", ".m4v", ".mpg", ".mpeg", ".mts", ".m2ts")
+VIDEO_SUFFIXES = frozenset({*_MPEG, ".mov", ".mkv", ".webm", ".avi", ".3gp", ".3g2", ".wmv"})
+_KINDS = {suffix: "video" for suffix in VIDEO_SUFFIXES} | {suffix: "other image" for suffix in PHOTO_SUFFIXES}
+_KINDS |= dict.fromkeys((".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"), "raw photo")
+_KINDS[".icloud"] = "photo that iCloud has not downloaded"
+_LITTER = {"thumbs.db", "desktop.ini", "__macosx"}
 
 
 class OpenScene(Protocol):
@@ -48,8 +56,24 @@ class FaultLog:
             yield
         except SceneError as error:
             if not self.skip_bad:
-                raise SceneError(f"{error}; --skip-bad uses the other {self.noun}") from error
+                hint = "" if "--skip-bad" in str(error) else f"; --skip-bad uses the other {self.noun}"
+                raise SceneError(f"{error}{hint}") from error
             self.faults.append(str(error))
+
+
+def describe_unused(folder: Path, used: Container[Path], kinds: Mapping[Path, str] | None = None) -> str:
+    """Count what lies in a folder and is not ``used``: "3 videos (IMG_1.MOV), 1 folder (raw)"; "" for nothing.
+
+    System files such as ``.DS_Store`` are not counted. ``kinds`` overrides the kind that a suffix gives.
+    """
+    unused: dict[str, list[str]] = defaultdict(list)
+    for entry in sorted(folder.iterdir(), key=lambda entry: natural_key(entry.name)):
+        suffix = entry.suffix.lower()
+        litter = entry.name.lower() in _LITTER or (entry.name.startswith(".") and suffix != ".icloud")
+        if not litter and entry not in used:
+            kind = "folder" if entry.is_dir() else _KINDS.get(suffix, f"{suffix} file".strip())
+            unused[(kinds or {}).get(entry) or (kind if entry.exists() else "broken link")].append(entry.name)
+    return ", ".join(f"{len(names)} {kind}{'s' * (len(names) > 1)} ({names[0]})" for kind, names in unused.items())
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:

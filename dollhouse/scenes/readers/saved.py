@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from codecs import BOM_UTF8
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -102,7 +103,7 @@ def open_saved(path: str | Path, *, skip_bad: bool = False, frames: int | None =
     """
     json_path = Path(path) / "scene.json"
     try:
-        entry = _SceneEntry.model_validate_json(json_path.read_bytes())
+        entry = _SceneEntry.model_validate_json(json_path.read_bytes().removeprefix(BOM_UTF8))
     except OSError as error:
         raise SceneError(f"{json_path}: cannot be read ({error.strerror}); a saved scene has this file") from error
     except ValidationError as error:

@@ -9,16 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dollhouse.errors import SceneError
 from dollhouse.geometry import Array, is_rigid
 from dollhouse.scenes.images import depth_size, image_size, read_depth, read_image
-from dollhouse.scenes.readers.reader import FaultLog, Reader, list_photos
-from dollhouse.scenes.readers.scannet_boxes import read_boxes, read_text
+from dollhouse.scenes.readers.reader import FaultLog, Reader, describe_unused, list_photos
+from dollhouse.scenes.readers.scannet_boxes import AGGREGATION, MESH, SEGMENTS, read_boxes, read_text
 from dollhouse.scenes.scene import Scene, View, spaced_indices
 
+_FILES = (".txt", MESH, SEGMENTS, AGGREGATION)
+_FOLDERS = ("color", "depth", "pose", "intrinsic")
+_DECODED_FRAMES = 300  #: frames of a longer choice are checked when they are read
 Size = tuple[int, int]  #: width, height
 
 
@@ -36,10 +40,10 @@ def open_scannet(path: Path, *, skip_bad: bool = False, frames: int | None = Non
 
     Poses and boxes are in the aligned frame (z up) where ``<scene>.txt`` has an ``axisAlignment``. Frames whose pose is
     not finite (lost tracking) are left out and counted in ``metadata["frames_skipped"]``. Takes at most ``frames`` of
-    the others, evenly spaced. ``skip_bad`` decodes every chosen frame, leaves out those with a broken image, depth map
-    or pose and lists their faults in ``metadata["skipped"]``; otherwise only headers are checked here. Raises
-    SceneError, naming the file: missing or malformed intrinsics, a pose that is not rigid, an image or depth map of
-    another size than the scan's, broken annotation.
+    the others, evenly spaced. ``skip_bad`` decodes every chosen frame (of up to 300), leaves out those with a broken
+    image, depth map or pose, and annotated objects with faults, and lists the faults in ``metadata["skipped"]``;
+    otherwise only headers are checked here. Raises SceneError, naming the file: missing or malformed intrinsics, a
+    pose that is not rigid, an image or depth map of another size than the scan's, broken annotation.
     """
     name = path.resolve().name
     parameters = _read_parameters(path, name)
@@ -74,14 +78,20 @@ def open_scannet(path: Path, *, skip_bad: bool = False, frames: int | None = Non
     for image, pose in chosen:
         with log.collect():
             view = _open_view(path, image, alignment @ pose, colour, depth)
-            if skip_bad:  # only decoding finds every broken frame
+            if skip_bad and len(chosen) <= _DECODED_FRAMES:  # only decoding finds every broken frame
                 _ = view.image, view.depth
             views.append(view)
     if not views:
         raise SceneError(f"{path}: none of its frames can be used; the first fault: {log.faults[0]}")
-    metadata = {"source": str(path), "frames_skipped": lost, "skipped": tuple(log.faults)}
+    boxes = None
+    objects = FaultLog(skip_bad, "objects")
+    with objects.collect():
+        boxes = read_boxes(path, alignment, objects)
+    metadata: dict[str, Any] = {"source": str(path), "frames_skipped": lost, "skipped": (*log.faults, *objects.faults)}
     metadata["axis_aligned"] = "axisAlignment" in parameters
-    return Scene(name, tuple(views), boxes=read_boxes(path, alignment), metadata=metadata)
+    used = [file for file in path.iterdir() if file.name in _FOLDERS or file.name.endswith(_FILES)]
+    metadata["unused"] = describe_unused(path, used)
+    return Scene(name, tuple(views), boxes=boxes, metadata=metadata)
 
 
 def _open_view(folder: Path, image: Path, world_from_camera: Array, colour: _Stream, depth: _Stream | None) -> View:
@@ -163,7 +173,7 @@ def _read_parameters(folder: Path, name: str) -> dict[str, str]:
     """
     candidates = [folder / f"{name}.txt"] if (folder / f"{name}.txt").is_file() else sorted(folder.glob("*.txt"))
     for path in candidates:
-        lines = [line.partition("=") for line in read_text(path).splitlines() if "=" in line]
+        lines = [line.partition("=") for line in read_text(path).split("\n") if "=" in line]
         parameters = {key.strip(): value.strip() for key, _, value in lines}
         if len(candidates) == 1 or "colorWidth" in parameters or "axisAlignment" in parameters:
             return {**parameters, "": str(path)}

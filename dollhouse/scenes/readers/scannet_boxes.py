@@ -6,6 +6,7 @@ Boxes follow VoteNet's convention: axis-aligned bounds of an object's vertices a
 from __future__ import annotations
 
 import struct
+from codecs import BOM_UTF8
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -15,6 +16,7 @@ from pydantic.alias_generators import to_camel
 
 from dollhouse.errors import SceneError, first_fault
 from dollhouse.geometry import Array, transform_points
+from dollhouse.scenes.readers.reader import FaultLog
 from dollhouse.scenes.scene import Box
 
 MESH = "_vh_clean_2.ply"
@@ -43,17 +45,18 @@ class _Group(_Annotation):
 
 
 class _Aggregation(_Annotation):
-    seg_groups: list[_Group]  #: one an object
+    seg_groups: list[Any]  #: one :class:`_Group` an object
 
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def read_boxes(folder: Path, alignment: Array) -> tuple[Box, ...] | None:
+def read_boxes(folder: Path, alignment: Array, log: FaultLog | None = None) -> tuple[Box, ...] | None:
     """Read the annotated objects as boxes: id = objectId + 1, raw label in lower case, yaw 0.
 
-    ``alignment`` (4, 4) is the scan's axisAlignment. Returns None where an annotation file is missing; raises
-    SceneError, naming the file, where JSON or mesh is broken or the three files do not fit each other.
+    ``alignment`` (4, 4) is the scan's axisAlignment. ``log`` collects the faults of single objects, which are then left
+    out. Returns None where an annotation file is missing; raises SceneError, naming the file, where JSON or mesh is
+    broken or the three files do not fit each other.
     """
     mesh_path, segments_path, groups_path = (_find_file(folder, name) for name in (MESH, SEGMENTS, AGGREGATION))
     if mesh_path is None or segments_path is None or groups_path is None:
@@ -70,18 +73,23 @@ def read_boxes(folder: Path, alignment: Array) -> tuple[Box, ...] | None:
     grouped = vertices[order] if len(segments) else np.empty((0, 3))
     low, high = np.minimum.reduceat(grouped, starts), np.maximum.reduceat(grouped, starts)
     boxes: dict[int, Box] = {}
-    for group in _read_json(groups_path, _Aggregation).seg_groups:
-        id, label, members = group.object_id + 1, group.label.strip().lower(), np.array(group.segments)
-        if id in boxes:
-            raise SceneError(f"{groups_path}: objectId {group.object_id} occurs twice")
-        rows = np.searchsorted(segments, members)
-        known = rows < len(segments)
-        known[known] = segments[rows[known]] == members[known]
-        if not known.all():
-            where = f"{groups_path}: object {group.object_id} ({label})"
-            raise SceneError(f"{where} has segment {members[~known][0]}, which is not in {segments_path.name}")
-        bottom, top = low[rows].min(0), high[rows].max(0)
-        boxes[id] = Box(id=id, label=label, center=0.5 * (bottom + top), size=top - bottom, yaw=0.0)
+    for number, entry in enumerate(_read_json(groups_path, _Aggregation).seg_groups):
+        with (log or FaultLog(False, "objects")).collect():
+            try:
+                group = _Group.model_validate(entry)
+            except ValidationError as error:
+                raise SceneError(f"{groups_path}: object {number} is not valid ({first_fault(error)})") from error
+            id, label, members = group.object_id + 1, group.label.strip().lower(), np.array(group.segments)
+            if id in boxes:
+                raise SceneError(f"{groups_path}: objectId {group.object_id} occurs twice")
+            rows = np.searchsorted(segments, members)
+            known = rows < len(segments)
+            known[known] = segments[rows[known]] == members[known]
+            if not known.all():
+                where = f"{groups_path}: object {group.object_id} ({label})"
+                raise SceneError(f"{where} has segment {members[~known][0]}, which is not in {segments_path.name}")
+            bottom, top = low[rows].min(0), high[rows].max(0)
+            boxes[id] = Box(id=id, label=label, center=0.5 * (bottom + top), size=top - bottom, yaw=0.0)
     return tuple(boxes.values())
 
 
@@ -107,7 +115,7 @@ def _read_vertices(path: Path) -> Array:
 
 def _read_json(path: Path, model: type[Model]) -> Model:
     try:
-        return model.model_validate_json(path.read_bytes())
+        return model.model_validate_json(path.read_bytes().removeprefix(BOM_UTF8))
     except ValidationError as error:
         raise SceneError(f"{path}: is not ScanNet's annotation ({first_fault(error)})") from error
     except OSError as error:
@@ -117,6 +125,6 @@ def _read_json(path: Path, model: type[Model]) -> Model:
 def read_text(path: Path) -> str:
     """Read a UTF-8 text file; raises SceneError."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise SceneError(f"{path}: cannot be read as text ({error})") from error

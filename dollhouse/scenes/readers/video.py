@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dollhouse.errors import SceneError
+from dollhouse.scenes.framing import frame_views
 from dollhouse.scenes.images import MAX_PIXELS
-from dollhouse.scenes.readers.reader import Reader
+from dollhouse.scenes.readers.reader import VIDEO_SUFFIXES, Reader
 from dollhouse.scenes.scene import Scene, View, spaced_indices
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi"})
 VIDEO_FRAMES = 16  #: default number of frames
 
 
@@ -26,9 +26,10 @@ def open_video(path: Path, *, skip_bad: bool = False, frames: int | None = None)
     times = _frame_times(path)
     chosen = [times[index] for index in spaced_indices(len(times), frames or VIDEO_FRAMES)]
     views = [View(f"frame {number}", partial(_read_frame, path, time)) for number, time in enumerate(chosen)]
-    views[0].open_image()  # a missing codec is reported now
-    metadata = {"source": str(path), "video_frames": len(times)}
-    return Scene(path.resolve().name, tuple(views), metric=False, metadata=metadata)
+    height, width = views[0].open_image().shape[:2]  # a missing codec is reported now
+    framed, framing = frame_views(views, [(width, height)] * len(views))
+    metadata = {"source": str(path), "video_frames": len(times), **framing}
+    return Scene(path.resolve().name, framed, metric=False, metadata=metadata)
 
 
 def _open_container(path: Path) -> Any:
@@ -66,20 +67,36 @@ def _frame_times(path: Path) -> list[int]:
 
 
 def _read_frame(path: Path, time: int) -> NDArray[np.uint8]:
-    """Decode the frame shown at ``time`` as (H, W, 3) RGB, rotated as the video's metadata says."""
-    with _open_container(path) as container:
-        import av
+    """Decode the frame shown at ``time`` as (H, W, 3) RGB, turned or mirrored as the video's metadata says."""
+    for seconds in (0.0, 2.0, 20.0, np.inf):  # MPEG streams may be entered behind the time; then start earlier
+        with _open_container(path) as container:
+            import av
 
-        stream = container.streams.video[0]
-        try:
-            container.seek(time, stream=stream)  # to the key frame before it
-            for frame in container.decode(stream):
-                if frame.pts is not None and frame.pts >= time:
-                    quarter_turns = round(frame.rotation / 90)
-                    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), quarter_turns))
-        except (av.FFmpegError, ValueError) as error:
-            raise SceneError(f"{path}: cannot be decoded ({error})") from error
+            stream = container.streams.video[0]
+            try:
+                target = time - seconds / float(stream.time_base)
+                if target > (stream.start_time or 0):
+                    container.seek(int(target), stream=stream)  # to the key frame before it
+                entered_before = seconds == np.inf
+                for frame in (frame for frame in container.decode(stream) if frame.pts is not None):
+                    if frame.pts == time or (frame.pts > time and entered_before):
+                        return _upright(frame.to_ndarray(format="rgb24"), frame.side_data.get("DISPLAYMATRIX"))
+                    if frame.pts > time:
+                        break
+                    entered_before = True
+            except (av.FFmpegError, ValueError) as error:
+                raise SceneError(f"{path}: cannot be decoded ({error})") from error
     raise SceneError(f"{path}: ends before frame time {time}")
+
+
+def _upright(pixels: NDArray[np.uint8], side_data: Any) -> NDArray[np.uint8]:
+    """Apply a display matrix: (x, y) goes to (a x + c y, b x + d y), rounded to quarter turns and mirrors."""
+    if side_data is None:
+        return pixels
+    (a, b, _), (c, d, _), _ = np.frombuffer(bytes(side_data), np.int32).reshape(3, 3).tolist()
+    x, y = (a, d) if abs(a) > abs(b) else (c, b)
+    upright = pixels if abs(a) > abs(b) else pixels.transpose(1, 0, 2)
+    return np.ascontiguousarray(upright[:: -1 if y < 0 else 1, :: -1 if x < 0 else 1])
 
 
 VIDEO = Reader("a video", lambda path: path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES, open_video)
