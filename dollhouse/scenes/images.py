@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,8 @@ def image_size(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     with open_photo(path) as image, _decoder_errors(path, "its EXIF data cannot be read"):
         factor = _reduction(image.size, max_pixels)
         width, height = (-(-side // factor) for side in image.size)
+        if image.format == "PNG" and "exif" not in image.info:  # getexif() would decode all pixels to look behind them
+            return width, height
         turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)  # TIFF: Pillow did
         return (height, width) if turned else (width, height)
 
@@ -66,13 +69,14 @@ def has_few_colours(path: Path, limit: int) -> bool:
         return image.mode in _DEPTH_MODES or image.getcolors(limit) is not None
 
 
-def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+def read_image(path: Path, max_pixels: int = MAX_PIXELS, content: BinaryIO | None = None) -> NDArray[np.uint8]:
     """Read a photo as (H, W, 3) RGB, rotated by its EXIF orientation, transparency composited on white.
 
-    A photo of more than ``max_pixels`` is read at a half, a quarter or an eighth of its width and height. Raises
-    SceneError where the file is broken, too small or too large, or a depth map.
+    A photo of more than ``max_pixels`` is read at a half, a quarter or an eighth of its width and height. ``content``
+    is the opened file where ``path`` only names it, such as a member of an archive. Raises SceneError where the file
+    is broken, too small or too large, or a depth map.
     """
-    with open_photo(path) as image:
+    with open_photo(path, content) as image:
         factor = _reduction(image.size, max_pixels)
         reduced = image.width // factor, image.height // factor
         with _decoder_errors(path, "is cut short or broken"):
@@ -104,9 +108,9 @@ def read_depth(path: Path, units_per_metre: float = 1000.0) -> NDArray[np.float3
         return np.asarray(image).astype(np.float32) / np.float32(units_per_metre)
 
 
-def open_photo(path: Path) -> AbstractContextManager[Image.Image]:
-    """Open a photo by its header, undecoded; raises SceneError."""
-    return _open(path, _check_photo)
+def open_photo(path: Path, content: BinaryIO | None = None) -> AbstractContextManager[Image.Image]:
+    """Open a photo by its header, undecoded; raises SceneError. ``content`` as :func:`read_image`."""
+    return _open(path, _check_photo, content)
 
 
 def _reduction(size: tuple[int, int], max_pixels: int) -> int:
@@ -152,14 +156,16 @@ def _check_depth(image: Image.Image, path: Path) -> None:
 
 
 @contextmanager
-def _open(path: Path, check: Callable[[Image.Image, Path], None]) -> Iterator[Image.Image]:
+def _open(
+    path: Path, check: Callable[[Image.Image, Path], None], content: BinaryIO | None = None
+) -> Iterator[Image.Image]:
     """Open an image by its header and check it. Pillow's limit on pixels is replaced by ours."""
     limit = f"at most {MAX_PIXELS // 1_000_000} megapixels"
     try:
         with _PILLOW_LIMIT:
             ordinary, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
             try:
-                image = Image.open(path, formats=_FORMATS)
+                image = Image.open(content or path, formats=_FORMATS)
             finally:
                 Image.MAX_IMAGE_PIXELS = ordinary
     except FileNotFoundError as error:

@@ -11,15 +11,28 @@ from pathlib import Path
 from typing import Any, overload
 
 from dollhouse.errors import SceneError
+from dollhouse.scenes.pose_checks import check_poses
+from dollhouse.scenes.readers.arkitscenes import ARKITSCENES
+from dollhouse.scenes.readers.colmap import COLMAP
+from dollhouse.scenes.readers.nerfstudio import NERFSTUDIO
+from dollhouse.scenes.readers.open3d import OPEN3D
 from dollhouse.scenes.readers.photos import PHOTOS
+from dollhouse.scenes.readers.polycam import POLYCAM
 from dollhouse.scenes.readers.reader import VIDEO_SUFFIXES, Reader, describe_unused, natural_key
+from dollhouse.scenes.readers.record3d import RECORD3D
+from dollhouse.scenes.readers.replica import REPLICA
 from dollhouse.scenes.readers.saved import SAVED
 from dollhouse.scenes.readers.scannet import SCANNET
+from dollhouse.scenes.readers.seven_scenes import SEVEN_SCENES
+from dollhouse.scenes.readers.stray import STRAY
+from dollhouse.scenes.readers.tum import TUM
 from dollhouse.scenes.readers.video import VIDEO
 from dollhouse.scenes.scene import Scene
 
 #: Readers in order of preference: the first that matches a path opens it, so photos come last.
-READERS: tuple[Reader, ...] = (SAVED, SCANNET, VIDEO, PHOTOS)
+READERS: tuple[Reader, ...] = (SAVED, SCANNET)
+READERS += (POLYCAM, STRAY, RECORD3D, ARKITSCENES, TUM, SEVEN_SCENES, REPLICA, OPEN3D, NERFSTUDIO, COLMAP)
+READERS += (VIDEO, PHOTOS)
 
 SCENE_KINDS = ", ".join(reader.description for reader in READERS) + (
     ", a synthetic room such as rooms:test/3, or sweethome:test/3, the same room with 3D models as furniture"
@@ -52,8 +65,9 @@ def open_scene(source: str | Path, *, skip_bad: bool = False, frames: int | None
 
     ``SCENE_KINDS`` lists what can be opened. ``frames`` is the number of evenly spaced views; synthetic rooms are
     rendered with that many. ``skip_bad`` leaves out photos, frames or objects with faults and lists the faults in
-    ``metadata["skipped"]``; where a whole layout is broken, its photos are opened alone. Raises SceneError where
-    nothing fits ``source``, or it is broken.
+    ``metadata["skipped"]``; where a whole layout is broken, its photos are opened alone. ``metadata["pose_check"]`` of
+    a posed scene holds what :func:`check_poses` returns. Raises SceneError where nothing fits ``source``, or it is
+    broken.
     """
     _check_frames(frames)
     if rooms := _parse_rooms(source):
@@ -61,14 +75,15 @@ def open_scene(source: str | Path, *, skip_bad: bool = False, frames: int | None
         if len(numbers) != 1:
             raise SceneError(f"{source}: names {len(numbers)} rooms where one scene is wanted; give one number")
         return _open_room(kind, split, frames, numbers[0])
-    return _open_path(_existing_path(source), skip_bad=skip_bad, frames=frames, as_photos=skip_bad)
+    scene = _open_path(_existing_path(source), skip_bad=skip_bad, frames=frames, as_photos=skip_bad)
+    return replace(scene, metadata={**scene.metadata, "pose_check": check_poses(scene)}) if scene.posed else scene
 
 
 def open_scenes(source: str | Path, *, skip_bad: bool = False, frames: int | None = None) -> SceneList:
     """Open several scenes lazily: ``rooms:test/0-199``, a folder whose subfolders or videos are scenes, or one scene.
 
     Both ends of a range are included; what lies in the folder and is no scene is logged in one line. Arguments and
-    errors as :func:`open_scene`.
+    errors as :func:`open_scene`; poses are not checked.
     """
     _check_frames(frames)
     if rooms := _parse_rooms(source):

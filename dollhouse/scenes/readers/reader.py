@@ -88,3 +88,11 @@ def list_photos(folder: Path) -> list[Path]:
         return []
     photos = [p for p in folder.iterdir() if p.suffix.lower() in PHOTO_SUFFIXES and not p.name.startswith(".")]
     return sorted((p for p in photos if p.is_file()), key=lambda path: natural_key(path.name))
+
+
+def read_text(path: Path) -> str:
+    """Read a UTF-8 text file, with or without byte-order mark; raises SceneError."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SceneError(f"{path}: cannot be read as text ({error})") from error

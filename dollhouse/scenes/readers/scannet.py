@@ -16,8 +16,8 @@ import numpy as np
 from dollhouse.errors import SceneError
 from dollhouse.geometry import Array, is_rigid
 from dollhouse.scenes.images import depth_size, image_size, read_depth, read_image
-from dollhouse.scenes.readers.reader import FaultLog, Reader, describe_unused, list_photos
-from dollhouse.scenes.readers.scannet_boxes import AGGREGATION, MESH, SEGMENTS, read_boxes, read_text
+from dollhouse.scenes.readers.reader import FaultLog, Reader, describe_unused, list_photos, read_text
+from dollhouse.scenes.readers.scannet_boxes import AGGREGATION, MESH, SEGMENTS, read_boxes
 from dollhouse.scenes.scene import Scene, View, spaced_indices
 
 _FILES = (".txt", MESH, SEGMENTS, AGGREGATION)
@@ -88,7 +88,7 @@ def open_scannet(path: Path, *, skip_bad: bool = False, frames: int | None = Non
     with objects.collect():
         boxes = read_boxes(path, alignment, objects)
     metadata: dict[str, Any] = {"source": str(path), "frames_skipped": lost, "skipped": (*log.faults, *objects.faults)}
-    metadata["axis_aligned"] = "axisAlignment" in parameters
+    metadata |= {"axis_aligned": "axisAlignment" in parameters, "world_from_source": alignment.tolist()}
     used = [file for file in path.iterdir() if file.name in _FOLDERS or file.name.endswith(_FILES)]
     metadata["unused"] = describe_unused(path, used)
     return Scene(name, tuple(views), boxes=boxes, metadata=metadata)

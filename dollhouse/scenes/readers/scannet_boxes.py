@@ -120,11 +120,3 @@ def _read_json(path: Path, model: type[Model]) -> Model:
         raise SceneError(f"{path}: is not ScanNet's annotation ({first_fault(error)})") from error
     except OSError as error:
         raise SceneError(f"{path}: cannot be read ({error})") from error
-
-
-def read_text(path: Path) -> str:
-    """Read a UTF-8 text file; raises SceneError."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SceneError(f"{path}: cannot be read as text ({error})") from error

@@ -23,16 +23,17 @@ def open_video(path: Path, *, skip_bad: bool = False, frames: int | None = None)
 
     Raises SceneError without PyAV (``pip install 'dollhouse[video]'``) and on files that are not readable videos.
     """
-    times = _frame_times(path)
+    times = frame_times(path)
     chosen = [times[index] for index in spaced_indices(len(times), frames or VIDEO_FRAMES)]
-    views = [View(f"frame {number}", partial(_read_frame, path, time)) for number, time in enumerate(chosen)]
+    views = [View(f"frame {number}", partial(read_frame, path, time)) for number, time in enumerate(chosen)]
     height, width = views[0].open_image().shape[:2]  # a missing codec is reported now
     framed, framing = frame_views(views, [(width, height)] * len(views))
     metadata = {"source": str(path), "video_frames": len(times), **framing}
     return Scene(path.resolve().name, framed, metric=False, metadata=metadata)
 
 
-def _open_container(path: Path) -> Any:
+def open_container(path: Path) -> Any:
+    """Open a video with PyAV, to be closed by the caller; raises SceneError."""
     try:
         import av
     except ImportError as error:
@@ -51,9 +52,9 @@ def _open_container(path: Path) -> Any:
     return container
 
 
-def _frame_times(path: Path) -> list[int]:
+def frame_times(path: Path) -> list[int]:
     """Read the presentation times of all frames, in stream units, from the packets, without decoding."""
-    with _open_container(path) as container:
+    with open_container(path) as container:
         import av
 
         stream = container.streams.video[0]
@@ -66,10 +67,10 @@ def _frame_times(path: Path) -> list[int]:
     return times
 
 
-def _read_frame(path: Path, time: int) -> NDArray[np.uint8]:
+def read_frame(path: Path, time: int) -> NDArray[np.uint8]:
     """Decode the frame shown at ``time`` as (H, W, 3) RGB, turned or mirrored as the video's metadata says."""
     for seconds in (0.0, 2.0, 20.0, np.inf):  # MPEG streams may be entered behind the time; then start earlier
-        with _open_container(path) as container:
+        with open_container(path) as container:
             import av
 
             stream = container.streams.video[0]
