@@ -30,7 +30,7 @@ MAX_ASPECT = 20  #: resizing a narrower strip to the model's width would give mi
 
 # Only these decoders are allowed on untrusted files. JPEG includes MPO, which many phones write under the name .jpg.
 # The format is recognised by content, whatever the suffix.
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "HEIF", "AVIF")
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "HEIF", "AVIF", "PPM")  # PPM: depth of 3RScan
 _OPAQUE_MODES = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"}
 _TRANSPARENT_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
 _DEPTH_MODES = {"I;16", "I;16L", "I;16B", "I;16N", "I"}

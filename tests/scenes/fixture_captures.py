@@ -214,6 +214,18 @@ def write_seven_scenes(folder: Path) -> None:
     save_text(folder / "info.txt", "\n".join(f"{key} = {value}" for key, value in info.items()))
 
 
+def write_3rscan(folder: Path) -> None:
+    for i, frame in enumerate(frames()):
+        save_image(folder / f"sequence/frame-{i:06d}.color.jpg", frame.image)
+        save_depth(folder / f"sequence/frame-{i:06d}.depth.pgm", frame.half_depth)
+        save_text(folder / f"sequence/frame-{i:06d}.pose.txt", rows(frame.pose))
+    info = {"m_colorWidth": 160, "m_colorHeight": 120, "m_depthWidth": 80, "m_depthHeight": 60, "m_depthShift": 1000}
+    for stream, scale in (("Color", 1.0), ("Depth", 0.5)):
+        matrix = np.pad(resize_intrinsics(K, scale, scale), (0, 1)) + np.diag([0, 0, 0, 1])
+        info[f"m_calibration{stream}Intrinsic"] = words(matrix)
+    save_text(folder / "sequence/_info.txt", "\n".join(f"{key} = {value}" for key, value in info.items()))
+
+
 def write_replica(folder: Path) -> None:
     for i, frame in enumerate(frames()):
         save_image(folder / f"results/frame{i:06d}.jpg", frame.image)

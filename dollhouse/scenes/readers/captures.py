@@ -64,11 +64,12 @@ def file_view(
     *,
     units: float = 1000.0,
     confidence: Path | None = None,
+    depth_camera: Camera | None = None,
     open_image: Callable[[], NDArray[np.uint8]] | None = None,
 ) -> View:
     """Build a view without pose from files, whose headers are checked here; ``units`` of depth are one metre.
 
-    ``open_image`` replaces the decoder of image files where ``image`` is a video.
+    Depth has the intrinsics of ``depth_camera``, or those of ``camera`` in its own size. ``open_image`` replaces the decoder of image files where ``image`` is a video.
     """
     intrinsics = camera.scaled_to(camera.size if open_image else image_size(image), image)
     open_image = open_image or partial(read_image, image)
@@ -76,7 +77,7 @@ def file_view(
         open_image = partial(_undistorted, open_image, intrinsics, camera.distortion, 1)
     if depth is None or not depth.parent.is_dir():
         return View(image.stem, open_image, intrinsics)
-    depth_intrinsics = camera.scaled_to(depth_size(depth), depth)
+    depth_intrinsics = (depth_camera or camera).scaled_to(depth_size(depth), depth)
     open_depth: Callable[[], NDArray[np.float32]] = partial(read_valid_depth, depth, units, confidence)
     if any(camera.distortion):
         open_depth = partial(_undistorted, open_depth, depth_intrinsics, camera.distortion, 0)
