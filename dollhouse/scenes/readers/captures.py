@@ -69,7 +69,8 @@ def file_view(
 ) -> View:
     """Build a view without pose from files, whose headers are checked here; ``units`` of depth are one metre.
 
-    Depth has the intrinsics of ``depth_camera``, or those of ``camera`` in its own size. ``open_image`` replaces the decoder of image files where ``image`` is a video.
+    Depth has the intrinsics of ``depth_camera``, or those of ``camera`` in its own size. ``open_image`` replaces the
+    decoder of image files where ``image`` is a video.
     """
     intrinsics = camera.scaled_to(camera.size if open_image else image_size(image), image)
     open_image = open_image or partial(read_image, image)
