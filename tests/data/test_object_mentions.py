@@ -6,7 +6,6 @@ import copy
 from dataclasses import replace
 
 import numpy as np
-import pytest
 import torch
 from transformers import PreTrainedTokenizerBase
 
@@ -19,26 +18,8 @@ from dollhouse.data.target_source import SceneTargetSource
 from dollhouse.data.targets import scene_targets
 from dollhouse.data.tokenization import tokenize_questions
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
-from dollhouse.models.dollhouse.tokenization import fill_token_ids, train_tokenizer
 from dollhouse.scenes.synthetic.furniture import CATEGORIES, COLOURS
 from dollhouse.scenes.synthetic.room_scene import room_scene
-
-VIEWS = 4
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> PreTrainedTokenizerBase:
-    texts = [" in view 1, is the red chair left of the bed?", " in view 2, 3, 4", " is there a chair?"]
-    return train_tokenizer(texts, [*CATEGORIES, *COLOURS], 400, 2)
-
-
-@pytest.fixture(scope="module")
-def config(tokenizer: PreTrainedTokenizerBase) -> DollhouseConfig:
-    config = DollhouseConfig(
-        num_objects=16, labels=CATEGORIES, colours=list(COLOURS), pad_token_id=0, max_referenced_views=VIEWS
-    )
-    fill_token_ids(config, tokenizer)
-    return config
 
 
 def with_slots(config: DollhouseConfig, slots: int) -> DollhouseConfig:
@@ -47,11 +28,13 @@ def with_slots(config: DollhouseConfig, slots: int) -> DollhouseConfig:
     return changed
 
 
-def test_mentions_are_resolved_by_label_and_colour(tokenizer: PreTrainedTokenizerBase, config: DollhouseConfig) -> None:
+def test_mentions_are_resolved_by_label_and_colour(
+    mention_tokenizer: PreTrainedTokenizerBase, mention_config: DollhouseConfig
+) -> None:
     targets = scene_targets(room_scene("train", 3), 126, CATEGORIES, list(COLOURS))
     objects = targets.objects
     assert objects is not None
-    finder = MentionFinder(tokenizer, config)
+    finder = MentionFinder(mention_tokenizer, mention_config)
     labels = [CATEGORIES[label] for label in objects.label]
     index = next(number for number, label in enumerate(labels) if labels.count(label) == 1)
     absent = next(label for label in CATEGORIES if label not in labels)
@@ -59,59 +42,66 @@ def test_mentions_are_resolved_by_label_and_colour(tokenizer: PreTrainedTokenize
     other = next(name for name in COLOURS if name != colour)
     name = labels[index]
     question = f"in view 3, is the {name} left of the {colour} {name}, the {other} {name} or the {absent}?"
-    asked = tokenize_questions(tokenizer, config, [(question, "yes")], objects, finder)[0]
+    asked = tokenize_questions(mention_tokenizer, mention_config, [(question, "yes")], objects, finder)[0]
     assert [(found.object, found.view) for found in asked.mentions] == [(index, 2), (index, 2)]
     for found in asked.mentions:
         assert found.position < asked.start
-        assert tokenizer.decode(asked.ids[: found.position + 1]).endswith(name)
+        assert mention_tokenizer.decode(asked.ids[: found.position + 1]).endswith(name)
 
 
-def test_ambiguous_names_are_left_out(tokenizer: PreTrainedTokenizerBase, config: DollhouseConfig) -> None:
+def test_ambiguous_names_are_left_out(
+    mention_tokenizer: PreTrainedTokenizerBase, mention_config: DollhouseConfig
+) -> None:
     targets = scene_targets(room_scene("train", 3), 126, CATEGORIES, list(COLOURS))
     assert targets.objects is not None
     objects = targets.objects
     objects.label[:2], objects.colour[:2] = objects.label[0], [0, 1]
     name, colours = CATEGORIES[objects.label[0]], list(COLOURS)
-    finder = MentionFinder(tokenizer, config)
+    finder = MentionFinder(mention_tokenizer, mention_config)
     asked = [(f"what colour is the {name}?", "red"), (f"is the {colours[1]} {name} tall?", "no")]
-    vague, clear = tokenize_questions(tokenizer, config, asked, objects, finder)
+    vague, clear = tokenize_questions(mention_tokenizer, mention_config, asked, objects, finder)
     assert vague.mentions == ()
     assert [found.object for found in clear.mentions] == [1]
 
 
-def test_objects_without_a_slot_are_left_out(tokenizer: PreTrainedTokenizerBase, config: DollhouseConfig) -> None:
+def test_objects_without_a_slot_are_left_out(
+    mention_tokenizer: PreTrainedTokenizerBase, mention_config: DollhouseConfig
+) -> None:
     targets = scene_targets(room_scene("train", 3), 126, CATEGORIES, list(COLOURS))
     assert targets.objects is not None
     last = len(targets.objects.label) - 1
     colour, name = list(COLOURS)[targets.objects.colour[last]], CATEGORIES[targets.objects.label[last]]
     asked = [(f"is the {colour} {name} tall?", "no")]
-    enough, few = (MentionFinder(tokenizer, with_slots(config, slots)) for slots in (last + 1, last))
+    enough, few = (MentionFinder(mention_tokenizer, with_slots(mention_config, slots)) for slots in (last + 1, last))
     assert [
-        mention.object for mention in tokenize_questions(tokenizer, config, asked, targets.objects, enough)[0].mentions
+        mention.object
+        for mention in tokenize_questions(mention_tokenizer, mention_config, asked, targets.objects, enough)[0].mentions
     ] == [last]
-    assert tokenize_questions(tokenizer, config, asked, targets.objects, few)[0].mentions == ()
+    assert tokenize_questions(mention_tokenizer, mention_config, asked, targets.objects, few)[0].mentions == ()
 
 
-def test_families_are_sampled_by_weight(tokenizer: PreTrainedTokenizerBase, config: DollhouseConfig) -> None:
+def test_families_are_sampled_by_weight(
+    mention_tokenizer: PreTrainedTokenizerBase, mention_config: DollhouseConfig
+) -> None:
     data = DataConfig(scenes="rooms:train/0-5", questions_per_scene=10)
     weights = {"size": 3.0, "existence": 1.0, "proximity": 0.0}
     stage = SamplingConfig(steps=1, batch_size=6, questions_per_scene=10, families=weights)
-    source = SceneTargetSource(data, config)
-    batches = StepDataset(source, stage, 0, tokenizer, config)
+    source = SceneTargetSource(data, mention_config)
+    batches = StepDataset(source, stage, 0, mention_tokenizer, mention_config)
     asked = [source.questions(number) for number in range(6)]
     rng = np.random.default_rng(0)
     drawn = [of_scene[place][2] for of_scene in asked for _ in range(40) for place in batches._choose(of_scene, rng)]
     assert set(drawn) == {"size", "existence"}
     assert 0.55 < drawn.count("size") / len(drawn) < 0.8
-    nothing = StepDataset(source, replace(stage, families={"proximity": 0.0}), 0, tokenizer, config)
+    nothing = StepDataset(source, replace(stage, families={"proximity": 0.0}), 0, mention_tokenizer, mention_config)
     assert nothing._choose(asked[0], rng) == []
 
 
-def test_noisy_objects_are_the_true_ones_in_other_slots(config: DollhouseConfig) -> None:
+def test_noisy_objects_are_the_true_ones_in_other_slots(mention_config: DollhouseConfig) -> None:
     scene = scene_targets(room_scene("train", 25), 126, CATEGORIES, list(COLOURS))
-    batch = collate_batch([scene, scene], [[], []], config)
+    batch = collate_batch([scene, scene], [[], []], mention_config)
     torch.manual_seed(1)
-    exact, noisy = gt_objects(batch, config), noisy_gt_objects(batch, config)
+    exact, noisy = gt_objects(batch, mention_config), noisy_gt_objects(batch, mention_config)
     for row in range(2):
         there = noisy.present[row] > 0
         distance = torch.cdist(noisy.center[row, there], exact.center[row][exact.present[row] > 0])

@@ -14,7 +14,6 @@ from dollhouse.data.targets import scene_targets
 from dollhouse.data.tokenization import ReferredObjects
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.proposal_head import BOX_FEATURES, ObjectProjector
-from dollhouse.models.dollhouse.tokenization import fill_token_ids, train_tokenizer
 from dollhouse.scenes.synthetic.furniture import CATEGORIES, COLOURS
 from dollhouse.scenes.synthetic.room_scene import room_scene
 from dollhouse.training.losses.grounding import (
@@ -25,41 +24,27 @@ from dollhouse.training.losses.grounding import (
     pair_targets,
 )
 from dollhouse.training.losses.text import text_loss
-
-VIEWS = 4
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> PreTrainedTokenizerBase:
-    texts = [" in view 1, is the red chair left of the bed?", " in view 2, 3, 4", " is there a chair?"]
-    return train_tokenizer(texts, [*CATEGORIES, *COLOURS], 400, 2)
+from tests.fixtures.mentions import MENTION_VIEWS
 
 
-@pytest.fixture(scope="module")
-def config(tokenizer: PreTrainedTokenizerBase) -> DollhouseConfig:
-    config = DollhouseConfig(
-        num_objects=16, labels=CATEGORIES, colours=list(COLOURS), pad_token_id=0, max_referenced_views=VIEWS
-    )
-    fill_token_ids(config, tokenizer)
-    return config
-
-
-def test_targets_of_names_are_the_true_boxes(tokenizer: PreTrainedTokenizerBase, config: DollhouseConfig) -> None:
+def test_targets_of_names_are_the_true_boxes(
+    mention_tokenizer: PreTrainedTokenizerBase, mention_config: DollhouseConfig
+) -> None:
     scene = scene_targets(room_scene("train", 11), 126, CATEGORIES, list(COLOURS))
-    batch = collate_batch([scene], [[]], config)
-    objects = gt_objects(batch, config)
-    facts = ObjectProjector(config.trunk_width, 32, VIEWS).geometry_features(objects)[0]
+    batch = collate_batch([scene], [[]], mention_config)
+    objects = gt_objects(batch, mention_config)
+    facts = ObjectProjector(mention_config.trunk_width, 32, MENTION_VIEWS).geometry_features(objects)[0]
     truth = batch.boxes[0]
     assert truth is not None
     count = len(truth.label)
-    target = grounding_targets(facts[:count], VIEWS, torch.full((count,), 1))
+    target = grounding_targets(facts[:count], MENTION_VIEWS, torch.full((count,), 1))
     torch.testing.assert_close(target.values[:, :3], truth.center)
     torch.testing.assert_close(target.values[:, 3:6], truth.size.log())
     torch.testing.assert_close(target.values[:, 7], truth.center[:, 2] + 0.5 * truth.size[:, 2])
     observations = objects.view_observations[0, :count, 1]
     torch.testing.assert_close(target.values[:, -4:], observations)
     assert torch.equal(target.weight[:, -1] > 0, observations[:, 3] > 0)
-    unnamed = grounding_targets(facts[:count], VIEWS, torch.full((count,), -1))
+    unnamed = grounding_targets(facts[:count], MENTION_VIEWS, torch.full((count,), -1))
     assert not unnamed.weight[:, -4:].any()
 
 
@@ -80,13 +65,13 @@ def test_errors_are_smooth_l1_over_known_features() -> None:
     )
 
 
-def test_targets_of_pairs_are_differences(config: DollhouseConfig) -> None:
+def test_targets_of_pairs_are_differences(mention_config: DollhouseConfig) -> None:
     scene = scene_targets(room_scene("train", 11), 126, CATEGORIES, list(COLOURS))
-    batch = collate_batch([scene], [[]], config)
-    objects, truth = gt_objects(batch, config), batch.boxes[0]
+    batch = collate_batch([scene], [[]], mention_config)
+    objects, truth = gt_objects(batch, mention_config), batch.boxes[0]
     assert truth is not None
-    facts = ObjectProjector(config.trunk_width, 32, VIEWS).geometry_features(objects)[0, :3]
-    target = pair_targets(facts[None], VIEWS, torch.tensor([0]), torch.tensor([1]))
+    facts = ObjectProjector(mention_config.trunk_width, 32, MENTION_VIEWS).geometry_features(objects)[0, :3]
+    target = pair_targets(facts[None], MENTION_VIEWS, torch.tensor([0]), torch.tensor([1]))
     values = target.values[0]
     torch.testing.assert_close(values[:3], truth.center[1] - truth.center[0])
     torch.testing.assert_close(values[3:6], (truth.size[1] / truth.size[0]).log())
@@ -98,16 +83,16 @@ def test_targets_of_pairs_are_differences(config: DollhouseConfig) -> None:
     observations = objects.view_observations[0, :2, 0]
     torch.testing.assert_close(values[13:], observations[1] - observations[0])
     assert bool(target.weight[0, -1] > 0) == bool((observations[:, 3] > 0).all())
-    of_two = pair_targets(facts[None], VIEWS, torch.tensor([-1]), torch.tensor([0]))
+    of_two = pair_targets(facts[None], MENTION_VIEWS, torch.tensor([-1]), torch.tensor([0]))
     assert not of_two.weight[0, 10:12].any()
     assert not of_two.weight[0, 13:].any()
 
 
 def test_gradients_reach_names_and_question_ends() -> None:
     torch.manual_seed(0)
-    grounding = GroundingProbe(16, 8, VIEWS)
+    grounding = GroundingProbe(16, 8, MENTION_VIEWS)
     states = [torch.randn(2, 5, 16, requires_grad=True) for _ in range(9)]
-    facts = torch.randn(1, 3, BOX_FEATURES + 1 + 36 + VIEWS * 5)
+    facts = torch.randn(1, 3, BOX_FEATURES + 1 + 36 + MENTION_VIEWS * 5)
     names = torch.tensor([[0, 2, 0, -1], [1, 0, 1, 2], [1, 3, 2, 2]])
     pairs = torch.tensor([[1, 4, 2, 1, 2, -1]])
     grounding(states, facts, torch.tensor([0, 0]), ReferredObjects(names, pairs)).backward()
