@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, ValidationError
 
@@ -140,13 +141,10 @@ def _array_to_list(value: object) -> Any:
 
 
 def _save_images(view: View, folder: Path, index: int) -> None:
-    images = {"images": view.image}
+    images: dict[str, NDArray[Any]] = {"images": view.image}
     depth, instances = view.depth, view.instances
     if depth is not None:
-        # Values that 16 bits cannot hold (above 65 m, or not finite) become unknown.
-        units = np.nan_to_num(depth.astype(np.float64) * _UNITS_PER_METRE, nan=0.0, posinf=0.0, neginf=0.0).round()
-        units[(units < 0) | (units > _MAX_UINT16)] = 0
-        images["depth"] = units.astype(np.uint16)
+        images["depth"] = to_millimetres(depth)
     if instances is not None:
         if instances.min(initial=0) < 0 or instances.max(initial=0) > _MAX_UINT16:
             raise SceneError(f"view {view.name}: box ids must lie between 0 and {_MAX_UINT16} to be saved")
@@ -155,6 +153,13 @@ def _save_images(view: View, folder: Path, index: int) -> None:
         path = _image_path(folder, kind, index)
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(image).save(path)
+
+
+def to_millimetres(depth: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Round depth in metres to 16-bit millimetres; what these cannot hold (above 65 m, not finite) becomes 0."""
+    units = np.nan_to_num(depth.astype(np.float64) * _UNITS_PER_METRE, nan=0.0, posinf=0.0, neginf=0.0).round()
+    units[(units < 0) | (units > _MAX_UINT16)] = 0
+    return units.astype(np.uint16)
 
 
 def _image_path(folder: Path, kind: str, index: int) -> Path:
