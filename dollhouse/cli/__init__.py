@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import sys
 
 from rich.markup import escape
@@ -35,6 +36,9 @@ from dollhouse.errors import DollhouseError
 
 def main() -> None:
     """Run the command and turn user errors into one line and exit code 2."""
+    # Threads that wait sleep. By default they spin, which slows two busy processes on two cores tenfold; it is read
+    # when torch is loaded, and by child processes.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character prints "?" instead of failing
             stream.reconfigure(errors="replace")

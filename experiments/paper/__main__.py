@@ -1,6 +1,10 @@
 """Run ``python -m experiments.paper``."""
 
-from experiments.paper.run import main
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command, see dollhouse/cli/__init__.py; before torch
+
+from experiments.paper.run import main  # noqa: E402
 
 if __name__ == "__main__":
     raise SystemExit(main())
