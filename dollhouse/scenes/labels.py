@@ -31,8 +31,8 @@ NAMELESS = frozenset(
 #: Last words of nouns that "a" and a number do not fit.
 UNCOUNTABLE = frozenset(
     _listed(
-        "apparel, clothes, clothing, food, glasses, goggles, headphones, jeans, laundry, luggage, pants, paper, pliers, "
-        "scissors, shorts, trash, water, wood"
+        "apparel, clothes, clothing, food, glasses, goggles, headphones, jeans, laundry, luggage, pants, paper, "
+        "pliers, scissors, shorts, trash, water, wood"
     )
 )
 _IRREGULAR = {"knives": "knife", "leaves": "leaf", "shoes": "shoe", "stairs": "staircase", "people": "person"}

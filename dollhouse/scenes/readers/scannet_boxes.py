@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 
 from dollhouse.errors import SceneError, first_fault
 from dollhouse.geometry import Array, transform_points
+from dollhouse.scenes.labels import unmapped_words
 from dollhouse.scenes.readers.reader import FaultLog
 from dollhouse.scenes.scene import Box
 
@@ -54,6 +55,7 @@ Model = TypeVar("Model", bound=BaseModel)
 def read_boxes(folder: Path, alignment: Array, log: FaultLog | None = None) -> tuple[Box, ...] | None:
     """Read the annotated objects as boxes: id = objectId + 1, raw label in lower case, yaw 0.
 
+    A raw label that has no default label becomes its NYU40 class, where ScanNet's table of labels lies above the scan.
     ``alignment`` (4, 4) is the scan's axisAlignment. ``log`` collects the faults of single objects, which are then left
     out. Returns None where an annotation file is missing; raises SceneError, naming the file, where JSON or mesh is
     broken or the three files do not fit each other.
@@ -72,6 +74,7 @@ def read_boxes(folder: Path, alignment: Array, log: FaultLog | None = None) -> t
     segments, starts = np.unique(segment_of_vertex[order], return_index=True)
     grouped = vertices[order] if len(segments) else np.empty((0, 3))
     low, high = np.minimum.reduceat(grouped, starts), np.maximum.reduceat(grouped, starts)
+    words = unmapped_words(folder)
     boxes: dict[int, Box] = {}
     for number, entry in enumerate(_read_json(groups_path, _Aggregation).seg_groups):
         with (log or FaultLog(False, "objects")).collect():
@@ -89,7 +92,9 @@ def read_boxes(folder: Path, alignment: Array, log: FaultLog | None = None) -> t
                 where = f"{groups_path}: object {group.object_id} ({label})"
                 raise SceneError(f"{where} has segment {members[~known][0]}, which is not in {segments_path.name}")
             bottom, top = low[rows].min(0), high[rows].max(0)
-            boxes[id] = Box(id=id, label=label, center=0.5 * (bottom + top), size=top - bottom, yaw=0.0)
+            boxes[id] = Box(
+                id=id, label=words.get(label, label), center=0.5 * (bottom + top), size=top - bottom, yaw=0.0
+            )
     return tuple(boxes.values())
 
 
