@@ -108,6 +108,15 @@ def read_depth(path: Path, units_per_metre: float = 1000.0) -> NDArray[np.float3
         return np.asarray(image).astype(np.float32) / np.float32(units_per_metre)
 
 
+def read_ids(path: Path, content: BinaryIO | None = None, max_pixels: int = MAX_PIXELS) -> NDArray[np.int32]:
+    """Read an 8-bit or 16-bit grey image as ids (H, W); raises SceneError. ``content`` as :func:`read_image`."""
+    with _open(path, _check_ids, content) as image:
+        if image.width * image.height > max_pixels:
+            raise SceneError(f"{path}: {image.width}x{image.height} pixels are too many for instance ids")
+        with _decoder_errors(path, "is cut short or broken"):
+            return np.asarray(image).astype(np.int32)
+
+
 def open_photo(path: Path, content: BinaryIO | None = None) -> AbstractContextManager[Image.Image]:
     """Open a photo by its header, undecoded; raises SceneError. ``content`` as :func:`read_image`."""
     return _open(path, _check_photo, content)
@@ -153,6 +162,11 @@ def _check_photo(image: Image.Image, path: Path) -> None:
 def _check_depth(image: Image.Image, path: Path) -> None:
     if image.mode not in _DEPTH_MODES:
         raise SceneError(f"{path}: a depth map must be a 16-bit grey PNG in millimetres, not of kind {image.mode!r}")
+
+
+def _check_ids(image: Image.Image, path: Path) -> None:
+    if image.mode not in _DEPTH_MODES | {"L", "P"}:
+        raise SceneError(f"{path}: instance ids must be an 8-bit or 16-bit grey image, not of kind {image.mode!r}")
 
 
 @contextmanager

@@ -22,7 +22,9 @@ from dollhouse.scenes.readers.reader import VIDEO_SUFFIXES, Reader, describe_unu
 from dollhouse.scenes.readers.record3d import RECORD3D
 from dollhouse.scenes.readers.replica import REPLICA
 from dollhouse.scenes.readers.saved import SAVED
+from dollhouse.scenes.readers.scan_list import read_scan_list
 from dollhouse.scenes.readers.scannet import SCANNET
+from dollhouse.scenes.readers.sens import SUFFIX as STREAM_SUFFIX
 from dollhouse.scenes.readers.seven_scenes import SEVEN_SCENES
 from dollhouse.scenes.readers.stray import STRAY
 from dollhouse.scenes.readers.tum import TUM
@@ -34,6 +36,7 @@ READERS: tuple[Reader, ...] = (SAVED, SCANNET)
 READERS += (POLYCAM, STRAY, RECORD3D, ARKITSCENES, TUM, SEVEN_SCENES, REPLICA, OPEN3D, NERFSTUDIO, COLMAP)
 READERS += (VIDEO, PHOTOS)
 
+_logger = logging.getLogger(__name__)
 SCENE_KINDS = ", ".join(reader.description for reader in READERS) + (
     ", a synthetic room such as rooms:test/3, or sweethome:test/3, the same room with 3D models as furniture"
 )
@@ -80,10 +83,11 @@ def open_scene(source: str | Path, *, skip_bad: bool = False, frames: int | None
 
 
 def open_scenes(source: str | Path, *, skip_bad: bool = False, frames: int | None = None) -> SceneList:
-    """Open several scenes lazily: ``rooms:test/0-199``, a folder whose subfolders or videos are scenes, or one scene.
+    """Open several scenes lazily: ``rooms:test/0-199``, a folder of scenes, a list file, or one scene.
 
-    Both ends of a range are included; what lies in the folder and is no scene is logged in one line. Arguments and
-    errors as :func:`open_scene`; poses are not checked.
+    Both ends of a range are included. The scenes of a folder are its subfolders, videos and streams; what else lies in
+    it is logged in one line. A ``.txt`` file lists scans, see :func:`read_scan_list`; those missing are logged in one
+    line. Arguments and errors as :func:`open_scene`; poses are not checked.
     """
     _check_frames(frames)
     if rooms := _parse_rooms(source):
@@ -93,8 +97,8 @@ def open_scenes(source: str | Path, *, skip_bad: bool = False, frames: int | Non
     scenes = [path] if _matching_readers(path) else _scenes_in(path)
     if not scenes:
         raise SceneError(_diagnose(path))
-    if scenes != [path] and (unused := describe_unused(path, scenes)):
-        logging.getLogger(__name__).warning("%s: %d scenes; not used: %s", path, len(scenes), unused)
+    if path.is_dir() and scenes != [path] and (unused := describe_unused(path, scenes)):
+        _logger.warning("%s: %d scenes; not used: %s", path, len(scenes), unused)
     return SceneList(scenes, partial(_open_path, skip_bad=skip_bad, frames=frames))
 
 
@@ -161,9 +165,19 @@ def _matching_readers(path: Path) -> list[Reader]:
 
 
 def _scenes_in(path: Path) -> list[Path]:
+    """List the scenes in a folder, or those that a list file names; SceneError where it names scans but none is there.
+
+    Missing ones are logged.
+    """
     if not path.is_dir():
-        return []
-    inside = [p for p in path.iterdir() if p.is_dir() or p.suffix.lower() in VIDEO_SUFFIXES]
+        scans, missing = read_scan_list(path, lambda scan: bool(_matching_readers(scan)))
+        if missing and not scans:
+            hint = "put them beside it, or into scans/ or scans_test/ there"
+            raise SceneError(f"{path}: none of the {len(missing)} scans that it lists is there ({missing[0]}); {hint}")
+        if missing:
+            _logger.warning("%s: %d scenes; %d scans are missing (%s)", path, len(scans), len(missing), missing[0])
+        return scans
+    inside = [p for p in path.iterdir() if p.is_dir() or p.suffix.lower() in (*VIDEO_SUFFIXES, STREAM_SUFFIX)]
     inside = sorted((p for p in inside if not p.name.startswith(".")), key=lambda p: natural_key(p.name))
     return [p for p in inside if _matching_readers(p)]
 

@@ -20,11 +20,10 @@ from dollhouse.errors import SceneError, StorageError
 from dollhouse.geometry import Array, box_corners, invert_rigid, transform_points
 from dollhouse.scenes.readers.saved import to_millimetres
 from dollhouse.scenes.readers.scannet_boxes import AGGREGATION, MESH, SEGMENTS
-from dollhouse.scenes.readers.sens import FRAME, HEADER, PREAMBLE, VERSION
+from dollhouse.scenes.readers.sens import FRAME, HEADER, JPEG, PREAMBLE, SUFFIX, VERSION, ZLIB_USHORT
 from dollhouse.scenes.scene import Scene, View
 
 _MILLIMETRES = 1000.0
-_JPEG, _ZLIB = 2, 1  # the stream's numbers of compressions
 _FRAME_TIME = 33_333  # microseconds
 _SENSOR = b"StructureSensor"
 _VERTEX = np.dtype([("position", "<f4", 3), ("rgba", "u1", 4)])
@@ -86,7 +85,7 @@ def write_scannet(scene: Scene, folder: Path, *, stream: bool = False) -> None:
             if any(view.open_instances for view in scene.views):
                 frames = _archive_instances(frames, unfinished / f"{folder.name}_2d-instance-filt.zip")
             if stream:
-                _write_stream(unfinished / f"{folder.name}.sens", frames, len(scene.views), colour, depth)
+                _write_stream(unfinished / f"{folder.name}{SUFFIX}", frames, len(scene.views), colour, depth)
             else:
                 _write_exported(unfinished, frames, colour, depth)
             _write_parameters(unfinished, len(scene.views), colour, depth, world_from_source)
@@ -170,7 +169,7 @@ def _write_stream(path: Path, frames: Iterator[_Frame], count: int, colour: _Cam
     matrices = np.stack([colour.matrix, np.eye(4), depth.matrix, np.eye(4)]).ravel().tolist()
     with path.open("wb") as file:
         file.write(PREAMBLE.pack(VERSION, len(_SENSOR)) + _SENSOR)
-        file.write(HEADER.pack(*matrices, _JPEG, _ZLIB, *colour.size, *depth.size, _MILLIMETRES, count))
+        file.write(HEADER.pack(*matrices, JPEG, ZLIB_USHORT, *colour.size, *depth.size, _MILLIMETRES, count))
         for number, frame in enumerate(frames):
             packed = zlib.compress(frame.depth.astype("<u2").tobytes(), level=3)
             sizes = len(frame.colour), len(packed)

@@ -65,7 +65,7 @@ class View:
     world_from_camera: Array | None = None  #: (4, 4)
     open_depth: Callable[[], NDArray[np.float32]] | None = None
     depth_intrinsics: Array | None = None  #: (3, 3) of the depth map; None: those of the colour image
-    open_instances: Callable[[], NDArray[np.int32]] | None = None
+    open_instances: Callable[[], NDArray[np.int32] | None] | None = None  #: may return None, too
 
     @property
     def image(self) -> NDArray[np.uint8]:
@@ -79,7 +79,7 @@ class View:
 
     @property
     def instances(self) -> NDArray[np.int32] | None:
-        """Read the box id (H, W) of each colour pixel, 0 for background; None if not annotated."""
+        """Read the box id (H, W) of each colour pixel, 0 for background; None if not annotated, or broken."""
         return self.open_instances() if self.open_instances else None
 
 

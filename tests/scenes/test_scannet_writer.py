@@ -20,7 +20,7 @@ def room() -> Scene:
     return room_scene("train", 3, image_size=56, views=3)
 
 
-@pytest.mark.parametrize("stream", [False])
+@pytest.mark.parametrize("stream", [False, True])
 def test_a_written_scan_is_read_alike(room: Scene, tmp_path: Path, stream: bool) -> None:
     folder = tmp_path / "scene0003_00"
     write_scannet(room, folder, stream=stream)
@@ -28,7 +28,8 @@ def test_a_written_scan_is_read_alike(room: Scene, tmp_path: Path, stream: bool)
     assert scan.metadata["axis_aligned"]
     assert not np.allclose(scan.metadata["world_from_source"], np.eye(4))
     assert scan.metadata["pose_check"]["agrees"]
-    assert len(scan.views) == 3
+    assert scan.notices == []
+    assert [view.name for view in scan.views] == ["0", "1", "2"]
     for view, source in zip(scan.views, room.views, strict=True):
         np.testing.assert_allclose(view.world_from_camera, source.world_from_camera, atol=1e-5)
         np.testing.assert_allclose(view.intrinsics, source.intrinsics, atol=1e-5)
@@ -36,6 +37,7 @@ def test_a_written_scan_is_read_alike(room: Scene, tmp_path: Path, stream: bool)
         assert source.depth is not None
         np.testing.assert_allclose(view.depth, source.depth, atol=1e-3)
         assert np.abs(view.image.astype(int) - source.image).mean() < 5.0
+        np.testing.assert_array_equal(view.instances, source.instances)
     assert scan.boxes is not None
     assert room.boxes is not None
     for box, original in zip(scan.boxes, room.boxes, strict=True):

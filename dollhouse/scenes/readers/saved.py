@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, 
 
 from dollhouse.errors import SceneError, StorageError, first_fault
 from dollhouse.geometry import is_rigid
-from dollhouse.scenes.images import depth_size, image_size, read_depth, read_image
+from dollhouse.scenes.images import depth_size, image_size, read_depth, read_ids, read_image
 from dollhouse.scenes.readers.reader import Reader
 from dollhouse.scenes.scene import Box, Scene, View
 
@@ -183,8 +183,7 @@ def _open_view(json_path: Path, index: int, entry: _ViewEntry) -> View:
         **{name: value for name, value in vars(entry).items() if name not in ("depth", "instances")},
         open_image=partial(read_image, image),
         open_depth=partial(read_depth, depth, _UNITS_PER_METRE) if entry.depth else None,
-        # the ids are the same 16-bit grey PNG, without a unit
-        open_instances=(lambda: read_depth(instances, 1.0).astype(np.int32)) if entry.instances else None,
+        open_instances=partial(read_ids, instances) if entry.instances else None,
     )
 
 

@@ -1,13 +1,12 @@
-"""Reader of ScanNet's exported layout: ``color/``, ``pose/``, ``intrinsic/`` and optionally ``depth/``.
+"""Reader of ScanNet scans: exported frames (``color/``, ``pose/``, ``intrinsic/``, ``depth/``) or a ``.sens`` stream.
 
-The layout is that of ScanNet's SensReader; other data sets are often converted to it. ``<scene>.txt`` (sizes, axis
-alignment) and the annotation files (:mod:`dollhouse.scenes.readers.scannet_boxes`) are read where they exist.
+The exported layout is that of ScanNet's SensReader; other data sets are often converted to it. ``<scene>.txt`` (sizes,
+axis alignment), the annotation files (:mod:`dollhouse.scenes.readers.scannet_boxes`) and the instance masks
+(:mod:`dollhouse.scenes.readers.scannet_instances`) are read where they exist.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,163 +14,115 @@ import numpy as np
 
 from dollhouse.errors import SceneError
 from dollhouse.geometry import Array, is_rigid
-from dollhouse.scenes.images import depth_size, image_size, read_depth, read_image
 from dollhouse.scenes.readers.reader import FaultLog, Reader, describe_unused, list_photos, read_text
 from dollhouse.scenes.readers.scannet_boxes import AGGREGATION, MESH, SEGMENTS, read_boxes
+from dollhouse.scenes.readers.scannet_frames import ExportedFrames, ScanFrames, StreamFrames, parse_matrix
+from dollhouse.scenes.readers.scannet_instances import ENDINGS, InstanceArchive
+from dollhouse.scenes.readers.sens import SUFFIX, read_stream
 from dollhouse.scenes.scene import Scene, View, spaced_indices
 
-_FILES = (".txt", MESH, SEGMENTS, AGGREGATION)
+_FILES = (".txt", MESH, SEGMENTS, AGGREGATION, *ENDINGS)
 _FOLDERS = ("color", "depth", "pose", "intrinsic")
+_MASKS = ("instance", "instance-filt", "label", "label-filt")  #: folders of unpacked masks, not read
 _DECODED_FRAMES = 300  #: frames of a longer choice are checked when they are read
-Size = tuple[int, int]  #: width, height
-
-
-@dataclass(frozen=True)
-class _Stream:
-    """Properties shared by all colour images, or all depth maps, of a scan."""
-
-    intrinsics: Array
-    size: Size
-    size_source: str  #: the file that gives the size, for messages
 
 
 def open_scannet(path: Path, *, skip_bad: bool = False, frames: int | None = None) -> Scene:
-    """Open the exported frames of one scan as a posed, metric scene, in numeric order.
+    """Open a scan's folder or stream as a posed, metric scene, in numeric order; pixels are read on access.
 
-    Poses and boxes are in the aligned frame (z up) where ``<scene>.txt`` has an ``axisAlignment``. Frames whose pose is
-    not finite (lost tracking) are left out and counted in ``metadata["frames_skipped"]``. Takes at most ``frames`` of
-    the others, evenly spaced. ``skip_bad`` decodes every chosen frame (of up to 300), leaves out those with a broken
-    image, depth map or pose, and annotated objects with faults, and lists the faults in ``metadata["skipped"]``;
-    otherwise only headers are checked here. Raises SceneError, naming the file: missing or malformed intrinsics, a
-    pose that is not rigid, an image or depth map of another size than the scan's, broken annotation.
+    Exported frames are preferred to a stream in the same folder. Poses and boxes are in the aligned frame (z up) where
+    ``<scene>.txt`` has an ``axisAlignment``. Frames whose pose is not finite (lost tracking) are left out and counted
+    in ``metadata["frames_skipped"]``. Takes at most ``frames`` of the others, evenly spaced. ``skip_bad`` decodes every
+    chosen frame (of up to 300), leaves out those with a broken image, depth map or pose, and annotated objects with
+    faults, and lists the faults in ``metadata["skipped"]``; otherwise only headers are checked here. Of a stream that
+    is cut short, the frames before the cut are used; that and frames without instance ids are listed in
+    ``metadata["warnings"]``. Raises SceneError, naming the file: missing or malformed intrinsics, a pose that is not
+    rigid, an image or depth map of another size than the scan's, depth in another format, broken annotation.
     """
-    name = path.resolve().name
-    parameters = _read_parameters(path, name)
+    folder, name = (path.parent, path.stem) if path.is_file() else (path, path.resolve().name)
+    images = list_photos(path / "color") if _is_exported(path) else []
+    stream = path if path.is_file() else None if images else _find_stream(path)
+    scan = stream.stem if stream else name  #: what the names of the other files start with
+    parameters = _read_parameters(folder, scan, strict=path.is_file())
     alignment = _axis_alignment(parameters)
-    images = list_photos(path / "color")
-    if not images:
+    log = FaultLog(skip_bad, "frames")
+    if stream:
+        source: ScanFrames = StreamFrames(read_stream(stream))
+    elif images:
+        source = ExportedFrames(path, images, parameters, log)
+    else:
         raise SceneError(f"{path / 'color'}: contains no images")
 
-    log = FaultLog(skip_bad, "frames")
-    tracked: list[tuple[Path, Array]] = []
+    tracked: list[tuple[int, Array]] = []
     lost = 0
-    for image in images:
+    for index in range(len(source.names)):
         with log.collect():
-            pose_path = path / "pose" / f"{image.stem}.txt"
-            pose = _read_matrix(pose_path)
+            where, pose = source.read_pose(index)
             if not np.isfinite(pose).all():  # tracking was lost
                 lost += 1
             elif not is_rigid(pose):
                 fault = "is not a rigid pose (a rotation without scale or mirror, and a translation)"
-                raise SceneError(f"{pose_path}: {fault}")
+                raise SceneError(f"{where}: {fault}")
             else:
-                tracked.append((image, pose))
+                tracked.append((index, alignment @ pose))
     if not tracked:
-        raise SceneError(f"{path}: none of its {len(images)} frames has a usable pose")
+        raise SceneError(f"{path}: none of its {len(source.names)} frames has a usable pose")
 
     chosen = [tracked[index] for index in spaced_indices(len(tracked), frames)]
-    first = chosen[0][0]
-    colour, depth = _stream(path, "color", parameters, first), None
-    if list_photos(path / "depth"):
-        depth = _stream(path, "depth", parameters, path / "depth" / f"{first.stem}.png", shared=colour)
+    colour, depth = source.cameras([index for index, _ in chosen])
+    warnings = list(source.warnings)
+    archive = _open_instances(folder, scan, warnings)
     views: list[View] = []
-    for image, pose in chosen:
+    for index, pose in chosen:
         with log.collect():
-            view = _open_view(path, image, alignment @ pose, colour, depth)
+            open_image, open_depth = source.open_frame(index, colour, depth)
+            view = View(
+                name=source.names[index],
+                open_image=open_image,
+                intrinsics=colour.intrinsics,
+                world_from_camera=pose,
+                open_depth=open_depth,
+                depth_intrinsics=depth.intrinsics if depth else None,
+                open_instances=archive.opener(source.names[index], colour.size) if archive else None,
+            )
             if skip_bad and len(chosen) <= _DECODED_FRAMES:  # only decoding finds every broken frame
                 _ = view.image, view.depth
             views.append(view)
     if not views:
         raise SceneError(f"{path}: none of its frames can be used; the first fault: {log.faults[0]}")
+    if archive and archive.notice:
+        warnings.append(archive.notice)
     boxes = None
     objects = FaultLog(skip_bad, "objects")
     with objects.collect():
-        boxes = read_boxes(path, alignment, objects)
+        boxes = read_boxes(folder, alignment, objects, scan, strict=path.is_file())
     metadata: dict[str, Any] = {"source": str(path), "frames_skipped": lost, "skipped": (*log.faults, *objects.faults)}
     metadata |= {"axis_aligned": "axisAlignment" in parameters, "world_from_source": alignment.tolist()}
-    used = [file for file in path.iterdir() if file.name in _FOLDERS or file.name.endswith(_FILES)]
-    metadata["unused"] = describe_unused(path, used)
+    metadata["warnings"] = tuple(warnings)
+    if path.is_dir():
+        used = [file for file in path.iterdir() if file.name in _FOLDERS or file.name.endswith(_FILES)]
+        metadata["unused"] = describe_unused(path, [*used, *([stream] if stream else [])])
     return Scene(name, tuple(views), boxes=boxes, metadata=metadata)
 
 
-def _open_view(folder: Path, image: Path, world_from_camera: Array, colour: _Stream, depth: _Stream | None) -> View:
-    _check_size(image, image_size(image), colour)
-    open_depth = None
-    if depth is not None:
-        depth_path = folder / "depth" / f"{image.stem}.png"
-        _check_size(depth_path, depth_size(depth_path), depth)
-        open_depth = partial(read_depth, depth_path)
-    return View(
-        name=image.stem,
-        open_image=partial(read_image, image),
-        intrinsics=colour.intrinsics,
-        world_from_camera=world_from_camera,
-        open_depth=open_depth,
-        depth_intrinsics=depth.intrinsics if depth else None,
-    )
+def _open_instances(folder: Path, scan: str, warnings: list[str]) -> InstanceArchive | None:
+    """Open the archive of instance masks where it exists; its faults are added to ``warnings``."""
+    for path in (folder / f"{scan}{ending}" for ending in ENDINGS):
+        if path.is_file():
+            try:
+                return InstanceArchive(path)
+            except SceneError as error:
+                warnings.append(str(error))
+    return None
 
 
-def _check_size(path: Path, size: Size, stream: _Stream) -> None:
-    if size != stream.size:
-        width, height = stream.size
-        raise SceneError(f"{path}: is {size[0]}x{size[1]} pixels, but {stream.size_source} says {width}x{height}")
-
-
-def _stream(folder: Path, kind: str, parameters: dict[str, str], first: Path, shared: _Stream | None = None) -> _Stream:
-    """Read size and intrinsics of "color" or "depth" images; those of ``shared`` serve where none exist."""
-    declared = parameters.get(f"{kind}Width"), parameters.get(f"{kind}Height")
-    if None in declared:
-        size, source = (depth_size if kind == "depth" else image_size)(first), first.name
-    else:
-        width, height = map(str, declared)
-        if not (width.isdecimal() and height.isdecimal()):
-            fault = f"{kind}Width and {kind}Height must be whole numbers, not {width!r} and {height!r}"
-            raise SceneError(f"{parameters['']}: {fault}")
-        size, source = (int(width), int(height)), Path(parameters[""]).name
-    path = folder / "intrinsic" / f"intrinsic_{kind}.txt"
-    if shared is not None and not path.exists() and size == shared.size:
-        return _Stream(shared.intrinsics, size, source)
-    return _Stream(_read_intrinsics(path, size, source), size, source)
-
-
-def _read_intrinsics(path: Path, size: Size, size_source: str) -> Array:
-    """Read intrinsics (3, 3) in our pixel convention and check them against the size of the images."""
-    matrix = _read_matrix(path)
-    if not np.isfinite(matrix).all() or matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
-        raise SceneError(f"{path}: is not a camera matrix (focal lengths must be positive numbers)")
-    # ScanNet counts from the centre of the top left pixel (mx_depth = 319.5 of 640); we count from its corner.
-    intrinsics = matrix[:3, :3] + np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
-    x, y = intrinsics[0, 2] / size[0], intrinsics[1, 2] / size[1]
-    if not (0.25 < x < 0.75 and 0.25 < y < 0.75):
-        raise SceneError(
-            f"{path}: its principal point ({matrix[0, 2]:g}, {matrix[1, 2]:g}) is not near the middle of "
-            f"{size[0]}x{size[1]} pixels ({size_source}); images and intrinsics must have the same scale"
-        )
-    return intrinsics
-
-
-def _read_matrix(path: Path) -> Array:
-    if not path.is_file():
-        raise SceneError(f"{path}: is missing")
-    return _parse_matrix(read_text(path), f"{path}: should hold a 4x4 matrix")
-
-
-def _parse_matrix(text: str, fault: str) -> Array:
-    try:
-        numbers = [float(word) for word in text.split()]
-    except ValueError as error:
-        raise SceneError(f"{fault} ({error})") from error
-    if len(numbers) != 16:
-        raise SceneError(f"{fault}, but holds {len(numbers)} numbers")
-    return np.array(numbers).reshape(4, 4)
-
-
-def _read_parameters(folder: Path, name: str) -> dict[str, str]:
+def _read_parameters(folder: Path, name: str, strict: bool) -> dict[str, str]:
     """Read the ``key = value`` lines of ``<scene>.txt``, {} where it does not exist; the key "" holds its path.
 
-    In a renamed folder the file is recognised by a ``colorWidth`` or ``axisAlignment`` line.
+    In a renamed folder, unless ``strict``, the file is recognised by a ``colorWidth`` or ``axisAlignment`` line.
     """
-    candidates = [folder / f"{name}.txt"] if (folder / f"{name}.txt").is_file() else sorted(folder.glob("*.txt"))
+    own = folder / f"{name}.txt"
+    candidates = [own] if own.is_file() else [] if strict else sorted(folder.glob("*.txt"))
     for path in candidates:
         lines = [line.partition("=") for line in read_text(path).split("\n") if "=" in line]
         parameters = {key.strip(): value.strip() for key, _, value in lines}
@@ -183,25 +134,42 @@ def _read_parameters(folder: Path, name: str) -> dict[str, str]:
 def _axis_alignment(parameters: dict[str, str]) -> Array:
     if "axisAlignment" not in parameters:
         return np.eye(4)
-    alignment = _parse_matrix(parameters["axisAlignment"], f"{parameters['']}: axisAlignment should be a 4x4 matrix")
+    alignment = parse_matrix(parameters["axisAlignment"], f"{parameters['']}: axisAlignment should be a 4x4 matrix")
     if not is_rigid(alignment):
         raise SceneError(f"{parameters['']}: axisAlignment is not a rotation with a translation")
     return alignment
 
 
-def _matches(path: Path) -> bool:
+def _is_exported(path: Path) -> bool:
     return (path / "color").is_dir() and ((path / "pose").is_dir() or (path / "intrinsic").is_dir())
 
 
+def _find_stream(folder: Path) -> Path | None:
+    """Find ``<folder>.sens``, or the only stream of a renamed scan folder."""
+    if not folder.is_dir():
+        return None
+    entries = list(folder.iterdir())
+    streams = [entry for entry in entries if _is_stream(entry)]
+    if own := [stream for stream in streams if stream.stem == folder.resolve().name]:
+        return own[0]
+    if len(streams) != 1:
+        return None
+    folders = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+    return streams[0] if set(folders) <= {*_FOLDERS, *_MASKS} else None  # others may hold scans of their own
+
+
+def _is_stream(path: Path) -> bool:
+    return path.suffix.lower() == SUFFIX and not path.name.startswith(".") and path.is_file()
+
+
+def _matches(path: Path) -> bool:
+    return _is_exported(path) or _is_stream(path) or _find_stream(path) is not None
+
+
 def _diagnose(path: Path) -> str | None:
-    if path.is_file():
-        advice = ".sens streams are not read; export the frames with ScanNet's SensReader and give that folder"
-        return f"{path}: {advice}" if path.suffix.lower() == ".sens" else None
-    if any(file.suffix.lower() == ".sens" for file in path.iterdir()):
-        return f"{path}: holds a .sens stream but no exported frames; export them with ScanNet's SensReader"
     if (path / "color").is_dir():
         return f"{path}: has color/ but neither pose/ nor intrinsic/; give {path / 'color'} to read it as plain photos"
     return None
 
 
-SCANNET = Reader("ScanNet's exported layout (color/, pose/, intrinsic/)", _matches, open_scannet, _diagnose)
+SCANNET = Reader("a ScanNet scan (color/, pose/, intrinsic/, or a .sens stream)", _matches, open_scannet, _diagnose)

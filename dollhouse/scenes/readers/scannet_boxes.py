@@ -52,15 +52,20 @@ class _Aggregation(_Annotation):
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def read_boxes(folder: Path, alignment: Array, log: FaultLog | None = None) -> tuple[Box, ...] | None:
+def read_boxes(
+    folder: Path, alignment: Array, log: FaultLog | None = None, scan: str = "", strict: bool = False
+) -> tuple[Box, ...] | None:
     """Read the annotated objects as boxes: id = objectId + 1, raw label in lower case, yaw 0.
 
     A raw label that has no default label becomes its NYU40 class, where ScanNet's table of labels lies above the scan.
     ``alignment`` (4, 4) is the scan's axisAlignment. ``log`` collects the faults of single objects, which are then left
-    out. Returns None where an annotation file is missing; raises SceneError, naming the file, where JSON or mesh is
-    broken or the three files do not fit each other.
+    out. Files whose names start with ``scan`` are preferred; with ``strict`` no others are read. Returns None where an
+    annotation file is missing; raises SceneError, naming the file, where JSON or mesh is broken or the three files do
+    not fit each other.
     """
-    mesh_path, segments_path, groups_path = (_find_file(folder, name) for name in (MESH, SEGMENTS, AGGREGATION))
+    mesh_path, segments_path, groups_path = (
+        _find_file(folder, scan, ending, strict) for ending in (MESH, SEGMENTS, AGGREGATION)
+    )
     if mesh_path is None or segments_path is None or groups_path is None:
         return None
     vertices = transform_points(alignment, _read_vertices(mesh_path))
@@ -98,7 +103,10 @@ def read_boxes(folder: Path, alignment: Array, log: FaultLog | None = None) -> t
     return tuple(boxes.values())
 
 
-def _find_file(folder: Path, ending: str) -> Path | None:
+def _find_file(folder: Path, scan: str, ending: str, strict: bool) -> Path | None:
+    own = folder / f"{scan}{ending}"
+    if own.is_file() or strict:
+        return own if own.is_file() else None
     paths = sorted(p for p in folder.glob(f"*{ending}") if not p.name.endswith(HIGH_RESOLUTION))
     if len(paths) > 1:
         raise SceneError(f"{folder}: has {len(paths)} files ending in {ending}; a scan has one")
