@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dollhouse.cli.app import SkipOption, app, quiet_libraries
+from dollhouse.cli.corrections import with_corrections
+
+if TYPE_CHECKING:
+    from dollhouse.scenes.corrections import Corrections
 
 FAILURES_SHOWN = 10
 
 
 @app.command()
+@with_corrections
 def annotate(
     teacher: Annotated[
         str,
@@ -43,6 +48,8 @@ def annotate(
     features: Annotated[bool, typer.Option(help="Store the teacher's spatial features.")] = True,
     fp16: Annotated[bool, typer.Option("--fp16", help="Store features and depth in half precision.")] = False,
     skip_bad: SkipOption = False,
+    *,
+    corrections: Corrections,
 ) -> None:
     """Run a teacher over scenes once and store its answers, depth, boxes and features as records.
 
@@ -69,6 +76,7 @@ def annotate(
             features=features,
             fp16=fp16,
             skip_bad=skip_bad,
+            corrections=corrections,
             on_scene=lambda run: progress.update(
                 run.done, run.total, f"{run.existing} existing, {len(run.failures)} failed", skipped=run.existing
             ),

@@ -12,14 +12,17 @@ import typer
 from rich.markup import escape
 
 from dollhouse.cli.app import LenientOption, ModelOption, SceneArgument, app, console, print_notices, quiet_libraries
+from dollhouse.cli.corrections import with_corrections
 from dollhouse.errors import QuestionError, SceneError
 
 if TYPE_CHECKING:
     from dollhouse.inference.session import Answer, SceneSession
+    from dollhouse.scenes.corrections import Corrections
     from dollhouse.scenes.scene import Scene
 
 
 @app.command()
+@with_corrections
 def ask(
     scene: SceneArgument,
     questions: Annotated[
@@ -32,6 +35,8 @@ def ask(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     show: Annotated[Path | None, typer.Option(help="Write a picture: photos, predicted depth, plan, answers.")] = None,
     skip_bad: LenientOption = True,
+    *,
+    corrections: Corrections,
 ) -> None:
     """Answer questions about a scene from its photos alone.
 
@@ -44,7 +49,7 @@ def ask(
         questions = [] if sys.stdin.isatty() else [line.strip() for line in sys.stdin if line.strip()]
         if not questions:
             raise QuestionError('no question: give one after the scene, such as "How many chairs are there?"')
-    opened = open_scene(scene, skip_bad=skip_bad)
+    opened = open_scene(scene, skip_bad=skip_bad, corrections=corrections)
     print_notices(opened)
     selected, count = _select_views(opened, views)
     quiet_libraries()

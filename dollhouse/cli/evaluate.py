@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dollhouse.cli.app import ModelArgument, OutOption, SeedOption, app, command_line, console, quiet_libraries
+from dollhouse.cli.corrections import with_corrections
 from dollhouse.errors import QuestionError
+
+if TYPE_CHECKING:
+    from dollhouse.scenes.corrections import Corrections
 
 
 @app.command()
+@with_corrections
 def evaluate(
     model: ModelArgument = "nano",
     scenes: Annotated[str, typer.Option(help="Scenes, such as rooms:test/0-199 or a folder.")] = "rooms:test/0-199",
@@ -30,6 +35,8 @@ def evaluate(
     ] = 0,
     seed: SeedOption = 0,
     out: OutOption = None,
+    *,
+    corrections: Corrections,
 ) -> None:
     """Score answers against geometry beside a blind control and chance; score depth and 3D boxes.
 
@@ -45,7 +52,15 @@ def evaluate(
         from dollhouse.evaluation.benchmark_runner import evaluate_teacher
 
         print_run(
-            evaluate_teacher(teacher, scenes, questions_per_scene=questions, out=out, seed=seed, command=command_line())
+            evaluate_teacher(
+                teacher,
+                scenes,
+                questions_per_scene=questions,
+                out=out,
+                seed=seed,
+                corrections=corrections,
+                command=command_line(),
+            )
         )
         return
     from dollhouse.evaluation.evaluate import evaluate as evaluate_model
@@ -61,6 +76,7 @@ def evaluate(
         questions_per_scene=questions,
         out=out,
         seed=seed,
+        corrections=corrections,
         commit=source_commit(),
         command=command_line(),
     )

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dollhouse.scenes.corrections import Corrections
+
 
 class ConfigModel(BaseModel):
     """A group of settings; immutable, and unknown keys are errors."""
@@ -23,6 +25,7 @@ class DataConfig(ConfigModel):
     views: int = Field(4, ge=1, description="photos per scene")
     questions_per_scene: int = Field(24, ge=0, description="questions sampled per scene and step")
     holdout_every: int = Field(0, ge=0, description="hold out every n-th frame of a real scene for testing; 0: none")
+    corrections: Corrections = Field(Corrections(), description="of poses and depth that are not what a format says")
     cache: Path | None = Field(None, description="folder that caches rendered scenes between epochs and runs")
     workers: int = Field(1, ge=0, description="processes that prepare batches")
 

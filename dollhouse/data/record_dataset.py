@@ -100,13 +100,16 @@ class RecordTargetSource(TargetSource):
         ]
 
     def _scene(self, record: Record) -> Scene:
-        source = open_scene(record.source)
+        source = open_scene(record.source, corrections=self.data.corrections)
         by_name = {view.name: view for view in source.views}
         if missing := [camera.name for camera in record.cameras if camera.name not in by_name]:
             raise SceneError(f"{record.source} no longer has view {missing[0]} that record {record.id} is about")
         photos = cache_views(replace(source, views=tuple(by_name[camera.name] for camera in record.cameras)))
         if scene_hash(photos) != record.scene_hash:
-            raise SceneError(f"{record.source} has changed since record {record.id} was made: annotate it again")
+            raise SceneError(
+                f"{record.source} has changed since record {record.id} was made, or data.corrections is "
+                "not what `annotate` had: annotate it again"
+            )
         return recorded_scene(record, photos)
 
 

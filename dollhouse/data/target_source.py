@@ -22,6 +22,7 @@ from dollhouse.questions.answer_balance import ROOMS_TABLE, AnswerBalance
 from dollhouse.questions.generate import QUESTIONS_VERSION, generate_questions
 from dollhouse.records.types import TeacherAnswer
 from dollhouse.scenes.open import open_scenes
+from dollhouse.scenes.pose_checks import require_consistent
 from dollhouse.scenes.scene import Scene, View
 from dollhouse.scenes.synthetic.room_scene import ROOMS_VERSION
 from dollhouse.scenes.synthetic.sweethome_rooms import SWEETHOME_VERSION
@@ -92,7 +93,8 @@ class SceneTargetSource(TargetSource):
 
     def __init__(self, data: DataConfig, config: DollhouseConfig) -> None:
         super().__init__(data, config, targets_key(data, config))
-        self.scenes = open_scenes(data.scenes)
+        self.scenes = open_scenes(data.scenes, corrections=data.corrections)
+        self._checked: set[int] = set()  #: numbers of scenes whose poses agree with their depth
         if len(self.scenes) == 0:
             raise SceneError(f"{data.scenes} holds no scenes")
         self.windows: list[tuple[int, int]] | None = None if data.scenes.startswith("rooms:") else self._windows()
@@ -108,6 +110,13 @@ class SceneTargetSource(TargetSource):
         number, start = self.windows[index]
         scene, _ = self.scenes[number].hold_out(self.data.holdout_every)
         return replace(scene, views=scene.views[start : start + self.data.views])
+
+    def make_targets(self, index: int) -> SceneTargets:
+        number = index if self.windows is None else self.windows[index][0]
+        if number not in self._checked:
+            require_consistent(self.scenes[number])
+            self._checked.add(number)
+        return super().make_targets(index)
 
     def questions(self, index: int) -> Questions:
         """Return generated questions with answers; () where the scene is not annotated."""
@@ -156,6 +165,8 @@ def targets_key(data: DataConfig, config: DollhouseConfig, records: Sequence[str
     split = data.scenes.split("/")[0] if rooms else str(Path(data.scenes).resolve())
     first = data.scenes.split("/")[1].split("-")[0] if rooms else ""
     settings = [split, first, data.views, data.holdout_every, config.image_size, config.labels, config.colours]
+    if corrections := data.corrections.options:
+        settings.append(corrections)
     versions = [*TARGETS_VERSIONS, version]
     return sha256(json.dumps([versions, list(records), settings]).encode()).hexdigest()[:16]
 

@@ -19,7 +19,9 @@ from dollhouse.evaluation.report.gallery import frame_strip
 from dollhouse.evaluation.report.report_schema import UNKNOWN, build_report, format_report, jsonl_text, model_lineage
 from dollhouse.evaluation.scene_evaluator import EvaluationQuestions
 from dollhouse.questions.generate import Question
-from dollhouse.scenes.open import open_scenes
+from dollhouse.scenes.corrections import Corrections
+from dollhouse.scenes.open import AS_READ, open_scenes
+from dollhouse.scenes.pose_checks import require_consistent
 from dollhouse.scenes.scene import Scene
 from dollhouse.system.atomic_io import write_text
 from dollhouse.system.hashing import file_hash
@@ -130,6 +132,7 @@ def evaluate_teacher(
     questions_per_scene: int = 40,
     out: Path | None = None,
     seed: int = 0,
+    corrections: Corrections = AS_READ,
     command: str | None = None,
     progress: bool = True,
 ) -> BenchmarkRun:
@@ -138,20 +141,23 @@ def evaluate_teacher(
     Args:
         teacher: a teacher or its name.
         out: folder for ``predictions.jsonl``, ``report.html`` and ``report.json``.
+        corrections: of poses and depth, where ``scenes`` is a name or folder.
 
     Raises:
+        SceneError: scenes cannot be opened, or the poses of a scene disagree with its depth.
         QuestionError: a scene has no questions.
         TeacherError: the teacher cannot answer about a scene.
         StorageError: ``out`` cannot be written.
     """
     make_folder(out)
-    opened = open_scenes(scenes) if isinstance(scenes, str) else scenes
+    opened = open_scenes(scenes, corrections=corrections) if isinstance(scenes, str) else scenes
     answerer, source = _open_teacher(teacher)
     generate = EvaluationQuestions(opened, questions_per_scene, seed)
     samples: list[Sample] = []
     texts: list[str] = []
     with ProgressBar("answering", len(opened), shown=progress) as bar:
         for done, scene in enumerate(opened, 1):
+            require_consistent(scene)
             questions, reason = generate(scene)
             if not questions:
                 raise QuestionError(f"scene {scene.name}: {reason}; leave it out, or evaluate a scene with boxes")

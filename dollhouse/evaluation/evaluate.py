@@ -25,7 +25,9 @@ from dollhouse.evaluation.report.report_schema import (
 )
 from dollhouse.evaluation.scene_evaluator import SceneEvaluator
 from dollhouse.evaluation.verify import score_rows
-from dollhouse.scenes.open import open_scenes
+from dollhouse.scenes.corrections import Corrections
+from dollhouse.scenes.open import AS_READ, open_scenes
+from dollhouse.scenes.pose_checks import require_consistent
 from dollhouse.scenes.scene import Scene
 from dollhouse.system.atomic_io import write_text
 from dollhouse.system.progress import ProgressBar
@@ -51,6 +53,7 @@ def evaluate(
     out: str | Path | None = None,
     seed: int = 0,
     progress: bool = True,
+    corrections: Corrections = AS_READ,
     commit: str | None = None,
     command: str | None = None,
     lineage: Mapping[str, Any] | None = None,
@@ -71,12 +74,13 @@ def evaluate(
         questions_per_scene: at most.
         out: folder for ``metrics.json``, ``predictions.jsonl``, ``perception.jsonl``, ``report.json``, ``report.html``.
         seed: of the questions and the intervals.
+        corrections: of poses and depth, where ``scenes`` is a name or folder.
         commit, command, lineage: stored in the report only; the lineage of a model folder is read from its run.
         page: write ``report.html`` too, whose pictures take seconds.
         on_scene: called with every scene as soon as it is scored.
 
     Raises:
-        ModelError, SceneError: model or scenes cannot be opened.
+        ModelError, SceneError: model or scenes cannot be opened, or the poses of a scene disagree with its depth.
         StorageError: ``out`` cannot be written.
     """
     out = None if out is None else Path(out)
@@ -91,7 +95,7 @@ def evaluate(
             blind = folder / "blind"
     model, control = _open_model(model, oracle_boxes), None if blind is None else _open_model(blind)
     source = scenes if isinstance(scenes, str) else None
-    opened: Sequence[Scene] = open_scenes(scenes) if isinstance(scenes, str) else scenes
+    opened: Sequence[Scene] = open_scenes(scenes, corrections=corrections) if isinstance(scenes, str) else scenes
     if hold_out_every:
         opened = [scene.hold_out(hold_out_every)[1] for scene in opened]
     if not len(opened):
@@ -100,6 +104,7 @@ def evaluate(
     evaluator = SceneEvaluator(model, control, opened, questions_per_scene, seed, on_scene)
     with ProgressBar("evaluating", len(opened), shown=progress) as bar:
         for done, scene in enumerate(opened, 1):
+            require_consistent(scene)
             evaluator.add(scene)
             bar.update(done)
     metrics = evaluator.metrics() | {

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from dollhouse.errors import SceneError
+from dollhouse.scenes.corrections import Corrections
 from dollhouse.scenes.pose_checks import check_poses
 from dollhouse.scenes.readers.arkitscenes import ARKITSCENES
 from dollhouse.scenes.readers.colmap import COLMAP
@@ -31,6 +32,7 @@ from dollhouse.scenes.readers.tum import TUM
 from dollhouse.scenes.readers.video import VIDEO
 from dollhouse.scenes.scene import Scene
 
+AS_READ = Corrections()
 #: Readers in order of preference: the first that matches a path opens it, so photos come last.
 READERS: tuple[Reader, ...] = (SAVED, SCANNET)
 READERS += (POLYCAM, STRAY, RECORD3D, ARKITSCENES, TUM, SEVEN_SCENES, REPLICA, OPEN3D, NERFSTUDIO, COLMAP)
@@ -63,12 +65,19 @@ class SceneList(Sequence[Scene]):
         return self._open_key(self.keys[index])
 
 
-def open_scene(source: str | Path, *, skip_bad: bool = False, frames: int | None = None) -> Scene:
+def open_scene(
+    source: str | Path,
+    *,
+    skip_bad: bool = False,
+    frames: int | None = None,
+    corrections: Corrections = AS_READ,
+) -> Scene:
     """Open the scene at a path, or a synthetic room by name.
 
     ``SCENE_KINDS`` lists what can be opened. ``frames`` is the number of evenly spaced views; synthetic rooms are
     rendered with that many. ``skip_bad`` leaves out photos, frames or objects with faults and lists the faults in
-    ``metadata["skipped"]``; where a whole layout is broken, its photos are opened alone. ``metadata["pose_check"]`` of
+    ``metadata["skipped"]``; where a whole layout is broken, its photos are opened alone. ``corrections`` mend axes,
+    poses and units that are not what the format says. ``metadata["kind"]`` is the format; ``metadata["pose_check"]`` of
     a posed scene holds what :func:`check_poses` returns. Raises SceneError where nothing fits ``source``, or it is
     broken.
     """
@@ -77,12 +86,18 @@ def open_scene(source: str | Path, *, skip_bad: bool = False, frames: int | None
         kind, split, numbers = rooms
         if len(numbers) != 1:
             raise SceneError(f"{source}: names {len(numbers)} rooms where one scene is wanted; give one number")
-        return _open_room(kind, split, frames, numbers[0])
-    scene = _open_path(_existing_path(source), skip_bad=skip_bad, frames=frames, as_photos=skip_bad)
+        return _open_room(kind, split, frames, corrections, numbers[0])
+    scene = _open_path(_existing_path(source), skip_bad, frames, corrections, as_photos=skip_bad)
     return replace(scene, metadata={**scene.metadata, "pose_check": check_poses(scene)}) if scene.posed else scene
 
 
-def open_scenes(source: str | Path, *, skip_bad: bool = False, frames: int | None = None) -> SceneList:
+def open_scenes(
+    source: str | Path,
+    *,
+    skip_bad: bool = False,
+    frames: int | None = None,
+    corrections: Corrections = AS_READ,
+) -> SceneList:
     """Open several scenes lazily: ``rooms:test/0-199``, a folder of scenes, a list file, or one scene.
 
     Both ends of a range are included. The scenes of a folder are its subfolders, videos and streams; what else lies in
@@ -92,14 +107,14 @@ def open_scenes(source: str | Path, *, skip_bad: bool = False, frames: int | Non
     _check_frames(frames)
     if rooms := _parse_rooms(source):
         kind, split, numbers = rooms
-        return SceneList(numbers, partial(_open_room, kind, split, frames))
+        return SceneList(numbers, partial(_open_room, kind, split, frames, corrections))
     path = _existing_path(source)
     scenes = [path] if _matching_readers(path) else _scenes_in(path)
     if not scenes:
         raise SceneError(_diagnose(path))
     if path.is_dir() and scenes != [path] and (unused := describe_unused(path, scenes)):
         _logger.warning("%s: %d scenes; not used: %s", path, len(scenes), unused)
-    return SceneList(scenes, partial(_open_path, skip_bad=skip_bad, frames=frames))
+    return SceneList(scenes, partial(_open_path, skip_bad=skip_bad, frames=frames, corrections=corrections))
 
 
 def _check_frames(frames: int | None) -> None:
@@ -122,14 +137,15 @@ def _parse_rooms(source: str | Path) -> tuple[str, str, range] | None:
     return kind, match["split"], range(first, last + 1)
 
 
-def _open_room(kind: str, split: str, frames: int | None, number: int) -> Scene:
+def _open_room(kind: str, split: str, frames: int | None, corrections: Corrections, number: int) -> Scene:
     # Imported here: the ray caster is not needed to open photos.
     if kind == "sweethome":
         from dollhouse.scenes.synthetic.sweethome_rooms import sweethome_room as open_room
     else:
         from dollhouse.scenes.synthetic.room_scene import room_scene as open_room
 
-    return open_room(split, number) if frames is None else open_room(split, number, views=frames)
+    room = open_room(split, number) if frames is None else open_room(split, number, views=frames)
+    return _correct(room, "a synthetic room", corrections)
 
 
 def _existing_path(source: str | Path) -> Path:
@@ -143,18 +159,29 @@ def _existing_path(source: str | Path) -> Path:
     return path
 
 
-def _open_path(path: Path, *, skip_bad: bool, frames: int | None, as_photos: bool = False) -> Scene:
+def _open_path(
+    path: Path, skip_bad: bool, frames: int | None, corrections: Corrections, as_photos: bool = False
+) -> Scene:
     """Open a path with its first reader; ``as_photos`` tries the last where that raises."""
     readers = _matching_readers(path)
     if not readers:
         raise SceneError(_diagnose(path))
     try:
-        return readers[0].open(path, skip_bad=skip_bad, frames=frames)
+        return _correct(readers[0].open(path, skip_bad=skip_bad, frames=frames), readers[0].description, corrections)
     except SceneError as error:
         if not as_photos or len(readers) == 1:
             raise
         scene = readers[-1].open(path, skip_bad=skip_bad, frames=frames)
-        return replace(scene, metadata={**scene.metadata, "skipped": (str(error), *scene.metadata.get("skipped", ()))})
+        scene = replace(scene, metadata={**scene.metadata, "skipped": (str(error), *scene.metadata.get("skipped", ()))})
+        return _correct(scene, readers[-1].description, corrections)
+
+
+def _correct(scene: Scene, kind: str, corrections: Corrections) -> Scene:
+    """Apply corrections, and note them and the kind of scene in the metadata."""
+    scene = corrections.apply(scene)
+    metadata = {key: value for key, value in scene.metadata.items() if key != "pose_check"}  # of a saved scene
+    metadata |= {"kind": kind, "corrections": corrections.model_dump(exclude_defaults=True)}
+    return replace(scene, metadata=metadata)
 
 
 def _matching_readers(path: Path) -> list[Reader]:

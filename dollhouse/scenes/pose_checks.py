@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Iterator, Mapping
+from functools import cache, reduce
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from dollhouse.errors import SceneError
 from dollhouse.geometry import Array, back_project, invert_rigid, project, transform_points
+from dollhouse.scenes.corrections import Axis, Corrections, signed_axis
 from dollhouse.scenes.scene import Scene, spaced_indices
 
 AGREE = 0.05  #: largest median relative depth error of views that agree
@@ -19,8 +20,23 @@ _PAIRS = 6
 _TURN = np.radians(15.0)  #: wanted angle between the views of a pair: enough to tell mistakes apart, and they overlap
 _SAMPLES = 3_000  #: points of a view
 _OVERLAP = 0.1  #: least share of points that must fall on known depth of the other view
+#: mistakes in words, and what mends each
 _FLIPPED = "camera axes are flipped (OpenGL for OpenCV, or the reverse)"
 _INVERTED = "poses are inverted (camera-from-world for world-from-camera, or the reverse)"
+_DEPTH_LARGE = "depth is 5 times too large (1/5000 m taken for mm, or the reverse)"
+_DEPTH_SMALL = "depth is 5 times too small (mm taken for 1/5000 m, or the reverse)"
+_DEPTH_METRES = "depth is in metres, taken for millimetres"
+_DEPTH_MILLIMETRES = "depth is in millimetres, taken for metres"
+_POSES_MILLIMETRES = "poses are in millimetres"
+_REMEDIES = {
+    _FLIPPED: Corrections(axes="opengl"),
+    _INVERTED: Corrections(poses="camera_from_world"),
+    _DEPTH_LARGE: Corrections(depth_scale=0.2),
+    _DEPTH_SMALL: Corrections(depth_scale=5.0),
+    _DEPTH_METRES: Corrections(depth_scale=1000.0),
+    _DEPTH_MILLIMETRES: Corrections(depth_scale=0.001),
+    _POSES_MILLIMETRES: Corrections(pose_scale=0.001),
+}
 
 
 class _Sample(NamedTuple):
@@ -37,11 +53,12 @@ def check_poses(scene: Scene) -> dict[str, Any]:
 
     Returns:
         ``pairs`` compared; ``error``, the median of abs(z - depth) / depth, and ``agrees``, whether it is at most
-        ``AGREE``, both None where too little overlaps; ``mistake`` in words, or None.
+        ``AGREE``, both None where too little overlaps; ``mistake`` in words, and ``option``, the command's options that
+        mend it, both None where none is found; ``summary``, all of it in a line.
     """
     poses = np.stack([view.world_from_camera for view in scene.views if view.world_from_camera is not None])
     pairs = list(_sample_pairs(scene, poses)) if scene.has_depth and len(poses) == len(scene.views) else []
-    as_read, mistake = _error(pairs), None
+    as_read, mistakes = _error(pairs), []
     if pairs and as_read > _NOISE:
         # A reader may have turned the world; inverted poses have to be inverted before that.
         world_from_source = np.array(scene.metadata.get("world_from_source", np.eye(4)))
@@ -53,26 +70,59 @@ def check_poses(scene: Scene) -> dict[str, Any]:
         }
         best = min(errors.values())
         if best < min(0.5 * as_read, AGREE):  # the simplest reading that is about as good as the best
-            mistake = " and ".join(filter(None, next(r for r, error in errors.items() if error <= 1.2 * best + 0.002)))
-    agrees = bool(as_read <= AGREE and not mistake) if np.isfinite(as_read) or mistake else None
-    error = round(as_read, 5) if np.isfinite(as_read) else None
-    return {"pairs": len(pairs), "error": error, "agrees": agrees, "mistake": mistake or _up_mistake(poses)}
+            simplest = next(reading for reading, error in errors.items() if error <= 1.2 * best + 0.002)
+            mistakes = [mistake for mistake in simplest if mistake]
+    agrees = bool(as_read <= AGREE and not mistakes) if np.isfinite(as_read) or mistakes else None
+    remedy = reduce(Corrections.then, (_REMEDIES[mistake] for mistake in mistakes), Corrections())
+    corrected = np.stack([v.world_from_camera for v in remedy.apply(scene).views if v.world_from_camera is not None])
+    if up := _up_axis(corrected):
+        mistakes.append(f"the world's up is {up}, not z")
+        remedy = remedy.then(Corrections(up=up))
+    applied = Corrections.model_validate(scene.metadata.get("corrections") or {})
+    check: dict[str, Any] = {
+        "pairs": len(pairs),
+        "error": round(as_read, 5) if np.isfinite(as_read) else None,
+        "agrees": agrees,
+        "mistake": " and ".join(mistakes) or None,
+        "option": applied.then(remedy).options if mistakes else None,
+    }
+    return check | {"summary": _summary(check)}
+
+
+def _summary(check: Mapping[str, Any]) -> str:
+    over = f"over {check['pairs']} pair{'s' * (check['pairs'] != 1)} of views"
+    found = over if check["error"] is None else f"median error {check['error']:.1%} {over}"
+    verdict = {True: f"depth and poses agree ({found})", False: f"depth and poses disagree ({found})"}
+    text = verdict.get(check["agrees"], "depth and poses are not compared: too little overlap, or no depth")
+    if check["mistake"]:
+        return f"{text}; {check['mistake']}; mend it with {check['option'] or 'no corrections'}"
+    hint = "; no common mistake explains it: check poses, intrinsics and the unit of depth"
+    return text + (hint if check["agrees"] is False else "")
+
+
+def require_consistent(scene: Scene) -> None:
+    """Check the poses of a scene that is to give targets; synthetic rooms are exact and pass unchecked.
+
+    Raises:
+        SceneError: depth and poses disagree, or a common mistake explains the poses.
+    """
+    if not scene.posed or scene.metadata.get("source") == "rooms":
+        return
+    check = check_poses(scene)
+    if check["agrees"] is False or check["mistake"]:
+        raise SceneError(f"scene {scene.name} cannot give targets: {check['summary']}")
 
 
 def _depth_ratios(pairs: list[tuple[_Sample, _Sample]], poses: Array) -> dict[str, float]:
     """List what depth over translations may have to be multiplied by, as far as their sizes leave it possible."""
-    ratios = {
-        "": 1.0,
-        "depth is 5 times too large (1/5000 m taken for mm, or the reverse)": 0.2,
-        "depth is 5 times too small (mm taken for 1/5000 m, or the reverse)": 5.0,
-    }
+    ratios = {"": 1.0, _DEPTH_LARGE: 0.2, _DEPTH_SMALL: 5.0}
     typical_depth = np.median(np.concatenate([source.points[:, 2] for source, _ in pairs]))
     if typical_depth < 0.02:
-        ratios["depth is in metres, taken for millimetres"] = 1000.0
+        ratios[_DEPTH_METRES] = 1000.0
     elif np.ptp(poses[:, :3, 3], axis=0).max() > 30.0:
-        ratios["poses are in millimetres"] = 1000.0
+        ratios[_POSES_MILLIMETRES] = 1000.0
     if typical_depth > 100.0:
-        ratios["depth is in millimetres, taken for metres"] = 0.001
+        ratios[_DEPTH_MILLIMETRES] = 0.001
     return ratios
 
 
@@ -124,12 +174,12 @@ def _error(
     return float(np.median(pooled)) if len(pooled) > _OVERLAP * sum(len(s.points) for s, _ in pairs) else float("inf")
 
 
-def _up_mistake(poses: Array) -> str | None:
-    """Name the world axis that is up instead of z, by the image axes of cameras that are held level."""
+def _up_axis(poses: Array) -> Axis | None:
+    """Find the world axis that is up instead of z, by the image axes of cameras that are held level."""
     image_x, image_up, forward = poses[:, :3, :3].mean(0).T * [[1], [-1], [1]]
     axis = int(np.abs(image_up).argmax())
     if abs(image_up[axis]) < 0.6 or (axis == 2 and image_up[2] > 0):
         return None
     if axis != 2 and (abs(image_up[2]) > 0.35 or max(abs(image_x[2]), abs(forward[2])) > 0.85):
         return None  # the cameras may roll, be turned to portrait, or look down
-    return f"the world's up is {'-' if image_up[axis] < 0 else ''}{'xyz'[axis]}, not z"
+    return signed_axis(axis, image_up[axis] < 0)

@@ -117,6 +117,9 @@ class Scene:
         if lost := self.metadata.get("frames_skipped"):
             lines.append(f"left out: {lost} frames without a pose")
         lines += [f"warning: {warning}" for warning in self.metadata.get("warnings") or ()]
+        check = self.metadata.get("pose_check")
+        if check and (check["agrees"] is False or check["mistake"]):
+            lines.append(f"warning: {check['summary']}")
         named = {"framing": "framing", "unused": "not used"}
         return lines + [f"{name}: {self.metadata[key]}" for key, name in named.items() if self.metadata.get(key)]
 

@@ -16,7 +16,9 @@ from dollhouse.records.record import Record, cast_fp16
 from dollhouse.records.scene_source import cache_views, scene_sources
 from dollhouse.records.store import RecordWriter
 from dollhouse.records.types import TeacherAnswer
-from dollhouse.scenes.open import open_scenes
+from dollhouse.scenes.corrections import Corrections
+from dollhouse.scenes.open import AS_READ, open_scenes
+from dollhouse.scenes.pose_checks import require_consistent
 from dollhouse.scenes.scene import Scene
 from dollhouse.teachers.file import FileTeacher
 from dollhouse.teachers.geometry import GeometryTeacher, merge_geometry
@@ -63,6 +65,7 @@ def annotate(
     features: bool = True,
     fp16: bool = False,
     skip_bad: bool = False,
+    corrections: Corrections = AS_READ,
     on_scene: Callable[[AnnotationRun], None] | None = None,
     on_usage: Callable[[str], None] | None = None,
 ) -> AnnotationRun:
@@ -75,6 +78,7 @@ def annotate(
             brings its own questions.
         teacher_args: settings by name; those of a geometry teacher are written ``detect.threshold``.
         skip_bad: leave out photos that cannot be read.
+        corrections: of poses and depth; training on the records needs them too (``data.corrections``).
         on_usage: receives requests, tokens and cost of a server at the end, also after an error.
         out, views, features, fp16, on_scene: as in :func:`annotate_scenes`.
 
@@ -83,7 +87,7 @@ def annotate(
     args = teacher_args or {}
     opened = open_teacher(teacher, {key: args[key] for key in args if "." not in key})
     geometry = open_geometry_teachers(geometry_teachers, opened, {key: args[key] for key in args if "." in key})
-    opened_scenes = open_scenes(scenes, skip_bad=skip_bad)
+    opened_scenes = open_scenes(scenes, skip_bad=skip_bad, corrections=corrections)
     if questions is None and isinstance(opened, FileTeacher):
         questions = str(opened.path)
     try:
@@ -119,7 +123,7 @@ def annotate_scenes(
 ) -> AnnotationRun:
     """Write a record of every scene to the folder ``out``, except those that it holds already.
 
-    A scene that fails is listed in the result and does not stop the others.
+    A scene that fails, or whose poses disagree with its depth, is listed in the result and does not stop the others.
 
     Args:
         questions: gives the questions about a scene (:func:`dollhouse.questions.sources.open_question_source`).
@@ -145,7 +149,8 @@ def annotate_scenes(
         for number in range(len(scenes)):
             source = sources[number] if sources else None
             try:
-                scene = cache_views(scenes[number] if views is None else scenes[number].sample_views(views))
+                whole = scenes[number]
+                scene = cache_views(whole if views is None else whole.sample_views(views))
                 source = source or scene.name
                 content = scene_hash(scene)
                 scene_questions = tuple(questions(scene))
@@ -153,6 +158,7 @@ def annotate_scenes(
                 if id in records:
                     run.existing += 1
                 else:
+                    require_consistent(whole)
                     answers = _answers(teacher, scene, scene_questions, id, partial)
                     merged = merge_geometry(geometry, scene)
                     spatial = teacher.features(scene) if features else None

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from dollhouse.data.target_source import QUESTIONS_VERSIONS, TARGETS_VERSIONS
 from dollhouse.models.dollhouse.serialization import NEEDED
+from dollhouse.scenes.corrections import Corrections
 from dollhouse.system.atomic_io import write_text
 from dollhouse.system.environment import source_commit
 from dollhouse.system.hashing import files_hash
@@ -81,4 +82,6 @@ def run_key(recipe: Recipe, init: str, records: str | None) -> str:
     """Hash a training run: its recipe, the keys of its initial model and of its teacher's records."""
     tree = recipe.model_dump(mode="json", exclude=NEUTRAL_SETTINGS)
     tree["data"] = {name: value for name, value in tree["data"].items() if name not in NEUTRAL_DATA_SETTINGS}
+    if recipe.data.corrections == Corrections():
+        del tree["data"]["corrections"]
     return short_key(tree, init, records, TRAINING_VERSION, DATA_VERSIONS)

@@ -11,6 +11,9 @@ from typer.main import get_command
 
 import dollhouse
 from dollhouse import cli
+from dollhouse.scenes.corrections import Corrections
+
+CORRECTING = ("ask", "annotate", "evaluate")  #: verbs with the options of Corrections
 
 
 def test_options_are_frozen(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,6 +26,10 @@ def test_options_are_frozen(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
         name: sorted(option for p in sub.params for option in p.opts if option.startswith("--"))
         for name, sub in verbs.items()
     }
+    shared = [f"--{name.replace('_', '-')}" for name in Corrections.model_fields]
+    for verb in CORRECTING:
+        assert all(option in options[verb] for option in shared), verb
+        options[verb] = [option for option in options[verb] if option not in shared]
     assert options == {
         "annotate": [
             "--features",

@@ -87,7 +87,9 @@ def test_the_same_run_finds_the_same(run, scenes):
 
 
 def test_scenes_may_be_named(scenes, monkeypatch):
-    monkeypatch.setattr("dollhouse.evaluation.evaluate.open_scenes", {"rooms:test/0-1": scenes[:2]}.__getitem__)
+    monkeypatch.setattr(
+        "dollhouse.evaluation.evaluate.open_scenes", lambda name, **_: {"rooms:test/0-1": scenes[:2]}[name]
+    )
     report = evaluate(Oracle(scenes[:2]), "rooms:test/0-1", questions_per_scene=QUESTIONS, progress=True)
     assert report.metrics["scenes"] == {"source": "rooms:test/0-1", "n": 2}
     assert report.metrics["overall"]["accuracy"] == 1.0

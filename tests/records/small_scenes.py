@@ -39,7 +39,8 @@ def small_scene(number: int = 0, views: int = 2, size: int = 28, posed: bool = T
         )
 
     made = tuple(view(index) for index in range(views))
-    return Scene(f"small/{number}", made, boxes, metadata={"licence": "CC0"})
+    metadata = {"licence": "CC0", "source": "rooms"}  # as of rooms, its poses are not checked: the depth is random
+    return Scene(f"small/{number}", made, boxes, metadata=metadata)
 
 
 def small_scenes(count: int) -> list[Scene]:

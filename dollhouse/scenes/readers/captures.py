@@ -221,8 +221,8 @@ class Capture:
 
     def scene(self, skip_bad: bool, frames: int | None) -> Scene:
         """Open at most ``frames`` frames, evenly spaced, in a world with z up; SceneError without any."""
-        up = self.up if self.up is not None else _estimate_up([pose for _, pose, _ in self.frames])
-        world_from_source = _level(up)
+        up = self.up if self.up is not None else estimate_up([pose for _, pose, _ in self.frames])
+        world_from_source = level_from_up(up)
         views: list[View] = []
         for index in spaced_indices(len(self.frames), frames):
             name, pose, open_view = self.frames[index]
@@ -237,6 +237,7 @@ class Capture:
         scale = "metric" if self.metric else "relative"
         metadata = {"frames_skipped": self.lost, "skipped": tuple(self.log.faults), "scale": scale}
         metadata |= {"source": str(self.path), "world_from_source": world_from_source.tolist()}
+        metadata["up_estimated"] = self.up is None
         if self.path.is_dir():
             used = {entry for pattern in self.files.split() for entry in self.path.glob(pattern)}
             metadata["unused"] = describe_unused(self.path, used)
@@ -265,7 +266,7 @@ def capture_reader(
     return Reader(description, matches, open_capture)
 
 
-def _estimate_up(poses: Sequence[Array]) -> Array:
+def estimate_up(poses: Sequence[Array]) -> Array:
     """Estimate the upward direction (3,) from cameras that are held level, snapped to an axis within 20 degrees."""
     axes = np.stack([pose[:3, :3] for pose in poses]) if poses else np.zeros((1, 3, 3))
     image_up = -axes[..., 1].mean(0)
@@ -280,7 +281,7 @@ def _estimate_up(poses: Sequence[Array]) -> Array:
     return axis if up @ axis > np.cos(np.radians(20)) else up
 
 
-def _level(up: Array) -> Array:
+def level_from_up(up: Array) -> Array:
     """Build the rotation (4, 4) that maps ``up`` to z and leaves x where it is, if it can."""
     across = np.eye(3)[0 if abs(up[0]) < 0.9 else 1]
     x = across - up * (across @ up)
