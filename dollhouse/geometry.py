@@ -38,11 +38,16 @@ def resize_intrinsics(intrinsics: Array, scale_x: float, scale_y: float, left: f
 def is_rigid(transform: Array, tolerance: float = 1e-2) -> bool:
     """Return whether a 4x4 matrix is finite and a rotation with a translation (no scale, no mirror)."""
     transform = np.asarray(transform, dtype=np.float64)
-    if transform.shape != (4, 4) or not np.isfinite(transform).all():
-        return False
-    rotation = transform[:3, :3]
-    orthogonal = np.abs(rotation @ rotation.T - np.eye(3)).max() < tolerance
-    return bool(orthogonal and np.linalg.det(rotation) > 0 and np.abs(transform[3] - [0, 0, 0, 1]).max() < tolerance)
+    return transform.shape == (4, 4) and bool(are_rigid(transform, tolerance))
+
+
+def are_rigid(transforms: Array, tolerance: float = 1e-2) -> NDArray[np.bool_]:
+    """Return which matrices (..., 4, 4) are rigid as :func:`is_rigid` defines it."""
+    finite = np.asarray(np.isfinite(transforms).all((-1, -2)))
+    rotation = np.where(finite[..., None, None], transforms[..., :3, :3], 0.0)
+    orthogonal = np.abs(rotation @ np.swapaxes(rotation, -1, -2) - np.eye(3)).max((-1, -2)) < tolerance
+    last_row = np.abs(transforms[..., 3, :] - [0, 0, 0, 1]).max(-1) < tolerance
+    return np.asarray(finite & orthogonal & (np.linalg.det(rotation) > 0) & last_row)
 
 
 def invert_rigid(transform: Array) -> Array:

@@ -17,7 +17,15 @@ from dollhouse.errors import SceneError
 from dollhouse.scenes.open import open_scene
 from dollhouse.scenes.readers import sens
 from dollhouse.scenes.readers.scannet import SCANNET, open_scannet
-from tests.scenes.fixture_scans import camera_matrix, pose_at, write_annotation, write_matrix, write_scan
+from tests.scenes.fixture_scans import (
+    camera_matrix,
+    pose_at,
+    write_annotation,
+    write_depth,
+    write_matrix,
+    write_photo,
+    write_scan,
+)
 
 COLOUR, DEPTH = (64, 48), (32, 24)
 
@@ -253,6 +261,19 @@ def test_depth_that_is_no_image_is_refused(tmp_path: Path) -> None:
     assert "depth maps" in scene.notices[0]
 
 
+def test_frames_of_a_long_scan_are_checked_when_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dollhouse.scenes.readers.scannet._CHECKED_FRAMES", 3)
+    folder = write_scan(tmp_path / "scan")
+    write_photo(folder / "color" / "1.jpg", size=(80, 48))
+    write_depth(folder / "depth" / "2.png", np.full((48, 64), 900))
+    views = open_scannet(folder).views
+    assert len(views) == 4
+    with pytest.raises(SceneError, match=r"1\.jpg: is 80x48 pixels, but 0\.jpg says 64x48"):
+        _ = views[1].image
+    with pytest.raises(SceneError, match=r"2\.png: is 64x48 pixels, but 0\.png says 32x24"):
+        _ = views[2].depth
+
+
 def test_a_broken_first_image_does_not_close_a_scan(tmp_path: Path) -> None:
     folder = write_scan(tmp_path / "scan")
     (folder / "color" / "0.jpg").write_bytes(b"overwritten")
@@ -267,7 +288,7 @@ def write_masks(path: Path, frames: int, size: tuple[int, int] = COLOUR, **optio
     with zipfile.ZipFile(path, "w", **options) as archive:  # type: ignore[arg-type]
         for index in range(frames):
             mask = np.zeros((size[1], size[0]), np.uint8)
-            mask[: size[1] // 2] = index + 1
+            mask[: size[1] // 2] = index % 255 + 1
             archive.writestr(f"instance-filt/{index}.png", encode(mask, "PNG"))
     return path
 

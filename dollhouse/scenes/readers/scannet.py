@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from dollhouse.errors import SceneError
-from dollhouse.geometry import Array, is_rigid
+from dollhouse.geometry import Array, are_rigid, is_rigid
 from dollhouse.scenes.readers.reader import FaultLog, Reader, describe_unused, list_photos, read_text
 from dollhouse.scenes.readers.scannet_boxes import AGGREGATION, MESH, SEGMENTS, read_boxes
 from dollhouse.scenes.readers.scannet_frames import ExportedFrames, ScanFrames, StreamFrames, parse_matrix
@@ -24,7 +24,7 @@ from dollhouse.scenes.scene import Scene, View, spaced_indices
 _FILES = (".txt", MESH, SEGMENTS, AGGREGATION, *ENDINGS)
 _FOLDERS = ("color", "depth", "pose", "intrinsic")
 _MASKS = ("instance", "instance-filt", "label", "label-filt")  #: folders of unpacked masks, not read
-_DECODED_FRAMES = 300  #: frames of a longer choice are checked when they are read
+_CHECKED_FRAMES = 300  #: frames of a longer choice are checked when they are read
 
 
 def open_scannet(path: Path, *, skip_bad: bool = False, frames: int | None = None) -> Scene:
@@ -32,9 +32,10 @@ def open_scannet(path: Path, *, skip_bad: bool = False, frames: int | None = Non
 
     Exported frames are preferred to a stream in the same folder. Poses and boxes are in the aligned frame (z up) where
     ``<scene>.txt`` has an ``axisAlignment``. Frames whose pose is not finite (lost tracking) are left out and counted
-    in ``metadata["frames_skipped"]``. Takes at most ``frames`` of the others, evenly spaced. ``skip_bad`` decodes every
-    chosen frame (of up to 300), leaves out those with a broken image, depth map or pose, and annotated objects with
-    faults, and lists the faults in ``metadata["skipped"]``; otherwise only headers are checked here. Of a stream that
+    in ``metadata["frames_skipped"]``. Takes at most ``frames`` of the others, evenly spaced. Of up to 300
+    chosen frames the image headers are checked here, with ``skip_bad`` every pixel, which leaves out frames with a
+    broken image, depth map or pose, and annotated objects with faults, and lists the faults in ``metadata["skipped"]``.
+    Of a stream that
     is cut short, the frames before the cut are used; that and frames without instance ids are listed in
     ``metadata["warnings"]``. Raises SceneError, naming the file: missing or malformed intrinsics, a pose that is not
     rigid, an image or depth map of another size than the scan's, depth in another format, broken annotation.
@@ -53,39 +54,36 @@ def open_scannet(path: Path, *, skip_bad: bool = False, frames: int | None = Non
     else:
         raise SceneError(f"{path / 'color'}: contains no images")
 
-    tracked: list[tuple[int, Array]] = []
-    lost = 0
-    for index in range(len(source.names)):
+    indices, poses = source.read_poses(log)
+    lost, rigid = ~np.isfinite(poses).all((1, 2)), are_rigid(poses)
+    for row in map(int, np.flatnonzero(~lost & ~rigid)):
         with log.collect():
-            where, pose = source.read_pose(index)
-            if not np.isfinite(pose).all():  # tracking was lost
-                lost += 1
-            elif not is_rigid(pose):
-                fault = "is not a rigid pose (a rotation without scale or mirror, and a translation)"
-                raise SceneError(f"{where}: {fault}")
-            else:
-                tracked.append((index, alignment @ pose))
-    if not tracked:
+            fault = "is not a rigid pose (a rotation without scale or mirror, and a translation)"
+            raise SceneError(f"{source.pose_path(indices[row])}: {fault}")
+    usable = np.flatnonzero(rigid)
+    if not usable.size:
         raise SceneError(f"{path}: none of its {len(source.names)} frames has a usable pose")
 
-    chosen = [tracked[index] for index in spaced_indices(len(tracked), frames)]
-    colour, depth = source.cameras([index for index, _ in chosen])
+    rows = [int(usable[index]) for index in spaced_indices(usable.size, frames)]
+    check = len(rows) <= _CHECKED_FRAMES
+    colour, depth = source.cameras([indices[row] for row in rows])
     warnings = list(source.warnings)
     archive = _open_instances(folder, scan, warnings)
     views: list[View] = []
-    for index, pose in chosen:
+    for row in rows:
         with log.collect():
-            open_image, open_depth = source.open_frame(index, colour, depth)
+            index = indices[row]
+            open_image, open_depth = source.open_frame(index, colour, depth, check)
             view = View(
                 name=source.names[index],
                 open_image=open_image,
                 intrinsics=colour.intrinsics,
-                world_from_camera=pose,
+                world_from_camera=alignment @ poses[row],
                 open_depth=open_depth,
                 depth_intrinsics=depth.intrinsics if depth else None,
                 open_instances=archive.opener(source.names[index], colour.size) if archive else None,
             )
-            if skip_bad and len(chosen) <= _DECODED_FRAMES:  # only decoding finds every broken frame
+            if skip_bad and check:  # only decoding finds every broken frame
                 _ = view.image, view.depth
             views.append(view)
     if not views:
@@ -96,7 +94,11 @@ def open_scannet(path: Path, *, skip_bad: bool = False, frames: int | None = Non
     objects = FaultLog(skip_bad, "objects")
     with objects.collect():
         boxes = read_boxes(folder, alignment, objects, scan, strict=path.is_file())
-    metadata: dict[str, Any] = {"source": str(path), "frames_skipped": lost, "skipped": (*log.faults, *objects.faults)}
+    metadata: dict[str, Any] = {
+        "source": str(path),
+        "frames_skipped": int(lost.sum()),
+        "skipped": (*log.faults, *objects.faults),
+    }
     metadata |= {"axis_aligned": "axisAlignment" in parameters, "world_from_source": alignment.tolist()}
     metadata["warnings"] = tuple(warnings)
     if path.is_dir():

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,8 @@ from dollhouse.scenes.readers.reader import FaultLog, describe_unused, list_phot
 from dollhouse.scenes.readers.sens import Stream
 
 Size = tuple[int, int]  #: width, height
-OpenImage = Callable[[], NDArray[np.uint8]]
-OpenDepth = Callable[[], NDArray[np.float32]]
+Pixels = tuple[Callable[[], NDArray[np.uint8]], Callable[[], NDArray[np.float32]] | None]  #: colour and depth
+Kind = TypeVar("Kind", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,17 @@ class ScanFrames(Protocol):
     names: list[str]
     warnings: list[str]
 
-    def read_pose(self, index: int) -> tuple[Path, Array]:
-        """Return the name for messages and the pose (4, 4) of a frame."""
+    def read_poses(self, log: FaultLog) -> tuple[Sequence[int], Array]:
+        """Return the frames that have a pose and their poses (N, 4, 4), not finite where tracking was lost."""
+
+    def pose_path(self, index: int) -> Path:
+        """Return the name of a frame's pose for messages."""
 
     def cameras(self, chosen: Sequence[int]) -> tuple[Camera, Camera | None]:
         """Return what the ``chosen`` frames share: the camera of colour, and of depth where there is depth."""
 
-    def open_frame(self, index: int, colour: Camera, depth: Camera | None) -> tuple[OpenImage, OpenDepth | None]:
-        """Check the size of a frame and return the readers of its pixels."""
+    def open_frame(self, index: int, colour: Camera, depth: Camera | None, check: bool) -> Pixels:
+        """Return the readers of a frame's colour and depth; ``check`` its size now, not only when it is read."""
 
 
 class ExportedFrames:
@@ -61,9 +64,17 @@ class ExportedFrames:
                 advice = "convert them to 16-bit PNG in millimetres; --skip-bad uses the frames without depth"
                 raise SceneError(f"{folder / 'depth'}: contains no depth maps that can be read, only {other}; {advice}")
 
-    def read_pose(self, index: int) -> tuple[Path, Array]:
-        path = self.folder / "pose" / f"{self.names[index]}.txt"
-        return path, _read_matrix(path)
+    def read_poses(self, log: FaultLog) -> tuple[Sequence[int], Array]:
+        indices: list[int] = []
+        poses: list[Array] = []
+        for index in range(len(self.names)):
+            with log.collect():
+                poses.append(_read_matrix(self.pose_path(index)))
+                indices.append(index)
+        return indices, np.array(poses).reshape(-1, 4, 4)
+
+    def pose_path(self, index: int) -> Path:
+        return self.folder / "pose" / f"{self.names[index]}.txt"
 
     def cameras(self, chosen: Sequence[int]) -> tuple[Camera, Camera | None]:
         colour = self._camera("color", [self.images[index] for index in chosen], image_size)
@@ -71,13 +82,15 @@ class ExportedFrames:
             return colour, None
         return colour, self._camera("depth", [self._depth_path(index) for index in chosen], depth_size, shared=colour)
 
-    def open_frame(self, index: int, colour: Camera, depth: Camera | None) -> tuple[OpenImage, OpenDepth | None]:
+    def open_frame(self, index: int, colour: Camera, depth: Camera | None, check: bool) -> Pixels:
         image, depth_path = self.images[index], self._depth_path(index)
-        _check_size(image, image_size(image), colour)
+        if check:
+            _check_size(image, image_size(image), colour)
         if depth is None:
-            return partial(read_image, image), None
-        _check_size(depth_path, depth_size(depth_path), depth)
-        return partial(read_image, image), partial(read_depth, depth_path)
+            return partial(_read_sized, read_image, image, colour), None
+        if check:
+            _check_size(depth_path, depth_size(depth_path), depth)
+        return partial(_read_sized, read_image, image, colour), partial(_read_sized, read_depth, depth_path, depth)
 
     def _depth_path(self, index: int) -> Path:
         return self.folder / "depth" / f"{self.names[index]}.png"
@@ -111,15 +124,18 @@ class StreamFrames:
         cut = f"{stream.path}: is cut short or broken after {count} of {stream.declared} frames, which are used"
         self.warnings = [cut] if count < stream.declared else []
 
-    def read_pose(self, index: int) -> tuple[Path, Array]:
-        return self.stream.frame_path(index), self.stream.poses[index]
+    def read_poses(self, log: FaultLog) -> tuple[Sequence[int], Array]:
+        return range(len(self.names)), self.stream.poses
+
+    def pose_path(self, index: int) -> Path:
+        return self.stream.frame_path(index)
 
     def cameras(self, chosen: Sequence[int]) -> tuple[Camera, Camera | None]:
         path, sensors = self.stream.path, (self.stream.colour, self.stream.depth)
         colour, depth = (_to_camera(sensor.matrix, sensor.size, path, "its header") for sensor in sensors)
         return colour, depth
 
-    def open_frame(self, index: int, colour: Camera, depth: Camera | None) -> tuple[OpenImage, OpenDepth | None]:
+    def open_frame(self, index: int, colour: Camera, depth: Camera | None, check: bool) -> Pixels:
         return partial(self.stream.read_colour, index), partial(self.stream.read_depth, index)
 
 
@@ -127,6 +143,12 @@ def _check_size(path: Path, size: Size, camera: Camera) -> None:
     if size != camera.size:
         width, height = camera.size
         raise SceneError(f"{path}: is {size[0]}x{size[1]} pixels, but {camera.size_source} says {width}x{height}")
+
+
+def _read_sized(read: Callable[[Path], NDArray[Kind]], path: Path, camera: Camera) -> NDArray[Kind]:
+    pixels = read(path)
+    _check_size(path, (pixels.shape[1], pixels.shape[0]), camera)
+    return pixels
 
 
 def _first_size(files: list[Path], read_size: Callable[[Path], Size]) -> tuple[Size, str]:

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable
 from functools import partial
 from io import BytesIO
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -49,7 +49,7 @@ class InstanceArchive:
                 f"{path}: cannot be read as a zip archive ({error}); its instance ids are not used"
             ) from error
         self._members = {
-            PurePosixPath(entry.filename).stem: _Member(
+            entry.filename.rpartition("/")[2][:-4]: _Member(
                 entry.header_offset, entry.compress_size, entry.file_size, entry.compress_type == zipfile.ZIP_DEFLATED
             )
             for entry in entries
