@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -99,3 +100,16 @@ def test_records_and_their_reader_are_part_of_the_key() -> None:
         targets_key(data, config, ["b"], 1),
     }
     assert len(keys) == 4
+
+
+def test_the_label_table_is_part_of_the_keys_of_scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = DollhouseConfig()
+
+    def keys() -> list[str]:
+        scenes = ("rooms:train/0-9", str(tmp_path))
+        return [questions_key(), *(targets_key(DataConfig(scenes=name), config) for name in scenes)]
+
+    before, table = keys(), tmp_path / "labels.txt"
+    table.write_text("chair = seat")
+    monkeypatch.setattr(lessons, "TABLE", table)
+    assert [old == new for old, new in zip(before, keys(), strict=True)] == [False, True, False]

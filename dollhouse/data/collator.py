@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dollhouse.data.targets import ObjectTargets, SceneTargets
+from dollhouse.data.targets import IGNORED, ObjectTargets, SceneTargets
 from dollhouse.data.tensors import IGNORE, Tensors
 from dollhouse.data.tokenization import ReferredObjects, SparseTeacherLogits, TokenizedQA, pack_questions
 from dollhouse.errors import RecipeError, SceneError
@@ -51,7 +51,7 @@ class BoxTargets(Tensors):
 class PatchTargets(Tensors):
     """The object that every patch shows, (B, M) each; ``own_*`` in the level frame of the patch's own view."""
 
-    label: Tensor  #: index, L for background, IGNORE where the scene is not annotated
+    label: Tensor  #: index, L for background, IGNORE where not annotated or of an object without a label
     colour: Tensor  #: -1 unknown
     object_patch: Tensor  #: 1 where an object is shown
     depth: Tensor  #: metres, 0 unknown
@@ -98,6 +98,8 @@ class Batch(Tensors):
     teacher: TeacherTargets | None  #: None where no scene has any
     use_gt_assignment: bool = False  #: group patches by ``patch_assignment``, not by votes
     sample_indices: list[int] = field(default_factory=list)  #: of the scenes, where they have any
+    #: (K, 7) each, centre, size and yaw of objects without a label
+    ignored_boxes: list[Tensor | None] = field(default_factory=list)
 
     @property
     def rgbd_inputs(self) -> RGBDInputs:
@@ -147,7 +149,7 @@ def patch_targets(targets: SceneTargets, labels: int) -> PatchTargets:
     x, y, z = offset.unbind(-1)
     own = torch.stack([cos * x + sin * y, cos * y - sin * x, z], -1)
     return PatchTargets(
-        label=torch.where(is_object, of_patch.label, torch.tensor(labels)),
+        label=torch.where(is_object, of_patch.label, torch.tensor(labels)).masked_fill(shown == IGNORED, IGNORE),
         colour=torch.where(is_object, of_patch.colour, torch.tensor(-1)),
         object_patch=is_object.float(),
         depth=torch.from_numpy(objects.patch_depth.reshape(-1).copy()).float(),
@@ -246,4 +248,5 @@ def collate_batch(
         teacher=teacher_targets(scenes, count, len(config.labels)),
         use_gt_assignment=use_gt_assignment and all(box is not None for box in boxes),
         sample_indices=list(sample_indices),
+        ignored_boxes=[None if s.objects is None else torch.from_numpy(s.objects.ignored_boxes) for s in scenes],
     )

@@ -21,6 +21,7 @@ from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.questions.answer_balance import ROOMS_TABLE, AnswerBalance
 from dollhouse.questions.generate import QUESTIONS_VERSION, generate_questions
 from dollhouse.records.types import TeacherAnswer
+from dollhouse.scenes.labels import TABLE
 from dollhouse.scenes.open import open_scenes
 from dollhouse.scenes.pose_checks import require_consistent
 from dollhouse.scenes.scene import Scene, View
@@ -167,10 +168,13 @@ def targets_key(data: DataConfig, config: DollhouseConfig, records: Sequence[str
     settings = [split, first, data.views, data.holdout_every, config.image_size, config.labels, config.colours]
     if corrections := data.corrections.options:
         settings.append(corrections)
+    if not rooms:  # their labels need no map
+        settings.append(sha256(TABLE.read_bytes()).hexdigest())
     versions = [*TARGETS_VERSIONS, version]
     return sha256(json.dumps([versions, list(records), settings]).encode()).hexdigest()[:16]
 
 
 def questions_key() -> str:
     """Return a hash that changes with the questions that are generated."""
-    return sha256(json.dumps(QUESTIONS_VERSIONS).encode() + ROOMS_TABLE.read_bytes()).hexdigest()[:16]
+    tables = ROOMS_TABLE.read_bytes() + TABLE.read_bytes()
+    return sha256(json.dumps(QUESTIONS_VERSIONS).encode() + tables).hexdigest()[:16]

@@ -8,7 +8,7 @@ Axes: V views, H and W pixels, P patches of a view, N objects. Geometry is in th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dollhouse.geometry import Array, back_project, inside_box, level_from_world, transform_points
 from dollhouse.records.object_relations import ordering_probabilities
+from dollhouse.scenes.labels import LabelMap, is_building
 from dollhouse.scenes.scene import Box, Scene
 from dollhouse.scenes.view_preprocessing import PreprocessedView, preprocess_view
 
@@ -24,6 +25,7 @@ PATCH = 14
 BOX_MARGIN = 0.02  #: metres by which a pixel may lie outside the box that it shows
 MIN_PATCH_SHARE = 0.12  #: of a patch's pixels that an object must cover to be assigned the patch
 MIN_PIXELS = 20  #: over all views; objects that show fewer are no targets
+BACKGROUND, IGNORED = -1, -2  #: instead of an object's index; ignored: of an object that has no label
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +38,12 @@ class ObjectTargets:
     size: Array  #: (N, 3) metres
     yaw: Array  #: (N,)
     has_front: NDArray[np.bool_]  #: (N,)
-    patch_object: NDArray[np.int64]  #: (V, P) index of the object, -1 background
+    patch_object: NDArray[np.int64]  #: (V, P) index of the object, or BACKGROUND, or IGNORED
     patch_depth: Array  #: (V, P) metres, mean depth of the object's pixels in the patch; 0 unknown
     relations: NDArray[np.float32] | None = None  #: (N, N, 2) probabilities that the column's object is right of, above
     #: the row's (:mod:`dollhouse.records.object_relations`); nan unknown
+    #: (K, 7) centre, size and yaw of the visible objects that have no label: neither objects nor background
+    ignored_boxes: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 7), np.float32))
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,28 +124,37 @@ def instances_by_depth(frame: PreprocessedView, world_from_camera: Array, boxes:
 def object_targets(
     boxes: Sequence[Box], instances: NDArray[np.int32], depth: Array, labels: Sequence[str], colours: Sequence[str]
 ) -> ObjectTargets:
-    """Return the targets of objects that are visible and have one of ``labels``.
+    """Return the targets of objects that are visible and whose names map to one of ``labels``.
 
-    ``boxes`` are in the level frame of the first view; ``instances`` (V, H, W) holds their ids.
+    ``boxes`` are in the level frame of the first view; ``instances`` (V, H, W) holds their ids. Objects without a label
+    are ignored; walls, floors and ceilings are background.
     """
     highest = max([box.id for box in boxes], default=0)
     pixels = np.bincount(np.clip(instances, 0, highest + 1).ravel(), minlength=highest + 2)
-    known = [box for box in boxes if box.label in labels and pixels[box.id] >= MIN_PIXELS]
-    index_of_id = np.full(highest + 2, -1)
-    for index, box in enumerate(known):
+    mapping, visible = LabelMap(labels), [box for box in boxes if pixels[box.id] >= MIN_PIXELS]
+    names = {box.id: mapping.map(box.label) for box in visible}
+    known = [(box, label) for box in visible if (label := names[box.id]) is not None]
+    ignored = [box for box in visible if names[box.id] is None and not is_building(box.label)]
+    index_of_id = np.full(highest + 2, BACKGROUND)
+    index_of_id[[box.id for box in ignored]] = IGNORED
+    for index, (box, _) in enumerate(known):
         index_of_id[box.id] = index
     shown = index_of_id[np.clip(instances, 0, len(index_of_id) - 1)]
     patch_object, patch_depth = assign_patches(shown, depth, len(known))
+    objects = [box for box, _ in known]
     return ObjectTargets(
-        label=np.array([labels.index(box.label) for box in known], dtype=np.int64),
-        colour=np.array([colours.index(box.colour) if box.colour in colours else -1 for box in known], dtype=np.int64),
-        center=np.array([box.center for box in known], dtype=np.float32).reshape(-1, 3),
-        size=np.array([box.size for box in known], dtype=np.float32).reshape(-1, 3),
-        yaw=np.array([box.yaw for box in known], dtype=np.float32),
-        has_front=np.array([box.has_front for box in known], dtype=bool),
+        label=np.array([labels.index(label) for _, label in known], dtype=np.int64),
+        colour=np.array(
+            [colours.index(box.colour) if box.colour in colours else -1 for box in objects], dtype=np.int64
+        ),
+        center=np.array([box.center for box in objects], dtype=np.float32).reshape(-1, 3),
+        size=np.array([box.size for box in objects], dtype=np.float32).reshape(-1, 3),
+        yaw=np.array([box.yaw for box in objects], dtype=np.float32),
+        has_front=np.array([box.has_front for box in objects], dtype=bool),
         patch_object=patch_object,
         patch_depth=patch_depth,
-        relations=soft_relations(known),
+        relations=soft_relations(objects),
+        ignored_boxes=np.array([[*box.center, *box.size, box.yaw] for box in ignored], np.float32).reshape(-1, 7),
     )
 
 
@@ -153,36 +166,38 @@ def soft_relations(boxes: Sequence[Box]) -> NDArray[np.float32]:
 def assign_patches(index: NDArray[np.int64], depth: Array, objects: int) -> tuple[NDArray[np.int64], Array]:
     """Assign an object and its mean depth to each patch.
 
-    A patch is assigned the object that covers most of it, if it covers :data:`MIN_PATCH_SHARE`. Every object gets at
-    least the patch that shows most of it, so that small objects are not lost.
+    A patch is assigned the object that covers most of it, if it covers :data:`MIN_PATCH_SHARE`; else it is ignored
+    where ignored objects cover as much. Every object gets at least the patch that shows most of it, so that small
+    objects are not lost.
 
     Args:
-        index: (V, H, W) object of each pixel, -1 none.
+        index: (V, H, W) object of each pixel, or BACKGROUND, or IGNORED.
         depth: (V, H, W) metres, 0 unknown.
 
-    Returns object index (-1 none) and depth in metres, both (V, P).
+    Returns object index (or BACKGROUND, IGNORED) and depth in metres, both (V, P).
     """
     views, height, width = index.shape
     rows, columns = height // PATCH, width // PATCH
     patch = (np.arange(height)[:, None] // PATCH) * columns + np.arange(width)[None] // PATCH
     patch = patch + (np.arange(views) * rows * columns)[:, None, None]
-    cell = patch * (objects + 1) + (index + 1)
-    total = views * rows * columns * (objects + 1)
-    count = np.bincount(cell.ravel(), minlength=total).reshape(-1, objects + 1)
+    classes = objects + 2
+    cell = patch * classes + (index - IGNORED)
+    total = views * rows * columns * classes
+    count = np.bincount(cell.ravel(), minlength=total).reshape(-1, classes)
     valid = depth > 0
-    known = np.bincount(cell[valid], minlength=total).reshape(-1, objects + 1)
-    summed = np.bincount(cell[valid], weights=depth[valid], minlength=total).reshape(-1, objects + 1)
-    chosen = np.zeros(len(count), dtype=np.int64)
+    known = np.bincount(cell[valid], minlength=total).reshape(-1, classes)
+    summed = np.bincount(cell[valid], weights=depth[valid], minlength=total).reshape(-1, classes)
+    enough = MIN_PATCH_SHARE * PATCH * PATCH
+    each, first = np.arange(len(count)), -IGNORED
+    chosen = np.where(count[:, 0] >= enough, 0, BACKGROUND - IGNORED)
     if objects:
-        best = count[:, 1:].argmax(1)
-        enough = count[np.arange(len(count)), best + 1] >= MIN_PATCH_SHARE * PATCH * PATCH
-        chosen = np.where(enough, best + 1, 0)
-        for number in range(1, objects + 1):
+        best = first + count[:, first:].argmax(1)
+        chosen = np.where(count[each, best] >= enough, best, chosen)
+        for number in range(first, classes):
             if not (chosen == number).any():
                 chosen[count[:, number].argmax()] = number
-    each = np.arange(len(count))
     mean = summed[each, chosen] / np.maximum(known[each, chosen], 1)
-    return (chosen - 1).reshape(views, -1), mean.reshape(views, -1).astype(np.float32)
+    return (chosen + IGNORED).reshape(views, -1), mean.reshape(views, -1).astype(np.float32)
 
 
 def flip_horizontally(targets: SceneTargets) -> SceneTargets:
@@ -201,6 +216,7 @@ def flip_horizontally(targets: SceneTargets) -> SceneTargets:
             patch_object=_flip_patches(objects.patch_object, columns),
             patch_depth=_flip_patches(objects.patch_depth, columns),
             relations=_flip_relations(objects.relations),
+            ignored_boxes=_flip_boxes(objects.ignored_boxes),
         )
     if teacher is not None:
         names = ("features", "known", "labels", "depth")
@@ -224,6 +240,11 @@ def _flip_patches(patches: Any, columns: int) -> Any:
         return None
     views, count = patches.shape[:2]
     return patches.reshape(views, count // columns, columns, *patches.shape[2:])[:, :, ::-1].reshape(patches.shape)
+
+
+def _flip_boxes(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows of centre, size and yaw, mirrored in x."""
+    return np.concatenate([-boxes[:, :1], boxes[:, 1:6], np.float32(np.pi) - boxes[:, 6:]], 1)
 
 
 def _flip_relations(relations: NDArray[np.float32] | None) -> NDArray[np.float32] | None:

@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 from dollhouse.data.targets import PATCH, SceneTargets, TeacherPatches
 from dollhouse.geometry import Array, back_project, invert_rigid, level_from_world, transform_points
 from dollhouse.records.types import SpatialFeatures
+from dollhouse.scenes.labels import LabelMap, is_building
 from dollhouse.scenes.scene import Scene
 
 MAX_DISTANCE = 0.25  #: metres from a patch to the teacher's point that describes it
@@ -72,12 +73,25 @@ def nearest_features(
 
 
 def student_label_probs(features: SpatialFeatures, labels: Sequence[str]) -> NDArray[np.float32] | None:
-    """Return the teacher's probabilities (M, L+1) of the student's labels; other labels count as no object.
+    """Return the teacher's probabilities (M, L+1) of the student's labels, the last of no object.
 
-    None where the teacher predicts none, or lacks one of ``labels``.
+    Probability of the teacher's labels that map to none of the student's is left out; where it is most of it, all are
+    0, unknown. None where the teacher predicts none, or lacks one of ``labels``.
     """
-    if features.label_probs is None or not labels or not set(labels) <= set(features.labels):
+    if features.label_probs is None or not labels:
         return None
-    named = features.label_probs[:, [features.labels.index(label) for label in labels]]
-    rest = 1 - named.sum(1, keepdims=True)
-    return np.concatenate([named, rest.clip(min=0)], 1).astype(np.float32)
+    mapping = LabelMap(labels)
+    mapped = [mapping.map(label) for label in features.labels]
+    if not set(labels) <= set(mapped):
+        return None
+    probs = features.label_probs
+    named = probs[:, [mapped.index(label) for label in labels]]
+    foreign = np.zeros((len(probs), 1), dtype=probs.dtype)
+    for number, (name, label) in enumerate(zip(features.labels, mapped, strict=True)):
+        if label is None and not is_building(name):
+            foreign[:, 0] += probs[:, number]
+        elif label is not None and mapped.index(label) != number:
+            named[:, labels.index(label)] += probs[:, number]
+    rest = 1 - named.sum(1, keepdims=True) - foreign
+    known = np.concatenate([named, rest.clip(min=0)], 1).astype(np.float32)
+    return known * (foreign <= 0.5)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from dollhouse.errors import QuestionError
 from dollhouse.geometry import Array, invert_rigid, transform_points
 from dollhouse.questions.referring import Reference, referring_expressions
 from dollhouse.scenes.box_relations import FLOOR, UNSUPPORTED, BoxRelations
+from dollhouse.scenes.labels import BUILDING, question_noun
 from dollhouse.scenes.scene import Box, Scene
 from dollhouse.scenes.visibility import compute_visibility
 
@@ -35,8 +37,6 @@ FACING_REACH = 4.0  #: facing is not asked of objects further apart than this (m
 DISTANCE_STEP, DISTANCE_SLACK = 0.5, 0.18  #: step of distances, and how close to a step they must be (metres)
 THIRD_MARGIN = 0.04  #: left, middle, right third: the centre is within the third by this fraction of the width
 BEST_VIEW_RATIO = 1.6  #: the best view shows this many times more of an object than any other
-#: Parts of the building, which some data sets annotate with boxes; never asked about.
-BUILDING = frozenset({"wall", "floor", "ceiling", "room", "object", "unknown", "void"})
 
 Key = tuple[str, ...]
 
@@ -65,11 +65,13 @@ class SceneFacts:
         #: ``world_from_camera`` of each view, or None. The views are not kept, so their images can be freed.
         self.cameras: list[Array | None] = [view.world_from_camera for view in scene.views]
         visibility = compute_visibility(scene)
-        kept = [i for i, box in enumerate(scene.boxes) if box.label not in BUILDING]
-        self.boxes: list[Box] = [scene.boxes[i] for i in kept]
+        nouns = [question_noun(box.label) for box in scene.boxes]
+        kept = [i for i, noun in enumerate(nouns) if noun and noun not in BUILDING]
+        #: Those that have a noun, which is their label here.
+        self.boxes: list[Box] = [replace(scene.boxes[i], label=nouns[i] or "") for i in kept]
         self.shares: Array = visibility.shares[kept]
         self.across: Array = visibility.across[kept]
-        floors = [box.top for box in scene.boxes if box.label == "floor"]
+        floors = [box.top for box, noun in zip(scene.boxes, nouns, strict=True) if noun == "floor"]
         self.relations = BoxRelations.from_boxes(self.boxes, floor=min(floors) if floors else None)
         self.supports = self.relations.supports
         self.references: list[Reference | None] = referring_expressions(self.boxes, self.supports)

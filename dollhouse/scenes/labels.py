@@ -56,6 +56,12 @@ def clean_label(name: str) -> str | None:
     return nouns[0] if len(nouns) == 1 else None
 
 
+def is_building(name: str) -> bool:
+    """Return whether a name is that of a part of the building, which is background."""
+    return clean_label(name) in BUILDING
+
+
+@lru_cache(maxsize=4096)
 def question_noun(name: str) -> str | None:
     """Return the noun by which questions name an object: its default label, else :func:`clean_label`.
 
@@ -152,7 +158,7 @@ def _nyu40_words(path: Path) -> dict[str, str]:
     return {
         raw.strip().lower(): nyu40
         for raw, nyu40 in rows
-        if raw and nyu40 and not known(raw) and (known(nyu40) or clean_label(nyu40) in BUILDING)
+        if raw and nyu40 and not known(raw) and (known(nyu40) or is_building(nyu40))
     }
 
 

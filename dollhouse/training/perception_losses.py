@@ -55,7 +55,7 @@ def perception_losses(
     if "voting" in names and bool((batch.patches.label != IGNORE).any()):
         parts["voting"] = voting_loss(votes, batch.patches)
     if "detection" in names and any(boxes is not None for boxes in batch.boxes):
-        parts["detection"] = detection_loss(perception.objects, batch.boxes)
+        parts["detection"] = detection_loss(perception.objects, batch.boxes, batch.ignored_boxes)
     if {"spatial", "multiview"} & set(names):
         height, width = batch.pixel_values.shape[-2:]
         grid = (height // patch_size, width // patch_size)

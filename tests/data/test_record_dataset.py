@@ -17,7 +17,7 @@ from dollhouse.data.record_dataset import (
 )
 from dollhouse.data.target_source import SceneTargetSource
 from dollhouse.data.targets import frame_scene, instances_by_depth, scene_targets
-from dollhouse.data.teacher_patches import nearest_features, patch_points
+from dollhouse.data.teacher_patches import nearest_features, patch_points, student_label_probs
 from dollhouse.errors import RecipeError, SceneError, StorageError
 from dollhouse.models.dollhouse.serialization import SHIPPED, load_student
 from dollhouse.questions.sources import open_question_source
@@ -158,8 +158,16 @@ def test_teacher_depth_and_labels_are_those_of_the_student() -> None:
     places = np.array([[[0.0, 0, 2], [1, 0.1, 3], [1, 0, -2]]])
     teacher = nearest_features(features, places, camera[None], ["chair", "bed"])
     np.testing.assert_allclose(teacher.depth, [[1.6, 2.5, 0.0]], atol=1e-6)
-    np.testing.assert_allclose(teacher.labels, [[[0.1, 0.6, 0.3], [0.2, 0.0, 0.8], [0, 0, 0]]], atol=1e-6)
+    np.testing.assert_allclose(teacher.labels, [[[0.1, 0.6, 0.0], [0.2, 0.0, 0.6], [0, 0, 0]]], atol=1e-6)
     assert nearest_features(features, places, camera[None], ["chair", "sofa"]).labels is None, "no label sofa"
+
+
+def test_teacher_labels_map_to_the_student_and_foreign_ones_are_no_background() -> None:
+    names = ("couch", "office chair", "chair", "whiteboard", "wall")
+    rows = [[0.5, 0.1, 0.1, 0.2, 0.1, 0.0], [0.1, 0.0, 0.0, 0.6, 0.1, 0.2], [0.0, 0.0, 0.2, 0.0, 0.5, 0.3]]
+    features = SpatialFeatures(np.ones((3, 1), np.float32), np.zeros((3, 3)), np.array(rows, np.float32), names)
+    expected = [[0.2, 0.5, 0.1], [0.0, 0.0, 0.0], [0.2, 0.0, 0.8]]
+    np.testing.assert_allclose(student_label_probs(features, ["chair", "sofa"]), expected, atol=1e-6)
 
 
 def test_instances_by_depth_match_rendered_instances() -> None:

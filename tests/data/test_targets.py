@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from dollhouse.data.collator import Batch, collate_batch
-from dollhouse.data.targets import SceneTargets, flip_horizontally, scene_targets
+from dollhouse.data.target_cache import pack, unpack
+from dollhouse.data.targets import BACKGROUND, IGNORED, SceneTargets, flip_horizontally, scene_targets
 from dollhouse.data.tensors import IGNORE
 from dollhouse.geometry import inside_box
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
@@ -152,3 +155,57 @@ def test_missing_annotations_give_no_targets() -> None:
     assert not bool(batch.posed.any())
     assert bool((batch.patches.label == IGNORE).all())
     assert batch.boxes == [None]
+
+
+def relabelled(number: int, label: str, to: str) -> SceneTargets:
+    """Return the targets of a room in which objects with ``label`` have another name."""
+    room = room_scene("train", number)
+    boxes = tuple(replace(box, label=to) if box.label == label else box for box in room.boxes or ())
+    return scene_targets(replace(room, boxes=boxes), 126, CATEGORIES, list(COLOURS))
+
+
+def test_objects_without_a_label_are_ignored_not_background() -> None:
+    plain = targets_of(3).objects
+    assert plain is not None
+    most = int(np.bincount(plain.patch_object[plain.patch_object >= 0]).argmax())
+    label = CATEGORIES[int(plain.label[most])]
+    gone = plain.label == plain.label[most]
+    ignored, synonym, wall = (relabelled(3, label, name).objects for name in ("whiteboard", label.upper(), "walls"))
+    assert ignored is not None
+    assert synonym is not None
+    assert wall is not None
+    np.testing.assert_array_equal(synonym.patch_object, plain.patch_object)
+    np.testing.assert_array_equal(ignored.label, plain.label[~gone])
+    was = np.isin(plain.patch_object, np.flatnonzero(gone))
+    assert (ignored.patch_object[was] != BACKGROUND).mean() > 0.9, "small parts of a patch need not count"
+    assert (ignored.patch_object == IGNORED).sum() > 3
+    assert not (ignored.patch_object[plain.patch_object == BACKGROUND] >= 0).any()
+    np.testing.assert_allclose(ignored.ignored_boxes[:, :3], plain.center[gone], atol=1e-6)
+    np.testing.assert_allclose(ignored.ignored_boxes[:, 6], plain.yaw[gone], atol=1e-6)
+    assert (wall.patch_object >= BACKGROUND).all(), "parts of the building are background"
+    assert len(wall.ignored_boxes) == len(plain.ignored_boxes) == 0
+    known = ignored.patch_object == IGNORED
+    np.testing.assert_allclose(ignored.patch_depth[known & was], plain.patch_depth[known & was], rtol=0.2)
+
+
+def test_ignored_patches_carry_no_label_loss() -> None:
+    plain = targets_of(3).objects
+    assert plain is not None
+    scene = relabelled(3, CATEGORIES[int(plain.label[0])], "whiteboard")
+    assert scene.objects is not None
+    batch = batch_of([scene, flip_horizontally(scene)])
+    ignored = torch.from_numpy(scene.objects.patch_object.reshape(-1) == IGNORED)
+    assert int(ignored.sum()) > 0
+    assert torch.equal(batch.patches.label[0] == IGNORE, ignored)
+    assert torch.equal(batch.patches.object_patch[0] > 0, torch.from_numpy(scene.objects.patch_object.reshape(-1) >= 0))
+    assert float(batch.patch_assignment[0, ignored].sum()) == 0
+    first, second = batch.ignored_boxes
+    assert first is not None
+    assert second is not None
+    assert torch.equal(first[:, :1], -second[:, :1])
+    assert torch.equal(first[:, 1:6], second[:, 1:6])
+    torch.testing.assert_close(first[:, 6], torch.pi - second[:, 6])
+    stored = unpack(pack(scene)).objects
+    assert stored is not None
+    np.testing.assert_array_equal(stored.ignored_boxes, scene.objects.ignored_boxes)
+    np.testing.assert_array_equal(stored.patch_object, scene.objects.patch_object)

@@ -211,3 +211,31 @@ def test_lines_of_questions_end_at_line_feeds_only(tmp_path: Path) -> None:
     path = tmp_path / "questions.jsonl"
     path.write_bytes('\ufeff{"question": "Is it\u2028red\x85or blue?"}\r\n{"question": "b?"}\n'.encode())
     assert [question.text for question in QuestionFile(path)(Scene("s", ()))] == ["Is it\u2028red\x85or blue?", "b?"]
+
+
+def test_names_of_data_sets_become_clean_nouns() -> None:
+    """ScanNet's and NYU40's odd labels: numbers, "remove" and plurals give no question about "a 40" or "a windows"."""
+    labels = [
+        "5",
+        "40",
+        "remove",
+        "otherfurniture",
+        "Object",
+        "clothes",
+        "wall",
+        "windows",
+        "refridgerator",
+        "end table",
+    ]
+    boxes = tuple(make_box(i + 1, label, 0.6 * i - 3, 0.0, (0.5, 0.5, 0.9)) for i, label in enumerate(labels))
+    scene = make_scene((*boxes, make_box(11, "desks", 2.0, 1.5, (1.0, 0.6, 0.7)), make_box(12, "5", 0, 2, (1, 1, 1))))
+    facts = SceneFacts(scene)
+    assert facts.labels_present == {"window", "fridge", "table", "desk"}
+    balance = AnswerBalance.measure([scene], least_count=1, least_part=0.0, by_kind=True)
+    asked = [q for q in generate_questions(scene, balance=balance) if q.family != "distance"]
+    words = set(re.findall(r"[a-z0-9]+", " ".join(f"{q.text} {q.answer}" for q in asked)))
+    assert len(asked) > 5
+    assert {"window", "fridge"} <= words
+    assert not words & {"5", "40", "remove", "removes", "object", "otherfurniture", "clothes", "wall", "refridgerator"}
+    (description,) = (question.answer for question in asked if question.family == "description")
+    assert not re.search(r"\d|a \w+s\b", description)

@@ -88,14 +88,16 @@ def random_patches(batch: int, patches: int) -> PatchTargets:
     shape = (batch, patches)
     label = torch.randint(0, LABELS + 1, shape)
     label[0, 0], label[0, 1] = LABELS, 0  # background and an object in any case
-    is_object = (label < LABELS).double()
-    colour = torch.where(label < LABELS, torch.randint(-1, COLOURS, shape), -1)
+    is_object = label < LABELS
+    label[-1, -1] = IGNORE  # an object without a label
+    is_object &= label >= 0
+    colour = torch.where(is_object, torch.randint(-1, COLOURS, shape), -1)
     depth = torch.rand(shape, dtype=torch.float64) + 0.5
     depth[0, 2] = 0
     return PatchTargets(
         label=label,
         colour=colour,
-        object_patch=is_object,
+        object_patch=is_object.double(),
         depth=depth,
         own_center=randn(*shape, 3),
         center=randn(*shape, 3),
@@ -182,7 +184,18 @@ def best_match(objects: ProposalOutput, row: int, truth: BoxTargets) -> list[tup
     return min(tried, key=lambda pairs: sum(matching_cost(objects, row, slot, truth, box) for slot, box in pairs))
 
 
-def reference_detection_loss(objects: ProposalOutput, truths: list[BoxTargets | None]) -> float:
+def near_ignored(point: list[float], boxes: Tensor | None) -> bool:
+    for *center, length, width, height, yaw in [] if boxes is None else boxes.tolist():
+        x, y, z = (a - b for a, b in zip(point, center, strict=True))
+        own = (math.cos(yaw) * x + math.sin(yaw) * y, math.cos(yaw) * y - math.sin(yaw) * x, z)
+        if all(abs(a) <= side / 2 + 0.25 for a, side in zip(own, (length, width, height), strict=True)):
+            return True
+    return False
+
+
+def reference_detection_loss(
+    objects: ProposalOutput, truths: list[BoxTargets | None], ignored: list[Tensor | None]
+) -> float:
     pairs = [
         (row, slot, truth, box)
         for row, truth in enumerate(truths)
@@ -194,6 +207,8 @@ def reference_detection_loss(objects: ProposalOutput, truths: list[BoxTargets | 
     for row, truth in enumerate(truths):
         for slot in range(objects.present.shape[1]):
             if truth is None or not float(objects.present[row, slot]):
+                continue
+            if (row, slot) not in positive and near_ignored(objects.center[row, slot].tolist(), ignored[row]):
                 continue
             for label in range(LABELS):
                 is_true = positive.get((row, slot)) == label
@@ -231,11 +246,20 @@ def test_detection_loss() -> None:
             chosen, boxes = match_boxes(objects, row, truth)
             assert set(zip(chosen.tolist(), boxes.tolist(), strict=True)) == set(best_match(objects, row, truth))
 
-    def loss(*values: Tensor) -> Tensor:
-        return detection_loss(objects_of(*values), truths)
+    (unmatched,) = {0, 1, 3} - {slot for slot, _ in best_match(objects, 0, truths[0])}  # type: ignore[arg-type]
+    place = objects.center[0, unmatched].clone()
+    turned = torch.tensor([*(place + torch.tensor([0.9, 0.9, 0.0])), 2.4, 0.1, 0.1, math.pi / 4], dtype=torch.float64)
+    everything = torch.tensor([[0.0, 0, 0, 99, 99, 99, 1.0]], dtype=torch.float64)
+    losses = []
+    for ignored in ([None] * 3, [turned[None], None, everything], [turned[None] - 5, everything, torch.zeros(0, 7)]):
 
-    # focal_loss has its two weights in float32
-    assert float(loss(*predicted).detach()) == pytest.approx(reference_detection_loss(objects, truths), rel=1e-7)
-    assert gradcheck(loss, predicted)
+        def loss(*values: Tensor, ignored: list[Tensor | None] = ignored) -> Tensor:
+            return detection_loss(objects_of(*values), truths, ignored)
+
+        # focal_loss has its two weights in float32
+        losses.append(float(loss(*predicted).detach()))
+        assert losses[-1] == pytest.approx(reference_detection_loss(objects, truths, ignored), rel=1e-7)
+        assert gradcheck(loss, predicted)
+    assert losses[1] < losses[0] == losses[2], "a slot on an ignored object is no false positive"
     unannotated = detection_loss(objects, [None, None, None])
     assert float(unannotated) == 0, "scenes without annotation have no false positives"

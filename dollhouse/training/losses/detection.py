@@ -13,13 +13,22 @@ from dollhouse.data.collator import BoxTargets
 from dollhouse.models.dollhouse.proposal_head import ProposalOutput
 from dollhouse.training.losses.voting import MAX_CENTER_ERROR, direction
 
+IGNORED_MARGIN = 0.25  #: metres around an ignored object within which a slot is taken to be about it
 
-def detection_loss(objects: ProposalOutput, truths: Sequence[BoxTargets | None]) -> Tensor:
+
+def detection_loss(
+    objects: ProposalOutput, truths: Sequence[BoxTargets | None], ignored: Sequence[Tensor | None] = ()
+) -> Tensor:
     """Return focal classification, colour and box losses on a Hungarian match of slots and true boxes.
 
-    ``truths`` has one entry per scene; None: not annotated.
+    Args:
+        truths: one entry per scene; None: not annotated.
+        ignored: (K, 7) per scene, centre, size and yaw of objects without a label. Slots on them are no negatives.
     """
-    annotated = objects.present * objects.present.new_tensor([float(t is not None) for t in truths]).unsqueeze(-1)
+    counted = objects.present * objects.present.new_tensor([float(t is not None) for t in truths]).unsqueeze(-1)
+    for row, boxes in enumerate(ignored):
+        if boxes is not None and len(boxes):
+            counted[row] *= ~inside_boxes(objects.center[row].detach(), boxes, IGNORED_MARGIN)
     rows, slots, matched = [], [], []
     for row, truth in enumerate(truths):
         if truth is not None and len(truth.label):
@@ -29,11 +38,11 @@ def detection_loss(objects: ProposalOutput, truths: Sequence[BoxTargets | None])
             matched.append(truth.take(of_truth))
     one_hot = torch.zeros_like(objects.label_logits)
     if not matched:
-        return focal_loss(objects.label_logits, one_hot, annotated)
+        return focal_loss(objects.label_logits, one_hot, counted)
     at, truth = (torch.cat(rows), torch.cat(slots)), BoxTargets.join(matched)
     total = max(len(truth.label), 1)
-    one_hot[at[0], at[1], truth.label] = 1.0
-    classes = focal_loss(objects.label_logits, one_hot, annotated) / total
+    one_hot[at[0], at[1], truth.label] = counted[at] = 1.0
+    classes = focal_loss(objects.label_logits, one_hot, counted) / total
     coloured = (truth.colour >= 0).sum().clamp(min=1)
     colours = F.cross_entropy(objects.colour_logits[at], truth.colour, ignore_index=-1, reduction="sum") / coloured
     scale = 1.0 / (0.3 + truth.size[:, :2].mean(-1))
@@ -42,6 +51,15 @@ def detection_loss(objects: ProposalOutput, truths: Sequence[BoxTargets | None])
     front = ((objects.front[at] - direction(truth.yaw)).abs().sum(-1) * truth.has_front).sum()
     axis = ((objects.axis[at] - direction(2 * truth.yaw)).abs().sum(-1) * truth.oblong).sum()
     return classes + 0.5 * colours + (center + size + front + 0.5 * axis) / total
+
+
+def inside_boxes(points: Tensor, boxes: Tensor, margin: float) -> Tensor:
+    """Return which points (N, 3) lie within ``margin`` metres of any of ``boxes`` (K, 7): centre, size, yaw."""
+    offset = points.unsqueeze(1) - boxes[:, :3].to(points.dtype)
+    cos, sin = boxes[:, 6].cos(), boxes[:, 6].sin()
+    x, y, z = offset.unbind(-1)
+    own = torch.stack([cos * x + sin * y, cos * y - sin * x, z], -1)
+    return (own.abs() <= 0.5 * boxes[:, 3:6] + margin).all(-1).any(-1)
 
 
 def focal_loss(logits: Tensor, one_hot: Tensor, present: Tensor, gamma: float = 2.0, alpha: float = 0.4) -> Tensor:
