@@ -15,6 +15,8 @@ from dollhouse.scenes.corrections import Corrections
 from dollhouse.scenes.pose_checks import check_poses
 from dollhouse.scenes.readers.arkitscenes import ARKITSCENES
 from dollhouse.scenes.readers.colmap import COLMAP
+from dollhouse.scenes.readers.front3d import FRONT3D
+from dollhouse.scenes.readers.midi3d import MIDI3D
 from dollhouse.scenes.readers.nerfstudio import NERFSTUDIO
 from dollhouse.scenes.readers.open3d import OPEN3D
 from dollhouse.scenes.readers.photos import PHOTOS
@@ -36,7 +38,7 @@ AS_READ = Corrections()
 #: Readers in order of preference: the first that matches a path opens it, so photos come last.
 READERS: tuple[Reader, ...] = (SAVED, SCANNET)
 READERS += (POLYCAM, STRAY, RECORD3D, ARKITSCENES, TUM, SEVEN_SCENES, REPLICA, OPEN3D, NERFSTUDIO, COLMAP)
-READERS += (VIDEO, PHOTOS)
+READERS += (MIDI3D, FRONT3D, VIDEO, PHOTOS)
 
 _logger = logging.getLogger(__name__)
 SCENE_KINDS = ", ".join(reader.description for reader in READERS) + (
@@ -102,18 +104,19 @@ def open_scenes(
 
     Both ends of a range are included. The scenes of a folder are its subfolders, videos and streams; what else lies in
     it is logged in one line. A ``.txt`` file lists scans, see :func:`read_scan_list`; those missing are logged in one
-    line. Arguments and errors as :func:`open_scene`; poses are not checked.
+    line. A 3D-FRONT house is opened as its rooms. Arguments and errors as :func:`open_scene`; poses are not checked.
     """
     _check_frames(frames)
     if rooms := _parse_rooms(source):
         kind, split, numbers = rooms
         return SceneList(numbers, partial(_open_room, kind, split, frames, corrections))
     path = _existing_path(source)
-    scenes = [path] if _matching_readers(path) else _scenes_in(path)
-    if not scenes:
+    entries = [path] if _matching_readers(path) else _scenes_in(path)
+    if not entries:
         raise SceneError(_diagnose(path))
-    if path.is_dir() and scenes != [path] and (unused := describe_unused(path, scenes)):
-        _logger.warning("%s: %d scenes; not used: %s", path, len(scenes), unused)
+    if path.is_dir() and entries != [path] and (unused := describe_unused(path, entries)):
+        _logger.warning("%s: %d scenes; not used: %s", path, len(entries), unused)
+    scenes = [scene for entry in entries for scene in _matching_readers(entry)[0].list_scenes(entry)]
     return SceneList(scenes, partial(_open_path, skip_bad=skip_bad, frames=frames, corrections=corrections))
 
 
@@ -151,7 +154,8 @@ def _open_room(kind: str, split: str, frames: int | None, corrections: Correctio
 def _existing_path(source: str | Path) -> Path:
     try:
         path = Path(source).expanduser()
-        exists = path.exists()
+        file, mark, _ = str(path).rpartition("#")  # house.json#LivingRoom-360
+        exists = path.exists() or (bool(mark) and Path(file).is_file())
     except (OSError, ValueError, RuntimeError):  # too long for a file name, a zero byte, no such user
         exists = False
     if not exists:
@@ -210,7 +214,8 @@ def _scenes_in(path: Path) -> list[Path]:
 
 
 def _diagnose(path: Path) -> str:
-    """Explain in one line why no reader fits an existing path."""
+    """Explain in one line why no reader fits an existing path, or the file before its last ``#``."""
+    path = path if path.exists() else Path(str(path).rpartition("#")[0])
     if path.is_dir() and all(p.name.startswith(".") and p.suffix != ".icloud" for p in path.iterdir()):
         return f"{path}: the folder is empty; put photos into it (can be {SCENE_KINDS})"
     for reader in READERS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,8 @@ class Reader:
     open: OpenScene
     #: Explains why a path that resembles the format cannot be read, or returns None.
     diagnose: Callable[[Path], str | None] = lambda path: None
+    #: Lists the paths of all scenes where one file or folder holds several, such as ``house.json#LivingRoom-360``.
+    list_scenes: Callable[[Path], Sequence[Path]] = lambda path: [path]
 
 
 class FaultLog:

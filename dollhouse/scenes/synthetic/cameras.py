@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import radians
 from random import Random
 from typing import Final
@@ -38,9 +40,18 @@ class PlacedCamera:
         return pose
 
 
-def sample_cameras(rng: Random, layout: RoomLayout, views: int, fov: float) -> list[PlacedCamera] | None:
-    """Sample ``views`` cameras of field of view ``fov`` (radians, both axes); None where there is no free spot."""
-    planner = _ViewPlanner(rng, layout, fov)
+def sample_cameras(
+    rng: Random,
+    layout: RoomLayout,
+    views: int,
+    fov: float,
+    measure_clearance: Callable[[Array], Array] | None = None,
+) -> list[PlacedCamera] | None:
+    """Sample ``views`` cameras of field of view ``fov`` (radians, both axes); None where there is no free spot.
+
+    ``measure_clearance`` replaces :func:`clearance` where the floor is no rectangle or L.
+    """
+    planner = _ViewPlanner(rng, layout, fov, measure_clearance or partial(clearance, layout))
     if not len(planner.eyes):
         return None
     viewpoints = min(views, (1, 1, 1, 2, 2, 2, 2, 3, 3, 3)[int(10 * rng.random())])
@@ -72,12 +83,14 @@ def clearance(layout: RoomLayout, points: NDArray[np.float64]) -> NDArray[np.flo
 class _ViewPlanner:
     """Scores of candidate viewpoints. Axes: C candidates, H headings, N items, P points."""
 
-    def __init__(self, rng: Random, layout: RoomLayout, fov: float) -> None:
+    def __init__(
+        self, rng: Random, layout: RoomLayout, fov: float, measure_clearance: Callable[[Array], Array]
+    ) -> None:
         self.rng, self.layout, self.fov = rng, layout, fov
         (x0, y0), (x1, y1) = layout.low, layout.high
         plan = np.array([[rng.random(), rng.random()] for _ in range(_CANDIDATES)])
         plan = plan * [x1 - x0, y1 - y0] + [x0, y0]
-        plan = plan[clearance(layout, plan) > CLEARANCE + 0.01]
+        plan = plan[measure_clearance(plan) > CLEARANCE + 0.01]
         eye_height = 1.45 + 0.3 * rng.random()
         self.eyes = np.column_stack([plan, np.full(len(plan), eye_height)])
         self.pitch = -radians(10 + 10 * rng.random())

@@ -1,11 +1,12 @@
-"""Data types of a furnished room, and rectangles in plan view."""
+"""Data types of furnished rooms, and rectangles in plan view."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import cos, sin
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+from dollhouse.geometry import Array
 from dollhouse.scenes.synthetic.materials import Lighting, Material
 
 
@@ -72,3 +73,15 @@ class RoomLayout:
     floor: Material
     walls: Material
     lighting: Lighting
+
+
+@dataclass(frozen=True, eq=False)
+class MeshPart:
+    """Triangles of one object, or of a part of a room's shell, in a world with z up, metres."""
+
+    triangles: Array  #: (T, 3, 3)
+    rgb: Array  #: (T, 3) in [0, 1]
+    label: str | None = None  #: category of an object; None for the shell and for what gets no box
+    yaw: float = 0.0  #: of the object's length, towards its front
+    has_front: bool = False
+    material: Literal["floor", "walls"] | None = None  #: the room's sampled material, in place of ``rgb``
