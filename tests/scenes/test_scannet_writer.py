@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.scannet_scans import walk_scene
 from dollhouse.errors import SceneError, StorageError
 from dollhouse.scenes.open import open_scene
 from dollhouse.scenes.scannet_writer import write_scannet
@@ -44,6 +45,27 @@ def test_a_written_scan_is_read_alike(room: Scene, tmp_path: Path, stream: bool)
         assert (box.id, box.label, box.yaw) == (original.id, original.label, 0.0)
         np.testing.assert_allclose(box.center, original.center, atol=1e-3)
         np.testing.assert_allclose(box.size, np.ptp(original.corners, axis=0), atol=1e-3)
+
+
+def test_a_walked_scan_is_filmed_without_jumps(tmp_path: Path) -> None:
+    scene = walk_scene("train", 2, frames=30, size=(64, 48))
+    poses = np.stack([np.asarray(view.world_from_camera) for view in scene.views])
+    assert np.linalg.norm(np.diff(poses[:, :3, 3], axis=0), axis=1).max() < 0.05
+    turns = np.einsum("nij,nij->n", poses[1:, :3, :3], poses[:-1, :3, :3])
+    assert np.degrees(np.arccos((turns.min() - 1) / 2)) < 8
+    again = walk_scene("train", 2, frames=30, size=(64, 48)).views[7]
+    np.testing.assert_array_equal(again.image, scene.views[7].image)
+    np.testing.assert_array_equal(again.world_from_camera, poses[7])
+    write_scannet(scene, tmp_path / "scan", stream=True)
+    scan = open_scene(tmp_path / "scan")
+    assert scan.metadata["pose_check"]["agrees"]
+    view, source = scan.views[20], scene.views[20]
+    assert view.depth is not None
+    assert view.depth.shape == (24, 32)
+    np.testing.assert_allclose(view.depth, source.depth, atol=1e-3)
+    np.testing.assert_allclose(view.depth_intrinsics, source.depth_intrinsics, atol=1e-5)
+    assert not np.allclose(view.depth_intrinsics, 0.5 * np.asarray(view.intrinsics))
+    np.testing.assert_array_equal(view.instances, source.instances)
 
 
 def test_scenes_that_the_layout_cannot_store_are_refused(room: Scene, tmp_path: Path) -> None:
