@@ -29,7 +29,10 @@ class MentionFinder:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, config: DollhouseConfig) -> None:
         self.num_objects = config.num_objects  # objects beyond have no slot in the language prefix
         self.labels = [tuple(ids) for ids in config.label_ids]
-        self.label_of_last = {ids[-1]: label for label, ids in enumerate(self.labels) if ids}
+        self.labels_of_last: dict[int, list[int]] = {}  # the longest first: "office chair" before "chair"
+        for label, ids in sorted(enumerate(self.labels), key=lambda item: -len(item[1])):
+            if ids:
+                self.labels_of_last.setdefault(ids[-1], []).append(label)
         self.colour_of_last = {ids[-1]: colour for colour, ids in enumerate(config.colour_ids) if ids}
         self.views = {
             tuple(tokenizer(f" view {view + 1}", add_special_tokens=False)["input_ids"]): view
@@ -44,11 +47,11 @@ class MentionFinder:
             for words, number in self.views.items():
                 if tuple(ids[position + 1 - len(words) : position + 1]) == words:
                     view = number
-            label = self.label_of_last.get(token)
-            if label is None:
-                continue
-            before = position - len(self.labels[label])
-            if tuple(ids[before + 1 : position + 1]) != self.labels[label]:
+            for label in self.labels_of_last.get(token, ()):
+                before = position - len(self.labels[label])
+                if tuple(ids[before + 1 : position + 1]) == self.labels[label]:
+                    break
+            else:
                 continue
             matches = objects.label == label
             colour = self.colour_of_last.get(ids[before]) if before >= 0 else None

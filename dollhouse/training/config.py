@@ -16,6 +16,8 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, ValidationError, fi
 from dollhouse.data.config import ConfigModel, DataConfig, SamplingConfig
 from dollhouse.errors import RecipeError
 from dollhouse.questions.sampling import AUXILIARY, FAMILIES
+from dollhouse.scenes.labels import check_labels, default_labels, oriented_labels
+from dollhouse.scenes.synthetic.furniture import CATEGORIES
 
 # fmt: off
 LossName = Literal[
@@ -59,6 +61,26 @@ class StudentConfig(ConfigModel):
     depth_bin_range: tuple[PositiveFloat, PositiveFloat] = Field((0.3, 12.0), description="in metres")
     relation_head: bool | None = Field(None, description="relations of objects; None: where a loss needs them")
     blind: bool = Field(False, description="no image encoder: the control model")
+    labels: Literal["rooms", "default"] | list[str] = Field("rooms", description="rooms: those of the procedural rooms")
+    oriented_labels: list[str] | None = Field(None, description="labels that have a front; None: those known to have")
+
+    @model_validator(mode="after")
+    def _labels_are_nouns(self) -> StudentConfig:
+        check_labels(self.label_names)
+        if foreign := [label for label in self.oriented_label_names if label not in self.label_names]:
+            raise ValueError(f"oriented_labels has {', '.join(foreign)}, which labels does not have: take out, or add")
+        return self
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Return the labels, also where the recipe gives the name of a list."""
+        named = {"rooms": CATEGORIES, "default": default_labels()}
+        return named[self.labels] if isinstance(self.labels, str) else tuple(self.labels)
+
+    @property
+    def oriented_label_names(self) -> tuple[str, ...]:
+        """Return the labels whose objects have a front."""
+        return oriented_labels(self.label_names) if self.oriented_labels is None else tuple(self.oriented_labels)
 
 
 class StageConfig(ConfigModel):

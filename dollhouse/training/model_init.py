@@ -18,7 +18,7 @@ from dollhouse.models.dollhouse.processing import DollhouseProcessor
 from dollhouse.models.dollhouse.serialization import load_student
 from dollhouse.models.dollhouse.tokenization import fill_token_ids
 from dollhouse.models.vggt.convert import licence_of, load_official
-from dollhouse.scenes.synthetic.furniture import CATEGORIES, COLOURS, KINDS
+from dollhouse.scenes.synthetic.furniture import COLOURS
 from dollhouse.training.config import Recipe
 
 Student = tuple[DollhouseForConditionalGeneration, DollhouseProcessor]
@@ -125,7 +125,8 @@ def student_config(recipe: Recipe, vocab_size: int | None = None) -> DollhouseCo
     """
     settings = recipe.student
     heads = recipe.heads_needed()
-    sizes = settings.model_dump(exclude={"encoder_weights", "language_weights", "tokenizer", "vocabulary"})
+    names = {"labels": settings.label_names, "oriented_labels": settings.oriented_label_names}
+    sizes = settings.model_dump(exclude={"encoder_weights", "language_weights", "tokenizer", "vocabulary", *names})
     text = sizes.pop("text")
     if settings.language_weights is not None:
         text = read_language_config(settings.language_weights, settings.text).to_dict()
@@ -135,12 +136,11 @@ def student_config(recipe: Recipe, vocab_size: int | None = None) -> DollhouseCo
             vision_config={"image_size": settings.image_size, "heads": [], **sizes.pop("vision")},
             text_config=text,
             num_views=recipe.data.views,
-            labels=CATEGORIES,
             colours=tuple(COLOURS),
-            oriented_labels=tuple(name for name, kind in KINDS.items() if kind.has_front),
             use_rgbd=recipe.use_rgbd,
             depth_bins=sizes.pop("depth_bins") or (DEPTH_BINS if "depth_bin_head" in heads else 0),
             relation_head=sizes.pop("relation_head") or "relation_head" in heads,
+            **names,
             **sizes,
         )
     except (ValueError, TypeError, KeyError) as error:

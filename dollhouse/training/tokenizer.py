@@ -11,7 +11,7 @@ from dollhouse.data.target_source import TargetSource
 from dollhouse.models.dollhouse.pretrained_lm import read_tokenizer
 from dollhouse.models.dollhouse.serialization import load_processor
 from dollhouse.models.dollhouse.tokenization import train_tokenizer
-from dollhouse.scenes.synthetic.furniture import CATEGORIES, COLOURS
+from dollhouse.scenes.synthetic.furniture import COLOURS
 from dollhouse.training.config import Recipe
 
 TOKENIZER_SAMPLES = 100  #: of the run, whose questions the tokenizer is trained on
@@ -38,8 +38,9 @@ def pretrained_tokenizer(recipe: Recipe) -> PreTrainedTokenizerBase | None:
 
 
 def fit_tokenizer(recipe: Recipe, texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """Train a tokenizer of the recipe's vocabulary size, in which every label and colour is one token."""
-    words = [*CATEGORIES, *COLOURS, *(f"{category}s" for category in CATEGORIES)]
+    """Train a tokenizer of the recipe's vocabulary size, in which every word of a label or colour is one token."""
+    labels = recipe.student.label_names
+    words = [*labels, *COLOURS, *(f"{label}s" for label in labels)]
     return train_tokenizer(sorted(set(texts)), words, recipe.student.vocabulary, recipe.student.num_thinking_tokens)
 
 

@@ -28,6 +28,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from dollhouse import __version__
 from dollhouse.data.dataset import StepDataset
+from dollhouse.data.label_counts import LabelCounts, count_labels
 from dollhouse.data.record_dataset import open_target_source
 from dollhouse.data.target_source import TargetSource
 from dollhouse.errors import DollhouseError, RecipeError, StorageError
@@ -84,6 +85,9 @@ def distill(
     model, processor, source = prepare_student(recipe, out)
     if recipe.data.records is not None and not source.shares_vocabulary(processor.tokenizer):
         print("the teacher's tokens are not the student's: only the text of its answers is used")
+    counts = count_labels(source, model.config.labels)
+    if counts.ignored:
+        print(counts)
     seconds = {}
     for name in recipe.stages:
         done = out / name / "student.safetensors"
@@ -101,7 +105,7 @@ def distill(
     save_student(model, processor, out / "model")
     plot_losses(out / "metrics.jsonl", out / "curves.png")
     times = {"this_call": round(time.time() - started, 1), **seconds}
-    write_text(out / "run.json", json.dumps(run_record(recipe, model, len(source), times), indent=1))
+    write_text(out / "run.json", json.dumps(run_record(recipe, model, len(source), counts, times), indent=1))
     return out / "model"
 
 
@@ -162,7 +166,9 @@ def train_stage(
         parameter.requires_grad_(True)
 
 
-def run_record(recipe: BaseModel, model: nn.Module, samples: int, seconds: Mapping[str, float]) -> dict[str, Any]:
+def run_record(
+    recipe: BaseModel, model: nn.Module, samples: int, labels: LabelCounts, seconds: Mapping[str, float]
+) -> dict[str, Any]:
     """Return the content of ``run.json``."""
     return {
         "recipe": recipe.model_dump(mode="json"),
@@ -171,6 +177,7 @@ def run_record(recipe: BaseModel, model: nn.Module, samples: int, seconds: Mappi
         "machine": describe_machine() | {"threads": torch.get_num_threads()},
         "parameters": count_parameters(model),
         "samples": samples,
+        "ignored_labels": {"scenes": labels.scenes, "objects": labels.objects, "ignored": dict(labels.ignored)},
         "seconds": dict(seconds),
     }
 

@@ -18,6 +18,7 @@ from dollhouse.data.target_source import SceneTargetSource
 from dollhouse.data.targets import scene_targets
 from dollhouse.data.tokenization import tokenize_questions
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
+from dollhouse.models.dollhouse.tokenization import fill_token_ids
 from dollhouse.scenes.synthetic.furniture import CATEGORIES, COLOURS
 from dollhouse.scenes.synthetic.room_scene import room_scene
 
@@ -47,6 +48,22 @@ def test_mentions_are_resolved_by_label_and_colour(
     for found in asked.mentions:
         assert found.position < asked.start
         assert mention_tokenizer.decode(asked.ids[: found.position + 1]).endswith(name)
+
+
+def test_names_of_several_words_are_found(mention_tokenizer: PreTrainedTokenizerBase) -> None:
+    """ "office chair" ends with the word of another label, "chair"."""
+    targets = scene_targets(room_scene("train", 3), 126, CATEGORIES, list(COLOURS))
+    assert targets.objects is not None
+    count = len(targets.objects.label)
+    objects = replace(targets.objects, label=np.array([0, 1] + [2] * (count - 2)))
+    config = DollhouseConfig(num_objects=16, labels=["chair", "office chair", "lamp"], colours=list(COLOURS))
+    fill_token_ids(config, mention_tokenizer)
+    finder = MentionFinder(mention_tokenizer, config)
+    found = [
+        [mention.object for mention in finder.find(mention_tokenizer(question)["input_ids"], objects)]
+        for question in ("is the office chair by the chair?", "is there a chair?", "is there an office?")
+    ]
+    assert found == [[1, 0], [0], []]
 
 
 def test_ambiguous_names_are_left_out(

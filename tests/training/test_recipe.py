@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from dollhouse.errors import RecipeError
+from dollhouse.scenes.labels import default_labels
+from dollhouse.scenes.synthetic.furniture import CATEGORIES
 from dollhouse.training.config import read_recipe
+from dollhouse.training.model_init import student_config
 
 RECIPES = sorted((Path(__file__).parents[2] / "dollhouse" / "recipes").glob("*.yaml"))
 NANO = Path(__file__).parents[2] / "dollhouse" / "recipes" / "nano.yaml"
@@ -24,6 +27,17 @@ def test_overrides_of_nested_settings() -> None:
     )
     assert (recipe.seed, recipe.stages["pretrain_perception"].steps, recipe.student.text["hidden_size"]) == (7, 11, 64)
     assert recipe.data.cache == Path("folder")
+
+
+def test_labels_are_those_of_the_rooms_the_default_or_a_list() -> None:
+    rooms = read_recipe(NANO).student
+    assert rooms.label_names == CATEGORIES
+    config = student_config(read_recipe(NANO, ["student.labels=default"]))
+    assert tuple(config.labels) == default_labels()
+    assert {"office chair", "toilet"} <= set(config.oriented_labels) < set(config.labels)
+    own = ["student.labels=[robot, couch, table]"]
+    assert student_config(read_recipe(NANO, own)).oriented_labels == ["couch"]
+    assert student_config(read_recipe(NANO, [*own, "student.oriented_labels=[robot]"])).oriented_labels == ["robot"]
 
 
 @pytest.mark.parametrize(
@@ -47,6 +61,13 @@ def test_overrides_of_nested_settings() -> None:
         ("stages.finetune_end_to_end.families={size: 0}", "a number above 0"),
         ("stages.finetune_end_to_end.families={size: -1}", "greater than or equal to 0"),
         ("student.blind=true", "a blind student has only the text loss"),
+        ("student.labels=[]", "the list of labels is empty"),
+        ("student.labels=[chair, chair]", "label 'chair' occurs twice"),
+        ("student.labels=[sofa, couch]", "'couch' means the same as 'sofa'"),
+        ("student.labels=[Chairs]", "write 'chair'"),
+        ("student.labels=['']", "give a noun"),
+        ("student.labels=nyu", "'rooms' or 'default'"),
+        ("student.oriented_labels=[robot]", "which labels does not have"),
         ("name=a/b", "plain name"),
         ("init_from=nano", "take out student or init_from"),
         ("steps", "not of the form key=value"),

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,10 @@ from safetensors.torch import load_file
 from dollhouse.data.target_cache import TargetCache
 from dollhouse.errors import RecipeError, StorageError
 from dollhouse.inference.pipeline import DollhousePipeline
+from dollhouse.scenes.synthetic.room_scene import room_scene
+from dollhouse.training.config import check_recipe
 from dollhouse.training.train import distill
-from tests.fixtures.recipes import TINY, tiny_recipe
+from tests.fixtures.recipes import TINY, tiny_recipe, tiny_tree
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +88,21 @@ def test_run_record(finished_run: Path) -> None:
     metrics = [json.loads(line) for line in (finished_run / "metrics.jsonl").read_text().splitlines()]
     assert {"depth_reg", "camera", "voting", "detection", "weight_depth_reg"} <= metrics[0].keys()
     assert any("text" in line for line in metrics if line["stage"] == "finetune_end_to_end")
+
+
+def test_objects_without_a_label_are_ignored_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tree = tiny_tree(student={**TINY["student"], "labels": ["chair", "table", "office chair"]})
+    tree["data"]["views"] = 4
+    tree["stages"] = {"pretrain_perception": {**tree["stages"]["pretrain_perception"], "steps": 2}}
+    distill(check_recipe(tree, "test"), tmp_path, progress=False)
+    record = json.loads((tmp_path / "run.json").read_text())["ignored_labels"]
+    boxes = [box.label for number in range(6) for box in room_scene("train", number).boxes or ()]
+    ignored = Counter(label for label in boxes if label not in ("armchair", "chair", "desk", "table"))
+    assert record == {"scenes": 6, "objects": len(boxes), "ignored": dict(ignored)}
+    assert f"ignored labels: {ignored.total()} of {len(boxes)} objects in 6 scenes: " in capsys.readouterr().out
+    losses = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])
+    assert losses["voting"] > 0
+    assert losses["detection"] >= 0
 
 
 def test_frozen_parts_do_not_change(finished_run: Path) -> None:
