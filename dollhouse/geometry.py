@@ -134,9 +134,10 @@ def box_corners(center: Array, size: Array, yaw: float) -> Array:
 
 def inside_box(points: Array, center: Array, size: Array, yaw: float, margin: float = 0.0) -> NDArray[np.bool_]:
     """Return which points (..., 3) lie in a yawed box grown by ``margin`` metres on every side."""
-    offset = points - center
+    x, y, z = (points[..., axis] - center[axis] for axis in range(3))
     cos, sin = np.cos(yaw), np.sin(yaw)
-    own = np.stack(
-        [offset[..., 0] * cos + offset[..., 1] * sin, offset[..., 1] * cos - offset[..., 0] * sin, offset[..., 2]], -1
-    )
-    return (np.abs(own) <= 0.5 * np.asarray(size) + margin).all(-1)
+    length, width, height = 0.5 * np.asarray(size) + margin
+    inside: NDArray[np.bool_] = np.abs(z) <= height
+    inside &= np.abs(x * cos + y * sin) <= length
+    inside &= np.abs(y * cos - x * sin) <= width
+    return inside

@@ -34,7 +34,9 @@ def annotate(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Questions a scene at most.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the question sampling.")] = 0,
-    views: Annotated[int | None, typer.Option(min=1, help="Photos a scene at most, spread over it.")] = None,
+    views: Annotated[
+        int | None, typer.Option(min=1, help="Photos a scene at most; of scans, chosen by overlap.")
+    ] = None,
     geometry_teacher: Annotated[
         list[str] | None,
         typer.Option(

@@ -33,6 +33,9 @@ def evaluate(
     holdout_every: Annotated[
         int, typer.Option(min=0, help="Score only every n-th view, those held out in training.")
     ] = 0,
+    views: Annotated[
+        int | None, typer.Option(min=1, help="Photos of a scan at most, chosen by overlap. Default: the model's.")
+    ] = None,
     seed: SeedOption = 0,
     out: OutOption = None,
     *,
@@ -56,6 +59,7 @@ def evaluate(
                 teacher,
                 scenes,
                 questions_per_scene=questions,
+                views=views,
                 out=out,
                 seed=seed,
                 corrections=corrections,
@@ -73,6 +77,7 @@ def evaluate(
         blind=blind,
         oracle_boxes=oracle_boxes,
         hold_out_every=holdout_every,
+        views=views,
         questions_per_scene=questions,
         out=out,
         seed=seed,

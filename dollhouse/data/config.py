@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,6 +24,10 @@ class DataConfig(ConfigModel):
     scenes: str = Field("", description="rooms:<split>/<from>-<to>, or a folder; with records: which of their scenes")
     records: Path | None = Field(None, description="folder of a teacher's records (`dollhouse annotate --out`)")
     views: int = Field(4, ge=1, description="photos per scene")
+    view_sampling: Literal["overlap", "spaced"] = Field(
+        "overlap", description="of a scan with more views: views that share parts of the place, or evenly spaced ones"
+    )
+    view_sets: int = Field(8, ge=1, description="samples of views drawn of a scan or record with more views")
     questions_per_scene: int = Field(24, ge=0, description="questions sampled per scene and step")
     holdout_every: int = Field(0, ge=0, description="hold out every n-th frame of a real scene for testing; 0: none")
     corrections: Corrections = Field(Corrections(), description="of poses and depth that are not what a format says")

@@ -20,6 +20,9 @@ from dollhouse.errors import SceneError
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.questions.answer_balance import ROOMS_TABLE, AnswerBalance
 from dollhouse.questions.generate import QUESTIONS_VERSION, generate_questions
+from dollhouse.questions.indexed_scan import IndexedScan
+from dollhouse.questions.scene_index import SceneIndex, index_scenes
+from dollhouse.questions.sources import balance_scenes
 from dollhouse.records.types import TeacherAnswer
 from dollhouse.scenes.labels import TABLE
 from dollhouse.scenes.open import open_scenes
@@ -28,6 +31,7 @@ from dollhouse.scenes.scene import Scene, View
 from dollhouse.scenes.synthetic.room_scene import ROOMS_VERSION
 from dollhouse.scenes.synthetic.sweethome_rooms import SWEETHOME_VERSION
 from dollhouse.scenes.view_preprocessing import PREPROCESSING_VERSION
+from dollhouse.scenes.view_sampling import VIEW_SAMPLING_VERSION
 
 MAX_QUESTIONS = 160  #: generated per scene; each step samples from them
 #: everything that decides what targets or questions a scene gives; each version is raised beside the code it versions
@@ -86,38 +90,33 @@ class TargetSource(ABC):
 
 
 class SceneTargetSource(TargetSource):
-    """Targets read off scenes with annotations; one sample per scene.
+    """Targets read off scenes with annotations; one sample per room.
 
-    A scene with more views than ``data.views`` gives a sample for every window of consecutive views; with
-    ``data.holdout_every`` = n, every n-th frame is in no sample.
+    A scan with more views than ``data.views`` gives ``data.view_sets`` samples of them; with ``data.holdout_every`` =
+    n, every n-th frame is in no sample. Scans are indexed first (:class:`~dollhouse.questions.scene_index.SceneIndex`).
     """
 
     def __init__(self, data: DataConfig, config: DollhouseConfig) -> None:
-        super().__init__(data, config, targets_key(data, config))
         self.scenes = open_scenes(data.scenes, corrections=data.corrections)
-        self._checked: set[int] = set()  #: numbers of scenes whose poses agree with their depth
         if len(self.scenes) == 0:
             raise SceneError(f"{data.scenes} holds no scenes")
-        self.windows: list[tuple[int, int]] | None = None if data.scenes.startswith("rooms:") else self._windows()
+        self.index = index_scenes(self.scenes, data.views, data.cache)
+        files = self.index.fingerprints if self.index else ()
+        super().__init__(data, config, targets_key(data, config, files, VIEW_SAMPLING_VERSION if files else 0))
+        self.samples = self._samples(self.index) if self.index else None  #: scan and number of the draw of each sample
         self.questions_key = questions_key()
-        self._balance: AnswerBalance | None = None
+        self._balance = self.index.balance if self.index and data.questions_per_scene else None
 
     def __len__(self) -> int:
-        return len(self.scenes) if self.windows is None else len(self.windows)
+        return len(self.scenes) if self.samples is None else len(self.samples)
 
     def view_window(self, index: int) -> Scene:
-        if self.windows is None:
+        if self.index is None or self.samples is None:
             return self.scenes[index]
-        number, start = self.windows[index]
-        scene, _ = self.scenes[number].hold_out(self.data.holdout_every)
-        return replace(scene, views=scene.views[start : start + self.data.views])
-
-    def make_targets(self, index: int) -> SceneTargets:
-        number = index if self.windows is None else self.windows[index][0]
-        if number not in self._checked:
-            require_consistent(self.scenes[number])
-            self._checked.add(number)
-        return super().make_targets(index)
+        number, draw = self.samples[index]
+        scan, data = self.index.scan(number), self.data
+        chosen = scan.sample(data.views, draw, self._trained_views(scan), data.view_sampling == "overlap")
+        return scan.with_views(chosen)
 
     def questions(self, index: int) -> Questions:
         """Return generated questions with answers; () where the scene is not annotated."""
@@ -136,23 +135,26 @@ class SceneTargetSource(TargetSource):
             self.cache.write_questions(index, self.questions_key, questions)
         return questions
 
-    def _windows(self) -> list[tuple[int, int]]:
-        windows: list[tuple[int, int]] = []
-        for number, scene in enumerate(self.scenes):
-            count = len(scene.hold_out(self.data.holdout_every)[0].views)
-            if count < self.data.views:
+    def _trained_views(self, scan: IndexedScan) -> list[int]:
+        """List the views that are not held out."""
+        every, views = self.data.holdout_every, range(len(scan.scene.views))
+        return [view for view in views if not every or (view + 1) % every]
+
+    def _samples(self, index: SceneIndex) -> list[tuple[int, int]]:
+        samples: list[tuple[int, int]] = []
+        for number in range(len(index)):
+            scan = index.scan(number)
+            require_consistent(scan.scene)
+            count, wanted = len(self._trained_views(scan)), self.data.views
+            if count < wanted:
                 raise SceneError(
-                    f"scene {scene.name} has {count} views to train on; data.views={self.data.views} needs as many"
+                    f"scene {scan.scene.name} has {count} views to train on; data.views={wanted} needs as many"
                 )
-            windows.extend((number, start) for start in range(count - self.data.views + 1))
-        return windows
+            samples += [(number, draw) for draw in range(self.data.view_sets if count > wanted else 1)]
+        return samples
 
     def _balance_of(self, scene: Scene) -> AnswerBalance | None:
-        if scene.metadata.get("source") == "rooms":
-            return None
-        if self._balance is None:
-            self._balance = AnswerBalance.measure([scene for scene in self.scenes if scene.boxes is not None])
-        return self._balance
+        return None if scene.metadata.get("source") == "rooms" else self._balance or balance_scenes(self.scenes)
 
 
 def _with_cached_ids(view: View, instances: NDArray[np.uint8]) -> View:
@@ -161,7 +163,10 @@ def _with_cached_ids(view: View, instances: NDArray[np.uint8]) -> View:
 
 
 def targets_key(data: DataConfig, config: DollhouseConfig, records: Sequence[str] = (), version: int = 0) -> str:
-    """Return a hash that changes with the targets; ``version`` is that of the reader of ``records``."""
+    """Return a hash that changes with the targets.
+
+    ``records`` are ids of records, or fingerprints of scans; ``version`` is that of what reads or samples these.
+    """
     rooms = not records and data.scenes.startswith("rooms:")
     split = data.scenes.split("/")[0] if rooms else str(Path(data.scenes).resolve())
     first = data.scenes.split("/")[1].split("-")[0] if rooms else ""
@@ -170,6 +175,8 @@ def targets_key(data: DataConfig, config: DollhouseConfig, records: Sequence[str
         settings.append(corrections)
     if not rooms:  # their labels need no map
         settings.append(sha256(TABLE.read_bytes()).hexdigest())
+    if records:
+        settings += [data.view_sampling, data.view_sets]
     versions = [*TARGETS_VERSIONS, version]
     return sha256(json.dumps([versions, list(records), settings]).encode()).hexdigest()[:16]
 

@@ -19,6 +19,7 @@ from dollhouse.evaluation.report.gallery import frame_strip
 from dollhouse.evaluation.report.report_schema import UNKNOWN, build_report, format_report, jsonl_text, model_lineage
 from dollhouse.evaluation.scene_evaluator import EvaluationQuestions
 from dollhouse.questions.generate import Question
+from dollhouse.questions.scene_index import IndexedScenes, index_scenes
 from dollhouse.scenes.corrections import Corrections
 from dollhouse.scenes.open import AS_READ, open_scenes
 from dollhouse.scenes.pose_checks import require_consistent
@@ -130,6 +131,7 @@ def evaluate_teacher(
     scenes: str | Sequence[Scene] = "rooms:test/0-199",
     *,
     questions_per_scene: int = 40,
+    views: int | None = None,
     out: Path | None = None,
     seed: int = 0,
     corrections: Corrections = AS_READ,
@@ -140,6 +142,7 @@ def evaluate_teacher(
 
     Args:
         teacher: a teacher or its name.
+        views: photos of a scan on disk at most, chosen by overlap; None for all.
         out: folder for ``predictions.jsonl``, ``report.html`` and ``report.json``.
         corrections: of poses and depth, where ``scenes`` is a name or folder.
 
@@ -150,7 +153,9 @@ def evaluate_teacher(
         StorageError: ``out`` cannot be written.
     """
     make_folder(out)
-    opened = open_scenes(scenes, corrections=corrections) if isinstance(scenes, str) else scenes
+    opened: Sequence[Scene] = open_scenes(scenes, corrections=corrections) if isinstance(scenes, str) else scenes
+    if index := index_scenes(opened, views, progress=progress):
+        opened = IndexedScenes(index, views)
     answerer, source = _open_teacher(teacher)
     generate = EvaluationQuestions(opened, questions_per_scene, seed)
     samples: list[Sample] = []

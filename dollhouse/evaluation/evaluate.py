@@ -25,6 +25,7 @@ from dollhouse.evaluation.report.report_schema import (
 )
 from dollhouse.evaluation.scene_evaluator import SceneEvaluator
 from dollhouse.evaluation.verify import score_rows
+from dollhouse.questions.scene_index import IndexedScenes, index_scenes
 from dollhouse.scenes.corrections import Corrections
 from dollhouse.scenes.open import AS_READ, open_scenes
 from dollhouse.scenes.pose_checks import require_consistent
@@ -49,6 +50,7 @@ def evaluate(
     blind: EvaluableModel | str | Path | None = None,
     oracle_boxes: bool = False,
     hold_out_every: int = 0,
+    views: int | None = None,
     questions_per_scene: int = 40,
     out: str | Path | None = None,
     seed: int = 0,
@@ -71,6 +73,7 @@ def evaluate(
         blind: the control without images, answering the same questions; of a model folder, default ``blind`` inside it.
         oracle_boxes: give the language model the true boxes; only for a Dollhouse model.
         hold_out_every: use only every n-th view, those held out in training; 0: all views.
+        views: photos of a scan on disk at most, chosen by overlap; by default as many as the model takes.
         questions_per_scene: at most.
         out: folder for ``metrics.json``, ``predictions.jsonl``, ``perception.jsonl``, ``report.json``, ``report.html``.
         seed: of the questions and the intervals.
@@ -96,7 +99,10 @@ def evaluate(
     model, control = _open_model(model, oracle_boxes), None if blind is None else _open_model(blind)
     source = scenes if isinstance(scenes, str) else None
     opened: Sequence[Scene] = open_scenes(scenes, corrections=corrections) if isinstance(scenes, str) else scenes
-    if hold_out_every:
+    views = views or getattr(model, "num_views", None)
+    if index := index_scenes(opened, views, progress=progress):
+        opened = IndexedScenes(index, views, hold_out_every)
+    elif hold_out_every:
         opened = [scene.hold_out(hold_out_every)[1] for scene in opened]
     if not len(opened):
         raise SceneError(f"there is no scene to evaluate in {source or 'the list given'}; name at least one")

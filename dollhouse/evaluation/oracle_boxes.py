@@ -32,6 +32,10 @@ class OracleBoxesModel:
     def image_size(self) -> int:
         return self.pipeline.image_size
 
+    @property
+    def num_views(self) -> int:
+        return self.pipeline.num_views
+
     def encode_scene(self, scene: Scene) -> SceneSession:
         """Encode a scene with its true boxes; raises SceneError where boxes, poses, depth or instances are missing."""
         session = self.pipeline.encode_scene(scene)

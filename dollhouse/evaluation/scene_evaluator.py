@@ -23,14 +23,14 @@ from dollhouse.evaluation.protocol import ConfidentSession, EvaluableModel, Scen
 from dollhouse.evaluation.report.gallery import Gallery, GalleryScene
 from dollhouse.geometry import Array, level_from_world, transform_points
 from dollhouse.questions.answer_balance import AnswerBalance
+from dollhouse.questions.facts import unanswerable
 from dollhouse.questions.generate import FAMILIES, Question, generate_questions
-from dollhouse.scenes.scene import Box, Scene, View
+from dollhouse.questions.sources import balance_scenes
+from dollhouse.scenes.scene import Box, Scene
 from dollhouse.scenes.view_preprocessing import PreprocessedView, preprocess_view
 from dollhouse.scenes.visibility import compute_visibility
 
 VISIBLE_SHARE = 0.0035  #: of some view's pixels that a counted object covers: 55 of 126 x 126
-MANY_SCENES = 50  #: with fewer, the same categories are hardly ever paired twice, so answers are balanced by kind only
-MIN_BALANCE_EXAMPLES = 2  #: of an answer, where the balance is measured on the evaluated scenes
 NO_ANSWERS: dict[str, Any] = {
     "overall": None,
     "macro": None,
@@ -150,7 +150,7 @@ class SceneEvaluator:
 
     def _true_boxes(self, scene: Scene) -> BoxGroups | None:
         """Return the true boxes in the level frame: counted ones, and ignored ones."""
-        reason = _missing_truth(scene) or (None if scene.posed else "no poses")
+        reason = unanswerable(scene) or (None if scene.posed else "no poses")
         if reason:
             self.left_out["boxes"][reason] += 1
             return None
@@ -173,23 +173,17 @@ class EvaluationQuestions:
 
     def __call__(self, scene: Scene) -> tuple[Sequence[Question], str]:
         """Return a scene's questions; without any, the reason."""
-        if reason := _missing_truth(scene):
+        if reason := unanswerable(scene):
             return (), reason
         own = scene.metadata.get("source") == "rooms"
         if not own and self._balance is None:
-            self._balance = balance_from_scenes(self.scenes)
+            self._balance = balance_scenes(self.scenes)
         balance = None if own else self._balance
         return generate_questions(scene, balance=balance, limit=self.limit, seed=self.seed), "nothing to ask"
 
     @property
     def balanced_by_kind(self) -> bool:
         return self._balance is not None and self._balance.by_kind
-
-
-def balance_from_scenes(scenes: Sequence[Scene]) -> AnswerBalance:
-    """Measure the balance of answers in annotated scenes; by kind of question only where they are few."""
-    annotated = [scene for scene in scenes if scene.metadata.get("source") != "rooms" and not _missing_truth(scene)]
-    return AnswerBalance.measure(annotated, least_count=MIN_BALANCE_EXAMPLES, by_kind=len(annotated) < MANY_SCENES)
 
 
 def _predictions(session: SceneSessionLike, questions: Sequence[str]) -> tuple[list[str], Sequence[float | None]]:
@@ -206,23 +200,6 @@ def _distance(question: Question, scene: Scene) -> float | None:
     if not centers or not scene.posed:
         return None
     return max(min(math.dist(center, pose[:3, 3]) for pose in _poses(scene)) for center in centers)
-
-
-def _missing_truth(scene: Scene) -> str | None:
-    """Return why a scene has no true answers and boxes; None where it has."""
-    if scene.boxes is None:
-        return "no boxes"
-    if not scene.metric:
-        return "not in metres"
-    if not all(map(_has_visibility, scene.views)):
-        return "neither instance ids nor posed depth, so what is visible is unknown"
-    return None
-
-
-def _has_visibility(view: View) -> bool:
-    intrinsics = view.depth_intrinsics if view.depth_intrinsics is not None else view.intrinsics
-    posed_depth = view.open_depth is not None and view.world_from_camera is not None and intrinsics is not None
-    return view.open_instances is not None or posed_depth
 
 
 def _poses(scene: Scene) -> list[Array]:

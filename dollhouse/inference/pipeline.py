@@ -68,6 +68,11 @@ class DollhousePipeline:
         """Width in pixels to which photos are resized."""
         return int(self.model.config.image_size)
 
+    @property
+    def num_views(self) -> int:
+        """Number of photos of a scene that are encoded by default."""
+        return int(self.model.config.num_views)
+
     def encode_scene(self, scene: Scene | str | Path, views: int | None = None, skip_bad: bool = False) -> SceneSession:
         """Encode the photos of a scene.
 

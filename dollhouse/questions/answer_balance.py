@@ -16,6 +16,7 @@ import gzip
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -25,11 +26,52 @@ from dollhouse.scenes.scene import Scene
 
 #: Answers with fewer examples under their key, or a smaller fraction of the most frequent one's, are never asked.
 LEAST_COUNT, LEAST_PART = 40, 0.03
+#: Likewise where a data set is balanced by its own scenes, and the number of scenes from which categories repeat so
+#: often that answers are balanced by category; with fewer, by kind of question only.
+MIN_EXAMPLES, MANY_SCENES = 2, 50
 #: Image size of the measurement: visibility agrees with larger images for 99 in 100 objects, in a quarter of the time.
 MEASURED_SIZE = 56
 #: Kinds whose possible answers depend on the category in the key.
 _OF_CATEGORIES = ("existence", "counting", "attribute.best_view")
 ROOMS_TABLE = Path(__file__).with_name("answer_balance_rooms.json.gz")
+
+
+@dataclass(frozen=True)
+class SceneAnswers:
+    """The answers of one scene's facts, counted."""
+
+    counts: Mapping[Key, Mapping[str, int]]
+    unkeyed: Mapping[str, int]  #: facts with nothing to balance, by family
+    labels: frozenset[str]  #: categories present, visible or not
+    colours: frozenset[tuple[str, str]]  #: (label, colour) present; colour "" unknown
+
+    @classmethod
+    def count(cls, scene: Scene) -> SceneAnswers:
+        """Count the answers of a scene. Errors as :class:`~dollhouse.questions.facts.SceneFacts`."""
+        facts = SceneFacts(scene)
+        counts: dict[Key, Counter[str]] = {}
+        unkeyed = Counter({"description": 1})
+        for fact in facts.facts():
+            if fact.key is None:
+                unkeyed[fact.kind.partition(".")[0]] += 1
+            else:
+                counts.setdefault(fact.key, Counter())[fact.answer] += 1
+        return cls(counts, unkeyed, frozenset(facts.labels_present), frozenset(facts.colours_present))
+
+    def expected(self, balance: AnswerBalance) -> Counter[str]:
+        """Return the expected number of questions under ``balance``, in thousandths, by family."""
+        found = Counter({family: 1000 * count for family, count in self.unkeyed.items()})
+        for key, row in self.counts.items():
+            accepted = sum(count * balance.accept(key, answer) for answer, count in row.items())
+            found[key[0].partition(".")[0]] += round(1000 * accepted)
+        absent: list[Key] = [("existence.label", label) for label in balance.labels if label not in self.labels]
+        absent += [
+            ("existence.colour", *pair)
+            for pair in balance.colours
+            if pair not in self.colours and (pair[0], "") not in self.colours
+        ]
+        found["existence"] += round(1000 * sum(balance.accept(key, "no") for key in absent))
+        return found
 
 
 class AnswerBalance:
@@ -67,29 +109,46 @@ class AnswerBalance:
             by_kind: balance each kind of question regardless of categories, for data sets in which categories hardly
                 ever repeat. Typical sizes of categories then remain a cue; a blind student measures how much.
         """
+        return cls.merge(map(SceneAnswers.count, scenes), least_count, least_part, by_kind)
+
+    @classmethod
+    def of_data_set(cls, answers: Iterable[SceneAnswers], scenes: int) -> AnswerBalance:
+        """Balance a data set of ``scenes`` scenes: by category, or by kind of question where they are few.
+
+        The one policy of annotation, training and evaluation.
+        """
+        return cls.merge(answers, MIN_EXAMPLES, by_kind=scenes < MANY_SCENES)
+
+    @classmethod
+    def merge(
+        cls,
+        answers: Iterable[SceneAnswers],
+        least_count: int = LEAST_COUNT,
+        least_part: float = LEAST_PART,
+        by_kind: bool = False,
+    ) -> AnswerBalance:
+        """Merge the counted answers of scenes; arguments as :meth:`measure`."""
         counts: dict[Key, Counter[str]] = {}
         present: Counter[Key] = Counter()
         total = 0
-        for total, scene in enumerate(scenes, 1):  # noqa: B007 the last number counts the scenes
-            facts = SceneFacts(scene)
-            for fact in facts.facts():
-                if fact.key is not None:
-                    counts.setdefault(fact.key, Counter())[fact.answer] += 1
-            present.update(("existence.label", label) for label in facts.labels_present)
+        for total, scene in enumerate(answers, 1):  # noqa: B007 the last number counts the scenes
+            for key, row in scene.counts.items():
+                counts.setdefault(key, Counter()).update(row)
+            present.update(("existence.label", label) for label in scene.labels)
             # An object of unknown colour (colour "") makes every colour of its category uncertain.
-            uncertain = {label for label, colour in facts.colours_present if not colour}
+            uncertain = {label for label, colour in scene.colours if not colour}
             present.update(("existence.colour", label, "") for label in uncertain)
-            present.update(("existence.colour", *pair) for pair in facts.colours_present if pair[0] not in uncertain)
-        for key, answers in counts.items():
+            present.update(("existence.colour", *pair) for pair in scene.colours if pair[0] not in uncertain)
+        for key, row in counts.items():
             if key[0] == "existence.label":
-                answers["no"] = total - present[key]
+                row["no"] = total - present[key]
             elif key[0] == "existence.colour":
-                answers["no"] = total - present[key] - present[(*key[:2], "")]
+                row["no"] = total - present[key] - present[(*key[:2], "")]
         if not by_kind:
             return cls(counts, least_count, least_part)
         merged: dict[Key, Counter[str]] = {}
-        for key, answers in counts.items():
-            if unnamed := {answer: count for answer, count in answers.items() if not _is_named(key, answer)}:
+        for key, row in counts.items():
+            if unnamed := {answer: count for answer, count in row.items() if not _is_named(key, answer)}:
                 merged.setdefault(_kind_key(key), Counter()).update(unnamed)
         return cls(merged, least_count, least_part, by_kind=True)
 

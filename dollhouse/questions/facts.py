@@ -19,7 +19,7 @@ from dollhouse.geometry import Array, invert_rigid, transform_points
 from dollhouse.questions.referring import Reference, referring_expressions
 from dollhouse.scenes.box_relations import FLOOR, UNSUPPORTED, BoxRelations
 from dollhouse.scenes.labels import BUILDING, question_noun
-from dollhouse.scenes.scene import Box, Scene
+from dollhouse.scenes.scene import Box, Scene, View
 from dollhouse.scenes.visibility import compute_visibility
 
 VISIBLE_SHARE = 55 / 126**2  #: least fraction of a view's pixels for an object to be visible (55 of 126x126)
@@ -50,6 +50,23 @@ class Fact(NamedTuple):
     objects: tuple[int, ...]  #: indices of boxes; of a comparison, the winner first
     view: int | None = None
     alternatives: tuple[str, ...] = ()  #: answers that the question itself offers
+
+
+def unanswerable(scene: Scene) -> str | None:
+    """Return why the true answers to questions about a scene are unknown; None where they are known."""
+    if scene.boxes is None:
+        return "no boxes"
+    if not scene.metric:
+        return "not in metres"
+    if not all(map(_has_visibility, scene.views)):
+        return "neither instance ids nor posed depth, so what is visible is unknown"
+    return None
+
+
+def _has_visibility(view: View) -> bool:
+    intrinsics = view.depth_intrinsics if view.depth_intrinsics is not None else view.intrinsics
+    posed_depth = view.open_depth is not None and view.world_from_camera is not None and intrinsics is not None
+    return view.open_instances is not None or posed_depth
 
 
 class SceneFacts:

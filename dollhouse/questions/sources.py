@@ -9,8 +9,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dollhouse.errors import QuestionError, first_fault
-from dollhouse.questions.answer_balance import AnswerBalance
+from dollhouse.questions.answer_balance import AnswerBalance, SceneAnswers
+from dollhouse.questions.facts import unanswerable
 from dollhouse.questions.generate import Question, generate_questions
+from dollhouse.questions.scene_index import IndexedScenes
 from dollhouse.scenes.scene import Scene
 
 _OPEN = "description.open"
@@ -89,12 +91,23 @@ class GeneratedQuestions:
             raise QuestionError(f"scene {scene.name}: has no boxes to generate questions from; give a question file")
         shipped = scene.metadata.get("source") == "rooms"
         if self._balance is None and not shipped:
-            self._balance = AnswerBalance.measure(scene for scene in self.scenes if scene.boxes is not None)
+            self._balance = balance_scenes(self.scenes)
         balance = None if shipped else self._balance
         questions = generate_questions(scene, balance=balance, limit=self.limit, seed=self.seed)
         if not questions:
             raise QuestionError(f"scene {scene.name}: its boxes give no questions; give a question file")
         return questions
+
+
+def balance_scenes(scenes: Sequence[Scene]) -> AnswerBalance:
+    """Return the answer balance of a data set: that of its index, or counted over its scenes.
+
+    Rooms, whose balance is shipped, and scenes without true answers are not counted.
+    """
+    if isinstance(scenes, IndexedScenes):
+        return scenes.scan_index.balance
+    usable = [scene for scene in scenes if scene.metadata.get("source") != "rooms" and not unanswerable(scene)]
+    return AnswerBalance.of_data_set(map(SceneAnswers.count, usable), len(usable))
 
 
 def descriptive_questions(scene: Scene) -> tuple[Question, ...]:

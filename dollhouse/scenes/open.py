@@ -52,7 +52,7 @@ class SceneList(Sequence[Scene]):
 
     def __init__(self, keys: Sequence[Any], open_key: Callable[[Any], Scene]) -> None:
         self.keys = keys  #: room numbers or paths
-        self._open_key = open_key
+        self.open_key = open_key
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -63,8 +63,8 @@ class SceneList(Sequence[Scene]):
     def __getitem__(self, index: slice) -> SceneList: ...
     def __getitem__(self, index: int | slice) -> Scene | SceneList:
         if isinstance(index, slice):
-            return SceneList(self.keys[index], self._open_key)
-        return self._open_key(self.keys[index])
+            return SceneList(self.keys[index], self.open_key)
+        return self.open_key(self.keys[index])
 
 
 def open_scene(

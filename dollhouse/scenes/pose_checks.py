@@ -103,12 +103,14 @@ def _summary(check: Mapping[str, Any]) -> str:
 def require_consistent(scene: Scene) -> None:
     """Check the poses of a scene that is to give targets; synthetic rooms are exact and pass unchecked.
 
+    A scene of an index was checked with all its views when it was indexed (``metadata["pose_check"]``).
+
     Raises:
         SceneError: depth and poses disagree, or a common mistake explains the poses.
     """
     if not scene.posed or scene.metadata.get("source") == "rooms":
         return
-    check = check_poses(scene)
+    check = scene.metadata.get("pose_check") or check_poses(scene)
     if check["agrees"] is False or check["mistake"]:
         raise SceneError(f"scene {scene.name} cannot give targets: {check['summary']}")
 

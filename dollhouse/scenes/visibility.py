@@ -43,6 +43,14 @@ def compute_visibility(scene: Scene) -> Visibility:
     return Visibility(counts / totals, across)
 
 
+def subsample_depth(depth: Array, intrinsics: Array, step: int) -> tuple[Array, Array]:
+    """Take every ``step``-th row and column of a depth map; returns it with its intrinsics."""
+    # A subsampled pixel is the middle one of its step, which keeps its ray.
+    shift = (step // 2 + 0.5) / step - 0.5
+    subsampled = resize_intrinsics(intrinsics, 1.0 / step, 1.0 / step, left=shift, top=shift)
+    return depth[step // 2 :: step, step // 2 :: step], subsampled
+
+
 def _instances_from_depth(view: View, scene: Scene) -> NDArray[np.int64]:
     """Assign each pixel of the (subsampled) depth map to the smallest box that contains its point."""
     depth = view.depth
@@ -53,10 +61,7 @@ def _instances_from_depth(view: View, scene: Scene) -> NDArray[np.int64]:
             "objects is unknown; use a scene with posed depth"
         )
     step = max(1, int(np.ceil(np.sqrt(depth.size / DEPTH_SAMPLES))))
-    depth = depth[step // 2 :: step, step // 2 :: step]
-    # A subsampled pixel is the middle one of its step, which keeps its ray.
-    shift = (step // 2 + 0.5) / step - 0.5
-    subsampled = resize_intrinsics(intrinsics, 1.0 / step, 1.0 / step, left=shift, top=shift)
+    depth, subsampled = subsample_depth(depth, intrinsics, step)
     known = depth > 0
     points = transform_points(view.world_from_camera, back_project(depth, subsampled)[known])
     owners = np.zeros(len(points), dtype=np.int64)

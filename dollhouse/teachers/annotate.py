@@ -9,6 +9,7 @@ from typing import Any
 
 from dollhouse.errors import QuestionError, SceneError, TeacherError
 from dollhouse.questions.generate import Question
+from dollhouse.questions.scene_index import IndexedScenes, index_scenes
 from dollhouse.questions.sources import QuestionSource, open_question_source
 from dollhouse.records.content_hash import record_id, scene_hash
 from dollhouse.records.partial_answers import PartialAnswers
@@ -90,12 +91,18 @@ def annotate(
     opened_scenes = open_scenes(scenes, skip_bad=skip_bad, corrections=corrections)
     if questions is None and isinstance(opened, FileTeacher):
         questions = str(opened.path)
+    chosen: Sequence[Scene] = opened_scenes
+    generated = questions in (None, "generated")
+    if (generated or views is not None) and (index := index_scenes(opened_scenes, views)):
+        chosen = IndexedScenes(index, views)
+        if generated:
+            _ = index.balance  # prints the number of questions before the first scene
     try:
         return annotate_scenes(
             opened,
-            opened_scenes,
+            chosen,
             out,
-            questions=open_question_source(questions, opened_scenes, limit, seed),
+            questions=open_question_source(questions, chosen, limit, seed),
             geometry=geometry,
             views=views,
             features=features,
@@ -128,7 +135,8 @@ def annotate_scenes(
     Args:
         questions: gives the questions about a scene (:func:`dollhouse.questions.sources.open_question_source`).
         geometry: sources of depth and boxes, in order of precedence; () for none.
-        views: photos per scene that the teacher gets, spread over the scene; None for all.
+        views: photos per scene that the teacher gets, spread over the scene; None for all. Of scans on disk,
+            :func:`annotate` chooses them by overlap.
         features: whether to store the teacher's spatial features.
         fp16: store features and depth in half precision.
         sources: the name or path that opens each scene, to be stored; None: the scenes' names.

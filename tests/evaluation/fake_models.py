@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dollhouse.evaluation.scene_evaluator import balance_from_scenes
 from dollhouse.geometry import (
     camera_rays,
     intrinsics_from_fov,
@@ -18,6 +17,7 @@ from dollhouse.geometry import (
     transform_points,
 )
 from dollhouse.questions.generate import Question, generate_questions
+from dollhouse.questions.sources import balance_scenes
 from dollhouse.scenes.scene import Box, Scene, View
 from dollhouse.scenes.view_preprocessing import preprocess_view
 
@@ -124,7 +124,7 @@ class Oracle:
     ) -> None:
         self.model_id, self.guess, self.depth_factor = model_id, guess, depth_factor
         self.balance = (
-            balance_from_scenes(scenes) if any(scene.boxes is not None and scene.metric for scene in scenes) else None
+            balance_scenes(scenes) if any(scene.boxes is not None and scene.metric for scene in scenes) else None
         )
         self.seen: list[str] = []
 
