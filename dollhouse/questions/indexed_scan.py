@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -129,17 +130,38 @@ def _encode(opener: Any, folder: Path) -> Any:
     """Describe how to open an image: None for no image, False for a way that cannot be described."""
     if opener is None:
         return None
-    if not isinstance(opener, partial) or opener.keywords or not opener.func.__module__.startswith(_READERS):
+    if not (isinstance(opener, partial) and isinstance(opener.func, FunctionType)) or opener.keywords:
         return False
-    arguments = [_encode_argument(value, folder) for value in opener.args]
-    return False if None in arguments else [opener.func.__module__, opener.func.__qualname__, *arguments]
+    try:
+        return [_name(opener.func), *(_encode_value(value, folder) for value in opener.args)]
+    except TypeError:
+        return False
 
 
-def _encode_argument(value: Any, folder: Path) -> list[Any] | None:
+def _encode_value(value: Any, folder: Path) -> Any:
+    """Describe an argument as JSON-able values; TypeError where it cannot be."""
+    if isinstance(value, str | int | float | bool):
+        return value
     if isinstance(value, Path):
-        inside = value.is_relative_to(folder)
-        return ["path", value.relative_to(folder).as_posix() if inside else str(value)]
-    return ["value", value] if isinstance(value, str | int | float | bool) else None
+        return {"path": value.relative_to(folder).as_posix() if value.is_relative_to(folder) else str(value)}
+    if isinstance(value, tuple):
+        kind = None if type(value) is tuple else _name(type(value))
+        return {"tuple": [_encode_value(item, folder) for item in value], "type": kind}
+    raise TypeError
+
+
+def _name(function: Any) -> str:
+    """Return "module:name" of a function or class of the scene readers; TypeError for others."""
+    if not function.__module__.startswith(_READERS) or "<" in function.__qualname__:
+        raise TypeError
+    return f"{function.__module__}:{function.__qualname__}"
+
+
+def _named(name: str) -> Any:
+    module, _, function = name.partition(":")
+    if not module.startswith(_READERS):
+        raise ValueError(f"{name} reads no images")
+    return getattr(importlib.import_module(module), function)
 
 
 def _decode(encoded: Any, folder: Path, opened: Callable[[], Scene], number: int, name: str) -> Any:
@@ -147,11 +169,16 @@ def _decode(encoded: Any, folder: Path, opened: Callable[[], Scene], number: int
         return None
     if encoded is False:
         return lambda: getattr(opened().views[number], name)()
-    module, function, *arguments = encoded
-    if not module.startswith(_READERS):
-        raise ValueError(f"{module} opens no images")
-    values = [folder / value if kind == "path" else value for kind, value in arguments]
-    return partial(getattr(importlib.import_module(module), function), *values)
+    return partial(_named(encoded[0]), *(_decode_value(value, folder) for value in encoded[1:]))
+
+
+def _decode_value(value: Any, folder: Path) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if "path" in value:
+        return folder / value["path"]
+    items = tuple(_decode_value(item, folder) for item in value["tuple"])
+    return items if value["type"] is None else _named(value["type"])(*items)
 
 
 def _stack(matrices: Sequence[Any], size: int) -> NDArray[np.float64]:
