@@ -27,6 +27,7 @@ from dollhouse.questions.answer_balance import AnswerBalance, SceneAnswers
 from dollhouse.questions.facts import unanswerable
 from dollhouse.questions.generate import QUESTIONS_VERSION
 from dollhouse.questions.indexed_scan import IndexedScan, answers_from_bytes, answers_to_bytes
+from dollhouse.scenes.labels import TABLE
 from dollhouse.scenes.open import SceneList
 from dollhouse.scenes.scene import Scene
 from dollhouse.scenes.view_sampling import VIEW_SAMPLING_VERSION
@@ -67,7 +68,8 @@ class SceneIndex:
         roots = sorted({str(Path(key).resolve().parent) for key in scans.keys})
         name = f"{Path(roots[0]).name or 'scans'}-{sha256(json.dumps(roots).encode()).hexdigest()[:12]}.sqlite"
         self._file = _IndexFile(folder / name)
-        options = [INDEX_VERSION, VIEW_SAMPLING_VERSION, repr(getattr(scans.open_key, "keywords", None))]
+        labels = sha256(TABLE.read_bytes()).hexdigest()
+        options = [INDEX_VERSION, VIEW_SAMPLING_VERSION, labels, repr(getattr(scans.open_key, "keywords", None))]
         self.fingerprints = [fingerprint(Path(key), options) for key in scans.keys]
         self.faults: dict[int, str] = {}  #: of scans that cannot be opened
         self._recent: OrderedDict[int, IndexedScan] = OrderedDict()
