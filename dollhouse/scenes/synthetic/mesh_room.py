@@ -20,6 +20,7 @@ from dollhouse.scenes.scene import Box, Scene
 from dollhouse.scenes.synthetic.cameras import CLEARANCE, sample_cameras
 from dollhouse.scenes.synthetic.layout import Item, MeshPart, RoomLayout
 from dollhouse.scenes.synthetic.materials import sample_floor, sample_lighting, sample_walls
+from dollhouse.scenes.synthetic.meshes import unit_slab
 from dollhouse.scenes.synthetic.render import FLOOR, OBJECT, WALL, Meshes, render
 from dollhouse.scenes.synthetic.room_scene import render_views
 
@@ -27,7 +28,7 @@ _CELL: Final = 0.05  #: metres, of the grid on which free floor is measured
 _LARGEST: Final = 60.0  #: metres, of a room
 _EYE_LEVEL: Final = 1.9  #: what hangs higher is not in a camera's way
 _HEIGHT: Final = 2.6  #: of a room without ceiling
-_ATTEMPTS: Final = 12
+_ATTEMPTS: Final = 8
 _CLOSEST: Final = 0.3  #: metres to what fills a twentieth of a view
 _KINDS: Final = {None: OBJECT, "floor": FLOOR, "walls": WALL}
 _CHECKED: Final = 28  #: pixels of the views by which cameras are checked
@@ -48,19 +49,21 @@ def mesh_room_scene(
         raise SceneError(f"{name}: its floor is not finite or larger than {_LARGEST:g} m")
     origin = np.array([*(0.5 * (low + high))[:2], low[2]])
     parts = [replace(part, triangles=part.triangles - origin) for part in parts]
-    objects = [part for part in parts if part.label is not None]
-    boxes = tuple(_box(id, part) for id, part in enumerate(objects, 1))
-    shell = np.concatenate([np.zeros((0, 3, 3)), *(part.triangles for part in parts if part.label is None)])
-    plan = _FloorPlan(floor - origin, np.concatenate([np.zeros((0, 3, 3)), *(part.triangles for part in objects)]))
-    height, lamp = plan.place_lamp(shell)
+    boxes = tuple(_box(id, part) for id, part in enumerate((part for part in parts if part.label is not None), 1))
+    # For cameras and lamp, boxes stand for the objects, whose triangles may be a million.
+    shell = [part for part in parts if part.label is None]
+    filled = [MeshPart(_filled(box), np.zeros((12, 3)), box.label) for box in boxes]
+    plan = _FloorPlan(floor - origin, _join(filled), _join(shell))
+    height, lamp = plan.place_lamp()
     layout = _layout(name, (low - origin)[:2], (high - origin)[:2], height, lamp, boxes)
-    meshes = _meshes(parts, layout)
-    poses, fov = _sample_poses(name, layout, plan, meshes, views)
+    poses, fov = _sample_poses(name, layout, plan, _meshes([*shell, *filled], layout), views)
     world_from_source = np.eye(4)
     world_from_source[:3, 3] = -origin
     return Scene(
         name,
-        render_views(lambda: meshes, layout, poses, intrinsics_from_fov(fov, image_size, image_size), image_size),
+        render_views(
+            lambda: _meshes(parts, layout), layout, poses, intrinsics_from_fov(fov, image_size, image_size), image_size
+        ),
         boxes,
         metadata={"height": height, "scale": "metric", "world_from_source": world_from_source.tolist()},
     )
@@ -69,15 +72,15 @@ def mesh_room_scene(
 class _FloorPlan:
     """Grid of a room's floor, with the cells that furniture covers."""
 
-    def __init__(self, floor: Array, furniture: Array) -> None:
+    def __init__(self, floor: Array, furniture: Array, shell: Array) -> None:
         corners = floor.reshape(-1, 3)[:, :2]
         self.low = corners.min(0) - _CELL
         shape = np.ceil((corners.max(0) + _CELL - self.low) / _CELL).astype(int)
         self.cells = (np.indices(shape).reshape(2, -1).T + 0.5) * _CELL + self.low
         self.shape = tuple(shape)
         self.inside = self._first_hit(floor, 1e3, -1.0) < np.inf
-        self.furniture = furniture
-        reach = self._first_hit(furniture, _EYE_LEVEL, -1.0) < _EYE_LEVEL - 0.02  # a rug is no obstacle
+        self.furniture, self.shell = furniture, shell
+        reach = self._first_hit(self.furniture, _EYE_LEVEL, -1.0) < _EYE_LEVEL - 0.02  # a rug is no obstacle
         self.distance = distance_transform_edt(self.inside & ~reach) * _CELL
 
     def clearance(self, points: Array) -> Array:
@@ -85,9 +88,9 @@ class _FloorPlan:
         cells = np.clip(((points - self.low) / _CELL).astype(int), 0, np.array(self.shape) - 1)
         return self.distance[cells[:, 0], cells[:, 1]]
 
-    def place_lamp(self, shell: Array) -> tuple[float, tuple[float, float, float]]:
+    def place_lamp(self) -> tuple[float, tuple[float, float, float]]:
         """Return the height of the room and the position of its lamp, off walls and what hangs from the ceiling."""
-        above = np.where(self.inside, self._first_hit(shell, 1.0, 1.0) + 1.0, np.inf)
+        above = np.where(self.inside, self._first_hit(self.shell, 1.0, 1.0) + 1.0, np.inf)
         height = float(np.median(above[np.isfinite(above)])) if np.isfinite(above).any() else _HEIGHT
         hanging = self._first_hit(self.furniture, height - 0.02, -1.0) < 0.35 * height
         room = distance_transform_edt(self.inside & ~hanging)
@@ -107,6 +110,10 @@ class _FloorPlan:
         return np.where(hit["primID"] >= 0, hit["tfar"], np.inf).reshape(self.shape)
 
 
+def _join(parts: Sequence[MeshPart]) -> Array:
+    return np.concatenate([np.zeros((0, 3, 3)), *(part.triangles for part in parts)])
+
+
 def _box(id: int, part: MeshPart) -> Box:
     """Build the smallest upright box with the part's yaw."""
     assert part.label is not None
@@ -116,6 +123,12 @@ def _box(id: int, part: MeshPart) -> Box:
     low, high = own.min(0), own.max(0)
     size = np.maximum(high - low, 1e-3)
     return Box(id, part.label, world_from_own @ (0.5 * (low + high)), size, part.yaw, part.has_front)
+
+
+def _filled(box: Box) -> Array:
+    """Build the triangles (12, 3, 3) of a box."""
+    cos, sin = np.cos(box.yaw), np.sin(box.yaw)
+    return unit_slab() * box.size @ np.array([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]]) + box.center
 
 
 def _layout(
@@ -149,26 +162,31 @@ def _meshes(parts: Sequence[MeshPart], layout: RoomLayout) -> Meshes:
 
 
 def _sample_poses(name: str, layout: RoomLayout, plan: _FloorPlan, meshes: Meshes, views: int) -> tuple[Array, float]:
-    """Sample cameras until each view shows an object and none is close to a surface, or take the best tried."""
-    best: tuple[tuple[int, int], Array, float] | None = None
-    for attempt in range(_ATTEMPTS):
-        rng = _generator(name, f"cameras {attempt}")
-        fov = radians(68 + 8 * rng.random())
-        cameras = sample_cameras(rng, layout, views, fov, plan.clearance)
-        if cameras is None:
-            continue
-        poses = np.stack([camera.world_from_camera for camera in cameras])
-        small = render(meshes, layout.lighting, poses, intrinsics_from_fov(fov, _CHECKED, _CHECKED), _CHECKED, _CHECKED)
-        near = np.quantile(np.where(small.depths > 0, small.depths, np.inf), 0.05, axis=(1, 2), method="higher")
-        good = int(((near > _CLOSEST) & (small.instances > 0).any((1, 2))).sum())
-        score = (good, len(np.unique(small.instances)))
-        if best is None or score > best[0]:
-            best = score, poses, fov
-        if good == views:
-            break
-    if best is None or best[0][0] == 0:
+    """Sample cameras several times and choose the first set whose views all show an object and are close to nothing.
+
+    Where there is none, the set with the most such views and objects is chosen.
+    """
+    sets: list[Array] = []
+    rng = _generator(name, "cameras")
+    fov = radians(68 + 8 * rng.random())
+    for _ in range(_ATTEMPTS):
+        if cameras := sample_cameras(rng, layout, views, fov, plan.clearance):
+            sets.append(np.stack([camera.world_from_camera for camera in cameras]))
+    intrinsics = intrinsics_from_fov(fov, _CHECKED, _CHECKED)
+    small = render(meshes, layout.lighting, np.concatenate(sets), intrinsics, _CHECKED, _CHECKED) if sets else None
+    best, chosen = (0, 0), -1
+    for index in range(len(sets)):
+        assert small is not None
+        own = slice(index * views, (index + 1) * views)
+        depths, instances = small.depths[own], small.instances[own]
+        near = np.quantile(np.where(depths > 0, depths, np.inf), 0.05, axis=(1, 2), method="higher")
+        good = int(((near > _CLOSEST) & (instances > 0).any((1, 2))).sum())
+        score = (good, 0 if good == views else len(np.unique(instances)))
+        if score > best:
+            best, chosen = score, index
+    if chosen < 0:
         raise SceneError(f"{name}: has no free floor {2 * CLEARANCE:g} m wide from which a camera sees an object")
-    return best[1], best[2]
+    return sets[chosen], fov
 
 
 def _generator(name: str, purpose: str) -> Random:

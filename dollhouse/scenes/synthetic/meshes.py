@@ -31,7 +31,8 @@ def _halves(quads: list[list[tuple[float, float, float]]]) -> Triangles:
     return np.array([[q[i], q[j], q[k]] for q in quads for i, j, k in ((0, 1, 2), (0, 2, 3))], dtype=np.float64)
 
 
-def _slab() -> Triangles:
+def unit_slab() -> Triangles:
+    """Build the twelve triangles (12, 3, 3) of a cube from -0.5 to 0.5."""
     corners = [(x, y, z) for z in (-0.5, 0.5) for y in (-0.5, 0.5) for x in (-0.5, 0.5)]
     quads = [(0, 1, 3, 2), (4, 5, 7, 6), (0, 1, 5, 4), (2, 3, 7, 6), (0, 2, 6, 4), (1, 3, 7, 5)]
     return _halves([[corners[k] for k in quad] for quad in quads])
@@ -54,7 +55,7 @@ def _revolve(profile: list[tuple[float, float]]) -> Triangles:
 
 _BALL_RINGS: Final = [(0.5 * float(np.cos(a)), 0.5 * float(np.sin(a))) for a in np.linspace(-np.pi / 2, np.pi / 2, 7)]
 _TEMPLATES: Final[dict[str, Triangles]] = {
-    "slab": _oriented(_slab(), np.zeros(3), outwards=True),
+    "slab": _oriented(unit_slab(), np.zeros(3), outwards=True),
     "tube": _oriented(_revolve([(0.0, -0.5), (0.5, -0.5), (0.5, 0.5), (0.0, 0.5)]), np.zeros(3), outwards=True),
     "ball": _oriented(_revolve([(0.0, -0.5), *_BALL_RINGS[1:-1], (0.0, 0.5)]), np.zeros(3), outwards=True),
 }
