@@ -152,7 +152,7 @@ def test_questions_are_asked(house: Path) -> None:
     assert len(questions) > 40
     descriptions = {question.answer for question in questions if question.family == "description"}
     assert descriptions == {"a room with two nightstands and a bed.", "a room with a sofa and a table."}
-    assert {"existence", "orientation", "distance"} <= {question.family for question in questions}
+    assert {"existence", "orientation", "proximity"} <= {question.family for question in questions}
 
 
 def test_licence_and_what_is_left_out_are_stated(bedroom: Scene) -> None:
