@@ -15,6 +15,7 @@ from dollhouse.scenes.corrections import Axis, Corrections, signed_axis
 from dollhouse.scenes.scene import Scene, spaced_indices
 
 AGREE = 0.05  #: largest median relative depth error of views that agree
+NO_DEPTH = "the poses are not checked, since the scene has no depth"
 _NOISE = 0.01  #: an error below this is never called a mistake
 _PAIRS = 6
 _TURN = np.radians(15.0)  #: wanted angle between the views of a pair: enough to tell mistakes apart, and they overlap
@@ -86,7 +87,7 @@ def check_poses(scene: Scene) -> dict[str, Any]:
         "mistake": " and ".join(mistakes) or None,
         "option": applied.then(remedy).options if mistakes else None,
     }
-    return check | {"summary": _summary(check)}
+    return check | {"summary": _summary(check) if scene.has_depth or check["mistake"] else NO_DEPTH}
 
 
 def _summary(check: Mapping[str, Any]) -> str:

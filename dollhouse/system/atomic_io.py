@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +32,23 @@ def atomic_path(path: Path, advice: str = ADVICE) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder that becomes ``folder``, a new one, when the block ends without an error.
+
+    Raises StorageError where the system refuses to write.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+            unfinished = Path(temporary) / folder.name
+            unfinished.mkdir()
+            yield unfinished
+            unfinished.rename(folder)
+    except OSError as error:
+        raise StorageError(f"{folder}: could not be written ({error.strerror or error}); {ADVICE}") from error
 
 
 def write_text(path: Path, text: str, advice: str = ADVICE) -> None:

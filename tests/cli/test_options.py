@@ -13,7 +13,7 @@ import dollhouse
 from dollhouse import cli
 from dollhouse.scenes.corrections import Corrections
 
-CORRECTING = ("ask", "annotate", "evaluate")  #: verbs with the options of Corrections
+CORRECTING = ("ask", "annotate", "evaluate", "scenes show", "scenes info", "scenes export")
 
 
 def test_options_are_frozen(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,6 +64,8 @@ def test_options_are_frozen(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
         "probe-thinking": ["--out", "--questions", "--scenes", "--seed"],
         "records check": [],
         "records show": ["--limit"],
+        "scenes export": ["--format", "--model", "--out", "--points", "--predicted", "--skip-bad", "--views"],
+        "scenes info": ["--json"],
         "scenes show": ["--out", "--skip-bad", "--views"],
         "verify": [],
         "version": [],

@@ -6,6 +6,7 @@ import mmap
 import struct
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 from dollhouse.errors import SceneError
@@ -25,6 +26,8 @@ _MODELS = {
 _PLACES = ("", "sparse/0", "sparse", "colmap/sparse/0", "dense/sparse", "dense/0/sparse")
 _IMAGE_FOLDERS = ("images", "rgb", "color", ".", "../images", "../../images")
 _FILES = "images rgb color *.jpg *.png *.JPG sparse colmap dense cameras.* images.* points3D.* project.ini database.db"
+WORLD_COMMENT = "# world: z up"  #: in images.txt of :func:`dollhouse.scenes.export.colmap.write_colmap`
+METRIC_COMMENT = "# unit: metre"
 Lens = tuple[str, tuple[int, int], Sequence[float]]  #: model, size, parameters
 Image = tuple[str, int, Sequence[float]]  #: name, camera, qw qx qy qz tx ty tz of camera-from-world
 
@@ -34,6 +37,11 @@ def _collect(capture: captures.Capture) -> None:
     binary = (model / "images.bin").is_file()
     cameras_file, images_file = (model / f"{name}.{'bin' if binary else 'txt'}" for name in ("cameras", "images"))
     capture.metric = False
+    if not binary:
+        with images_file.open(encoding="utf-8-sig", errors="replace") as file:
+            comments = {line.strip() for line in takewhile(lambda line: line.startswith("#"), file)}
+        capture.metric = METRIC_COMMENT in comments
+        capture.up = captures.Z_UP if WORLD_COMMENT in comments else None
     cameras: dict[int, Lens] = {}
     images: list[Image] = []
     with capture.collect(cameras_file):  # whatever precedes a fault is used

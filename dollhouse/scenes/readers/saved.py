@@ -7,7 +7,6 @@ metric), ``instances/0000.png`` (16-bit box ids) and ``scene.json``, which conta
 from __future__ import annotations
 
 import json
-import tempfile
 from codecs import BOM_UTF8
 from functools import partial
 from pathlib import Path
@@ -18,11 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, ValidationError
 
-from dollhouse.errors import SceneError, StorageError, first_fault
+from dollhouse.errors import SceneError, first_fault
 from dollhouse.geometry import is_rigid
 from dollhouse.scenes.images import depth_size, image_size, read_depth, read_ids, read_image
 from dollhouse.scenes.readers.reader import Reader
 from dollhouse.scenes.scene import Box, Scene, View
+from dollhouse.system.atomic_io import atomic_folder
 
 FORMAT = "dollhouse scene 1"
 _UNITS_PER_METRE = 1000.0
@@ -83,17 +83,10 @@ def save_scene(scene: Scene, folder: str | Path) -> Path:
     if folder.exists():
         raise SceneError(f"{folder}: exists already; choose another folder for the scene, or delete it")
     text = _to_json(scene, folder)  # first, so that what JSON cannot hold leaves nothing on disk
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-            unfinished = Path(temporary) / folder.name
-            unfinished.mkdir()
-            for index, view in enumerate(scene.views):
-                _save_images(view, unfinished, index)
-            (unfinished / "scene.json").write_text(text, encoding="utf-8")
-            unfinished.rename(folder)
-    except OSError as error:
-        raise StorageError(f"{folder}: the scene could not be written ({error.strerror or error})") from error
+    with atomic_folder(folder) as unfinished:
+        for index, view in enumerate(scene.views):
+            _save_images(view, unfinished, index)
+        (unfinished / "scene.json").write_text(text, encoding="utf-8")
     return folder
 
 

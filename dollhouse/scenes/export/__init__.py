@@ -1,0 +1,1 @@
+"""Writers of scenes in formats that other programs open: PLY, glTF, JSON boxes, COLMAP."""
