@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dollhouse.data.target_source import TargetSource
-from dollhouse.scenes.labels import LabelMap, clean_label, is_building
+from dollhouse.scenes.labels import LabelMap, clean_label, is_building, list_counts
 from dollhouse.scenes.scene import spaced_indices
 from dollhouse.scenes.synthetic.furniture import CATEGORIES
 
 MAX_SAMPLES = 100  #: of a data set whose objects are counted, spread over it
-SHOWN = 5  #: most frequent names in the line
 
 
 @dataclass(frozen=True)
@@ -25,10 +24,8 @@ class LabelCounts:
 
     def __str__(self) -> str:
         """Return one line: "ignored labels: 31 of 412 objects in 6 scenes: whiteboard (12), rack (3)"."""
-        named = [f"{name} ({count})" for name, count in self.ignored.most_common(SHOWN)]
-        more = ["..."] if len(self.ignored) > SHOWN else []
         total = f"{self.ignored.total()} of {self.objects} objects in {self.scenes} scenes"
-        return f"ignored labels: {total}: {', '.join([*named, *more])}"
+        return f"ignored labels: {total}: {list_counts(self.ignored)}"
 
 
 def count_labels(source: TargetSource, labels: Sequence[str]) -> LabelCounts:

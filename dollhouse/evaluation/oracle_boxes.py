@@ -36,6 +36,10 @@ class OracleBoxesModel:
     def num_views(self) -> int:
         return self.pipeline.num_views
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.pipeline.labels
+
     def encode_scene(self, scene: Scene) -> SceneSession:
         """Encode a scene with its true boxes; raises SceneError where boxes, poses, depth or instances are missing."""
         session = self.pipeline.encode_scene(scene)

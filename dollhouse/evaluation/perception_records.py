@@ -32,9 +32,12 @@ def depth_record(predicted: Array, truth: Array, alignment: Alignment) -> dict[s
     }
 
 
-def box_record(predicted: Sequence[Box], truth: Sequence[Box], ignored: Sequence[Box]) -> dict[str, Any]:
-    """Build the ``boxes`` of a row, all in one frame; ignored boxes do not count."""
+def box_record(
+    predicted: Sequence[Box], truth: Sequence[Box], ignored: Sequence[Box], unlabelled: Sequence[Box] = ()
+) -> dict[str, Any]:
+    """Build the ``boxes`` of a row, all in one frame; arguments as of :meth:`BoxScorer.add`."""
     groups = {"predicted": predicted, "truth": truth, "ignored": ignored}
+    groups |= {"unlabelled": unlabelled} if unlabelled else {}
     return {name: [_row_from_box(box) for box in boxes] for name, boxes in groups.items()}
 
 
@@ -60,7 +63,8 @@ class PerceptionScorer:
                     total[0] += count
                     total[1] += error
         if boxes is not None:
-            self._boxes.add(*(list(map(_box_from_row, boxes[name])) for name in ("predicted", "truth", "ignored")))
+            groups = [boxes[name] for name in ("predicted", "truth", "ignored")] + [boxes.get("unlabelled", ())]
+            self._boxes.add(*(list(map(_box_from_row, group)) for group in groups))
 
     def result(self) -> dict[str, Any]:
         """Compute ``depth`` (in metres where any scene is), ``depth_aligned`` (of the others) and ``boxes``.

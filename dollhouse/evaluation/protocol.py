@@ -48,6 +48,15 @@ class ConfidentSession(Protocol):
         """Answer each question as ``ask`` does, with its probability."""
 
 
+@runtime_checkable
+class LabelledModel(Protocol):
+    """A model with a fixed list of labels; objects that it has no label for are not counted against it."""
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """Labels of the boxes that it predicts."""
+
+
 class EvaluableModel(Protocol):
     """A model that encodes scenes and answers questions about them."""
 

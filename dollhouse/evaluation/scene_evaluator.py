@@ -10,6 +10,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,14 @@ from dollhouse.evaluation.metrics.curves import answer_curves
 from dollhouse.evaluation.metrics.depth import Alignment, align_depth
 from dollhouse.evaluation.metrics.spatial import AnswerScorer, ChanceScorer
 from dollhouse.evaluation.perception_records import PerceptionScorer, box_record, depth_record
-from dollhouse.evaluation.protocol import ConfidentSession, EvaluableModel, SceneSessionLike
+from dollhouse.evaluation.protocol import ConfidentSession, EvaluableModel, LabelledModel, SceneSessionLike
 from dollhouse.evaluation.report.gallery import Gallery, GalleryScene
 from dollhouse.geometry import Array, level_from_world, transform_points
 from dollhouse.questions.answer_balance import AnswerBalance
 from dollhouse.questions.facts import unanswerable
 from dollhouse.questions.generate import FAMILIES, Question, generate_questions
 from dollhouse.questions.sources import balance_scenes
+from dollhouse.scenes.labels import LabelMap, clean_label, is_building, question_noun
 from dollhouse.scenes.scene import Box, Scene
 from dollhouse.scenes.view_preprocessing import PreprocessedView, preprocess_view
 from dollhouse.scenes.visibility import compute_visibility
@@ -40,7 +42,8 @@ NO_ANSWERS: dict[str, Any] = {
     "distance": None,
 }
 
-BoxGroups = tuple[tuple[Box, ...], tuple[Box, ...]]  #: counted boxes, and ignored ones, which are hardly visible
+Boxes = tuple[Box, ...]
+BoxGroups = tuple[Boxes, Boxes, Boxes]  #: counted boxes, hardly visible ones, and those without a label, both ignored
 
 
 class SceneEvaluator:
@@ -64,6 +67,8 @@ class SceneEvaluator:
         self.answers, self.blind_answers, self.chance = AnswerScorer(seed), AnswerScorer(seed), ChanceScorer()
         self.perception = PerceptionScorer()
         self.left_out: dict[str, Counter[str]] = {"questions": Counter(), "depth": Counter(), "boxes": Counter()}
+        self.ignored_labels: Counter[str] = Counter()  #: of objects that the model has no label for
+        self._label_of = LabelMap(model.labels).map if isinstance(model, LabelledModel) else question_noun
         self._questions_hash = hashlib.sha256()
 
     def add(self, scene: Scene) -> None:
@@ -76,7 +81,7 @@ class SceneEvaluator:
         alignment: Alignment = "none" if session.scene.metric else "median"
         true_depth = self._true_depth(views)
         depth = None if true_depth is None else depth_record(session.depth, true_depth, alignment)
-        boxes = None if true_boxes is None else box_record(session.boxes, *true_boxes)
+        boxes = None if true_boxes is None else box_record(list(map(self._relabelled, session.boxes)), *true_boxes)
         self.perception_rows.append({"scene": scene.name, "depth": depth, "boxes": boxes})
         self.perception.add(self.perception_rows[-1])
         correct = [bool(row["correct"]) for row in rows if row["correct"] is not None]
@@ -91,7 +96,7 @@ class SceneEvaluator:
             depth_abs_rel=float(np.mean(abs_rel)) if abs_rel else None,
             boxes=session.boxes,
             true_boxes=None if true_boxes is None else true_boxes[0],
-            ignored=() if true_boxes is None else true_boxes[1],
+            ignored=() if true_boxes is None else true_boxes[1] + true_boxes[2],
             cameras=_cameras(session),
             fovs=_fields_of_view(views),
             floor=_floor(session.scene),
@@ -109,6 +114,8 @@ class SceneEvaluator:
         metrics["chance"] = self.chance.result()
         metrics |= self.perception.result() | answer_curves(self.rows, self.seed)
         metrics["left_out"] = {part: dict(reasons) for part, reasons in self.left_out.items() if reasons}
+        if self.ignored_labels:
+            metrics["ignored_labels"] = dict(self.ignored_labels.most_common())
         metrics["questions"] = {
             "n": len(self.rows),
             "per_scene": self.questions.limit,
@@ -149,16 +156,24 @@ class SceneEvaluator:
         return np.stack([np.zeros(shape, np.float32) if view.depth is None else view.depth for view in views])
 
     def _true_boxes(self, scene: Scene) -> BoxGroups | None:
-        """Return the true boxes in the level frame: counted ones, and ignored ones."""
+        """Return the true boxes in the level frame, with the model's labels."""
         reason = unanswerable(scene) or (None if scene.posed else "no poses")
         if reason:
             self.left_out["boxes"][reason] += 1
             return None
         level = level_from_world(_poses(scene)[0])
         largest = compute_visibility(scene).shares.max(axis=1, initial=0.0)
-        boxes = [(box.transformed(level), share) for box, share in zip(scene.boxes or (), largest, strict=True)]
-        counted = tuple(box for box, share in boxes if share >= VISIBLE_SHARE)
-        return counted, tuple(box for box, share in boxes if share < VISIBLE_SHARE)
+        groups: tuple[list[Box], list[Box], list[Box]] = [], [], []
+        for box, share in zip(scene.boxes or (), largest, strict=True):
+            if self._label_of(box.label) is not None:
+                groups[0 if share >= VISIBLE_SHARE else 1].append(self._relabelled(box.transformed(level)))
+            elif not is_building(box.label):
+                groups[2].append(box.transformed(level))
+                self.ignored_labels[clean_label(box.label) or box.label] += 1
+        return tuple(groups[0]), tuple(groups[1]), tuple(groups[2])
+
+    def _relabelled(self, box: Box) -> Box:
+        return replace(box, label=self._label_of(box.label) or box.label)
 
 
 class EvaluationQuestions:

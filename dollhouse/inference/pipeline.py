@@ -73,6 +73,11 @@ class DollhousePipeline:
         """Number of photos of a scene that are encoded by default."""
         return int(self.model.config.num_views)
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels of the boxes that it predicts."""
+        return tuple(self.model.config.labels)
+
     def encode_scene(self, scene: Scene | str | Path, views: int | None = None, skip_bad: bool = False) -> SceneSession:
         """Encode the photos of a scene.
 

@@ -162,6 +162,13 @@ def _nyu40_words(path: Path) -> dict[str, str]:
     }
 
 
+def list_counts(counts: Mapping[str, int], limit: int = 5) -> str:
+    """Write the most frequent names with their numbers: "whiteboard (12), rack (3)"."""
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    named = [f"{name} ({count})" for name, count in ordered[:limit]]
+    return ", ".join([*named, "..."] if len(ordered) > limit else named)
+
+
 def singular(noun: str) -> str:
     """Return the singular of a regular English plural, of its head: "stacks of chairs" -> "stack of chairs"."""
     if " of " in noun:

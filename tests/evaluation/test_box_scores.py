@@ -131,6 +131,19 @@ def test_hardly_seen_objects_neither_help_nor_hurt():
     assert punished.result()["map_25"] == 0.5
 
 
+def test_objects_without_a_label_neither_help_nor_hurt_any_class():
+    scorer, foreign = BoxScorer(), box((4, 0, 0.5), label="whiteboard")
+    predicted = [box(score=0.9), box((4, 0, 0.5), label="table", score=0.8), box((8, 0, 0.5), label="chair", score=0.7)]
+    scorer.add(predicted, [box(), box((-4, 0, 0.5), label="table")], unlabelled=[foreign])
+    result = scorer.result()
+    assert result["n"] == 2
+    assert result["classes"]["chair"]["ap_50"] == 1.0
+    assert result["classes"]["table"]["ap_50"] == 0.0
+    counted = BoxScorer()
+    counted.add([box((4, 0, 0.5), score=0.95), *predicted], [box()], unlabelled=[foreign])
+    assert counted.result()["map_50"] == 1.0, "else the first prediction would be wrong"
+
+
 def test_a_second_prediction_of_one_object_is_wrong_and_absent_classes_do_not_count():
     scorer = BoxScorer()
     scorer.add([box(score=0.9), box(score=0.8), box(label="tree", score=0.7)], [box(), box(center=(4, 0, 0.5))])

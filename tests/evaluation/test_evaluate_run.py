@@ -8,8 +8,10 @@ import pytest
 from dollhouse.errors import ModelError, SceneError, StorageError
 from dollhouse.evaluation.evaluate import evaluate
 from dollhouse.evaluation.report.gallery import Gallery
+from dollhouse.evaluation.verify import verify_report
+from dollhouse.scenes.labels import LabelMap
 
-from .fake_models import QUESTIONS, Oracle
+from .fake_models import QUESTIONS, Oracle, made_scene
 from .test_report_pages import Page
 
 
@@ -105,6 +107,43 @@ def test_parts_that_scenes_lack_are_left_out_and_said(scenes, tmp_path):
     assert metrics["left_out"] == {"questions": {"no boxes": 1}, "depth": {"no depth": 1}, "boxes": {"no boxes": 1}}
     assert metrics["overall"] is metrics["depth"] is metrics["boxes"] is None
     assert "No scene had depth" in (tmp_path / "report.html").read_text()
+
+
+class LabelledOracle(Oracle):
+    """Predicts the true boxes with its own labels, and takes objects that it has no label for to be chairs."""
+
+    labels = ("chair", "sofa", "table")
+
+    def encode_scene(self, scene):
+        session, label_of = super().encode_scene(scene), LabelMap(self.labels).map
+        return replace(
+            session, boxes=tuple(replace(box, label=label_of(box.label) or "chair") for box in session.boxes)
+        )
+
+
+def test_true_boxes_are_compared_by_the_labels_of_the_model(tmp_path):
+    labels = ["Couches", "office chair", "whiteboard", "whiteboards", "dining table", "wall", "40"]
+    foreign = made_scene(3)
+    foreign = replace(
+        foreign, boxes=tuple(replace(box, label=label) for box, label in zip(foreign.boxes, labels, strict=True))
+    )
+    metrics = evaluate(
+        LabelledOracle([foreign]), [foreign], questions_per_scene=QUESTIONS, out=tmp_path, progress=False
+    ).metrics
+    classes = metrics["boxes"]["classes"]
+    assert set(classes) <= {"chair", "sofa", "table"}
+    assert metrics["boxes"]["n"] == sum(entry["n"] for entry in classes.values()) >= 2
+    assert {name: entry["ap_50"] for name, entry in classes.items() if name != "chair"} == {
+        name: 1.0 for name in classes if name != "chair"
+    }
+    assert metrics["ignored_labels"] == {"whiteboard": 2, "40": 1}
+    assert "no label for some true objects" in (tmp_path / "report.html").read_text()
+    (row,) = map(json.loads, (tmp_path / "perception.jsonl").read_text().splitlines())
+    assert sorted(box["label"] for box in row["boxes"]["unlabelled"]) == ["40", "whiteboard", "whiteboards"]
+    assert verify_report(tmp_path).agrees
+    raw = evaluate(Oracle([foreign]), [foreign], questions_per_scene=QUESTIONS, progress=False).metrics
+    assert raw["boxes"]["map_50"] == 1.0, "a model with any labels"
+    assert raw["ignored_labels"] == {"40": 1}
 
 
 def test_scenes_without_metres_are_compared_after_scaling(scenes):

@@ -148,13 +148,21 @@ class BoxScorer:
         self._classes: dict[str, _ClassCounts] = {}
         self._center_errors: list[float] = []
 
-    def add(self, predicted: Sequence[Box], truth: Sequence[Box], ignored: Sequence[Box] = ()) -> None:
+    def add(
+        self,
+        predicted: Sequence[Box],
+        truth: Sequence[Box],
+        ignored: Sequence[Box] = (),
+        unlabelled: Sequence[Box] = (),
+    ) -> None:
         """Add the boxes of one scene, all in one frame.
 
         Args:
             predicted: boxes with scores.
             truth: boxes to detect.
             ignored: true boxes that are hardly visible; predictions that match them are left out.
+            unlabelled: true boxes of objects that the model has no label for; predictions of any label that match
+                them are left out.
 
         Raises:
             ValueError: a prediction has no score.
@@ -163,9 +171,8 @@ class BoxScorer:
             raise ValueError("a predicted box has no score")
         self.scenes += 1
         for label in sorted({box.label for box in (*predicted, *truth)}):
-            self._add_class(
-                label, *([box for box in boxes if box.label == label] for boxes in (predicted, truth, ignored))
-            )
+            of_label = [[box for box in boxes if box.label == label] for boxes in (predicted, truth, ignored)]
+            self._add_class(label, of_label[0], of_label[1], [*of_label[2], *unlabelled])
 
     def _add_class(self, label: str, predicted: list[Box], truth: list[Box], ignored: list[Box]) -> None:
         counts = self._classes.setdefault(label, _ClassCounts())

@@ -11,6 +11,7 @@ from rich.text import Text
 from dollhouse.evaluation.report.charts import accuracy_chart, curve_chart
 from dollhouse.evaluation.report.gallery import MAX_VIEWS, MIN_SCORE, GalleryScene, plan_picture, views_picture
 from dollhouse.evaluation.report.render import Table, interval, percent, render_report, rich_table
+from dollhouse.scenes.labels import list_counts
 
 SUMS = ("all four", "mean of four")  #: micro average over the questions of the four families, macro over families
 MAX_BLIND_GAIN = 0.05  #: a blind control this far above chance: the questions give their answers away
@@ -35,6 +36,7 @@ def evaluation_page(metrics: Mapping[str, Any], scenes: Sequence[GalleryScene]) 
         "max_views": MAX_VIEWS,
         "views_picture": views_picture,
         "plan_picture": plan_picture,
+        "ignored_labels": list_counts(metrics.get("ignored_labels") or {}),
     }
     return render_report("evaluation.html.j2", context)
 
@@ -110,6 +112,8 @@ def metrics_summary(metrics: Mapping[str, Any]) -> Group:
         parts.append(f"boxes: mAP@0.25 {boxes['map_25']:.3f}, mAP@0.5 {boxes['map_50']:.3f} ({boxes['n']} objects)")
     if (metrics.get("questions") or {}).get("balanced") == "by kind":
         parts.append("few scenes: answers are balanced by kind of question only, not by the categories named")
+    if ignored := metrics.get("ignored_labels"):
+        parts.append(f"objects without a label, not counted: {list_counts(ignored)}")
     parts += [
         f"{part} left out for {count} scene(s): {reason}"
         for part, reasons in (metrics.get("left_out") or {}).items()
