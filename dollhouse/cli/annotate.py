@@ -88,6 +88,10 @@ def annotate(
         print(f"failed: {failure.scene}: {failure.reason}", file=sys.stderr)
     if len(run.failures) > FAILURES_SHOWN:
         print(f"failed: {len(run.failures) - FAILURES_SHOWN} more", file=sys.stderr)
+    if run.unanswered:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in run.unanswered.most_common())
+        advice = "; max_new_tokens includes a model's thoughts" if any("cut" in why for why in run.unanswered) else ""
+        print(f"without an answer, and not asked again: {reasons}{advice}", file=sys.stderr)
     rest = f", {len(run.failures)} scenes failed; run the same command again for these" if run.failures else ""
     print(f"records: {out}: {run.written} written with {run.answers} answers, {run.existing} existing{rest}")
     if run.failures:

@@ -22,7 +22,7 @@ app = typer.Typer(
 )
 scenes_app = typer.Typer(help="Inspect scenes: photos, scans, procedural rooms.", no_args_is_help=True)
 app.add_typer(scenes_app, name="scenes")
-records_app = typer.Typer(help="Inspect the records that `annotate` writes.", no_args_is_help=True)
+records_app = typer.Typer(help="Inspect and merge the records that `annotate` writes.", no_args_is_help=True)
 app.add_typer(records_app, name="records")
 
 SceneArgument = Annotated[

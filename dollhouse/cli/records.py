@@ -1,4 +1,4 @@
-"""``dollhouse records``: inspect the records of a teacher."""
+"""``dollhouse records``: inspect and merge the records of a teacher."""
 
 from __future__ import annotations
 
@@ -47,6 +47,21 @@ def check_records(folder: FolderArgument) -> None:
         raise typer.Exit(1)
 
 
+@records_app.command("merge")
+def merge(
+    folders: Annotated[list[Path], typer.Argument(help="Folders that `annotate` wrote, such as one a machine.")],
+    out: Annotated[Path, typer.Option(help="The folder for all records; it may hold some already.")],
+) -> None:
+    """Copy the records of several folders to one, as if one run had written them.
+
+    Example: dollhouse records merge shard0/ shard1/ --out records/
+    """
+    from dollhouse.records.store import merge_records
+
+    written, existing = merge_records(folders, out)
+    print(f"{out}: {written} records copied" + (f", {existing} held already" if existing else ""))
+
+
 def _print_store(store: RecordStore, limit: int) -> None:
     summary, out = store.summary(), console()
     families = ", ".join(f"{family} {count}" for family, count in summary.families.most_common())
@@ -86,6 +101,6 @@ def _print_record(record: Record, limit: int) -> None:
         reference = f"  (geometry: {question.answer})" if question.answer and question.answer != answer.text else ""
         tokens = "" if answer.top_ids is None else f"  [{len(answer.top_ids)} tokens, top {answer.top_ids.shape[-1]}]"
         out.print(question.text, style="dim", markup=False)
-        out.print(f"  {answer.text}{reference}{tokens}", markup=False)
+        out.print(f"  {answer.failure or answer.text}{reference}{tokens}", markup=False)
     if len(record.questions) > limit:
         out.print(f"and {len(record.questions) - limit} more answers; --limit shows them")

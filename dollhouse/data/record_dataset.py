@@ -23,7 +23,7 @@ from dollhouse.models.dollhouse.tokenization import vocabulary_hash
 from dollhouse.questions.generate import Question
 from dollhouse.records.content_hash import scene_hash
 from dollhouse.records.record import Record
-from dollhouse.records.scene_source import cache_views, scene_sources
+from dollhouse.records.scene_source import cache_views, find_source, match_scenes
 from dollhouse.records.store import RecordStore
 from dollhouse.records.types import TeacherAnswer
 from dollhouse.scenes.open import open_scene, open_scenes
@@ -45,9 +45,11 @@ class RecordTargetSource(TargetSource):
         """Raises StorageError where there are no records, RecipeError where none is about ``data.scenes``."""
         assert data.records is not None
         self.records = RecordStore(data.records)
-        wanted = set(scene_sources(open_scenes(data.scenes), data.scenes)) if data.scenes else None
-        rows = [self.records.row(id) for id in self.records.ids()]
-        self.rows = [row for row in rows if wanted is None or row["source"] in wanted]
+        self.rows = [self.records.row(id) for id in self.records.ids()]
+        self.sources: dict[str, str] = {}  # by record id, where the scenes are given
+        if data.scenes:
+            self.sources = match_scenes(self.rows, open_scenes(data.scenes), data.scenes)
+            self.rows = [row for row in self.rows if row["record"] in self.sources]
         if not self.rows:
             of = f" of {data.scenes}" if data.scenes else ""
             raise RecipeError(f"{data.records} holds no records{of}: make them with `dollhouse annotate --out`")
@@ -100,14 +102,17 @@ class RecordTargetSource(TargetSource):
         ]
 
     def _scene(self, record: Record) -> Scene:
-        source = open_scene(record.source, corrections=self.data.corrections)
+        where = self.sources.get(record.id) or find_source(record.source, self.records.folder)
+        # bad photos are left out: the hash below tells whether the rest is what the teacher got
+        source = open_scene(where, skip_bad=True, corrections=self.data.corrections)
         by_name = {view.name: view for view in source.views}
         if missing := [camera.name for camera in record.cameras if camera.name not in by_name]:
-            raise SceneError(f"{record.source} no longer has view {missing[0]} that record {record.id} is about")
-        photos = cache_views(replace(source, views=tuple(by_name[camera.name] for camera in record.cameras)))
+            raise SceneError(f"{where} no longer has view {missing[0]} that record {record.id} is about")
+        views = tuple(by_name[camera.name] for camera in record.cameras)
+        photos = cache_views(replace(source, name=record.scene, views=views))  # its folder may have another name now
         if scene_hash(photos) != record.scene_hash:
             raise SceneError(
-                f"{record.source} has changed since record {record.id} was made, or data.corrections is "
+                f"{where} has changed since record {record.id} was made, or data.corrections is "
                 "not what `annotate` had: annotate it again"
             )
         return recorded_scene(record, photos)

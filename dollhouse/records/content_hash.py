@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dollhouse.questions.generate import Question
-from dollhouse.scenes.scene import Box, Scene
+from dollhouse.scenes.scene import Box, Scene, View
 from dollhouse.system.hashing import ContentDigest, canonical_json
 
 #: Part of every scene hash and record id. The keys below are part of them too.
@@ -38,6 +38,13 @@ def scene_hash(scene: Scene) -> str:
             digest.add_array(name, None if matrix is None else np.asarray(matrix, dtype="<f8"))
     digest.add("boxes", canonical_json(None if scene.boxes is None else [box_entry(box) for box in scene.boxes]))
     return digest.hexdigest()
+
+
+def image_hash(view: View) -> str:
+    """Return 16 hex digits of a view's image, by which a scene is recognised whatever its name."""
+    digest = ContentDigest()
+    digest.add_array("image", view.image)
+    return digest.hexdigest()[:16]
 
 
 def record_id(scene: str, questions: Sequence[Question], provenance: Mapping[str, Any]) -> str:

@@ -1,44 +1,61 @@
-"""Answers about scenes that could not be finished, stored so that no question is asked (or paid for) twice."""
+"""Answers about scenes that are not finished, stored as they arrive: none is asked (or paid for) twice."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import threading
 from pathlib import Path
 
 from dollhouse.errors import StorageError
 from dollhouse.records.types import TeacherAnswer
-from dollhouse.system.atomic_io import atomic_path
 
 
 class PartialAnswers:
-    """Files ``<records>/.parts/<record id>.json`` that map the index of a question to its answer."""
+    """Files ``<records>/.parts/<record id>.jsonl`` with a line per answer. Thread-safe.
+
+    A line that a kill cut short is skipped; its answer is asked for again.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / ".parts"
+        self._lock = threading.Lock()
 
     def read(self, id: str) -> dict[int, TeacherAnswer]:
-        """Return the answers stored for a record, {} where there are none. Raises StorageError for a damaged file."""
+        """Return the answers stored for a record by the index of the question. Raises StorageError for damage."""
         path = self._path(id)
         try:
-            entries = json.loads(path.read_text(encoding="utf-8"))
-            return {int(index): TeacherAnswer.from_lists(entry["text"], entry) for index, entry in entries.items()}
+            lines = path.read_bytes().split(b"\n")
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StorageError(f"{path}: is damaged ({error}); delete it and annotate again") from error
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be read ({error.strerror}); delete it and annotate again") from error
+        answers = {}
+        for line in lines:
+            try:
+                entry = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            try:
+                answers[int(entry["index"])] = TeacherAnswer.from_lists(str(entry["text"]), entry)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise StorageError(f"{path}: is damaged ({error}); delete it and annotate again") from error
+        return answers
 
-    def write(self, id: str, answers: Mapping[int, TeacherAnswer]) -> None:
-        """Store the answers of a record, replacing older ones. Raises StorageError where the disk is full."""
-        entries = {index: {"text": answer.text, **answer.token_lists()} for index, answer in sorted(answers.items())}
-        if entries:
-            with atomic_path(self._path(id), "free some space") as temporary:
+    def add(self, id: str, index: int, answer: TeacherAnswer) -> None:
+        """Store the answer to question ``index``. Raises StorageError where the disk is full."""
+        entry = {"index": index, "text": answer.text, "failure": answer.failure, **answer.token_lists()}
+        line = f"\n{json.dumps(entry)}\n".encode()  # the first line end closes a line that was cut short
+        with self._lock:
+            try:
                 self.folder.mkdir(exist_ok=True)
-                temporary.write_text(json.dumps(entries), encoding="utf-8")
+                with self._path(id).open("ab", buffering=0) as file:
+                    file.write(line)
+            except OSError as error:
+                raise StorageError(f"cannot write {self._path(id)} ({error.strerror}); free some space") from error
 
     def delete(self, id: str) -> None:
         """Remove the answers of a record that is complete."""
         self._path(id).unlink(missing_ok=True)
 
     def _path(self, id: str) -> Path:
-        return self.folder / f"{id}.json"
+        return self.folder / f"{id}.jsonl"

@@ -11,6 +11,7 @@ import numpy as np
 from dollhouse.errors import TeacherError
 from dollhouse.geometry import Array
 from dollhouse.questions.generate import Question
+from dollhouse.records.content_hash import image_hash
 from dollhouse.records.object_relations import Relation, pairwise_relations
 from dollhouse.records.types import SceneGeometry, SpatialFeatures, TeacherAnswer
 from dollhouse.scenes.scene import Scene
@@ -24,6 +25,7 @@ class RecordCamera:
     intrinsics: Array | None  #: (3, 3) of the photo, pixels
     depth_intrinsics: Array | None  #: (3, 3) of the sensor's depth map; None: the photo's
     world_from_camera: Array | None  #: (4, 4)
+    image_hash: str | None = None  #: 16 hex digits of the photo; None in older records
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +78,9 @@ class Record:
             provenance=provenance,
             licence=_licence(provenance, scene),
             cameras=tuple(
-                RecordCamera(view.name, view.intrinsics, view.depth_intrinsics, view.world_from_camera)
+                RecordCamera(
+                    view.name, view.intrinsics, view.depth_intrinsics, view.world_from_camera, image_hash(view)
+                )
                 for view in scene.views
             ),
             features=features,

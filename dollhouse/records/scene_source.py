@@ -1,25 +1,98 @@
-"""Names by which the scenes of records are opened again, and views that read each image once."""
+"""Where the scenes of records lie, now and when they were recorded, and views that read each image once."""
 
 from __future__ import annotations
 
+import os
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
+from typing import Any
 
+from dollhouse.errors import SceneError
+from dollhouse.records.content_hash import image_hash
 from dollhouse.scenes.open import SceneList
 from dollhouse.scenes.scene import Scene, View
 
 MAX_CACHED_VIEWS = 64  #: scenes with more views are not cached, since they might not fit into memory
+_ROOM = re.compile(r"(?:rooms|sweethome):\w+/[0-9]+")
 
 
 def scene_sources(scenes: SceneList, source: str) -> list[str]:
-    """Return the name or path that opens each scene of ``open_scenes(source)``, such as ``rooms:train/5``."""
+    """Return what opens each scene of ``open_scenes(source)``: ``rooms:train/5``, or an absolute path."""
     kind, colon, _ = source.partition("/")
-    return [f"{kind}{colon}{key}" if isinstance(key, int) else str(key) for key in scenes.keys]
+    return [f"{kind}{colon}{key}" if isinstance(key, int) else os.path.abspath(key) for key in scenes.keys]
+
+
+def find_source(source: str, records: Path) -> str:
+    """Return what opens the scene that was recorded as ``source``, from any working folder.
+
+    A path that is no longer there is looked for under the folders that hold ``records``, and under the working folder:
+    records and scenes that moved together are found. Raises SceneError where there is none.
+    """
+    if _ROOM.fullmatch(source) or Path(source).exists():
+        return source
+    parts = _parts(source)
+    for folder in [*records.resolve().parents, Path.cwd()]:
+        for start in range(len(parts)):
+            if (path := folder.joinpath(*parts[start:])).exists():
+                return str(path)
+    raise SceneError(
+        f"{source}: the scene of a record is not there any more; give its folder now as data.scenes=FOLDER"
+    )
+
+
+def match_scenes(rows: Sequence[Mapping[str, Any]], scenes: SceneList, source: str) -> dict[str, str]:
+    """Match the rows of records with ``scenes = open_scenes(source)``; return what opens each one's scene, by its id.
+
+    A scene is known by its recorded source, or by the name of its folder if no other record has that, or by the photo
+    of a record's first view. Records about other scenes are left out.
+    """
+    sources = scene_sources(scenes, source)
+    matched = {row["record"]: where for row in rows if (where := _recorded_path(row)) in set(sources)}
+    rows = [row for row in rows if row["record"] not in matched and not _ROOM.fullmatch(row["source"])]
+    if not rows or any(isinstance(key, int) for key in scenes.keys):
+        return matched
+    paths, recorded = defaultdict(list), defaultdict(set)
+    for path in sources:
+        paths[Path(path).name].append(path)
+    for row in rows:
+        recorded[_name(row)].add(row["source"])
+    for row in rows:
+        if len(paths[_name(row)]) == len(recorded[_name(row)]) == 1:
+            matched[row["record"]] = paths[_name(row)][0]
+    rows = [row for row in rows if row["record"] not in matched and row["views"][0].get("image_hash")]
+    names = {row["views"][0]["name"] for row in rows}
+    by_hash: dict[str, str] = {}
+    for number, path in enumerate(sources if rows else ()):
+        if path not in matched.values():
+            with suppress(SceneError):  # what cannot be opened is no record's scene
+                by_hash |= {image_hash(view): path for view in scenes[number].views if view.name in names}
+    found = {row["record"]: by_hash.get(row["views"][0]["image_hash"]) for row in rows}
+    return matched | {id: path for id, path in found.items() if path is not None}
 
 
 def cache_views(scene: Scene) -> Scene:
     """Return the scene with every image, depth map and instance map read at most once."""
     return scene if len(scene.views) > MAX_CACHED_VIEWS else replace(scene, views=tuple(map(_cached, scene.views)))
+
+
+def _recorded_path(row: Mapping[str, Any]) -> str:
+    """Return the source of a record; older records have relative paths."""
+    source: str = row["source"]
+    return source if _ROOM.fullmatch(source) else os.path.abspath(source)
+
+
+def _parts(source: str) -> list[str]:
+    """Split a path, of this or another operating system, into names."""
+    return [part for part in re.split(r"[\\/]+", source) if part not in ("", ".", "..") and not part.endswith(":")]
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return ["", *_parts(row["source"])][-1]
 
 
 def _cached(view: View) -> View:

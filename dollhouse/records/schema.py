@@ -28,14 +28,15 @@ _BOX = pa.struct(
     | {"has_front": pa.bool_(), "colour": _TEXT, "score": _FLOAT}
 )
 _CAMERA_SIDES = {"intrinsics": 3, "depth_intrinsics": 3, "world_from_camera": 4}  #: rows and columns of each matrix
-_VIEW = pa.struct({"name": _TEXT} | dict.fromkeys(_CAMERA_SIDES, pa.list_(_FLOAT)))
+_VIEW = pa.struct({"name": _TEXT} | dict.fromkeys(_CAMERA_SIDES, pa.list_(_FLOAT)) | {"image_hash": _TEXT})
 _RELATION = pa.struct({"first": _INT, "second": _INT, "right": _FLOAT, "above": _FLOAT})
 
-#: one row per answer; ``answer`` is the teacher's, ``reference`` the geometry's, "" where it has none
+#: one row per answer; ``answer`` is the teacher's, ``reference`` the geometry's, "" where it has none; ``failure`` says
+#: why there is no answer, and is missing in older records
 ANSWER_COLUMNS = pa.schema(
     dict.fromkeys(("record", "scene", "id", "family", "form", "question", "answer", "reference"), _TEXT)
     | {"choices": pa.list_(_TEXT), "objects": pa.list_(_INT), "view": _INT, "token_ids": pa.list_(_INT)}
-    | {"top_ids": pa.list_(pa.list_(_INT)), "top_log_probs": pa.list_(pa.list_(pa.float32()))}
+    | {"top_ids": pa.list_(pa.list_(_INT)), "top_log_probs": pa.list_(pa.list_(pa.float32())), "failure": _TEXT}
 )
 #: one row per record
 SCENE_COLUMNS = pa.schema(
@@ -52,7 +53,7 @@ def answer_table(record: Record) -> pa.Table:
     rows = [
         asdict(question)
         | {"record": record.id, "scene": record.scene, "question": question.text, "reference": question.answer}
-        | {"answer": answer.text, **answer.token_lists()}
+        | {"answer": answer.text, "failure": answer.failure, **answer.token_lists()}
         for question, answer in zip(record.questions, record.answers, strict=True)
     ]
     return pa.Table.from_pylist(rows, schema=ANSWER_COLUMNS)

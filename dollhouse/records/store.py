@@ -8,17 +8,15 @@ A record is written under ``.unfinished`` and then renamed; the next writer remo
 from __future__ import annotations
 
 import errno
-import fcntl
 import io
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,6 +27,7 @@ from dollhouse.errors import StorageError
 from dollhouse.records.content_hash import record_id
 from dollhouse.records.record import Record
 from dollhouse.records.schema import SCENE_COLUMNS, answer_table, arrays_of, record_from, scene_table
+from dollhouse.records.staging import StagingFolder
 from dollhouse.system.atomic_io import write_text
 
 ANSWERS, SCENE, ARRAYS, HASHES = "answers.parquet", "scene.parquet", "arrays.safetensors", "SHA256SUMS"
@@ -152,46 +151,46 @@ class RecordWriter(RecordStore):
 
     def __init__(self, folder: str | Path) -> None:
         """Raises StorageError where the folder cannot be made."""
-        self._lock: BinaryIO | None = None
         try:
             Path(folder).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(f"{folder}: records cannot be written there ({error.strerror})") from error
         super().__init__(folder)
+        self._staging = StagingFolder(self.folder / UNFINISHED, self.folder / ".lock")
 
     def __enter__(self) -> Self:
         try:
-            self._lock = (self.folder / ".lock").open("ab")
-            with suppress(BlockingIOError):  # another run is writing here, whose unfinished records these may be
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(self.folder / UNFINISHED, ignore_errors=True)
-            fcntl.flock(self._lock, fcntl.LOCK_SH)
-            (self.folder / UNFINISHED).mkdir(exist_ok=True)
+            self._staging.__enter__()
             if not (card := self.folder / "README.md").exists():
                 write_text(card, _CARD)
         except OSError as error:
-            self.__exit__()
             raise StorageError(f"{self.folder}: records cannot be written there ({error.strerror})") from error
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._lock is not None:
-            self._lock.close()  # releases the lock, as the end of the process does
+        self._staging.__exit__()
 
     def write(self, record: Record) -> Path:
         """Write a record and return its folder; an existing one is left as it is.
 
         Raises StorageError where it cannot be written, for instance because the disk is full; nothing is left then.
         """
-        target = self.folder / record.id
-        if record.id in self:
+        contents = {ANSWERS: _parquet(answer_table(record)), SCENE: _parquet(scene_table(record))}
+        if arrays := arrays_of(record):
+            contents[ARRAYS] = save(arrays)
+        return self._write(record.id, contents)
+
+    def copy(self, store: RecordStore, id: str) -> Path:
+        """Copy a record of another store as :meth:`write` does, after comparing its files with their hashes."""
+        hashes = _hashes(store.folder / id)
+        return self._write(id, {name: _read_bytes(store.folder / id / name, hashes) for name in hashes})
+
+    def _write(self, id: str, contents: Mapping[str, bytes]) -> Path:
+        target, staging = self.folder / id, self._staging.path / id
+        if id in self:
             return target
-        staging = self.folder / UNFINISHED / f"{record.id}.{os.getpid()}"
         try:
             staging.mkdir(parents=True)
-            contents = {ANSWERS: _parquet(answer_table(record)), SCENE: _parquet(scene_table(record))}
-            if arrays := arrays_of(record):
-                contents[ARRAYS] = save(arrays)
             for name, content in contents.items():
                 _write_synced(staging / name, content)
             hashes = {name: sha256(content).hexdigest() for name, content in contents.items()}
@@ -200,7 +199,7 @@ class RecordWriter(RecordStore):
             staging.rename(target)
             _sync_folder(self.folder)
         except OSError as error:
-            if error.errno in (errno.EEXIST, errno.ENOTEMPTY) and record.id in self:
+            if error.errno in (errno.EEXIST, errno.ENOTEMPTY) and id in self:
                 return target  # another process was faster, with the same record
             raise StorageError(
                 f"{target}: the record cannot be written ({error.strerror or error}); "
@@ -210,6 +209,22 @@ class RecordWriter(RecordStore):
             shutil.rmtree(staging, ignore_errors=True)
         self._by_scene = None
         return target
+
+
+def merge_records(folders: Sequence[str | Path], out: str | Path) -> tuple[int, int]:
+    """Copy the records of several folders to one; return how many were written, and how many it held already.
+
+    The merged folder is the same as if one run had written all. Raises StorageError for a damaged record.
+    """
+    stores, written, existing = [RecordStore(folder) for folder in folders], 0, 0
+    with RecordWriter(out) as records:
+        for store in stores:
+            for id in store.ids():
+                is_new = id not in records
+                written, existing = written + is_new, existing + (not is_new)
+                if is_new:
+                    records.copy(store, id)
+    return written, existing
 
 
 def _parquet(table: pa.Table) -> bytes:
@@ -227,7 +242,7 @@ def _hashes(folder: Path) -> dict[str, str]:
     """Read the hashes stored with a record: file name -> hash."""
     path = folder / HASHES
     content = _read_bytes(path)
-    hashes = {line[66:]: line[:64] for line in content.decode("utf-8", "replace").splitlines()}
+    hashes = {line[66:]: line[:64] for line in content.decode("utf-8", "replace").split("\n")[:-1]}
     complete = {ANSWERS, SCENE} <= set(hashes) <= {ANSWERS, SCENE, ARRAYS}
     if not complete or _sum_lines(hashes) != content:
         raise StorageError(f"{path}: is damaged: it does not list the hashes of the record{_remedy(path)}")
@@ -243,7 +258,9 @@ def _write_synced(path: Path, content: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Flush the names in a folder to the disk, so that they survive a loss of power."""
+    """Flush the names in a folder to the disk, so that they survive a loss of power; Windows has no such call."""
+    if os.name == "nt":
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -27,6 +27,7 @@ class TeacherAnswer:
     token_ids: NDArray[np.int32] | None = None  #: (T,) in the teacher's own vocabulary, end token included
     top_ids: NDArray[np.int32] | None = None  #: (T, K) the most likely tokens at each position, best first
     top_log_probs: NDArray[np.float32] | None = None  #: (T, K) their natural log probabilities
+    failure: str | None = None  #: why ``text`` is empty: "refused: ...", "cut off: ..."; None for an answer
 
     def token_lists(self) -> dict[str, list[Any] | None]:
         """Return ``token_ids``, ``top_ids`` and ``top_log_probs`` as lists."""
@@ -39,7 +40,7 @@ class TeacherAnswer:
         arrays: dict[str, Any] = {
             name: np.array(lists[name], dtype) for name, dtype in _TOKEN_DTYPES.items() if lists.get(name) is not None
         }
-        return cls(text, **arrays)
+        return cls(text, **arrays, failure=lists.get("failure"))
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +22,7 @@ def atomic_path(path: Path, advice: str = ADVICE) -> Iterator[Path]:
     At every moment ``path`` is absent, the old file or the complete new one. Several processes may write at once: the
     last to finish wins. Raises StorageError, ending in ``advice``, where the system refuses to write.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")  # process ids repeat between containers
     try:
         yield temporary
         temporary.replace(path)

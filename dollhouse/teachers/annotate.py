@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,7 @@ from dollhouse.scenes.pose_checks import require_consistent
 from dollhouse.scenes.scene import Scene
 from dollhouse.teachers.file import FileTeacher
 from dollhouse.teachers.geometry import GeometryTeacher, merge_geometry
-from dollhouse.teachers.protocol import AnswersMissingError, Teacher, TeacherUnavailableError
+from dollhouse.teachers.protocol import AnswersMissingError, StreamingTeacher, Teacher, TeacherUnavailableError
 from dollhouse.teachers.registry import open_geometry_teachers, open_teacher
 
 
@@ -43,6 +44,7 @@ class AnnotationRun:
     written: int = 0
     existing: int = 0
     answers: int = 0  #: in the records written
+    unanswered: Counter[str] = field(default_factory=Counter)  #: questions of these records, by reason: "refused"
     failures: list[SceneFailure] = field(default_factory=list)
     record_ids: list[str] = field(default_factory=list)  #: of all scenes that have a record now, in order
 
@@ -175,7 +177,9 @@ def annotate_scenes(
                     contents = scene, source, content, scene_questions, answers, provenance, spatial, merged
                     records.write(Record.create(id, *contents))
                     run.written += 1
-                    run.answers += len(answers)
+                    failures = [answer.failure for answer in answers if answer.failure is not None]
+                    run.answers += len(answers) - len(failures)
+                    run.unanswered.update(failure.partition(":")[0] for failure in failures)
                 partial.delete(id)
                 run.record_ids.append(id)
             except TeacherUnavailableError:
@@ -193,10 +197,21 @@ def _answers(
     """Return all answers, those of an earlier run without asking again."""
     answers = partial.read(id)
     missing = [index for index in range(len(questions)) if index not in answers]
+    wanted = [questions[index] for index in missing]
+
+    def store(position: int, answer: TeacherAnswer) -> None:
+        partial.add(id, missing[position], answer)
+        answers[missing[position]] = answer
+
+    if isinstance(teacher, StreamingTeacher):
+        if wanted:
+            teacher.answer_each(scene, wanted, store)
+        return [answers[index] for index in range(len(questions))]
     try:
-        new = teacher.answer(scene, [questions[index] for index in missing]) if missing else []
+        new = teacher.answer(scene, wanted) if wanted else []
     except (AnswersMissingError, TeacherUnavailableError) as error:
-        partial.write(id, answers | {missing[index]: answer for index, answer in error.answers.items()})
+        for position, answer in error.answers.items():
+            store(position, answer)
         raise
     if len(new) != len(missing):
         raise TeacherError(f"scene {scene.name}: {len(new)} answers to {len(missing)} questions")

@@ -1,4 +1,4 @@
-"""OpenAI-compatible servers as teachers: vLLM, llama.cpp, Ollama, or a paid service.
+"""OpenAI-compatible servers as teachers: vLLM, llama.cpp, Ollama, Azure, or a paid service.
 
 The key comes from an environment variable only. Servers return no token ids that could be compared with a student's,
 so records hold text only.
@@ -8,24 +8,53 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import math
-import os
-from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlsplit
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+from urllib.parse import parse_qsl, urlsplit
 
 from PIL import Image
+from pydantic import BeforeValidator
 
 from dollhouse.errors import TeacherError
 from dollhouse.questions.generate import Question
 from dollhouse.records.types import TeacherAnswer
 from dollhouse.scenes.scene import Scene, View
-from dollhouse.teachers.chat_client import ChatClient, RetryPolicy, ServerError
-from dollhouse.teachers.protocol import AnswersMissingError, Teacher, TeacherUnavailableError, prompt_text
+from dollhouse.teachers.chat_client import ChatClient, RejectedError, RetryPolicy, ServerError
+from dollhouse.teachers.credentials import SECRET_NAMES, Redactor, read_key, resolve_variables
+from dollhouse.teachers.protocol import (
+    AnswersMissingError,
+    StreamingTeacher,
+    TeacherUnavailableError,
+    prompt_text,
+)
 
 KEY_VARIABLE = "DOLLHOUSE_API_KEY"
+MAX_REJECTIONS = 3  #: questions rejected in a row, none answered, after which a scene or the run stops
+
+
+def _mapping(value: Any) -> Any:
+    """Parse a JSON object, or one NAME=VALUE."""
+    if not isinstance(value, str):
+        return value
+    name, equals, rest = value.partition("=")
+    if equals and not value.lstrip().startswith("{"):
+        return {name.strip(): rest.strip()}
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise ValueError('write a JSON object such as {"name": "value"}, or NAME=VALUE') from None
+
+
+def _optional(value: Any) -> Any:
+    return None if isinstance(value, str) and value.strip().lower() in ("none", "null", "") else value
+
+
+Texts = Annotated[dict[str, str], BeforeValidator(_mapping)]
 
 
 @dataclass(frozen=True)
@@ -34,13 +63,20 @@ class OpenAISettings(RetryPolicy):
 
     model: str = ""  #: as the server names it
     instruction: str = ""  #: appended to each question: "Answer in one word or one phrase."
-    max_new_tokens: int = 256
+    max_new_tokens: int = 256  #: thoughts included
     image_size: int = 768  #: pixels of the longer side at most
-    seed: int = 0  #: ignored by some servers; the temperature is 0
+    temperature: Annotated[float | None, BeforeValidator(_optional)] = 0  #: "none" leaves the parameter out
+    seed: Annotated[int | None, BeforeValidator(_optional)] = 0  #: ignored by some servers; "none" leaves it out
+    #: further parameters of the request as JSON, such as {"reasoning_effort": "low"}; null leaves one out
+    extra_body: Annotated[dict[str, Any], BeforeValidator(_mapping)] = field(default_factory=dict)
     licence: str = ""
 
     # not part of a record from here on
+    token_parameter: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"  #: name of the token limit
+    extra_headers: Texts = field(default_factory=dict)  #: JSON, or NAME=VALUE; $VARIABLE reads the environment
+    extra_query: Texts = field(default_factory=dict)  #: likewise, such as api-version=2024-10-21
     key_variable: str = KEY_VARIABLE  #: name of the environment variable that holds the key
+    key_header: str = "Authorization"  #: Azure: api-key
     concurrency: int = 4  #: requests at a time
     dollars_per_million_in: float = 0.0
     dollars_per_million_out: float = 0.0
@@ -56,65 +92,101 @@ class OpenAISettings(RetryPolicy):
         for name in ("timeout", "first_wait", "longest_wait"):
             if not 0 < getattr(self, name) < math.inf:
                 raise TeacherError(f"settings of endpoint: {name} is {getattr(self, name)}, must be positive")
+        if secret := next((name for name in self.extra_body if SECRET_NAMES.fullmatch(name)), None):
+            raise TeacherError(f"settings of endpoint: extra_body.{secret}: keys come from the environment only")
 
 
-class OpenAITeacher(Teacher):
+class OpenAITeacher(StreamingTeacher):
     """Answer through a chat completions server, with several requests at a time."""
 
     def __init__(self, url: str, settings: OpenAISettings) -> None:
-        """``url`` such as ``http://localhost:8000/v1``. Raises TeacherError for no such URL, or one with a password."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise TeacherError(f"{url}: is no address of a server; write http://HOST:PORT/v1")
-        if parts.username or parts.password or parts.query:
-            raise TeacherError(f"leave the password out of the server's address; put the key into {KEY_VARIABLE}")
+        """``url`` such as ``http://localhost:8000/v1``, with or without ``/chat/completions`` and a query string.
+
+        Raises TeacherError for no such URL, one with a password or key, or a key that cannot be sent.
+        """
+        base, query = _split_url(url, settings.key_variable)
+        key = read_key(settings.key_variable)
+        headers, secrets = resolve_variables(settings.extra_headers, "extra_headers")
+        values, more = resolve_variables(query | settings.extra_query, "extra_query")
+        if key is not None:
+            headers[settings.key_header] = f"Bearer {key}" if settings.key_header == "Authorization" else key
+            secrets.append(key)
         self.settings = settings
-        key = os.environ.get(settings.key_variable)
-        self.client = ChatClient(url, key, settings, settings.key_variable, settings.concurrency)
+        self.client = ChatClient(
+            base,
+            settings,
+            headers=headers,
+            query=values,
+            redactor=Redactor([*secrets, *more]),
+            key_variable=settings.key_variable,
+            connections=settings.concurrency,
+        )
+        self._answered = False  # whether the server has answered any question
+        self._rejections = 0  # in a row
 
     def provenance(self) -> dict[str, Any]:
         """Return what produces the answers; the weights behind a server's model name are unknown."""
         recorded = ("instruction", "max_new_tokens", "image_size", "seed")
+        temperature = self.settings.temperature
+        settings: dict[str, Any] = {"url": self.client.url, "temperature": 0 if temperature == 0 else temperature}
+        settings |= {name: getattr(self.settings, name) for name in recorded}
+        if self.settings.extra_body:
+            settings["extra_body"] = self.settings.extra_body
         return {
             "teacher": "endpoint",
             "name": self.settings.model,
             "weights": "unknown",
             "licence": self.settings.licence or "as the server's operator says",
-            "settings": {"url": self.client.url, "temperature": 0}
-            | {name: getattr(self.settings, name) for name in recorded},
+            "settings": settings,
         }
 
-    def answer(self, scene: Scene, questions: Sequence[Question]) -> list[TeacherAnswer]:
-        """Return one answer per question.
+    def answer_each(
+        self, scene: Scene, questions: Sequence[Question], on_answer: Callable[[int, TeacherAnswer], None]
+    ) -> None:
+        """Pass every answer on as it arrives, from several threads; requests under way are finished after Ctrl-C.
 
-        Raises AnswersMissingError with the answers that could be had where some could not, TeacherUnavailableError
-        where the server cannot be reached.
+        Questions are sent alone until the server has answered one. Raises AnswersMissingError where some were not
+        answered, TeacherUnavailableError where the server cannot be reached or accepts none.
         """
         if not scene.views:
             raise TeacherError(f"scene {scene.name} has no photos")
         urls = [_data_url(view, self.settings.image_size) for view in scene.views]
         photos = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
         texts = [prompt_text(question, self.settings.instruction).strip() for question in questions]
+
+        def request(index: int) -> None:
+            on_answer(index, self._request([*photos, {"type": "text", "text": texts[index]}]))
+
+        self.client.stopped.clear()
+        waiting = deque(range(len(texts)))
+        running: set[Future[None]] = set()
+        errors: list[ServerError] = []
+        answered = 0
         with ThreadPoolExecutor(max_workers=self.settings.concurrency) as pool:
-            requests = [pool.submit(self._request, [*photos, {"type": "text", "text": text}]) for text in texts]
-            for pending in wait(requests, return_when=FIRST_EXCEPTION).not_done:
-                pending.cancel()  # the server would refuse it as well
-        results = [None if request.cancelled() else request.exception() or request.result() for request in requests]
-        answers = {index: result for index, result in enumerate(results) if isinstance(result, TeacherAnswer)}
-        failures = [result for result in results if isinstance(result, BaseException)]
-        for error in failures:
-            if isinstance(error, TeacherUnavailableError):
-                raise TeacherUnavailableError(str(error), answers)
-            if not isinstance(error, TeacherError):
-                raise error
-        if failures and not answers and all(isinstance(error, ServerError) and error.unreachable for error in failures):
-            raise TeacherUnavailableError(f"{failures[0]}; start the server and run the same command again")
-        if failures:
+            try:
+                while waiting or running:
+                    while waiting and len(running) < (self.settings.concurrency if self._answered else 1):
+                        running.add(pool.submit(request, waiting.popleft()))
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    for error in [future.exception() for future in done]:
+                        if error is None:
+                            answered, self._answered, self._rejections = answered + 1, True, 0
+                        elif not isinstance(error, ServerError):
+                            raise error  # no answer can be had, or stored
+                        else:
+                            errors.append(error)
+                            self._rejections += isinstance(error, RejectedError)
+                    if errors and not answered and self._is_hopeless(errors):
+                        waiting.clear()
+            except BaseException:
+                self.client.stopped.set()
+                raise
+        if errors:
             raise AnswersMissingError(
-                f"scene {scene.name}: {len(failures)} of {len(questions)} questions were not answered: {failures[0]}",
-                answers,
+                f"scene {scene.name}: {len(questions) - answered} of {len(questions)} questions were not answered: "
+                f"{errors[0]}",
+                {},
             )
-        return list(answers.values())
 
     def usage(self) -> str:
         """Return requests, tokens and cost so far, in one line."""
@@ -126,21 +198,46 @@ class OpenAITeacher(Teacher):
             f"{client.tokens_out} out" + (f", ${dollars:.2f}" if dollars else "")
         )
 
-    def _request(self, content: list[dict[str, Any]]) -> TeacherAnswer | TeacherError:
+    def _is_hopeless(self, errors: Sequence[ServerError]) -> bool:
+        """Return whether a scene with these errors and no answer gets none; raise where no scene does."""
+        if errors[-1].unreachable:
+            raise TeacherUnavailableError(f"{errors[-1]}; start the server and run the same command again")
+        limit = MAX_REJECTIONS * (3 if self._answered else 1)  # earlier scenes were answered: this one may be too large
+        if self._rejections >= limit:
+            raise TeacherUnavailableError(f"the last {self._rejections} questions were rejected: {errors[-1]}")
+        return sum(isinstance(error, RejectedError) for error in errors) >= MAX_REJECTIONS
+
+    def _request(self, content: list[dict[str, Any]]) -> TeacherAnswer:
+        settings = self.settings
         body = {
-            "model": self.settings.model,
+            "model": settings.model,
             "messages": [{"role": "user", "content": content}],
-            "temperature": 0,
-            "seed": self.settings.seed,
-            "max_tokens": self.settings.max_new_tokens,
+            "temperature": settings.temperature,
+            "seed": settings.seed,
+            settings.token_parameter: settings.max_new_tokens,
         }
-        try:
-            completion = self.client.complete(body)
-        except ServerError as error:
-            return error
-        if completion.finish_reason == "length":
-            return TeacherError(f"{content[-1]['text']!r}: the answer was cut off; set max_new_tokens higher")
-        return TeacherAnswer(completion.text)
+        completion = self.client.complete(
+            {name: value for name, value in (body | settings.extra_body).items() if value is not None}
+        )
+        return TeacherAnswer(completion.text, failure=completion.failure)
+
+
+def _split_url(url: str, key_variable: str) -> tuple[str, dict[str, str]]:
+    """Return the part of a URL before ``/chat/completions``, and its query."""
+    try:
+        parts = urlsplit(url.strip())
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and url.isprintable() and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise TeacherError("the server's address is not valid; write http://HOST:PORT/v1")
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if parts.username or parts.password or any(SECRET_NAMES.fullmatch(name) for name in query):
+        raise TeacherError(f"leave the password out of the server's address; put the key into {key_variable}")
+    path = parts.path.rstrip("/")
+    while path.endswith("/chat/completions"):
+        path = path.removesuffix("/chat/completions").rstrip("/")
+    return f"{parts.scheme}://{parts.netloc}{path}", query
 
 
 def _data_url(view: View, size: int) -> str:

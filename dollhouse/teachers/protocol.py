@@ -22,7 +22,8 @@ A teacher of your own needs two methods; subclassing :class:`Teacher` supplies t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from dollhouse.errors import QuestionError, TeacherError
@@ -87,3 +88,25 @@ class Teacher(Protocol):
     def geometry(self, scene: Scene) -> SceneGeometry | None:
         """Return the teacher's own depth and boxes, or None where it has none."""
         return None
+
+
+class StreamingTeacher(Teacher):
+    """A teacher whose answers are stored as they arrive, because each costs money or time."""
+
+    @abstractmethod
+    def answer_each(
+        self, scene: Scene, questions: Sequence[Question], on_answer: Callable[[int, TeacherAnswer], None]
+    ) -> None:
+        """Call ``on_answer`` with the index of each question and its answer, in any order and from any thread.
+
+        Raises as :meth:`answer`; the errors need not hold the answers.
+        """
+
+    def answer(self, scene: Scene, questions: Sequence[Question]) -> list[TeacherAnswer]:
+        answers: dict[int, TeacherAnswer] = {}
+        try:
+            self.answer_each(scene, questions, answers.__setitem__)
+        except (AnswersMissingError, TeacherUnavailableError) as error:
+            error.answers = answers
+            raise
+        return [answers[index] for index in range(len(questions))]

@@ -27,6 +27,7 @@ from dollhouse.records.store import (
     UNFINISHED,
     RecordStore,
     RecordWriter,
+    merge_records,
 )
 from dollhouse.records.types import SceneGeometry, SpatialFeatures
 from tests.records.record_fixtures import assert_same_record, make_record, write_records
@@ -150,14 +151,62 @@ def test_record_is_complete_or_absent_wherever_writing_stops(tmp_path: Path, mon
         assert not list((tmp_path / str(number) / UNFINISHED).iterdir())
 
 
-def test_unfinished_files_stay_while_another_writer_is_open(tmp_path: Path) -> None:
-    with RecordWriter(tmp_path):
-        left = tmp_path / UNFINISHED / "record.1"
+def test_unfinished_files_stay_while_their_writer_lives(tmp_path: Path) -> None:
+    record, unfinished = make_record(), tmp_path / UNFINISHED
+    with RecordWriter(tmp_path) as first:
+        (own,) = (path for path in unfinished.iterdir() if path.is_dir())
+        left = unfinished / "left by a killed writer"
         left.mkdir()
         with RecordWriter(tmp_path):
-            assert left.exists()
-    with RecordWriter(tmp_path):
-        assert not left.exists()
+            assert own.exists()
+            assert not left.exists()
+        first.write(record)
+    assert list(unfinished.iterdir()) == []
+    assert RecordStore(tmp_path).ids() == (record.id,)
+
+
+def test_a_killed_writers_files_are_removed(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\nfrom dollhouse.records.store import RecordWriter\n"
+        "RecordWriter(sys.argv[1]).__enter__()\nos.kill(os.getpid(), 9)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=environment, check=False).returncode == -9
+    assert any((tmp_path / UNFINISHED).iterdir())
+    write_records(tmp_path)
+    assert list((tmp_path / UNFINISHED).iterdir()) == []
+
+
+def test_records_are_written_without_fcntl(tmp_path: Path) -> None:
+    """Windows has no such module."""
+    code = (
+        "import sys\nsys.modules['fcntl'] = None\n"
+        "from tests.records.record_fixtures import write_records\n"
+        "from dollhouse.records.store import RecordStore\n"
+        "import dollhouse.data.record_dataset, dollhouse.training.train, dollhouse.cli\n"
+        "write_records(sys.argv[1], 2)\nassert len(RecordStore(sys.argv[1])) == 2\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=environment, check=True)
+
+
+def test_merged_shards_are_the_records_of_one_run(tmp_path: Path) -> None:
+    records = write_records(tmp_path / "all", 4)
+    for shard in range(2):
+        with RecordWriter(tmp_path / f"shard{shard}") as writer:
+            for record in records[shard * 2 : shard * 2 + 3]:  # the third record is in both
+                writer.write(record)
+    assert merge_records([tmp_path / "shard0", tmp_path / "shard1"], tmp_path / "merged") == (4, 1)
+    assert merge_records([tmp_path / "shard0"], tmp_path / "merged") == (0, 3)
+
+    def files(folder: str) -> dict[str, bytes]:
+        paths = (path for path in (tmp_path / folder).rglob("*") if path.is_file())
+        return {str(path.relative_to(tmp_path / folder)): path.read_bytes() for path in paths}
+
+    assert files("merged") == files("all")
+    (tmp_path / "shard1" / records[3].id / ARRAYS).write_bytes(b"")
+    with pytest.raises(StorageError, match="is damaged"):
+        merge_records([tmp_path / "shard1"], tmp_path / "other")
 
 
 def test_full_disk_is_a_one_line_error_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +224,7 @@ def test_full_disk_is_a_one_line_error_and_leaves_nothing(tmp_path: Path, monkey
                     writer.write(record)
             assert "\n" not in str(caught.value)
             assert list(tmp_path.glob("*/*.parquet")) == []
-            assert list((tmp_path / UNFINISHED).iterdir()) == []
+            assert [list(path.iterdir()) for path in (tmp_path / UNFINISHED).iterdir() if path.is_dir()] == [[]]
         writer.write(record)
     assert_same_record(RecordStore(tmp_path).read(record.id), record)
 

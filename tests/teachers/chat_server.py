@@ -22,6 +22,8 @@ class ChatServer:
     attempts: Counter[str] = field(default_factory=Counter)  #: by question
     bodies: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    headers: list[Any] = field(default_factory=list)
     most_at_once: int = 0
 
 
@@ -42,6 +44,8 @@ class Talk(BaseHTTPRequestHandler):
             cls.log.attempts[question] += 1
             cls.log.bodies.append(body)
             cls.log.keys.append(self.headers["Authorization"])
+            cls.log.paths.append(self.path)
+            cls.log.headers.append(self.headers)
             cls.at_once[0] += 1
             cls.log.most_at_once = max(cls.log.most_at_once, cls.at_once[0])
         try:
@@ -54,7 +58,11 @@ class Talk(BaseHTTPRequestHandler):
 
     def reply(self, text: str, finish_reason: str = "stop") -> None:
         """Send a valid completion."""
-        choice = {"message": {"role": "assistant", "content": text}, "finish_reason": finish_reason}
+        self.reply_message({"content": text}, finish_reason)
+
+    def reply_message(self, message: dict[str, Any], finish_reason: str | None = "stop") -> None:
+        """Send a completion with any message."""
+        choice = {"message": {"role": "assistant", **message}, "finish_reason": finish_reason}
         usage = {"prompt_tokens": 100, "completion_tokens": 10}
         self.send(200, json.dumps({"choices": [choice], "usage": usage}).encode())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import threading
 import time
 from dataclasses import replace
@@ -17,11 +18,13 @@ import pytest
 from PIL import Image
 
 from dollhouse.errors import TeacherError
+from dollhouse.records.partial_answers import PartialAnswers
 from dollhouse.records.store import RecordStore
 from dollhouse.teachers import chat_client
 from dollhouse.teachers.annotate import annotate_scenes
 from dollhouse.teachers.openai_server import KEY_VARIABLE, OpenAISettings, OpenAITeacher
 from dollhouse.teachers.protocol import AnswersMissingError, TeacherUnavailableError
+from dollhouse.teachers.registry import read_settings
 from tests.records.small_scenes import questions_for, small_scene, small_scenes
 from tests.teachers.chat_server import Talk, chat_server
 
@@ -145,7 +148,7 @@ def test_missing_answers_alone_are_requested_again(tmp_path: Path) -> None:
         assert run.written == 0
         assert len(run.failures) == 2
         assert "1 of 3 questions were not answered" in run.failures[0].reason
-        assert "no answer after 2 attempts (status 503)" in run.failures[0].reason
+        assert "no answer after 2 attempts (status 503: busy)" in run.failures[0].reason
         assert len(RecordStore(tmp_path)) == 0
         broken.clear()
         server.attempts.clear()
@@ -159,11 +162,9 @@ def test_missing_answers_alone_are_requested_again(tmp_path: Path) -> None:
         (b"", "no chat completion"),
         (b"null", "no chat completion"),
         (b"[1]", "no chat completion"),
-        (b'{"choices": [{"message": {"content": null}}]}', "empty"),
-        (b'{"choices": [{"message": {"content": "  "}}]}', "empty"),
-        (b'{"choices": [{"message": {"content": ["a"]}}]}', "empty"),
-        (b'{"choices": [{"message": {"content": "a"}}], "usage": {"prompt_tokens": "many"}}', "no chat completion"),
+        (b'{"choices": []}', "no chat completion"),
         (b'{"choices": [{"message": {"content": "half', "no chat completion"),
+        (b"[" * 100_000, "no chat completion"),
     ],
 )
 def test_invalid_response_is_a_one_line_error(body: bytes, why: str) -> None:
@@ -202,24 +203,91 @@ def test_slow_response_is_stopped() -> None:
         OpenAITeacher(server.url, quick(retries=0)).answer(scene, questions_for(scene, 1))
 
 
-def test_truncated_answer_is_refused() -> None:
+def test_rejected_requests_stop_the_run_after_three(tmp_path: Path) -> None:
+    """A 400 that every question gets: three requests, whatever the concurrency, and the server's words."""
+    with chat_server(lambda talk, question, before: talk.send(400, b'{"error": "no such thing"}')) as server:
+        teacher = OpenAITeacher(server.url, quick(concurrency=8))
+        with pytest.raises(TeacherUnavailableError, match=r"last 3 questions were rejected.*status 400: no such thing"):
+            annotate_scenes(teacher, small_scenes(5), tmp_path, questions=lambda scene: questions_for(scene, 8))
+    assert sum(server.attempts.values()) == 3
+
+
+def test_rejected_scene_does_not_stop_the_others(tmp_path: Path) -> None:
+    """Its photos may be too many; the scenes before and after it are answered."""
+
+    def behave(talk: Talk, question: str, before: int) -> None:
+        if "scene 1" in question:
+            talk.send(400, b'{"error": {"message": "At most 1 image(s) may be provided"}}')
+        else:
+            talk.reply("yes")
+
+    def questions(scene: Any) -> Any:
+        number = scene.name[-1]
+        return [replace(question, text=f"scene {number}: {question.text}") for question in questions_for(scene, 20)]
+
+    with chat_server(behave) as server:
+        run = annotate_scenes(OpenAITeacher(server.url, quick()), small_scenes(3), tmp_path, questions=questions)
+    assert run.written == 2
+    assert "20 of 20 questions were not answered" in run.failures[0].reason
+    assert "fewer photos (--views)" in run.failures[0].reason
+    assert 3 <= sum(count for text, count in server.attempts.items() if "scene 1" in text) <= 3 + quick().concurrency
+    assert server.most_at_once <= quick().concurrency
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (400, b'{"error": {"message": "Unsupported parameter: max_tokens"}}', "token_parameter=max_completion_tokens"),
+        (400, b'{"error": {"message": "temperature does not support 0"}}', "--teacher-arg temperature=none"),
+        (422, b'{"detail": [{"msg": "Extra inputs: seed"}]}', "--teacher-arg seed=none"),
+        (413, b"<html><body>Payload <b>too large</b></body></html>", "Payload too large; give fewer photos"),
+        (400, b'{"message": "This model has a maximum context length of 8192 tokens"}', "image_size=448"),
+        (401, b'{"error": {"message": "Incorrect API key"}}', "Incorrect API key; the key is not accepted"),
+        (402, b'{"error": {"message": "no credit"}}', "no credit; the account cannot pay"),
+        (404, b'{"error": {"message": "no model made"}}', "no model made; there is no such address or model"),
+        (429, b'{"error": {"message": "plan used up", "code": "insufficient_quota"}}', "plan used up; the account"),
+        (429, b'{"error": {"message": "slow down"}}', "after 1 attempts (status 429: slow down)"),
+        (502, b"<html><head><style>a</style></head><h1>Bad gateway</h1></html>", "status 502: Bad gateway"),
+        (200, b'{"error": {"message": "upstream is down", "code": 502}}', "status 502: upstream is down"),
+    ],
+)
+def test_errors_repeat_the_servers_words(status: int, body: bytes, words: str) -> None:
     scene = small_scene()
     with (
-        chat_server(lambda talk, question, before: talk.reply("and then the", "length")) as server,
-        pytest.raises(AnswersMissingError, match="set max_new_tokens higher"),
+        chat_server(lambda talk, question, before: talk.send(status, body)) as server,
+        pytest.raises(TeacherError) as caught,
     ):
-        OpenAITeacher(server.url, quick()).answer(scene, questions_for(scene, 1))
+        OpenAITeacher(server.url, quick(retries=0)).answer(scene, questions_for(scene, 3))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_redirect_names_its_target() -> None:
+    scene = small_scene()
+    location = "https://other.example/v1/chat/completions?secret=1"
+    with (
+        chat_server(lambda talk, question, before: talk.send(307, b"", Location=location)) as server,
+        pytest.raises(TeacherUnavailableError, match=r"redirects to https://other.example/v1/chat/completions; give"),
+    ):
+        OpenAITeacher(server.url, quick()).answer(scene, questions_for(scene, 3))
     assert sum(server.attempts.values()) == 1
 
 
-def test_a_bad_request_is_not_repeated() -> None:
+def test_request_is_bounded_while_headers_arrive() -> None:
+    """Bytes that trickle in may not keep a request alive, wherever they come."""
+
+    def trickle(talk: Talk, question: str, before: int) -> None:
+        talk.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        for number in range(30):
+            talk.wfile.write(f"X-Header-{number}: a\r\n".encode())
+            talk.wfile.flush()
+            time.sleep(0.1)
+
     scene = small_scene()
-    with (
-        chat_server(lambda talk, question, before: talk.send(400, b'{"error": "too many images"}')) as server,
-        pytest.raises(AnswersMissingError, match=r"status 400.*too many images"),
-    ):
-        OpenAITeacher(server.url, quick()).answer(scene, questions_for(scene, 2))
-    assert set(server.attempts.values()) == {1}
+    began = time.monotonic()
+    with chat_server(trickle) as server, pytest.raises(AnswersMissingError, match=r"not complete within 0.5 s"):
+        OpenAITeacher(server.url, quick(retries=0)).answer(scene, questions_for(scene, 1))
+    assert time.monotonic() - began < 2.5
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
@@ -239,7 +307,8 @@ def test_fatal_status_stops_the_run(status: int, tmp_path: Path, monkeypatch: py
             annotate_scenes(teacher, small_scenes(3), tmp_path, questions=lambda scene: questions_for(scene, 8))
         assert "sesame" not in str(caught.value)
         assert sum(server.attempts.values()) <= 8  # of 24
-    assert len(list((tmp_path / ".parts").iterdir())) == 1
+    (part,) = (tmp_path / ".parts").iterdir()
+    assert len(PartialAnswers(tmp_path).read(part.stem)) == 1
 
 
 def test_unreachable_server_stops_the_run(tmp_path: Path) -> None:
@@ -252,29 +321,22 @@ def test_unreachable_server_stops_the_run(tmp_path: Path) -> None:
 
 def test_retry_after_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
-    monkeypatch.setattr("dollhouse.teachers.chat_client.time.sleep", waits.append)
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
-    headers = ["3", date, "1000", "soon"]
+    headers = ["3", date, "1000", "soon", "Mon, 01 Jan 99999 00:00:00 GMT", "nan"]
 
     def behave(talk: Talk, question: str, before: int) -> None:
         talk.send(429, b"", Retry_After=headers[before]) if before < len(headers) else talk.reply("yes")
 
     with chat_server(behave) as server:
-        teacher = OpenAITeacher(server.url, quick(retries=4, first_wait=1, longest_wait=60))
+        teacher = OpenAITeacher(server.url, quick(retries=6, first_wait=1, longest_wait=60))
+        monkeypatch.setattr(teacher.client, "pause", waits.append)
         assert teacher.answer(small_scene(), questions_for(small_scene(), 1))[0].text == "yes"
     assert waits[0] == 3
     assert 25 < waits[1] <= 30
     assert waits[2] == 60
     assert 4 <= waits[3] <= 8  # an unreadable header: the fourth wait of the policy
-
-
-def test_key_is_not_stored_or_accepted_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OTHER_KEY", "sesame")
-    teacher = OpenAITeacher("https://example.org/v1", quick(key_variable="OTHER_KEY"))
-    assert "sesame" not in str(teacher.provenance())
-    for address in ("https://user:sesame@example.org/v1", "https://example.org/v1?key=sesame", "example.org", "file:x"):
-        with pytest.raises(TeacherError):
-            OpenAITeacher(address, quick())
+    assert 8 <= waits[4] <= 16
+    assert waits[5] <= 60
 
 
 def test_request_handling_is_not_part_of_a_record() -> None:
@@ -282,3 +344,44 @@ def test_request_handling_is_not_part_of_a_record() -> None:
     other = OpenAITeacher("http://localhost/v1", quick(concurrency=9, timeout=9.0)).provenance()
     assert first == other
     assert OpenAITeacher("http://localhost/v1", quick(max_new_tokens=9)).provenance() != first
+
+
+def test_request_is_settable() -> None:
+    """Other parameters, headers and query; the address may come with its last part, once or twice."""
+    scene, keys = small_scene(), {"extra_body": '{"reasoning_effort": "low", "n": 1, "model": null}'}
+    settings = read_settings(
+        "endpoint",
+        OpenAISettings,
+        {"model": "made", "token_parameter": "max_completion_tokens", "temperature": "none", "seed": "none"}
+        | {"extra_headers": "X-Title=dollhouse", "extra_query": '{"api-version": "2024-10-21"}', **keys},
+    )
+    with chat_server(echo) as server:
+        teacher = OpenAITeacher(f"{server.url}/chat/completions/chat/completions?deployment=a%20b", settings)
+        teacher.answer(scene, questions_for(scene, 1))
+    body = server.bodies[0]
+    del body["messages"]
+    assert body == {"max_completion_tokens": 256, "reasoning_effort": "low", "n": 1}
+    path, _, query = server.paths[0].partition("?")
+    assert path == "/v1/chat/completions"
+    assert sorted(query.replace("+", "%20").split("&")) == ["api-version=2024-10-21", "deployment=a%20b"]
+    assert server.headers[0]["X-Title"] == "dollhouse"
+    recorded = teacher.provenance()["settings"]
+    assert recorded["url"] == server.url
+    assert recorded["temperature"] is None
+    assert recorded["extra_body"]["reasoning_effort"] == "low"
+    with pytest.raises(TeacherError, match=r"extra_body of endpoint.*JSON object"):
+        read_settings("endpoint", OpenAISettings, {"model": "made", "extra_body": "{low"})
+
+
+def test_default_settings_keep_the_ids_of_records() -> None:
+    """The defaults of settings that came later are no part of a record."""
+    assert OpenAITeacher("http://localhost/v1", OpenAISettings(model="made")).provenance() == {
+        "teacher": "endpoint",
+        "name": "made",
+        "weights": "unknown",
+        "licence": "as the server's operator says",
+        "settings": {"url": "http://localhost/v1", "temperature": 0, "seed": 0}
+        | {"instruction": "", "max_new_tokens": 256, "image_size": 768},
+    }
+    given = read_settings("endpoint", OpenAISettings, {"model": "made", "temperature": "0"})
+    assert json.dumps(OpenAITeacher("http://localhost/v1", given).provenance()["settings"]["temperature"]) == "0"
