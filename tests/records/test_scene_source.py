@@ -1,0 +1,164 @@
+"""Records find their scenes by content, wherever records and scenes lie now, and train the same batches."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dollhouse.data.config import DataConfig, SamplingConfig
+from dollhouse.data.dataset import StepDataset
+from dollhouse.data.record_dataset import RecordTargetSource, open_target_source
+from dollhouse.data.tensors import Tensors
+from dollhouse.errors import RecipeError, SceneError
+from dollhouse.models.dollhouse.serialization import load_student
+from dollhouse.records.store import RecordStore, merge_records
+from dollhouse.scenes.open import open_scenes
+from dollhouse.scenes.readers.saved import save_scene
+from dollhouse.teachers.annotate import annotate
+from tests.records.small_scenes import small_scene
+
+QUESTIONS = '{"question": "What is this?", "answer": "a room"}\n{"question": "Is it large?", "answer": "yes"}\n'
+
+
+@pytest.fixture(scope="module")
+def student() -> tuple[Any, Any]:
+    model, processor, _ = load_student(None)
+    return model.config, processor.tokenizer
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Scans and their records, named by relative paths, in two shards and in one folder."""
+    folder = tmp_path / "project"
+    for number, name in enumerate(("kitchen", "hall", "rooms")):
+        save_scene(replace(small_scene(number, size=126), name=name), folder / "scans" / name)
+    (folder / "scans" / "study").mkdir()
+    for view in small_scene(3, size=126).views:  # plain photos, whose scene has the folder's name
+        Image.fromarray(view.image).save(folder / "scans" / "study" / f"{view.name}.png")
+    (folder / "questions.jsonl").write_text(QUESTIONS)
+    monkeypatch.chdir(folder)
+    for out, scenes in (("records", "scans"), ("shard0", "scans/kitchen"), ("shard0", "scans/hall")):
+        annotate("file:questions.jsonl", scenes, out)
+    for scenes in ("scans/rooms", "./scans/../scans/study"):
+        annotate("file:questions.jsonl", scenes, "shard1")
+    return folder
+
+
+def batches(student: tuple[Any, Any], **data: Any) -> list[Any]:
+    config, tokenizer = student
+    source = open_target_source(DataConfig(views=2, questions_per_scene=2, **data), config)
+    dataset = StepDataset(source, SamplingConfig(2, 2, 2, with_mentions=True), 0, tokenizer, config)
+    return [dataset[0], dataset[1], len(source)]
+
+
+def assert_equal(one: Any, other: Any) -> None:
+    assert type(one) is type(other)
+    if isinstance(one, torch.Tensor):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+    elif isinstance(one, Tensors):
+        assert_equal(vars(one), vars(other))
+    elif isinstance(one, Mapping):
+        assert one.keys() == other.keys()
+        for name in one:
+            assert_equal(one[name], other[name])
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other)
+        for part, other_part in zip(one, other, strict=True):
+            assert_equal(part, other_part)
+    else:
+        assert one == other
+
+
+def test_same_batches_wherever_records_and_scenes_lie(
+    project: Path, student: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = batches(student, records=Path("records"))
+    assert expected[2] == 4
+    monkeypatch.chdir(tmp_path)
+    assert_equal(batches(student, records=project / "records"), expected)  # from another folder
+    merge_records([project / "shard1", project / "shard0"], tmp_path / "merged")
+    assert_equal(batches(student, records=tmp_path / "merged"), expected)
+    project.rename(tmp_path / "moved")  # both together
+    moved = tmp_path / "moved"
+    assert_equal(batches(student, records=Path("moved/records")), expected)
+    shutil.copytree(moved / "scans", tmp_path / "elsewhere" / "deep" / "data")
+    shutil.rmtree(moved / "scans")
+    with pytest.raises(SceneError, match=r"scans/\w+: .*not there any more; give its folder now as data.scenes=FOLDER"):
+        batches(student, records=moved / "records")
+    new = tmp_path / "elsewhere" / "deep" / "data"
+    assert_equal(batches(student, records=moved / "records", scenes=str(new)), expected)
+    assert_equal(batches(student, records=moved / "records", scenes="elsewhere/deep/data"), expected)
+    (moved / "records").rename(tmp_path / "recs")
+    for name in ("kitchen", "hall", "study"):  # renamed: found by a photo
+        (new / name).rename(new / f"scan of {name}")
+    (new / "hall").mkdir()
+    assert_equal(batches(student, records=tmp_path / "recs", scenes=str(new)), expected)
+    merge_records([moved / "shard0", moved / "shard1"], tmp_path / "merged again")
+    assert_equal(batches(student, records=tmp_path / "merged again", scenes=str(new)), expected)
+
+
+def test_equal_names_are_told_apart_by_photos(project: Path, student: tuple[Any, Any], tmp_path: Path) -> None:
+    other = tmp_path / "second" / "kitchen"
+    save_scene(replace(small_scene(9, size=126), name="kitchen"), other)
+    annotate("file:questions.jsonl", str(other), "records")
+    expected = batches(student, records=project / "records")
+    assert expected[2] == 5
+    together = tmp_path / "together"
+    shutil.copytree(project / "scans", together)
+    (together / "kitchen").rename(together / "kitchen 1")
+    other.rename(together / "kitchen")
+    shutil.rmtree(project / "scans")
+    assert_equal(batches(student, records=project / "records", scenes=str(together)), expected)
+
+
+def test_other_scenes_are_left_out(project: Path, student: tuple[Any, Any], tmp_path: Path) -> None:
+    assert batches(student, records=Path("records"), scenes="scans/hall")[2] == 1
+    save_scene(small_scene(8, size=126), tmp_path / "strange")
+    with pytest.raises(RecipeError, match=r"holds no records of .*strange"):
+        batches(student, records=Path("records"), scenes=str(tmp_path / "strange"))
+    shutil.rmtree("scans/hall")
+    save_scene(replace(small_scene(8, size=126), name="hall"), Path("scans/hall"))
+    with pytest.raises(SceneError, match="hall has changed since record"):
+        batches(student, records=Path("records"))
+
+
+def test_sources_are_absolute_and_caches_move(project: Path, student: tuple[Any, Any], tmp_path: Path) -> None:
+    assert all(os.path.isabs(record.source) for record in RecordStore("records"))
+    source = open_target_source(DataConfig(records=Path("records"), cache=tmp_path / "cache"), student[0])
+    other = open_target_source(
+        DataConfig(records=Path("records"), scenes=str(project / "scans"), cache=tmp_path / "cache"), student[0]
+    )
+    assert isinstance(source, RecordTargetSource)
+    assert source.cache is not None
+    assert other.cache is not None
+    assert source.cache.folder == other.cache.folder
+    assert len(open_scenes("scans/rooms")) == 1
+
+
+def test_older_records_with_relative_sources(
+    project: Path, student: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records of before sources were absolute: found from their folder, and by name under ``data.scenes``."""
+    expected = batches(student, records=project / "records")
+    monkeypatch.chdir(tmp_path)
+    store = RecordStore(project / "records")
+    row = RecordStore.row
+
+    def older(self: RecordStore, id: str) -> dict[str, Any]:
+        found = row(self, id)
+        found["source"] = os.path.relpath(found["source"], project)
+        return {**found, "views": [{**view, "image_hash": None} for view in found["views"]]}
+
+    monkeypatch.setattr(RecordStore, "row", older)
+    assert store.row(store.ids()[0])["source"].startswith("scans/")
+    assert_equal(batches(student, records=project / "records"), expected)
+    assert_equal(batches(student, records=project / "records", scenes=str(project / "scans")), expected)
