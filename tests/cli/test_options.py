@@ -63,6 +63,7 @@ def test_options_are_frozen(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
         ],
         "probe-thinking": ["--out", "--questions", "--scenes", "--seed"],
         "records check": [],
+        "records merge": ["--out"],
         "records show": ["--limit"],
         "scenes export": ["--format", "--model", "--out", "--points", "--predicted", "--skip-bad", "--views"],
         "scenes info": ["--json"],
