@@ -113,7 +113,7 @@ def write_colmap_text(folder: Path) -> None:
 
 
 def write_colmap_binary(folder: Path) -> None:
-    images = [struct.pack("<Q", 4)]
+    images = [struct.pack("<Q", len(frames()))]
     for i, frame in enumerate(frames()):
         save_image(folder / f"images/{i}.jpg", frame.image)
         x, y, z, w = quaternion(view := invert_rigid(frame.pose))
