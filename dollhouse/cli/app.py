@@ -28,7 +28,7 @@ app.add_typer(records_app, name="records")
 SceneArgument = Annotated[
     str,
     typer.Argument(
-        help="A folder of photos, a photo, a video, a ScanNet folder, or a room: rooms:test/3, sweethome:test/3."
+        help="Photos (a folder or one), a video, a capture or scan (Polycam, COLMAP, ScanNet, ...), or rooms:test/3."
     ),
 ]
 ModelArgument = Annotated[str, typer.Argument(help="A model folder, or nano, the shipped student.")]
