@@ -60,6 +60,7 @@ def test_options_are_frozen(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
             "--scenes",
             "--seed",
             "--teacher",
+            "--views",
         ],
         "probe-thinking": ["--out", "--questions", "--scenes", "--seed"],
         "records check": [],
