@@ -133,7 +133,7 @@ def test_glb(room: Scene, points: ColouredPoints, tmp_path: Path) -> None:
     np.testing.assert_array_equal(positions, points.positions)
     bounds = tree["accessors"][primitive["attributes"]["POSITION"]]
     np.testing.assert_allclose([bounds["min"], bounds["max"]], [positions.min(0), positions.max(0)])
-    linear = accessor(tree, binary, primitive["attributes"]["COLOR_0"])[:, :3] / 65535
+    linear = accessor(tree, binary, primitive["attributes"]["COLOR_0"])
     srgb = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
     np.testing.assert_allclose(srgb * 255, points.colours, atol=0.1)
     assert [node["name"] for node in boxes] == [f"{box.label} {box.id}" for box in room.boxes]

@@ -65,7 +65,7 @@ def write_glb(scene: Scene, points: ColouredPoints | None, path: Path) -> None:
     root: dict[str, Any] = {"name": scene.name, "rotation": _Y_UP_FROM_Z_UP, "extras": facts}
     nodes, meshes, materials = [root], [], [_material("points", [1.0, 1.0, 1.0])]
     if points is not None:
-        colours = {"COLOR_0": buffer.add(_linear_colours(points.colours), normalized=True)}
+        colours = {"COLOR_0": buffer.add(_linear_colours(points.colours))}
         attributes = {"POSITION": buffer.add_positions(points.positions), **colours}
         meshes.append({"primitives": [{"attributes": attributes, "mode": _POINTS, "material": 0}], "name": "points"})
         nodes.append({"name": "points", "mesh": 0})
@@ -114,11 +114,11 @@ def _material(name: str, colour: list[float]) -> dict[str, Any]:
     return {"name": name, "pbrMetallicRoughness": surface, "extensions": {_UNLIT: {}}}
 
 
-def _linear_colours(colours: NDArray[np.uint8]) -> NDArray[np.uint16]:
-    """Convert sRGB (N, 3) to linear RGBA (N, 4), as vertex colours of glTF are; 16 bits keep dark shades apart."""
+def _linear_colours(colours: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Convert sRGB (N, 3) to linear RGB in [0, 1], as vertex colours of glTF are; bytes would merge dark shades."""
     value = colours / 255.0
     linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-    return np.column_stack([linear * 65535, np.full(len(colours), 65535)]).round().astype("<u2")
+    return linear.astype("<f4")
 
 
 def _glb(tree: dict[str, Any], binary: bytes) -> bytes:
