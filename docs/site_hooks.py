@@ -45,10 +45,7 @@ def recipe_page() -> str:
     """Render every recipe setting with its type, default and description as Markdown tables."""
     from dollhouse.training.config import LossName, PartName, Recipe
 
-    groups: dict[str, type[BaseModel]] = {"": Recipe}
-    for name, field in Recipe.model_fields.items():
-        for model in _models(field.annotation):
-            groups["stages.<stage>." if name == "stages" else f"{name}."] = model
+    groups = _groups("", Recipe)
     lines = [
         "# Recipes",
         "",
@@ -71,6 +68,15 @@ def recipe_page() -> str:
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     lines += ["", "## Names", "", f"Losses: {_names(LossName)}.", "", f"Parts of the student: {_names(PartName)}."]
     return "\n".join(lines) + "\n"
+
+
+def _groups(prefix: str, model: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    """Return a model and those inside it by the prefix of their settings."""
+    groups = {prefix: model}
+    for name, field in model.model_fields.items():
+        for inner in _models(field.annotation):
+            groups |= _groups(f"{prefix}{name}." if name != "stages" else "stages.<stage>.", inner)
+    return groups
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

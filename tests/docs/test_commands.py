@@ -17,7 +17,9 @@ from tests.scenes.fixture_scans import write_photo, write_scan
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 RUN = ("README.md", "docs/index.md", "docs/guides/ask.md", "docs/guides/adapt.md", "docs/guides/distil.md")
+RUN += ("docs/guides/scene_tools.md",)
 SMALLER = {  # what a word of a command becomes
+    "rooms:test/0-9": "rooms:test/0-0",
     "rooms:test/0-19": "rooms:test/0-0",
     "rooms:test/0-199": "rooms:test/0-0",
     "rooms:train/0-19": "rooms:train/0-1",
