@@ -50,6 +50,20 @@ def test_intrinsics_are_converted_to_corner_based_pixels(tmp_path: Path) -> None
     np.testing.assert_allclose(view.depth_intrinsics, [[28, 0, 16], [0, 28, 12], [0, 0, 1]])
 
 
+def test_shorter_matrices_are_read(tmp_path: Path) -> None:
+    folder = write_scan(tmp_path / "scan")
+    expected = open_scannet(folder).views[2]
+    write_matrix(folder / "intrinsic" / "intrinsic_color.txt", camera_matrix(60.0, 64, 48)[:3, :3])
+    write_matrix(folder / "intrinsic" / "intrinsic_depth.txt", camera_matrix(28.0, 32, 24)[:3])
+    write_matrix(folder / "pose" / "2.txt", pose_at(2)[:3])
+    view = open_scannet(folder).views[2]
+    for name in ("intrinsics", "depth_intrinsics", "world_from_camera"):
+        np.testing.assert_array_equal(getattr(view, name), getattr(expected, name))
+    write_matrix(folder / "pose" / "2.txt", pose_at(2)[:3, :3])  # a rotation alone is no pose
+    with pytest.raises(SceneError, match=r"pose/2\.txt.*9 numbers"):
+        open_scannet(folder)
+
+
 def test_a_scan_without_depth_is_still_a_scene(tmp_path: Path) -> None:
     scene = open_scannet(write_scan(tmp_path / "scan", depth=False))
     assert scene.posed

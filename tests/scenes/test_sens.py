@@ -14,7 +14,6 @@ import pytest
 from PIL import Image
 
 from dollhouse.errors import SceneError
-from dollhouse.scenes.open import open_scene
 from dollhouse.scenes.readers import sens
 from dollhouse.scenes.readers.scannet import SCANNET, open_scannet
 from tests.scenes.fixture_scans import (
@@ -302,7 +301,7 @@ def test_instance_masks_are_read_from_the_archive(tmp_path: Path, stream: bool, 
     else:
         write_scan(folder)
     write_masks(folder / "scan_2d-instance.zip", 4, compression=method)
-    scene = open_scene(folder)
+    scene = open_scannet(folder)
     assert not scene.notices
     for index, view in enumerate(scene.views):
         assert view.instances is not None

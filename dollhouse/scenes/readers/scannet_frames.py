@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dollhouse.errors import SceneError
 from dollhouse.geometry import Array
 from dollhouse.scenes.images import depth_size, image_size, read_depth, read_image
+from dollhouse.scenes.readers.captures import as_matrix
 from dollhouse.scenes.readers.reader import FaultLog, describe_unused, list_photos, read_text
 from dollhouse.scenes.readers.sens import Stream
 
@@ -111,7 +112,7 @@ class ExportedFrames:
         path = self.folder / "intrinsic" / f"intrinsic_{kind}.txt"
         if shared is not None and not path.exists() and size == shared.size:
             return Camera(shared.intrinsics, size, source)
-        return _to_camera(_read_matrix(path), size, path, source)
+        return _to_camera(_read_matrix(path, (9, 12, 16)), size, path, source)
 
 
 class StreamFrames:
@@ -174,17 +175,18 @@ def _to_camera(matrix: Array, size: Size, path: Path, size_source: str) -> Camer
     return Camera(intrinsics, size, size_source)
 
 
-def _read_matrix(path: Path) -> Array:
+def _read_matrix(path: Path, lengths: tuple[int, ...] = (12, 16)) -> Array:
     if not path.is_file():
         raise SceneError(f"{path}: is missing")
-    return parse_matrix(read_text(path), f"{path}: should hold a 4x4 matrix")
+    return parse_matrix(read_text(path), f"{path}: should hold a 4x4 matrix", lengths)
 
 
-def parse_matrix(text: str, fault: str) -> Array:
+def parse_matrix(text: str, fault: str, lengths: tuple[int, ...] = (12, 16)) -> Array:
+    """Parse a 4x4 matrix, or 3x4 or 3x3 numbers of one where ``lengths`` allow them; raises SceneError."""
     try:
         numbers = [float(word) for word in text.split()]
     except ValueError as error:
         raise SceneError(f"{fault} ({error})") from error
-    if len(numbers) != 16:
+    if len(numbers) not in lengths:
         raise SceneError(f"{fault}, but holds {len(numbers)} numbers")
-    return np.array(numbers).reshape(4, 4)
+    return as_matrix(numbers)
