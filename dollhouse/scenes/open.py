@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -111,12 +111,12 @@ def open_scenes(
         kind, split, numbers = rooms
         return SceneList(numbers, partial(_open_room, kind, split, frames, corrections))
     path = _existing_path(source)
-    entries = [path] if _matching_readers(path) else _scenes_in(path)
+    entries = [path] if _is_scene(path) else _scenes_in(path)
     if not entries:
         raise SceneError(_diagnose(path))
     if path.is_dir() and entries != [path] and (unused := describe_unused(path, entries)):
         _logger.warning("%s: %d scenes; not used: %s", path, len(entries), unused)
-    scenes = [scene for entry in entries for scene in _matching_readers(entry)[0].list_scenes(entry)]
+    scenes = [scene for entry in entries for scene in next(_matching_readers(entry)).list_scenes(entry)]
     return SceneList(scenes, partial(_open_path, skip_bad=skip_bad, frames=frames, corrections=corrections))
 
 
@@ -167,13 +167,14 @@ def _open_path(
     path: Path, skip_bad: bool, frames: int | None, corrections: Corrections, as_photos: bool = False
 ) -> Scene:
     """Open a path with its first reader; ``as_photos`` tries the last where that raises."""
-    readers = _matching_readers(path)
-    if not readers:
+    reader = next(_matching_readers(path), None)
+    if reader is None:
         raise SceneError(_diagnose(path))
     try:
-        return _correct(readers[0].open(path, skip_bad=skip_bad, frames=frames), readers[0].description, corrections)
+        return _correct(reader.open(path, skip_bad=skip_bad, frames=frames), reader.description, corrections)
     except SceneError as error:
-        if not as_photos or len(readers) == 1:
+        readers = list(_matching_readers(path)) if as_photos else []
+        if len(readers) < 2:
             raise
         scene = readers[-1].open(path, skip_bad=skip_bad, frames=frames)
         scene = replace(scene, metadata={**scene.metadata, "skipped": (str(error), *scene.metadata.get("skipped", ()))})
@@ -188,11 +189,16 @@ def _correct(scene: Scene, kind: str, corrections: Corrections) -> Scene:
     return replace(scene, metadata=metadata)
 
 
-def _matching_readers(path: Path) -> list[Reader]:
+def _matching_readers(path: Path) -> Iterator[Reader]:
+    """Yield the readers of a path's format; the first opens it."""
     try:
-        return [reader for reader in READERS if reader.matches(path)]
+        yield from (reader for reader in READERS if reader.matches(path))
     except OSError as error:
         raise SceneError(f"{path}: cannot be listed ({error.strerror})") from error
+
+
+def _is_scene(path: Path) -> bool:
+    return next(_matching_readers(path), None) is not None
 
 
 def _scenes_in(path: Path) -> list[Path]:
@@ -201,7 +207,7 @@ def _scenes_in(path: Path) -> list[Path]:
     Missing ones are logged.
     """
     if not path.is_dir():
-        scans, missing = read_scan_list(path, lambda scan: bool(_matching_readers(scan)))
+        scans, missing = read_scan_list(path, _is_scene)
         if missing and not scans:
             hint = "put them beside it, or into scans/ or scans_test/ there"
             raise SceneError(f"{path}: none of the {len(missing)} scans that it lists is there ({missing[0]}); {hint}")
@@ -210,7 +216,7 @@ def _scenes_in(path: Path) -> list[Path]:
         return scans
     inside = [p for p in path.iterdir() if p.is_dir() or p.suffix.lower() in (*VIDEO_SUFFIXES, STREAM_SUFFIX)]
     inside = sorted((p for p in inside if not p.name.startswith(".")), key=lambda p: natural_key(p.name))
-    return [p for p in inside if _matching_readers(p)]
+    return [p for p in inside if _is_scene(p)]
 
 
 def _diagnose(path: Path) -> str:
