@@ -6,13 +6,17 @@ Of a scene itself only the photos are used. What a record lacks, no loss gets a 
 from __future__ import annotations
 
 import json
+from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache, partial
+from pathlib import Path
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from dollhouse.data.config import DataConfig
+from dollhouse.data.record_views import renumber, visible_boxes
 from dollhouse.data.target_cache import Questions
 from dollhouse.data.target_source import SceneTargetSource, TargetSource, targets_key
 from dollhouse.data.targets import SceneTargets
@@ -21,12 +25,14 @@ from dollhouse.errors import RecipeError, SceneError
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.tokenization import vocabulary_hash
 from dollhouse.questions.generate import Question
+from dollhouse.questions.indexed_scan import IndexedScan, spaced_sample
+from dollhouse.questions.scene_index import index_scenes
 from dollhouse.records.content_hash import scene_hash
 from dollhouse.records.record import Record
 from dollhouse.records.scene_source import cache_views, find_source, match_scenes
 from dollhouse.records.store import RecordStore
 from dollhouse.records.types import TeacherAnswer
-from dollhouse.scenes.open import open_scene, open_scenes
+from dollhouse.scenes.open import open_paths, open_scene, open_scenes
 from dollhouse.scenes.scene import Scene, View
 from dollhouse.teachers.geometry import OWN_GEOMETRY
 
@@ -39,14 +45,18 @@ def open_target_source(data: DataConfig, config: DollhouseConfig) -> TargetSourc
 
 
 class RecordTargetSource(TargetSource):
-    """One sample per record, with ``data.views`` views spread over the scene, in the order of the records' ids."""
+    """One sample per record, in the order of the records' ids.
+
+    A record with more views than ``data.views`` gives ``data.view_sets`` samples of them, each with the questions that
+    these views answer (:func:`~dollhouse.data.record_views.renumber`).
+    """
 
     def __init__(self, data: DataConfig, config: DollhouseConfig) -> None:
         """Raises StorageError where there are no records, RecipeError where none is about ``data.scenes``."""
         assert data.records is not None
         self.records = RecordStore(data.records)
         self.rows = [self.records.row(id) for id in self.records.ids()]
-        self.sources: dict[str, str] = {}  # by record id, where the scenes are given
+        self.sources: dict[str, str] = {}  # what opens the scene, by record id
         if data.scenes:
             self.sources = match_scenes(self.rows, open_scenes(data.scenes), data.scenes)
             self.rows = [row for row in self.rows if row["record"] in self.sources]
@@ -56,16 +66,69 @@ class RecordTargetSource(TargetSource):
         ids = [row["record"] for row in self.rows]
         super().__init__(data, config, targets_key(data, config, ids, RECORD_TARGETS_VERSION))
         self._read = lru_cache(maxsize=64)(self.records.read)
+        #: row of each sample, and the number of its draw; None: all views
+        self.samples: list[tuple[int, int | None]] = []
+        for number, row in enumerate(self.rows):
+            draws = range(data.view_sets) if len(row["views"]) > data.views else [None]
+            self.samples += [(number, draw) for draw in draws]
+        self._index_sources()
+        self._unchanged: set[str] = set()  #: ids of the records whose scenes were compared
+
+    def _index_sources(self) -> None:
+        """Index the scans of the records, and print how many questions the samples of views leave out."""
+        for row in self.rows:
+            with suppress(SceneError):  # raised where the record is used
+                self.sources.setdefault(row["record"], find_source(row["source"], self.records.folder))
+        paths = [Path(source) for source in sorted(set(self.sources.values())) if Path(source).exists()]
+        scans = open_paths(paths, corrections=self.data.corrections)
+        self.index = index_scenes(scans, self.data.views, self.data.cache)
+        self._numbers = {str(path): number for number, path in enumerate(paths)}
+        used: Counter[str] = Counter()
+        total: Counter[str] = Counter()
+        for number, row in enumerate(self.rows):
+            if len(row["views"]) <= self.data.views:
+                continue
+            answered = self.records.answered(row["record"])
+            views = [self._views(sample) for sample in self.samples if sample[0] == number]
+            total.update(question.family for question, _ in answered)
+            used.update(pair[0].family for pair in answered if any(renumber(*pair, *sample) for sample in views))
+        if total:
+            families = ", ".join(f"{name} {used[name]:,} of {count:,}" for name, count in total.most_common())
+            print(f"records with more than {self.data.views} views: the samples of views show the objects and views of")
+            print(f"  {used.total():,} of {total.total():,} questions: {families}")
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.samples)
 
     def view_window(self, index: int) -> Scene:
         """Return the photos of a record's scene, with the geometry of the record."""
-        return self._scene(self._record(index)).sample_views(self.data.views)
+        scene, (chosen, _) = self._scene(self._record(index)), self._views(self.samples[index])
+        return replace(scene, views=tuple(scene.views[view] for view in chosen))
+
+    def _views(self, sample: tuple[int, int | None]) -> tuple[list[int], set[int] | None]:
+        """Return which of the record's views are in a sample, and the ids of the boxes that they show, if known."""
+        number, draw = sample
+        names = [view["name"] for view in self.rows[number]["views"]]
+        if draw is None:
+            return list(range(len(names))), None
+        row = self.rows[number]
+        scan = self._scan(self.sources.get(row["record"], ""))
+        if scan is None:
+            return spaced_sample(len(names), self.data.views, draw), None
+        place = {view.name: place for place, view in enumerate(scan.scene.views)}
+        places = [place[name] for name in names if name in place]
+        chosen = scan.sample(self.data.views, draw, places, self.data.view_sampling == "overlap")
+        return [names.index(scan.scene.views[view].name) for view in chosen], visible_boxes(scan, chosen)
+
+    def _scan(self, where: str) -> IndexedScan | None:
+        """Return a record's scan from the index; None for a room, and for a scan with faults."""
+        number = self._numbers.get(where)
+        if self.index is None or number is None or number in self.index.faults:
+            return None
+        return self.index.scan(number)
 
     def questions(self, index: int) -> Questions:
-        """Return the teacher's answers; questions about a view that is not sampled are left out."""
+        """Return the teacher's answers to the questions that the sample's views show."""
         return tuple((question.text, answer.text, question.family) for question, answer in self._answered(index))
 
     def teacher_answers(self, index: int) -> tuple[TeacherAnswer, ...]:
@@ -90,31 +153,32 @@ class RecordTargetSource(TargetSource):
         return replace(targets, teacher=replace(teacher, relations=relations))
 
     def _record(self, index: int) -> Record:
-        return self._read(self.rows[index]["record"])
+        return self._read(self.rows[self.samples[index][0]]["record"])
 
     def _answered(self, index: int) -> list[tuple[Question, TeacherAnswer]]:
-        record = self._record(index)
-        keeps_views = len(record.cameras) <= self.data.views  # else views change their numbers when sampled
-        return [
-            (question, answer)
-            for question, answer in zip(record.questions, record.answers, strict=True)
-            if (question.view is None or keeps_views) and answer.text.strip()
-        ]
+        record, sample = self._record(index), self.samples[index]
+        pairs = [pair for pair in zip(record.questions, record.answers, strict=True) if pair[1].text.strip()]
+        if sample[1] is None:
+            return pairs
+        shown = self._views(sample)
+        return [renamed for pair in pairs if (renamed := renumber(*pair, *shown))]
 
     def _scene(self, record: Record) -> Scene:
         where = self.sources.get(record.id) or find_source(record.source, self.records.folder)
+        scan = self._scan(where)
         # bad photos are left out: the hash below tells whether the rest is what the teacher got
-        source = open_scene(where, skip_bad=True, corrections=self.data.corrections)
+        source = scan.scene if scan else open_scene(where, skip_bad=True, corrections=self.data.corrections)
         by_name = {view.name: view for view in source.views}
         if missing := [camera.name for camera in record.cameras if camera.name not in by_name]:
             raise SceneError(f"{where} no longer has view {missing[0]} that record {record.id} is about")
         views = tuple(by_name[camera.name] for camera in record.cameras)
         photos = cache_views(replace(source, name=record.scene, views=views))  # its folder may have another name now
-        if scene_hash(photos) != record.scene_hash:
+        if record.id not in self._unchanged and scene_hash(photos) != record.scene_hash:
             raise SceneError(
                 f"{where} has changed since record {record.id} was made, or data.corrections is "
                 "not what `annotate` had: annotate it again"
             )
+        self._unchanged.add(record.id)
         return recorded_scene(record, photos)
 
 

@@ -126,7 +126,8 @@ class SceneTargetSource(TargetSource):
         scene = self.view_window(index)
         if scene.boxes is None:
             return ()
-        targets = self.cache.read_targets(index) if self.cache else None
+        # Of a scan, ids at the student's size would give other questions than its own masks or depth.
+        targets = self.cache.read_targets(index) if self.cache and self.index is None else None
         if targets is not None and targets.instances is not None:
             scene = replace(scene, views=tuple(map(_with_cached_ids, scene.views, targets.instances)))
         generated = generate_questions(scene, balance=self._balance_of(scene), limit=MAX_QUESTIONS)

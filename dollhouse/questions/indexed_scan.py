@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
 import zlib
@@ -10,20 +9,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from types import FunctionType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dollhouse.questions.answer_balance import SceneAnswers
+from dollhouse.scenes.opener_codec import OpenerDecoder, OpenerEncoder
 from dollhouse.scenes.pose_checks import check_poses
 from dollhouse.scenes.scene import Box, Scene, View, spaced_indices
 from dollhouse.scenes.view_sampling import ViewGraph, choose_views, measure_views
 
 _MATRICES = {"intrinsics": 3, "depth_intrinsics": 3, "world_from_camera": 4}
 _OPENERS = ("open_image", "open_depth", "open_instances")
-_READERS = "dollhouse.scenes."  #: functions that an index may name to open images are those of this package
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +58,7 @@ class IndexedScan:
             if len(places) >= count:
                 chosen: list[int] = self.graph.frames[choose_views(self.graph, count, places, draw)].tolist()
                 return chosen
-        if draw is None:
-            return [views[index] for index in spaced_indices(len(views), count)]
-        shift = np.random.default_rng([draw, len(views)]).random()
-        return [views[int((place + shift) * len(views) / count)] for place in range(count)]
+        return [views[place] for place in spaced_sample(len(views), count, draw)]
 
     def with_views(self, indices: Sequence[int]) -> Scene:
         """Return the scene with the views of these indices."""
@@ -71,14 +66,15 @@ class IndexedScan:
 
     def to_bytes(self, folder: Path) -> bytes:
         """Serialise the scan; paths below ``folder`` are stored relative to it."""
-        scene, graph = self.scene, self.graph
+        scene, graph, encoder = self.scene, self.graph, OpenerEncoder(folder)
         header: dict[str, Any] = {
             "name": scene.name,
             "metric": scene.metric,
             "metadata": dict(scene.metadata),
             "boxes": None if scene.boxes is None else [vars(box) for box in scene.boxes],
             "views": [view.name for view in scene.views],
-            "openers": [[_encode(getattr(view, name), folder) for name in _OPENERS] for view in scene.views],
+            "openers": [[encoder.encode(getattr(view, name)) for name in _OPENERS] for view in scene.views],
+            "shared": encoder.shared,
             "pose_check": self.pose_check,
         }
         arrays: dict[str, Any] = {
@@ -96,18 +92,28 @@ class IndexedScan:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         header = json.loads(arrays["header"].tobytes())
-        opened = cache(open_scan)
+        opened, decoder = cache(open_scan), OpenerDecoder(folder, header["shared"])
         views = []
         for number, (name, encoded) in enumerate(zip(header["views"], header["openers"], strict=True)):
             known: dict[str, Any] = {key: _known(arrays[key][number]) for key in _MATRICES}
-            pairs = zip(_OPENERS, encoded, strict=True)
-            openers = {key: _decode(value, folder, opened, number, key) for key, value in pairs}
+            openers: dict[str, Any] = {
+                key: partial(_open_in, opened, number, key) if entry is False else decoder.decode(entry)
+                for key, entry in zip(_OPENERS, encoded, strict=True)
+            }
             views.append(View(name, **known, **openers))
         boxes = None if header["boxes"] is None else tuple(map(_box, header["boxes"]))
         metadata = header["metadata"] | ({"pose_check": header["pose_check"]} if header["pose_check"] else {})
         scene = Scene(header["name"], tuple(views), boxes, header["metric"], metadata)
         graph = {name.partition(".")[2]: value for name, value in arrays.items() if name.startswith("graph.")}
         return cls(scene, ViewGraph(**graph) if graph else None, header["pose_check"])
+
+
+def spaced_sample(length: int, count: int, draw: int | None) -> list[int]:
+    """Return ``count`` evenly spaced indices into ``range(length)``; ``draw`` shifts them at random."""
+    if draw is None or length <= count:
+        return spaced_indices(length, count)
+    shift = np.random.default_rng([draw, length]).random()
+    return [int((place + shift) * length / count) for place in range(count)]
 
 
 def answers_to_bytes(answers: Sequence[SceneAnswers]) -> bytes:
@@ -126,59 +132,9 @@ def answers_from_bytes(content: bytes) -> list[SceneAnswers]:
     ]
 
 
-def _encode(opener: Any, folder: Path) -> Any:
-    """Describe how to open an image: None for no image, False for a way that cannot be described."""
-    if opener is None:
-        return None
-    if not (isinstance(opener, partial) and isinstance(opener.func, FunctionType)) or opener.keywords:
-        return False
-    try:
-        return [_name(opener.func), *(_encode_value(value, folder) for value in opener.args)]
-    except TypeError:
-        return False
-
-
-def _encode_value(value: Any, folder: Path) -> Any:
-    """Describe an argument as JSON-able values; TypeError where it cannot be."""
-    if isinstance(value, str | int | float | bool):
-        return value
-    if isinstance(value, Path):
-        return {"path": value.relative_to(folder).as_posix() if value.is_relative_to(folder) else str(value)}
-    if isinstance(value, tuple):
-        kind = None if type(value) is tuple else _name(type(value))
-        return {"tuple": [_encode_value(item, folder) for item in value], "type": kind}
-    raise TypeError
-
-
-def _name(function: Any) -> str:
-    """Return "module:name" of a function or class of the scene readers; TypeError for others."""
-    if not function.__module__.startswith(_READERS) or "<" in function.__qualname__:
-        raise TypeError
-    return f"{function.__module__}:{function.__qualname__}"
-
-
-def _named(name: str) -> Any:
-    module, _, function = name.partition(":")
-    if not module.startswith(_READERS):
-        raise ValueError(f"{name} reads no images")
-    return getattr(importlib.import_module(module), function)
-
-
-def _decode(encoded: Any, folder: Path, opened: Callable[[], Scene], number: int, name: str) -> Any:
-    if encoded is None:
-        return None
-    if encoded is False:
-        return lambda: getattr(opened().views[number], name)()
-    return partial(_named(encoded[0]), *(_decode_value(value, folder) for value in encoded[1:]))
-
-
-def _decode_value(value: Any, folder: Path) -> Any:
-    if not isinstance(value, dict):
-        return value
-    if "path" in value:
-        return folder / value["path"]
-    items = tuple(_decode_value(item, folder) for item in value["tuple"])
-    return items if value["type"] is None else _named(value["type"])(*items)
+def _open_in(opened: Callable[[], Scene], number: int, name: str) -> Any:
+    """Open an image of a view of the scan as its reader opens it."""
+    return getattr(opened().views[number], name)()
 
 
 def _stack(matrices: Sequence[Any], size: int) -> NDArray[np.float64]:

@@ -296,7 +296,9 @@ class _IndexFile:
                 connection = sqlite3.connect(self.path, timeout=60.0)
                 connection.execute(_TABLES)
             except (OSError, sqlite3.Error) as error:
-                raise StorageError(f"{self.path}: cannot be made ({error}); set XDG_CACHE_HOME") from error
+                raise StorageError(
+                    f"{self.path}: cannot be used ({error}); delete it, or set XDG_CACHE_HOME"
+                ) from error
             self._connection = (os.getpid(), connection)
         return self._connection[1]
 

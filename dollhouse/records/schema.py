@@ -114,17 +114,23 @@ def record_from(
             boxes=None if boxes is None else tuple(_box(box) for box in boxes),
             instances=_maps(arrays, "instances", np.int32),
         )
+    questions, answered = zip(*answers_from(answers), strict=True) if answers else ((), ())
     return Record(
         **{name: row[name] for name in _SAME_COLUMNS},
         id=row["record"],
-        questions=tuple(_question(entry) for entry in answers),
-        answers=tuple(TeacherAnswer.from_lists(entry["answer"], entry) for entry in answers),
+        questions=questions,
+        answers=answered,
         provenance=json.loads(row["provenance"]),
         cameras=tuple(_camera(view) for view in row["views"]),
         features=features,
         geometry=geometry,
         relations=None if relations is None else tuple(Relation(**relation) for relation in relations),
     )
+
+
+def answers_from(rows: Sequence[Mapping[str, Any]]) -> list[tuple[Question, TeacherAnswer]]:
+    """Rebuild questions and answers from the rows of :func:`answer_table`."""
+    return [(_question(row), TeacherAnswer.from_lists(row["answer"], row)) for row in rows]
 
 
 def _narrowed(ids: NDArray[np.int32]) -> NDArray[Any]:

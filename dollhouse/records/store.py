@@ -24,10 +24,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from dollhouse.errors import StorageError
+from dollhouse.questions.generate import Question
 from dollhouse.records.content_hash import record_id
 from dollhouse.records.record import Record
-from dollhouse.records.schema import SCENE_COLUMNS, answer_table, arrays_of, record_from, scene_table
+from dollhouse.records.schema import SCENE_COLUMNS, answer_table, answers_from, arrays_of, record_from, scene_table
 from dollhouse.records.staging import StagingFolder
+from dollhouse.records.types import TeacherAnswer
 from dollhouse.system.atomic_io import write_text
 
 ANSWERS, SCENE, ARRAYS, HASHES = "answers.parquet", "scene.parquet", "arrays.safetensors", "SHA256SUMS"
@@ -109,6 +111,10 @@ class RecordStore:
         except (SafetensorError, ValueError) as error:
             raise StorageError(f"{path}: is damaged ({error}){_remedy(path)}") from error
         return record_from(row, answers, arrays)
+
+    def answered(self, id: str) -> list[tuple[Question, TeacherAnswer]]:
+        """Return the questions and answers of a record, without reading its arrays. Raises as :meth:`read`."""
+        return answers_from(_rows(self.folder / id / ANSWERS, _hashes(self.folder / id)))
 
     def summary(self) -> StoreSummary:
         """Count records, bytes and answers by question family."""

@@ -120,6 +120,11 @@ def open_scenes(
     return SceneList(scenes, partial(_open_path, skip_bad=skip_bad, frames=frames, corrections=corrections))
 
 
+def open_paths(paths: Sequence[Path], *, corrections: Corrections = AS_READ) -> SceneList:
+    """Open the scenes at these paths lazily, each as :func:`open_scenes` opens one."""
+    return SceneList(paths, partial(_open_path, skip_bad=False, frames=None, corrections=corrections))
+
+
 def _check_frames(frames: int | None) -> None:
     if frames is not None and frames < 1:
         raise SceneError(f"{frames} frames were asked for; ask for at least 1")
