@@ -149,7 +149,7 @@ def _archive_instances(frames: Iterator[_Frame], path: Path) -> Iterator[_Frame]
     with zipfile.ZipFile(path, "w") as archive:
         for number, frame in enumerate(frames):
             if frame.instances is not None:
-                archive.writestr(f"instance-filt/{number}.png", frame.instances)
+                archive.writestr(zipfile.ZipInfo(f"instance-filt/{number}.png"), frame.instances)  # its time is fixed
             yield frame
 
 

@@ -25,6 +25,9 @@ def room() -> Scene:
 def test_a_written_scan_is_read_alike(room: Scene, tmp_path: Path, stream: bool) -> None:
     folder = tmp_path / "scene0003_00"
     write_scannet(room, folder, stream=stream)
+    write_scannet(room, tmp_path / "again" / "scene0003_00", stream=stream)
+    for file in filter(Path.is_file, folder.rglob("*")):  # the same scene gives the same bytes
+        assert file.read_bytes() == (tmp_path / "again" / folder.name / file.relative_to(folder)).read_bytes()
     scan = open_scene(folder)
     assert scan.metadata["axis_aligned"]
     assert not np.allclose(scan.metadata["world_from_source"], np.eye(4))
