@@ -15,6 +15,7 @@ from .evaluation.verify import verify_report as verify_report
 from .inference.pipeline import DollhousePipeline as DollhousePipeline
 from .inference.session import Answer as Answer
 from .inference.session import SceneSession as SceneSession
+from .inference.vocabulary import model_vocabulary as model_vocabulary
 from .models.dollhouse.configuration import DollhouseConfig as DollhouseConfig
 from .models.dollhouse.modeling import DollhouseForConditionalGeneration as DollhouseForConditionalGeneration
 from .models.dollhouse.processing import DollhouseProcessor as DollhouseProcessor
@@ -22,6 +23,8 @@ from .models.vggt.configuration import VggtConfig as VggtConfig
 from .questions.generate import Question as Question
 from .questions.generate import generate_questions as generate_questions
 from .records.store import RecordStore as RecordStore
+from .scenes.labels import LabelMap as LabelMap
+from .scenes.labels import default_labels as default_labels
 from .scenes.open import open_scene as open_scene
 from .scenes.open import open_scenes as open_scenes
 from .scenes.scene import Box as Box

@@ -26,6 +26,7 @@ from dollhouse.cli import (  # noqa: F401 - each registers its verbs, in the ord
     probe_thinking,
     scenes,
     records,
+    labels,
     version,
 )
 

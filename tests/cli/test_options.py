@@ -62,6 +62,7 @@ def test_options_are_frozen(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
             "--teacher",
             "--views",
         ],
+        "labels": ["--json"],
         "probe-thinking": ["--out", "--questions", "--scenes", "--seed"],
         "records check": [],
         "records merge": ["--out"],

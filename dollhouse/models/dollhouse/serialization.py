@@ -53,13 +53,10 @@ def single_weights(model: nn.Module) -> dict[str, Tensor]:
     return single
 
 
-def load_student(folder: str | Path | None = None) -> tuple[DollhouseForConditionalGeneration, DollhouseProcessor, str]:
-    """Load a model folder: model in float32, processor, and a name with a hash of the weights.
+def find_model(folder: str | Path | None = None) -> Path:
+    """Return the path of a model folder, after checks of its files and of the kind of model.
 
-    None and "nano" name the shipped student (unless there is a folder "nano"). Only safetensors are read.
-
-    Raises:
-        ModelError: if a file is missing or invalid.
+    None and "nano" name the shipped student (unless there is a folder "nano"). Raises ModelError.
     """
     path = SHIPPED if folder is None or (folder == SHIPPED.name and not Path(folder).exists()) else Path(folder)
     if path.is_file():
@@ -76,6 +73,27 @@ def load_student(folder: str | Path | None = None) -> tuple[DollhouseForConditio
     kind = settings.get("model_type") if isinstance(settings, dict) else None
     if kind != DollhouseConfig.model_type:
         raise ModelError(f"{path} is not a Dollhouse model: its config.json has model_type {kind!r}")
+    return path
+
+
+def load_config(folder: str | Path | None = None) -> DollhouseConfig:
+    """Load the configuration of a model folder without its weights; ``folder`` and errors as :func:`find_model`."""
+    path = find_model(folder)
+    try:
+        return DollhouseConfig.from_pretrained(path, local_files_only=True)  # type: ignore[no-any-return]
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"cannot read {path / 'config.json'}: {' '.join(str(error).split())[:300]}") from error
+
+
+def load_student(folder: str | Path | None = None) -> tuple[DollhouseForConditionalGeneration, DollhouseProcessor, str]:
+    """Load a model folder: model in float32, processor, and a name with a hash of the weights.
+
+    Only safetensors are read. ``folder`` as of :func:`find_model`.
+
+    Raises:
+        ModelError: if a file is missing or invalid.
+    """
+    path = find_model(folder)
     try:
         model, loading = DollhouseForConditionalGeneration.from_pretrained(
             path, dtype=torch.float32, output_loading_info=True, local_files_only=True, use_safetensors=True
