@@ -44,14 +44,17 @@ def edited(tmp_path: Path, **fields: Any) -> str:
 def test_rooms_of_a_house_and_of_a_folder_are_scenes(house: Path, caplog: pytest.LogCaptureFixture) -> None:
     names = [f"{HOUSE}#MasterBedroom-1", f"{HOUSE}#LivingRoom-360"]
     assert [scene.name for scene in open_scenes(house, frames=1)] == names
-    broken = house.with_name("broken.json")
+    broken = house.with_name(f"{HOUSE[:-1]}0.json")
+    house.with_name("notes.txt").touch()
     broken.write_text('{"uid": "broken", "furniture": []')
     with caplog.at_level(logging.WARNING):
         scenes = open_scenes(house.parent, frames=2)
     broken.unlink()
-    assert re.search(r"left out: .*broken\.json: is not JSON", caplog.text)
+    assert re.search(r"left out: .*0\.json: is not JSON", caplog.text)
+    assert "2 rooms; not used: 1 .txt file (notes.txt)" in caplog.text
     assert [str(key) for key in scenes.keys] == [f"{house}{BEDROOM}", f"{house}{LIVING_ROOM}"]
     assert [len(scene.views) for scene in scenes] == [2, 2]
+    assert open_scenes(house.parent.parent).keys == scenes.keys  # the folder of models is no scene
     assert [scene.name for scene in open_scenes(f"{house}{LIVING_ROOM}", frames=1)] == names[1:]
     for path in (house, house.parent):
         with pytest.raises(SceneError, match=r"holds 2 rooms; give one of them, such as .*json#MasterBedroom-1"):
@@ -158,6 +161,7 @@ def test_questions_are_asked(house: Path) -> None:
 def test_licence_and_what_is_left_out_are_stated(bedroom: Scene) -> None:
     assert "scientific research only" in bedroom.metadata["licence"]
     assert bedroom.metadata["skipped"] == ("1 x pieces whose model is not in 3D-FUTURE-model",)
+    assert bedroom.metadata["unused"] == "2 pieces that are not valid"
     assert (bedroom.metadata["source"], bedroom.metadata["room"]) == ("3D-FRONT", "MasterBedroom-1")
 
 
@@ -172,6 +176,21 @@ def test_rooms_that_are_no_rectangles_have_cameras_on_their_floor(tmp_path: Path
     scene = open_scene(f"{write_house(tmp_path, content)}{LIVING_ROOM}", frames=6)
     eyes = np.stack([view.world_from_camera[:3, 3] for view in scene.views if view.world_from_camera is not None])
     assert not ((eyes[:, 0] > -0.3) & (eyes[:, 1] < 0.3)).any()  # z of the house is -y here
+
+
+def test_room_names_are_plain_names(tmp_path: Path) -> None:
+    content = house_content()
+    for room, name in zip(content["scene"]["room"], ("../x", "a#b", "LivingRoom-360", "LivingRoom-360"), strict=True):
+        room["instanceid"] = name
+    content["uid"] = "../../x"
+    content["scene"]["room"][2]["children"] = content["scene"]["room"][0]["children"]
+    (scene,) = open_scenes(write_house(tmp_path, content), frames=1)
+    assert scene.name == f"{HOUSE}#LivingRoom-360"
+    assert scene.metadata["filtered_rooms"] == {
+        "'../x'": "its name is no plain name",
+        "'a#b'": "its name is no plain name",
+        "LivingRoom-360 (again)": "its name is used before",
+    }
 
 
 @pytest.mark.parametrize(
@@ -292,3 +311,9 @@ def test_house_without_models_says_where_they_belong(tmp_path: Path) -> None:
     for name in ("other.json", "other.json#Room-1"):
         with pytest.raises(SceneError, match="is not a scene"):
             open_scene(tmp_path / name)
+
+
+def test_rooms_of_too_many_triangles_are_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dollhouse.scenes.readers.front3d._MOST_TRIANGLES", 40)
+    with pytest.raises(SceneError, match="MasterBedroom-1 has more than 0 million triangles"):
+        open_scene(f"{write_house(tmp_path)}{BEDROOM}")

@@ -16,10 +16,11 @@ from dollhouse.errors import SceneError
 from dollhouse.geometry import Array, transform_points
 from dollhouse.scenes.readers.captures import read_json, rigid
 from dollhouse.scenes.readers.future3d import Model, label_of, load_model, read_categories
-from dollhouse.scenes.readers.reader import Reader, describe_unused, natural_key
+from dollhouse.scenes.readers.reader import Reader, describe_unused
 from dollhouse.scenes.scene import Scene
 from dollhouse.scenes.synthetic.layout import MeshPart
 
+UUID: Final = "-".join("[0-9a-f]" * count for count in (8, 4, 4, 4, 12))  #: pattern of the names of houses
 LICENCE: Final = "3D-FRONT and 3D-FUTURE terms of Alibaba: scientific research only, no redistribution"
 VIEWS: Final = 8  #: rendered views of a room, if ``frames`` does not say otherwise
 _MODELS: Final = "3D-FUTURE-model"
@@ -58,11 +59,14 @@ def read_house(path: Path) -> House:
     try:
         furniture, meshes = ({str(entry.get("uid")): entry for entry in content[key]} for key in ("furniture", "mesh"))
         furniture = {uid: entry for uid, entry in furniture.items() if entry.get("valid") is True}
-        house = House(path, str(content.get("uid") or path.stem), furniture, meshes, dict(_colours(content)))
+        uid = str(content.get("uid"))
+        house = House(path, uid if _is_plain(uid) else path.stem, furniture, meshes, dict(_colours(content)))
         for room in content["scene"]["room"]:
             name, children = str(room.get("instanceid")), room.get("children") or []
             if name in house.rooms or name in house.filtered:
                 house.filtered[f"{name} (again)"] = "its name is used before"
+            elif not _is_plain(name):
+                house.filtered[repr(name)] = "its name is no plain name"
             elif reason := _unusable(house, children):
                 house.filtered[name] = reason
             else:
@@ -89,6 +93,8 @@ def open_front3d(path: Path, *, skip_bad: bool = False, frames: int | None = Non
     house = read_house(Path(file))
     if name not in house.rooms:
         raise SceneError(f"{path}: is not a usable room of this house ({_summary(house)})")
+    known = house.furniture.keys() | house.meshes.keys()
+    invalid = sum(str(child["ref"]) not in known for child in house.rooms[name])
     faults: Counter[str] = Counter()
     floor, parts = _build(house, name, faults)
     skipped = tuple(f"{count} x {fault}" for fault, count in faults.items())
@@ -97,13 +103,8 @@ def open_front3d(path: Path, *, skip_bad: bool = False, frames: int | None = Non
     scene = mesh_room_scene(f"{house.uid}#{name}", floor, parts, views=frames or VIEWS)
     world_from_house = np.array(scene.metadata["world_from_source"])
     world_from_house[:3, :3] = _Z_UP
-    metadata: dict[str, Any] = {
-        "source": "3D-FRONT",
-        "house": house.uid,
-        "room": name,
-        "licence": LICENCE,
-        "skipped": skipped,
-    }
+    metadata: dict[str, Any] = {"source": "3D-FRONT", "house": house.uid, "room": name, "licence": LICENCE}
+    metadata |= {"skipped": skipped, "unused": f"{invalid} pieces that are not valid" if invalid else ""}
     metadata |= {"filtered_rooms": house.filtered, "world_from_source": world_from_house.tolist()}
     return replace(scene, metadata={**scene.metadata, **metadata})
 
@@ -113,7 +114,7 @@ def list_rooms(path: Path) -> list[Path]:
     if "#" in path.name and not path.exists():
         return [path]
     log = logging.getLogger(__name__)
-    files = sorted(path.glob("*.json"), key=lambda file: natural_key(file.name)) if path.is_dir() else [path]
+    files = sorted(path.glob(f"{UUID}.json")) if path.is_dir() else [path]
     rooms, summary = [], ""
     for file in files:
         try:
@@ -153,7 +154,7 @@ def _build(house: House, name: str, faults: Counter[str]) -> tuple[Array, list[M
     floor: list[Array] = [np.zeros((0, 3, 3))]
     parts: list[MeshPart] = []
     models: dict[Path, Model] = {}
-    triangles = 0
+    triangles = counted = 0
     for child in house.rooms[name]:
         ref = str(child["ref"])
         try:
@@ -162,11 +163,12 @@ def _build(house: House, name: str, faults: Counter[str]) -> tuple[Array, list[M
                 floor += [parts[-1].triangles] * (_kind(house.meshes[ref]) == "floor")
             elif ref in house.furniture:
                 parts.append(_piece(house, house.furniture[ref], child, models))
-        except (SceneError, *_FAULTS) as error:
-            known = isinstance(error, SceneError)
-            faults[str(error) if known else f"parts that cannot be used ({type(error).__name__}: {error})"] += 1
-            continue
-        triangles += len(parts[-1].triangles) if parts else 0
+        except SceneError as error:
+            faults[str(error)] += 1
+        except _FAULTS as error:
+            faults[f"parts that cannot be used ({type(error).__name__}: {error})"] += 1
+        triangles += sum(len(part.triangles) for part in parts[counted:])
+        counted = len(parts)
         if triangles > _MOST_TRIANGLES:
             raise SceneError(f"{house.path}: {name} has more than {_MOST_TRIANGLES // 1_000_000} million triangles")
     faults.update(model.fault for model in models.values() if model.fault)
@@ -188,7 +190,7 @@ def _shell_part(house: House, mesh: dict[str, Any]) -> MeshPart:
 def _piece(house: House, entry: dict[str, Any], child: dict[str, Any], models: dict[Path, Model]) -> MeshPart:
     """Place the model of a piece of furniture; raises SceneError."""
     jid, roots = str(entry["jid"]), _model_folders(house.path)
-    if not re.fullmatch(r"[\w-]{1,64}", jid):
+    if not _is_plain(jid):
         raise SceneError("pieces with a model name that is no plain name")
     folder = next((root / jid for root in roots if (root / jid / "raw_model.obj").is_file()), None)
     if folder is None:
@@ -206,6 +208,11 @@ def _piece(house: House, entry: dict[str, Any], child: dict[str, Any], models: d
     level = bool(np.hypot(*ahead[:2]) > 0.5)
     yaw = float(np.arctan2(ahead[1], ahead[0])) if level else 0.0
     return MeshPart(placed.reshape(-1, 3, 3), model.rgb, label, yaw, has_front and level)
+
+
+def _is_plain(name: str) -> bool:
+    """Return whether a name can be part of a path."""
+    return re.fullmatch(r"[\w-]{1,64}", name) is not None
 
 
 def _kind(mesh: dict[str, Any]) -> str:
@@ -235,14 +242,14 @@ def _summary(house: House) -> str:
 def _matches(path: Path) -> bool:
     file = Path(str(path).rpartition("#")[0]) if not path.exists() else path
     if file.is_dir():
-        house = next(file.glob("*.json"), None)
+        house = next(file.glob(f"{UUID}.json"), None)
         return house is not None and bool(_model_folders(house))
     return file.suffix.lower() == ".json" and file.is_file() and bool(_model_folders(file))
 
 
 def _diagnose(path: Path) -> str | None:
     """Explain that the models are missing where a JSON file begins like a house."""
-    house = path if path.is_file() else next(path.glob("*.json"), None)
+    house = path if path.is_file() else next(path.glob(f"{UUID}.json"), None)
     if house is None or house.suffix.lower() != ".json":
         return None
     with house.open("rb") as file:

@@ -42,7 +42,7 @@ def label_of(names: Iterable[str | None]) -> tuple[str | None, bool]:
     return label, label is not None and label not in _WITHOUT_FRONT
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=16)
 def read_categories(path: Path) -> dict[str, str]:
     """Read the category of each model from 3D-FUTURE's ``model_info.json``; {} where it does not exist."""
     if not path.is_file():

@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from dollhouse.errors import SceneError
 from dollhouse.scenes.images import image_size, read_ids, read_image
 from dollhouse.scenes.readers import captures
-from dollhouse.scenes.readers.front3d import LICENCE
+from dollhouse.scenes.readers.front3d import LICENCE, UUID
 from dollhouse.scenes.readers.reader import Reader, natural_key
 from dollhouse.scenes.scene import Scene, View
 
-_UUID: Final = "-".join("[0-9a-f]" * count for count in (8, 4, 4, 4, 12))  # a pattern of pathlib
 _FILES: Final = "meta.json render_*.webp depth_*.exr semantic_*.png"
-_PAIR: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}_\w+-\d+_rgb\.png")
+_PAIR: Final = re.compile(UUID + r"_\w+-\d+_rgb\.png")
 _UNKNOWN: Final = 1e4  #: metres from which depth is a sentinel
 _DEPTH_CHANNELS: Final = ("Z", "V", "Y", "R")
 
@@ -132,7 +131,7 @@ def _list_scenes(path: Path) -> list[Path]:
     """List the rooms ``<house>/<room>/`` or the pairs in a folder; a room and a pair are scenes themselves."""
     if path.is_file() or (path / "meta.json").is_file():
         return [path]
-    rooms = [meta.parent for meta in path.glob(f"{_UUID}/*/meta.json")]
+    rooms = [meta.parent for meta in path.glob(f"{UUID}/*/meta.json")]
     scenes = rooms or [image for image in path.glob("*_rgb.png") if _is_pair(image)]
     return sorted(scenes, key=lambda scene: natural_key(str(scene)))
 
