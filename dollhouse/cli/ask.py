@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +18,7 @@ from dollhouse.errors import QuestionError, SceneError
 if TYPE_CHECKING:
     from dollhouse.inference.session import Answer, SceneSession
     from dollhouse.scenes.corrections import Corrections
+    from dollhouse.scenes.scale import Scale
     from dollhouse.scenes.scene import Scene
 
 
@@ -35,6 +36,18 @@ def ask(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     show: Annotated[Path | None, typer.Option(help="Write a picture: photos, predicted depth, plan, answers.")] = None,
     skip_bad: LenientOption = True,
+    focal: Annotated[
+        str | None,
+        typer.Option(
+            help="Known focal length: over the photo's width (0.72), 26mm (35 mm equivalent), 1480px, or exif."
+        ),
+    ] = None,
+    camera_height: Annotated[
+        float | None, typer.Option(help="Known height of the first photo's camera above the floor, metres.")
+    ] = None,
+    known_length: Annotated[
+        str | None, typer.Option(help="Known length, metres: table=1.20 (longest horizontal side), door.height=2.0.")
+    ] = None,
     *,
     corrections: Corrections,
 ) -> None:
@@ -43,7 +56,9 @@ def ask(
     Example: dollhouse ask ./my_photos "Is the lamp near the sofa?"
     """
     from dollhouse.scenes.open import open_scene
+    from dollhouse.scenes.scale import KnownScale
 
+    known = KnownScale(focal, camera_height, known_length)
     prompt = not questions and sys.stdin.isatty() and not as_json
     if not questions and not prompt:
         questions = [] if sys.stdin.isatty() else [line.strip() for line in sys.stdin if line.strip()]
@@ -55,7 +70,8 @@ def ask(
     quiet_libraries()
     from dollhouse.inference.pipeline import DollhousePipeline
 
-    session = DollhousePipeline.from_pretrained(model, retain_freed_memory=True).encode_scene(selected, count, skip_bad)
+    pipeline = DollhousePipeline.from_pretrained(model, retain_freed_memory=True)
+    session = pipeline.encode_scene(selected, count, skip_bad, known)
     print_notices(session.scene, opened)
     used = [1 + number for number, view in enumerate(opened.views) if view in session.scene.views]
     if views is None and len(used) < len(opened.views):
@@ -110,7 +126,12 @@ def _print_answers(answers: list[Answer]) -> None:
     for answer in answers:
         if len(answers) > 1:
             out.print(f"[dim]{escape(answer.question)}[/dim]")
-        out.print(f"{escape(answer.text)}  [dim](confidence {answer.confidence:.0%})[/dim]")
+        scale = f"; {_scale_phrase(answer.scale)}" if answer.scale else ""
+        out.print(f"{escape(answer.text)}  [dim](confidence {answer.confidence:.0%}{scale})[/dim]")
+
+
+def _scale_phrase(scale: Scale) -> str:
+    return f"metric by {scale.source}" if scale.kind == "metric" else f"scale {scale.source}"
 
 
 def _as_json(session: SceneSession, answers: list[Answer]) -> dict[str, Any]:
@@ -124,6 +145,7 @@ def _as_json(session: SceneSession, answers: list[Answer]) -> dict[str, Any]:
             "center": [round(float(x), 3) for x in box.center],
             "size": [round(float(x), 3) for x in box.size],
             "yaw": round(box.yaw, 3),
+            "scale": vars(session.scale),
         }
         for box in ([] if session.perception is None else session.boxes)
         if (box.score or 0.0) >= MIN_BOX_SCORE
@@ -132,7 +154,8 @@ def _as_json(session: SceneSession, answers: list[Answer]) -> dict[str, Any]:
         "scene": session.scene.name,
         "model": session.pipeline.model_id,
         "views": [view.name for view in session.scene.views],
-        "answers": [vars(answer) for answer in answers],
+        "scale": vars(session.scale),
+        "answers": [asdict(answer) for answer in answers],
         "objects": boxes,
         "frame": "level frame of the first view: origin at the camera, x right, y ahead, z up, metres",
     }

@@ -8,14 +8,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dollhouse.errors import SceneError
+from dollhouse.errors import ModelError, SceneError
 from dollhouse.inference.generation import Decoder
+from dollhouse.inference.known_scale import apply_known_lengths
 from dollhouse.inference.neox_decoder import select_decoder
 from dollhouse.inference.session import SceneSession
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.models.dollhouse.processing import DollhouseProcessor
 from dollhouse.models.dollhouse.rgbd_embedding import RGBDInputs
 from dollhouse.models.dollhouse.serialization import load_student
+from dollhouse.scenes.scale import ESTIMATED, ESTIMATED_WITH_FOCAL, MEASURED_DEPTH, NOTHING_KNOWN, KnownScale
 from dollhouse.scenes.scene import Scene
 from dollhouse.scenes.view_preprocessing import rgbd_arrays
 from dollhouse.system.malloc import keep_freed_memory
@@ -78,7 +80,13 @@ class DollhousePipeline:
         """Labels of the boxes that it predicts."""
         return tuple(self.model.config.labels)
 
-    def encode_scene(self, scene: Scene | str | Path, views: int | None = None, skip_bad: bool = False) -> SceneSession:
+    def encode_scene(
+        self,
+        scene: Scene | str | Path,
+        views: int | None = None,
+        skip_bad: bool = False,
+        known: KnownScale = NOTHING_KNOWN,
+    ) -> SceneSession:
         """Encode the photos of a scene.
 
         Args:
@@ -86,10 +94,13 @@ class DollhousePipeline:
                 depth and poses are used only by models with ``config.use_rgbd``.
             views: at most so many photos, spread over the scene; by default ``config.num_views``.
             skip_bad: leave out photos that cannot be read; always so for a scene that is opened here.
+            known: focal length, camera height or length of an object, known to the user. Without it, the model's own
+                estimates are used, even where the photos' EXIF data has a focal length.
 
         Raises:
             SceneError: for a scene without views, with photos of several shapes, or, with ``config.use_rgbd``,
-                without depth or poses.
+                without depth or poses; and for ``known`` that fixes no scale.
+            ModelError: for ``known`` with a blind student.
         """
         if not isinstance(scene, Scene):
             from dollhouse.scenes.open import open_scene
@@ -106,13 +117,23 @@ class DollhousePipeline:
         except ValueError as error:
             raise SceneError(f"scene {scene.name}: {error}; put photos of one shape together") from error
         pixel_values = torch.from_numpy(np.asarray(pixels)).to(self.model.device)
+        config = self.model.config
+        if known != NOTHING_KNOWN and (config.blind or config.use_rgbd):
+            kind = "is a blind student" if config.blind else "takes its scale from measured depth"
+            raise ModelError(f"{self.model_id} {kind}: leave out known focal length, camera height and length")
         with torch.inference_mode():
-            if self.model.config.blind:
+            if config.blind:
                 return SceneSession(self, scene, pixel_values, self.model.get_image_features(pixel_values), None)
-            rgbd = self._rgbd_inputs(scene) if self.model.config.use_rgbd else None
-            perception = self.model.encode_scene(pixel_values, rgbd=rgbd, refine_poses=True)
+            rgbd = self._rgbd_inputs(scene) if config.use_rgbd else None
+            focal = None
+            if known.focal is not None:
+                focal = pixel_values.new_tensor(known.focal_over_width(scene, images))[None]
+            perception = self.model.encode_scene(pixel_values, rgbd=rgbd, refine_poses=True, focal=focal)
             prefix = self.model.embed_objects(perception.objects)
-            return SceneSession(self, scene, pixel_values, prefix, perception, rgbd)
+        scale = ESTIMATED if focal is None else ESTIMATED_WITH_FOCAL
+        if rgbd is not None and scene.metric:
+            scale = MEASURED_DEPTH
+        return apply_known_lengths(SceneSession(self, scene, pixel_values, prefix, perception, rgbd, scale), known)
 
     def _rgbd_inputs(self, scene: Scene) -> RGBDInputs:
         arrays = rgbd_arrays(scene, self.image_size)

@@ -8,7 +8,6 @@ Axes: V views, H rows, W columns; pixel centres are at half-integers, unlike in 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,10 +16,10 @@ from dollhouse.errors import SceneError
 from dollhouse.geometry import Array, back_project, invert_rigid, transform_points
 from dollhouse.models.vggt.camera_head import cameras_from_pose_encoding
 from dollhouse.models.vggt.modeling import VggtModel
+from dollhouse.scenes.scale import MEASURED_DEPTH, Scale
 from dollhouse.scenes.scene import Scene
 from dollhouse.scenes.view_preprocessing import preprocess_view
 
-FixedBy = Literal["relative", "depth", "poses", "length"]
 Pixel = tuple[int, int, int]  #: view, row, column
 
 
@@ -39,13 +38,13 @@ class Points:
 
     points: Array  #: (V, H, W, 3); NaN where unknown
     first_from_camera: Array  #: (V, 4, 4)
-    scale: FixedBy  #: source of the metric scale; "relative": none, only proportions are right
+    scale: Scale
     factor: float  #: applied to predicted lengths
 
     @property
     def metric(self) -> bool:
         """Whether lengths are in metres."""
-        return self.scale != "relative"
+        return self.scale.kind == "metric"
 
 
 def place_points(depth: Array, intrinsics: Array, camera_from_world: Array) -> tuple[Array, Array]:
@@ -84,21 +83,21 @@ def fix_scale(
         SceneError: if the known values do not fix a scale: no pixel with both depths, all cameras at one position,
             two pixels of one point or none, a length that is not positive.
     """
-    scale: FixedBy = "relative"
-    factor = 1.0
+    scale, factor = Scale("relative", "unknown"), 1.0
     if known_length is not None:
-        scale, factor = "length", _factor_of_length(points, known_length)
+        scale, factor = Scale("metric", "known length"), _factor_of_length(points, known_length)
     elif known_depth is not None:
         both = (np.asarray(known_depth) > 0) & (np.asarray(depth) > 0)
         if not both.any():
             raise SceneError("no pixel has both a known and a predicted depth, so that fixes no scale; leave it out")
-        scale, factor = "depth", float(np.median(known_depth[both] / depth[both]))
+        scale, factor = MEASURED_DEPTH, float(np.median(known_depth[both] / depth[both]))
     elif known_poses is not None:  # fits the distances between all pairs of cameras by least squares
         places = first_from_camera[:, :3, 3], np.asarray(known_poses, dtype=np.float64)[:, :3, 3]
         predicted, known = (np.linalg.norm(own[:, None] - own[None], axis=-1) for own in places)
         if not (predicted > 0).any() or not (known > 0).any():
             raise SceneError("all cameras stand in one place, so their poses fix no scale; give one known length")
-        scale, factor = "poses", float((predicted * known).sum() / (predicted**2).sum())
+        scale = Scale("metric", "camera poses")
+        factor = float((predicted * known).sum() / (predicted**2).sum())
     placed = first_from_camera.copy()
     placed[:, :3, 3] *= factor
     return Points(points * factor, placed, scale, factor)

@@ -6,8 +6,9 @@ Axes: V views, H and W pixels, N prefix tokens, D text width, R questions, T tok
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,12 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from dollhouse.errors import ModelError, QuestionError
-from dollhouse.geometry import Array
+from dollhouse.geometry import Array, back_project, intrinsics_from_fov, transform_points
 from dollhouse.inference.generation import Decoder, equal_length_batches, generate
 from dollhouse.models.dollhouse.modeling import PerceptionOutput
 from dollhouse.models.dollhouse.rgbd_embedding import RGBDInputs
 from dollhouse.models.generation import GeneratedTokens
+from dollhouse.scenes.scale import ESTIMATED, Scale
 from dollhouse.scenes.scene import Box, Scene
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 MIN_BOX_SCORE = 0.3  #: score from which a box is shown; evaluation uses all of them
 MAX_QUESTION_TOKENS = 256
+_LENGTH = re.compile(r"\b(\d+(?:\.\d+)?) m\b")
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Answer:
     question: str
     text: str
     confidence: float
+    scale: Scale | None = None  #: of the lengths in the text; None where there is none
 
 
 class SceneSession:
@@ -52,12 +56,15 @@ class SceneSession:
         prefix: Tensor,
         perception: PerceptionOutput | None,
         rgbd: RGBDInputs | None = None,
+        scale: Scale = ESTIMATED,
     ) -> None:
         self.pipeline = pipeline
         self.scene = scene
         self.pixel_values = pixel_values  #: (1, V, 3, H, W) in [0, 1]
         self.perception = perception  #: None for a blind student
         self.rgbd = rgbd
+        self.scale = scale  #: of depth, boxes, cameras and answers
+        self.scale_factor = 1.0  #: by which :meth:`rescaled` has multiplied predicted lengths
         self._encode_prefix(prefix)
 
     def _encode_prefix(self, prefix: Tensor) -> None:
@@ -69,6 +76,18 @@ class SceneSession:
         """Return a session on the same scene with another language prefix (1, N, D)."""
         session = copy.copy(self)
         session._encode_prefix(prefix)
+        return session
+
+    def rescaled(self, factor: float, scale: Scale) -> SceneSession:
+        """Return a session with all lengths multiplied by ``factor``, and their new scale.
+
+        The language prefix stays, since the model was trained on rooms of usual size; lengths in answers are
+        multiplied instead.
+        """
+        session = copy.copy(self)
+        session.perception = self._require_perception().scaled(factor)
+        session.scale, session.scale_factor = scale, self.scale_factor * factor
+        session.__dict__.pop("depth", None)
         return session
 
     @property
@@ -97,6 +116,15 @@ class SceneSession:
     def focal(self) -> Array:
         """Predicted focal lengths (V,) divided by the image's width."""
         return self._require_perception().cameras.focal[0].double().cpu().numpy()
+
+    @property
+    def points(self) -> Array:
+        """Predicted point of each pixel (V, H, W, 3) in the level frame of the first view."""
+        height, width = self.depth.shape[1:]
+        fovs = 2 * np.arctan(0.5 / self.focal)
+        views = zip(self.level_from_camera, self.depth, fovs, strict=True)
+        clouds = [(pose, back_project(depth, intrinsics_from_fov(fov, width, height))) for pose, depth, fov in views]
+        return np.stack([transform_points(pose, cloud) for pose, cloud in clouds])
 
     @property
     def boxes(self) -> tuple[Box, ...]:
@@ -143,8 +171,17 @@ class SceneSession:
         for rows, batch in equal_length_batches(ids, self.pipeline.model.device):
             for row, generated in zip(rows, self.generate(batch, max_new_tokens), strict=True):
                 text = self.pipeline.processor.tokenizer.decode(generated.token_ids, skip_special_tokens=True).strip()
-                answers[row] = Answer(questions[row], text, generated.confidence)
+                answers[row] = self._answer_in_scale(Answer(questions[row], text, generated.confidence))
         return [answers[row] for row in range(len(ids))]
+
+    def _answer_in_scale(self, answer: Answer) -> Answer:
+        """Add the scale to an answer with a length, and multiply the length if the session is rescaled."""
+        if not _LENGTH.search(answer.text):
+            return answer
+        text = answer.text
+        if self.scale_factor != 1.0:
+            text = _LENGTH.sub(lambda length: f"{float(length[1]) * self.scale_factor:.1f} m", text)
+        return replace(answer, text=text, scale=self.scale)
 
     def generate(self, ids: Tensor, max_new_tokens: int, top_k: int = 1) -> list[GeneratedTokens]:
         """Generate greedy answers to tokenized questions (R, T) of one length."""

@@ -14,13 +14,13 @@ from PIL import Image
 
 from dollhouse.geometry import Array, camera_rays, intrinsics_from_fov, look_at
 from dollhouse.scenes.images import WORKING_PIXELS, image_size, open_photo, read_image
+from dollhouse.scenes.scale import DIAGONAL_35MM
 from dollhouse.scenes.scene import View
 
 _EXIF_IFD = 0x8769
 _FOCAL, _FOCAL_35MM, _X_RESOLUTION, _RESOLUTION_UNIT = 0x920A, 0xA405, 0xA20E, 0xA210
 _WIDTH, _HEIGHT = 0xA002, 0xA003
 _TAGS = {_FOCAL, _FOCAL_35MM, _X_RESOLUTION, _RESOLUTION_UNIT, _WIDTH, _HEIGHT}
-_DIAGONAL_35MM = math.hypot(36, 24)  # CIPA DCG-001: equal diagonal angle of view
 _MM_PER_UNIT = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}
 _FOCAL_RANGE = (0.25, 20.0)  #: plausible focal lengths over the longer side
 PANORAMA_VIEWS = 6  #: neighbours overlap by a third
@@ -66,7 +66,7 @@ def _exif_focal(image: Image.Image, size: tuple[int, int]) -> tuple[float, str]:
         return 0.0, "none: the photo was cropped"
     focal, source = 0.0, ""
     if _FOCAL_35MM in numbers:
-        focal, source = numbers[_FOCAL_35MM] * math.hypot(*size) / _DIAGONAL_35MM, "EXIF 35 mm equivalent"
+        focal, source = numbers[_FOCAL_35MM] * math.hypot(*size) / DIAGONAL_35MM, "EXIF 35 mm equivalent"
     elif _FOCAL in numbers and _X_RESOLUTION in numbers:
         per_mm = numbers[_X_RESOLUTION] / _MM_PER_UNIT.get(int(numbers.get(_RESOLUTION_UNIT, 2)), 25.4)
         sensor = stored[1] if _WIDTH in numbers and _HEIGHT in numbers else max(image.size)

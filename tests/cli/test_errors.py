@@ -242,6 +242,55 @@ def test_ask_tells_json_and_draws(
 
 
 @needs_model
+def test_lengths_have_a_scale(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ("ask", "rooms:test/3", "How far apart are the table and the chair?", "Is there a sofa?")
+    estimated = {"kind": "relative", "source": "estimated by the model, not measured"}
+    focal = {"kind": "relative", "source": "estimated by the model with a known focal length, not measured"}
+    cases: list[tuple[list[str], dict[str, str], str]] = [
+        ([], estimated, "scale estimated by the model, not measured"),
+        (["--focal", "0.7"], focal, "scale estimated by the model with a known focal length, not measured"),
+        (["--focal", "exif", "--camera-height", "1.5"], {"kind": "metric", "source": "camera height"}, ""),
+        (["--known-length", "sofa=2.0"], {"kind": "metric", "source": "known length"}, "metric by known length"),
+    ]
+    for options, scale, phrase in cases:
+        code, output, _ = run(capsys, monkeypatch, *command, *options, "--json")
+        assert code == 0
+        content = json.loads(output)
+        assert content["scale"] == scale
+        assert [answer["scale"] for answer in content["answers"]] == [scale, None]
+        assert content["objects"]
+        assert all(box["scale"] == scale for box in content["objects"])
+        if phrase:
+            code, output, _ = run(capsys, monkeypatch, *command, *options)
+            assert code == 0
+            assert f" m  (confidence {content['answers'][0]['confidence']:.0%}; {phrase})" in output
+            assert output.count("scale") + output.count("metric") == 1
+
+
+@needs_model
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--focal", "26"], "not 0.2 to 20"),
+        (["--focal", "26cm"], "as 26mm, 1480px or exif"),
+        (["--camera-height", "0"], "above 0"),
+        (["--camera-height=-1.5"], "above 0"),
+        (["--known-length", "table=120cm"], "OBJECT=METRES"),
+        (["--known-length", "table"], "OBJECT=METRES"),
+        (["--known-length", "elephant=3"], "no elephant is predicted in this scene; its objects: "),
+    ],
+)
+def test_scale_that_cannot_be_used_is_one_line(
+    options: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, _, error = run(capsys, monkeypatch, "ask", "rooms:test/3", "Is there a sofa?", *options)
+    assert code == 2
+    assert error.startswith("error: ")
+    assert message in error
+    assert len(error.strip().splitlines()) == 1, error
+
+
+@needs_model
 def test_picture_into_nowhere(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ import torch
 from dollhouse.errors import SceneError
 from dollhouse.geometry import intrinsics_from_fov, invert_rigid, look_at
 from dollhouse.inference.points import KnownLength, fix_scale, place_points, predict_points
+from dollhouse.scenes.scale import Scale
 from dollhouse.scenes.scene import Scene, View
 from tests.models.vggt.tiny_vggt import HEADS, tiny_config, tiny_model
 
@@ -74,15 +75,15 @@ def test_every_way_to_fix_the_scale_gives_metres() -> None:
     length = KnownLength((0, 5, 6), (2, 30, 40), float(np.linalg.norm(exact[0, 5, 6] - exact[2, 30, 40])))
     holes = np.where(np.random.default_rng(0).random(DEPTH.shape) < 0.5, 0, DEPTH)
     relative = fix_scale(points, cameras, predicted)
-    assert (relative.scale, relative.factor, relative.metric) == ("relative", 1.0, False)
+    assert (relative.scale.kind, relative.factor, relative.metric) == ("relative", 1.0, False)
     np.testing.assert_array_equal(relative.points, points)
     for name, known in {
-        "depth": {"known_depth": holes},
-        "poses": {"known_poses": POSES},
-        "length": {"known_length": length, "known_depth": 9 * holes},  # what the user says goes first
+        "measured depth": {"known_depth": holes},
+        "camera poses": {"known_poses": POSES},
+        "known length": {"known_length": length, "known_depth": 9 * holes},  # what the user says goes first
     }.items():
         fixed = fix_scale(points, cameras, predicted, **known)
-        assert fixed.scale == name
+        assert fixed.scale == Scale("metric", name)
         assert fixed.metric
         assert fixed.factor == pytest.approx(2.5)
         np.testing.assert_allclose(fixed.points, exact, atol=1e-9)
@@ -122,7 +123,11 @@ def test_vggt_sees_a_scene_in_metres_only_where_the_scene_has_them() -> None:
         return Scene("made", views, metric=metric)
 
     results = {key: predict_points(model, scene(*key), WIDTH) for key in [(True, True), (True, False), (False, True)]}
-    assert [points.scale for points, _ in results.values()] == ["depth", "poses", "relative"]
+    assert [str(points.scale) for points, _ in results.values()] == [
+        "metric (measured depth)",
+        "metric (camera poses)",
+        "relative (unknown)",
+    ]
     relative, confidence = results[False, True]
     assert relative.points.shape == (3, HEIGHT, WIDTH, 3)
     assert confidence.shape == (3, HEIGHT, WIDTH)

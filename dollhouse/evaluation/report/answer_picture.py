@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 
 from dollhouse.evaluation.report.charts import COLOUR, INK, SOFT, plain_text
 from dollhouse.evaluation.report.render import plural
-from dollhouse.geometry import back_project, intrinsics_from_fov, transform_points
 from dollhouse.inference.session import MIN_BOX_SCORE, Answer, SceneSession
 from dollhouse.scenes.visualize import draw_plan, draw_views, save_figure
 
@@ -36,12 +35,20 @@ def draw_answers(session: SceneSession, answers: Sequence[Answer], out: Path) ->
     halves: Any = figure.subfigures(2, 1, height_ratios=[above, below])
     sides: Any = halves[0].subfigures(1, 2, width_ratios=[TILE * views, PLAN])
     titles = [f"view {index}: {view.name}" for index, view in enumerate(session.scene.views, 1)]
-    draw_views(sides[0], list(images), titles, list(depth), views, "predicted depth, m", location="bottom")
+    draw_views(
+        sides[0],
+        list(images),
+        titles,
+        list(depth),
+        views,
+        f"predicted depth, m, {session.scale.kind}",
+        location="bottom",
+    )
     boxes = [box for box in session.boxes if (box.score or 0.0) >= MIN_BOX_SCORE]
-    title = "predicted boxes and cameras from above"
+    title = f"predicted boxes and cameras from above; {session.scale}"
     title += "" if boxes else f"; no box has a score of {MIN_BOX_SCORE} or more"
     fovs, cameras = [float(2 * np.arctan(0.5 / focal)) for focal in session.focal], list(session.level_from_camera)
-    points, colours = _low_points(session, fovs)
+    points, colours = _low_points(session)
     draw_plan(sides[1].subplots(), boxes, cameras, fovs=fovs, points=points, point_colours=colours, title=title)
     if rows:
         _draw_rows(halves[1].subplots(), rows)
@@ -67,12 +74,8 @@ def _draw_rows(axes: Axes, rows: Sequence[tuple[list[str], list[str], Answer]]) 
     axes.axis("off")
 
 
-def _low_points(session: SceneSession, fovs: Sequence[float]) -> tuple[Any, Any]:
+def _low_points(session: SceneSession) -> tuple[Any, Any]:
     """Predicted points (N, 3) below the cut and their colours (N, 3) in [0, 1], every second pixel."""
-    low = []
-    for camera, depth, image, fov in zip(session.level_from_camera, session.depth, session.images, fovs, strict=True):
-        cloud = back_project(depth, intrinsics_from_fov(fov, *depth.shape[::-1]))[::2, ::2].reshape(-1, 3)
-        rows = np.hstack([transform_points(camera, cloud), image[::2, ::2].reshape(-1, 3) / 255])
-        low.append(rows[rows[:, 2] < CUT])
-    points = np.concatenate(low)
-    return points[:, :3], points[:, 3:]
+    points = session.points[:, ::2, ::2].reshape(-1, 3)
+    low = points[:, 2] < CUT
+    return points[low], session.images[:, ::2, ::2].reshape(-1, 3)[low] / 255

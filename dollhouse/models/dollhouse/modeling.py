@@ -7,8 +7,9 @@ Axes: B batch, V views, H and W pixels, P patches of a view, M = V*P, N object s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -29,6 +30,10 @@ from dollhouse.models.dollhouse.trunk import Trunk
 from dollhouse.models.dollhouse.voting_head import VoteOutput, VotingHead, cluster_votes
 from dollhouse.models.vggt.modeling import VggtModel, VggtOutput
 
+#: Depth is multiplied by known over predicted focal length to this power. An object of the same size and image is
+#: farther away by the ratio itself, but students predict part of it from other cues; fitted on synthetic rooms.
+FOCAL_EXPONENT = 0.7
+
 
 @dataclass
 class PerceptionOutput:
@@ -45,6 +50,34 @@ class PerceptionOutput:
     encoder_output: VggtOutput | None = None  #: only where the encoder's own depth head is used
     #: (B, V, H, W); None until set from :meth:`DollhouseForConditionalGeneration.predict_log_depth`
     log_depth: Tensor | None = None
+    depth_offset: Tensor | None = None  #: (B, V) added to predicted log depth; None for none
+
+    def scaled(self, factor: float) -> PerceptionOutput:
+        """Multiply all lengths by ``factor``; depth bins and relations stay."""
+        offset = math.log(factor)
+        votes, objects = self.votes, self.objects
+        observations = objects.view_observations.clone()
+        observations[..., 2] += offset * (observations[..., 3] > 0)
+        return replace(
+            self,
+            cameras=replace(self.cameras, position=self.cameras.position * factor),
+            votes=replace(
+                votes,
+                log_depth=votes.log_depth + offset,
+                center=votes.center * factor,
+                own_center=votes.own_center * factor,
+                log_size=votes.log_size + offset,
+            ),
+            objects=replace(
+                objects,
+                center=objects.center * factor,
+                log_size=objects.log_size + offset,
+                view_observations=observations,
+            ),
+            log_depth=None if self.log_depth is None else self.log_depth + offset,
+            depth_offset=(torch.zeros_like(self.cameras.focal) if self.depth_offset is None else self.depth_offset)
+            + offset,
+        )
 
 
 class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
@@ -113,6 +146,7 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
         patch_assignment: Tensor | None = None,
         rgbd: RGBDInputs | None = None,
         refine_poses: bool = False,
+        focal: Tensor | None = None,
     ) -> PerceptionOutput:
         """Encode photos into cameras, votes and object proposals.
 
@@ -123,6 +157,8 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
             rgbd: depth and poses; required with ``config.use_rgbd``, ignored otherwise.
             refine_poses: whether predicted camera poses are corrected by matching objects across views
                 (:mod:`dollhouse.models.dollhouse.pose_refinement`); not differentiable, meant for inference.
+            focal: known focal lengths (B, V) divided by the image's width, NaN for the predicted one. They replace the
+                predicted ones and change depth (``FOCAL_EXPONENT``). Ignored with ``rgbd``.
 
         Raises:
             ValueError: if ``config.use_rgbd`` and ``rgbd`` is None.
@@ -137,7 +173,12 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
         encoded = self.encoder(pixel_values, layers, None if rgbd is None else self.rgbd_encoder(rgbd))
         camera_tokens, patches = self.trunk(encoded.last_hidden_state)
         cameras = self.camera_head(camera_tokens) if rgbd is None else rgbd.cameras
-        votes = self.voting_head(patches, cameras, rows, columns, None if rgbd is None else rgbd.depth)
+        depth_offset = None
+        if focal is not None and rgbd is None:
+            focal = torch.where(focal.isnan(), cameras.focal, focal)
+            depth_offset = FOCAL_EXPONENT * (focal / cameras.focal).log()
+            cameras = replace(cameras, focal=focal)
+        votes = self.voting_head(patches, cameras, rows, columns, None if rgbd is None else rgbd.depth, depth_offset)
         if refine_poses and rgbd is None and pixel_values.shape[1] > 1:
             cameras = refine_cameras(votes, cameras)
             votes = votes.with_cameras(cameras)
@@ -154,6 +195,7 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
             depth_bins=self.depth_bin_head(patches) if self.config.depth_bins else None,
             relations=self.relation_head(objects) if self.config.relation_head else None,
             encoder_output=encoded if layers is not None else None,
+            depth_offset=depth_offset,
         )
 
     def predict_log_depth(
@@ -169,6 +211,8 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
             log_depth = self.depth_head(perception.camera_tokens, depth)
         else:
             log_depth = self.depth_head(perception.patches, pixel_values)
+        if perception.depth_offset is not None:
+            log_depth = log_depth + perception.depth_offset[..., None, None]
         if rgbd is not None:
             log_depth = torch.where(rgbd.depth > 0, rgbd.depth.clamp(min=1e-3).log(), log_depth)
         return log_depth

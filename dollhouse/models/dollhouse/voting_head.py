@@ -61,12 +61,23 @@ class VotingHead(nn.Module):
         self.mlp = nn.Sequential(Linear(width, 2 * width), nn.GELU(), Linear(2 * width, sum(self.fields)))
 
     def forward(
-        self, patches: Tensor, cameras: Cameras, rows: int, columns: int, measured: Tensor | None = None
+        self,
+        patches: Tensor,
+        cameras: Cameras,
+        rows: int,
+        columns: int,
+        measured: Tensor | None = None,
+        depth_offset: Tensor | None = None,
     ) -> VoteOutput:
-        """Vote for ``patches`` (B, V, P, D), P = rows*columns; ``measured`` depth (B, V, H, W) if there is any."""
+        """Vote for ``patches`` (B, V, P, D), P = rows*columns.
+
+        ``measured`` is depth (B, V, H, W) if there is any; ``depth_offset`` (B, V) is added to the predicted log depth.
+        """
         fields = self.mlp(patches).float()
         label_logits, colour_logits, log_depth, offset, log_size, own_front, own_axis = fields.split(self.fields, -1)
         log_depth = log_depth.squeeze(-1) + 1.0
+        if depth_offset is not None:
+            log_depth = log_depth + depth_offset.unsqueeze(-1)
         if measured is not None:
             snapped = refine_depth(log_depth.flatten(1), measured, measured.shape[-1] // columns)
             log_depth = snapped.view_as(log_depth)

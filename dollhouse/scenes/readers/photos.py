@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dollhouse.errors import SceneError
 from dollhouse.scenes.framing import frame_views
-from dollhouse.scenes.images import WORKING_PIXELS, check_image, has_few_colours, read_image
+from dollhouse.scenes.images import WORKING_PIXELS, check_image, has_few_colours, image_size, read_image
 from dollhouse.scenes.photo_cameras import panorama_views, read_photo_metadata
 from dollhouse.scenes.readers.reader import PHOTO_SUFFIXES, FaultLog, Reader, describe_unused, list_photos
 from dollhouse.scenes.scene import Scene, View, spaced_indices
@@ -43,6 +43,7 @@ def open_photos(path: Path, *, skip_bad: bool = False, frames: int | None = None
     sizes: list[tuple[int, int]] = []
     sources: list[str] = []
     warnings: list[str] = []
+    photo_sizes: dict[str, tuple[int, int]] = {}  # as stored, by view
     for index in spaced_indices(len(photos), frames):
         photo = photos[index]
         with log.collect():
@@ -60,6 +61,7 @@ def open_photos(path: Path, *, skip_bad: bool = False, frames: int | None = None
                 warnings.append(f"{photo.name} is very wide ({width / height:.1f}:1) and is taken for one plain view")
             views.append(View(photo.name, partial(read_image, photo, WORKING_PIXELS), header.intrinsics))
             sizes.append(header.size)
+            photo_sizes[photo.name] = image_size(photo)
             sources.append(header.focal_source)
     if not views:
         raise SceneError(f"{path}: none of its {len(log.faults)} photos can be used; the first fault: {log.faults[0]}")
@@ -68,7 +70,7 @@ def open_photos(path: Path, *, skip_bad: bool = False, frames: int | None = None
     framed, framing = frame_views(views, sizes)
     focal = ", ".join(f"{source} ({count})" for source, count in Counter(sources).items())
     metadata = {"source": str(path), "skipped": tuple(log.faults), "focal": focal, "unused": unused, **framing}
-    metadata["warnings"] = tuple(warnings)
+    metadata |= {"warnings": tuple(warnings), "photo_sizes": photo_sizes}
     scene = Scene(path.resolve().name, framed, metric=False, metadata=metadata)
     return scene if frames is None else scene.sample_views(frames)
 
