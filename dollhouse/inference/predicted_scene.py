@@ -32,6 +32,6 @@ def predicted_scene(session: SceneSession, min_score: float = MIN_BOX_SCORE) -> 
         "kind": f"predicted by {session.pipeline.model_id}",
         "frame": FRAME,
         "units": "m",
-        "scale_source": "estimated by the model, not measured",
+        "scale_source": session.scale.source,
     }
-    return Scene(session.scene.name, tuple(views), boxes, metric=False, metadata=metadata)
+    return Scene(session.scene.name, tuple(views), boxes, metric=session.scale.kind == "metric", metadata=metadata)

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from dollhouse.errors import SceneError
 from dollhouse.scenes.corrections import Corrections
+from dollhouse.scenes.scale import Scale
 from dollhouse.scenes.scene import Scene
 
 _SAMPLED_VIEWS = 3  #: decoded for sizes and ranges
 
 
 @dataclass(frozen=True)
-class SceneScale:
-    """Scale of a scene's lengths, what it is from, and their units."""
+class SceneScale(Scale):
+    """Scale of a scene's lengths, and their units."""
 
-    kind: Literal["metric", "relative"]
-    source: str
     units: str
-
-    def __str__(self) -> str:
-        return f"{self.kind} ({self.source})"
 
 
 def scene_scale(scene: Scene) -> SceneScale:
