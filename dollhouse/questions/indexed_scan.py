@@ -97,7 +97,7 @@ class IndexedScan:
         for number, (name, encoded) in enumerate(zip(header["views"], header["openers"], strict=True)):
             known: dict[str, Any] = {key: _known(arrays[key][number]) for key in _MATRICES}
             openers: dict[str, Any] = {
-                key: partial(_open_in, opened, number, key) if entry is False else decoder.decode(entry)
+                key: partial(_open_in, opened, number, key) if entry is False else decoder.opener(entry)
                 for key, entry in zip(_OPENERS, encoded, strict=True)
             }
             views.append(View(name, **known, **openers))

@@ -104,6 +104,9 @@ class SceneIndex:
             print(f"{line}; answers balanced {how}", file=sys.stderr, flush=True)
         return balance
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_recent": OrderedDict()}  # restored anew in another process
+
     def _answers_key(self, number: int) -> str:
         return f"{self.fingerprints[number]}.answers.{self.views}.{QUESTIONS_VERSION}"
 

@@ -6,7 +6,7 @@ An encoded opener can name functions and classes of this package's scene readers
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from functools import partial
 from pathlib import Path
@@ -77,6 +77,13 @@ class OpenerDecoder:
         self._shared: list[Any] = []
         for entry in shared:  # an entry holds only earlier ones
             self._shared.append(self.decode(entry))
+
+    def opener(self, entry: Any) -> Callable[[], Any] | None:
+        """Return an encoded opener, restored when it is called; most of a long scan never are."""
+        return None if entry is None else partial(self._open, entry)
+
+    def _open(self, entry: Any) -> Any:
+        return self.decode(entry)()
 
     def decode(self, entry: Any) -> Any:
         """Restore an encoded value. Raises SceneError where it names what is not a reader's."""
