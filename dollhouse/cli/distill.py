@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from dollhouse.cli.app import app, quiet_libraries
-from dollhouse.cli.estimate import print_profile, print_stages
 
 
 @app.command()
@@ -39,11 +38,13 @@ def distill(
     config = read_recipe(recipe, settings or [])
     quiet_libraries()
     if dry_run:
+        from dollhouse.cli.estimate import print_stages  # here, so that the help lists this verb first
         from dollhouse.training.estimate.dry_run import dry_run as check_shapes
 
         print_stages(check_shapes(config.with_max_steps(profile_steps) if profile_steps else config))
         return
     if profile_steps:
+        from dollhouse.cli.estimate import print_profile
         from dollhouse.training.estimate.profile import profile_training
 
         folder = out or Path("runs") / f"{config.name}-{profile_steps}-steps"
