@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from benchmarks.full_size_llava3d import config_of, write_checkpoint
 from dollhouse import cli
+from dollhouse.models.llava3d.prompt import load_tokenizer
 from tests.fixtures.recipes import TINY
 from tests.scenes.conftest import SHARED_DATA
 from tests.scenes.fixture_scans import write_scan
@@ -33,7 +35,7 @@ RECIPE = {
         "finetune_end_to_end": {
             "steps": 2,
             "batch_size": 1,
-            "losses": ["text"],
+            "losses": ["text", "text_kl"],
             "train": ["projector", "language_model"],
             "log_every": 1,
         },
@@ -48,6 +50,14 @@ def dollhouse(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
     except SystemExit as ended:
         if ended.code:
             pytest.fail(f"dollhouse {' '.join(arguments)} ended with {ended.code}")
+
+
+def write_language_model(teacher: Path, folder: Path) -> None:
+    """Write a small random language model with the teacher's tokenizer."""
+    tokenizer = load_tokenizer(teacher, config_of("tiny").text)
+    tokenizer.save_pretrained(folder)
+    text = {key: value for key, value in TINY["student"]["text"].items() if key != "model_type"}
+    GPTNeoXForCausalLM(GPTNeoXConfig(vocab_size=len(tokenizer), **text)).save_pretrained(folder)
 
 
 @pytest.mark.parametrize("name", ["made", "holo_office_a"])
@@ -67,10 +77,17 @@ def test_a_teacher_in_the_official_layout_makes_a_student(
     annotate = ["annotate", "--teacher", "llava3d:teacher", "--scenes", scene, "--out", "records", "--views", 4]
     settings = ["--teacher-arg", "dtype=float32", "--teacher-arg", "max_new_tokens=6", "--questions", "questions.jsonl"]
     dollhouse(monkeypatch, *annotate, *settings)
+    capsys.readouterr()
     dollhouse(monkeypatch, "distill", "recipe.yaml", "--out", "run")
+    assert "the teacher's tokens: 1 records: aligned across tokenizers" in capsys.readouterr().out
     metrics = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    for loss in ("depth_reg", "spatial", "text"):  # the sensor's depth, the teacher's features, the teacher's words
+    for loss in ("depth_reg", "spatial", "text", "text_kl"):  # the sensor's depth, the teacher's features and words
         assert any(loss in line for line in metrics), loss
+    write_language_model(tmp_path / "teacher", tmp_path / "language")
+    dollhouse(monkeypatch, "distill", "recipe.yaml", "student.language_weights=language", "--out", "shared")
+    assert "the teacher's tokens: 1 records: one vocabulary" in capsys.readouterr().out
+    metrics = [json.loads(line) for line in (tmp_path / "shared" / "metrics.jsonl").read_text().splitlines()]
+    assert any("text_kl" in line for line in metrics)
     dollhouse(monkeypatch, "evaluate", "run/model", "--scenes", scene, "--out", "results")
     measured = json.loads((tmp_path / "results" / "metrics.json").read_text())
     assert measured["depth"]["abs_rel"] > 0

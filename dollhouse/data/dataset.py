@@ -39,7 +39,6 @@ class StepDataset(Dataset[Batch]):
         self.tokenizer = tokenizer
         self.config = config
         self.finder = MentionFinder(tokenizer, config) if sampling.with_mentions else None
-        self.with_teacher_tokens = source.shares_vocabulary(tokenizer)
         self._orders: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -64,7 +63,7 @@ class StepDataset(Dataset[Batch]):
     def _sample_questions(self, index: int, scene: SceneTargets, rng: np.random.Generator) -> list[TokenizedQA]:
         questions = self.source.questions(index)
         chosen = self._choose(questions, rng)
-        answers = self.source.teacher_answers(index) if self.with_teacher_tokens else None
+        answers = self.source.teacher_answers(index, self.tokenizer)
         return tokenize_questions(
             self.tokenizer,
             self.config,

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -21,9 +23,9 @@ from dollhouse.data.target_cache import Questions
 from dollhouse.data.target_source import SceneTargetSource, TargetSource, targets_key
 from dollhouse.data.targets import SceneTargets
 from dollhouse.data.teacher_patches import nearest_features, patch_points
+from dollhouse.data.teacher_tokens import TokenForm, student_answer, token_form
 from dollhouse.errors import RecipeError, SceneError
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
-from dollhouse.models.dollhouse.tokenization import vocabulary_hash
 from dollhouse.questions.generate import Question
 from dollhouse.questions.indexed_scan import IndexedScan, spaced_sample
 from dollhouse.questions.scene_index import index_scenes
@@ -65,6 +67,7 @@ class RecordTargetSource(TargetSource):
             raise RecipeError(f"{data.records} holds no records{of}: make them with `dollhouse annotate --out`")
         ids = [row["record"] for row in self.rows]
         super().__init__(data, config, targets_key(data, config, ids, RECORD_TARGETS_VERSION))
+        self._forms: dict[Any, TokenForm] = {}
         self._read = lru_cache(maxsize=64)(self.records.read)
         #: row of each sample, and the number of its draw; None: all views
         self.samples: list[tuple[int, int | None]] = []
@@ -131,13 +134,24 @@ class RecordTargetSource(TargetSource):
         """Return the teacher's answers to the questions that the sample's views show."""
         return tuple((question.text, answer.text, question.family) for question, answer in self._answered(index))
 
-    def teacher_answers(self, index: int) -> tuple[TeacherAnswer, ...]:
-        return tuple(answer for _, answer in self._answered(index))
+    def teacher_answers(self, index: int, tokenizer: PreTrainedTokenizerBase) -> tuple[TeacherAnswer, ...]:
+        teacher = self._record(index).provenance["teacher"]
+        form, ends = self._token_form(teacher, tokenizer), teacher.get("end_tokens", ())
+        return tuple(student_answer(answer, form, ends, tokenizer) for _, answer in self._answered(index))
 
-    def shares_vocabulary(self, tokenizer: PreTrainedTokenizerBase) -> bool:
-        vocabulary = vocabulary_hash(tokenizer)
-        teachers = {row["provenance"]: json.loads(row["provenance"])["teacher"] for row in self.rows}
-        return all(teacher.get("vocabulary") == vocabulary for teacher in teachers.values())
+    def token_forms(self, tokenizer: PreTrainedTokenizerBase) -> str:
+        """Describe in one line how a student with this tokenizer learns from the teachers' tokens."""
+        teachers: dict[str, list[str]] = {}
+        for row in self.rows:
+            teachers.setdefault(row["provenance"], []).append(row["record"])
+        forms: Counter[str] = Counter()
+        for provenance, ids in teachers.items():
+            form: str = self._token_form(json.loads(provenance)["teacher"], tokenizer)
+            answers = [answer for _, answer in self.records.answered(ids[0])]
+            known = [answer.top_texts if form == "aligned" else answer.top_ids for answer in answers]
+            forms["text" if all(tokens is None for tokens in known) else form] += len(ids)
+        words = {"shared": "one vocabulary", "aligned": "aligned across tokenizers", "text": "text of answers alone"}
+        return ", ".join(f"{count} records: {words[form]}" for form, count in forms.items())
 
     def make_targets(self, index: int) -> SceneTargets:
         targets, record = super().make_targets(index), self._record(index)
@@ -151,6 +165,12 @@ class RecordTargetSource(TargetSource):
         own_boxes = record.provenance.get("geometry") == [OWN_GEOMETRY]  # predicted by the teacher itself
         relations = targets.objects.relations if own_boxes and targets.objects is not None else None
         return replace(targets, teacher=replace(teacher, relations=relations))
+
+    def _token_form(self, teacher: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> TokenForm:
+        key = teacher.get("vocabulary"), id(tokenizer), len(tokenizer)
+        if key not in self._forms:
+            self._forms[key] = token_form(teacher, tokenizer)
+        return self._forms[key]
 
     def _record(self, index: int) -> Record:
         return self._read(self.rows[self.samples[index][0]]["record"])

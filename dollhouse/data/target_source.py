@@ -80,13 +80,9 @@ class TargetSource(ABC):
             self.cache.write_targets(index, targets)
         return unpack(pack(targets))  # rounded as in the cache, so that runs with and without a cache are the same
 
-    def teacher_answers(self, index: int) -> tuple[TeacherAnswer, ...] | None:
-        """Return the teacher's tokens for each of :meth:`questions`; None where there are none."""
+    def teacher_answers(self, index: int, tokenizer: PreTrainedTokenizerBase) -> tuple[TeacherAnswer, ...] | None:
+        """Return the teacher's tokens for each of :meth:`questions`, for a student's tokenizer; None for none."""
         return None
-
-    def shares_vocabulary(self, tokenizer: PreTrainedTokenizerBase) -> bool:
-        """Return whether the token ids of :meth:`teacher_answers` are those of ``tokenizer``."""
-        return False
 
 
 class SceneTargetSource(TargetSource):

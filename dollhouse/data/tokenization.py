@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from dollhouse.data.object_mentions import Mention, MentionFinder
 from dollhouse.data.targets import ObjectTargets
+from dollhouse.data.teacher_tokens import aligned_tokens
 from dollhouse.data.tensors import IGNORE, Tensors
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.special_tokens import END_TOKEN, question_text
@@ -95,8 +96,8 @@ def tokenize_questions(
 
     Args:
         finder: finds the mentions; None: no mentions.
-        teacher_answers: one per question, of a teacher that shares the tokenizer's vocabulary. Where an answer has
-            token ids, these replace the ids of its text, and the teacher's most likely tokens are added.
+        teacher_answers: one per question. Where an answer has token ids, which are the tokenizer's, these replace the
+            ids of its text, and the teacher's most likely tokens are added; otherwise these are aligned by their text.
     """
     count, placement = config.num_thinking_tokens, config.thinking_placement
     prompts = [question_text(question, count, placement) for question, _ in questions]
@@ -107,7 +108,8 @@ def tokenize_questions(
     for prompt, answer, teacher in zip(prompt_ids, answer_ids, teacher_answers or [None] * len(questions), strict=True):
         mentions = finder.find(prompt, objects) if finder is not None and objects is not None else ()
         if teacher is None or teacher.token_ids is None:
-            rows.append(TokenizedQA(list(prompt) + list(answer), len(prompt), mentions))
+            top = (teacher and aligned_tokens(teacher, answer, tokenizer)) or ()
+            rows.append(TokenizedQA(list(prompt) + list(answer), len(prompt), mentions, *top))
         else:
             ids = list(prompt) + teacher.token_ids.tolist()
             rows.append(TokenizedQA(ids, len(prompt), mentions, teacher.top_ids, teacher.top_log_probs))

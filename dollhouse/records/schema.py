@@ -32,11 +32,12 @@ _VIEW = pa.struct({"name": _TEXT} | dict.fromkeys(_CAMERA_SIDES, pa.list_(_FLOAT
 _RELATION = pa.struct({"first": _INT, "second": _INT, "right": _FLOAT, "above": _FLOAT})
 
 #: one row per answer; ``answer`` is the teacher's, ``reference`` the geometry's, "" where it has none; ``failure`` says
-#: why there is no answer, and is missing in older records
+#: why there is no answer; it and ``top_texts`` are missing in older records
 ANSWER_COLUMNS = pa.schema(
     dict.fromkeys(("record", "scene", "id", "family", "form", "question", "answer", "reference"), _TEXT)
     | {"choices": pa.list_(_TEXT), "objects": pa.list_(_INT), "view": _INT, "token_ids": pa.list_(_INT)}
     | {"top_ids": pa.list_(pa.list_(_INT)), "top_log_probs": pa.list_(pa.list_(pa.float32())), "failure": _TEXT}
+    | {"top_texts": pa.list_(pa.list_(_TEXT))}
 )
 #: one row per record
 SCENE_COLUMNS = pa.schema(

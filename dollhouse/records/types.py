@@ -27,12 +27,16 @@ class TeacherAnswer:
     token_ids: NDArray[np.int32] | None = None  #: (T,) in the teacher's own vocabulary, end token included
     top_ids: NDArray[np.int32] | None = None  #: (T, K) the most likely tokens at each position, best first
     top_log_probs: NDArray[np.float32] | None = None  #: (T, K) their natural log probabilities
+    #: (T, K) what each of ``top_ids`` adds to the text, by which other tokenizers learn: None ends the answer, "" is
+    #: part of a character or a special token
+    top_texts: list[list[str | None]] | None = None
     failure: str | None = None  #: why ``text`` is empty: "refused: ...", "cut off: ..."; None for an answer
 
     def token_lists(self) -> dict[str, list[Any] | None]:
-        """Return ``token_ids``, ``top_ids`` and ``top_log_probs`` as lists."""
+        """Return ``token_ids``, ``top_ids``, ``top_log_probs`` and ``top_texts`` as lists."""
         arrays = {name: getattr(self, name) for name in _TOKEN_DTYPES}
-        return {name: None if array is None else array.tolist() for name, array in arrays.items()}
+        lists = {name: None if array is None else array.tolist() for name, array in arrays.items()}
+        return lists | {"top_texts": self.top_texts}
 
     @classmethod
     def from_lists(cls, text: str, lists: Mapping[str, Any]) -> TeacherAnswer:
@@ -40,7 +44,7 @@ class TeacherAnswer:
         arrays: dict[str, Any] = {
             name: np.array(lists[name], dtype) for name, dtype in _TOKEN_DTYPES.items() if lists.get(name) is not None
         }
-        return cls(text, **arrays, failure=lists.get("failure"))
+        return cls(text, **arrays, top_texts=lists.get("top_texts"), failure=lists.get("failure"))
 
 
 @dataclass(frozen=True, eq=False)

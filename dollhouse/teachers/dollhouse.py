@@ -71,7 +71,8 @@ class DollhouseTeacher(Teacher):
         answers: dict[int, TeacherAnswer] = {}
         for rows, batch in equal_length_batches(ids, self.pipeline.model.device):
             generated = session.generate(batch, self.settings.max_new_tokens, self.settings.top_k)
-            batch_answers = [token_answer(self.pipeline.processor.tokenizer, tokens) for tokens in generated]
+            tokenizer = self.pipeline.processor.tokenizer
+            batch_answers = [token_answer(tokenizer, tokens, [tokenizer.eos_token_id]) for tokens in generated]
             answers |= dict(zip(rows, batch_answers, strict=True))
         return [answers[row] for row in range(len(ids))]
 

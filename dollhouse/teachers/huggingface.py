@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from dollhouse.errors import ModelError, TeacherError
+from dollhouse.models.dollhouse.tokenization import vocabulary_hash
 from dollhouse.models.generation import GeneratedTokens, top_tokens
 from dollhouse.questions.generate import Question
 from dollhouse.records.types import TeacherAnswer
@@ -70,7 +71,8 @@ class HuggingFaceTeacher(Teacher):
         settings = asdict(self.settings)
         licence = settings.pop("licence")
         settings |= {"dtype": str(self.model.dtype).removeprefix("torch."), "decoding": "greedy"}
-        return folder_provenance("huggingface", self.folder, licence, settings)
+        vocabulary = {"vocabulary": vocabulary_hash(self.processor.tokenizer), "end_tokens": self._ends}
+        return folder_provenance("huggingface", self.folder, licence, settings, **vocabulary)
 
     def answer(self, scene: Scene, questions: Sequence[Question]) -> list[TeacherAnswer]:
         """Return one greedy answer per question. Raises TeacherError where the model cannot take the scene."""
@@ -91,6 +93,12 @@ class HuggingFaceTeacher(Teacher):
                 f"({one_line(error)}); give fewer with --views"
             ) from error
         return answers
+
+    @property
+    def _ends(self) -> list[int]:
+        """Return the ids of tokens that end an answer."""
+        ends = self.model.generation_config.eos_token_id
+        return [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
 
     def _generate(self, chats: Sequence[list[dict[str, Any]]]) -> list[TeacherAnswer]:
         padding = {"padding": len(chats) > 1}
@@ -113,9 +121,9 @@ class HuggingFaceTeacher(Teacher):
 
     def _answer(self, ids: Tensor, logits: Tensor) -> TeacherAnswer:
         """Return the answer in ``ids`` (T,) up to its end token; ``logits`` (T, vocabulary) chose them."""
-        ends = self.model.generation_config.eos_token_id
-        is_end = torch.isin(ids, torch.tensor(ends, device=ids.device)) if ends is not None else torch.zeros(0)
+        is_end = torch.isin(ids, torch.tensor(self._ends, device=ids.device))
         count = int(is_end.nonzero()[0]) + 1 if bool(is_end.any()) else len(ids)
         log_probs, top_ids = top_tokens(logits[:count].float(), self.settings.top_k)
         alternatives = list(top_ids.int().cpu().numpy()), list(log_probs.cpu().numpy())
-        return token_answer(self.processor.tokenizer, GeneratedTokens(ids[:count].tolist(), *alternatives))
+        tokens = GeneratedTokens(ids[:count].tolist(), *alternatives)
+        return token_answer(self.processor.tokenizer, tokens, self._ends)

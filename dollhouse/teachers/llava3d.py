@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dollhouse.errors import QuestionError, TeacherError
+from dollhouse.models.dollhouse.tokenization import vocabulary_hash
 from dollhouse.models.llava3d.generation import SharedPrefix
 from dollhouse.models.llava3d.modeling import Llava3DForConditionalGeneration, SceneFeatures
 from dollhouse.models.llava3d.multimodal_embed import IMAGE_TOKEN_ID
@@ -104,7 +105,8 @@ class LLaVA3DTeacher(Teacher):
             "max_scene_tokens": config.max_scene_tokens,
             "subset": "unseeded" if config.unseeded_subset else f"seed {config.subset_seed}",
         }
-        return model_provenance("LLaVA-3D", self.name, weights_hash(self.model), config.licence, settings)
+        vocabulary = {"vocabulary": vocabulary_hash(self.tokenizer), "end_tokens": [int(config.text.eos_token_id)]}
+        return model_provenance("LLaVA-3D", self.name, weights_hash(self.model), config.licence, settings, **vocabulary)
 
     def answer(self, scene: Scene, questions: Sequence[Question]) -> list[TeacherAnswer]:
         """Generate one greedy answer for each question, in order.
@@ -124,7 +126,7 @@ class LLaVA3DTeacher(Teacher):
             for start in range(0, len(embedded), settings.questions_at_once):
                 group = embedded[start : start + settings.questions_at_once]
                 answers += shared.generate(group, settings.max_new_tokens, end, settings.top_k)
-        return [token_answer(self.tokenizer, answer) for answer in answers]
+        return [token_answer(self.tokenizer, answer, [end]) for answer in answers]
 
     def features(self, scene: Scene) -> SpatialFeatures | None:
         """Compute voxel features of patches with measured depth, at their mean positions.

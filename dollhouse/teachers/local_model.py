@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,11 @@ def model_provenance(
     }
 
 
-def folder_provenance(teacher: str, folder: Path, licence: str, settings: dict[str, Any]) -> dict[str, Any]:
+def folder_provenance(
+    teacher: str, folder: Path, licence: str, settings: dict[str, Any], **more: Any
+) -> dict[str, Any]:
     """Return the provenance of the model in a folder, all of whose files are hashed."""
-    return model_provenance(teacher, folder.resolve().name, folder_hash(folder), licence, settings)
+    return model_provenance(teacher, folder.resolve().name, folder_hash(folder), licence, settings, **more)
 
 
 def check_minimums(kind: str, settings: Any, **minimums: int) -> None:
@@ -64,11 +67,28 @@ def check_minimums(kind: str, settings: Any, **minimums: int) -> None:
             raise TeacherError(f"settings of {kind}: {name} is {getattr(settings, name)}, must be at least {minimum}")
 
 
-def token_answer(tokenizer: Any, tokens: GeneratedTokens) -> TeacherAnswer:
-    """Return generated tokens as an answer, with its text."""
+def token_answer(tokenizer: Any, tokens: GeneratedTokens, ends: Sequence[int]) -> TeacherAnswer:
+    """Return generated tokens as an answer, with its text; ``ends`` are the ids of tokens that end an answer."""
     text = tokenizer.decode(tokens.token_ids, skip_special_tokens=True).strip()
     ids = np.array(tokens.token_ids, dtype=np.int32)
-    return TeacherAnswer(text, ids, np.stack(tokens.top_ids), np.stack(tokens.top_log_probs))
+    texts = _top_texts(tokenizer, tokens, set(ends))
+    return TeacherAnswer(text, ids, np.stack(tokens.top_ids), np.stack(tokens.top_log_probs), texts)
+
+
+def _top_texts(tokenizer: Any, tokens: GeneratedTokens, ends: set[int]) -> list[list[str | None]]:
+    """Return what each alternative adds to the text before it (:attr:`TeacherAnswer.top_texts`)."""
+    rows = []
+    for position, ids in enumerate(tokens.top_ids):
+        prefix = list(tokens.token_ids[:position])
+        options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
+        before, *texts = tokenizer.batch_decode([prefix, *([*prefix, int(id)] for id in ids)], **options)
+        rows.append([None if int(id) in ends else _added(before, text) for id, text in zip(ids, texts, strict=True)])
+    return rows
+
+
+def _added(before: str, text: str) -> str:
+    added = text[len(before) :] if text.startswith(before) else ""
+    return "" if "\ufffd" in added else added
 
 
 def one_line(error: Exception) -> str:

@@ -29,7 +29,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from dollhouse import __version__
 from dollhouse.data.dataset import StepDataset
 from dollhouse.data.label_counts import LabelCounts, count_labels
-from dollhouse.data.record_dataset import open_target_source
+from dollhouse.data.record_dataset import RecordTargetSource, open_target_source
 from dollhouse.data.target_source import TargetSource
 from dollhouse.errors import DollhouseError, RecipeError, StorageError
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
@@ -83,8 +83,8 @@ def distill(
         torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
     model, processor, source = prepare_student(recipe, out)
-    if recipe.data.records is not None and not source.shares_vocabulary(processor.tokenizer):
-        print("the teacher's tokens are not the student's: only the text of its answers is used")
+    if isinstance(source, RecordTargetSource):
+        print(f"the teacher's tokens: {source.token_forms(processor.tokenizer)}")
     counts = count_labels(source, model.config.labels)
     if counts.ignored:
         print(counts)

@@ -82,7 +82,7 @@ def test_top_tokens_need_the_vocabulary_of_the_teacher(student_records: Path, sh
     config, tokenizer = shipped
     source = open_target_source(DataConfig(records=student_records, questions_per_scene=8), config)
     stage = SamplingConfig(steps=1, batch_size=2, questions_per_scene=8)
-    assert source.shares_vocabulary(tokenizer)
+    assert source.token_forms(tokenizer) == "4 records: one vocabulary"
     batch = StepDataset(source, stage, 0, tokenizer, config)[0]
     assert all(top is not None for top in batch.top_tokens)
     for labels, top in zip(batch.question_labels, batch.top_tokens, strict=True):
@@ -91,9 +91,8 @@ def test_top_tokens_need_the_vocabulary_of_the_teacher(student_records: Path, sh
         assert (top.ids[:, 0] == answers).all(), "the teacher answers greedily"
         assert (top.log_probs.exp().sum(1) <= 1.0001).all()
     others = type(tokenizer).from_pretrained(SHIPPED)
-    others.add_tokens(["another"])
-    assert not source.shares_vocabulary(others)
-    assert all(top is None for top in StepDataset(source, stage, 0, others, config)[0].top_tokens)
+    others.add_tokens(["another"])  # an added token is no other vocabulary
+    assert source.token_forms(others) == "4 records: one vocabulary"
 
 
 def test_patches_have_the_nearest_features(student_records: Path, shipped) -> None:

@@ -50,8 +50,15 @@ def train_tokenizer(texts: Iterable[str], words: Sequence[str], size: int, think
 
 
 def vocabulary_hash(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return 12 hex digits that are equal for tokenizers with the same ids for all tokens but thinking tokens."""
-    entries = sorted(entry for entry in tokenizer.get_vocab().items() if not is_thinking_token(entry[0]))
+    """Return 12 hex digits that are equal for tokenizers that share their base vocabulary.
+
+    Added tokens, such as a student's or those of a chat template, do not count: a student that starts from the language
+    model of its teacher has the teacher's vocabulary.
+    """
+    base = tokenizer.vocab_size
+    entries = sorted(
+        (token, id) for token, id in tokenizer.get_vocab().items() if id < base and not is_thinking_token(token)
+    )
     return sha256(json.dumps(entries).encode()).hexdigest()[:12]
 
 
