@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from dollhouse.errors import QuestionError, first_fault
+from dollhouse.errors import QuestionError
 from dollhouse.questions.answer_balance import AnswerBalance, SceneAnswers
 from dollhouse.questions.facts import unanswerable
 from dollhouse.questions.generate import Question, generate_questions
+from dollhouse.questions.question_file import read_questions
 from dollhouse.questions.scene_index import IndexedScenes
 from dollhouse.scenes.scene import Scene
 
@@ -30,29 +30,18 @@ DESCRIPTIVE_QUESTIONS = (
 )
 
 
-class _Line(BaseModel):
-    """One line of a question file."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    question: str = Field(min_length=1)
-    scene: str | None = None  #: name; None: for every scene
-    answer: str = ""
-    id: str | None = None
-    family: str = "custom"
-    form: str = "custom"
-    choices: tuple[str, ...] = ()
-    objects: tuple[int, ...] = ()
-    view: int | None = None
-
-
 class QuestionFile:
-    """JSONL file of questions: ``{"question": ..., "scene": ..., "answer": ...}``; only the first is required."""
+    """File of questions: ``{"question": ..., "scene": ..., "answer": ...}``; only the first is required.
+
+    JSONL, a JSON list, or CSV (:mod:`dollhouse.questions.question_file`).
+    """
 
     def __init__(self, path: str | Path) -> None:
         """Read the file; QuestionError on an invalid line (named), or where one question has two answers."""
         self.path = Path(path)
-        self._lines = _read_lines(self.path)
+        self._lines, ignored = read_questions(self.path)
+        if ignored:
+            logging.getLogger(__name__).warning("%s: fields not used: %s", self.path, ", ".join(ignored))
         answers: dict[tuple[str | None, str], str] = {}
         for line in self._lines:
             if answers.setdefault((line.scene, line.question.strip()), line.answer) != line.answer:
@@ -149,21 +138,3 @@ def _sample(questions: tuple[Question, ...], limit: int | None, seed: int) -> tu
         return questions
     chosen = random.Random(f"{questions[0].scene}|{seed}").sample(range(len(questions)), limit)
     return tuple(questions[index] for index in sorted(chosen))
-
-
-def _read_lines(path: Path) -> list[_Line]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise QuestionError(f"{path}: questions cannot be read ({reason}); give a JSONL file") from error
-    parsed = []
-    for number, line in enumerate(lines, 1):
-        try:
-            if line.strip():
-                parsed.append(_Line.model_validate_json(line))
-        except ValidationError as error:
-            raise QuestionError(f"{path}: line {number}: {first_fault(error)}") from error
-    if not parsed:
-        raise QuestionError(f'{path}: holds no questions; write a line for each, such as {{"question": "..."}}')
-    return parsed
