@@ -10,7 +10,6 @@ import json
 import logging
 import multiprocessing
 import os
-import sqlite3
 import sys
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
@@ -22,7 +21,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, overload
 
-from dollhouse.errors import QuestionError, SceneError, StorageError
+from dollhouse.errors import QuestionError, SceneError
 from dollhouse.questions.answer_balance import AnswerBalance, SceneAnswers
 from dollhouse.questions.facts import unanswerable
 from dollhouse.questions.generate import QUESTIONS_VERSION
@@ -31,6 +30,7 @@ from dollhouse.scenes.labels import TABLE
 from dollhouse.scenes.open import SceneList
 from dollhouse.scenes.scene import Scene
 from dollhouse.scenes.view_sampling import VIEW_SAMPLING_VERSION
+from dollhouse.system.key_value_file import KeyValueFile
 from dollhouse.system.progress import ProgressBar
 
 INDEX_VERSION = 1  #: raise it whenever a row of the index would be another for the same scan
@@ -38,7 +38,6 @@ ANSWER_SAMPLES = 2  #: samples of views whose answers are counted, of a scan wit
 DEFAULT_VIEWS = 32  #: of a sample at most, where the user gives no number
 MIN_SCANS_FOR_PROCESSES = 4  #: fewer are indexed sooner than processes start
 _OPEN_SCANS = 8  #: restored rows that are kept in memory
-_TABLES = "CREATE TABLE IF NOT EXISTS rows (key TEXT PRIMARY KEY, content BLOB) WITHOUT ROWID"
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -67,7 +66,7 @@ class SceneIndex:
         folder = index_folder() if folder is None else folder
         roots = sorted({str(Path(key).resolve().parent) for key in scans.keys})
         name = f"{Path(roots[0]).name or 'scans'}-{sha256(json.dumps(roots).encode()).hexdigest()[:12]}.sqlite"
-        self._file = _IndexFile(folder / name)
+        self._file = KeyValueFile(folder / name)
         labels = sha256(TABLE.read_bytes()).hexdigest()
         options = [INDEX_VERSION, VIEW_SAMPLING_VERSION, labels, repr(getattr(scans.open_key, "keywords", None))]
         self.fingerprints = [fingerprint(Path(key), options) for key in scans.keys]
@@ -263,47 +262,3 @@ def _count_answers(scan: IndexedScan, views: int) -> list[SceneAnswers]:
         return [SceneAnswers.count(scan.with_views(scan.sample(views, draw))) for draw in draws]
     except QuestionError:
         return []
-
-
-class _IndexFile:
-    """A table of keys and bytes in an SQLite file; a connection a process."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._connection: tuple[int, sqlite3.Connection] | None = None
-
-    def keys(self) -> set[str]:
-        """Return all keys."""
-        return {key for (key,) in self._run("SELECT key FROM rows")}
-
-    def read(self, key: str) -> bytes | None:
-        """Return the bytes of a key; None where it is missing."""
-        return next((content for (content,) in self._run("SELECT content FROM rows WHERE key = ?", (key,))), None)
-
-    def write(self, rows: dict[str, bytes]) -> None:
-        """Store rows, all or none."""
-        for key, content in rows.items():
-            self._run("INSERT OR REPLACE INTO rows VALUES (?, ?)", (key, content))
-        self._connect().commit()
-
-    def _run(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
-        try:
-            return self._connect().execute(statement, values).fetchall()
-        except sqlite3.Error as error:
-            raise StorageError(f"{self.path}: cannot be used ({error}); delete it, or set XDG_CACHE_HOME") from error
-
-    def _connect(self) -> sqlite3.Connection:
-        if self._connection is None or self._connection[0] != os.getpid():
-            try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                connection = sqlite3.connect(self.path, timeout=60.0)
-                connection.execute(_TABLES)
-            except (OSError, sqlite3.Error) as error:
-                raise StorageError(
-                    f"{self.path}: cannot be used ({error}); delete it, or set XDG_CACHE_HOME"
-                ) from error
-            self._connection = (os.getpid(), connection)
-        return self._connection[1]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "_connection": None}  # a connection does not survive in another process

@@ -12,7 +12,9 @@ import pytest
 from typer.main import get_command
 
 from dollhouse import cli
-from tests.scenes.fixture_scans import write_photo, write_scan
+from dollhouse.scenes.scannet_writer import write_scannet
+from dollhouse.scenes.synthetic.room_scene import room_scene
+from tests.scenes.fixture_scans import write_photo
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -58,7 +60,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for number in range(3):
         write_photo(tmp_path / "my_photos" / f"{number}.jpg", (60 * number, 120, 90), (160, 120))
-    write_scan(tmp_path / "path/to/scene", frames=12)
+    write_scannet(room_scene("train", 0, views=12, image_size=84), tmp_path / "path/to/scene")
     return tmp_path
 
 
