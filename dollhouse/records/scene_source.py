@@ -16,6 +16,7 @@ from dollhouse.errors import SceneError
 from dollhouse.records.content_hash import image_hash
 from dollhouse.scenes.open import SceneList
 from dollhouse.scenes.scene import Scene, View
+from dollhouse.system.text import storable
 
 MAX_CACHED_VIEWS = 64  #: scenes with more views are not cached, since they might not fit into memory
 _ROOM = re.compile(r"(?:rooms|sweethome):\w+/[0-9]+")
@@ -52,7 +53,8 @@ def match_scenes(rows: Sequence[Mapping[str, Any]], scenes: SceneList, source: s
     of a record's first view. Records about other scenes are left out.
     """
     sources = scene_sources(scenes, source)
-    matched = {row["record"]: where for row in rows if (where := _recorded_path(row)) in set(sources)}
+    by_source = {storable(where): where for where in sources}
+    matched = {row["record"]: by_source[where] for row in rows if (where := _recorded_path(row)) in by_source}
     rows = [row for row in rows if row["record"] not in matched and not _ROOM.fullmatch(row["source"])]
     if not rows or any(isinstance(key, int) for key in scenes.keys):
         return matched

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dollhouse.errors import SceneError
 from dollhouse.geometry import Array, box_corners, transform_points
+from dollhouse.system.text import storable
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,9 @@ class View:
     depth_intrinsics: Array | None = None  #: (3, 3) of the depth map; None: those of the colour image
     open_instances: Callable[[], NDArray[np.int32] | None] | None = None  #: may return None, too
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", storable(self.name))
+
     @property
     def image(self) -> NDArray[np.uint8]:
         """Read the colour image (H, W, 3), RGB."""
@@ -92,6 +96,9 @@ class Scene:
     boxes: tuple[Box, ...] | None = None
     metric: bool = True  #: whether depth and poses are in metres
     metadata: Mapping[str, Any] = field(default_factory=dict)  #: source, licences, skipped frames, floor outline
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", storable(self.name))
 
     @property
     def posed(self) -> bool:

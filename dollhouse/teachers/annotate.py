@@ -22,6 +22,7 @@ from dollhouse.scenes.corrections import Corrections
 from dollhouse.scenes.open import AS_READ, open_scenes
 from dollhouse.scenes.pose_checks import require_consistent
 from dollhouse.scenes.scene import Scene
+from dollhouse.system.text import storable
 from dollhouse.teachers.file import FileTeacher
 from dollhouse.teachers.geometry import GeometryTeacher, merge_geometry
 from dollhouse.teachers.protocol import AnswersMissingError, StreamingTeacher, Teacher, TeacherUnavailableError
@@ -161,7 +162,7 @@ def annotate_scenes(
             try:
                 whole = scenes[number]
                 scene = cache_views(whole if views is None else whole.sample_views(views))
-                source = source or scene.name
+                source = storable(source or scene.name)
                 content = scene_hash(scene)
                 scene_questions = tuple(questions(scene))
                 id = record_id(content, scene_questions, provenance)

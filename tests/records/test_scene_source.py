@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -129,6 +131,26 @@ def test_other_scenes_are_left_out(project: Path, student: tuple[Any, Any], tmp_
     save_scene(replace(small_scene(8, size=126), name="hall"), Path("scans/hall"))
     with pytest.raises(SceneError, match="hall has changed since record"):
         batches(student, records=Path("records"))
+
+
+def test_folders_whose_names_are_no_text(project: Path, student: tuple[Any, Any], tmp_path: Path) -> None:
+    """A Latin-1 name, an emoji code and markup: stored, printed on any terminal, and found again."""
+    folder = tmp_path / "scans" / os.fsdecode(b"caf\xe9 [b] :train: $x$")
+    folder.mkdir(parents=True)
+    for view in small_scene(3, size=126).views:
+        Image.fromarray(view.image).save(folder / f"{view.name}.png")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONIOENCODING": "ascii"}
+
+    def command(*arguments: str) -> str:
+        argv = [sys.executable, "-m", "dollhouse.cli", *arguments]
+        return subprocess.run(argv, env=environment, capture_output=True, check=True).stdout.decode("ascii")
+
+    command("annotate", "--teacher", "file:questions.jsonl", "--scenes", str(folder), "--out", "latin")
+    (id,) = RecordStore("latin").ids()
+    assert r"caf\xe9 [b] :train: $x$" in command("records", "show", "latin")
+    assert "a room" in command("records", "show", "latin", id)
+    assert batches(student, records=Path("latin"), scenes=str(folder.parent))[2] == 1
+    assert batches(student, records=Path("latin"), scenes=str(folder))[2] == 1
 
 
 def test_sources_are_absolute_and_caches_move(project: Path, student: tuple[Any, Any], tmp_path: Path) -> None:
