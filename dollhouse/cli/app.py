@@ -37,6 +37,7 @@ SkipOption = Annotated[bool, typer.Option("--skip-bad", help="Leave out images t
 LenientOption = Annotated[
     bool, typer.Option("--skip-bad/--strict", help="Leave out what is broken, or refuse the scene for it.")
 ]
+TeacherArgOption = Annotated[list[str] | None, typer.Option(help="KEY=VALUE of the teacher; may be repeated.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the question sampling and of the intervals.")]
 OutOption = Annotated[Path | None, typer.Option(help="Folder for the report; nothing is written without it.")]
 

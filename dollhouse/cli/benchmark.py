@@ -12,12 +12,22 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dollhouse.cli.app import ModelOption, OutOption, SeedOption, app, command_line, console, quiet_libraries
+from dollhouse.cli.app import (
+    ModelOption,
+    OutOption,
+    SeedOption,
+    TeacherArgOption,
+    app,
+    command_line,
+    console,
+    quiet_libraries,
+)
 from dollhouse.errors import QuestionError
 
 if TYPE_CHECKING:
     from dollhouse.evaluation.benchmark_runner import BenchmarkRun
     from dollhouse.evaluation.benchmarks.benchmark import Benchmark
+    from dollhouse.teachers.registry import parse_teacher_args
 
 
 @app.command()
@@ -29,6 +39,7 @@ def benchmark(
     scenes: Annotated[Path | None, typer.Option(help="Folder of the benchmark's scans, videos or photos.")] = None,
     model: ModelOption = "nano",
     teacher: Annotated[str | None, typer.Option(help="Answer with a teacher instead, named as for annotate.")] = None,
+    teacher_arg: TeacherArgOption = None,
     predictions: Annotated[
         Path | None,
         typer.Option(help="Score answers made elsewhere: ours, LLaVA-3D's, lmms-eval's, VLMEvalKit's, ScanQA's."),
@@ -61,7 +72,12 @@ def benchmark(
         raise QuestionError(f"{name}: give the folder of its scenes with --scenes, or answers with --predictions")
     else:
         answerer = teacher or ("checkpoint" if model == "nano" else f"checkpoint:{model}")
-        print_run(run_benchmark(definition, answerer, scenes, annotations, out=out, seed=seed, command=command_line()))
+        args, command = parse_teacher_args(teacher_arg or []), command_line()
+        print_run(
+            run_benchmark(
+                definition, answerer, scenes, annotations, teacher_args=args, out=out, seed=seed, command=command
+            )
+        )
 
 
 def print_run(run: BenchmarkRun) -> None:

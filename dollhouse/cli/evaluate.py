@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dollhouse.cli.app import ModelArgument, OutOption, SeedOption, app, command_line, console, quiet_libraries
+from dollhouse.cli.app import (
+    ModelArgument,
+    OutOption,
+    SeedOption,
+    TeacherArgOption,
+    app,
+    command_line,
+    console,
+    quiet_libraries,
+)
 from dollhouse.cli.corrections import with_corrections
 from dollhouse.errors import QuestionError
 
@@ -26,6 +35,7 @@ def evaluate(
     teacher: Annotated[
         str | None, typer.Option(help="Score a teacher's answers instead of a model, named as for annotate.")
     ] = None,
+    teacher_arg: TeacherArgOption = None,
     questions: Annotated[int, typer.Option(min=1, help="Questions a scene.")] = 40,
     oracle_boxes: Annotated[
         bool, typer.Option("--oracle-boxes", help="Give the language model the true boxes: what does perception cost?")
@@ -53,11 +63,13 @@ def evaluate(
             raise QuestionError("--blind, --oracle-boxes and --holdout-every are for a model: leave out --teacher")
         from dollhouse.cli.benchmark import print_run
         from dollhouse.evaluation.benchmark_runner import evaluate_teacher
+        from dollhouse.teachers.registry import parse_teacher_args
 
         print_run(
             evaluate_teacher(
                 teacher,
                 scenes,
+                teacher_args=parse_teacher_args(teacher_arg or []),
                 questions_per_scene=questions,
                 views=views,
                 out=out,

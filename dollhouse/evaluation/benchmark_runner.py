@@ -78,6 +78,7 @@ def run_benchmark(
     scenes: Path,
     annotations: Sequence[Path],
     *,
+    teacher_args: Mapping[str, str] | None = None,
     out: Path | None = None,
     seed: int = 0,
     command: str | None = None,
@@ -105,7 +106,7 @@ def run_benchmark(
         by_media.setdefault(media_path(scenes, sample.scene, sample.media), []).append(place)
     if missing := [path for path in by_media if not path.exists()]:  # before a large model is opened
         raise SceneError(f"{benchmark.name}: no {missing[0]}; {benchmark.source.advice()}")
-    opened, source = _open_teacher(teacher)
+    opened, source = _open_teacher(teacher, teacher_args)
     prompts, texts = list(map(benchmark.prompt_of, samples)), [""] * len(samples)
     with ProgressBar("answering", len(by_media), shown=progress) as bar:
         for done, (path, places) in enumerate(by_media.items(), 1):
@@ -130,6 +131,7 @@ def evaluate_teacher(
     teacher: Teacher | str,
     scenes: str | Sequence[Scene] = "rooms:test/0-199",
     *,
+    teacher_args: Mapping[str, str] | None = None,
     questions_per_scene: int = 40,
     views: int | None = None,
     out: Path | None = None,
@@ -141,7 +143,7 @@ def evaluate_teacher(
     """Score a teacher on the questions that :func:`~dollhouse.evaluation.evaluate.evaluate` gives a model.
 
     Args:
-        teacher: a teacher or its name.
+        teacher, teacher_args: a teacher, or its name and settings.
         views: photos of a scan on disk at most, chosen by overlap; None for all.
         out: folder for ``predictions.jsonl``, ``report.html`` and ``report.json``.
         corrections: of poses and depth, where ``scenes`` is a name or folder.
@@ -156,7 +158,7 @@ def evaluate_teacher(
     opened: Sequence[Scene] = open_scenes(scenes, corrections=corrections) if isinstance(scenes, str) else scenes
     if index := index_scenes(opened, views, progress=progress):
         opened = IndexedScenes(index, views)
-    answerer, source = _open_teacher(teacher)
+    answerer, source = _open_teacher(teacher, teacher_args)
     generate = EvaluationQuestions(opened, questions_per_scene, seed)
     samples: list[Sample] = []
     texts: list[str] = []
@@ -182,7 +184,7 @@ def make_folder(folder: Path | None) -> None:
         raise StorageError(f"cannot make the folder {folder} ({error.strerror or error}); choose another") from error
 
 
-def _open_teacher(teacher: Teacher | str) -> tuple[Teacher, dict[str, Any]]:
+def _open_teacher(teacher: Teacher | str, args: Mapping[str, str] | None) -> tuple[Teacher, dict[str, Any]]:
     """Open a teacher by name; return it with its provenance and, for a Dollhouse checkpoint, its lineage."""
     lineage: Mapping[str, Any] | str = UNKNOWN
     if isinstance(teacher, str):
@@ -192,7 +194,7 @@ def _open_teacher(teacher: Teacher | str) -> tuple[Teacher, dict[str, Any]]:
         kind, _, folder = teacher.partition(":")
         if kind == "checkpoint":
             lineage = model_lineage(Path(folder) if folder else SHIPPED)
-        teacher = open_teacher(teacher)
+        teacher = open_teacher(teacher, args)
     return teacher, {**teacher.provenance(), "lineage": lineage}
 
 

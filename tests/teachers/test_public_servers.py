@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from dollhouse import cli
 from dollhouse.questions.generate import Question
 from dollhouse.records.store import RecordStore
 from dollhouse.scenes.scene import Scene
@@ -21,6 +22,7 @@ from dollhouse.teachers.annotate import annotate_scenes
 from dollhouse.teachers.openai_server import KEY_VARIABLE, OpenAISettings, OpenAITeacher
 from dollhouse.teachers.protocol import TeacherUnavailableError
 from tests.records.small_scenes import questions_for, small_scenes
+from tests.teachers.chat_server import chat_server
 from tests.teachers.public_servers import expected_failure, public_servers
 
 KEY = "sk-SESAME0123456789"
@@ -127,3 +129,16 @@ def test_a_stopped_run_keeps_what_is_paid(
     (record,) = RecordStore(tmp_path)
     assert [answer.text for answer in record.answers] == [f"answer {number}" for number in range(40)]
     assert not list((tmp_path / ".parts").iterdir())
+
+
+def test_a_server_is_evaluated_by_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with chat_server(lambda talk, question, before: talk.reply("yes")) as server:
+        arguments = ["evaluate", "--teacher", f"endpoint:{server.url}", "--teacher-arg", "model=made"]
+        arguments += ["--scenes", "rooms:test/0-0", "--questions", "3", "--out", str(tmp_path / "out")]
+        monkeypatch.setattr(sys, "argv", ["dollhouse", *arguments])
+        with pytest.raises(SystemExit, match="0"):
+            cli.main()
+    assert len(server.bodies) == 3
+    assert "3 answers" in capsys.readouterr().out
