@@ -15,19 +15,20 @@ if TYPE_CHECKING:
     from dollhouse.scenes.corrections import Corrections
 
 FAILURES_SHOWN = 10
+BOXES = "Photos to annotated scenes (--boxes)"
 
 
 @app.command()
 @with_corrections
 def annotate(
+    scenes: Annotated[str, typer.Option(help="Scenes, such as rooms:train/0-199 or a folder.")],
+    out: Annotated[Path, typer.Option(help="The records' folder; records already in it are not made again.")],
     teacher: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="annotations, huggingface:FOLDER, endpoint:URL, llava3d:FOLDER, checkpoint:FOLDER or file:JSONL."
         ),
-    ],
-    scenes: Annotated[str, typer.Option(help="Scenes, such as rooms:train/0-199 or a folder.")],
-    out: Annotated[Path, typer.Option(help="The records' folder; records already in it are not made again.")],
+    ] = None,
     questions: Annotated[
         str | None,
         typer.Option(help="generated, descriptions or a JSONL file. Default: generated where there are boxes."),
@@ -50,12 +51,28 @@ def annotate(
     features: Annotated[bool, typer.Option(help="Store the teacher's spatial features.")] = True,
     fp16: Annotated[bool, typer.Option("--fp16", help="Store features and depth in half precision.")] = False,
     skip_bad: SkipOption = False,
+    boxes: Annotated[
+        bool, typer.Option("--boxes", help="Write annotated scenes instead of records.", rich_help_panel=BOXES)
+    ] = False,
+    detector: Annotated[
+        str | None,
+        typer.Option(help="detect:FOLDER, zero-shot:FOLDER, segment:FOLDER or MODULE:FUNCTION.", rich_help_panel=BOXES),
+    ] = None,
+    depth: Annotated[
+        str, typer.Option(help="scene, depth:FOLDER or MODULE:FUNCTION.", rich_help_panel=BOXES)
+    ] = "scene",
+    cameras: Annotated[
+        str,
+        typer.Option(help="scene, vggt:PATH, checkpoint:FOLDER or MODULE:FUNCTION.", rich_help_panel=BOXES),
+    ] = "scene",
     *,
     corrections: Corrections,
 ) -> None:
     """Run a teacher over scenes once and store its answers, depth, boxes and features as records.
 
     After a kill, the same command continues. Exit code 1 where some scenes failed.
+
+    With --boxes, a detector's objects are placed in 3D, and the scenes are written with depth, poses and boxes.
 
     Example: dollhouse annotate --teacher annotations --scenes rooms:train/0-199 --out records/
     """
@@ -64,6 +81,12 @@ def annotate(
     from dollhouse.teachers.annotate import annotate as run_teacher
     from dollhouse.teachers.registry import parse_teacher_args
 
+    args = parse_teacher_args(teacher_arg or [])
+    if boxes:
+        _annotate_boxes(scenes, out, detector, depth, cameras, views, args, skip_bad, corrections)
+        return
+    if teacher is None:
+        raise typer.BadParameter("name a teacher, or give --boxes and a detector", param_hint="--teacher")
     with ProgressBar("annotate") as progress:
         run = run_teacher(
             teacher,
@@ -74,7 +97,7 @@ def annotate(
             seed=seed,
             views=views,
             geometry_teachers=geometry_teacher or ("own", "scene"),
-            teacher_args=parse_teacher_args(teacher_arg or []),
+            teacher_args=args,
             features=features,
             fp16=fp16,
             skip_bad=skip_bad,
@@ -94,5 +117,41 @@ def annotate(
         print(f"without an answer, and not asked again: {reasons}{advice}", file=sys.stderr)
     rest = f", {len(run.failures)} scenes failed; run the same command again for these" if run.failures else ""
     print(f"records: {out}: {run.written} written with {run.answers} answers, {run.existing} existing{rest}")
+    if run.failures:
+        raise typer.Exit(1)
+
+
+def _annotate_boxes(
+    scenes: str,
+    out: Path,
+    detector: str | None,
+    depth: str,
+    cameras: str,
+    views: int | None,
+    args: dict[str, str],
+    skip_bad: bool,
+    corrections: Corrections,
+) -> None:
+    from dollhouse.system.progress import ProgressBar
+    from dollhouse.teachers.scene_boxes import annotate_boxes
+
+    if detector is None:
+        raise typer.BadParameter("name a detector for --boxes", param_hint="--detector")
+    with ProgressBar("annotate") as progress:
+        run = annotate_boxes(
+            scenes,
+            out,
+            detector,
+            depth=depth,
+            cameras=cameras,
+            views=views,
+            args=args,
+            skip_bad=skip_bad,
+            corrections=corrections,
+            on_scene=lambda run: progress.update(run.done, run.total, f"{run.boxes} boxes", skipped=run.existing),
+        )
+    for name, reason in run.failures:
+        print(f"failed: {name}: {reason}", file=sys.stderr)
+    print(f"scenes: {out}: {len(run.written)} written with {run.boxes} boxes, {run.existing} existing")
     if run.failures:
         raise typer.Exit(1)

@@ -7,7 +7,7 @@ Axes: V views, H rows, W columns; pixel centres are at half-integers, unlike in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -40,6 +40,7 @@ class Points:
     first_from_camera: Array  #: (V, 4, 4)
     scale: Scale
     factor: float  #: applied to predicted lengths
+    intrinsics: Array | None = None  #: (V, 3, 3) as predicted, in pixels of the maps
 
     @property
     def metric(self) -> bool:
@@ -132,7 +133,7 @@ def predict_points(
     known_depth = np.stack(maps) if len(maps) == len(frames) else None
     known_poses = np.stack(poses) if len(poses) == len(frames) > 1 else None
     fixed = fix_scale(points, first_from_camera, depth, known_depth, known_poses, known_length)
-    return fixed, confidence[0].float().cpu().numpy()
+    return replace(fixed, intrinsics=intrinsics[0].cpu().numpy()), confidence[0].float().cpu().numpy()
 
 
 def _factor_of_length(points: Array, known: KnownLength) -> float:

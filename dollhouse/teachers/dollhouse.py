@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dollhouse.geometry import back_project, transform_points
+from dollhouse.geometry import Array, back_project, transform_points
 from dollhouse.inference.generation import equal_length_batches
 from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.inference.session import MIN_BOX_SCORE, SceneSession
@@ -23,6 +23,7 @@ from dollhouse.scenes.scene import Scene
 from dollhouse.teachers.geometry import pad_to_photo, world_from_first_level
 from dollhouse.teachers.local_model import check_minimums, model_provenance, token_answer
 from dollhouse.teachers.protocol import Teacher
+from dollhouse.teachers.reconstruction import Cameras
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,19 @@ class DollhouseTeacher(Teacher):
                 replace(box.transformed(world_from_level), id=number) for number, box in enumerate(boxes, start=1)
             ),
         )
+
+    def cameras(self, scene: Scene, depth: Sequence[Array] | None) -> Cameras:
+        """Return predicted cameras and depth in metres by the model's estimate; ``depth`` is not used.
+
+        Raises ModelError for a blind student.
+        """
+        session = self._encode(scene)
+        intrinsics = np.zeros((len(scene.views), 3, 3))
+        for pinhole, focal, view in zip(intrinsics, session.focal, scene.views, strict=True):
+            height, width = view.image.shape[:2]
+            pinhole[:] = [[focal * width, 0, 0.5 * width], [0, focal * width, 0.5 * height], [0, 0, 1]]
+        maps = [pad_to_photo(own, view) for own, view in zip(session.depth, scene.views, strict=True)]
+        return Cameras(session.level_from_camera, intrinsics, maps, metric=True)
 
     def _encode(self, scene: Scene) -> SceneSession:
         if self._latest is None or self._latest[0] is not scene:

@@ -1,18 +1,20 @@
-"""Depth by VGGT, metric where the scene's own depth or poses give the scale."""
+"""Depth and cameras by VGGT, metric where the scene's own depth or poses give the scale."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dollhouse.errors import ModelError, TeacherError
-from dollhouse.geometry import invert_rigid, transform_points
-from dollhouse.inference.points import predict_points
+from dollhouse.geometry import Array, invert_rigid, transform_points
+from dollhouse.inference.points import Points, predict_points
 from dollhouse.models.vggt.configuration import VggtConfig
 from dollhouse.models.vggt.modeling import VggtModel
 from dollhouse.records.types import SceneGeometry
@@ -20,6 +22,9 @@ from dollhouse.scenes.scene import Scene
 from dollhouse.system.hashing import files_hash, folder_hash
 from dollhouse.teachers.geometry import pad_to_photo
 from dollhouse.teachers.local_model import default_device, load_pretrained, model_provenance
+from dollhouse.teachers.reconstruction import Cameras
+
+_FOCAL_RANGE = (0.25, 20.0)  #: plausible focal lengths over the photo's width
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,21 @@ class VggtDepthTeacher:
 
     def geometry(self, scene: Scene, known: SceneGeometry) -> SceneGeometry:
         """Return z-depth of every view at ``settings.width``. Raises SceneError for photos of several shapes."""
+        predicted, depth = self._predict(scene)
+        return SceneGeometry(depth=depth, metric=predicted.metric)
+
+    def cameras(self, scene: Scene, depth: Sequence[Array] | None) -> Cameras:
+        """Return cameras and depth in the first camera's frame; other depth is not used. Raises as :meth:`geometry`."""
+        predicted, maps = self._predict(scene)
+        assert predicted.intrinsics is not None
+        intrinsics = np.array(predicted.intrinsics)
+        for pinhole, view in zip(intrinsics, scene.views, strict=True):
+            height, width = view.image.shape[:2]
+            focal = np.clip(pinhole[[0, 1], [0, 1]] / self.settings.width, *_FOCAL_RANGE) * width
+            pinhole[:] = [[focal[0], 0, 0.5 * width], [0, focal[1], 0.5 * height], [0, 0, 1]]
+        return Cameras(predicted.first_from_camera, intrinsics, maps, predicted.metric)
+
+    def _predict(self, scene: Scene) -> tuple[Points, tuple[NDArray[np.float32], ...]]:
         predicted, confidences = predict_points(self.model.eval(), scene, self.settings.width)
         depth = []
         for points, first_from_camera, confidence, view in zip(
@@ -75,7 +95,7 @@ class VggtDepthTeacher:
             z = transform_points(invert_rigid(first_from_camera), points)[..., 2]
             z = np.where(np.isfinite(z) & (z > 0) & (confidence >= self.settings.confidence), z, 0.0)
             depth.append(pad_to_photo(z.astype(np.float32), view))
-        return SceneGeometry(depth=tuple(depth), metric=predicted.metric)
+        return predicted, tuple(depth)
 
 
 def _is_saved_model(place: Path) -> bool:

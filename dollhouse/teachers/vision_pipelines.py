@@ -1,4 +1,4 @@
-"""Depth and boxes by models of transformers' depth-estimation and object-detection pipelines."""
+"""Depth and detections by models of transformers' depth, detection and segmentation pipelines."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import transformers
+from numpy.typing import NDArray
 from PIL import Image
 
 from dollhouse.errors import ModelError, TeacherError
 from dollhouse.records.types import SceneGeometry
+from dollhouse.scenes.labels import default_labels
 from dollhouse.scenes.scene import Scene
-from dollhouse.teachers.lifting import Detection, lift
+from dollhouse.teachers.detection import Detections
+from dollhouse.teachers.lifting import lift
 from dollhouse.teachers.local_model import (
     LOADING_ERRORS,
     default_device,
@@ -30,6 +33,12 @@ _OUTPUTS = dict.fromkeys(("metric", "glpn", "zoedepth", "depth_pro"), "metric") 
     "dpt": "inverse",
 }
 
+_SEGMENTERS = {  # by the end of the architecture's name
+    "ForSemanticSegmentation": transformers.AutoModelForSemanticSegmentation,
+    "ForUniversalSegmentation": transformers.AutoModelForUniversalSegmentation,
+    "ForInstanceSegmentation": transformers.AutoModelForInstanceSegmentation,
+}
+
 
 @dataclass(frozen=True)
 class DepthSettings:
@@ -41,9 +50,10 @@ class DepthSettings:
 
 @dataclass(frozen=True)
 class DetectionSettings:
-    """``threshold``: the lowest score of a detection that is used."""
+    """``threshold``: the lowest score of a detection that is used; ``labels``: what zero-shot models look for."""
 
     threshold: float = 0.5
+    labels: str = ""  #: separated by commas; by default those of the student
     licence: str = ""
 
 
@@ -68,6 +78,13 @@ class DepthEstimationTeacher:
         settings = {"tells": self.output}  # the key is part of record ids
         return folder_provenance("depth", self.folder, self.settings.licence, settings)
 
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Return depth in metres of a photo (H, W, 3). Raises TeacherError for a model of inverse depth."""
+        if self.output != "metric":
+            raise TeacherError(f"{self.folder}: predicts no metres, which boxes need; name a metric depth model")
+        depth = np.asarray(self.pipeline(Image.fromarray(image))["predicted_depth"], dtype=np.float64)
+        return depth.reshape(depth.shape[-2:])
+
     def geometry(self, scene: Scene, known: SceneGeometry) -> SceneGeometry:
         """Return one map per view, of the photo's size. Inverse depth is inverted and scaled to a median of 1."""
         photos = [Image.fromarray(view.image) for view in scene.views]
@@ -81,36 +98,80 @@ class DepthEstimationTeacher:
         return SceneGeometry(depths, metric=self.output == "metric")
 
 
+class PipelineDetector:
+    """A :class:`dollhouse.teachers.detection.Detector` of a detection or segmentation model."""
+
+    def __init__(self, kind: str, folder: str | os.PathLike[str], settings: DetectionSettings | None = None) -> None:
+        """``kind``: "detect", "zero-shot" or "segment". Raises ModelError where the folder is no such model."""
+        self.kind, self.folder = kind, Path(folder)
+        self.settings = settings or DetectionSettings()
+        if kind == "segment":
+            architecture = next(iter(_architectures(self.folder)), "")
+            self.semantic = architecture.endswith("ForSemanticSegmentation")
+            auto = next((auto for suffix, auto in _SEGMENTERS.items() if architecture.endswith(suffix)), None)
+            self.pipeline = _open_pipeline(
+                "image-segmentation", auto or transformers.AutoModelForImageSegmentation, self.folder
+            )
+        elif kind == "zero-shot":
+            auto, task = transformers.AutoModelForZeroShotObjectDetection, "zero-shot-object-detection"
+            tokenizer = load_pretrained(transformers.AutoTokenizer, self.folder, f"{task} model")
+            self.pipeline = _open_pipeline(task, auto, self.folder, tokenizer=tokenizer)
+        else:
+            self.pipeline = _open_pipeline("object-detection", transformers.AutoModelForObjectDetection, self.folder)
+
+    def provenance(self) -> dict[str, Any]:
+        settings: dict[str, Any] = {"threshold": self.settings.threshold}
+        if self.kind == "zero-shot":
+            settings["labels"] = self._labels()
+        return folder_provenance(self.kind, self.folder, self.settings.licence, settings)
+
+    def __call__(self, image: NDArray[np.uint8]) -> Detections:
+        """Return the objects of a photo (H, W, 3)."""
+        photo = Image.fromarray(image)
+        if self.kind == "segment":
+            entries = self.pipeline(photo, threshold=self.settings.threshold)
+            masks = np.array([np.asarray(entry["mask"]) > 127 for entry in entries]).reshape(-1, *image.shape[:2])
+            scores = [1.0 if entry["score"] is None else float(entry["score"]) for entry in entries]
+            return Detections([entry["label"] for entry in entries], scores, None, masks, self.semantic)
+        labels = {"candidate_labels": self._labels()} if self.kind == "zero-shot" else {}
+        entries = self.pipeline(photo, threshold=self.settings.threshold, **labels)
+        boxes = [[entry["box"][side] for side in ("xmin", "ymin", "xmax", "ymax")] for entry in entries]
+        names, scores = [entry["label"] for entry in entries], [float(entry["score"]) for entry in entries]
+        return Detections(names, scores, np.array(boxes, dtype=np.float64).reshape(-1, 4))
+
+    def _labels(self) -> list[str]:
+        given = [label.strip() for label in self.settings.labels.split(",") if label.strip()]
+        return given or list(default_labels())
+
+
 class ObjectDetectionTeacher:
     """A :class:`dollhouse.teachers.geometry.GeometryTeacher` of a detector, with earlier depth or the sensor's."""
 
     def __init__(self, folder: str | os.PathLike[str], settings: DetectionSettings | None = None) -> None:
-        """Raises ModelError where the folder is no such model."""
-        self.folder = Path(folder)
-        self.settings = settings or DetectionSettings()
-        self.pipeline = _open_pipeline("object-detection", transformers.AutoModelForObjectDetection, self.folder)
+        """Raises ModelError where the folder is no object-detection model."""
+        self.detector = PipelineDetector("detect", folder, settings)
 
     def provenance(self) -> dict[str, Any]:
-        settings = {"threshold": self.settings.threshold}
-        return folder_provenance("detect", self.folder, self.settings.licence, settings)
+        return self.detector.provenance()
 
     def geometry(self, scene: Scene, known: SceneGeometry) -> SceneGeometry:
         """Return boxes with scores. Raises TeacherError without metric depth or cameras."""
-        detections = []
-        for number, view in enumerate(scene.views):
-            for entry in self.pipeline(Image.fromarray(view.image), threshold=self.settings.threshold):
-                box, label = entry["box"], entry["label"].strip().lower()
-                rectangle = box["xmin"], box["ymin"], box["xmax"], box["ymax"]
-                detections.append(Detection(label, float(entry["score"]), *rectangle, number))
-        return SceneGeometry(boxes=lift(detections, scene, known))
+        return SceneGeometry(boxes=lift([self.detector(view.image) for view in scene.views], scene, known))
 
 
-def _open_pipeline(task: str, auto_class: Any, folder: Path) -> Any:
+def _architectures(folder: Path) -> list[str]:
+    config = load_pretrained(transformers.AutoConfig, folder, "image-segmentation model")
+    return list(config.architectures or [])
+
+
+def _open_pipeline(task: str, auto_class: Any, folder: Path, **parts: Any) -> Any:
     """Open a pipeline of transformers in float32. Raises ModelError where the folder is no model of the task."""
     # loaded here, since a pipeline accepts a model of another task with no more than a warning in the log
     model = load_pretrained(auto_class, folder, f"{task} model", dtype=torch.float32, use_safetensors=True)
     processor = load_pretrained(transformers.AutoImageProcessor, folder, f"{task} model", backend="pil")
     try:
-        return transformers.pipeline(task, model=model.eval(), image_processor=processor, device=default_device())
+        return transformers.pipeline(
+            task, model=model.eval(), image_processor=processor, device=default_device(), **parts
+        )
     except LOADING_ERRORS as error:
         raise ModelError(f"{folder}: is no {task} model: {one_line(error)}") from error

@@ -32,6 +32,10 @@ def test_options_are_frozen(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
         options[verb] = [option for option in options[verb] if option not in shared]
     assert options == {
         "annotate": [
+            "--boxes",
+            "--cameras",
+            "--depth",
+            "--detector",
             "--features",
             "--fp16",
             "--geometry-teacher",

@@ -9,12 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from dollhouse.errors import ModelError, SceneError, TeacherError
+from dollhouse.errors import ModelError, SceneError
 from dollhouse.records.types import SceneGeometry
-from dollhouse.scenes.scene import Box, Scene
-from dollhouse.scenes.synthetic.room_scene import room_scene
 from dollhouse.teachers.geometry import SensorGeometry, pad_to_photo
-from dollhouse.teachers.lifting import Detection, lift
 from dollhouse.teachers.vision_pipelines import (
     DepthEstimationTeacher,
     DepthSettings,
@@ -98,73 +95,6 @@ def test_detections_are_lifted_by_earlier_depth(tmp_path: Path) -> None:
     assert {box.label for box in boxes} <= {"chair", "table"}
     eye = np.asarray(scene.views[0].world_from_camera)[:3, 3]
     assert np.linalg.norm(further[0].center - eye) > 1.5 * np.linalg.norm(boxes[0].center - eye)
-
-
-def rectangles(scene: Scene, views: list[int], least: int = 150) -> list[Detection]:
-    """Return the detections of a perfect detector in a room."""
-    detections = []
-    for view in views:
-        instances = scene.views[view].instances
-        assert instances is not None
-        for box in scene.boxes or ():
-            rows, columns = np.nonzero(instances == box.id)
-            if len(rows) < least:
-                continue
-            left, top, right, bottom = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
-            detections.append(Detection(box.label, 0.9, float(left), float(top), float(right), float(bottom), view))
-    return detections
-
-
-def distance_to(candidate: Box, boxes: tuple[Box, ...]) -> float:
-    return min(float(np.linalg.norm(candidate.center - box.center)) for box in boxes if box.label == candidate.label)
-
-
-def test_lifted_boxes_are_near_the_objects() -> None:
-    errors = []
-    for number in range(4):
-        scene = room_scene("train", number)
-        assert scene.boxes is not None
-        boxes = lift(rectangles(scene, [0, 1, 2, 3]), scene, SceneGeometry())
-        assert boxes
-        errors += [distance_to(box, scene.boxes) for box in boxes]
-        assert [box.id for box in boxes] == list(range(1, len(boxes) + 1))
-    assert np.median(errors) < 0.3  # far sides have no depth
-    assert len(errors) > 10
-
-
-def test_one_object_detected_twice_is_one_box() -> None:
-    scene = room_scene("train", 0)
-    detections = rectangles(scene, [0])
-    once = lift(detections, scene, SceneGeometry())
-    twice = lift(detections + detections, scene, SceneGeometry())
-    assert len(once) == len(twice)
-
-
-def test_flat_object_straight_ahead() -> None:
-    """A wall of 1 m at 2 m, by hand: the camera of one view without a pose is upright at the origin and faces y."""
-    scene = replace(small_scene(size=100, views=1, posed=False), boxes=None)
-    focal = 100.0
-    pinhole = np.array([[focal, 0, 50], [0, focal, 50], [0, 0, 1]])
-    depth = np.full((100, 100), 5, dtype=np.float32)
-    depth[25:75, 25:75] = 2
-    scene = replace(scene, views=(replace(scene.views[0], intrinsics=pinhole, open_depth=lambda: depth),))
-    (box,) = lift([Detection("wall", 0.7, 20, 20, 80, 80, 0)], scene, SceneGeometry())
-    np.testing.assert_allclose(box.center, [0, 2, 0], atol=0.02)
-    assert sorted(box.size.round(1).tolist()) == [0.0, 0.9, 0.9]
-    assert box.score == 0.7
-
-
-def test_lifting_needs_metric_depth_and_poses() -> None:
-    detection = [Detection("chair", 0.9, 0, 0, 20, 20, 0)]
-    scene = small_scene()
-    relative = SceneGeometry(depth=(np.ones((28, 28), dtype=np.float32),) * 2, metric=False)
-    with pytest.raises(TeacherError, match="depth in metres"):
-        lift(detection, replace(scene, metric=False), relative)
-    with pytest.raises(TeacherError, match="need poses"):
-        lift(detection, small_scene(posed=False), SceneGeometry())
-    uncalibrated = replace(scene, views=tuple(replace(view, intrinsics=None) for view in scene.views))
-    with pytest.raises(TeacherError, match="no intrinsics"):
-        lift(detection, uncalibrated, SceneGeometry())
 
 
 def test_cropped_map_is_padded_to_the_whole_photo() -> None:

@@ -1,0 +1,163 @@
+"""Posed metric RGB-D from photos: depth and cameras of the scene, of a model or of a function."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+
+from dollhouse.errors import TeacherError
+from dollhouse.geometry import Array, back_project, invert_rigid, look_at, project, resize_intrinsics, transform_points
+from dollhouse.scenes.readers.captures import level_from_up
+from dollhouse.scenes.scene import Scene, View
+from dollhouse.teachers.detection import DepthEstimator
+from dollhouse.teachers.floor import find_floor
+
+MAX_TILT = np.radians(30.0)  #: largest angle between the mean image up and the floor's normal
+TYPICAL_DEPTH = 2.5  #: metres; the median depth that scenes of unknown scale get
+_SAMPLES = 2000  #: points of a view that are compared with other views
+_NEIGHBOURS = 3  #: following views that each view is compared with
+
+
+@dataclass(frozen=True, eq=False)
+class Cameras:
+    """Estimated cameras of a scene's photos, in one frame of any orientation and scale."""
+
+    world_from_camera: Array  #: (V, 4, 4)
+    intrinsics: Array  #: (V, 3, 3) of the photos, pixels
+    depth: Sequence[Array] | None = None  #: z-depth of each photo at any size, in the unit of the poses; 0 unknown
+    metric: bool = False  #: whether poses and depth are in metres
+
+
+class CameraEstimator(Protocol):
+    """Estimate cameras of a scene's photos.
+
+    ``depth`` holds z-depth of each photo in metres, at any size, where another source estimates it.
+    """
+
+    def __call__(self, scene: Scene, depth: Sequence[Array] | None, /) -> Cameras: ...
+
+
+def reconstruct(scene: Scene, depth: DepthEstimator | None = None, cameras: CameraEstimator | None = None) -> Scene:
+    """Return the scene with poses, intrinsics and depth from the given sources, z up, and the floor at z = 0.
+
+    Args:
+        depth: None for the scene's own depth; without any, for that of ``cameras``.
+        cameras: None for the scene's own cameras, whose world is kept. Cameras without a scale get that of the depth.
+
+    Raises:
+        TeacherError: no source gives depth or cameras.
+    """
+    maps: list[Array] | None = None
+    if depth is not None:
+        maps = [_checked(depth(view.image), view) for view in scene.views]
+    elif scene.has_depth and scene.metric:
+        maps = [view.depth for view in scene.views if view.depth is not None]
+    if cameras is None:
+        if any(view.intrinsics is None for view in scene.views) or (len(scene.views) > 1 and not scene.posed):
+            raise TeacherError(f"scene {scene.name}: it has no poses or intrinsics; name a source of cameras")
+        upright = look_at(np.zeros(3), np.array([0.0, 1.0, 0.0]))  # of one view without a pose
+        poses = np.stack([upright if v.world_from_camera is None else v.world_from_camera for v in scene.views])
+        estimate = Cameras(poses, np.stack([np.asarray(v.intrinsics) for v in scene.views]), None, scene.metric)
+    else:
+        estimate = cameras(scene, maps)
+        if not (np.isfinite(estimate.world_from_camera).all() and np.isfinite(estimate.intrinsics).all()):
+            raise TeacherError(f"scene {scene.name}: a source of cameras returned values that are not finite")
+    own_depth = maps is None  # that of the source of cameras
+    metric = estimate.metric or not own_depth
+    if maps is None and estimate.depth is not None:
+        maps = [_checked(depth_map, view) for depth_map, view in zip(estimate.depth, scene.views, strict=True)]
+    if maps is None:
+        raise TeacherError(f"scene {scene.name}: it has no depth in metres; name a source of depth")
+    poses = np.array(estimate.world_from_camera, dtype=np.float64)
+    if not metric:  # any scale will do: one at which furniture has about its size
+        factor = TYPICAL_DEPTH / float(np.median(np.concatenate([map[map > 0] for map in maps])))
+        maps = [map * np.float32(factor) for map in maps]
+        poses[:, :3, 3] *= factor
+    elif not estimate.metric:
+        poses[:, :3, 3] *= _scale(scene, estimate, maps)
+    views = tuple(
+        _posed_view(view, pose, intrinsics, None if depth is None and not own_depth else map)
+        for view, pose, intrinsics, map in zip(scene.views, poses, estimate.intrinsics, maps, strict=True)
+    )
+    posed = replace(scene, views=views, metric=metric)
+    return posed if cameras is None and scene.posed else _levelled(posed)
+
+
+def _checked(depth: Array, view: View) -> Array:
+    depth = np.nan_to_num(np.asarray(depth, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    if depth.ndim != 2 or not (depth > 0).any():
+        raise TeacherError(f"view {view.name}: a source of depth returned an array of shape {depth.shape} or no depth")
+    return np.maximum(depth, 0.0)
+
+
+def _posed_view(view: View, pose: Array, intrinsics: Array, depth: Array | None) -> View:
+    posed = replace(view, world_from_camera=pose, intrinsics=np.asarray(intrinsics, dtype=np.float64))
+    if depth is None:
+        return posed
+    return replace(posed, open_depth=partial(np.asarray, depth), depth_intrinsics=_depth_intrinsics(posed, depth))
+
+
+def _depth_intrinsics(view: View, depth: Array) -> Array:
+    """Return the intrinsics of a depth map that covers the photo."""
+    height, width = view.image.shape[:2]
+    return resize_intrinsics(np.asarray(view.intrinsics), depth.shape[1] / width, depth.shape[0] / height)
+
+
+def _scale(scene: Scene, estimate: Cameras, maps: Sequence[Array]) -> float:
+    """Return the factor on camera positions that depth in metres asks for; 1 where it does not tell."""
+    if estimate.depth is not None:
+        ratios = [np.median(m[m > 0]) / np.median(own[own > 0]) for m, own in zip(maps, estimate.depth, strict=True)]
+        return float(np.median(ratios))
+    pairs: list[tuple[Array, Array, Array, Array]] = []
+    for first, pose in enumerate(estimate.world_from_camera):
+        for second in range(first + 1, min(first + 1 + _NEIGHBOURS, len(maps))):
+            second_from_first = invert_rigid(estimate.world_from_camera[second]) @ pose
+            pinholes = [
+                _depth_intrinsics(replace(scene.views[i], intrinsics=estimate.intrinsics[i]), maps[i])
+                for i in (first, second)
+            ]
+            points = back_project(maps[first], pinholes[0])[maps[first] > 0]
+            points = points[:: max(1, len(points) // _SAMPLES)] @ second_from_first[:3, :3].T
+            pairs.append((points, second_from_first[:3, 3], pinholes[1], maps[second]))
+
+    def error(factor: float) -> float:
+        errors = []
+        for points, offset, pinhole, depth in pairs:
+            pixels, z = project(points + factor * offset, pinhole)
+            inside = (z > 0.05) & (pixels >= 0).all(1) & (pixels < depth.shape[::-1]).all(1)
+            column, row = pixels[inside].astype(int).T
+            other = depth[row, column]
+            errors.append(np.minimum(np.abs(np.log(z[inside][other > 0] / other[other > 0])), 0.5))
+            errors.append(np.full((~inside).sum(), 0.5))  # else cameras that look past each other would agree
+        return float(np.mean(np.concatenate(errors)))
+
+    if not pairs:
+        return 1.0
+    coarse = min(np.geomspace(1e-3, 1e3, 121), key=error)
+    return float(min(coarse * np.geomspace(0.9, 1.1, 21), key=error))
+
+
+def _levelled(scene: Scene) -> Scene:
+    """Return a posed scene in a world with z up, its floor at z = 0 and the first camera at x = y = 0."""
+    poses = np.stack([np.asarray(view.world_from_camera) for view in scene.views])
+    clouds = []
+    for view in scene.views:
+        depth, intrinsics = view.depth, view.depth_intrinsics if view.depth_intrinsics is not None else view.intrinsics
+        assert depth is not None
+        assert intrinsics is not None
+        assert view.world_from_camera is not None
+        clouds.append(transform_points(view.world_from_camera, back_project(depth, intrinsics)[depth > 0]))
+    points = np.concatenate([cloud[:: max(1, len(cloud) // 5000)] for cloud in clouds])
+    up = -poses[:, :3, 1].mean(0)
+    floor = find_floor(points, up, MAX_TILT)
+    level = level_from_up(up if floor is None else floor.normal)
+    heights = points @ level[2, :3]
+    level[:3, 3] = -level[:3, :3] @ poses[0, :3, 3]
+    level[2, 3] = -float(np.percentile(heights, 1)) if floor is None else -floor.offset
+    facts: dict[str, Any] = {"floor": "lowest points" if floor is None else f"plane of {floor.share:.0%} of the points"}
+    views = tuple(replace(view, world_from_camera=level @ pose) for view, pose in zip(scene.views, poses, strict=True))
+    return replace(scene, views=views, metadata={**scene.metadata, "levelled": facts})
