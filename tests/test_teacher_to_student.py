@@ -17,9 +17,10 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 from benchmarks.full_size_llava3d import config_of, write_checkpoint
 from dollhouse import cli
 from dollhouse.models.llava3d.prompt import load_tokenizer
+from dollhouse.scenes.scannet_writer import write_scannet
+from dollhouse.scenes.synthetic.room_scene import room_scene
 from tests.fixtures.recipes import TINY
 from tests.scenes.conftest import SHARED_DATA
-from tests.scenes.fixture_scans import write_scan
 
 RECIPE = {
     **TINY,
@@ -64,7 +65,9 @@ def write_language_model(teacher: Path, folder: Path) -> None:
 def test_a_teacher_in_the_official_layout_makes_a_student(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scene = write_scan(tmp_path / "scan") if name == "made" else (SHARED_DATA / name).resolve()
+    scene = tmp_path / "scan" if name == "made" else (SHARED_DATA / name).resolve()
+    if name == "made":
+        write_scannet(room_scene("test", 3), scene)
     if not scene.is_dir():
         pytest.skip(f"{name} is not beside the repository")
     monkeypatch.chdir(tmp_path)
