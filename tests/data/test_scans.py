@@ -152,7 +152,7 @@ def test_changed_files_are_another_cache(folder: Path, student: Any, tmp_path: P
 def test_orientation_survives_a_teacher_with_more_views(
     records: Path, student: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config, _ = student
+    config, tokenizer = student
     source = open_target_source(DataConfig(records=records, view_sets=8), config)
     assert len(source) == 8 * SCANS
     line = capsys.readouterr().out
@@ -168,7 +168,7 @@ def test_orientation_survives_a_teacher_with_more_views(
         for text, _, _ in questions:
             assert not any(f"view {number}" in text for number in (5, 6, 7, 8))
     assert used["orientation"] > 0.5 * asked["orientation"]
-    answers = source.teacher_answers(0)
+    answers = source.teacher_answers(0, tokenizer)
     assert [answer.text for answer in answers] == [answer for _, answer, _ in source.questions(0)]
 
 
