@@ -40,6 +40,7 @@ MIN_POINTS = 12  #: with depth, below which a detection is dropped
 MAX_POINTS = 3000  #: of one detection, and of one object when its box is fitted
 FRAGMENT = 0.1  #: parts of an object smaller than this share of its largest part are outliers
 _MAX_PIXELS = 60_000  #: depth maps are subsampled to about as many
+_OCCLUSION = 0.5  #: metres between the parts of an object that another one occludes
 _SPECKLE = 0.05  #: relative difference of depth between neighbours on one surface
 
 
@@ -176,9 +177,13 @@ def _mask_parts(view: DepthView, region: Mask, semantic: bool) -> list[Mask]:
     pixels = np.argwhere(above if above.sum() > 0.5 * known.sum() else known)  # else a flat object, such as a rug
     if len(pixels) < MIN_POINTS:
         return []
-    parts = clusters(view.points[tuple(pixels.T)], _gap(view, pixels))
+    points = view.points[tuple(pixels.T)]
+    parts = clusters(points, _gap(view, pixels))
     counts = np.bincount(parts)
     large = np.flatnonzero(counts >= FRAGMENT * counts.max())
+    if not semantic:  # an object is in parts where others occlude it; parts far away are background
+        main = cKDTree(points[parts == counts.argmax()])
+        large = np.array([part for part in large if main.query(points[parts == part])[0].min() < _OCCLUSION])
     chosen = large[:, None] if semantic else large[None]
     masks = []
     for kept in chosen:
