@@ -3,8 +3,8 @@
     python -m benchmarks.scannet_scans --out DIR --scans 100 --frames 300
     python -m benchmarks.scannet_pipeline --scenes DIR/scans --cache CACHE
 
-Prints seconds for the index, samples a second while the cache is filled and from the filled cache, and the memory of
-this process and its workers during the steps from the cache.
+Prints seconds for the index, samples a second while the cache is filled and from the filled cache, and the private
+memory of this process and its workers during the steps from the cache.
 """
 
 from __future__ import annotations
@@ -101,14 +101,14 @@ def fill(source: TargetSource, workers: int) -> Counter[str]:
 
 
 def resident_megabytes() -> list[float]:
-    """Return the memory of this process and of its children; shared pages count in equal parts."""
+    """Return the private, written memory of this process and of its children, which a leak would raise."""
     own = os.getpid()
     children = Path(f"/proc/{own}/task/{own}/children").read_text().split()
     sizes = []
     for process in (str(own), *children):
         lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
         parts = {line.split(":")[0]: line.split()[1] for line in lines[1:]}
-        sizes.append(int(parts["Pss"]) / 1e3)
+        sizes.append(int(parts["Private_Dirty"]) / 1e3)
     return sizes
 
 

@@ -62,22 +62,22 @@ def batches(student: tuple[Any, Any], **data: Any) -> list[Any]:
     return [dataset[0], dataset[1], len(source)]
 
 
-def assert_equal(one: Any, other: Any) -> None:
-    assert type(one) is type(other)
-    if isinstance(one, torch.Tensor):
-        np.testing.assert_array_equal(one.numpy(), other.numpy())
-    elif isinstance(one, Tensors):
-        assert_equal(vars(one), vars(other))
-    elif isinstance(one, Mapping):
-        assert one.keys() == other.keys()
-        for name in one:
-            assert_equal(one[name], other[name])
-    elif isinstance(one, list | tuple):
-        assert len(one) == len(other)
-        for part, other_part in zip(one, other, strict=True):
+def assert_equal(value: Any, other: Any) -> None:
+    assert type(value) is type(other)
+    if isinstance(value, torch.Tensor):
+        np.testing.assert_array_equal(value.numpy(), other.numpy())
+    elif isinstance(value, Tensors):
+        assert_equal(vars(value), vars(other))
+    elif isinstance(value, Mapping):
+        assert value.keys() == other.keys()
+        for name in value:
+            assert_equal(value[name], other[name])
+    elif isinstance(value, list | tuple):
+        assert len(value) == len(other)
+        for part, other_part in zip(value, other, strict=True):
             assert_equal(part, other_part)
     else:
-        assert one == other
+        assert value == other
 
 
 def test_same_batches_wherever_records_and_scenes_lie(

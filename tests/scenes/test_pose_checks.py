@@ -185,9 +185,9 @@ def test_corrections_combine() -> None:
     room = open_scene("rooms:test/0").sample_views(2)
     for up in ("x", "y", "z", "-x", "-y", "-z"):
         for later in ("x", "y", "z", "-x", "-y", "-z"):
-            one, two = Corrections(up=up), Corrections(up=later)
-            chained = two.apply(one.apply(room)).views[0].world_from_camera
-            combined = one.then(two).apply(room).views[0].world_from_camera
+            first, second = Corrections(up=up), Corrections(up=later)
+            chained = second.apply(first.apply(room)).views[0].world_from_camera
+            combined = first.then(second).apply(room).views[0].world_from_camera
             np.testing.assert_allclose(chained[2], combined[2], atol=1e-9)  # alike but for a turn about z
 
 

@@ -64,10 +64,10 @@ def test_display_matrices_turn_and_mirror(tmp_path: Path, turned: bool, signs: t
     pixels = np.zeros((48, 64, 3), np.uint8)
     pixels[:24, :32], pixels[:24, 32:], pixels[24:, :32] = 250, 180, 100
     path = write_video(tmp_path / "m.mp4", pixels=pixels)
-    content, one = path.read_bytes(), 1 << 16
-    plain = struct.pack(">9i", one, 0, 0, 0, one, 0, 0, 0, 1 << 30)
+    content, unit = path.read_bytes(), 1 << 16
+    plain = struct.pack(">9i", unit, 0, 0, 0, unit, 0, 0, 0, 1 << 30)
     start = content.index(plain, content.index(b"tkhd"))
-    changed = struct.pack(">9i", a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30)
+    changed = struct.pack(">9i", a * unit, b * unit, 0, c * unit, d * unit, 0, 0, 0, 1 << 30)
     path.write_bytes(content[:start] + changed + content[start + 36 :])
     image = open_video(path, frames=1).views[0].image
     rows, columns = (24, 32) if a else (32, 24)

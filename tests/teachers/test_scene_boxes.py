@@ -125,8 +125,8 @@ def test_cameras_with_depth_of_their_own_scale_stay_relative() -> None:
 
 def test_one_photo_is_levelled_by_its_floor() -> None:
     view = SCENE.views[0]
-    one = replace(SCENE, views=(replace(view, world_from_camera=None),), boxes=None)
-    annotated = annotate_scene(one, detect, measure)
+    single = replace(SCENE, views=(replace(view, world_from_camera=None),), boxes=None)
+    annotated = annotate_scene(single, detect, measure)
     pose = np.asarray(annotated.views[0].world_from_camera)
     assert pose[2, 3] == pytest.approx(1.8, abs=0.03)  # above the floor
     np.testing.assert_allclose(pose[2, :3], np.asarray(view.world_from_camera)[2, :3], atol=0.02)
