@@ -83,7 +83,9 @@ def test_nothing_is_lost_or_paid_twice(
 
 def run_command(url: str, out: Path, concurrency: int = 4) -> subprocess.Popen[str]:
     code = (
-        "import sys\nfrom dollhouse.teachers.annotate import annotate_scenes\n"
+        # Shells start background jobs with SIGINT ignored, and children inherit that.
+        "import signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from dollhouse.teachers.annotate import annotate_scenes\n"
         "from dollhouse.teachers.openai_server import OpenAISettings, OpenAITeacher\n"
         "from tests.records.small_scenes import small_scenes\n"
         "from tests.teachers.test_public_servers import QUICK, SETTINGS, numbered\n"
