@@ -27,7 +27,6 @@ from dollhouse.errors import QuestionError
 if TYPE_CHECKING:
     from dollhouse.evaluation.benchmark_runner import BenchmarkRun
     from dollhouse.evaluation.benchmarks.benchmark import Benchmark
-    from dollhouse.teachers.registry import parse_teacher_args
 
 
 @app.command()
@@ -56,6 +55,7 @@ def benchmark(
     quiet_libraries()
     from dollhouse.evaluation.benchmark_runner import run_benchmark, score_predictions
     from dollhouse.evaluation.benchmarks import benchmark_definition
+    from dollhouse.teachers.registry import parse_teacher_args
 
     definition = benchmark_definition(name)
     if not annotations:

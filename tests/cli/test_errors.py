@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 import os
 import shutil
 import struct
@@ -19,27 +17,8 @@ from PIL import Image
 
 from dollhouse import cli
 from dollhouse.models.dollhouse.serialization import SHIPPED
-from tests.scenes.fixture_scans import write_annotation, write_depth, write_matrix, write_photo, write_scan
-
-needs_model = pytest.mark.skipif(not SHIPPED.is_dir(), reason="the shipped model is not in this tree")
-
-
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of ``dollhouse ARGUMENTS``."""
-    monkeypatch.setattr(sys, "argv", ["dollhouse", *arguments])
-    code = 0
-    try:
-        cli.main()
-    except SystemExit as ended:
-        code = int(ended.code or 0)
-    error = capsys.readouterr()
-    return code, error.out, error.err
-
-
-def photos(folder: Path, count: int = 3) -> Path:
-    for number in range(count):
-        write_photo(folder / f"{number}.jpg", (40 * number, 90, 120), (160, 120))
-    return folder
+from tests.cli.command import needs_model, photos, run
+from tests.scenes.fixture_scans import write_annotation, write_depth, write_matrix, write_scan
 
 
 def no_such_scene(folder: Path) -> tuple[list[str], str]:
@@ -183,37 +162,6 @@ def test_one_bad_item_does_not_close_a_scene(
 
 
 @needs_model
-def test_ask_says_which_photos_it_used(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    photos(tmp_path, count=60)
-    write_photo(tmp_path / "60.heic", (40, 90, 120), (120, 160))
-    code, answer, aside = run(capsys, monkeypatch, "ask", str(tmp_path), "how many chairs are there?", "--json")
-    assert code == 0
-    assert "61 views, 4 used: 1, 21, 41, 61; choose with --views" in aside
-    assert "1 of 61 views are padded to 1.33:1 (60.heic)" in aside
-    assert json.loads(answer)["views"] == ["0.jpg", "20.jpg", "40.jpg", "60.heic"]
-    arguments = ("ask", str(tmp_path), "how many chairs are there?", "--json", "--views")
-    code, answer, _ = run(capsys, monkeypatch, *arguments, "3,61")
-    assert json.loads(answer)["views"] == ["2.jpg", "60.heic"]
-    for wrong in ("0", "3,62", "x", "2,2", ""):
-        code, _, error = run(capsys, monkeypatch, *arguments, wrong)
-        assert code == 2
-        assert "numbers from 1 to 61" in error
-
-
-@needs_model
-def test_a_broken_photo_is_left_out(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    truncated_photo(tmp_path)
-    code, error, aside = run(capsys, monkeypatch, "ask", str(tmp_path), "how many chairs are there?", "--json")
-    assert code == 0
-    assert json.loads(error)["views"] == ["0.jpg", "2.jpg"]
-    assert "1.jpg" in aside
-
-
-@needs_model
 def test_damaged_model_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,80 +171,6 @@ def test_damaged_model_folder(
     code, _, error = run(capsys, monkeypatch, "ask", "rooms:test/1", "a?", "--model", str(tmp_path / "model"))
     assert code == 2
     assert "cannot read the weights" in error
-
-
-@needs_model
-def test_ask_tells_json_and_draws(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    picture = tmp_path / "answers.png"
-    code, error, _ = run(
-        capsys, monkeypatch, "ask", "rooms:test/1", "is there a sofa?", "--json", "--show", str(picture)
-    )
-    assert code == 0
-    answer = json.loads(error)["answers"][0]
-    assert answer["question"] == "is there a sofa?"
-    assert answer["text"] in ("yes", "no")
-    assert 0 < answer["confidence"] <= 1
-    assert Image.open(picture).width > 600
-
-
-@needs_model
-def test_lengths_have_a_scale(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    command = ("ask", "rooms:test/3", "How far apart are the table and the chair?", "Is there a sofa?")
-    estimated = {"kind": "relative", "source": "estimated by the model, not measured"}
-    focal = {"kind": "relative", "source": "estimated by the model with a known focal length, not measured"}
-    cases: list[tuple[list[str], dict[str, str], str]] = [
-        ([], estimated, "scale estimated by the model, not measured"),
-        (["--focal", "0.7"], focal, "scale estimated by the model with a known focal length, not measured"),
-        (["--focal", "exif", "--camera-height", "1.5"], {"kind": "metric", "source": "camera height"}, ""),
-        (["--known-length", "sofa=2.0"], {"kind": "metric", "source": "known length"}, "metric by known length"),
-    ]
-    for options, scale, phrase in cases:
-        code, output, _ = run(capsys, monkeypatch, *command, *options, "--json")
-        assert code == 0
-        content = json.loads(output)
-        assert content["scale"] == scale
-        assert [answer["scale"] for answer in content["answers"]] == [scale, None]
-        assert content["objects"]
-        assert all(box["scale"] == scale for box in content["objects"])
-        if phrase:
-            code, output, _ = run(capsys, monkeypatch, *command, *options)
-            assert code == 0
-            assert f" m  (confidence {content['answers'][0]['confidence']:.0%}; {phrase})" in output
-            assert output.count("scale") + output.count("metric") == 1
-
-
-@needs_model
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--focal", "26"], "not 0.2 to 20"),
-        (["--focal", "26cm"], "as 26mm, 1480px or exif"),
-        (["--camera-height", "0"], "above 0"),
-        (["--camera-height=-1.5"], "above 0"),
-        (["--known-length", "table=120cm"], "OBJECT=METRES"),
-        (["--known-length", "table"], "OBJECT=METRES"),
-        (["--known-length", "elephant=3"], "no elephant is predicted in this scene; its objects: "),
-    ],
-)
-def test_scale_that_cannot_be_used_is_one_line(
-    options: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    code, _, error = run(capsys, monkeypatch, "ask", "rooms:test/3", "Is there a sofa?", *options)
-    assert code == 2
-    assert error.startswith("error: ")
-    assert message in error
-    assert len(error.strip().splitlines()) == 1, error
-
-
-@needs_model
-def test_picture_into_nowhere(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    code, _, error = run(capsys, monkeypatch, "ask", "rooms:test/1", "a?", "--show", str(tmp_path / "no" / "where.png"))
-    assert code == 2
-    assert error.startswith("error: ")
 
 
 @needs_model
@@ -336,22 +210,6 @@ def test_full_disk_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: 
     assert error.startswith("error: the disk is full")
 
 
-def test_no_question_without_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO("\n  \n"))
-    code, _, error = run(capsys, monkeypatch, "ask", "rooms:test/1")
-    assert code == 2
-    assert "no question" in error
-
-
-@needs_model
-def test_questions_through_a_pipe(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO("Is there a bed?\n\nHow many chairs are there?\n"))
-    code, output, _ = run(capsys, monkeypatch, "ask", "rooms:test/1", "--json", "--model", "nano")
-    assert code == 0
-    questions = [answer["question"] for answer in json.loads(output)["answers"]]
-    assert questions == ["Is there a bed?", "How many chairs are there?"]
-
-
 def test_env_has_versions_and_no_secrets(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOLLHOUSE_API_KEY", "sk-secret")
     code, output, _ = run(capsys, monkeypatch, "env")
@@ -359,17 +217,6 @@ def test_env_has_versions_and_no_secrets(capsys: pytest.CaptureFixture[str], mon
     assert "dollhouse" in output
     assert "torch" in output
     assert "sk-secret" not in output
-
-
-def test_benchmark_definition_needs_no_files(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    code, output, _ = run(capsys, monkeypatch, "benchmark", "scanqa")
-    assert code == 0
-    assert "frames:" in output
-    code, _, error = run(capsys, monkeypatch, "benchmark", "scanqb")
-    assert code == 2
-    assert "scanqa" in error
 
 
 def test_narrow_encoding_prints(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -9,13 +9,11 @@ import numpy as np
 import pytest
 import trimesh
 
-from dollhouse.models.dollhouse.serialization import SHIPPED
 from dollhouse.scenes.open import open_scene
-from tests.cli.test_errors import photos, run
+from tests.cli.command import needs_model, photos, run
 from tests.scenes.fixture_captures import OPENGL, write_colmap_text, write_nerfstudio, write_seven_scenes
 from tests.scenes.fixture_scans import write_scan
 
-needs_model = pytest.mark.skipif(not SHIPPED.is_dir(), reason="the shipped model is not in this tree")
 Capture, Patch = pytest.CaptureFixture[str], pytest.MonkeyPatch
 
 
