@@ -25,7 +25,8 @@ OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  #: camera axes; its own in
 LENS = ([0, 1, 0, 1], [0, 1, 2, 2])  #: index of fx, fy, cx, cy in a camera matrix
 Y_UP, Z_UP = np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0])
 MAX_TIME_GAP = 0.02  #: seconds between a frame and its pose or depth map
-_PARSE_ERRORS = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, struct.error)
+#: Raised on untrusted files that are read without checks.
+FILE_ERRORS = (OSError, LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, struct.error)
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ class Capture:
         with self.log.collect():
             try:
                 yield
-            except _PARSE_ERRORS as error:
+            except FILE_ERRORS as error:
                 fault = f"lacks {error}" if isinstance(error, KeyError) else error
                 raise SceneError(f"{where}: cannot be used ({fault})") from error
 

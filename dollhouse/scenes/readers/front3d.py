@@ -14,7 +14,7 @@ import numpy as np
 
 from dollhouse.errors import SceneError
 from dollhouse.geometry import Array, transform_points
-from dollhouse.scenes.readers.captures import read_json, rigid
+from dollhouse.scenes.readers.captures import FILE_ERRORS, read_json, rigid
 from dollhouse.scenes.readers.future3d import Model, label_of, load_model, read_categories
 from dollhouse.scenes.readers.reader import Reader, describe_unused
 from dollhouse.scenes.scene import Scene
@@ -32,7 +32,6 @@ _MOST_TRIANGLES: Final = 10_000_000  #: of a room
 _PAINT: Final = (0.9, 0.9, 0.89)  #: of ceilings, doors and the like without a colour
 _Z_UP: Final = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])  #: z-up from y-up, a rotation
 _MATERIALS: Final[dict[str, Literal["floor", "walls"]]] = {"floor": "floor", "wallinner": "walls"}
-_FAULTS = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +70,7 @@ def read_house(path: Path) -> House:
                 house.filtered[name] = reason
             else:
                 house.rooms[name] = children
-    except _FAULTS as error:
+    except FILE_ERRORS as error:
         raise SceneError(f"{path}: is not a 3D-FRONT house ({type(error).__name__}: {error})") from error
     return house
 
@@ -140,7 +139,7 @@ def _unusable(house: House, children: Sequence[dict[str, Any]]) -> str | None:
         pieces = [child for child in children if str(child["ref"]) in house.furniture]
         scales = np.abs(np.array([child.get("scale", (1, 1, 1)) for child in pieces], dtype=np.float64))
         floors = [child for child in children if _kind(house.meshes.get(str(child["ref"]), {})) == "floor"]
-    except _FAULTS as error:
+    except FILE_ERRORS as error:
         return f"cannot be read ({type(error).__name__}: {error})"
     if not 2 <= len(pieces) <= _MOST_PIECES:
         return f"pieces of furniture: {len(pieces)}, not 2 to {_MOST_PIECES}"
@@ -165,7 +164,7 @@ def _build(house: House, name: str, faults: Counter[str]) -> tuple[Array, list[M
                 parts.append(_piece(house, house.furniture[ref], child, models))
         except SceneError as error:
             faults[str(error)] += 1
-        except _FAULTS as error:
+        except FILE_ERRORS as error:
             faults[f"parts that cannot be used ({type(error).__name__}: {error})"] += 1
         triangles += sum(len(part.triangles) for part in parts[counted:])
         counted = len(parts)
