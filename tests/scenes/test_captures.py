@@ -189,9 +189,21 @@ def test_record3d_without_lzfse_is_photos_with_poses(tmp_path: Path, monkeypatch
 
 
 def test_broken_archives_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.r3d").write_bytes(b"PK no zip")
-    with pytest.raises(SceneError, match="metadata: cannot be read"):
-        open_scene(tmp_path / "a.r3d")
+    path = tmp_path / "a.r3d"
+    path.write_bytes(b"PK no zip")
+    with pytest.raises(SceneError, match=r"a\.r3d: is not a zip archive"):
+        open_scene(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata", "[" * 100_000)
+    with pytest.raises(SceneError, match=r"none of its frames .* recursion"):
+        open_scene(path)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("metadata", bytes(1000))
+    content = bytearray(path.read_bytes())
+    content[content.index(b"metadata") + 8] = 0xFF  # no kind of deflated block
+    path.write_bytes(content)
+    with pytest.raises(SceneError, match="metadata: cannot be read from the archive"):
+        open_scene(path)
 
 
 @pytest.mark.parametrize("name", ["tum_fr1_xyz", "tum_fr1_rpy"])

@@ -6,12 +6,12 @@ import json
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dollhouse.errors import SceneError
+from dollhouse.scenes.archives import open_archive, read_member
 from dollhouse.scenes.images import read_image
 from dollhouse.scenes.readers import captures
 from dollhouse.scenes.scene import View
@@ -65,14 +65,8 @@ def _read_depth(path: Path, name: str, size: tuple[int, int]) -> NDArray[np.floa
 
 
 def _read_member(path: Path, name: str, limit: int) -> bytes:
-    """Read a file of the archive that unpacks to at most ``limit`` bytes; raises SceneError."""
-    try:
-        with ZipFile(path) as archive:
-            if (size := archive.getinfo(name).file_size) <= limit:
-                return archive.read(name)
-        raise SceneError(f"{path / name}: {size} bytes are too many (at most {limit})")
-    except (KeyError, OSError, BadZipFile, NotImplementedError, RuntimeError) as error:
-        raise SceneError(f"{path / name}: cannot be read ({error})") from error
+    with open_archive(path) as archive:
+        return read_member(archive, name, limit)
 
 
 RECORD3D = captures.capture_reader(

@@ -114,7 +114,7 @@ def _open_instances(folder: Path, scan: str, warnings: list[str]) -> InstanceArc
             try:
                 return InstanceArchive(path)
             except SceneError as error:
-                warnings.append(str(error))
+                warnings.append(f"{error}; its instance ids are not used")
     return None
 
 

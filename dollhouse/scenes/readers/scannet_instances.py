@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dollhouse.errors import SceneError
+from dollhouse.scenes.archives import open_archive
 from dollhouse.scenes.images import read_ids
 
 ENDINGS = ("_2d-instance-filt.zip", "_2d-instance.zip")  #: in order of preference
 _MAX_BYTES = 32 << 20  # of one mask, packed or not
 _MAX_PIXELS = 16_000_000
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, lengths of name and extra field
-_ZIP_ERRORS = (OSError, zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, struct.error)
 
 
 class _Member(NamedTuple):
@@ -41,13 +41,8 @@ class InstanceArchive:
         """Read the archive's directory; raises SceneError."""
         self.path = path
         self.missing: list[str] = []
-        try:
-            with zipfile.ZipFile(path) as archive:
-                entries = archive.infolist()
-        except _ZIP_ERRORS as error:
-            raise SceneError(
-                f"{path}: cannot be read as a zip archive ({error}); its instance ids are not used"
-            ) from error
+        with open_archive(path) as archive:
+            entries = archive.infolist()
         self._members = {
             entry.filename.rpartition("/")[2][:-4]: _Member(
                 entry.header_offset, entry.compress_size, entry.file_size, entry.compress_type == zipfile.ZIP_DEFLATED

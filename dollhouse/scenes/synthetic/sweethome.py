@@ -10,7 +10,6 @@ import io
 import posixpath
 import re
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,6 +21,7 @@ from PIL import Image
 
 from dollhouse.errors import SceneError
 from dollhouse.geometry import Array
+from dollhouse.scenes.archives import open_archive, read_member
 from dollhouse.scenes.synthetic.furniture import CATEGORIES, Rgb
 
 DEBIAN_FOLDER = Path("/usr/share/sweethome3d/furniture")
@@ -31,8 +31,6 @@ _SYNONYMS = {
     "couch": "sofa", "bookcase": "bookshelf", "refrigerator": "fridge", "tv": "television", "cupboard": "cabinet",
 }  # fmt: skip
 _DEFAULT_COLOUR = (0.7, 0.7, 0.7)
-# Raised by zipfile on damaged archives; NotImplementedError on an unknown compression.
-_ZIP_ERRORS = (OSError, zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError, EOFError)
 
 
 @dataclass(frozen=True)
@@ -74,9 +72,8 @@ def load_piece(piece: Piece) -> PieceMesh:
 
     OBJ files come in any unit, so the size in the catalogue is the only one.
     """
-    where = f"{piece.library}: {piece.model}"
-    with _open_library(piece.library) as library:
-        vertices, faces, colours = _read_obj(library, piece.model, where)
+    with open_archive(piece.library) as library:
+        vertices, faces, colours = _read_obj(library, piece.model)
     if piece.rotation is not None:
         vertices = vertices @ np.array(piece.rotation).reshape(3, 3).T
     used = vertices[np.unique(faces)]  # unused vertices must not change the size
@@ -96,8 +93,8 @@ def nearest_category(name: str) -> str | None:
 
 
 def _read_catalogue(path: Path) -> Iterator[Piece]:
-    with _open_library(path) as library:
-        text = _read(library, CATALOGUE, f"{path}: {CATALOGUE}").decode("latin-1")
+    with open_archive(path) as library:
+        text = _read_text(library, CATALOGUE)
     general: dict[str, str] = {}
     entries: dict[int, dict[str, str]] = {}
     for line in text.splitlines():
@@ -130,32 +127,20 @@ def _read_catalogue(path: Path) -> Iterator[Piece]:
         )
 
 
-def _open_library(path: Path) -> zipfile.ZipFile:
-    try:
-        return zipfile.ZipFile(path)
-    except _ZIP_ERRORS as error:
-        raise SceneError(f"{path}: is not a furniture library that can be read ({error})") from error
+def _read_text(library: zipfile.ZipFile, member: str) -> str:
+    return read_member(library, member, MAX_MODEL_BYTES).decode("latin-1")
 
 
-def _read(library: zipfile.ZipFile, member: str, where: str) -> bytes:
-    try:
-        if library.getinfo(member).file_size > MAX_MODEL_BYTES:
-            raise SceneError(f"{where}: is too large (at most {MAX_MODEL_BYTES // 1_000_000} MB)")
-        return library.read(member)
-    except _ZIP_ERRORS as error:
-        raise SceneError(f"{where}: cannot be read from the library ({error})") from error
-
-
-def _read_obj(library: zipfile.ZipFile, member: str, where: str) -> tuple[Array, NDArray[np.int64], Array]:
+def _read_obj(library: zipfile.ZipFile, member: str) -> tuple[Array, NDArray[np.int64], Array]:
     """Read vertices (N, 3), triangles (F, 3) and colours (F, 3) of an OBJ file (v, f, usemtl and mtllib lines)."""
-    folder = posixpath.dirname(member)
+    where, folder = f"{library.filename}/{member}", posixpath.dirname(member)
     vertices: list[list[float]] = []
     faces: list[tuple[int, int, int]] = []
     colours: list[Rgb] = []
     materials: dict[str, Rgb] = {}
     colour = _DEFAULT_COLOUR
     try:
-        for line in _read(library, member, where).decode("latin-1").splitlines():
+        for line in _read_text(library, member).splitlines():
             words = line.split()
             if not words:
                 continue
@@ -170,7 +155,7 @@ def _read_obj(library: zipfile.ZipFile, member: str, where: str) -> tuple[Array,
             elif words[0] == "usemtl":
                 colour = materials.get(" ".join(words[1:]), _DEFAULT_COLOUR)
             elif words[0] == "mtllib":
-                materials |= _read_materials(library, posixpath.join(folder, " ".join(words[1:])), where)
+                materials |= _read_materials(library, posixpath.join(folder, " ".join(words[1:])))
         points, triangles = np.array(vertices, dtype=np.float64), np.array(faces, dtype=np.int64)
     except (ValueError, IndexError) as error:
         raise SceneError(f"{where}: is not an OBJ model that can be read ({error})") from error
@@ -179,13 +164,13 @@ def _read_obj(library: zipfile.ZipFile, member: str, where: str) -> tuple[Array,
     return points, triangles, np.array(colours)
 
 
-def _read_materials(library: zipfile.ZipFile, member: str, where: str) -> dict[str, Rgb]:
+def _read_materials(library: zipfile.ZipFile, member: str) -> dict[str, Rgb]:
     """Read the colour of each material: the mean of its texture, else its diffuse colour."""
     if member not in library.namelist():
         return {}
     colours: dict[str, Rgb] = {}
     name = ""
-    for line in _read(library, member, where).decode("latin-1").splitlines():
+    for line in _read_text(library, member).splitlines():
         words = line.split()
         if len(words) < 2:
             continue
@@ -197,11 +182,11 @@ def _read_materials(library: zipfile.ZipFile, member: str, where: str) -> dict[s
             texture = posixpath.join(posixpath.dirname(member), words[-1])
             if texture not in library.namelist():
                 continue
-            data = io.BytesIO(_read(library, texture, where))
+            data = io.BytesIO(read_member(library, texture, MAX_MODEL_BYTES))
             try:
                 with Image.open(data, formats=("JPEG", "PNG", "BMP", "GIF")) as image:
                     red, green, blue = np.asarray(image.convert("RGB").resize((1, 1), Image.Resampling.BOX))[0, 0] / 255
             except (OSError, SyntaxError, ValueError) as error:
-                raise SceneError(f"{where}: {words[-1]}: is not a texture that can be read ({error})") from error
+                raise SceneError(f"{library.filename}/{texture}: is not a readable texture ({error})") from error
             colours[name] = float(red), float(green), float(blue)
     return colours
