@@ -56,6 +56,11 @@ def test_arkitscenes_boxes_are_oriented(tmp_path: Path) -> None:
     np.testing.assert_allclose(box.size, [2, 1, 0.8])
     assert box.yaw == pytest.approx(np.pi / 2)
     assert any("annotation.json: b: cannot be used (lacks 'segments')" in line for line in scene.metadata["skipped"])
+    (tmp_path / "scan" / "other_3dod_annotation.json").write_text("[]")
+    for folder in ("scan", "scan/scan_frames"):
+        assert len(open_scene(tmp_path / folder).boxes or ()) == 1
+    (tmp_path / "scan" / "scan_3dod_annotation.json").unlink()
+    assert open_scene(tmp_path / "scan" / "scan_frames").boxes is None  # not those of another scan
 
 
 def replace_line(path: Path, number: int, line: str) -> None:

@@ -26,7 +26,9 @@ def _collect(capture: captures.Capture) -> None:
             index = captures.nearest(times, float(image.stem.rpartition("_")[2]))
             pose = None if index is None else invert_rigid(captures.rigid(rows[index][1:4], rows[index][4:]))
             capture.add(image.stem, pose, partial(_open_view, root, image))
-    for annotation in {*capture.path.glob("*_3dod_annotation.json"), *root.parent.glob("*_3dod_annotation.json")}:
+    scan = root.resolve().name.removesuffix("_frames")  # other scans may have theirs in the folder above
+    annotations = [root.parent / f"{scan}_3dod_annotation.json", *capture.path.glob("*_3dod_annotation.json")]
+    if annotation := next(filter(Path.is_file, annotations), None):
         capture.boxes = []
         with capture.collect(annotation):
             for entry in captures.read_json(annotation)["data"]:
