@@ -184,7 +184,9 @@ def test_a_list_file_names_scans(tmp_path: Path, caplog: pytest.LogCaptureFixtur
         open_scenes(listed)
 
 
-@pytest.mark.parametrize("text", ["../scans/scene0000_00", "/etc/passwd", "some notes on scans", "C:x", "\n\n"])
+@pytest.mark.parametrize(
+    "text", ["../scans/scene0000_00", "/etc/passwd", "some notes on scans", "C:x", "\n\n", "q" * 300]
+)
 def test_other_text_files_are_no_lists(tmp_path: Path, text: str) -> None:
     write_scan(tmp_path / "scans" / "scene0000_00", frames=2)
     (tmp_path / "lists").mkdir()

@@ -10,6 +10,7 @@ from dollhouse.scenes.readers.sens import SUFFIX as STREAM_SUFFIX
 
 LIST_SUFFIX = ".txt"
 _MAX_BYTES = 4 << 20
+_MAX_NAME = 200  #: characters; file systems take 255 bytes
 _SUBFOLDERS = ("", "scans", "scans_test")
 
 
@@ -22,7 +23,7 @@ def read_scan_list(path: Path, is_scene: Callable[[Path], bool]) -> tuple[list[P
     if not path.is_file() or path.suffix.lower() != LIST_SUFFIX or path.stat().st_size > _MAX_BYTES:
         return [], []
     names = list(dict.fromkeys(line.strip() for line in read_text(path).splitlines() if line.strip()))
-    if any(name.startswith(".") or set(name) & set("/\\:\0 \t") for name in names):  # prose or paths
+    if any(name.startswith(".") or len(name) > _MAX_NAME or set(name) & set("/\\:\0 \t") for name in names):  # prose
         return [], []
     folder = path.resolve().parent
     bases = [base for parent in (folder, folder.parent) for base in (parent / sub for sub in _SUBFOLDERS)]
