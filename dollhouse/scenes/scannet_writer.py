@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -16,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dollhouse.errors import SceneError, StorageError
+from dollhouse.errors import SceneError
 from dollhouse.geometry import Array, box_corners, invert_rigid, transform_points
 from dollhouse.scenes.readers.saved import to_millimetres
 from dollhouse.scenes.readers.scannet_boxes import AGGREGATION, MESH, SEGMENTS
 from dollhouse.scenes.readers.sens import FRAME, HEADER, JPEG, PREAMBLE, SUFFIX, VERSION, ZLIB_USHORT
 from dollhouse.scenes.scene import Scene, View
+from dollhouse.system.atomic_io import atomic_folder
 
 _MILLIMETRES = 1000.0
 _FRAME_TIME = 33_333  # microseconds
@@ -75,25 +75,18 @@ def write_scannet(scene: Scene, folder: Path, *, stream: bool = False) -> None:
         raise SceneError(f"{scene.name}: only a metric scene with poses and depth can be written as a ScanNet scan")
     world_from_source = _world_from_source(scene.name)
     source_from_world = invert_rigid(world_from_source)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-            unfinished = Path(temporary) / folder.name
-            unfinished.mkdir()
-            colour, depth = _cameras(scene.views[0], scene.views[0].image, scene.views[0].depth)
-            frames = _encode(scene, (colour, depth), source_from_world)
-            if any(view.open_instances for view in scene.views):
-                frames = _archive_instances(frames, unfinished / f"{folder.name}_2d-instance-filt.zip")
-            if stream:
-                _write_stream(unfinished / f"{folder.name}{SUFFIX}", frames, len(scene.views), colour, depth)
-            else:
-                _write_exported(unfinished, frames, colour, depth)
-            _write_parameters(unfinished, len(scene.views), colour, depth, world_from_source)
-            if scene.boxes is not None:
-                _write_annotation(unfinished, scene, source_from_world)
-            unfinished.rename(folder)
-    except OSError as error:
-        raise StorageError(f"{folder}: the scan could not be written ({error.strerror or error})") from error
+    with atomic_folder(folder) as unfinished:
+        colour, depth = _cameras(scene.views[0], scene.views[0].image, scene.views[0].depth)
+        frames = _encode(scene, (colour, depth), source_from_world)
+        if any(view.open_instances for view in scene.views):
+            frames = _archive_instances(frames, unfinished / f"{folder.name}_2d-instance-filt.zip")
+        if stream:
+            _write_stream(unfinished / f"{folder.name}{SUFFIX}", frames, len(scene.views), colour, depth)
+        else:
+            _write_exported(unfinished, frames, colour, depth)
+        _write_parameters(unfinished, len(scene.views), colour, depth, world_from_source)
+        if scene.boxes is not None:
+            _write_annotation(unfinished, scene, source_from_world)
 
 
 def _world_from_source(name: str) -> Array:
