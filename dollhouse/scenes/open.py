@@ -79,7 +79,7 @@ def open_scene(
     ``SCENE_KINDS`` lists what can be opened. ``frames`` is the number of evenly spaced views; synthetic rooms are
     rendered with that many. ``skip_bad`` leaves out photos, frames or objects with faults and lists the faults in
     ``metadata["skipped"]``; where a whole layout is broken, its photos are opened alone. ``corrections`` mend axes,
-    poses and units that are not what the format says. ``metadata["kind"]`` is the format; ``metadata["pose_check"]`` of
+    poses and units that differ from the format's. ``metadata["kind"]`` is the format; ``metadata["pose_check"]`` of
     a posed scene holds what :func:`check_poses` returns. Raises SceneError where nothing fits ``source``, or it is
     broken.
     """

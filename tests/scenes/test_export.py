@@ -217,7 +217,7 @@ def test_colmap_is_read_back(name: str, request: pytest.FixtureRequest, tmp_path
 
 
 def test_colmap_of_tilted_cameras(room: Scene, tmp_path: Path) -> None:
-    """Cameras that look down leave the reader no estimate of what is up; the model's comment tells."""
+    """Cameras that look down leave the reader no estimate of what is up; the model's comment gives it."""
     tilt = np.array([[1.0, 0, 0, 0], [0, 0.6, 0.8, 0], [0, -0.8, 0.6, 0], [0, 0, 0, 1]])
     views = tuple(replace(view, world_from_camera=view.world_from_camera @ tilt) for view in room.views)
     colmap.write_colmap(replace(room, views=views, metric=False), None, tmp_path / "model")

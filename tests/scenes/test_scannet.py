@@ -120,11 +120,11 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
 def test_depth_of_another_size_is_refused(tmp_path: Path) -> None:
     folder = write_scan(tmp_path / "scan")
     write_depth(folder / "depth" / "2.png", np.full((48, 64), 900))
-    with pytest.raises(SceneError, match=r"2\.png: is 64x48 pixels, but 0\.png says 32x24"):
+    with pytest.raises(SceneError, match=r"2\.png: is 64x48 pixels, but 0\.png gives 32x24"):
         open_scannet(folder)
     (folder / "scan.txt").write_text("depthWidth = 64\ndepthHeight = 48\n")
     write_matrix(folder / "intrinsic" / "intrinsic_depth.txt", camera_matrix(56.0, 64, 48))
-    with pytest.raises(SceneError, match=r"0\.png: is 32x24 pixels, but scan\.txt says 64x48"):
+    with pytest.raises(SceneError, match=r"0\.png: is 32x24 pixels, but scan\.txt gives 64x48"):
         open_scannet(folder)
 
 

@@ -195,11 +195,11 @@ def test_frames_before_an_impossible_length_are_used(tmp_path: Path, field: int,
         (header(version=3) + frame(0), r"is not a \.sens stream of version 4"),
         (header(name_length=2**63) + frame(0), r"is not a \.sens stream of version 4"),
         (header(name_length=4000) + frame(0), "cut short|colour"),
-        (header(count=0) + frame(0), "says 0 frames"),
-        (header(count=2**63) + frame(0), "says 9223372036854775808 frames"),
-        (header(colour_size=(-1, 48)) + frame(0), "says colour of 4294967295x48 pixels"),
-        (header(depth_size=(0, 0)) + frame(0), "says depth of 0x0 pixels"),
-        (header(depth_size=(100_000, 100_000)) + frame(0), "says depth of 100000x100000 pixels"),
+        (header(count=0) + frame(0), "gives 0 frames"),
+        (header(count=2**63) + frame(0), "gives 9223372036854775808 frames"),
+        (header(colour_size=(-1, 48)) + frame(0), "gives colour of 4294967295x48 pixels"),
+        (header(depth_size=(0, 0)) + frame(0), "gives depth of 0x0 pixels"),
+        (header(depth_size=(100_000, 100_000)) + frame(0), "gives depth of 100000x100000 pixels"),
         (header(units=0.0) + frame(0), "depth_shift of 0"),
         (header(units=float("nan")) + frame(0), "depth_shift of nan"),
         (header(colour_codec=7) + frame(0), r"colour is compressed by codec 7 \(unknown\)"),
@@ -225,7 +225,7 @@ def replace_payload(colour: bytes, depth: bytes) -> bytes:
     ("colour", "depth", "message"),
     [
         (b"no JPEG", None, "frame 0: is not an image"),
-        (encode(np.zeros((50, 64, 3), np.uint8), "JPEG"), None, "frame 0: is 64x50, but the header says 64x48"),
+        (encode(np.zeros((50, 64, 3), np.uint8), "JPEG"), None, "frame 0: is 64x50, but the header gives 64x48"),
         (encode(np.full((48, 64, 3), 9, np.uint8), "JPEG")[:400], None, "frame 0: .*cut short|frame 0: cannot be"),
         (None, b"no zlib", "frame 0: its depth is broken"),
         (None, zlib.compress(bytes(20)), "holds 20 bytes, which are not 32x24 pixels"),
@@ -267,9 +267,9 @@ def test_frames_of_a_long_scan_are_checked_when_they_are_read(tmp_path: Path, mo
     write_depth(folder / "depth" / "2.png", np.full((48, 64), 900))
     views = open_scannet(folder).views
     assert len(views) == 4
-    with pytest.raises(SceneError, match=r"1\.jpg: is 80x48 pixels, but 0\.jpg says 64x48"):
+    with pytest.raises(SceneError, match=r"1\.jpg: is 80x48 pixels, but 0\.jpg gives 64x48"):
         _ = views[1].image
-    with pytest.raises(SceneError, match=r"2\.png: is 64x48 pixels, but 0\.png says 32x24"):
+    with pytest.raises(SceneError, match=r"2\.png: is 64x48 pixels, but 0\.png gives 32x24"):
         _ = views[2].depth
 
 

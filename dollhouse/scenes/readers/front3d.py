@@ -22,7 +22,7 @@ from dollhouse.scenes.synthetic.layout import MeshPart
 
 UUID: Final = "-".join("[0-9a-f]" * count for count in (8, 4, 4, 4, 12))  #: pattern of the names of houses
 LICENCE: Final = "3D-FRONT and 3D-FUTURE terms of Alibaba: scientific research only, no redistribution"
-VIEWS: Final = 8  #: rendered views of a room, if ``frames`` does not say otherwise
+VIEWS: Final = 8  #: rendered views of a room where ``frames`` is None
 _MODELS: Final = "3D-FUTURE-model"
 _MAX_BYTES: Final = 400_000_000  #: of a house
 _MOST_PIECES: Final = 300  #: of a room
@@ -79,7 +79,7 @@ def open_front3d(path: Path, *, skip_bad: bool = False, frames: int | None = Non
     """Open a room, ``house.json#LivingRoom-360``, or the only usable room of a house.
 
     Pieces without a usable model are left out and counted in ``metadata["skipped"]``; ``metadata["filtered_rooms"]``
-    says why other rooms of the house are not used. Views are rendered on first access. Raises SceneError.
+    holds the reasons why other rooms of the house are not used. Views are rendered on first access. Raises SceneError.
     """
     from dollhouse.scenes.synthetic.mesh_room import mesh_room_scene  # the ray caster is not needed to open photos
 

@@ -143,7 +143,7 @@ class StreamFrames:
 def _check_size(path: Path, size: Size, camera: Camera) -> None:
     if size != camera.size:
         width, height = camera.size
-        raise SceneError(f"{path}: is {size[0]}x{size[1]} pixels, but {camera.size_source} says {width}x{height}")
+        raise SceneError(f"{path}: is {size[0]}x{size[1]} pixels, but {camera.size_source} gives {width}x{height}")
 
 
 def _read_sized(read: Callable[[Path], NDArray[Kind]], path: Path, camera: Camera) -> NDArray[Kind]:

@@ -73,7 +73,7 @@ class Stream:
             return _as_pixels(content, (height, width, 3), "u1", where).astype(np.uint8)
         image = read_image(where, content=BytesIO(content))
         if image.shape != (height, width, 3):
-            raise SceneError(f"{where}: is {image.shape[1]}x{image.shape[0]}, but the header says {width}x{height}")
+            raise SceneError(f"{where}: is {image.shape[1]}x{image.shape[0]}, but the header gives {width}x{height}")
         return image
 
     def read_depth(self, index: int) -> NDArray[np.float32]:
@@ -131,7 +131,7 @@ def _read_stream(path: Path, file: BinaryIO, end: int) -> Stream:
     if not (isfinite(units_per_metre) and units_per_metre > 0):
         raise SceneError(f"{path}: its depth_shift of {units_per_metre:g} is not a number of units per metre")
     if not 0 < declared <= _MAX_FRAMES:
-        raise SceneError(f"{path}: its header says {declared} frames; a stream has 1 to {_MAX_FRAMES}")
+        raise SceneError(f"{path}: its header gives {declared} frames; a stream has 1 to {_MAX_FRAMES}")
     limits = [channels * sensor.size[0] * sensor.size[1] + _SLACK for sensor, channels in ((colour, 4), (depth, 2))]
     poses: list[tuple[float, ...]] = []
     blocks: list[tuple[Block, Block]] = []
@@ -170,7 +170,7 @@ def _sensor(kind: str, matrix: Array, size: list[int], codec: int, codecs: Seque
         )
     width, height = size
     if not (MIN_SIDE <= width <= _MAX_SIDE and MIN_SIDE <= height <= _MAX_SIDE):
-        raise SceneError(f"{path}: its header says {kind} of {width}x{height} pixels; {MIN_SIDE} to {_MAX_SIDE} fit")
+        raise SceneError(f"{path}: its header gives {kind} of {width}x{height} pixels; {MIN_SIDE} to {_MAX_SIDE} fit")
     return Sensor(matrix, (width, height), codec)
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from dollhouse.errors import SceneError
 from dollhouse.scenes.readers import captures
 
-# Published calibrations of 640x480 images, moved to our pixel convention; a folder's name tells which one applies.
-# Others get the driver's default.
+# Published calibrations of 640x480 images, moved to our pixel convention, by a part of the folder's name; the last is
+# the driver's default.
 _CALIBRATIONS = {
     ("freiburg1", "fr1"): (517.306408, 516.469215, 319.143040, 255.813989),
     ("freiburg2", "fr2"): (520.908620, 521.007327, 325.641442, 250.201764),

@@ -68,7 +68,7 @@ def frame_times(path: Path) -> list[int]:
 
 
 def read_frame(path: Path, time: int) -> NDArray[np.uint8]:
-    """Decode the frame shown at ``time`` as (H, W, 3) RGB, turned or mirrored as the video's metadata says."""
+    """Decode the frame shown at ``time`` as (H, W, 3) RGB, turned or mirrored by the video's metadata."""
     for seconds in (0.0, 2.0, 20.0, np.inf):  # MPEG streams may be entered behind the time; then start earlier
         with open_container(path) as container:
             import av

@@ -40,7 +40,7 @@ def mesh_room_scene(
     """Create the scene of a room with ``views`` square views; a pure function of its arguments.
 
     ``floor`` holds the triangles (T, 3, 3) of the room's floor. The origin of the scene's world is the middle of the
-    floor's bounds; ``metadata["world_from_source"]`` says where it was. Raises SceneError where there is no space for
+    floor's bounds; ``metadata["world_from_source"]`` holds the shift. Raises SceneError where there is no space for
     a camera.
     """
     corners = np.asarray(floor, dtype=np.float64).reshape(-1, 3)
@@ -185,7 +185,7 @@ def _sample_poses(name: str, layout: RoomLayout, plan: _FloorPlan, meshes: Meshe
         if score > best:
             best, chosen = score, index
     if chosen < 0:
-        raise SceneError(f"{name}: has no free floor {2 * CLEARANCE:g} m wide from which a camera sees an object")
+        raise SceneError(f"{name}: has no free floor {2 * CLEARANCE:g} m wide from which an object is in view")
     return sets[chosen], fov
 
 
