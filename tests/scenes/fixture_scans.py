@@ -1,12 +1,19 @@
-"""Small scans and photos, written to disk for the scene readers' tests."""
+"""Small scans, as folders and as streams, and photos, written to disk for the scene readers' tests."""
 
 from __future__ import annotations
 
+import io
 import json
+import struct
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+COLOUR, DEPTH = (64, 48), (32, 24)  #: width and height of the images of a scan
+QUARTER_TURN = np.array([[0, -1, 0, 5], [1, 0, 0, 0], [0, 0, 1, 0.5], [0, 0, 0, 1.0]])
 
 
 def write_matrix(path: Path, matrix: np.ndarray) -> None:
@@ -53,7 +60,13 @@ def write_depth(path: Path, millimetres: np.ndarray) -> None:
     Image.fromarray(millimetres.astype(np.uint16)).save(path)
 
 
-def write_annotation(folder: Path, binary: bool = True) -> None:
+def write_alignment(folder: Path, lines: str = "") -> None:
+    """Write :data:`QUARTER_TURN` as the scan's axis alignment, after other ``lines`` of its text file."""
+    numbers = " ".join(str(value) for value in QUARTER_TURN.ravel())
+    (folder / f"{folder.name}.txt").write_text(f"{lines}axisAlignment = {numbers}\n")
+
+
+def write_annotation(folder: Path, binary: bool = True) -> Path:
     """Write a mesh with two segments per object: a table of 2 x 1 x 0.7 m at the origin, a chair of 0.5 m cubed."""
     name = folder.name
     corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], dtype=np.float32)
@@ -68,6 +81,7 @@ def write_annotation(folder: Path, binary: bool = True) -> None:
         {"id": 5, "objectId": 5, "segments": [12, 4], "label": "office chair"},
     ]
     (folder / f"{name}.aggregation.json").write_text(json.dumps({"segGroups": groups}))
+    return folder
 
 
 def write_ply(path: Path, vertices: np.ndarray, binary: bool) -> None:
@@ -83,3 +97,58 @@ def write_ply(path: Path, vertices: np.ndarray, binary: bool) -> None:
     else:
         rows = "".join(f"{x} {y} {z}\n" for x, y, z in vertices.tolist())
         path.write_text(f"{header}{rows}3 0 1 2\n")
+
+
+def encode(pixels: np.ndarray, codec: str) -> bytes:
+    if codec == "raw":
+        return pixels.tobytes()
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, codec)
+    return content.getvalue()
+
+
+def stream_header(**changes: object) -> bytes:
+    """Build the start of a stream of four frames."""
+    values: dict[str, object] = {
+        "version": 4,
+        "name_length": 15,
+        "colour_codec": 2,
+        "depth_codec": 1,
+        "colour_size": COLOUR,
+        "depth_size": DEPTH,
+        "units": 1000.0,
+        "count": 4,
+        "colour_matrix": camera_matrix(60.0, *COLOUR),
+    }
+    values |= changes
+    matrices = [values["colour_matrix"], np.eye(4), camera_matrix(28.0, *DEPTH), np.eye(4)]
+    start = struct.pack("<IQ", values["version"], values["name_length"]) + b"StructureSensor"
+    start += np.array(matrices, dtype="<f4").tobytes()
+    start += struct.pack("<2i", values["colour_codec"], values["depth_codec"])
+    start += struct.pack("<4i", *values["colour_size"], *values["depth_size"])  # type: ignore[misc]
+    return start + struct.pack("<fQ", values["units"], values["count"])
+
+
+def stream_frame(index: int, colour_codec: str = "JPEG", depth_codec: int = 1, pose: np.ndarray | None = None) -> bytes:
+    """Build a frame like that of :func:`write_scan`."""
+    colour = encode(np.full((COLOUR[1], COLOUR[0], 3), (200, 40, 40), np.uint8), colour_codec)
+    depth = np.full((DEPTH[1], DEPTH[0]), 1000 + index, "<u2").tobytes()
+    depth = zlib.compress(depth) if depth_codec == 1 else depth
+    record = np.asarray(pose_at(index) if pose is None else pose, "<f4").tobytes()
+    return record + struct.pack("<4Q", 33 * index, 33 * index, len(colour), len(depth)) + colour + depth
+
+
+def write_stream(path: Path, frames: int = 4) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = [stream_header(count=frames), *map(stream_frame, range(frames)), struct.pack("<Q", 0)]
+    path.write_bytes(b"".join(content))
+    return path
+
+
+def write_masks(path: Path, frames: int, size: tuple[int, int] = COLOUR, **options: int) -> Path:
+    with zipfile.ZipFile(path, "w", **options) as archive:  # type: ignore[arg-type]
+        for index in range(frames):
+            mask = np.zeros((size[1], size[0]), np.uint8)
+            mask[: size[1] // 2] = index % 255 + 1
+            archive.writestr(f"instance-filt/{index}.png", encode(mask, "PNG"))
+    return path

@@ -1,8 +1,7 @@
-"""ScanNet's exported layout: frames, poses, depth, boxes, and errors for broken files."""
+"""ScanNet's exported layout: frames, poses, depth, axis alignment, and errors for broken files."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +12,16 @@ from dollhouse.geometry import back_project, invert_rigid, project, transform_po
 from dollhouse.scenes.readers.scannet import SCANNET, open_scannet
 from dollhouse.scenes.scene import View
 from tests.scenes.fixture_scans import (
+    QUARTER_TURN,
     camera_matrix,
     pose_at,
+    write_alignment,
     write_annotation,
     write_depth,
     write_matrix,
     write_photo,
     write_scan,
 )
-
-QUARTER_TURN = np.array([[0, -1, 0, 5], [1, 0, 0, 0], [0, 0, 1, 0.5], [0, 0, 0, 1.0]])
 
 
 def test_frames_are_in_numeric_order_with_pose_and_depth(tmp_path: Path) -> None:
@@ -36,8 +35,7 @@ def test_frames_are_in_numeric_order_with_pose_and_depth(tmp_path: Path) -> None
     assert scene.metric
     assert scene.boxes is None
     view = scene.views[10]
-    assert view.world_from_camera is not None
-    assert view.world_from_camera[0, 3] == 10
+    np.testing.assert_array_equal(view.world_from_camera, pose_at(10))
     assert view.depth is not None
     assert view.depth.dtype == np.float32
     np.testing.assert_allclose(view.depth, np.full((24, 32), 1.010), rtol=1e-6)
@@ -154,12 +152,10 @@ def test_8_bit_depth_and_broken_depth_are_refused(tmp_path: Path) -> None:
 
 
 def test_axis_alignment_moves_cameras_and_boxes(tmp_path: Path) -> None:
-    folder = write_scan(tmp_path / "scan")
-    write_annotation(folder)
+    folder = write_annotation(write_scan(tmp_path / "scan"))
     plain = open_scannet(folder)
     assert plain.metadata["axis_aligned"] is False
-    numbers = " ".join(str(value) for value in QUARTER_TURN.ravel())
-    (folder / "scan.txt").write_text(f"colorWidth = 64\ncolorHeight = 48\naxisAlignment = {numbers}\n")
+    write_alignment(folder, "colorWidth = 64\ncolorHeight = 48\n")
     (folder / "notes.txt").write_text("no keys here")
     scene = open_scannet(folder)
     assert scene.metadata["axis_aligned"] is True
@@ -183,89 +179,9 @@ def test_broken_axis_alignment_is_refused(tmp_path: Path) -> None:
         open_scannet(folder)
 
 
-@pytest.mark.parametrize("binary", [True, False])
-def test_boxes_are_the_bounds_of_the_annotated_vertices(tmp_path: Path, binary: bool) -> None:
-    folder = write_scan(tmp_path / "scene0002_01")
-    write_annotation(folder, binary)
-    (folder / "scene0002_01_vh_clean.aggregation.json").write_text("of the other mesh")
-    boxes = open_scannet(folder).boxes
-    assert boxes is not None
-    table, chair = boxes
-    assert (table.id, table.label, table.yaw, table.has_front) == (1, "table", 0.0, False)
-    np.testing.assert_allclose(table.center, [0, 0, 0.35], atol=1e-6)
-    np.testing.assert_allclose(table.size, [2, 1, 0.7], atol=1e-6)
-    assert (chair.id, chair.label) == (6, "office chair")
-    np.testing.assert_allclose(chair.center, [3.25, 0.25, 0.25], atol=1e-6)
-    np.testing.assert_allclose(chair.size, [0.5, 0.5, 0.5], atol=1e-6)
-
-
-def test_boxes_are_absent_where_a_file_is(tmp_path: Path) -> None:
-    folder = write_scan(tmp_path / "scan")
-    write_annotation(folder)
-    (folder / "scan_vh_clean_2.ply").unlink()
-    assert open_scannet(folder).boxes is None
-
-
-@pytest.mark.parametrize(
-    ("file", "content", "message"),
-    [
-        (".aggregation.json", '{"segGroups": [', "Invalid JSON"),
-        (".aggregation.json", "[]", "Input should be an object"),
-        (".aggregation.json", '{"segGroups": [3]}', "object 0 is not valid"),
-        (".aggregation.json", '{"segGroups": [{"objectId": "a"}]}', "objectId"),
-        (".aggregation.json", '{"segGroups": [{"objectId": 0, "segments": [3]}]}', "label"),
-        (".aggregation.json", '{"segGroups": [{"objectId": 0, "label": "x", "segments": "3"}]}', "valid list"),
-        (".aggregation.json", '{"segGroups": [{"objectId": 0, "label": "x", "segments": []}]}', "List should"),
-        (".aggregation.json", '{"segGroups": [{"objectId": 0, "label": "x", "segments": [999]}]}', "segment 999"),
-        ("_vh_clean_2.0.010000.segs.json", '{"segIndices": [1, 2]}', "refers to 2 vertices, but .* has 18"),
-        ("_vh_clean_2.0.010000.segs.json", "{}", "segIndices: Field required"),
-        ("_vh_clean_2.ply", "ply\nformat ascii 1.0\n", "is not a PLY mesh"),
-        ("_vh_clean_2.ply", "", "is not a PLY mesh"),
-    ],
-)
-def test_broken_annotation_is_refused_by_name(tmp_path: Path, file: str, content: str, message: str) -> None:
-    folder = write_scan(tmp_path / "scan")
-    write_annotation(folder)
-    (folder / f"scan{file}").write_text(content)
-    with pytest.raises(SceneError, match=message) as caught:
-        open_scannet(folder)
-    assert f"scan{file}" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "entry",
-    [
-        3,
-        {"objectId": "9", "label": "x", "segments": [3]},
-        {"objectId": 9, "label": "x", "segments": []},
-        {"objectId": 9, "label": "x"},
-        {"objectId": 9, "label": "x", "segments": [999]},
-        {"objectId": 0, "label": "x", "segments": [3]},
-    ],
-)
-def test_a_broken_object_does_not_close_a_scan(tmp_path: Path, entry: object) -> None:
-    folder = write_scan(tmp_path / "scan")
-    write_annotation(folder)
-    path = folder / "scan.aggregation.json"
-    groups = json.loads(path.read_text())
-    groups["segGroups"].append(entry)
-    path.write_text(json.dumps(groups))
-    with pytest.raises(SceneError, match=r"--skip-bad uses the other objects$"):
-        open_scannet(folder)
-    scene = open_scannet(folder, skip_bad=True)
-    assert [box.label for box in scene.boxes or ()] == ["table", "office chair"]
-    assert len(scene.metadata["skipped"]) == 1
-    path.write_text("{")
-    scene = open_scannet(folder, skip_bad=True)
-    assert scene.boxes is None
-    assert len(scene.views) == 4
-
-
 def test_byte_order_marks_and_strays_do_no_harm(tmp_path: Path) -> None:
-    folder = write_scan(tmp_path / "scan")
-    write_annotation(folder)
-    alignment = " ".join(str(value) for value in QUARTER_TURN.ravel())
-    (folder / "scan.txt").write_text(f"axisAlignment = {alignment}\n")
+    folder = write_annotation(write_scan(tmp_path / "scan"))
+    write_alignment(folder)
     plain = open_scannet(folder)
     for path in [*folder.glob("*.json"), *folder.glob("*.txt"), *folder.glob("pose/*")]:
         path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
@@ -277,17 +193,6 @@ def test_byte_order_marks_and_strays_do_no_harm(tmp_path: Path) -> None:
     assert [box.label for box in marked.boxes or ()] == [box.label for box in plain.boxes or ()]
     assert marked.metadata["unused"] == "1 folder (label-filt), 1 .sens file (scan.sens)"
     assert not plain.metadata["unused"]
-
-
-def test_duplicate_objects_are_refused(tmp_path: Path) -> None:
-    folder = write_scan(tmp_path / "scan")
-    write_annotation(folder)
-    path = folder / "scan.aggregation.json"
-    groups = json.loads(path.read_text())
-    groups["segGroups"].append(groups["segGroups"][0])
-    path.write_text(json.dumps(groups))
-    with pytest.raises(SceneError, match="objectId 0 occurs twice"):
-        open_scannet(folder)
 
 
 @pytest.mark.parametrize("name", ["holo_office_a", "o3d_livingroom1"])
@@ -318,8 +223,36 @@ def cross_view_error(source: View, target: View) -> np.ndarray:
     return error[np.abs(error) < 0.3]  # farther off is one thing hiding another
 
 
-def test_poses_are_read_exactly(tmp_path: Path) -> None:
-    folder = write_scan(tmp_path / "scan", frames=1)
-    write_matrix(folder / "pose" / "0.txt", pose_at(2.5))
-    (view,) = open_scannet(folder).views
-    np.testing.assert_array_equal(view.world_from_camera, pose_at(2.5))
+def test_depth_that_is_no_image_is_refused(tmp_path: Path) -> None:
+    folder = write_scan(tmp_path / "scan", depth=False)
+    (folder / "depth").mkdir()
+    assert not open_scannet(folder).has_depth
+    np.save(folder / "depth" / "0.npy", np.ones((24, 32)))
+    with pytest.raises(SceneError, match=r"depth: contains no depth maps.*1 \.npy file \(0\.npy\).*16-bit PNG"):
+        open_scannet(folder)
+    scene = open_scannet(folder, skip_bad=True)
+    assert len(scene.views) == 4
+    assert "depth maps" in scene.notices[0]
+
+
+def test_frames_of_a_long_scan_are_checked_when_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dollhouse.scenes.readers.scannet._CHECKED_FRAMES", 3)
+    folder = write_scan(tmp_path / "scan")
+    write_photo(folder / "color" / "1.jpg", size=(80, 48))
+    write_depth(folder / "depth" / "2.png", np.full((48, 64), 900))
+    views = open_scannet(folder).views
+    assert len(views) == 4
+    with pytest.raises(SceneError, match=r"1\.jpg: is 80x48 pixels, but 0\.jpg gives 64x48"):
+        _ = views[1].image
+    with pytest.raises(SceneError, match=r"2\.png: is 64x48 pixels, but 0\.png gives 32x24"):
+        _ = views[2].depth
+
+
+def test_a_broken_first_image_does_not_close_a_scan(tmp_path: Path) -> None:
+    folder = write_scan(tmp_path / "scan")
+    (folder / "color" / "0.jpg").write_bytes(b"overwritten")
+    (folder / "depth" / "1.png").write_bytes(b"overwritten")
+    with pytest.raises(SceneError, match=r"0\.jpg: is not an image"):
+        open_scannet(folder)
+    scene = open_scannet(folder, skip_bad=True)
+    assert [view.name for view in scene.views] == ["2", "3"]
