@@ -166,27 +166,19 @@ def _sample_poses(name: str, layout: RoomLayout, plan: _FloorPlan, meshes: Meshe
 
     Where there is none, the set with the most such views and objects is chosen.
     """
-    sets: list[Array] = []
     rng = _generator(name, "cameras")
     fov = radians(68 + 8 * rng.random())
-    for _ in range(_ATTEMPTS):
-        if cameras := sample_cameras(rng, layout, views, fov, plan.clearance):
-            sets.append(np.stack([camera.world_from_camera for camera in cameras]))
+    samples = [sample_cameras(rng, layout, views, fov, plan.clearance) for _ in range(_ATTEMPTS)]
+    sets = [np.stack([camera.world_from_camera for camera in cameras]) for cameras in samples if cameras]
+    if not sets:
+        raise SceneError(f"{name}: has no free floor {2 * CLEARANCE:g} m wide for a camera")
     intrinsics = intrinsics_from_fov(fov, _CHECKED, _CHECKED)
-    small = render(meshes, layout.lighting, np.concatenate(sets), intrinsics, _CHECKED, _CHECKED) if sets else None
-    best, chosen = (0, 0), -1
-    for index in range(len(sets)):
-        assert small is not None
-        own = slice(index * views, (index + 1) * views)
-        depths, instances = small.depths[own], small.instances[own]
-        near = np.quantile(np.where(depths > 0, depths, np.inf), 0.05, axis=(1, 2), method="higher")
-        good = int(((near > _CLOSEST) & (instances > 0).any((1, 2))).sum())
-        score = (good, 0 if good == views else len(np.unique(instances)))
-        if score > best:
-            best, chosen = score, index
-    if chosen < 0:
-        raise SceneError(f"{name}: has no free floor {2 * CLEARANCE:g} m wide from which an object is in view")
-    return sets[chosen], fov
+    small = render(meshes, layout.lighting, np.concatenate(sets), intrinsics, _CHECKED, _CHECKED)
+    depths, instances = (maps.reshape(len(sets), views, -1) for maps in (small.depths, small.instances))
+    near = np.quantile(np.where(depths > 0, depths, np.inf), 0.05, axis=2, method="higher")
+    good = ((near > _CLOSEST) & (instances > 0).any(2)).sum(1).tolist()
+    scores = [(count, 0 if count == views else len(np.unique(ids))) for count, ids in zip(good, instances, strict=True)]
+    return sets[scores.index(max(scores))], fov
 
 
 def _generator(name: str, purpose: str) -> Random:
