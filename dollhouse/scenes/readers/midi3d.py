@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from math import tan
 from pathlib import Path
 from typing import Any, Final
@@ -52,7 +53,7 @@ def _collect(capture: captures.Capture) -> None:
     angle = float(meta["camera_angle_x"])
     if not 0.01 < angle < 3.1:
         raise ValueError(f"camera_angle_x is {angle:g}")
-    has_exr = _has_exr_library()
+    has_exr = find_spec("OpenEXR") is not None
     if not has_exr and next(path.glob("depth_*.exr"), None):
         capture.log.faults.append(f"{path}: its depth (pip install 'dollhouse[exr]' reads it)")
     for location in meta["locations"]:
@@ -78,14 +79,6 @@ def _open_view(angle: float, image: Path, depth: Path | None, instances: Path) -
     if instances.is_file():
         view = replace(view, open_instances=partial(_read_instances, instances, (height, width)))
     return view
-
-
-def _has_exr_library() -> bool:
-    try:
-        import OpenEXR  # noqa: F401
-    except ImportError:
-        return False
-    return True
 
 
 def _read_exr_depth(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 
@@ -26,9 +27,7 @@ def _collect(capture: captures.Capture) -> None:
     depth_size: tuple[int, int] | None = (int(content.get("dw", 256)), int(content.get("dh", 192)))
     lens = np.array(content["K"], dtype=np.float64).reshape(3, 3).T[captures.LENS]  # stored by columns
     lenses = content.get("perFrameIntrinsicCoeffs") or [lens] * len(content["poses"])
-    try:
-        import lzfse  # noqa: F401
-    except ImportError:
+    if find_spec("lzfse") is None:
         depth_size = None
         capture.log.faults.append(f"{path}: its depth (pip install 'dollhouse[record3d]' reads it)")
     for number, numbers in enumerate(content["poses"]):
