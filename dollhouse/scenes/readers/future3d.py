@@ -13,9 +13,9 @@ import numpy as np
 from dollhouse.errors import SceneError
 from dollhouse.geometry import Array
 from dollhouse.scenes.images import read_image
-from dollhouse.scenes.readers.captures import read_json
+from dollhouse.scenes.readers.captures import FILE_ERRORS, read_json
 
-MAX_MODEL_BYTES: Final = 100_000_000  #: limit of an OBJ file
+_MAX_MODEL_BYTES: Final = 100_000_000  #: limit of an OBJ file
 _TEXTURE_PIXELS: Final = 1 << 16  #: textures are averaged to about this size, so that a face has the mean around it
 _PLAIN: Final = (0.7, 0.7, 0.7)
 #: Labels of the categories, in lower case, whose last word is not the label, in the spellings of all releases.
@@ -26,8 +26,6 @@ _LABELS: Final = {
     "sideboard / side cabinet / console": "cabinet", "wine cooler": "cabinet",
 }  # fmt: skip
 _WITHOUT_FRONT: Final = {"counter", "lamp", "plant", "stool", "table"}
-# Raised by trimesh on damaged models.
-_MODEL_ERRORS = (OSError, ValueError, IndexError, KeyError, TypeError, AttributeError, UnboundLocalError, MemoryError)
 
 
 def label_of(names: Iterable[str | None]) -> tuple[str | None, bool]:
@@ -72,15 +70,15 @@ def load_model(folder: Path) -> Model:
 
     path = folder / "raw_model.obj"
     try:
-        if path.stat().st_size > MAX_MODEL_BYTES:
-            raise SceneError(f"{path}: is too large (at most {MAX_MODEL_BYTES // 1_000_000} MB)")
+        if path.stat().st_size > _MAX_MODEL_BYTES:
+            raise SceneError(f"{path}: is too large (at most {_MAX_MODEL_BYTES // 1_000_000} MB)")
         # Materials are skipped, since they may name files anywhere.
         mesh: Any = trimesh.load(path, file_type="obj", force="mesh", process=False, skip_materials=True)
         faces = np.asarray(mesh.faces).reshape(-1, 3)
         triangles = np.asarray(mesh.vertices, dtype=np.float64)[faces]
         coordinates = getattr(mesh.visual, "uv", None)
         middle = None if coordinates is None else np.asarray(coordinates, dtype=np.float64)[faces].mean(axis=1)
-    except _MODEL_ERRORS as error:
+    except (*FILE_ERRORS, NameError, MemoryError) as error:
         raise SceneError(f"{path}: is not a model that can be read ({error})") from error
     if not len(triangles) or not np.isfinite(triangles).all():
         raise SceneError(f"{path}: has no faces, or vertices that are not finite")

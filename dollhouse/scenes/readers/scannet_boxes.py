@@ -5,7 +5,6 @@ Boxes follow VoteNet's convention: axis-aligned bounds of an object's vertices a
 
 from __future__ import annotations
 
-import struct
 from codecs import BOM_UTF8
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -17,6 +16,7 @@ from pydantic.alias_generators import to_camel
 from dollhouse.errors import SceneError, first_fault
 from dollhouse.geometry import Array, transform_points
 from dollhouse.scenes.labels import unmapped_words
+from dollhouse.scenes.readers.captures import FILE_ERRORS
 from dollhouse.scenes.readers.reader import FaultLog
 from dollhouse.scenes.scene import Box
 
@@ -24,10 +24,6 @@ MESH = "_vh_clean_2.ply"
 SEGMENTS = "_vh_clean_2.0.010000.segs.json"
 AGGREGATION = ".aggregation.json"
 HIGH_RESOLUTION = "_vh_clean.aggregation.json"  #: refers to the segments of the other mesh
-# Raised by trimesh's reader on damaged files; NameError comes from a variable that it never sets.
-_PLY_ERRORS = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, NameError, struct.error)
-
-
 SegmentId = Annotated[int, Field(ge=0, lt=2**63)]
 
 
@@ -52,9 +48,7 @@ class _Aggregation(_Annotation):
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def read_boxes(
-    folder: Path, alignment: Array, log: FaultLog | None = None, scan: str = "", strict: bool = False
-) -> tuple[Box, ...] | None:
+def read_boxes(folder: Path, alignment: Array, log: FaultLog, scan: str, *, strict: bool) -> tuple[Box, ...] | None:
     """Read the annotated objects as boxes: id = objectId + 1, raw label in lower case, yaw 0.
 
     A raw label that has no default label becomes its NYU40 class, where ScanNet's table of labels lies above the scan.
@@ -82,7 +76,7 @@ def read_boxes(
     words = unmapped_words(folder)
     boxes: dict[int, Box] = {}
     for number, entry in enumerate(_read_json(groups_path, _Aggregation).seg_groups):
-        with (log or FaultLog(False, "objects")).collect():
+        with log.collect():
             try:
                 group = _Group.model_validate(entry)
             except ValidationError as error:
@@ -119,7 +113,7 @@ def _read_vertices(path: Path) -> Array:
     try:
         mesh: Any = trimesh.load(path, file_type="ply", process=False)  # processing would merge and reorder vertices
         vertices = np.asarray(mesh.vertices, dtype=np.float64)
-    except _PLY_ERRORS as error:
+    except (*FILE_ERRORS, NameError) as error:  # NameError: trimesh reads a variable that it never sets
         raise SceneError(f"{path}: is not a PLY mesh that can be read ({error})") from error
     if vertices.ndim != 2 or vertices.shape[1] != 3 or not np.isfinite(vertices).all():
         raise SceneError(f"{path}: its vertices are not finite points in space")
