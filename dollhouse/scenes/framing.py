@@ -77,9 +77,8 @@ def _frame(view: View, size: Size, grid: Size, padded: bool) -> tuple[View, list
     intrinsics = view.intrinsics
     if intrinsics is not None:
         intrinsics = resize_intrinsics(intrinsics, scale, scale, *(-area[:2] * grid))
-    return replace(view, open_image=partial(_read_framed, view, grid, padded), intrinsics=intrinsics), area.round(
-        4
-    ).tolist()
+    framed = replace(view, open_image=partial(_read_framed, view, grid, padded), intrinsics=intrinsics)
+    return framed, area.round(4).tolist()
 
 
 def _read_framed(view: View, grid: Size, padded: bool) -> NDArray[np.uint8]:

@@ -253,7 +253,9 @@ def _diagnose(path: Path) -> str | None:
         return None
     with house.open("rb") as file:
         start = file.read(1 << 16)
-    return f"{path}: a 3D-FRONT house needs the folder {_MODELS}/ beside it or beside its folder" * (b'"jid"' in start)
+    if b'"jid"' not in start:
+        return None
+    return f"{path}: a 3D-FRONT house needs the folder {_MODELS}/ beside it or beside its folder"
 
 
 FRONT3D = Reader("a 3D-FRONT house (house.json, house.json#Room)", _matches, open_front3d, _diagnose, list_rooms)
