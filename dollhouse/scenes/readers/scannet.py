@@ -16,7 +16,7 @@ from dollhouse.errors import SceneError
 from dollhouse.geometry import Array, are_rigid, is_rigid
 from dollhouse.scenes.readers.reader import FaultLog, Reader, describe_unused, list_photos, read_text
 from dollhouse.scenes.readers.scannet_boxes import AGGREGATION, MESH, SEGMENTS, read_boxes
-from dollhouse.scenes.readers.scannet_frames import ExportedFrames, ScanFrames, StreamFrames, parse_matrix
+from dollhouse.scenes.readers.scannet_frames import ExportedFrames, StreamFrames, parse_matrix
 from dollhouse.scenes.readers.scannet_instances import ENDINGS, InstanceArchive
 from dollhouse.scenes.readers.sens import SUFFIX, read_stream
 from dollhouse.scenes.scene import Scene, View, spaced_indices
@@ -32,11 +32,10 @@ def open_scannet(path: Path, *, skip_bad: bool = False, frames: int | None = Non
 
     Exported frames are preferred to a stream in the same folder. Poses and boxes are in the aligned frame (z up) where
     ``<scene>.txt`` has an ``axisAlignment``. Frames whose pose is not finite (lost tracking) are left out and counted
-    in ``metadata["frames_skipped"]``. Takes at most ``frames`` of the others, evenly spaced. Of up to 300
-    chosen frames the image headers are checked here, with ``skip_bad`` every pixel, which leaves out frames with a
-    broken image, depth map or pose, and annotated objects with faults, and lists the faults in ``metadata["skipped"]``.
-    Of a stream that
-    is cut short, the frames before the cut are used; that and frames without instance ids are listed in
+    in ``metadata["frames_skipped"]``. Takes at most ``frames`` of the others, evenly spaced. Of up to 300 chosen frames
+    the image headers are checked here, with ``skip_bad`` every pixel, which leaves out frames with a broken image,
+    depth map or pose, and annotated objects with faults, and lists the faults in ``metadata["skipped"]``. Of a stream
+    that is cut short, the frames before the cut are used; that and frames without instance ids are listed in
     ``metadata["warnings"]``. Raises SceneError, naming the file: missing or malformed intrinsics, a pose that is not
     rigid, an image or depth map of another size than the scan's, depth in another format, broken annotation.
     """
@@ -48,7 +47,7 @@ def open_scannet(path: Path, *, skip_bad: bool = False, frames: int | None = Non
     alignment = _axis_alignment(parameters)
     log = FaultLog(skip_bad, "frames")
     if stream:
-        source: ScanFrames = StreamFrames(read_stream(stream))
+        source: ExportedFrames | StreamFrames = StreamFrames(read_stream(stream))
     elif images:
         source = ExportedFrames(path, images, parameters, log)
     else:
@@ -98,12 +97,13 @@ def open_scannet(path: Path, *, skip_bad: bool = False, frames: int | None = Non
         "source": str(path),
         "frames_skipped": int(lost.sum()),
         "skipped": (*log.faults, *objects.faults),
+        "axis_aligned": "axisAlignment" in parameters,
+        "world_from_source": alignment.tolist(),
+        "warnings": tuple(warnings),
     }
-    metadata |= {"axis_aligned": "axisAlignment" in parameters, "world_from_source": alignment.tolist()}
-    metadata["warnings"] = tuple(warnings)
     if path.is_dir():
         used = [file for file in path.iterdir() if file.name in _FOLDERS or file.name.endswith(_FILES)]
-        metadata["unused"] = describe_unused(path, [*used, *([stream] if stream else [])])
+        metadata["unused"] = describe_unused(path, [*used, *filter(None, [stream])])
     return Scene(name, tuple(views), boxes=boxes, metadata=metadata)
 
 

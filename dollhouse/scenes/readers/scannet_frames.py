@@ -1,4 +1,4 @@
-"""Frames of ScanNet scans: of the exported layout or of a stream, behind one interface that decodes no pixels."""
+"""Frames of ScanNet scans: of the exported layout or of a stream, behind one interface."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,27 +33,8 @@ class Camera:
     size_source: str  #: the file that gives the size, for messages
 
 
-class ScanFrames(Protocol):
-    """Access to the frames of a scan; opening them decodes no pixels. Methods raise SceneError."""
-
-    names: list[str]
-    warnings: list[str]
-
-    def read_poses(self, log: FaultLog) -> tuple[Sequence[int], Array]:
-        """Return the frames that have a pose and their poses (N, 4, 4), not finite where tracking was lost."""
-
-    def pose_path(self, index: int) -> Path:
-        """Return the name of a frame's pose for messages."""
-
-    def cameras(self, chosen: Sequence[int]) -> tuple[Camera, Camera | None]:
-        """Return what the ``chosen`` frames share: the camera of colour, and of depth where there is depth."""
-
-    def open_frame(self, index: int, colour: Camera, depth: Camera | None, check: bool) -> Pixels:
-        """Return the readers of a frame's colour and depth; ``check`` its size now, not only when it is read."""
-
-
 class ExportedFrames:
-    """Frames of the exported layout."""
+    """Frames of the exported layout; opening them decodes no pixels. Methods raise SceneError."""
 
     def __init__(self, folder: Path, images: list[Path], parameters: dict[str, str], log: FaultLog) -> None:
         self.folder, self.images, self.parameters = folder, images, parameters
@@ -66,6 +47,7 @@ class ExportedFrames:
                 raise SceneError(f"{folder / 'depth'}: contains no depth maps that can be read, only {other}; {advice}")
 
     def read_poses(self, log: FaultLog) -> tuple[Sequence[int], Array]:
+        """Return the frames that have a pose and their poses (N, 4, 4), not finite where tracking was lost."""
         indices: list[int] = []
         poses: list[Array] = []
         for index in range(len(self.names)):
@@ -75,15 +57,18 @@ class ExportedFrames:
         return indices, np.array(poses).reshape(-1, 4, 4)
 
     def pose_path(self, index: int) -> Path:
+        """Return the name of a frame's pose for messages."""
         return self.folder / "pose" / f"{self.names[index]}.txt"
 
     def cameras(self, chosen: Sequence[int]) -> tuple[Camera, Camera | None]:
+        """Return what the ``chosen`` frames share: the camera of colour, and of depth where there is depth."""
         colour = self._camera("color", [self.images[index] for index in chosen], image_size)
         if not self.has_depth:
             return colour, None
         return colour, self._camera("depth", [self._depth_path(index) for index in chosen], depth_size, shared=colour)
 
     def open_frame(self, index: int, colour: Camera, depth: Camera | None, check: bool) -> Pixels:
+        """Return the readers of a frame's colour and depth; ``check`` its size now, not only when it is read."""
         image, depth_path = self.images[index], self._depth_path(index)
         if check:
             _check_size(image, image_size(image), colour)
@@ -116,7 +101,7 @@ class ExportedFrames:
 
 
 class StreamFrames:
-    """Frames of a ``.sens`` stream."""
+    """Frames of a ``.sens`` stream, with the methods of :class:`ExportedFrames`."""
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
