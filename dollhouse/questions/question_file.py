@@ -43,7 +43,7 @@ class QuestionEntry(BaseModel):
             value = value[0]
         if isinstance(value, bool):
             return "yes" if value else "no"
-        return f"{value:g}" if isinstance(value, int | float) else value
+        return str(value) if isinstance(value, int) else f"{value:.15g}" if isinstance(value, float) else value
 
     @field_validator("choices", mode="before")
     @classmethod
@@ -90,20 +90,19 @@ def _rows(path: Path, text: str) -> list[tuple[str, Any]]:
     """Return the rows of a file, each with its place."""
     if path.suffix.lower() in (".csv", ".tsv"):
         return _csv_rows(path, text)
-    if text.lstrip().startswith("["):
-        rows = _parse(path, "the file", text)
-        return [(f"question {number}", row) for number, row in enumerate(rows, 1)]
     # at line feeds alone: a question may hold other separators of lines
     lines = [(f"line {number}", line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     try:
+        whole = json.loads(text)
+    except (ValueError, RecursionError):
+        if text.lstrip().startswith("["):
+            lines = [("the file", text)]
         return [(where, _parse(path, where, line)) for where, line in lines]
-    except QuestionError as error:
-        try:  # one object over several lines
-            whole = json.loads(text)
-        except (ValueError, RecursionError):
-            raise error from None
-    rows = whole.get("questions", [whole]) if isinstance(whole, Mapping) else [whole]
-    return [(f"question {number}", row) for number, row in enumerate(rows, 1)]
+    if isinstance(whole, Mapping) and isinstance(whole.get("questions"), list):
+        whole = whole["questions"]
+    if isinstance(whole, list):
+        return [(f"question {number}", row) for number, row in enumerate(whole, 1)]
+    return [(lines[0][0], whole)]
 
 
 def _csv_rows(path: Path, text: str) -> list[tuple[str, Any]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dollhouse.errors import QuestionError
 from dollhouse.questions.question_file import QuestionEntry, read_questions
 
 ROWS = [
@@ -24,6 +25,7 @@ CSV = 'Question,scene,answer,choices\r\n"How many, e.g. \u2028 chairs?",kitchen,
         ("a.json", json.dumps(ROWS)),
         ("a.json", json.dumps(ROWS, indent=1)),
         ("a.json", json.dumps({"questions": ROWS}, indent=1)),
+        ("a.json", json.dumps({"questions": ROWS})),
         ("a.csv", CSV),
         ("a.csv", "\ufeff" + CSV),
         ("a.tsv", CSV.replace(",", "\t").replace("many\t", "many,")),
@@ -39,13 +41,32 @@ def test_forms_of_files(name: str, text: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("answer", "read"),
-    [(2, "2"), (2.5, "2.5"), (True, "yes"), (False, "no"), (["two", "2"], "two"), ([2], "2"), ("", "")],
+    [
+        (2, "2"),
+        (1234567, "1234567"),
+        (10**400, str(10**400)),
+        (2.5, "2.5"),
+        (2.0, "2"),
+        (True, "yes"),
+        (False, "no"),
+        (["two", "2"], "two"),
+        ([2], "2"),
+        ("", ""),
+    ],
 )
 def test_answers_of_other_types(answer: object, read: str, tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({"question": "?", "answer": answer, "choices": [1, "b"], "scene": 12}))
     ((entry,), _) = read_questions(path)
     assert (entry.answer, entry.choices, entry.scene) == (read, ("1", "b"), "12")
+
+
+@pytest.mark.parametrize("text", ['{"questions": 5}', '{\n"questions": 5\n}', '\n"a"', "[1]", "[", "{"])
+def test_other_json_is_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(QuestionError, match=r"a\.json: (line 1|line 2|question 1|the file): .*write a line for each"):
+        read_questions(path)
 
 
 def test_further_fields_are_named(tmp_path: Path) -> None:
