@@ -197,13 +197,17 @@ def fingerprint(path: Path, options: Sequence[Any]) -> str:
 
 
 def _files(path: Path | os.DirEntry[str], name: str) -> Iterator[tuple[str, int, int]]:
-    if not path.is_dir():
+    try:
+        if path.is_dir():
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    yield from _files(entry, f"{name}/{entry.name}")
+            return
         status = path.stat()
+    except OSError:  # such as a link to nothing, which concerns the scan's reader only
+        yield name, -1, -1
+    else:
         yield name, status.st_size, status.st_mtime_ns
-        return
-    with os.scandir(path) as entries:
-        for entry in entries:
-            yield from _files(entry, f"{name}/{entry.name}")
 
 
 def _measure_all(jobs: dict[int, Any], workers: int) -> Iterator[tuple[int, Any]]:

@@ -19,7 +19,7 @@ from dollhouse.questions import scene_index
 from dollhouse.questions.answer_balance import AnswerBalance, SceneAnswers
 from dollhouse.questions.generate import generate_questions
 from dollhouse.questions.indexed_scan import IndexedScan
-from dollhouse.questions.scene_index import ANSWER_SAMPLES, IndexedScenes, SceneIndex, index_scenes
+from dollhouse.questions.scene_index import ANSWER_SAMPLES, IndexedScenes, SceneIndex, fingerprint, index_scenes
 from dollhouse.scenes import images
 from dollhouse.scenes.corrections import Corrections
 from dollhouse.scenes.open import SceneList, open_scene, open_scenes
@@ -96,6 +96,16 @@ def test_a_scan_whose_files_change_is_measured_again(folder: Path, tmp_path: Pat
     changed = [a != b for a, b in zip(before.fingerprints, after.fingerprints, strict=True)]
     assert changed == [False, False, True, False]
     assert after.scan(2).graph.overlap.tolist() != before.scan(2).graph.overlap.tolist()
+
+
+def test_links_to_nothing_and_loops_do_no_harm(tmp_path: Path) -> None:
+    scan = tmp_path / "scan"
+    scan.mkdir()
+    bare = fingerprint(scan, [])
+    (scan / "gone.jpg").symlink_to("nowhere")
+    (scan / "loop").symlink_to(".")
+    assert fingerprint(scan, []) != bare
+    assert fingerprint(scan, []) == fingerprint(scan, [])
 
 
 def test_a_scan_from_the_index_is_the_scan_itself(folder: Path, serial: Any) -> None:
