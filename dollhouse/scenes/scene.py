@@ -144,17 +144,21 @@ class Scene:
         ``skip_bad`` takes other views for those that cannot be read and adds their faults to ``metadata["skipped"]``;
         otherwise, and where none is left, the first raises SceneError.
         """
-        sampled, images = self.sample_views(count), []
-        for view in sampled.views:
-            try:
-                images.append(view.image)
-            except SceneError as error:
-                others = tuple(other for other in self.views if other is not view)
-                if not (skip_bad and others):
-                    raise
-                metadata = {**self.metadata, "skipped": (*self.metadata.get("skipped", ()), str(error))}
-                return replace(self, views=others, metadata=metadata).read_sample(count, skip_bad)
-        return sampled, images
+        scene = self
+        while True:
+            sampled, images = scene.sample_views(count), []
+            for view in sampled.views:
+                try:
+                    images.append(view.image)
+                except SceneError as error:
+                    others = tuple(other for other in scene.views if other is not view)
+                    if not (skip_bad and others):
+                        raise
+                    metadata = {**scene.metadata, "skipped": (*scene.metadata.get("skipped", ()), str(error))}
+                    scene = replace(scene, views=others, metadata=metadata)
+                    break
+            else:
+                return sampled, images
 
     def sample_views(self, count: int) -> Scene:
         """Return the scene with at most ``count`` evenly spaced views, including the first."""

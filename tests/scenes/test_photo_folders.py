@@ -13,7 +13,7 @@ from dollhouse.geometry import camera_rays
 from dollhouse.scenes.framing import frame_views
 from dollhouse.scenes.open import open_scene
 from dollhouse.scenes.readers.photos import open_photos
-from dollhouse.scenes.scene import View
+from dollhouse.scenes.scene import Scene, View
 from dollhouse.scenes.view_preprocessing import preprocess_image
 from tests.scenes.fixture_scans import write_depth, write_photo
 
@@ -229,3 +229,15 @@ def test_broken_views_are_replaced_when_they_are_read(tmp_path: Path) -> None:
     assert "0.jpg" in sampled.notices[0]
     with pytest.raises(SceneError, match=r"0\.jpg"):
         scene.read_sample(2)
+
+
+def test_many_broken_views_are_replaced() -> None:
+    def broken() -> np.ndarray:
+        raise SceneError("is broken")
+
+    good = View("good", lambda: np.zeros((4, 4, 3), np.uint8))
+    scene = Scene("photos", (*(View(str(number), broken) for number in range(1500)), good))
+    sampled, images = scene.read_sample(4, skip_bad=True)
+    assert [view.name for view in sampled.views] == ["good"]
+    assert len(images) == 1
+    assert len(sampled.metadata["skipped"]) == 1500
