@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ _TABLE = "CREATE TABLE IF NOT EXISTS rows (key TEXT PRIMARY KEY, content BLOB) W
 
 
 class KeyValueFile:
-    """A table of keys and bytes in an SQLite file; a connection a process."""
+    """A table of keys and bytes in an SQLite file; a connection a process. Methods raise StorageError."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -22,40 +24,32 @@ class KeyValueFile:
 
     def keys(self) -> set[str]:
         """Return all keys."""
-        return {key for (key,) in self._run("SELECT key FROM rows")}
+        with self._transaction() as connection:
+            return {key for (key,) in connection.execute("SELECT key FROM rows")}
 
     def read(self, key: str) -> bytes | None:
         """Return the bytes of a key; None where it is missing."""
-        return next((content for (content,) in self._run("SELECT content FROM rows WHERE key = ?", (key,))), None)
+        with self._transaction() as connection:
+            row = connection.execute("SELECT content FROM rows WHERE key = ?", (key,)).fetchone()
+        return None if row is None else bytes(row[0])
 
     def write(self, rows: dict[str, bytes]) -> None:
         """Store rows, all or none."""
-        for key, content in rows.items():
-            self._run("INSERT OR REPLACE INTO rows VALUES (?, ?)", (key, content))
-        self._connect().commit()
+        with self._transaction() as connection:
+            connection.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?)", rows.items())
 
-    def _run(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
         try:
-            return self._connect().execute(statement, values).fetchall()
-        except sqlite3.Error as error:
+            if self._connection is None or self._connection[0] != os.getpid():
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                opened = sqlite3.connect(self.path, timeout=60.0)
+                opened.execute(_TABLE)
+                self._inherited, self._connection = self._connection, (os.getpid(), opened)
+            with self._connection[1] as connection:
+                yield connection
+        except (OSError, sqlite3.Error) as error:
             raise StorageError(f"{self.path}: cannot be used ({error}); delete it, or set XDG_CACHE_HOME") from error
 
-    def _connect(self) -> sqlite3.Connection:
-        if self._connection is None or self._connection[0] != os.getpid():
-            try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                connection = sqlite3.connect(self.path, timeout=60.0)
-                connection.execute(_TABLE)
-            except (OSError, sqlite3.Error) as error:
-                raise StorageError(
-                    f"{self.path}: cannot be used ({error}); delete it, or set XDG_CACHE_HOME"
-                ) from error
-            self._inherited, self._connection = self._connection, (os.getpid(), connection)
-        return self._connection[1]
-
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            "path": self.path,
-            "_connection": None,
-            "_inherited": None,
-        }  # a connection does not survive in another process
+        return {"path": self.path, "_connection": None, "_inherited": None}  # a connection is of one process
