@@ -109,7 +109,7 @@ class AnswerBalance:
             by_kind: balance each kind of question regardless of categories, for data sets in which categories hardly
                 ever repeat. Typical sizes of categories then remain a cue; a blind student measures how much.
         """
-        return cls.merge(map(SceneAnswers.count, scenes), least_count, least_part, by_kind)
+        return cls._merge(map(SceneAnswers.count, scenes), least_count, least_part, by_kind)
 
     @classmethod
     def of_data_set(cls, answers: Iterable[SceneAnswers], scenes: int) -> AnswerBalance:
@@ -117,17 +117,12 @@ class AnswerBalance:
 
         The one policy of annotation, training and evaluation.
         """
-        return cls.merge(answers, MIN_EXAMPLES, by_kind=scenes < MANY_SCENES)
+        return cls._merge(answers, MIN_EXAMPLES, LEAST_PART, by_kind=scenes < MANY_SCENES)
 
     @classmethod
-    def merge(
-        cls,
-        answers: Iterable[SceneAnswers],
-        least_count: int = LEAST_COUNT,
-        least_part: float = LEAST_PART,
-        by_kind: bool = False,
+    def _merge(
+        cls, answers: Iterable[SceneAnswers], least_count: int, least_part: float, by_kind: bool
     ) -> AnswerBalance:
-        """Merge the counted answers of scenes; arguments as :meth:`measure`."""
         counts: dict[Key, Counter[str]] = {}
         present: Counter[Key] = Counter()
         total = 0
