@@ -22,7 +22,6 @@ from dollhouse.questions.answer_balance import ROOMS_TABLE, AnswerBalance
 from dollhouse.questions.generate import QUESTIONS_VERSION, generate_questions
 from dollhouse.questions.indexed_scan import IndexedScan
 from dollhouse.questions.scene_index import SceneIndex, index_scenes
-from dollhouse.questions.sources import balance_scenes
 from dollhouse.records.types import TeacherAnswer
 from dollhouse.scenes.labels import TABLE
 from dollhouse.scenes.open import open_scenes
@@ -101,7 +100,8 @@ class SceneTargetSource(TargetSource):
         super().__init__(data, config, targets_key(data, config, files, VIEW_SAMPLING_VERSION if files else 0))
         self.samples = self._samples(self.index) if self.index else None  #: scan and number of the draw of each sample
         self.questions_key = questions_key()
-        self._balance = self.index.balance if self.index and data.questions_per_scene else None
+        if self.index and data.questions_per_scene:
+            self.index.balance  # noqa: B018 - computed before there are workers, which would each compute it
 
     def __len__(self) -> int:
         return len(self.scenes) if self.samples is None else len(self.samples)
@@ -151,7 +151,7 @@ class SceneTargetSource(TargetSource):
         return samples
 
     def _balance_of(self, scene: Scene) -> AnswerBalance | None:
-        return None if scene.metadata.get("source") == "rooms" else self._balance or balance_scenes(self.scenes)
+        return self.index.balance if self.index and scene.metadata.get("source") != "rooms" else None
 
 
 def _with_cached_ids(view: View, instances: NDArray[np.uint8]) -> View:

@@ -90,7 +90,7 @@ def test_six_scans_give_dozens_of_questions_each_to_evaluate(folder: Path, capsy
 
 
 def test_balance_is_measured_in_no_worker(source: SceneTargetSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dollhouse.data.target_source.balance_scenes", None)
+    monkeypatch.setattr("dollhouse.questions.answer_balance.AnswerBalance.of_data_set", None)
     monkeypatch.setattr("dollhouse.questions.answer_balance.SceneAnswers.count", None)
     assert source.questions(1)
 
