@@ -33,9 +33,11 @@ def scene_scale(scene: Scene) -> SceneScale:
     return SceneScale("metric" if scene.metric else "relative", str(scene.metadata.get("scale_source", default)), units)
 
 
-def scene_frame(scene: Scene) -> str:
-    """Return a phrase on the axes of the scene's world."""
-    return str(scene.metadata.get("frame", "the scene's world: right-handed, z up"))
+def describe_lengths(scene: Scene) -> dict[str, Any]:
+    """Return units, scale (kind, source) and frame, a phrase on the axes of the scene's world, for exported files."""
+    scale = scene_scale(scene)
+    frame = str(scene.metadata.get("frame", "the scene's world: right-handed, z up"))
+    return {"units": scale.units, "scale": {"kind": scale.kind, "source": scale.source}, "frame": frame}
 
 
 def describe_scene(scene: Scene) -> dict[str, Any]:
@@ -57,7 +59,7 @@ def describe_scene(scene: Scene) -> dict[str, Any]:
                 depths.append(depth)
         except SceneError as error:
             notices.append(f"warning: {error}")
-    poses = [view.world_from_camera for view in scene.views if view.world_from_camera is not None]
+    poses = scene.known_poses
     instances = sum(view.open_instances is not None for view in scene.views)
     content: dict[str, Any] = {
         "name": scene.name,
@@ -72,10 +74,9 @@ def describe_scene(scene: Scene) -> dict[str, Any]:
         "instances": {"views": instances} if instances else None,
         "boxes": None if scene.boxes is None else dict(Counter(box.label for box in scene.boxes).most_common()),
     }
-    scale = scene_scale(scene)
     return content | {
         "missing": [name for name in ("depth", "poses", "intrinsics", "instances", "boxes") if content[name] is None],
-        "scale": {"kind": scale.kind, "source": scale.source},
+        "scale": describe_lengths(scene)["scale"],
         "check": scene.metadata.get("pose_check"),
         "corrections": Corrections.model_validate(scene.metadata.get("corrections") or {}).options,
         "notices": notices,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dollhouse.errors import SceneError
-from dollhouse.scenes.description import scene_frame, scene_scale
+from dollhouse.scenes.description import describe_lengths
 from dollhouse.scenes.scene import Box, Scene
 from dollhouse.system.atomic_io import write_text
 
@@ -23,13 +23,10 @@ def write_boxes(scene: Scene, path: Path) -> None:
     """
     if scene.boxes is None:
         raise SceneError(f"scene {scene.name} is not annotated with boxes; predicted ones: --predicted")
-    scale = scene_scale(scene)
     content = {
         "format": FORMAT,
         "scene": scene.name,
-        "units": scale.units,
-        "scale": {"kind": scale.kind, "source": scale.source},
-        "frame": scene_frame(scene),
+        **describe_lengths(scene),
         "up": "z",
         "size_axes": "length along the box's x axis (its front), width along y, height along z",
         "yaw": "radians from the frame's x axis to the box's x axis, counter-clockwise from above",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dollhouse import __version__
 from dollhouse.geometry import box_corners
-from dollhouse.scenes.description import scene_frame, scene_scale
+from dollhouse.scenes.description import describe_lengths
 from dollhouse.scenes.export.boxes_json import box_fields
 from dollhouse.scenes.export.points import ColouredPoints
 from dollhouse.scenes.scene import Box, Scene
@@ -60,9 +60,7 @@ def write_glb(scene: Scene, points: ColouredPoints | None, path: Path) -> None:
         StorageError: the file cannot be written.
     """
     buffer = _Buffer()
-    scale = scene_scale(scene)
-    facts = {"units": scale.units, "scale": {"kind": scale.kind, "source": scale.source}, "frame": scene_frame(scene)}
-    root: dict[str, Any] = {"name": scene.name, "rotation": _Y_UP_FROM_Z_UP, "extras": facts}
+    root: dict[str, Any] = {"name": scene.name, "rotation": _Y_UP_FROM_Z_UP, "extras": describe_lengths(scene)}
     nodes, meshes, materials = [root], [], [_material("points", [1.0, 1.0, 1.0])]
     if points is not None:
         colours = {"COLOR_0": buffer.add(_linear_colours(points.colours))}

@@ -57,7 +57,7 @@ def scene_points(scene: Scene, count: int) -> ColouredPoints:
 def _view_points(view: View, count: int) -> tuple[Array, NDArray[np.uint8]]:
     """Return about ``count`` world points (N, 3) of a view on a regular grid of its depth map, and their colours."""
     depth, image = view.depth, view.image
-    intrinsics = view.depth_intrinsics if view.depth_intrinsics is not None else view.intrinsics
+    intrinsics = view.intrinsics_of_depth
     if depth is None or intrinsics is None or view.world_from_camera is None:
         raise SceneError(f"view {view.name} lacks depth, pose or intrinsics")
     height, width = depth.shape
