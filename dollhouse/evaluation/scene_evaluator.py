@@ -161,7 +161,7 @@ class SceneEvaluator:
         if reason:
             self.left_out["boxes"][reason] += 1
             return None
-        level = level_from_world(_poses(scene)[0])
+        level = level_from_world(scene.known_poses[0])
         largest = compute_visibility(scene).shares.max(axis=1, initial=0.0)
         groups: tuple[list[Box], list[Box], list[Box]] = [], [], []
         for box, share in zip(scene.boxes or (), largest, strict=True):
@@ -214,19 +214,14 @@ def _distance(question: Question, scene: Scene) -> float | None:
     centers = [box.center for box in scene.boxes or () if box.id in question.objects]
     if not centers or not scene.posed:
         return None
-    return max(min(math.dist(center, pose[:3, 3]) for pose in _poses(scene)) for center in centers)
-
-
-def _poses(scene: Scene) -> list[Array]:
-    """Return the known ``world_from_camera`` of the views."""
-    return [view.world_from_camera for view in scene.views if view.world_from_camera is not None]
+    return max(min(math.dist(center, pose[:3, 3]) for pose in scene.known_poses) for center in centers)
 
 
 def _cameras(session: SceneSessionLike) -> tuple[Array, ...]:
     """Return ``level_from_camera`` of the views: true where the scene is posed, else predicted."""
     if not session.scene.posed:
         return tuple(session.level_from_camera)
-    poses = _poses(session.scene)
+    poses = session.scene.known_poses
     return tuple(level_from_world(poses[0]) @ pose for pose in poses)
 
 
@@ -243,4 +238,4 @@ def _floor(scene: Scene) -> Array | None:
     if outline is None or not scene.posed:
         return None
     corners = np.pad(np.asarray(outline, dtype=np.float64)[:, :2], ((0, 0), (0, 1)))
-    return transform_points(level_from_world(_poses(scene)[0]), corners)[:, :2]
+    return transform_points(level_from_world(scene.known_poses[0]), corners)[:, :2]

@@ -129,7 +129,7 @@ def predict_points(
     depth = predicted[0, ..., 0].double().cpu().numpy()
     points, first_from_camera = place_points(depth, intrinsics[0].cpu().numpy(), extrinsics[0].cpu().numpy())
     maps = [frame.depth for frame in frames if scene.metric and frame.depth is not None]
-    poses = [view.world_from_camera for view in scene.views if scene.metric and view.world_from_camera is not None]
+    poses = scene.known_poses if scene.metric else []
     known_depth = np.stack(maps) if len(maps) == len(frames) else None
     known_poses = np.stack(poses) if len(poses) == len(frames) > 1 else None
     fixed = fix_scale(points, first_from_camera, depth, known_depth, known_poses, known_length)

@@ -64,9 +64,8 @@ def unanswerable(scene: Scene) -> str | None:
 
 
 def _has_visibility(view: View) -> bool:
-    intrinsics = view.depth_intrinsics if view.depth_intrinsics is not None else view.intrinsics
-    posed_depth = view.open_depth is not None and view.world_from_camera is not None and intrinsics is not None
-    return view.open_instances is not None or posed_depth
+    needed = (view.open_depth, view.world_from_camera, view.intrinsics_of_depth)
+    return view.open_instances is not None or all(value is not None for value in needed)
 
 
 class SceneFacts:

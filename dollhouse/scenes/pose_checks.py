@@ -57,7 +57,7 @@ def check_poses(scene: Scene) -> dict[str, Any]:
         ``AGREE``, both None where too little overlaps; ``mistake`` in words, and ``option``, the command's options that
         mend it, both None where none is found; ``summary``, all of it in a line.
     """
-    poses = np.stack([view.world_from_camera for view in scene.views if view.world_from_camera is not None])
+    poses = np.stack(scene.known_poses)
     pairs = list(_sample_pairs(scene, poses)) if scene.has_depth and len(poses) == len(scene.views) else []
     as_read, mistakes = _error(pairs), []
     if pairs and as_read > _NOISE:
@@ -75,7 +75,7 @@ def check_poses(scene: Scene) -> dict[str, Any]:
             mistakes = [mistake for mistake in simplest if mistake]
     agrees = bool(as_read <= AGREE and not mistakes) if np.isfinite(as_read) or mistakes else None
     remedy = reduce(Corrections.then, (_REMEDIES[mistake] for mistake in mistakes), Corrections())
-    corrected = np.stack([v.world_from_camera for v in remedy.apply(scene).views if v.world_from_camera is not None])
+    corrected = np.stack(remedy.apply(scene).known_poses)
     if up := _up_axis(corrected):
         mistakes.append(f"the world's up is {up}, not z")
         remedy = remedy.then(Corrections(up=up))
@@ -135,7 +135,7 @@ def _sample_pairs(scene: Scene, poses: Array) -> Iterator[tuple[_Sample, _Sample
     @cache
     def sample(index: int) -> _Sample | None:
         view = scene.views[index]
-        intrinsics = view.depth_intrinsics if view.depth_intrinsics is not None else view.intrinsics
+        intrinsics = view.intrinsics_of_depth
         try:
             depth = view.depth
         except SceneError:

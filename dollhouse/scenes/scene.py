@@ -82,6 +82,11 @@ class View:
         return self.open_depth() if self.open_depth else None
 
     @property
+    def intrinsics_of_depth(self) -> Array | None:
+        """Return the intrinsics (3, 3) of the depth map, by default those of the colour image."""
+        return self.intrinsics if self.depth_intrinsics is None else self.depth_intrinsics
+
+    @property
     def instances(self) -> NDArray[np.int32] | None:
         """Read the box id (H, W) of each colour pixel, 0 for background; None if not annotated, or broken."""
         return self.open_instances() if self.open_instances else None
@@ -99,6 +104,11 @@ class Scene:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", storable(self.name))
+
+    @property
+    def known_poses(self) -> list[Array]:
+        """Return ``world_from_camera`` (4, 4) of the views that have it."""
+        return [view.world_from_camera for view in self.views if view.world_from_camera is not None]
 
     @property
     def posed(self) -> bool:

@@ -126,7 +126,7 @@ class _Sample:
 
 def _sample(view: View) -> _Sample:
     depth, pose = view.depth, np.asarray(view.world_from_camera, dtype=np.float64)
-    intrinsics = view.depth_intrinsics if view.depth_intrinsics is not None else view.intrinsics
+    intrinsics = view.intrinsics_of_depth
     if depth is None or intrinsics is None:
         raise SceneError(f"view {view.name} has no depth with intrinsics")
     depth, intrinsics = subsample_depth(depth, intrinsics, max(1, -(-depth.shape[1] // COLUMNS)))

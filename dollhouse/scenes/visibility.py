@@ -54,7 +54,7 @@ def subsample_depth(depth: Array, intrinsics: Array, step: int) -> tuple[Array, 
 def _instances_from_depth(view: View, scene: Scene) -> NDArray[np.int64]:
     """Assign each pixel of the (subsampled) depth map to the smallest box that contains its point."""
     depth = view.depth
-    intrinsics = view.depth_intrinsics if view.depth_intrinsics is not None else view.intrinsics
+    intrinsics = view.intrinsics_of_depth
     if depth is None or intrinsics is None or view.world_from_camera is None:
         raise QuestionError(
             f"{scene.name}: view {view.name} has neither instance ids nor depth with a pose, so the visibility of its "

@@ -146,7 +146,7 @@ def _levelled(scene: Scene) -> Scene:
     poses = np.stack([np.asarray(view.world_from_camera) for view in scene.views])
     clouds = []
     for view in scene.views:
-        depth, intrinsics = view.depth, view.depth_intrinsics if view.depth_intrinsics is not None else view.intrinsics
+        depth, intrinsics = view.depth, view.intrinsics_of_depth
         assert depth is not None
         assert intrinsics is not None
         assert view.world_from_camera is not None

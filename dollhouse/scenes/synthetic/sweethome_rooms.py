@@ -64,7 +64,7 @@ def sweethome_room(split: str, number: int, *, image_size: int = 126, views: int
     plain = room_scene(split, number, image_size=image_size, views=views)
     layout = room_layout(split, number)
     pieces = choose_pieces(layout)
-    poses = np.stack([view.world_from_camera for view in plain.views if view.world_from_camera is not None])
+    poses = np.stack(plain.known_poses)
     intrinsics = plain.views[0].intrinsics
     assert intrinsics is not None
     licences = sorted({piece.licence for piece in pieces.values()})
