@@ -30,7 +30,7 @@ class DataConfig(ConfigModel):
     view_sets: int = Field(8, ge=1, description="samples of views drawn of a scan or record with more views")
     questions_per_scene: int = Field(24, ge=0, description="questions sampled per scene and step")
     holdout_every: int = Field(0, ge=0, description="hold out every n-th frame of a real scene for testing; 0: none")
-    corrections: Corrections = Field(Corrections(), description="of poses and depth that are not what a format says")
+    corrections: Corrections = Field(Corrections(), description="of poses and depth in a convention of their own")
     cache: Path | None = Field(None, description="folder that caches rendered scenes between epochs and runs")
     workers: int = Field(1, ge=0, description="processes that prepare batches")
 
