@@ -188,12 +188,12 @@ def _open_teacher(teacher: Teacher | str, args: Mapping[str, str] | None) -> tup
     """Open a teacher by name; return it with its provenance and, for a Dollhouse checkpoint, its lineage."""
     lineage: Mapping[str, Any] | str = UNKNOWN
     if isinstance(teacher, str):
-        from dollhouse.models.dollhouse.serialization import SHIPPED
+        from dollhouse.models.dollhouse.serialization import find_model
         from dollhouse.teachers.registry import open_teacher
 
         kind, _, folder = teacher.partition(":")
         if kind == "checkpoint":
-            lineage = model_lineage(Path(folder) if folder else SHIPPED)
+            lineage = model_lineage(find_model(folder or None))
         teacher = open_teacher(teacher, args)
     return teacher, {**teacher.provenance(), "lineage": lineage}
 

@@ -89,10 +89,9 @@ def evaluate(
     out = None if out is None else Path(out)
     make_folder(out)
     if model is None or isinstance(model, str | Path):
-        from dollhouse.models.dollhouse.serialization import SHIPPED
+        from dollhouse.models.dollhouse.serialization import find_model
 
-        shipped = model is None or (model == SHIPPED.name and not Path(model).exists())
-        folder = SHIPPED if shipped or model is None else Path(model)
+        folder = find_model(model)
         lineage = lineage or model_lineage(folder)
         if blind is None and (folder / "blind").is_dir():
             blind = folder / "blind"
