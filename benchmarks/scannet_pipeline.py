@@ -10,6 +10,7 @@ memory of this process and its workers during the steps from the cache.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import shutil
 import time
@@ -68,13 +69,15 @@ def main() -> None:
     loader = DataLoader(
         steps, batch_size=1, collate_fn=itemgetter(0), num_workers=options.workers, prefetch_factor=4, shuffle=False
     )
+    gc.collect()
+    gc.freeze()  # as in training
     started = time.perf_counter()
     warm = 20
     for step, _ in enumerate(loader):
         if step == warm:  # the workers have started
             started = time.perf_counter()
         if step in SHOWN_STEPS:
-            memory = ", ".join(f"{megabytes:.0f}" for megabytes in resident_megabytes())
+            memory = ", ".join(f"{megabytes:.0f}" for megabytes in private_megabytes())
             print(f"memory at step {step} in MB, this process and its workers: {memory}", flush=True)
     speed = (options.steps - 1 - warm) * options.batch_size / (time.perf_counter() - started)
     print(f"from the cache: {speed:.1f} samples/s with {options.workers} workers")
@@ -100,7 +103,7 @@ def fill(source: TargetSource, workers: int) -> Counter[str]:
     return sum(loader, Counter[str]())
 
 
-def resident_megabytes() -> list[float]:
+def private_megabytes() -> list[float]:
     """Return the private, written memory of this process and of its children, which a leak would raise."""
     own = os.getpid()
     children = Path(f"/proc/{own}/task/{own}/children").read_text().split()
