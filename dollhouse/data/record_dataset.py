@@ -186,7 +186,7 @@ class RecordTargetSource(TargetSource):
     def _scene(self, record: Record) -> Scene:
         where = self.sources.get(record.id) or find_source(record.source, self.records.folder)
         scan = self._scan(where)
-        # bad photos are left out: by the hash below, the rest is what the teacher got
+        # bad photos are left out; scene_hash below must equal that of the scene which the teacher received
         source = scan.scene if scan else open_scene(where, skip_bad=True, corrections=self.data.corrections)
         by_name = {view.name: view for view in source.views}
         if missing := [camera.name for camera in record.cameras if camera.name not in by_name]:

@@ -31,8 +31,8 @@ _CAMERA_SIDES = {"intrinsics": 3, "depth_intrinsics": 3, "world_from_camera": 4}
 _VIEW = pa.struct({"name": _TEXT} | dict.fromkeys(_CAMERA_SIDES, pa.list_(_FLOAT)) | {"image_hash": _TEXT})
 _RELATION = pa.struct({"first": _INT, "second": _INT, "right": _FLOAT, "above": _FLOAT})
 
-#: one row per answer; ``answer`` is the teacher's, ``reference`` the geometry's, "" where it has none; ``failure`` says
-#: why there is no answer; it and ``top_texts`` are missing in older records
+#: one row per answer; ``answer`` is the teacher's, ``reference`` the geometry's, "" where it has none; ``failure``
+#: states why there is no answer; it and ``top_texts`` are missing in older records
 ANSWER_COLUMNS = pa.schema(
     dict.fromkeys(("record", "scene", "id", "family", "form", "question", "answer", "reference"), _TEXT)
     | {"choices": pa.list_(_TEXT), "objects": pa.list_(_INT), "view": _INT, "token_ids": pa.list_(_INT)}

@@ -35,7 +35,7 @@ class Detections:
     scores: Sequence[float]  #: N, in [0, 1]
     boxes: Array | None = None  #: (N, 4) left, top, right, bottom in pixels of the photo
     masks: NDArray[np.bool_] | None = None  #: (N, H', W'), at any size; they cover the whole photo
-    semantic: bool = False  #: a mask covers all objects of its label; they are told apart by gaps in 3D
+    semantic: bool = False  #: a mask covers all objects of its label; gaps in 3D separate them
 
     def __post_init__(self) -> None:
         count = len(self.labels)

@@ -108,7 +108,7 @@ def _depth_intrinsics(view: View, depth: Array) -> Array:
 
 
 def _scale(scene: Scene, estimate: Cameras, maps: Sequence[Array]) -> float:
-    """Return the factor on camera positions that depth in metres asks for; 1 where it does not tell."""
+    """Return the factor on camera positions that depth in metres asks for; 1 where no views can be compared."""
     if estimate.depth is not None:
         ratios = [np.median(m[m > 0]) / np.median(own[own > 0]) for m, own in zip(maps, estimate.depth, strict=True)]
         return float(np.median(ratios))

@@ -96,7 +96,7 @@ def read_settings(kind: str, settings: type[S], given: Texts) -> S:
 def _lazy(module: str, build: str, settings: str, needs: str = "") -> Opener:
     """Return an opener that calls ``build(where, settings)`` of a module of this package, imported then.
 
-    ``needs`` says what WHERE must name; "" where it may be left out.
+    ``needs`` states what WHERE must name; "" where it may be left out.
     """
 
     def open_lazily(kind: str, where: str, given: Texts) -> Any:

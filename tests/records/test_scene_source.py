@@ -108,7 +108,7 @@ def test_same_batches_wherever_records_and_scenes_lie(
     assert_equal(batches(student, records=tmp_path / "merged again", scenes=str(new)), expected)
 
 
-def test_equal_names_are_told_apart_by_photos(project: Path, student: tuple[Any, Any], tmp_path: Path) -> None:
+def test_photos_distinguish_scenes_of_equal_names(project: Path, student: tuple[Any, Any], tmp_path: Path) -> None:
     other = tmp_path / "second" / "kitchen"
     save_scene(replace(small_scene(9, size=126), name="kitchen"), other)
     annotate("file:questions.jsonl", str(other), "records")
