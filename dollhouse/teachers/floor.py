@@ -64,19 +64,18 @@ def find_floor(points: Array, up: Array, max_tilt: float = 0.0) -> Plane | None:
     return best
 
 
-def find_walls(points: Array) -> tuple[float, list[Plane]]:
-    """Find the direction of a room's walls, radians in [0, pi/2), and the walls at right angles to it.
+def find_walls(points: Array) -> list[Plane]:
+    """Find the walls of a room with right angles.
 
     ``points`` (N, 3) are in a frame with z up. A wall is an upright plane of many points, with almost none behind it.
     """
     sample = _sample(points)
     if len(sample) < 100:
-        return 0.0, []
+        return []
     angles = np.radians(np.arange(90))
     sharpness = []
     for angle in angles:
-        axes = _plan_axes(angle)
-        counts = [_histogram(sample[:, :2] @ axis)[0] for axis in axes]
+        counts = [_histogram(sample[:, :2] @ axis)[0] for axis in _plan_axes(angle)]
         sharpness.append(sum(float((count.astype(np.float64) ** 2).sum()) for count in counts))
     yaw = float(angles[int(np.argmax(sharpness))])
     walls = []
@@ -85,7 +84,7 @@ def find_walls(points: Array) -> tuple[float, list[Plane]]:
             plane = _lowest(sample, np.array([*normal, 0.0]))
             if plane.share >= 2 * _SHARE:
                 walls.append(plane)
-    return yaw, walls
+    return walls
 
 
 def on_planes(points: Array, planes: list[Plane]) -> NDArray[np.bool_]:

@@ -30,6 +30,7 @@ from dollhouse.geometry import (
 from dollhouse.records.types import SceneGeometry
 from dollhouse.scenes.labels import BUILDING, clean_label, question_noun
 from dollhouse.scenes.scene import Scene, View
+from dollhouse.scenes.visibility import subsample_depth
 from dollhouse.teachers.detection import Detections
 from dollhouse.teachers.floor import find_floor, find_walls, on_planes
 
@@ -108,7 +109,7 @@ def depth_views(scene: Scene, known: SceneGeometry) -> tuple[list[DepthView], fl
         views.append(_depth_view(view, depth, np.asarray(view.intrinsics, dtype=np.float64)))
     points = np.concatenate([view.points[view.depth > 0] for view in views])
     floor = find_floor(points, np.array([0.0, 0.0, 1.0]))
-    walls = find_walls(points)[1]
+    walls = find_walls(points)
     for placed in views:
         placed.floor[:] = on_planes(placed.points, [floor] if floor else [])
         placed.structure[:] = placed.floor | on_planes(placed.points, walls)
@@ -116,24 +117,34 @@ def depth_views(scene: Scene, known: SceneGeometry) -> tuple[list[DepthView], fl
 
 
 def _depth_view(view: View, depth: NDArray[np.float32], photo_intrinsics: Array) -> DepthView:
-    size = view.image.shape[:2]
+    height, width = view.image.shape[:2]
     intrinsics = view.depth_intrinsics
     if intrinsics is None or view.depth is None or view.depth.shape != depth.shape:
-        # the map covers the photo at another size
-        intrinsics = resize_intrinsics(photo_intrinsics, depth.shape[1] / size[1], depth.shape[0] / size[0])
+        intrinsics = map_intrinsics(view, photo_intrinsics, depth)
     step = max(1, int(np.ceil(np.sqrt(depth.size / _MAX_PIXELS))))
-    shift = (step // 2 + 0.5) / step - 0.5  # a subsampled pixel is the middle one of its step, which keeps its ray
-    intrinsics = resize_intrinsics(np.asarray(intrinsics), 1 / step, 1 / step, left=shift, top=shift)
-    depth = np.nan_to_num(depth[step // 2 :: step, step // 2 :: step], nan=0.0, posinf=0.0).astype(np.float64)
+    depth, intrinsics = subsample_depth(depth, np.asarray(intrinsics), step)
+    depth = np.nan_to_num(depth, nan=0.0, posinf=0.0).astype(np.float64)
     depth = np.where(_supported(depth), depth, 0.0)
-    # one view without a pose is upright
-    pose = look_at(np.zeros(3), np.array([0.0, 1.0, 0.0])) if view.world_from_camera is None else view.world_from_camera
+    pose = view_pose(view)
     rays = camera_rays(intrinsics, depth.shape[1], depth.shape[0])
     across = rays[0, :, 0] * photo_intrinsics[0, 0] + photo_intrinsics[0, 2]
     down = rays[:, 0, 1] * photo_intrinsics[1, 1] + photo_intrinsics[1, 2]
-    points = transform_points(np.asarray(pose, dtype=np.float64), back_project(depth, intrinsics))
+    points = transform_points(pose, back_project(depth, intrinsics))
     floor, structure = np.zeros((2, *depth.shape), dtype=bool)
-    return DepthView(depth, intrinsics, np.asarray(pose), points, across, down, (size[0], size[1]), floor, structure)
+    return DepthView(depth, intrinsics, pose, points, across, down, (height, width), floor, structure)
+
+
+def view_pose(view: View) -> Array:
+    """Return a view's ``world_from_camera`` (4, 4); without one, the camera is upright at the origin."""
+    if view.world_from_camera is None:
+        return look_at(np.zeros(3), np.array([0.0, 1.0, 0.0]))
+    return np.asarray(view.world_from_camera, dtype=np.float64)
+
+
+def map_intrinsics(view: View, intrinsics: Array, depth: Array) -> Array:
+    """Return the intrinsics of a depth map that covers the photo at another size."""
+    height, width = view.image.shape[:2]
+    return resize_intrinsics(intrinsics, depth.shape[1] / width, depth.shape[0] / height)
 
 
 def _supported(depth: Array) -> Mask:
@@ -165,8 +176,7 @@ def object_points(detections: Detections, view: DepthView, number: int) -> list[
             points = view.points[part]
             if len(points) >= MIN_POINTS:
                 points = points[:: max(1, len(points) // MAX_POINTS)]
-                own = part
-                objects.append(ObjectPoints(label, float(detections.scores[index]), number, own, points))
+                objects.append(ObjectPoints(label, float(detections.scores[index]), number, part, points))
     return objects
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from dollhouse.errors import TeacherError
-from dollhouse.geometry import Array, back_project, invert_rigid, look_at, project, resize_intrinsics, transform_points
+from dollhouse.geometry import Array, back_project, invert_rigid, project, transform_points
 from dollhouse.scenes.readers.captures import level_from_up
 from dollhouse.scenes.scene import Scene, View
 from dollhouse.teachers.detection import DepthEstimator
 from dollhouse.teachers.floor import find_floor
+from dollhouse.teachers.object_points import map_intrinsics, view_pose
 
 MAX_TILT = np.radians(30.0)  #: largest angle between the mean image up and the floor's normal
 TYPICAL_DEPTH = 2.5  #: metres; the median depth that scenes of unknown scale get
@@ -59,18 +60,21 @@ def reconstruct(scene: Scene, depth: DepthEstimator | None = None, cameras: Came
     if cameras is None:
         if any(view.intrinsics is None for view in scene.views) or (len(scene.views) > 1 and not scene.posed):
             raise TeacherError(f"scene {scene.name}: it has no poses or intrinsics; name a source of cameras")
-        upright = look_at(np.zeros(3), np.array([0.0, 1.0, 0.0]))  # of one view without a pose
-        poses = np.stack([upright if v.world_from_camera is None else v.world_from_camera for v in scene.views])
-        estimate = Cameras(poses, np.stack([np.asarray(v.intrinsics) for v in scene.views]), None, scene.metric)
+        intrinsics = np.stack([np.asarray(view.intrinsics) for view in scene.views])
+        estimate = Cameras(np.stack([view_pose(view) for view in scene.views]), intrinsics, None, scene.metric)
     else:
         estimate = cameras(scene, maps)
-        if not (np.isfinite(estimate.world_from_camera).all() and np.isfinite(estimate.intrinsics).all()):
-            raise TeacherError(f"scene {scene.name}: a source of cameras returned values that are not finite")
+        for matrices, side in ((estimate.world_from_camera, 4), (estimate.intrinsics, 3)):
+            if np.shape(matrices) != (len(scene.views), side, side) or not np.isfinite(matrices).all():
+                raise TeacherError(
+                    f"scene {scene.name}: a source of cameras returned an array of shape {np.shape(matrices)} for "
+                    f"{len(scene.views)} photos, or values that are not finite"
+                )
     own_depth = maps is None  # that of the source of cameras
     metric = estimate.metric or not own_depth
     if maps is None and estimate.depth is not None:
         maps = [_checked(depth_map, view) for depth_map, view in zip(estimate.depth, scene.views, strict=True)]
-    if maps is None:
+    if maps is None or not any((map > 0).any() for map in maps):
         raise TeacherError(f"scene {scene.name}: it has no depth in metres; name a source of depth")
     poses = np.array(estimate.world_from_camera, dtype=np.float64)
     if not metric:  # any scale will do: one at which furniture has about its size
@@ -98,28 +102,24 @@ def _posed_view(view: View, pose: Array, intrinsics: Array, depth: Array | None)
     posed = replace(view, world_from_camera=pose, intrinsics=np.asarray(intrinsics, dtype=np.float64))
     if depth is None:
         return posed
-    return replace(posed, open_depth=partial(np.asarray, depth), depth_intrinsics=_depth_intrinsics(posed, depth))
-
-
-def _depth_intrinsics(view: View, depth: Array) -> Array:
-    """Return the intrinsics of a depth map that covers the photo."""
-    height, width = view.image.shape[:2]
-    return resize_intrinsics(np.asarray(view.intrinsics), depth.shape[1] / width, depth.shape[0] / height)
+    return replace(
+        posed,
+        open_depth=partial(np.asarray, depth),
+        depth_intrinsics=map_intrinsics(view, np.asarray(intrinsics), depth),
+    )
 
 
 def _scale(scene: Scene, estimate: Cameras, maps: Sequence[Array]) -> float:
     """Return the factor on camera positions that depth in metres asks for; 1 where no views can be compared."""
     if estimate.depth is not None:
-        ratios = [np.median(m[m > 0]) / np.median(own[own > 0]) for m, own in zip(maps, estimate.depth, strict=True)]
-        return float(np.median(ratios))
+        known = [(m[m > 0], own[own > 0]) for m, own in zip(maps, estimate.depth, strict=True)]
+        ratios = [np.median(depth) / np.median(own) for depth, own in known if len(depth) and len(own)]
+        return float(np.median(ratios)) if ratios else 1.0
     pairs: list[tuple[Array, Array, Array, Array]] = []
     for first, pose in enumerate(estimate.world_from_camera):
         for second in range(first + 1, min(first + 1 + _NEIGHBOURS, len(maps))):
             second_from_first = invert_rigid(estimate.world_from_camera[second]) @ pose
-            pinholes = [
-                _depth_intrinsics(replace(scene.views[i], intrinsics=estimate.intrinsics[i]), maps[i])
-                for i in (first, second)
-            ]
+            pinholes = [map_intrinsics(scene.views[i], estimate.intrinsics[i], maps[i]) for i in (first, second)]
             points = back_project(maps[first], pinholes[0])[maps[first] > 0]
             points = points[:: max(1, len(points) // _SAMPLES)] @ second_from_first[:3, :3].T
             pairs.append((points, second_from_first[:3, 3], pinholes[1], maps[second]))
@@ -158,6 +158,6 @@ def _levelled(scene: Scene) -> Scene:
     heights = points @ level[2, :3]
     level[:3, 3] = -level[:3, :3] @ poses[0, :3, 3]
     level[2, 3] = -float(np.percentile(heights, 1)) if floor is None else -floor.offset
-    facts: dict[str, Any] = {"floor": "lowest points" if floor is None else f"plane of {floor.share:.0%} of the points"}
+    facts = {"floor": "lowest points" if floor is None else f"plane of {floor.share:.0%} of the points"}
     views = tuple(replace(view, world_from_camera=level @ pose) for view, pose in zip(scene.views, poses, strict=True))
     return replace(scene, views=views, metadata={**scene.metadata, "levelled": facts})

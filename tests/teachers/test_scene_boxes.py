@@ -139,6 +139,21 @@ def test_missing_sources_are_named() -> None:
         annotate_scene(plain(SCENE), detect, None, Somewhere(1.0, depth=False))
     with pytest.raises(TeacherError, match="no depth"):
         annotate_scene(plain(SCENE), detect, lambda image: np.zeros((4, 4)), Somewhere(1.0, depth=False))
+    dark = replace(SCENE.views[0], open_depth=lambda: np.zeros((4, 4), dtype=np.float32))
+    with pytest.raises(TeacherError, match="source of depth"):
+        annotate_scene(replace(SCENE, views=(dark,)), detect)
+    two = replace(SCENE, views=SCENE.views[:2])
+    with pytest.raises(TeacherError, match=r"shape \(8, 4, 4\) for 2 photos"):
+        annotate_scene(two, detect, None, Somewhere(1.0, depth=True))
+
+
+def test_a_view_without_depth_does_not_change_the_scale() -> None:
+    dark = replace(SCENE.views[0], open_depth=lambda: np.zeros((160, 160), dtype=np.float32))
+    scene = reconstruct(replace(SCENE, views=(dark, *SCENE.views[1:])), None, Somewhere(0.3, depth=True))
+    between = [
+        np.linalg.norm(np.subtract(*(view.world_from_camera[:3, 3] for view in s.views[:2]))) for s in (SCENE, scene)
+    ]
+    assert between[1] == pytest.approx(between[0], rel=1e-4)
 
 
 def test_sources_by_name(tmp_path: Path) -> None:
