@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from dollhouse.teachers.openai_server import OpenAISettings
+
 Behaviour = Callable[["Talk", str, int], None]  #: (how to respond, the question, earlier attempts)
 
 
@@ -52,9 +54,11 @@ class Talk(BaseHTTPRequestHandler):
             cls.behave(self, question, before)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True  # the client closed the connection
-        finally:
-            with cls.lock:
-                cls.at_once[0] -= 1
+
+    def send_response(self, code: int, message: str | None = None) -> None:
+        with self.lock:  # before the response, after which the client may send its next request
+            self.at_once[0] -= 1
+        super().send_response(code, message)
 
     def reply(self, text: str, finish_reason: str = "stop") -> None:
         """Send a valid completion."""
@@ -104,3 +108,15 @@ def chat_server(behave: Behaviour) -> Iterator[ChatServer]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def echo(talk: Talk, question: str, before: int) -> None:
+    """Answer with the question."""
+    talk.reply(f"re: {question}")
+
+
+def quick(**others: Any) -> OpenAISettings:
+    """Return settings with short waits."""
+    return OpenAISettings(
+        **{"model": "made", "timeout": 0.5, "retries": 3, "first_wait": 0.01, "longest_wait": 0.05, **others}
+    )

@@ -13,8 +13,7 @@ from dollhouse.teachers.annotate import annotate_scenes
 from dollhouse.teachers.credentials import read_key
 from dollhouse.teachers.openai_server import KEY_VARIABLE, OpenAITeacher
 from tests.records.small_scenes import questions_for, small_scene, small_scenes
-from tests.teachers.chat_server import Talk, chat_server
-from tests.teachers.test_openai_server import echo, quick
+from tests.teachers.chat_server import Talk, chat_server, echo, quick
 
 KEY = "sk-SESAME+123/abc"
 
