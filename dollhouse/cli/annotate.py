@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from dollhouse.cli.corrections import with_corrections
 
 if TYPE_CHECKING:
     from dollhouse.scenes.corrections import Corrections
+    from dollhouse.teachers.annotate import SceneRun
 
 FAILURES_SHOWN = 10
 BOXES = "Photos to annotated scenes (--boxes)"
@@ -22,7 +23,9 @@ BOXES = "Photos to annotated scenes (--boxes)"
 @with_corrections
 def annotate(
     scenes: Annotated[str, typer.Option(help="Scenes, such as rooms:train/0-199 or a folder.")],
-    out: Annotated[Path, typer.Option(help="The records' folder; records already in it are not made again.")],
+    out: Annotated[
+        Path, typer.Option(help="The folder of the records or scenes; those already in it are not made again.")
+    ],
     teacher: Annotated[
         str | None,
         typer.Option(
@@ -80,14 +83,27 @@ def annotate(
     from dollhouse.system.progress import ProgressBar
     from dollhouse.teachers.annotate import annotate as run_teacher
     from dollhouse.teachers.registry import parse_teacher_args
+    from dollhouse.teachers.scene_boxes import annotate_boxes
 
     args = parse_teacher_args(teacher_arg or [])
+    shared: dict[str, Any] = {"views": views, "skip_bad": skip_bad, "corrections": corrections}
+    progress = ProgressBar("annotate")
+
+    def show(run: SceneRun) -> None:
+        note = f"{run.existing} existing, {len(run.failures)} failed"
+        progress.update(run.done, run.total, note, skipped=run.existing)
+
     if boxes:
-        _annotate_boxes(scenes, out, detector, depth, cameras, views, args, skip_bad, corrections)
+        if detector is None or teacher is not None:
+            raise typer.BadParameter("name a detector for --boxes, and no teacher", param_hint="--detector")
+        shared |= {"depth": depth, "cameras": cameras, "args": args}
+        with progress:
+            box_run = annotate_boxes(scenes, out, detector, on_scene=show, **shared)
+        _report(box_run, f"scenes: {out}: {box_run.written} written with {box_run.boxes} boxes")
         return
-    if teacher is None:
+    if teacher is None or detector is not None:
         raise typer.BadParameter("name a teacher, or give --boxes and a detector", param_hint="--teacher")
-    with ProgressBar("annotate") as progress:
+    with progress:
         run = run_teacher(
             teacher,
             scenes,
@@ -95,63 +111,28 @@ def annotate(
             questions=questions,
             limit=limit,
             seed=seed,
-            views=views,
             geometry_teachers=geometry_teacher or ("own", "scene"),
             teacher_args=args,
             features=features,
             fp16=fp16,
-            skip_bad=skip_bad,
-            corrections=corrections,
-            on_scene=lambda run: progress.update(
-                run.done, run.total, f"{run.existing} existing, {len(run.failures)} failed", skipped=run.existing
-            ),
+            on_scene=show,
             on_usage=lambda usage: print(f"{teacher}: {usage}", file=sys.stderr),
+            **shared,
         )
-    for failure in run.failures[:FAILURES_SHOWN]:
-        print(f"failed: {failure.scene}: {failure.reason}", file=sys.stderr)
-    if len(run.failures) > FAILURES_SHOWN:
-        print(f"failed: {len(run.failures) - FAILURES_SHOWN} more", file=sys.stderr)
     if run.unanswered:
         reasons = ", ".join(f"{count} {reason}" for reason, count in run.unanswered.most_common())
         advice = "; max_new_tokens includes a model's thoughts" if any("cut" in why for why in run.unanswered) else ""
         print(f"without an answer, and not asked again: {reasons}{advice}", file=sys.stderr)
+    _report(run, f"records: {out}: {run.written} written with {run.answers} answers")
+
+
+def _report(run: SceneRun, summary: str) -> None:
+    """Print the results of a run and its failures; exit with code 1 where some scenes failed."""
+    for failure in run.failures[:FAILURES_SHOWN]:
+        print(f"failed: {failure.scene}: {failure.reason}", file=sys.stderr)
+    if len(run.failures) > FAILURES_SHOWN:
+        print(f"failed: {len(run.failures) - FAILURES_SHOWN} more", file=sys.stderr)
     rest = f", {len(run.failures)} scenes failed; run the same command again for these" if run.failures else ""
-    print(f"records: {out}: {run.written} written with {run.answers} answers, {run.existing} existing{rest}")
-    if run.failures:
-        raise typer.Exit(1)
-
-
-def _annotate_boxes(
-    scenes: str,
-    out: Path,
-    detector: str | None,
-    depth: str,
-    cameras: str,
-    views: int | None,
-    args: dict[str, str],
-    skip_bad: bool,
-    corrections: Corrections,
-) -> None:
-    from dollhouse.system.progress import ProgressBar
-    from dollhouse.teachers.scene_boxes import annotate_boxes
-
-    if detector is None:
-        raise typer.BadParameter("name a detector for --boxes", param_hint="--detector")
-    with ProgressBar("annotate") as progress:
-        run = annotate_boxes(
-            scenes,
-            out,
-            detector,
-            depth=depth,
-            cameras=cameras,
-            views=views,
-            args=args,
-            skip_bad=skip_bad,
-            corrections=corrections,
-            on_scene=lambda run: progress.update(run.done, run.total, f"{run.boxes} boxes", skipped=run.existing),
-        )
-    for name, reason in run.failures:
-        print(f"failed: {name}: {reason}", file=sys.stderr)
-    print(f"scenes: {out}: {len(run.written)} written with {run.boxes} boxes, {run.existing} existing")
+    print(f"{summary}, {run.existing} existing{rest}")
     if run.failures:
         raise typer.Exit(1)

@@ -38,21 +38,27 @@ class SceneFailure:
 
 
 @dataclass
-class AnnotationRun:
-    """The results of a run, complete or so far."""
+class SceneRun:
+    """The results of a run over scenes, complete or so far."""
 
     total: int  #: scenes to annotate
     written: int = 0
     existing: int = 0
-    answers: int = 0  #: in the records written
-    unanswered: Counter[str] = field(default_factory=Counter)  #: questions of these records, by reason: "refused"
     failures: list[SceneFailure] = field(default_factory=list)
-    record_ids: list[str] = field(default_factory=list)  #: of all scenes that have a record now, in order
 
     @property
     def done(self) -> int:
         """Scenes processed so far."""
         return self.written + self.existing + len(self.failures)
+
+
+@dataclass
+class AnnotationRun(SceneRun):
+    """The results of a run that writes records."""
+
+    answers: int = 0  #: in the records written
+    unanswered: Counter[str] = field(default_factory=Counter)  #: questions of these records, by reason: "refused"
+    record_ids: list[str] = field(default_factory=list)  #: of all scenes that have a record now, in order
 
 
 def annotate(

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from inspect import signature
 from typing import Any, Protocol
 
 import numpy as np
@@ -68,20 +70,32 @@ class DepthEstimator(Protocol):
     def __call__(self, image: NDArray[np.uint8], /) -> Array: ...
 
 
-def open_function(name: str, settings: Mapping[str, str]) -> Callable[..., Any] | None:
+def open_function(name: str, settings: Mapping[str, str], arguments: int = 1) -> Callable[..., Any] | None:
     """Import ``MODULE:FUNCTION`` and bind settings to it as keyword arguments; None where ``name`` is not of that form.
 
     Only a module that Python's path holds is imported: never one of a scene's or a model's folder. Raises TeacherError
-    where there is no such function.
+    where there is no such function, a package that it needs is not installed, or it does not take ``arguments`` and
+    the settings.
     """
     if not _FUNCTION.fullmatch(name):
         return None
-    module, _, function = name.partition(":")
+    module, _, attribute = name.partition(":")
     try:
-        found = getattr(import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise TeacherError(f"{name}: cannot be imported ({error}); its folder must be on PYTHONPATH") from error
-    return partial(found, **settings) if settings else found
+        function = getattr(import_module(module), attribute, None)
+    except ModuleNotFoundError as error:
+        is_own = f"{module}.".startswith(f"{error.name}.")
+        remedy = "its folder must be on PYTHONPATH" if is_own else f"install the package of {error.name}"
+        raise TeacherError(f"{name}: cannot be imported ({error}); {remedy}") from error
+    except (ImportError, SyntaxError) as error:
+        raise TeacherError(f"{name}: cannot be imported ({error})") from error
+    if not callable(function):
+        raise TeacherError(f"{name}: the module {module} has no function {attribute}")
+    try:
+        with suppress(ValueError):  # some functions in C have no signature
+            signature(function).bind(*[None] * arguments, **settings)
+    except TypeError as error:
+        raise TeacherError(f"{name}: {error}; settings given: {', '.join(settings) or 'none'}") from error
+    return partial(function, **settings) if settings else function
 
 
 def function_provenance(function: Any) -> dict[str, Any]:

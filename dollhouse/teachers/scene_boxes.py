@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from dollhouse.scenes.pose_checks import check_poses
 from dollhouse.scenes.readers.saved import save_scene
 from dollhouse.scenes.scene import Scene
 from dollhouse.scenes.visualize import draw_scene
-from dollhouse.teachers.detection import DepthEstimator, Detector, function_provenance, open_function
+from dollhouse.teachers.annotate import SceneFailure, SceneRun
+from dollhouse.teachers.detection import DepthEstimator, Detections, Detector, function_provenance, open_function
 from dollhouse.teachers.lifting import LiftSettings, lift
 from dollhouse.teachers.reconstruction import CameraEstimator, reconstruct
 from dollhouse.teachers.registry import Texts, read_settings
@@ -27,19 +29,10 @@ CAMERAS = "scene, vggt:PATH, checkpoint:FOLDER (or checkpoint alone: the shipped
 
 
 @dataclass
-class BoxRun:
-    """The results of a run."""
+class BoxRun(SceneRun):
+    """The results of a run that writes annotated scenes."""
 
-    total: int
-    written: list[Path] = field(default_factory=list)
-    existing: int = 0
-    boxes: int = 0
-    failures: list[tuple[str, str]] = field(default_factory=list)  #: scene and reason
-
-    @property
-    def done(self) -> int:
-        """Scenes processed so far."""
-        return len(self.written) + self.existing + len(self.failures)
+    boxes: int = 0  #: in the scenes written
 
 
 def annotate_scene(
@@ -54,7 +47,7 @@ def annotate_scene(
     Args:
         detector: finds objects in each photo.
         depth, cameras: as in :func:`dollhouse.teachers.reconstruction.reconstruct`.
-        settings: of the boxes; by default, their margin is that by which depth disagrees between views.
+        settings: of the boxes; None: margin and trim follow from how far depth disagrees between views.
 
     Raises:
         TeacherError: the scene has no depth, poses or intrinsics, and no source gives them.
@@ -64,7 +57,10 @@ def annotate_scene(
     if settings is None:
         error = agreement.get("error") or 0.0
         settings = LiftSettings(margin=float(np.clip(2.5 * error, 0.05, 0.3)), trim=float(np.clip(50 * error, 1, 4)))
-    boxes = lift([detector(view.image) for view in posed.views], replace(posed, metric=True), settings=settings)
+    detections = [detector(view.image) for view in posed.views]
+    if others := {type(found).__name__ for found in detections if not isinstance(found, Detections)}:
+        raise TeacherError(f"a detector returned {', '.join(sorted(others))} instead of Detections")
+    boxes = lift(detections, replace(posed, metric=True), settings=settings)
     provenance = {
         "detector": function_provenance(detector),
         "depth": "scene" if depth is None else function_provenance(depth),
@@ -111,21 +107,27 @@ def annotate_boxes(
     estimate_cameras = open_cameras(cameras, given["cameras"])
     opened = open_scenes(scenes, skip_bad=skip_bad, frames=views, corrections=corrections)
     run = BoxRun(len(opened))
+    folders: set[Path] = set()  # of this run's scenes
     for number in range(len(opened)):
         name = f"scene {number}"
         try:
             scene = opened[number]
             name = scene.name
-            folder = Path(out) / name.replace(":", "_").replace("/", "_")
+            folder = Path(out) / (re.sub(r"[^\w.() -]|^[. ]+", "_", name) or "_")
+            if folder in folders:
+                raise TeacherError(f"an earlier scene has the folder {folder} too; write this one to another --out")
+            folders.add(folder)
             if folder.exists():
                 run.existing += 1
             else:
                 annotated = annotate_scene(scene, find, estimate_depth, estimate_cameras, settings)
-                run.written.append(save_scene(annotated, folder))
-                draw_scene(annotated, folder / "plan.png")
+                draw_scene(annotated, save_scene(annotated, folder) / "plan.png")
+                run.written += 1
                 run.boxes += len(annotated.boxes or ())
         except DollhouseError as error:
-            run.failures.append((name, str(error)))
+            run.failures.append(SceneFailure(name, str(error)))
+        except ImportError as error:  # of a detector or a source that loads its libraries when it is called
+            raise TeacherError(f"a detector or source cannot be used ({error}); install what it needs") from error
         if on_scene is not None:
             on_scene(run)
     return run
@@ -169,10 +171,10 @@ def open_cameras(name: str, settings: Texts) -> CameraEstimator | None:
             where or None, read_settings(kind, DollhouseTeacherSettings, settings)
         )
         return student.cameras
-    return _function(name, settings, "source of cameras", CAMERAS)
+    return _function(name, settings, "source of cameras", CAMERAS, arguments=2)
 
 
-def _function(name: str, settings: Texts, kind: str, names: str) -> Any:
-    if (function := open_function(name, settings)) is None:
+def _function(name: str, settings: Texts, kind: str, names: str, arguments: int = 1) -> Any:
+    if (function := open_function(name, settings, arguments)) is None:
         raise TeacherError(f"no {kind} {name!r}; there are {names}")
     return function

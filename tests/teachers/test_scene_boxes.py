@@ -23,7 +23,7 @@ from dollhouse.teachers.detection import Detections, function_provenance
 from dollhouse.teachers.reconstruction import Cameras, reconstruct
 from dollhouse.teachers.scene_boxes import annotate_boxes, annotate_scene, open_cameras, open_depth, open_detector
 from tests.teachers.box_world import OBJECTS, box_scene
-from tests.teachers.tiny_models import write_depth_anything, write_yolos
+from tests.teachers.tiny_models import write_depth_anything, write_segmenter, write_yolos
 
 SCENE = box_scene()
 
@@ -171,49 +171,45 @@ def test_sources_by_name(tmp_path: Path) -> None:
     name = "tests.teachers.test_scene_boxes:detect"
     bound = open_detector(name, {"least": "9"})
     assert function_provenance(bound) == {"function": name, "settings": {"least": "9"}}
-    for wrong in ("detect:", "nothing", "tests.nowhere:detect", "/tmp/detector.py:detect"):
-        with pytest.raises(TeacherError):
-            open_detector(wrong, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("detect:", {}, "no detector 'detect:'; there are detect:FOLDER"),
+        ("nothing", {}, "no detector 'nothing'"),
+        ("/tmp/detector.py:detect", {}, "no detector"),
+        ("tests.nowhere:detect", {}, r"No module named 'tests.nowhere'.*on PYTHONPATH"),
+        ("needs_a_package:detect", {}, "No module named 'absent_package'.*install the package of absent_"),
+        ("tests.teachers.box_world:nothing", {}, "the module tests.teachers.box_world has no function nothing"),
+        ("tests.teachers.box_world:OBJECTS", {}, "has no function OBJECTS"),
+        (
+            "tests.teachers.test_scene_boxes:detect",
+            {"most": "9"},
+            "unexpected keyword argument 'most'; settings given",
+        ),
+        ("tests.teachers.test_scene_boxes:plain", {"scene": "9"}, "multiple values for argument 'scene'"),
+    ],
+)
+def test_a_wrong_detector_is_a_one_line_error(
+    name: str, settings: dict[str, str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "needs_a_package.py").write_text("import absent_package")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(TeacherError, match=message) as caught:
+        open_detector(name, settings)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("semantic", [True, False])
 def test_segmentation_models(tmp_path: Path, semantic: bool) -> None:
-    import transformers
-
-    torch.manual_seed(0)
-    labels = {0: "chair", 1: "wall", 2: "table"}
-    named = {"id2label": labels, "label2id": {name: number for number, name in labels.items()}}
-    if semantic:
-        config = transformers.SegformerConfig(
-            hidden_sizes=[8, 8, 8, 8], num_attention_heads=[1, 1, 1, 1], depths=[1] * 4, decoder_hidden_size=8, **named
-        )
-        transformers.SegformerForSemanticSegmentation(config).save_pretrained(tmp_path)
-        transformers.SegformerImageProcessorPil(size={"height": 64, "width": 64}).save_pretrained(tmp_path)
-    else:
-        config = transformers.MaskFormerConfig(
-            backbone_config=transformers.SwinConfig(embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 1, 1]),
-            decoder_config=transformers.DetrConfig(
-                d_model=32,
-                encoder_layers=1,
-                decoder_layers=1,
-                encoder_attention_heads=2,
-                decoder_attention_heads=2,
-                encoder_ffn_dim=16,
-                decoder_ffn_dim=16,
-                num_queries=5,
-            ),
-            fpn_feature_size=32,
-            mask_feature_size=32,
-            **named,
-        )
-        transformers.MaskFormerForInstanceSegmentation(config).save_pretrained(tmp_path)
-        transformers.MaskFormerImageProcessorPil(size={"height": 64, "width": 64}).save_pretrained(tmp_path)
+    write_segmenter(tmp_path, semantic)
     detector = open_detector(f"segment:{tmp_path}", {"threshold": "0.1"})
     found = detector(np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8))
     assert found.semantic is semantic
     assert found.masks is not None
     assert found.masks.shape[1:] == (60, 80) or not len(found)
-    assert set(found.labels) <= set(labels.values())
+    assert set(found.labels) <= {"chair", "wall", "table"}
 
 
 def test_vggt_gives_depth_and_cameras(tmp_path: Path) -> None:
@@ -235,7 +231,7 @@ def test_vggt_gives_depth_and_cameras(tmp_path: Path) -> None:
     assert saved.metadata["boxes"]["cameras"]["name"] == "vggt"
 
 
-def test_command_writes_scenes_that_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_writes_scenes_that_open(tmp_path: Path) -> None:
     save_scene(replace(SCENE, boxes=None), tmp_path / "scenes" / "boxes")
     options = ["annotate", "--boxes", "--scenes", str(tmp_path / "scenes"), "--out", str(tmp_path / "out")]
     options += ["--detector", "tests.teachers.test_scene_boxes:detect", "--teacher-arg", "detector.least=60"]
@@ -248,14 +244,32 @@ def test_command_writes_scenes_that_open(tmp_path: Path, monkeypatch: pytest.Mon
     assert generate_questions(scene, balance=AnswerBalance.measure([scene]))
     again = CliRunner().invoke(app, options)
     assert "0 written with 0 boxes, 1 existing" in again.stdout
-    assert CliRunner().invoke(app, options[:-4]).exit_code == 2
+    for wrong in (options[:-4], [*options, "--teacher", "annotations"]):
+        assert CliRunner().invoke(app, wrong).exit_code == 2
 
 
 def test_a_scene_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
-    save_scene(plain(SCENE), tmp_path / "scenes" / "a")
-    save_scene(replace(SCENE, boxes=None), tmp_path / "scenes" / "b")
+    save_scene(replace(plain(SCENE), name="photos"), tmp_path / "scenes" / "a")
+    for name in ("b", "c"):
+        save_scene(replace(SCENE, boxes=None), tmp_path / "scenes" / name)
     run = annotate_boxes(str(tmp_path / "scenes"), tmp_path / "out", "tests.teachers.test_scene_boxes:detect")
-    assert [path.name for path in run.written] == ["boxes"]
-    assert len(run.failures) == 1
+    assert run.written == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["boxes"]
+    assert ["source of cameras" in failure.reason for failure in run.failures] == [True, False]
+    assert "an earlier scene has the folder" in run.failures[1].reason
     with pytest.raises(TeacherError, match=r"boxes\.KEY"):
         annotate_boxes(str(tmp_path / "scenes"), tmp_path / "out", "x:y", args={"least": "3"})
+
+
+def needs_a_package(image: np.ndarray) -> Detections:
+    import absent_package  # type: ignore[import-not-found]
+
+    return Detections(absent_package.labels, [])
+
+
+def test_a_detector_that_cannot_run_stops_at_once(tmp_path: Path) -> None:
+    save_scene(replace(SCENE, boxes=None), tmp_path / "scene")
+    with pytest.raises(TeacherError, match=r"No module named 'absent_package'.*install what it needs"):
+        annotate_boxes(str(tmp_path / "scene"), tmp_path / "out", "tests.teachers.test_scene_boxes:needs_a_package")
+    with pytest.raises(TeacherError, match="returned list instead of Detections"):
+        annotate_scene(SCENE, lambda image: [])  # type: ignore[arg-type, return-value]

@@ -120,3 +120,29 @@ def write_yolos(folder: Path) -> None:
     )
     transformers.YolosForObjectDetection(config).save_pretrained(folder)
     transformers.YolosImageProcessorPil(size={"shortest_edge": 64, "longest_edge": 64}).save_pretrained(folder)
+
+
+def write_segmenter(folder: Path, semantic: bool) -> None:
+    """Segformer for semantic segmentation, or MaskFormer for instances."""
+    torch.manual_seed(0)
+    labels = {0: "chair", 1: "wall", 2: "table"}
+    named = {"id2label": labels, "label2id": {label: number for number, label in labels.items()}}
+    size = {"height": 64, "width": 64}
+    if semantic:
+        one_each = {"num_attention_heads": [1] * 4, "depths": [1] * 4}
+        config = transformers.SegformerConfig(hidden_sizes=[8] * 4, decoder_hidden_size=8, **one_each, **named)
+        transformers.SegformerForSemanticSegmentation(config).save_pretrained(folder)
+        transformers.SegformerImageProcessorPil(size=size).save_pretrained(folder)
+        return
+    layers = dict.fromkeys(("encoder_layers", "decoder_layers"), 1)
+    heads = dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 2)
+    widths = {"d_model": 32, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
+    config = transformers.MaskFormerConfig(
+        backbone_config=transformers.SwinConfig(embed_dim=8, depths=[1] * 4, num_heads=[1] * 4),
+        decoder_config=transformers.DetrConfig(num_queries=5, **layers, **heads, **widths),
+        fpn_feature_size=32,
+        mask_feature_size=32,
+        **named,
+    )
+    transformers.MaskFormerForInstanceSegmentation(config).save_pretrained(folder)
+    transformers.MaskFormerImageProcessorPil(size=size).save_pretrained(folder)
