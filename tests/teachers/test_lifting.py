@@ -107,6 +107,22 @@ def test_a_room_of_meshes() -> None:
     assert np.sort(ious)[-3:].min() > 0.9
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("masks", [True, False])
+def test_centres_in_forty_rooms(masks: bool) -> None:
+    distances = []
+    for number in range(40):
+        scene = room_scene("train", number)
+        for box in lift(detect_all(scene, masks, least=150), scene):
+            same = [other for other in scene.boxes or () if other.label == box.label]
+            distances.append(min(np.linalg.norm(box.center - other.center) for other in same))
+    half, most = np.percentile(distances, [50, 90])
+    kind = "masks" if masks else "rectangles"
+    print(f"\n{kind}: of {len(distances)} box centres half within {half:.3f} m, 90 % within {most:.3f} m")
+    assert half < (0.02 if masks else 0.1)
+    assert most < (0.2 if masks else 0.4)
+
+
 def test_flat_object_straight_ahead() -> None:
     """A picture of 1 m at 2 m, by hand: the camera of one view without a pose is upright at the origin and faces y."""
     scene = replace(small_scene(size=100, views=1, posed=False), boxes=None)
