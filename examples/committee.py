@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 
 from dollhouse.scenes.labels import LabelMap, default_labels
 from dollhouse.teachers.detection import Detections
@@ -116,9 +117,7 @@ def _segment(image: np.ndarray, folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _regions(mask: np.ndarray) -> list[np.ndarray]:
     """Return the connected regions of a mask (H, W)."""
-    from scipy.ndimage import label
-
-    numbered, count = label(mask)
+    numbered, count = ndimage.label(mask)
     return [numbered == number for number in range(1, count + 1)]
 
 

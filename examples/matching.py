@@ -15,12 +15,13 @@ import cv2
 import numpy as np
 from scipy.optimize import least_squares
 from scipy.sparse import csgraph, lil_array
+from scipy.special import softmax
 
 from dollhouse.errors import TeacherError
 from dollhouse.geometry import invert_rigid
 from dollhouse.scenes.scene import Scene
 from dollhouse.teachers.reconstruction import Cameras
-from examples.onnx_models import onnx_session, resized, softmax
+from examples.onnx_models import onnx_session, resized
 
 SIDE = 640  #: of XFeat's input
 USUAL_FOCAL = 0.9  #: over the photo's width, of unknown cameras: 58 degrees
@@ -38,7 +39,12 @@ def features(image: np.ndarray, weights: str) -> tuple[np.ndarray, np.ndarray]:
     outputs = session.run(None, {session.get_inputs()[0].name: pixels})
     arrays = {output.squeeze().shape[0] if output.squeeze().ndim == 3 else 1: output.squeeze() for output in outputs}
     descriptors, logits, reliability = arrays[64], arrays[65], arrays[1]
-    heat = softmax(logits.transpose(1, 2, 0))[..., :64].reshape(80, 80, 8, 8).transpose(0, 2, 1, 3).reshape(SIDE, SIDE)
+    heat = (
+        softmax(logits.transpose(1, 2, 0), axis=-1)[..., :64]
+        .reshape(80, 80, 8, 8)
+        .transpose(0, 2, 1, 3)
+        .reshape(SIDE, SIDE)
+    )
     peaks = (heat > 0.05) & (heat == cv2.dilate(heat, np.ones((5, 5))))
     scores = heat * np.asarray(cv2.resize(reliability, (SIDE, SIDE)))
     rows, columns = np.nonzero(peaks)
@@ -170,7 +176,7 @@ def _tracks(pairs: dict, count: int) -> list[list[tuple[int, int]]]:
     return sorted(clean, key=len, reverse=True)[:TRACKS]
 
 
-def _adjusted(poses, tracks, points, depths, pinhole, focal_known):  # type: ignore[no-untyped-def]
+def _adjusted(poses, tracks, points, depths, pinhole, focal_known):
     """Refine poses (V, 4, 4), focal length, log depth scales (V,) and track points by robust least squares."""
     count = len(poses)
     view = np.array([node[0] for track in tracks for node in track])
@@ -187,11 +193,11 @@ def _adjusted(poses, tracks, points, depths, pinhole, focal_known):  # type: ign
     start = np.concatenate([vectors.ravel(), poses[:, :3, 3].ravel(), np.zeros(count), [0.0], world.ravel()])
     sigma = 0.005 if focal_known else FOCAL_SIGMA
 
-    def split(x):  # type: ignore[no-untyped-def]
+    def split(x):
         a, b, c = 3 * count, 6 * count, 7 * count
         return x[:a].reshape(-1, 3), x[a:b].reshape(-1, 3), x[b:c], x[c], x[c + 1 :].reshape(-1, 3)
 
-    def residuals(x):  # type: ignore[no-untyped-def]
+    def residuals(x):
         turns, moves, scales, log_focal, places = split(x)
         rotations = np.array([cv2.Rodrigues(turn)[0] for turn in turns])
         own = np.einsum("nij,nj->ni", rotations[view], places[point]) + moves[view]

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from scipy.special import softmax
 
+from dollhouse.errors import TeacherError
 from dollhouse.teachers.detection import Detections
 
 
@@ -53,11 +55,17 @@ OUTDOORS = set(
 )
 
 
+def require_file(weights: str) -> None:
+    if not Path(weights).is_file():
+        raise TeacherError(f"{weights}: there are no weights; examples/README.md names their source")
+
+
 @cache
 def onnx_session(weights: str) -> Any:
     """Open an ONNX model on one thread."""
     import onnxruntime
 
+    require_file(weights)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     return onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
@@ -68,6 +76,7 @@ def tflite_model(weights: str) -> Any:
     """Open a TFLite model on one thread."""
     from ai_edge_litert.interpreter import Interpreter
 
+    require_file(weights)
     model = Interpreter(weights, num_threads=1)
     model.allocate_tensors()
     return model
@@ -135,45 +144,13 @@ def overlap(first: np.ndarray, second: np.ndarray) -> float:
 def deeplab(image: np.ndarray, weights: str) -> np.ndarray:
     """Return the probabilities (H', W', 151) of ADE20K's classes by DeepLabv3."""
     (logits,) = run_tflite(weights, resized(image, 513, 513).astype(np.float32)[None] / 127.5 - 1)
-    return softmax(logits[0])
+    return softmax(logits[0], axis=-1)
 
 
 def mosaic(image: np.ndarray, weights: str) -> np.ndarray:
     """Return the most likely (H', W') of ADE20K's 31 most frequent classes by MOSAIC, as numbers of ``ADE32``."""
     (classes,) = run_tflite(weights, resized(image, 512, 512)[None])
     return np.asarray(classes[0])
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    values = np.exp(logits - logits.max(-1, keepdims=True))
-    return values / values.sum(-1, keepdims=True)
-
-
-def label_crop(crop: np.ndarray, weights: str, names: str) -> tuple[str, float]:
-    """Return the most likely of 630 names for a crop, and its score."""
-    (scores,) = run_tflite(weights, resized(crop, 224, 224)[None])
-    words = Path(names).read_text(encoding="utf-8").splitlines()
-    best = int(scores[0].argmax())
-    return words[best], float(scores[0, best]) / 256
-
-
-def localizer(image: np.ndarray, weights: str, labeler: str, names: str, threshold: str = "0.35") -> Detections:
-    """Find objects of any kind, and name them by a labeller of crops."""
-    outputs = run_tflite(weights, resized(image, 192, 192)[None])
-    places = next(output[0] for output in outputs if output.ndim == 3)
-    scores = next(o[0] for o in reversed(outputs) if o.ndim == 2 and np.ptp(o) > 0)
-    boxes = places[:, [1, 0, 3, 2]] * np.array([image.shape[1], image.shape[0]] * 2)
-    labels, values, kept = [], [], []
-    for box, score in zip(boxes, scores, strict=True):
-        left, top, right, bottom = np.clip(box, 0, [image.shape[1], image.shape[0]] * 2).astype(int)
-        if score < float(threshold) or min(right - left, bottom - top) < 16:
-            continue
-        label, confidence = label_crop(image[top:bottom, left:right], labeler, names)
-        if confidence > 0.4:
-            labels.append(label)
-            values.append(float(score) * confidence)
-            kept.append(box)
-    return Detections(labels, values, np.array(kept).reshape(-1, 4))
 
 
 def fastdepth(image: np.ndarray, weights: str, width: str = "320") -> np.ndarray:

@@ -1,6 +1,6 @@
 """Annotate real RGB-D captures twice, with their sensor and from their photos alone, and compare the boxes.
 
-    PYTHONPATH=. python examples/real_rooms.py --weights WEIGHTS --out OUT CAPTURE...
+    python -m examples.real_rooms --weights WEIGHTS --out OUT CAPTURE...
 
 Writes to OUT for each capture two saved scenes, ``comparison.png``, and ``comparison.json``: distances of the centres
 after an upright rigid alignment of the cameras (and one with scale), and counts by label.
