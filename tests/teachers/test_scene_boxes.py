@@ -23,7 +23,7 @@ from dollhouse.teachers.detection import Detections, function_provenance
 from dollhouse.teachers.reconstruction import Cameras, reconstruct
 from dollhouse.teachers.scene_boxes import annotate_boxes, annotate_scene, open_cameras, open_depth, open_detector
 from tests.teachers.box_world import OBJECTS, box_scene
-from tests.teachers.tiny_models import write_depth_anything, write_segmenter, write_yolos
+from tests.teachers.tiny_models import write_depth_anything, write_owlvit, write_segmenter, write_yolos
 
 SCENE = box_scene()
 
@@ -210,6 +210,15 @@ def test_segmentation_models(tmp_path: Path, semantic: bool) -> None:
     assert found.masks is not None
     assert found.masks.shape[1:] == (60, 80) or not len(found)
     assert set(found.labels) <= {"chair", "wall", "table"}
+
+
+def test_zero_shot_model_finds_the_labels_given(tmp_path: Path) -> None:
+    write_owlvit(tmp_path)
+    detector = open_detector(f"zero-shot:{tmp_path}", {"threshold": "0.0001", "labels": "chair, round table"})
+    found = detector(np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8))
+    assert len(found) > 0
+    assert set(found.labels) <= {"chair", "round table"}
+    assert function_provenance(detector)["settings"]["labels"] == ["chair", "round table"]
 
 
 def test_vggt_gives_depth_and_cameras(tmp_path: Path) -> None:

@@ -146,3 +146,20 @@ def write_segmenter(folder: Path, semantic: bool) -> None:
     )
     transformers.MaskFormerForInstanceSegmentation(config).save_pretrained(folder)
     transformers.MaskFormerImageProcessorPil(size=size).save_pretrained(folder)
+
+
+def write_owlvit(folder: Path) -> None:
+    """OWL-ViT, which detects what texts name."""
+    torch.manual_seed(0)
+    tokenizer = tiny_tokenizer()
+    tokenizer.model_max_length = 16
+    layers = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    ends = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
+    config = transformers.OwlViTConfig(
+        text_config={"vocab_size": len(tokenizer), "max_position_embeddings": 16, **layers, **ends},
+        vision_config={"image_size": 64, "patch_size": 16, **layers},
+        projection_dim=16,
+    )
+    transformers.OwlViTForObjectDetection(config).save_pretrained(folder)
+    transformers.OwlViTImageProcessorPil(size={"height": 64, "width": 64}).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
