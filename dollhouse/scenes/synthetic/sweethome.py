@@ -6,31 +6,25 @@ accompany images made from it. A library is a zip file with a catalogue in Java'
 
 from __future__ import annotations
 
-import io
-import posixpath
 import re
-import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from dollhouse.errors import SceneError
 from dollhouse.geometry import Array
-from dollhouse.scenes.archives import open_archive, read_member
-from dollhouse.scenes.synthetic.furniture import CATEGORIES, Rgb
+from dollhouse.scenes.archives import open_archive
+from dollhouse.scenes.synthetic.furniture import CATEGORIES
+from dollhouse.scenes.synthetic.obj_model import ObjMaterial, read_obj, read_text
 
 DEBIAN_FOLDER = Path("/usr/share/sweethome3d/furniture")
 CATALOGUE = "PluginFurnitureCatalog.properties"
-MAX_MODEL_BYTES = 50_000_000  #: limit of an OBJ file; the largest of Debian's has a fifth of it
 _SYNONYMS = {
     "couch": "sofa", "bookcase": "bookshelf", "refrigerator": "fridge", "tv": "television", "cupboard": "cabinet",
 }  # fmt: skip
-_DEFAULT_COLOUR = (0.7, 0.7, 0.7)
 
 
 @dataclass(frozen=True)
@@ -55,6 +49,9 @@ class PieceMesh:
     vertices: Array  #: (N, 3)
     faces: NDArray[np.int64]  #: (F, 3)
     colours: Array  #: (F, 3) RGB in [0, 1] of each face: the material's, or its texture's mean
+    uv: NDArray[np.float32]  #: (F, 3, 2) texture coordinates of the corners, v upwards
+    material: NDArray[np.int16]  #: (F,) index into ``materials``
+    materials: tuple[ObjMaterial, ...]
 
 
 def installed_libraries(folder: Path = DEBIAN_FOLDER) -> list[Path]:
@@ -73,7 +70,8 @@ def load_piece(piece: Piece) -> PieceMesh:
     OBJ files come in any unit, so the size in the catalogue is the only one.
     """
     with open_archive(piece.library) as library:
-        vertices, faces, colours = _read_obj(library, piece.model)
+        model = read_obj(library, piece.model)
+    vertices, faces = model.vertices, model.faces
     if piece.rotation is not None:
         vertices = vertices @ np.array(piece.rotation).reshape(3, 3).T
     used = vertices[np.unique(faces)]  # unused vertices must not change the size
@@ -82,7 +80,8 @@ def load_piece(piece: Piece) -> PieceMesh:
     extent = np.maximum(high - low, 1e-9)[[2, 0, 1]]
     own = (vertices - 0.5 * (low + high))[:, [2, 0, 1]] / extent * piece.size
     own[:, 2] += 0.5 * piece.size[2]
-    return PieceMesh(own, faces, colours)
+    colours = np.array([material.rgb for material in model.materials])[model.material]
+    return PieceMesh(own, faces, colours, model.uv, model.material, model.materials)
 
 
 def nearest_category(name: str) -> str | None:
@@ -94,7 +93,7 @@ def nearest_category(name: str) -> str | None:
 
 def _read_catalogue(path: Path) -> Iterator[Piece]:
     with open_archive(path) as library:
-        text = _read_text(library, CATALOGUE)
+        text = read_text(library, CATALOGUE)
     general: dict[str, str] = {}
     entries: dict[int, dict[str, str]] = {}
     for line in text.splitlines():
@@ -125,68 +124,3 @@ def _read_catalogue(path: Path) -> Iterator[Piece]:
             creator=entry.get("creator", "unknown"),
             licence=general.get("license", "unknown"),
         )
-
-
-def _read_text(library: zipfile.ZipFile, member: str) -> str:
-    return read_member(library, member, MAX_MODEL_BYTES).decode("latin-1")
-
-
-def _read_obj(library: zipfile.ZipFile, member: str) -> tuple[Array, NDArray[np.int64], Array]:
-    """Read vertices (N, 3), triangles (F, 3) and colours (F, 3) of an OBJ file (v, f, usemtl and mtllib lines)."""
-    where, folder = f"{library.filename}/{member}", posixpath.dirname(member)
-    vertices: list[list[float]] = []
-    faces: list[tuple[int, int, int]] = []
-    colours: list[Rgb] = []
-    materials: dict[str, Rgb] = {}
-    colour = _DEFAULT_COLOUR
-    try:
-        for line in _read_text(library, member).splitlines():
-            words = line.split()
-            if not words:
-                continue
-            if words[0] == "v":
-                vertices.append([float(word) for word in words[1:4]])
-            elif words[0] == "f":
-                corners = [int(word.split("/")[0]) for word in words[1:]]
-                corners = [corner - 1 if corner > 0 else len(vertices) + corner for corner in corners]
-                fan = [(corners[0], b, c) for b, c in pairwise(corners[1:])]
-                faces += fan
-                colours += [colour] * len(fan)
-            elif words[0] == "usemtl":
-                colour = materials.get(" ".join(words[1:]), _DEFAULT_COLOUR)
-            elif words[0] == "mtllib":
-                materials |= _read_materials(library, posixpath.join(folder, " ".join(words[1:])))
-        points, triangles = np.array(vertices, dtype=np.float64), np.array(faces, dtype=np.int64)
-    except (ValueError, IndexError) as error:
-        raise SceneError(f"{where}: is not an OBJ model that can be read ({error})") from error
-    if not len(triangles) or points.ndim != 2 or triangles.min() < 0 or triangles.max() >= len(points):
-        raise SceneError(f"{where}: has no faces, or faces of vertices that are not there")
-    return points, triangles, np.array(colours)
-
-
-def _read_materials(library: zipfile.ZipFile, member: str) -> dict[str, Rgb]:
-    """Read the colour of each material: the mean of its texture, else its diffuse colour."""
-    if member not in library.namelist():
-        return {}
-    colours: dict[str, Rgb] = {}
-    name = ""
-    for line in _read_text(library, member).splitlines():
-        words = line.split()
-        if len(words) < 2:
-            continue
-        if words[0] == "newmtl":
-            name = " ".join(words[1:])
-        elif words[0] == "Kd":
-            colours[name] = (float(words[1]), float(words[2]), float(words[3]))
-        elif words[0] == "map_Kd":
-            texture = posixpath.join(posixpath.dirname(member), words[-1])
-            if texture not in library.namelist():
-                continue
-            data = io.BytesIO(read_member(library, texture, MAX_MODEL_BYTES))
-            try:
-                with Image.open(data, formats=("JPEG", "PNG", "BMP", "GIF")) as image:
-                    red, green, blue = np.asarray(image.convert("RGB").resize((1, 1), Image.Resampling.BOX))[0, 0] / 255
-            except (OSError, SyntaxError, ValueError) as error:
-                raise SceneError(f"{library.filename}/{texture}: is not a readable texture ({error})") from error
-            colours[name] = float(red), float(green), float(blue)
-    return colours
