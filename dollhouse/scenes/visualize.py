@@ -16,6 +16,7 @@ from matplotlib.colors import is_color_like, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Polygon, Wedge
+from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from dollhouse.errors import StorageError
@@ -178,8 +179,15 @@ def save_figure(figure: Figure, out: Path) -> None:
     out = Path(out)
     if out.suffix.lower() not in _SUFFIXES:
         raise StorageError(f"{out}: figures are written as {', '.join(_SUFFIXES)}; give a name that ends in one")
+    plain_text(figure)
     with atomic_path(out) as unfinished:
         figure.savefig(unfinished, format=out.suffix.lower().lstrip("."), facecolor="white")
+
+
+def plain_text(figure: Figure) -> None:
+    """Keep the "$" of names and questions from being read as formulas."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
 
 
 def _depth_range(depths: Sequence[Array]) -> tuple[float, float]:

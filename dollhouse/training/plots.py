@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dollhouse.system.atomic_io import atomic_path
-
 WEIGHT = "weight_"
 NOT_LOSSES = {"stage", "step", "loss", "grad_norm", "learning_rate", "epoch", "dropped_steps"}
 LABELLED = (1.0, 2.0, 3.0, 5.0, 7.0)  #: of each power of ten on an axis
@@ -23,12 +21,12 @@ def plot_losses(metrics: Path, picture: Path) -> bool:
     if not stages:
         return False
     from matplotlib import colormaps
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullLocator
 
-    figure = Figure(figsize=(2.2 + 3.4 * len(stages), 7.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    from dollhouse.scenes.visualize import save_figure
+
+    figure = Figure(figsize=(2.2 + 3.4 * len(stages), 7.2), dpi=110, layout="constrained")
     grid = figure.subplots(2, len(stages), squeeze=False, sharex="col", sharey="row")
     names = sorted({name for lines in stages.values() for line in lines for name in losses_of(line)})
     # tab20's dark shades first
@@ -53,8 +51,7 @@ def plot_losses(metrics: Path, picture: Path) -> bool:
     grid[1, 0].set_ylabel("weight of the loss")
     handles = {handle.get_label(): handle for axes in grid[0] for handle in axes.get_lines()}
     figure.legend(handles.values(), handles.keys(), loc="outside right upper", frameon=False)
-    with atomic_path(picture) as unfinished:
-        figure.savefig(unfinished, dpi=110, format="png")
+    save_figure(figure, picture)
     return True
 
 

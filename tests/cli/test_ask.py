@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -60,6 +62,22 @@ def test_json_and_a_picture_are_written(
     assert answer["text"] in ("yes", "no")
     assert 0 < answer["confidence"] <= 1
     assert Image.open(picture).width > 600
+
+
+@pytest.mark.slow
+@needs_model
+def test_any_text_is_printed_and_drawn(tmp_path: Path) -> None:
+    """On a terminal of ASCII: bytes that are no Unicode, markup, an emoji code, a formula that is none."""
+    folder = photos(tmp_path / os.fsdecode(b"caf\xe9 [b] :train: $\\frac$"), count=2)
+    (folder / "0.jpg").rename(folder / os.fsdecode(b"caf\xe9 $\\frac$.jpg"))
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(__file__).parents[2])}
+    questions = [r"how many :chair: $\frac$ [/b] é are there?", "is there a lamp?"]
+    command = [sys.executable, "-m", "dollhouse.cli", "ask", str(folder), *questions]
+    command += ["--show", str(tmp_path / "answers.png")]
+    asked = subprocess.run(command, capture_output=True, cwd=tmp_path, env=environment, check=False)
+    assert asked.returncode == 0, asked.stderr
+    assert Image.open(tmp_path / "answers.png").width > 600
+    assert b":chair: $\\frac$ [/b] ?" in asked.stdout
 
 
 @needs_model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,15 @@ def test_a_scan_is_drawn(tmp_path: Path) -> None:
 def test_photos_are_drawn_without_a_plan(tmp_path: Path) -> None:
     photo = write_photo(tmp_path / "1.jpg")
     draw_scene(open_scene(photo), tmp_path / "plan.svg")
+    assert (tmp_path / "plan.svg").stat().st_size > 1000
+
+
+def test_names_are_not_read_as_formulas(tmp_path: Path) -> None:
+    odd = r"$\frac$ $$"
+    scene = open_scene(write_annotation(write_scan(tmp_path / odd, frames=1)))
+    boxes = tuple(replace(box, label=odd) for box in scene.boxes)
+    views = tuple(replace(view, name=odd) for view in scene.views)
+    draw_scene(replace(scene, boxes=boxes, views=views), tmp_path / "plan.svg")
     assert (tmp_path / "plan.svg").stat().st_size > 1000
 
 

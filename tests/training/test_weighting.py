@@ -82,7 +82,7 @@ def test_contradictory_recipes_are_refused(overrides: list[str], message: str) -
 def write_metrics(folder: Path, steps: int) -> Path:
     path = folder / "metrics.jsonl"
     lines = []
-    for stage, names in (("pretrain_perception", ["depth_reg", "spatial"]), ("finetune_end_to_end", ["text"])):
+    for stage, names in (("pretrain_perception", ["depth_reg", "spatial"]), (r"$\frac$", ["text"])):
         for step in range(1, steps + 1):
             values = {name: 1 / step for name in names} | {f"weight_{name}": step / 10 for name in names}
             lines.append({"stage": stage, "step": step, "loss": 2.0, "spatial/views": 0.1, "grad_norm": 1.0, **values})
@@ -96,7 +96,7 @@ def test_plot_of_losses_by_stage(tmp_path: Path) -> None:
     stages = read_stages(path)
     assert {stage: losses_of(lines[0]) for stage, lines in stages.items()} == {
         "pretrain_perception": ["depth_reg", "spatial"],
-        "finetune_end_to_end": ["text"],
+        r"$\frac$": ["text"],
     }
     assert all(300 <= len(lines) <= 600 for lines in stages.values())
     assert plot_losses(path, tmp_path / "curves.png")

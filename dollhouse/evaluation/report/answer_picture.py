@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dollhouse.evaluation.report.charts import COLOUR, INK, SOFT, plain_text
+from dollhouse.evaluation.report.charts import COLOUR, INK, SOFT
 from dollhouse.evaluation.report.render import plural
 from dollhouse.inference.session import MIN_BOX_SCORE, Answer, SceneSession
 from dollhouse.scenes.visualize import draw_plan, draw_views, save_figure
@@ -52,7 +52,6 @@ def draw_answers(session: SceneSession, answers: Sequence[Answer], out: Path) ->
     draw_plan(sides[1].subplots(), boxes, cameras, fovs=fovs, points=points, point_colours=colours, title=title)
     if rows:
         _draw_rows(halves[1].subplots(), rows)
-    plain_text(figure)
     save_figure(figure, out)
 
 

@@ -12,7 +12,8 @@ from markupsafe import Markup, escape
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.text import Text
+
+from dollhouse.scenes.visualize import plain_text
 
 #: CSS variable -> colour on a light and a dark page. Figures use the light one, which :func:`svg` replaces.
 PALETTE: dict[str, tuple[str, str]] = {
@@ -147,12 +148,6 @@ def curve_chart(rows: Sequence[Mapping[str, Any]], x_label: str, y_label: str, *
         axes.plot([0, 100], [0, 100], color=SOFT, linestyle="--", linewidth=1)
         axes.set_xlim(min(50.0, 10 * math.floor(x[0] / 10)), 102)
     return figure
-
-
-def plain_text(figure: Figure) -> None:
-    """Keep the "$" of names and questions from being read as formulas."""
-    for text in figure.findobj(Text):
-        text.set_parse_math(False)
 
 
 def svg(figure: Figure, description: str) -> Markup:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from dollhouse.geometry import Array
 from dollhouse.scenes.scene import Box
-from dollhouse.scenes.visualize import draw_depth, draw_image, draw_plan
+from dollhouse.scenes.visualize import draw_depth, draw_image, draw_plan, plain_text
 
 MAX_VIEWS = 6  #: shown of a scene, so that a page stays small
 STRIP = 150  #: height of a strip of frames, pixels
@@ -121,6 +121,7 @@ def _data_uri(picture: Figure | Image.Image) -> str:
     """Encode a figure as PNG, a photo as JPEG."""
     file, kind = io.BytesIO(), "png" if isinstance(picture, Figure) else "jpeg"
     if isinstance(picture, Figure):
+        plain_text(picture)
         picture.savefig(file, format=kind, dpi=110, facecolor="white")
     else:
         picture.save(file, format=kind, quality=85)
