@@ -74,15 +74,15 @@ class SceneTargets:
     teacher: TeacherPatches | None = None
 
 
-def frame_scene(scene: Scene, width: int) -> list[PreprocessedView]:
-    """Resize the views to image width ``width``; views of another shape than the first are left out."""
-    frames = [preprocess_view(view, width) for view in scene.views]
+def frame_scene(scene: Scene, size: int) -> list[PreprocessedView]:
+    """Resize the views to a longer side of ``size``; views of another shape than the first are left out."""
+    frames = [preprocess_view(view, size) for view in scene.views]
     return [frame for frame in frames if frame.image.shape == frames[0].image.shape]
 
 
-def scene_targets(scene: Scene, width: int, labels: Sequence[str], colours: Sequence[str]) -> SceneTargets:
-    """Compute the targets of all views of a scene, at image width ``width``, for the student's labels and colours."""
-    frames = frame_scene(scene, width)
+def scene_targets(scene: Scene, size: int, labels: Sequence[str], colours: Sequence[str]) -> SceneTargets:
+    """Compute the targets of all views of a scene, at image size ``size``, for the student's labels and colours."""
+    frames = frame_scene(scene, size)
     images = np.stack([frame.image for frame in frames])
     has_depth = all(frame.depth is not None for frame in frames)
     depth = np.stack([frame.depth for frame in frames if frame.depth is not None]) if has_depth else None

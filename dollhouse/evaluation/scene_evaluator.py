@@ -74,7 +74,7 @@ class SceneEvaluator:
     def add(self, scene: Scene) -> None:
         """Encode a scene, answer its questions, and compare depth and boxes where it has them."""
         session = self.model.encode_scene(scene)
-        views = [preprocess_view(view, width=self.model.image_size) for view in session.scene.views]
+        views = [preprocess_view(view, self.model.image_size) for view in session.scene.views]
         true_boxes = self._true_boxes(session.scene)
         rows = self._answer(session, true_boxes)
         self.rows += rows

@@ -107,9 +107,10 @@ def fix_scale(
 def predict_points(
     model: VggtModel, scene: Scene, width: int = 518, known_length: KnownLength | None = None
 ) -> tuple[Points, Array]:
-    """Predict points of a scene's photos with VGGT at ``width`` pixels, and their confidence (V, H, W).
+    """Predict points of a scene's photos with VGGT, and their confidence (V, H, W).
 
-    ``known_length``, or the scene's own depth or poses in metres, fix the scale.
+    Photos get a longer side of ``width`` pixels. ``known_length``, or the scene's own depth or poses in metres, fix the
+    scale.
 
     Raises:
         SceneError: for bad files, photos of several shapes, and known values that fix no scale.

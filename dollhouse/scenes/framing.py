@@ -25,8 +25,7 @@ Size = tuple[int, int]  #: width, height
 def frame_views(views: Sequence[View], sizes: Sequence[Size]) -> tuple[tuple[View, ...], dict[str, Any]]:
     """Bring views of several sizes to the grid that loses least; intrinsics follow.
 
-    Grids are at least as wide as high, because models get a square at most. Views of one size are unchanged, unless
-    that square would lose too much.
+    Views of one size are unchanged.
 
     Returns:
         The views, and metadata: "framing", a line for people on what was cut or padded, and "valid_area", the part
@@ -36,7 +35,7 @@ def frame_views(views: Sequence[View], sizes: Sequence[Size]) -> tuple[tuple[Vie
     cuts = [_cut(size, grid) for size in sizes]
     framed, valid_area = list(views), {}
     for index, (view, size, cut) in enumerate(zip(views, sizes, cuts, strict=True)):
-        if size != grid and (len(set(sizes)) > 1 or cut > MAX_CUT):
+        if size != grid:
             framed[index], area = _frame(view, size, grid, cut > MAX_CUT)
             if cut > MAX_CUT:
                 valid_area[view.name] = area
@@ -58,7 +57,7 @@ def _common_grid(sizes: Sequence[Size]) -> Size:
         return round(sum(n * _cut(size, grid) ** 2 for size, n in counts.items()), 3), -counts[grid], -grid[0]
 
     side = min(counts.most_common(1)[0][0])
-    grid = min([(side, side), *(size for size in counts if size[0] >= size[1])], key=loss)
+    grid = min([*counts, (side, side)], key=loss)
     scale = min(1.0, _MAX_SIDE / max(grid)) if len(counts) > 1 else 1.0
     return round(grid[0] * scale), round(grid[1] * scale)
 

@@ -1,7 +1,7 @@
 """Preprocessing of views: photo, depth, instance ids and intrinsics on one grid of the model's input size.
 
-Follows VGGT's ``load_and_preprocess_images(mode="crop")``: the width becomes ``width``, the height the nearest multiple
-of the patch size, and an image taller than wide is centre-cropped to a square.
+The longer side becomes ``size``, the shorter the nearest multiple of the patch size. For images at least as wide as
+high this is VGGT's ``load_and_preprocess_images(mode="crop")``; taller ones keep all rows, which VGGT cuts to a square.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dollhouse.errors import SceneError
 from dollhouse.geometry import Array, level_from_world, resize_intrinsics
 from dollhouse.scenes.scene import Scene, View
 
-PREPROCESSING_VERSION = 1  #: raise it whenever the grid or the resampling of a view changes
+PREPROCESSING_VERSION = 2  #: raise it whenever the grid or the resampling of a view changes
 PATCH = 14  #: patch size of the encoder, pixels
 
 
@@ -31,44 +31,38 @@ class PreprocessedView:
     intrinsics: Array | None  #: (3, 3) in pixels of this grid; None if unknown
 
 
-def resized_height(image_height: int, image_width: int, width: int) -> int:
-    """Compute the height after scaling to ``width``, in whole patches (at least one), before cropping."""
-    return max(PATCH, round(image_height * (width / image_width) / PATCH) * PATCH)
+def grid_shape(height: int, width: int, size: int) -> tuple[int, int]:
+    """Return (height, width) of the model's grid for an image: the longer side is ``size``, both are whole patches."""
+    scale = size / max(height, width)
+    return _whole_patches(height * scale), _whole_patches(width * scale)
 
 
-def preprocess_image(image: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
-    """Resize an RGB image (H, W, 3) bicubically to ``width`` and crop it to at most a square.
-
-    An image that already has the target size is returned unchanged.
-    """
-    height, old_width = image.shape[:2]
-    new_height = resized_height(height, old_width, width)
-    if (old_width, height) != (width, new_height):
-        image = np.asarray(Image.fromarray(image).resize((width, new_height), Image.Resampling.BICUBIC))
-    top = _crop_top(new_height, width)
-    return image[top : top + width]
+def preprocess_image(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Resize an RGB image (H, W, 3) bicubically to :func:`grid_shape`; unchanged where it has that shape."""
+    shape = grid_shape(image.shape[0], image.shape[1], size)
+    if image.shape[:2] == shape:
+        return image
+    return np.asarray(Image.fromarray(image).resize(shape[::-1], Image.Resampling.BICUBIC))
 
 
-def preprocess_view(view: View, width: int = 126) -> PreprocessedView:
-    """Resample a view to ``width`` pixels, a multiple of 14.
+def preprocess_view(view: View, size: int = 126) -> PreprocessedView:
+    """Resample a view to a longer side of ``size`` pixels, a multiple of 14.
 
     Colour is resampled bicubically, depth and instance ids by nearest neighbour. Where the view has both intrinsics,
     depth is looked up through the depth camera, so it is aligned with the colour pixels; pixels outside the depth
-    camera's image are 0. Raises ValueError for other widths, and SceneError where a file cannot be read.
+    camera's image are 0. Raises ValueError for other sizes, and SceneError where a file cannot be read.
     """
-    if width < PATCH or width % PATCH:
-        raise ValueError(f"width must be a multiple of {PATCH}, not {width}")
+    if size < PATCH or size % PATCH:
+        raise ValueError(f"size must be a multiple of {PATCH}, not {size}")
     image = view.image
-    height, old_width = image.shape[:2]
-    new_height = resized_height(height, old_width, width)
-    top = _crop_top(new_height, width)
-    resized = preprocess_image(image, width)
+    resized = preprocess_image(image, size)
+    (old_height, old_width), (height, width) = image.shape[:2], resized.shape[:2]
 
     intrinsics = None
     if view.intrinsics is not None:
-        intrinsics = resize_intrinsics(view.intrinsics, width / old_width, new_height / height, top=top)
+        intrinsics = resize_intrinsics(view.intrinsics, width / old_width, height / old_height)
     # Rows and columns of the grid as fractions of the whole image's height and width.
-    rows = (np.arange(len(resized)) + top + 0.5) / new_height
+    rows = (np.arange(height) + 0.5) / height
     columns = (np.arange(width) + 0.5) / width
 
     depth = view.depth
@@ -82,16 +76,16 @@ def preprocess_view(view: View, width: int = 126) -> PreprocessedView:
     return PreprocessedView(resized, depth, instances, intrinsics)
 
 
-def rgbd_arrays(scene: Scene, width: int) -> tuple[Array, Array, Array, Array]:
-    """Collect depth, poses, up vectors and focal lengths of a scene's views at ``width`` pixels.
+def rgbd_arrays(scene: Scene, size: int) -> tuple[Array, Array, Array, Array]:
+    """Collect depth, poses, up vectors and focal lengths of a scene's views at ``size`` pixels.
 
     Returns depth (V, H, W) in metres, 0 unknown; poses (V, 4, 4) in the level frame of the first view; up vectors
-    (V, 3) in each camera's frame; focal lengths (V,) divided by ``width``. Raises SceneError where depth, poses or
-    intrinsics are missing, or the views have several shapes.
+    (V, 3) in each camera's frame; focal lengths (V,) divided by the image's width. Raises SceneError where depth, poses
+    or intrinsics are missing, or the views have several shapes.
     """
-    views = [preprocess_view(view, width) for view in scene.views]
+    views = [preprocess_view(view, size) for view in scene.views]
     depth = [view.depth for view in views if view.depth is not None]
-    focal = [view.intrinsics[0, 0] / width for view in views if view.intrinsics is not None]
+    focal = [view.intrinsics[0, 0] / view.image.shape[1] for view in views if view.intrinsics is not None]
     if not scene.posed or len(depth) < len(views) or len(focal) < len(views):
         raise SceneError(f"scene {scene.name} lacks depth, poses or intrinsics, which this model needs beside photos")
     if len({depth_map.shape for depth_map in depth}) > 1:
@@ -100,8 +94,8 @@ def rgbd_arrays(scene: Scene, width: int) -> tuple[Array, Array, Array, Array]:
     return np.stack(depth), level_from_world(poses[0]) @ poses, poses[:, 2, :3], np.array(focal)
 
 
-def _crop_top(height: int, width: int) -> int:
-    return max(0, (height - width) // 2)
+def _whole_patches(pixels: float) -> int:
+    return max(PATCH, round(pixels / PATCH) * PATCH)
 
 
 def _through_cameras(shape: tuple[int, ...], intrinsics: Array, other: Array) -> tuple[Array, Array]:

@@ -47,7 +47,7 @@ def draw_scene(scene: Scene, out: Path, *, views: int = 8) -> None:
     and SceneError where a view cannot be read.
     """
     shown = scene.sample_views(views).views
-    images = [preprocess_view(view, width=252) for view in shown]
+    images = [preprocess_view(view, 252) for view in shown]
     bands = 1 + any(image.depth is not None for image in images)  # a row of photos, and a row of depth below it
     columns = min(len(shown), 2 if len(shown) <= 4 else 4)
     rows = -(-len(shown) // columns)

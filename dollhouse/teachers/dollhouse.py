@@ -20,7 +20,7 @@ from dollhouse.models.dollhouse.tokenization import vocabulary_hash
 from dollhouse.questions.generate import Question
 from dollhouse.records.types import SceneGeometry, SpatialFeatures, TeacherAnswer
 from dollhouse.scenes.scene import Scene
-from dollhouse.teachers.geometry import pad_to_photo, world_from_first_level
+from dollhouse.teachers.geometry import world_from_first_level
 from dollhouse.teachers.local_model import check_minimums, model_provenance, token_answer
 from dollhouse.teachers.protocol import Teacher
 from dollhouse.teachers.reconstruction import Cameras
@@ -97,7 +97,7 @@ class DollhouseTeacher(Teacher):
         world_from_level = world_from_first_level(scene)
         boxes = [box for box in session.boxes if (box.score or 0.0) >= self.settings.min_box_score]
         return SceneGeometry(
-            depth=tuple(pad_to_photo(depth, view) for depth, view in zip(session.depth, scene.views, strict=True)),
+            depth=tuple(session.depth),
             metric=True,
             boxes=tuple(
                 replace(box.transformed(world_from_level), id=number) for number, box in enumerate(boxes, start=1)
@@ -114,8 +114,7 @@ class DollhouseTeacher(Teacher):
         for pinhole, focal, view in zip(intrinsics, session.focal, scene.views, strict=True):
             height, width = view.image.shape[:2]
             pinhole[:] = [[focal * width, 0, 0.5 * width], [0, focal * width, 0.5 * height], [0, 0, 1]]
-        maps = [pad_to_photo(own, view) for own, view in zip(session.depth, scene.views, strict=True)]
-        return Cameras(session.level_from_camera, intrinsics, maps, metric=True)
+        return Cameras(session.level_from_camera, intrinsics, tuple(session.depth), metric=True)
 
     def _encode(self, scene: Scene) -> SceneSession:
         if self._latest is None or self._latest[0] is not scene:

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from dollhouse.geometry import Array, invert_rigid, level_from_world
 from dollhouse.records.types import SceneGeometry
-from dollhouse.scenes.scene import Scene, View
-from dollhouse.scenes.view_preprocessing import resized_height
+from dollhouse.scenes.scene import Scene
 from dollhouse.teachers.protocol import Teacher
 
 OWN_GEOMETRY = {"teacher": "own"}  #: provenance of geometry predicted by the teacher that answers the questions
@@ -88,15 +87,6 @@ def merge_geometry(teachers: Sequence[GeometryTeacher], scene: Scene) -> SceneGe
         if known.boxes is None and added.boxes is not None:
             known = replace(known, boxes=added.boxes, instances=added.instances)
     return None if known.depth is None and known.boxes is None else known
-
-
-def pad_to_photo(depth: NDArray[np.float32], view: View) -> NDArray[np.float32]:
-    """Pad a depth map (H, W) of a preprocessed view to the whole photo, with 0 where preprocessing cropped it."""
-    height, width = view.image.shape[:2]
-    whole = np.zeros((resized_height(height, width, depth.shape[1]), depth.shape[1]), dtype=np.float32)
-    top = (len(whole) - len(depth)) // 2
-    whole[top : top + len(depth)] = depth
-    return whole
 
 
 def world_from_first_level(scene: Scene) -> Array:

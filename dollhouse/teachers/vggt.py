@@ -20,7 +20,6 @@ from dollhouse.models.vggt.modeling import VggtModel
 from dollhouse.records.types import SceneGeometry
 from dollhouse.scenes.scene import Scene
 from dollhouse.system.hashing import files_hash, folder_hash
-from dollhouse.teachers.geometry import pad_to_photo
 from dollhouse.teachers.local_model import default_device, load_pretrained, model_provenance
 from dollhouse.teachers.reconstruction import Cameras
 
@@ -29,7 +28,7 @@ _FOCAL_RANGE = (0.25, 20.0)  #: plausible focal lengths over the photo's width
 
 @dataclass(frozen=True)
 class VggtSettings:
-    """Input width in pixels, and the confidence (VGGT's own scale) below which depth counts as unknown."""
+    """Longer side of the input in pixels, and the confidence (VGGT's own scale) below which depth counts as unknown."""
 
     width: int = 518
     confidence: float = 0.0
@@ -71,7 +70,7 @@ class VggtDepthTeacher:
         return model_provenance("vggt", self.name, self.weights, licence, settings)
 
     def geometry(self, scene: Scene, known: SceneGeometry) -> SceneGeometry:
-        """Return z-depth of every view at ``settings.width``. Raises SceneError for photos of several shapes."""
+        """Return z-depth of every view. Raises SceneError for photos of several shapes."""
         predicted, depth = self._predict(scene)
         return SceneGeometry(depth=depth, metric=predicted.metric)
 
@@ -80,21 +79,21 @@ class VggtDepthTeacher:
         predicted, maps = self._predict(scene)
         assert predicted.intrinsics is not None
         intrinsics = np.array(predicted.intrinsics)
-        for pinhole, view in zip(intrinsics, scene.views, strict=True):
+        for pinhole, own, view in zip(intrinsics, maps, scene.views, strict=True):
             height, width = view.image.shape[:2]
-            focal = np.clip(pinhole[[0, 1], [0, 1]] / self.settings.width, *_FOCAL_RANGE) * width
+            focal = np.clip(pinhole[[0, 1], [0, 1]] / own.shape[1], *_FOCAL_RANGE) * width
             pinhole[:] = [[focal[0], 0, 0.5 * width], [0, focal[1], 0.5 * height], [0, 0, 1]]
         return Cameras(predicted.first_from_camera, intrinsics, maps, predicted.metric)
 
     def _predict(self, scene: Scene) -> tuple[Points, tuple[NDArray[np.float32], ...]]:
         predicted, confidences = predict_points(self.model.eval(), scene, self.settings.width)
         depth = []
-        for points, first_from_camera, confidence, view in zip(
-            predicted.points, predicted.first_from_camera, confidences, scene.views, strict=True
+        for points, first_from_camera, confidence in zip(
+            predicted.points, predicted.first_from_camera, confidences, strict=True
         ):
             z = transform_points(invert_rigid(first_from_camera), points)[..., 2]
             z = np.where(np.isfinite(z) & (z > 0) & (confidence >= self.settings.confidence), z, 0.0)
-            depth.append(pad_to_photo(z.astype(np.float32), view))
+            depth.append(z.astype(np.float32))
         return predicted, tuple(depth)
 
 

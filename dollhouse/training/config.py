@@ -40,7 +40,7 @@ RECIPES = Path(str(files("dollhouse") / "recipes"))  #: the recipes that the pac
 class StudentConfig(ConfigModel):
     """The student's sizes; see :class:`dollhouse.models.dollhouse.configuration.DollhouseConfig`."""
 
-    image_size: int = Field(126, ge=28, multiple_of=14, description="width in pixels to which photos are resized")
+    image_size: int = Field(126, ge=28, multiple_of=14, description="longer side in pixels to which photos are resized")
     vision: dict[str, Any] = Field(default_factory=dict, description="arguments of VggtConfig")
     text: dict[str, Any] = Field({"model_type": "gpt_neox"}, description="config of any causal language model")
     encoder_weights: Path | None = Field(None, description="official VGGT weights: the file, or its folder")

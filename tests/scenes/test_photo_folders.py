@@ -67,8 +67,8 @@ def test_focal_lengths_from_other_tags(tmp_path: Path, tags: dict[str, object], 
         ([(48, 64), (64, 48)], (48, 48), 2, 0),  # portrait beside landscape: a quarter of each
         ([(64, 48), (64, 36), (64, 36)], (64, 36), 1, 0),  # 4:3 beside 16:9
         ([(64, 48)] * 5 + [(36, 64)], (64, 48), 0, 1),
-        ([(48, 64)] * 2, (48, 64), 2, 0),  # the model's square cut is only announced
-        ([(36, 64)], (36, 36), 0, 1),
+        ([(48, 64)] * 2, (48, 64), 0, 0),  # all upright
+        ([(36, 64)], (36, 64), 0, 0),
         ([(400, 300), (64, 48), (1001, 750)], (1001, 750), 0, 0),
     ],
 )

@@ -77,11 +77,11 @@ def test_display_matrices_turn_and_mirror(tmp_path: Path, turned: bool, signs: t
         assert shown == pytest.approx(pixels[24 + 12 * y, 32 + 16 * x].mean(), abs=12)
 
 
-def test_upright_videos_are_padded_and_say_so(tmp_path: Path) -> None:
+def test_upright_videos_keep_their_shape(tmp_path: Path) -> None:
     pixels = np.full((112, 64, 3), 90, np.uint8)
     scene = open_video(write_video(tmp_path / "tall.mp4", pixels=pixels), frames=2)
-    assert scene.views[0].image.shape == (64, 64, 3)
-    assert "2 of 2 views are padded to 1.00:1" in scene.notices[0]
+    assert scene.views[0].image.shape == (112, 64, 3)
+    assert not scene.notices
 
 
 def write_video(

@@ -11,7 +11,7 @@ import torch
 
 from dollhouse.errors import ModelError, SceneError
 from dollhouse.records.types import SceneGeometry
-from dollhouse.teachers.geometry import SensorGeometry, pad_to_photo
+from dollhouse.teachers.geometry import SensorGeometry
 from dollhouse.teachers.vision_pipelines import (
     DepthEstimationTeacher,
     DepthSettings,
@@ -95,16 +95,6 @@ def test_detections_are_lifted_by_earlier_depth(tmp_path: Path) -> None:
     assert {box.label for box in boxes} <= {"chair", "table"}
     eye = np.asarray(scene.views[0].world_from_camera)[:3, 3]
     assert np.linalg.norm(further[0].center - eye) > 1.5 * np.linalg.norm(boxes[0].center - eye)
-
-
-def test_cropped_map_is_padded_to_the_whole_photo() -> None:
-    photo = np.zeros((56, 28, 3), dtype=np.uint8)
-    view = replace(small_scene().views[0], open_image=lambda: photo)
-    whole = pad_to_photo(np.ones((28, 28), dtype=np.float32), view)
-    assert whole.shape == (56, 28)
-    assert whole[14:42].all()
-    assert not whole[:14].any()
-    assert not whole[42:].any()
 
 
 def test_vggt_depth(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ class DollhouseConfig(PreTrainedConfig):
     Args:
         vision_config: the encoder (:class:`VggtConfig`, or its dict).
         text_config: the language model (a transformers config, or its dict with ``model_type``).
-        image_size: width in pixels to which photos are resized; a multiple of 14.
+        image_size: longer side in pixels to which photos are resized; a multiple of 14.
         trunk_width, trunk_layers, trunk_heads: the trunk's blocks.
         object_layers: transformer blocks over object slots.
         num_objects: object slots, each one token of the language prefix.

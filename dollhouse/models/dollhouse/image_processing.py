@@ -16,10 +16,10 @@ Photo = np.ndarray | Image.Image
 
 
 class DollhouseImageProcessor(BaseImageProcessor):
-    """Prepare the photos of one scene, like VGGT's official "crop" preprocessing.
+    """Resize the photos of one scene (:mod:`dollhouse.scenes.view_preprocessing`).
 
     Args:
-        image_size: width in pixels, a multiple of 14.
+        image_size: longer side in pixels, a multiple of 14.
     """
 
     model_input_names = ["pixel_values"]  # noqa: RUF012

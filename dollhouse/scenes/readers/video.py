@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dollhouse.errors import SceneError
-from dollhouse.scenes.framing import frame_views
 from dollhouse.scenes.images import MAX_PIXELS
 from dollhouse.scenes.readers.reader import VIDEO_SUFFIXES, Reader
 from dollhouse.scenes.scene import Scene, View, spaced_indices
@@ -26,10 +25,9 @@ def open_video(path: Path, *, skip_bad: bool = False, frames: int | None = None)
     times = frame_times(path)
     chosen = [times[index] for index in spaced_indices(len(times), frames or VIDEO_FRAMES)]
     views = [View(f"frame {number}", partial(read_frame, path, time)) for number, time in enumerate(chosen)]
-    height, width = views[0].open_image().shape[:2]  # a missing codec is reported now
-    framed, framing = frame_views(views, [(width, height)] * len(views))
-    metadata = {"source": str(path), "video_frames": len(times), **framing}
-    return Scene(path.resolve().name, framed, metric=False, metadata=metadata)
+    views[0].open_image()  # a missing codec is reported now
+    metadata = {"source": str(path), "video_frames": len(times)}
+    return Scene(path.resolve().name, tuple(views), metric=False, metadata=metadata)
 
 
 def open_container(path: Path) -> Any:
