@@ -31,14 +31,21 @@ if TYPE_CHECKING:
 
 @app.command()
 def benchmark(
-    name: Annotated[str, typer.Argument(help="scanqa, sqa3d, beacon3d, vsibench, 3dsrbench, spatialbench or rooms.")],
+    name: Annotated[
+        str, typer.Argument(help="real-photos, scanqa, sqa3d, beacon3d, vsibench, 3dsrbench, spatialbench or rooms.")
+    ],
     annotations: Annotated[
         list[Path] | None, typer.Option(help="The benchmark's own files; once for each file.")
     ] = None,
-    scenes: Annotated[Path | None, typer.Option(help="Folder of the benchmark's scans, videos or photos.")] = None,
+    scenes: Annotated[
+        Path | None, typer.Option("--scenes", "--data", help="Folder of the benchmark's scans, videos or photos.")
+    ] = None,
     model: ModelOption = "nano",
     teacher: Annotated[str | None, typer.Option(help="Answer with a teacher instead, named as for annotate.")] = None,
     teacher_arg: TeacherArgOption = None,
+    blind: Annotated[
+        Path | None, typer.Option(help="Blind control of real-photos. Default: `blind` inside the model folder.")
+    ] = None,
     predictions: Annotated[
         Path | None,
         typer.Option(help="Score answers made elsewhere: ours, LLaVA-3D's, lmms-eval's, VLMEvalKit's, ScanQA's."),
@@ -48,7 +55,11 @@ def benchmark(
 ) -> None:
     """Score a published benchmark: its frames, prompts and scorers. Without --annotations: print its definition.
 
+    The questions of real-photos ship with Dollhouse; its photos do not (docs/guides/evaluate.md).
+
     Example: dollhouse benchmark scanqa --annotations val.json --scenes scans/ --out results/
+
+    Photos of real rooms: dollhouse benchmark real-photos --data real/ --out results/
 
     Answers made elsewhere: dollhouse benchmark scanqa --annotations val.json --predictions answers.jsonl
     """
@@ -58,14 +69,14 @@ def benchmark(
     from dollhouse.teachers.registry import parse_teacher_args
 
     definition = benchmark_definition(name)
-    if not annotations:
+    if not annotations and not (definition.shipped and (scenes or predictions)):
         if scenes or predictions:
             raise QuestionError(f"{name}: give its own files with --annotations")
         _print_definition(definition, console())
     elif predictions:
         print_run(
             score_predictions(
-                definition, predictions, annotations, out=out, model=model, seed=seed, command=command_line()
+                definition, predictions, annotations or (), out=out, model=model, seed=seed, command=command_line()
             )
         )
     elif scenes is None:
@@ -75,7 +86,15 @@ def benchmark(
         args, command = parse_teacher_args(teacher_arg or []), command_line()
         print_run(
             run_benchmark(
-                definition, answerer, scenes, annotations, teacher_args=args, out=out, seed=seed, command=command
+                definition,
+                answerer,
+                scenes,
+                annotations or (),
+                teacher_args=args,
+                blind=blind,
+                out=out,
+                seed=seed,
+                command=command,
             )
         )
 
@@ -87,17 +106,21 @@ def print_run(run: BenchmarkRun) -> None:
     prompts = ", ".join(f"{count:,} {match}" for match, count in run.prompt_match.items() if count)
     out.print(f"prompts as in the benchmark: {prompts} ({run.program})")
     table = Table(title=f"{len(run.rows):,} answers", title_justify="left")
-    for column in (scores["headline"], "value", "95 % interval", "n"):
+    controls = scores.get("more", {}).get("controls", {})
+    for column in (scores["headline"], "value", "95 % interval", "n", *controls):
         table.add_column(column, justify="left" if column == scores["headline"] else "right")
     for name, entry in scores["kinds"].items():
-        table.add_row(name, *_cells(entry))
+        table.add_row(name, *_cells(entry), *(_cells(control["kinds"][name])[0] for control in controls.values()))
     if scores["overall"]:
-        table.add_row("overall", *_cells(scores["overall"]), style="bold")
+        others = (_cells(control["overall"])[0] for control in controls.values())
+        table.add_row("overall", *_cells(scores["overall"]), *others, style="bold")
     for name, entry in scores["credits"].items():
         table.add_row(name, *_cells(entry))
     out.print(table)
     print_few_scenes(scores["overall"], out)
-    for name, value in scores["scores"].items():
+    if over_blind := scores.get("more", {}).get("over_blind"):
+        out.print("above the blind control: {} ({})".format(*_cells(over_blind["overall"])))
+    for name, value in {**scores["scores"], **(scores.get("more", {}).get("calibration") or {})}.items():
         out.print(f"{name}: {_figure(value)}")
     if run.folder:
         out.print(f"report: {run.folder / 'report.html'} and {run.folder / 'report.json'}")
@@ -120,7 +143,7 @@ def _print_definition(definition: Benchmark, out: Console) -> None:
 
 
 def _cells(entry: Mapping[str, Any]) -> tuple[str, str, str]:
-    interval = "" if entry["ci95"] is None else "{:.4f} - {:.4f}".format(*entry["ci95"])
+    interval = "{:.4f} - {:.4f}".format(*entry["ci95"]) if entry.get("ci95") else ""
     return f"{entry['value']:.4f}", interval, f"{entry['n']:,}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dollhouse.errors import QuestionError, SceneError, StorageError
 from dollhouse.evaluation.benchmarks import benchmark_definition, rooms
@@ -28,6 +28,10 @@ from dollhouse.system.atomic_io import write_text
 from dollhouse.system.hashing import file_hash
 from dollhouse.system.progress import ProgressBar
 from dollhouse.teachers.protocol import Teacher
+
+if TYPE_CHECKING:
+    from dollhouse.inference.pipeline import DollhousePipeline
+    from dollhouse.inference.session import Answer
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ def run_benchmark(
     annotations: Sequence[Path],
     *,
     teacher_args: Mapping[str, str] | None = None,
+    blind: Path | None = None,
     out: Path | None = None,
     seed: int = 0,
     command: str | None = None,
@@ -90,6 +95,9 @@ def run_benchmark(
         teacher: a teacher or its name (:mod:`dollhouse.teachers.registry`), such as ``checkpoint:runs/nano/model``.
             A setting of the teacher that uses fewer frames gives other figures; its provenance holds it.
         scenes: folder of the benchmark's scenes, videos or pictures.
+        annotations: none for the shipped ones, where the benchmark has some.
+        blind: the blind control's model folder, for a benchmark that has one beside its figures; by default ``blind``
+            inside the teacher's model folder.
 
     Raises:
         SceneError: a scene is missing or cannot be read.
@@ -107,13 +115,24 @@ def run_benchmark(
     if missing := [path for path in by_media if not path.exists()]:  # before a large model is opened
         raise SceneError(f"{benchmark.name}: no {missing[0]}; {benchmark.source.advice()}")
     opened, source = _open_teacher(teacher, teacher_args)
+    control = _open_control(teacher, blind) if benchmark.controlled else None
+    if control is not None:
+        source |= {"blind": control.model_id}
     prompts, texts = list(map(benchmark.prompt_of, samples)), [""] * len(samples)
+    fields: list[dict[str, Any]] = [{} for _ in samples]
     with ProgressBar("answering", len(by_media), shown=progress) as bar:
         for done, (path, places) in enumerate(by_media.items(), 1):
             questions = [_question(samples[place], prompts[place]) for place in places]
-            answers = opened.answer(open_benchmark_scene(benchmark, path), questions)
-            for place, answer in zip(places, answers, strict=True):
-                texts[place] = answer.text
+            scene = open_benchmark_scene(benchmark, path)
+            if benchmark.controlled:
+                answers = _confident_answers(opened, scene, questions)
+                unseen = [None] * len(places) if control is None else _ask(control, scene, questions)
+                for place, (text, confidence), other in zip(places, answers, unseen, strict=True):
+                    texts[place] = text
+                    fields[place] = {"confidence": confidence, "blind_prediction": other and other.text}
+            else:
+                for place, answer in zip(places, opened.answer(scene, questions), strict=True):
+                    texts[place] = answer.text
             bar.update(done)
 
     @cache
@@ -123,7 +142,7 @@ def run_benchmark(
     def picture(row: Mapping[str, Any]) -> str:
         return frames(media_path(scenes, row["scene"], row["media"]))
 
-    matched = Predictions(str(source.get("teacher")), texts, prompts)
+    matched = Predictions(str(source.get("teacher")), texts, prompts, fields)
     return _score(benchmark, samples, matched, source, out, seed, command, progress, picture)
 
 
@@ -198,6 +217,30 @@ def _open_teacher(teacher: Teacher | str, args: Mapping[str, str] | None) -> tup
     return teacher, {**teacher.provenance(), "lineage": lineage}
 
 
+def _open_control(teacher: Teacher | str, blind: Path | None) -> DollhousePipeline | None:
+    """Open a blind control, by default that inside the model folder of a teacher's name; None where there is none."""
+    from dollhouse.inference.pipeline import DollhousePipeline
+    from dollhouse.models.dollhouse.serialization import find_model
+
+    kind, _, folder = teacher.partition(":") if isinstance(teacher, str) else ("", "", "")
+    if blind is None and kind == "checkpoint" and (inside := find_model(folder or None) / "blind").is_dir():
+        blind = inside
+    return None if blind is None else DollhousePipeline.from_pretrained(blind)
+
+
+def _confident_answers(teacher: Teacher, scene: Scene, questions: Sequence[Question]) -> list[tuple[str, float | None]]:
+    """Answer with confidences; a Dollhouse model answers as in ``dollhouse ask``."""
+    from dollhouse.teachers.dollhouse import DollhouseTeacher
+
+    if isinstance(teacher, DollhouseTeacher):
+        return [(answer.text, answer.confidence) for answer in _ask(teacher.pipeline, scene, questions)]
+    return [(answer.text, None) for answer in teacher.answer(scene, questions)]
+
+
+def _ask(pipeline: DollhousePipeline, scene: Scene, questions: Sequence[Question]) -> list[Answer]:
+    return pipeline.encode_scene(scene, len(scene.views)).answer([question.text for question in questions])
+
+
 def _question(sample: Sample, prompt: str) -> Question:
     return Question(sample.id, sample.scene, sample.kind, sample.kind, prompt, sample.answers[0], (), (), None)
 
@@ -219,6 +262,8 @@ def _score(
         credits = sample_credits(result, len(samples))
         columns = zip(samples, predictions.texts, predictions.prompts, credits, strict=True)
         rows = [benchmark.row_of(*column) for column in columns]
+        if predictions.fields:
+            rows = [row | dict(fields) for row, fields in zip(rows, predictions.fields, strict=True)]
         scores = compute_scores(benchmark, result, rows, seed)
     match = {"same": 0, "different": 0, "unknown": 0}
     for sample, prompt in zip(samples, predictions.prompts, strict=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -54,6 +54,8 @@ class Predictions:
     program: str  #: whose format the file has
     texts: Sequence[str]
     prompts: Sequence[str | None]  #: where the file holds them
+    #: further fields of each row of predictions.jsonl, such as the confidence; () for none
+    fields: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,8 @@ def test_options_are_frozen(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
         ],
         "benchmark": [
             "--annotations",
+            "--blind",
+            "--data",
             "--model",
             "--out",
             "--predictions",

@@ -276,7 +276,7 @@ def test_missing_data_says_what_to_fetch():
         assert "absent.json" in text
         assert benchmark.source.licence in text
         assert "\n" not in text
-    with pytest.raises(QuestionError, match="there are rooms, scanqa"):
+    with pytest.raises(QuestionError, match="there are rooms, realphotos"):
         benchmark_definition("MMLU")
     assert benchmark_definition("VSI-Bench").name == "vsibench"
 

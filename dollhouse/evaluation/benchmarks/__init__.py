@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dollhouse.errors import QuestionError
-from dollhouse.evaluation.benchmarks import beacon3d, rooms, scanqa, spatialbench, sqa3d, threedsrbench, vsibench
+from dollhouse.evaluation.benchmarks import (
+    beacon3d,
+    real_photos,
+    rooms,
+    scanqa,
+    spatialbench,
+    sqa3d,
+    threedsrbench,
+    vsibench,
+)
 from dollhouse.evaluation.benchmarks.benchmark import Benchmark
 
 __all__ = ["BENCHMARKS", "Benchmark", "benchmark_definition"]
 
 BENCHMARKS: Mapping[str, Benchmark] = {
     module.BENCHMARK.name: module.BENCHMARK
-    for module in (rooms, scanqa, sqa3d, beacon3d, vsibench, threedsrbench, spatialbench)
+    for module in (rooms, real_photos, scanqa, sqa3d, beacon3d, vsibench, threedsrbench, spatialbench)
 }
 
 

@@ -108,6 +108,8 @@ class Benchmark:
     row_of: Callable[[Sample, str, str | None, float | None], dict[str, Any]] = row_of
     #: (all rows, seed) -> further figures, JSON-able
     more_scores: Callable[[Sequence[Mapping[str, Any]], int], dict[str, Any]] | None = None
+    shipped: tuple[Path, ...] = ()  #: annotations that come with the package
+    controlled: bool = False  #: rows hold a confidence and the blind control's answer, where a model has them
 
     def definition(self) -> dict[str, Any]:
         """Return everything that a reader of a score must know, JSON-able."""
@@ -122,7 +124,11 @@ class Benchmark:
         }
 
     def samples(self, paths: Sequence[Path]) -> list[Sample]:
-        """Read the questions of the authors' files; raises QuestionError where files are missing or damaged."""
+        """Read the questions of the authors' files, by default the shipped ones.
+
+        Raises QuestionError where files are missing or damaged.
+        """
+        paths = paths or self.shipped
         if not paths:
             raise QuestionError(f"{self.name}: no annotations given; {self.source.advice()}")
         if missing := [path for path in paths if not path.exists()]:

@@ -17,8 +17,13 @@ EVERY_TENTH = 10  #: of a scan's frames, as LLaVA-3D exports them
 
 
 def media_path(root: Path, scene: str, media: Sequence[str]) -> Path:
-    """Return the path of a scene's folder, video or picture; raises SceneError for one outside ``root``."""
-    path = root / (media[0] if media else scene)
+    """Return the path of a scene's folder, video or picture; raises SceneError for one outside ``root``.
+
+    Without media it is that of the scene's name, in the folders ``rooms`` or ``photos`` (a JPEG) of ``root``, else in
+    ``root``.
+    """
+    names = media[:1] or (f"rooms/{scene}", f"photos/{scene}.jpg", scene)
+    path = next((path for name in names if (path := root / name).exists()), root / names[-1])
     if not os.path.abspath(path).startswith(os.path.abspath(root) + os.sep):
         raise SceneError(f"{path}: leads out of {root}; the annotations are not to be trusted")
     return path

@@ -33,17 +33,20 @@ def answer_curves(rows: Sequence[Row], seed: int = 0) -> dict[str, Any]:
     judged = [row for row in rows if row["correct"] is not None]
     spatial = [row for row in judged if row["family"] in FAMILIES]
     yes_no = [row for row in judged if row["confidence"] is not None and set(row["choices"]) == YES_NO]
-    calibration = _curve(yes_no, "confidence", True, seed)
     return {
-        "calibration": calibration
-        and {
-            "n": len(yes_no),
-            "ece": math.fsum(point["n"] * abs(point["value"] - point["middle"]) for point in calibration) / len(yes_no),
-            "points": calibration,
-        },
+        "calibration": confidence_curve(yes_no, seed),
         "by_distance": _curve(spatial, "distance", False, seed),
         "by_objects": _curve(spatial, "objects", False, seed),
     }
+
+
+def confidence_curve(rows: Sequence[Row], seed: int = 0) -> dict[str, Any] | None:
+    """Compute ``{n, ece, points}``, as of :func:`answer_curves`, of rows with ``confidence``; None without rows."""
+    points = _curve(rows, "confidence", True, seed)
+    if points is None:
+        return None
+    error = math.fsum(point["n"] * abs(point["value"] - point["middle"]) for point in points) / len(rows)
+    return {"n": len(rows), "ece": error, "points": points}
 
 
 def _curve(rows: Sequence[Row], field: str, correct: bool, seed: int) -> list[dict[str, Any]] | None:

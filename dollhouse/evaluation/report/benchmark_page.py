@@ -29,13 +29,23 @@ def benchmark_page(
     """
     entries = {name: entry for name, entry in {**scores["kinds"], "overall": scores["overall"]}.items() if entry}
     # a chart of the headline only: other scores have other scales
+    more = scores.get("more", {})
+    controls = {
+        name: {**control["kinds"], "overall": control["overall"]} for name, control in more.get("controls", {}).items()
+    }
+    beside = {
+        name: [controls[c][name]["value"] if c in controls else None for c in ("blind", "chance")] for name in entries
+    }
     bars = [
-        (name, entry["value"], entry["ci95"], None, None) for name, entry in entries.items() if 0 <= entry["value"] <= 1
+        (name, entry["value"], entry["ci95"], *beside[name])
+        for name, entry in entries.items()
+        if 0 <= entry["value"] <= 1
     ]
     examples = {
         title: [(row, picture(row)) for row in _mix_kinds([row for row in rows if _credit(row) == credit])]
         for title, credit in (("Successes", 1.0), ("Failures", 0.0))
     }
+    others = {**scores["scores"], **(more.get("calibration") or {})}
     context = {
         "title": f"Dollhouse: {benchmark.title}",
         "benchmark": benchmark,
@@ -45,7 +55,8 @@ def benchmark_page(
         "min_scenes": FEW_SCENES,
         "provenance": provenance,
         "chart": accuracy_chart(bars, f"{scores['headline']}, %"),
-        "others": {name: _score(value) for name, value in scores["scores"].items()},
+        "controls": controls,
+        "others": {name: _score(value) for name, value in others.items()},
         "examples": {title: shown for title, shown in examples.items() if shown},
     }
     return render_report("benchmark.html.j2", context)
