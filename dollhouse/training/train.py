@@ -53,7 +53,7 @@ from dollhouse.training.stage import build_stage, feature_cache_of, use_bfloat16
 from dollhouse.training.tokenizer import load_or_train_tokenizer
 from dollhouse.training.trainer import DistillTrainer, MetricsFile
 
-TRAINING_VERSION = 1  #: raise it whenever the same recipe, data and seed would give other weights
+TRAINING_VERSION = 2  #: raise it whenever the same recipe, data and seed would give other weights
 
 
 def distill(

@@ -49,14 +49,16 @@ class DistillTrainer(Trainer):
             dataloader_pin_memory=torch.cuda.is_available(),
             **settings,
         )
-        optimizer = MuonWithAdamW(loss_module, stage.learning_rate, stage.muon_learning_rate, stage.weight_decay)
-        rates = (stage.steps, stage.warmup_ratio, stage.decay_ratio)
+        dtype = torch.bfloat16 if settings.get("bf16") else torch.float32
+        rates = (stage.learning_rate, stage.muon_learning_rate, stage.weight_decay)
+        optimizer = MuonWithAdamW(loss_module, *rates, dtype)
+        schedule = (stage.steps, stage.warmup_ratio, stage.decay_ratio)
         super().__init__(
             model=loss_module,
             args=arguments,
             train_dataset=dataset,
             data_collator=itemgetter(0),
-            optimizers=(optimizer, LambdaLR(optimizer, lambda step: wsd_schedule(step, *rates))),
+            optimizers=(optimizer, LambdaLR(optimizer, lambda step: wsd_schedule(step, *schedule))),
         )
         self.remove_callback(PrinterCallback)  # StageProgress prints the losses
         self.model_accepts_loss_kwargs = False

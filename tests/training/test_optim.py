@@ -1,0 +1,41 @@
+"""Muon: torch's own in bfloat16, and the same update with less rounding in float32."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from dollhouse.training.optim import Muon, orthogonalize
+
+SHAPES = ((32, 48), (96, 32), (40, 40))
+
+
+def steps(kind: str, dtype: torch.dtype) -> list[torch.Tensor]:
+    torch.manual_seed(0)
+    parameters = [nn.Parameter(torch.randn(shape)) for shape in SHAPES]
+    settings = {"lr": 0.02, "weight_decay": 0.1, "momentum": 0.95}
+    optimizer = torch.optim.Muon(parameters, **settings) if kind == "torch" else Muon(parameters, dtype, **settings)
+    for _ in range(3):
+        for parameter in parameters:
+            parameter.grad = torch.randn_like(parameter)
+        optimizer.step()
+    return [parameter.detach() for parameter in parameters]
+
+
+def test_bfloat16_is_torchs_own() -> None:
+    for own, expected in zip(steps("own", torch.bfloat16), steps("torch", torch.bfloat16), strict=True):
+        assert torch.equal(own, expected)
+
+
+def test_float32_differs_by_rounding_only() -> None:
+    for own, expected in zip(steps("own", torch.float32), steps("torch", torch.bfloat16), strict=True):
+        torch.testing.assert_close(own, expected, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_updates_are_nearly_orthogonal(shape: tuple[int, int]) -> None:
+    torch.manual_seed(1)
+    update = orthogonalize(torch.randn(shape), 3.4445, -4.775, 2.0315)
+    values = torch.linalg.svdvals(update)
+    assert 0.6 < values.min() < values.max() < 1.3
