@@ -10,7 +10,6 @@ memory of this process and its workers during the steps from the cache.
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import shutil
 import time
@@ -69,8 +68,6 @@ def main() -> None:
     loader = DataLoader(
         steps, batch_size=1, collate_fn=itemgetter(0), num_workers=options.workers, prefetch_factor=4, shuffle=False
     )
-    gc.collect()
-    gc.freeze()  # as in training
     started = time.perf_counter()
     warm = 20
     for step, _ in enumerate(loader):

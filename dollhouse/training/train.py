@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -158,16 +157,11 @@ def train_stage(
     trainer.add_callback(MetricsFile(out / "metrics.jsonl", name))
     for callback in [*([StageProgress(name)] if progress else []), *callbacks]:
         trainer.add_callback(callback)
-    # Objects that exist now are not collected while workers run, since collecting writes to the pages that they share.
-    gc.collect()
-    gc.freeze()
     try:
         trainer.train(resume_from_checkpoint=get_last_checkpoint(out / name) if (out / name).exists() else None)
     except DollhouseError as error:  # from a worker process it comes wrapped in that process's traceback
         last = str(error).strip().splitlines()[-1]
         raise type(error)(last.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")) from error
-    finally:
-        gc.unfreeze()
     for parameter in model.parameters():
         parameter.requires_grad_(True)
 
