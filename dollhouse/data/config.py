@@ -45,4 +45,6 @@ class SamplingConfig:
     families: Sequence[str] | Mapping[str, float] | None = None  #: of questions, or the sampling weight of each
     with_mentions: bool = False  #: whether to locate the objects that questions name
     horizontal_flip_prob: float = 0.0  #: per scene
+    photometric_augmentation: float = 0.0  #: probability per scene
+    crop_zoom: tuple[float, float] = (1.0, 1.0)  #: bounds of the zoom of each scene
     gt_assignment_prob: float = 0.0  #: per batch

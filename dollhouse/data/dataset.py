@@ -12,6 +12,7 @@ import numpy as np
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from dollhouse.data.augmentation import change_photos, zoom_in
 from dollhouse.data.collator import Batch, collate_batch
 from dollhouse.data.config import SamplingConfig
 from dollhouse.data.object_mentions import MentionFinder
@@ -47,18 +48,29 @@ class StepDataset(Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         sampling = self.sampling
         rng = np.random.default_rng([self.seed, step])
-        targets, questions, indices = [], [], []
+        targets: list[SceneTargets] = []
+        questions, indices = [], []
         for position in range(step * sampling.batch_size, (step + 1) * sampling.batch_size):
             index = self._sample_index(position)
             scene = self.source.targets(index)
             flip = sampling.horizontal_flip_prob > 0 and bool(rng.random() < sampling.horizontal_flip_prob)
-            targets.append(flip_horizontally(scene) if flip else scene)
+            targets.append(self._augment(flip_horizontally(scene) if flip else scene, step, len(targets)))
             questions.append(self._sample_questions(index, scene, rng) if sampling.questions_per_scene else [])
             indices.append(index)
         use_gt_assignment = bool(rng.random() < sampling.gt_assignment_prob)
         return collate_batch(
             targets, questions, self.config, use_gt_assignment=use_gt_assignment, sample_indices=indices
         )
+
+    def _augment(self, scene: SceneTargets, step: int, row: int) -> SceneTargets:
+        """Change a scene as the stage's settings allow, with a generator of its own."""
+        sampling = self.sampling
+        rng = np.random.default_rng([self.seed, step, row, 3])
+        if sampling.crop_zoom[1] > 1:
+            scene = zoom_in(scene, float(rng.uniform(*sampling.crop_zoom)))
+        if rng.random() < sampling.photometric_augmentation:
+            scene = change_photos(scene, rng)
+        return scene
 
     def _sample_questions(self, index: int, scene: SceneTargets, rng: np.random.Generator) -> list[TokenizedQA]:
         questions = self.source.questions(index)

@@ -44,6 +44,7 @@ class ObjectTargets:
     #: the row's (:mod:`dollhouse.records.object_relations`); nan unknown
     #: (K, 7) centre, size and yaw of the visible objects that have no label: neither objects nor background
     ignored_boxes: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 7), np.float32))
+    index_of_id: NDArray[np.int64] | None = None  #: index of each box id's object, or BACKGROUND, or IGNORED
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +156,7 @@ def object_targets(
         patch_depth=patch_depth,
         relations=soft_relations(objects),
         ignored_boxes=np.array([[*box.center, *box.size, box.yaw] for box in ignored], np.float32).reshape(-1, 7),
+        index_of_id=index_of_id,
     )
 
 

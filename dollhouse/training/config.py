@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -103,6 +103,12 @@ class StageConfig(ConfigModel):
         None, description="families of questions, or the sampling weight of each; None: as generated"
     )
     horizontal_flip_prob: float = Field(0.0, ge=0, le=1, description="of each scene; only without the loss text")
+    photometric_augmentation: float = Field(
+        0.0, ge=0, le=1, description="probability that a scene's photos change in light, colour, noise; without text"
+    )
+    crop_zoom: tuple[Annotated[float, Field(ge=1)], Annotated[float, Field(ge=1, le=4)]] = Field(
+        (1.0, 1.0), description="least and greatest zoom by which each scene's views are cropped; without text"
+    )
     save_every: int = Field(500, ge=1, description="steps between checkpoints")
     log_every: int = Field(20, ge=1, description="steps between lines of metrics.jsonl")
 
@@ -121,6 +127,12 @@ class StageConfig(ConfigModel):
         if self.horizontal_flip_prob and "text" in self.losses:
             raise ValueError(
                 "a flip exchanges left and right, which answers mention: take out horizontal_flip_prob or text"
+            )
+        if self.crop_zoom[0] > self.crop_zoom[1]:
+            raise ValueError("the first number of crop_zoom is the smaller")
+        if (self.photometric_augmentation or self.crop_zoom[1] > 1) and "text" in self.losses:
+            raise ValueError(
+                "answers are about colours and all objects: take out photometric_augmentation, crop_zoom or text"
             )
         subjects = {
             "grounding": "objects named in questions",
@@ -142,6 +154,8 @@ class StageConfig(ConfigModel):
             with_mentions=bool({"grounding", "thinking_probe"} & set(self.losses)),
             horizontal_flip_prob=self.horizontal_flip_prob,
             gt_assignment_prob=self.gt_assignment_prob,
+            photometric_augmentation=self.photometric_augmentation,
+            crop_zoom=self.crop_zoom,
         )
 
 

@@ -55,6 +55,8 @@ def test_labels_are_those_of_the_rooms_the_default_or_a_list() -> None:
         ("stages.pretrain_perception.losses=[depht]", "stages.pretrain_perception.losses.0"),
         ("student.image_size=100", "multiple of 14"),
         ("stages.finetune_end_to_end.horizontal_flip_prob=0.5", "take out horizontal_flip_prob or text"),
+        ("stages.finetune_end_to_end.crop_zoom=[1, 1.5]", "take out photometric_augmentation, crop_zoom or text"),
+        ("stages.pretrain_perception.crop_zoom=[1.5, 1.2]", "the first number of crop_zoom is the smaller"),
         ("stages.finetune_end_to_end.losses=[grounding]", "add the loss text"),
         ("student.thinking_passes=0", "greater than or equal to 1"),
         ("stages.finetune_end_to_end.families=[sise]", "no such families of questions: sise"),
