@@ -72,12 +72,12 @@ def onnx_session(weights: str) -> Any:
 
 
 @cache
-def tflite_model(weights: str) -> Any:
-    """Open a TFLite model on one thread."""
+def tflite_model(weights: str, all_tensors: bool = False) -> Any:
+    """Open a TFLite model on one thread; ``all_tensors`` keeps those between its layers."""
     from ai_edge_litert.interpreter import Interpreter
 
     require_file(weights)
-    model = Interpreter(weights, num_threads=1)
+    model = Interpreter(weights, num_threads=1, experimental_preserve_all_tensors=all_tensors)
     model.allocate_tensors()
     return model
 
@@ -143,14 +143,33 @@ def overlap(first: np.ndarray, second: np.ndarray) -> float:
 
 def deeplab(image: np.ndarray, weights: str) -> np.ndarray:
     """Return the probabilities (H', W', 151) of ADE20K's classes by DeepLabv3."""
+    return np.asarray(softmax(_deeplab_logits(image, weights), axis=-1))
+
+
+def deeplab_cells(image: np.ndarray, weights: str) -> np.ndarray:
+    """Return the logits (64, 64, 151) of ADE20K's classes by DeepLabv3, about as fine as it computes them."""
+    return _deeplab_logits(image, weights)[4::8, 4::8]
+
+
+def _deeplab_logits(image: np.ndarray, weights: str) -> np.ndarray:
     (logits,) = run_tflite(weights, resized(image, 513, 513).astype(np.float32)[None] / 127.5 - 1)
-    return softmax(logits[0], axis=-1)
+    return np.asarray(logits[0])
 
 
 def mosaic(image: np.ndarray, weights: str) -> np.ndarray:
     """Return the most likely (H', W') of ADE20K's 31 most frequent classes by MOSAIC, as numbers of ``ADE32``."""
     (classes,) = run_tflite(weights, resized(image, 512, 512)[None])
     return np.asarray(classes[0])
+
+
+def mosaic_logits(image: np.ndarray, weights: str) -> np.ndarray:
+    """Return the logits (128, 128, 32) of ``ADE32`` by MOSAIC, before its last layers."""
+    model = tflite_model(weights, all_tensors=True)
+    model.set_tensor(model.get_input_details()[0]["index"], resized(image, 512, 512)[None])
+    model.invoke()
+    details = next(row for row in model.get_tensor_details() if row["name"] == "decoder/add")
+    scale, zero = details["quantization"]
+    return np.asarray(scale * (model.get_tensor(details["index"])[0].astype(np.float32) - zero))
 
 
 def fastdepth(image: np.ndarray, weights: str, width: str = "320") -> np.ndarray:

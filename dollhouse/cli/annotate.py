@@ -34,7 +34,7 @@ def annotate(
     ] = None,
     questions: Annotated[
         str | None,
-        typer.Option(help="generated, descriptions or a JSONL file. Default: generated where there are boxes."),
+        typer.Option(help="generated, descriptions, none or a JSONL file. Default: generated where there are boxes."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Questions a scene at most.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the question sampling.")] = 0,
@@ -45,7 +45,7 @@ def annotate(
         list[str] | None,
         typer.Option(
             help="Sources of depth and boxes, tried in order: own, scene, sensor, depth:FOLDER, detect:FOLDER, "
-            "vggt:PATH, checkpoint:FOLDER, none. Default: own, then scene."
+            "vggt:PATH, checkpoint:FOLDER, maps:MODULE:FUNCTION, none. Default: own, then scene."
         ),
     ] = None,
     teacher_arg: Annotated[

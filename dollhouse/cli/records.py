@@ -91,6 +91,9 @@ def _print_record(record: Record, limit: int) -> None:
         unit = "m" if geometry and geometry.metric else "(relative)"
         span = f"{valid.min():.2f} to {valid.max():.2f} {unit}" if len(valid) else "no valid pixel"
         out.print(f"depth of view {view}: {depth.shape[0]} x {depth.shape[1]}, {span}, {len(valid) / depth.size:.0%}")
+    for view, cells in enumerate(((geometry.label_maps if geometry else None) or ())[:limit]):
+        known = cells.sum(-1) > 0
+        out.print(f"labels of view {view}: {cells.shape[0]} x {cells.shape[1]} cells, {known.mean():.0%} known")
     for box in ((geometry.boxes if geometry else None) or ())[:limit]:
         center = ", ".join(f"{number:.2f}" for number in box.center)
         score = "" if box.score is None else f", score {box.score:.2f}"

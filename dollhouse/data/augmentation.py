@@ -14,6 +14,7 @@ from PIL import Image
 from scipy.ndimage import uniform_filter
 
 from dollhouse.data.targets import BACKGROUND, IGNORED, MIN_PIXELS, PATCH, ObjectTargets, SceneTargets, assign_patches
+from dollhouse.data.teacher_patches import resample_cells
 
 Floats = NDArray[np.float32]
 
@@ -68,6 +69,8 @@ def zoom_in(targets: SceneTargets, zoom: float) -> SceneTargets:
         names = ("features", "known", "labels", "depth")
         cropped = {name: None if (value := getattr(teacher, name)) is None else value[:, patches] for name in names}
         teacher = replace(teacher, **cropped)
+    cells, edge = targets.label_cells, 0.5 * (1 - 1 / zoom)
+    middle = (edge, edge, 1 - edge, 1 - edge)
     objects = targets.objects
     if objects is not None:
         objects, kept = _crop_objects(objects, instances, depth, patches)
@@ -81,6 +84,7 @@ def zoom_in(targets: SceneTargets, zoom: float) -> SceneTargets:
         objects=objects,
         instances=instances,
         teacher=teacher,
+        label_cells=None if cells is None else resample_cells(cells, (cells.shape[1], cells.shape[2]), middle),
     )
 
 

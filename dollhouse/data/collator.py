@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dollhouse.data.targets import IGNORED, ObjectTargets, SceneTargets
+from dollhouse.data.teacher_patches import resample_cells
 from dollhouse.data.tensors import IGNORE, Tensors
 from dollhouse.data.tokenization import ReferredObjects, SparseTeacherLogits, TokenizedQA, pack_questions
 from dollhouse.errors import RecipeError, SceneError
@@ -69,7 +70,7 @@ class TeacherTargets(Tensors):
 
     features: Tensor  #: (B, M, D); D is 0 where no scene of the batch has any
     known: Tensor  #: (B, M) 1 where there are features
-    labels: Tensor  #: (B, M, L+1) probabilities, the last of "no object"; all 0 unknown
+    labels: Tensor  #: (B, M, L+1) probabilities, the last of "no object"; their sum is the confidence, 0 unknown
     depth: Tensor  #: (B, M) metres, 0 unknown
     relations: list[Tensor | None]  #: as ``Batch.relations``, predicted by the teacher
 
@@ -174,7 +175,7 @@ def teacher_targets(scenes: Sequence[SceneTargets], patches: int, labels: int) -
             f"the scenes of a batch have teacher's features {' and '.join(map(str, widths))} wide: "
             "distil from the records of one teacher"
         )
-    if not any(rows):
+    if not any(rows) and all(scene.label_cells is None for scene in scenes):
         return None
     targets = TeacherTargets(
         features=torch.zeros(len(scenes), patches, widths[0] if widths else 0),
@@ -188,6 +189,9 @@ def teacher_targets(scenes: Sequence[SceneTargets], patches: int, labels: int) -
             values = None if row is None else getattr(row, name)
             if values is not None:
                 getattr(targets, name)[number] = torch.from_numpy(values.reshape(patches, *values.shape[2:]))
+        if (cells := scenes[number].label_cells) is not None:
+            height, width = (side // 14 for side in scenes[number].images.shape[1:3])
+            targets.labels[number] = torch.from_numpy(resample_cells(cells, (height, width)).reshape(patches, -1))
     return targets
 
 

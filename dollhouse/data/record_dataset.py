@@ -22,7 +22,7 @@ from dollhouse.data.record_views import renumber, visible_boxes
 from dollhouse.data.target_cache import Questions
 from dollhouse.data.target_source import SceneTargetSource, TargetSource, targets_key
 from dollhouse.data.targets import SceneTargets
-from dollhouse.data.teacher_patches import nearest_features, patch_points
+from dollhouse.data.teacher_patches import label_cells, nearest_features, patch_points
 from dollhouse.data.teacher_tokens import TokenForm, student_answer, token_form
 from dollhouse.errors import RecipeError, SceneError
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
@@ -155,6 +155,9 @@ class RecordTargetSource(TargetSource):
 
     def make_targets(self, index: int) -> SceneTargets:
         targets, record = super().make_targets(index), self._record(index)
+        if record.geometry is not None:
+            chosen, _ = self._views(self.samples[index])
+            targets = replace(targets, label_cells=label_cells(record.geometry, chosen, self.config.labels))
         if record.features is None:
             return targets
         scene = self.view_window(index)

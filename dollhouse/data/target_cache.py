@@ -61,7 +61,7 @@ def pack(targets: SceneTargets) -> dict[str, Any]:
     """Return targets as named arrays, depth in half precision (a millimetre at two metres)."""
     header = json.dumps([targets.name, targets.metric]).encode()
     arrays: dict[str, Any] = {"about": np.frombuffer(header, dtype=np.uint8), "images": targets.images}
-    for name in ("level_from_camera", "up", "focal", "instances"):
+    for name in ("level_from_camera", "up", "focal", "instances", "label_cells"):
         if getattr(targets, name) is not None:
             arrays[name] = getattr(targets, name)
     if targets.depth is not None:
@@ -91,4 +91,5 @@ def unpack(arrays: dict[str, Any]) -> SceneTargets:
         objects=ObjectTargets(**objects) if objects else None,
         instances=arrays.get("instances"),
         teacher=TeacherPatches(**teacher) if teacher else None,
+        label_cells=arrays.get("label_cells"),
     )

@@ -73,6 +73,9 @@ class SceneTargets:
     objects: ObjectTargets | None
     instances: NDArray[np.uint8] | None = None  #: (V, H, W) box ids, where annotated
     teacher: TeacherPatches | None = None
+    #: (V, h, w, L+1) a teacher's label probabilities on cells that cover the images, the last "no object"; their sum is
+    #: its confidence, 0 where unknown. Collating brings them to patches
+    label_cells: NDArray[np.floating] | None = None
 
 
 def frame_scene(scene: Scene, size: int) -> list[PreprocessedView]:
@@ -233,6 +236,7 @@ def flip_horizontally(targets: SceneTargets) -> SceneTargets:
         objects=objects,
         instances=None if targets.instances is None else targets.instances[:, :, ::-1],
         teacher=teacher,
+        label_cells=None if targets.label_cells is None else targets.label_cells[:, :, ::-1],
     )
 
 

@@ -110,7 +110,7 @@ def descriptive_questions(scene: Scene) -> tuple[Question, ...]:
 def open_question_source(
     source: str | None, scenes: Sequence[Scene], limit: int | None = None, seed: int = 0
 ) -> QuestionSource:
-    """Open the questions of a data set: "generated", "descriptions", or the path of a JSONL file.
+    """Open the questions of a data set: "generated", "descriptions", "none", or a JSONL file.
 
     None generates questions for scenes with boxes and gives descriptive ones for the others. At most ``limit`` a scene
     are drawn by ``seed``. Raises QuestionError where ``limit`` is below 1 or the file cannot be used.
@@ -128,6 +128,8 @@ def open_question_source(
         return generated
     if source == "descriptions":
         return described
+    if source == "none":
+        return lambda scene: ()
     file = QuestionFile(source)
     return lambda scene: _sample(file(scene), limit, seed)
 

@@ -98,9 +98,13 @@ def cast_fp16(features: SpatialFeatures | None, geometry: SceneGeometry | None) 
             raise TeacherError("the teacher's features do not fit into half precision; annotate without --fp16")
         probs: Any = None if features.label_probs is None else features.label_probs.astype(np.float16)
         features = replace(features, features=half, label_probs=probs)
-    if geometry is not None and geometry.depth is not None:
-        depth: Any = tuple(array.astype(np.float16) for array in geometry.depth)
-        geometry = replace(geometry, depth=depth)
+    if geometry is not None:
+        halves: dict[str, Any] = {
+            name: tuple(array.astype(np.float16) for array in maps)
+            for name in ("depth", "label_maps")
+            if (maps := getattr(geometry, name)) is not None
+        }
+        geometry = replace(geometry, **halves)
     return features, geometry
 
 

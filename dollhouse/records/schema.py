@@ -80,15 +80,18 @@ def arrays_of(record: Record) -> dict[str, NDArray[Any]]:
     """Return the arrays by name; those that the record lacks are absent.
 
     ``features`` (M, D), ``points`` (M, 3), ``label_chances`` (M, L+1) with ``labels`` (their names as JSON, in bytes),
-    and for each view ``depth.0000`` and ``instances.0000`` (H, W).
+    and for each view ``depth.0000`` and ``instances.0000`` (H, W), and ``label_maps.0000`` (h, w, L+1) with
+    ``map_labels`` like ``labels``.
     """
     arrays: dict[str, NDArray[Any]] = {}
     if record.features is not None:
         arrays["features"], arrays["points"] = record.features.features, record.features.points
         if record.features.label_probs is not None:
             arrays["label_chances"] = record.features.label_probs
-            arrays["labels"] = np.frombuffer(json.dumps(record.features.labels).encode(), dtype=np.uint8)
-    for name in ("depth", "instances"):
+            arrays["labels"] = _names_to_bytes(record.features.labels)
+    if record.geometry is not None and record.geometry.labels:
+        arrays["map_labels"] = _names_to_bytes(record.geometry.labels)
+    for name in ("depth", "instances", "label_maps"):
         for view, array in enumerate((getattr(record.geometry, name) if record.geometry else None) or ()):
             arrays[f"{name}.{view:04d}"] = _narrowed(array) if name == "instances" else array
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
@@ -105,7 +108,7 @@ def record_from(
             features=arrays["features"].astype(np.float32),
             points=arrays["points"],
             label_probs=None if probs is None else probs.astype(np.float32),
-            labels=() if names is None else tuple(json.loads(names.tobytes())),
+            labels=_names_from_bytes(names),
         )
     boxes, relations = row["boxes"], row["relations"]
     if row["metric"] is not None:
@@ -114,6 +117,8 @@ def record_from(
             metric=row["metric"],
             boxes=None if boxes is None else tuple(_box(box) for box in boxes),
             instances=_maps(arrays, "instances", np.int32),
+            label_maps=_maps(arrays, "label_maps", np.float32),
+            labels=_names_from_bytes(arrays.get("map_labels")),
         )
     questions, answered = zip(*answers_from(answers), strict=True) if answers else ((), ())
     return Record(
@@ -132,6 +137,14 @@ def record_from(
 def answers_from(rows: Sequence[Mapping[str, Any]]) -> list[tuple[Question, TeacherAnswer]]:
     """Rebuild questions and answers from the rows of :func:`answer_table`."""
     return [(_question(row), TeacherAnswer.from_lists(row["answer"], row)) for row in rows]
+
+
+def _names_to_bytes(names: Sequence[str]) -> NDArray[np.uint8]:
+    return np.frombuffer(json.dumps(names).encode(), dtype=np.uint8)
+
+
+def _names_from_bytes(content: NDArray[np.uint8] | None) -> tuple[str, ...]:
+    return () if content is None else tuple(json.loads(content.tobytes()))
 
 
 def _narrowed(ids: NDArray[np.int32]) -> NDArray[Any]:

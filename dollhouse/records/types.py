@@ -73,3 +73,7 @@ class SceneGeometry:
     metric: bool = True  #: whether that depth is in metres
     boxes: tuple[Box, ...] | None = None  #: in the scene's world frame; without poses: the first view's level frame
     instances: tuple[NDArray[np.int32], ...] | None = None  #: one map per view (H, W) of box ids, 0 no object
+    #: one map per view (h, w, L+1) of probabilities of ``labels``, the last of "no object", on cells that cover the
+    #: photo; their sum is the confidence, 0 where nothing is known
+    label_maps: tuple[NDArray[np.float32], ...] | None = None
+    labels: tuple[str, ...] = ()  #: (L) names of the columns of ``label_maps``, lower case

@@ -76,7 +76,7 @@ class TeacherGeometry:
 
 
 def merge_geometry(teachers: Sequence[GeometryTeacher], scene: Scene) -> SceneGeometry | None:
-    """Take depth from the first teacher that returns depth, boxes from the first that returns boxes; None for none."""
+    """Take depth, boxes and label maps each from the first teacher that returns them; None for none."""
     known = SceneGeometry()
     for teacher in teachers:
         added = teacher.geometry(scene, known)
@@ -86,7 +86,9 @@ def merge_geometry(teachers: Sequence[GeometryTeacher], scene: Scene) -> SceneGe
             known = replace(known, depth=added.depth, metric=added.metric)
         if known.boxes is None and added.boxes is not None:
             known = replace(known, boxes=added.boxes, instances=added.instances)
-    return None if known.depth is None and known.boxes is None else known
+        if known.label_maps is None and added.label_maps is not None:
+            known = replace(known, label_maps=added.label_maps, labels=added.labels)
+    return None if known.depth is None and known.boxes is None and known.label_maps is None else known
 
 
 def world_from_first_level(scene: Scene) -> Array:

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from dollhouse.errors import TeacherError
 from dollhouse.teachers.annotations import AnnotationsTeacher
 from dollhouse.teachers.geometry import GeometryTeacher, SensorGeometry, TeacherGeometry
+from dollhouse.teachers.label_maps import LabelMapTeacher
 from dollhouse.teachers.protocol import Teacher
 
 Texts = Mapping[str, str]  #: settings as the user writes them
@@ -28,7 +29,7 @@ TEACHERS = (
 )
 GEOMETRY_TEACHERS = (
     "own (the teacher's), scene (its sensor and annotations), sensor (its depth alone), depth:FOLDER, detect:FOLDER, "
-    "vggt:PATH, checkpoint:FOLDER, none"
+    "vggt:PATH, checkpoint:FOLDER, maps:MODULE:FUNCTION, none"
 )
 
 
@@ -136,4 +137,5 @@ _GEOMETRY_TEACHERS: dict[str, Opener] = {
     "detect": _lazy("vision_pipelines", "ObjectDetectionTeacher", "DetectionSettings", "a model folder"),
     "vggt": _lazy("vggt", "VggtDepthTeacher.from_pretrained", "VggtSettings", "a path"),
     "checkpoint": lambda *args: TeacherGeometry(_open_checkpoint(*args), named=True),
+    "maps": lambda kind, where, given: LabelMapTeacher.from_name(where, given),
 }

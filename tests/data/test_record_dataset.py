@@ -166,7 +166,9 @@ def test_teacher_labels_map_to_the_student_and_foreign_ones_are_no_background() 
     rows = [[0.5, 0.1, 0.1, 0.2, 0.1, 0.0], [0.1, 0.0, 0.0, 0.6, 0.1, 0.2], [0.0, 0.0, 0.2, 0.0, 0.5, 0.3]]
     features = SpatialFeatures(np.ones((3, 1), np.float32), np.zeros((3, 3)), np.array(rows, np.float32), names)
     expected = [[0.2, 0.5, 0.1], [0.0, 0.0, 0.0], [0.2, 0.0, 0.8]]
-    np.testing.assert_allclose(student_label_probs(features, ["chair", "sofa"]), expected, atol=1e-6)
+    np.testing.assert_allclose(
+        student_label_probs(features.label_probs, features.labels, ["chair", "sofa"]), expected, atol=1e-6
+    )
 
 
 def test_instances_by_depth_match_rendered_instances() -> None:

@@ -7,15 +7,19 @@ from torch.nn import functional as F
 
 
 def label_kl(logits: Tensor, probs: Tensor) -> Tensor | None:
-    """Return the KL divergence from the teacher's label distributions, mean over patches that have one.
+    """Return the KL divergence from the teacher's label distributions, mean over patches weighted by its confidence.
 
-    Both are (B, M, L+1), the last label is "no object"; all-zero ``probs`` are unknown. None where all are unknown.
+    Both are (B, M, L+1), the last label is "no object". ``probs`` sum to the confidence, 0 where unknown. None where
+    all are unknown.
     """
-    known = probs.sum(-1) > 0
+    confidence = probs.sum(-1)
+    known = confidence > 0
     if not bool(known.any()):
         return None
-    target = probs[known] / probs[known].sum(-1, keepdim=True)
-    return F.kl_div(logits[known].float().log_softmax(-1), target, reduction="none").sum(-1).mean()
+    weight = confidence[known]
+    target = probs[known] / weight[:, None]
+    divergence = F.kl_div(logits[known].float().log_softmax(-1), target, reduction="none").sum(-1)
+    return (divergence * weight).sum() / weight.sum()
 
 
 def patch_depth_loss(log_depth: Tensor, depth: Tensor) -> Tensor | None:
