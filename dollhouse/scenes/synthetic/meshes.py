@@ -54,7 +54,7 @@ def _revolve(profile: list[tuple[float, float]]) -> Triangles:
 
 
 _BALL_RINGS: Final = [(0.5 * float(np.cos(a)), 0.5 * float(np.sin(a))) for a in np.linspace(-np.pi / 2, np.pi / 2, 7)]
-_TEMPLATES: Final[dict[str, Triangles]] = {
+TEMPLATES: Final[dict[str, Triangles]] = {
     "slab": _oriented(unit_slab(), np.zeros(3), outwards=True),
     "tube": _oriented(_revolve([(0.0, -0.5), (0.5, -0.5), (0.5, 0.5), (0.0, 0.5)]), np.zeros(3), outwards=True),
     "ball": _oriented(_revolve([(0.0, -0.5), *_BALL_RINGS[1:-1], (0.0, 0.5)]), np.zeros(3), outwards=True),
@@ -89,7 +89,7 @@ def _furniture(layout: RoomLayout) -> tuple[Triangles, NDArray[np.float64], NDAr
     low = np.full((len(layout.items), 3), np.inf)
     high = -low
     groups: list[tuple[Triangles, NDArray[np.float64], NDArray[np.int64]]] = []
-    for shape, template in _TEMPLATES.items():
+    for shape, template in TEMPLATES.items():
         rows = [(index, *p.centre, *p.size, p.taper, p.lean, *p.rgb) for index, p in parts if p.shape == shape]
         item, numbers = np.array([row[0] for row in rows], dtype=np.int64), np.array(rows).reshape(-1, 12)[:, 1:]
         centre, size, taper, lean = numbers[:, :3], numbers[:, 3:6], numbers[:, 6], numbers[:, 7]

@@ -59,9 +59,12 @@ def installed_libraries(folder: Path = DEBIAN_FOLDER) -> list[Path]:
     return sorted(folder.glob("*.sh3f"))
 
 
-def list_pieces(libraries: Iterable[Path]) -> list[Piece]:
-    """List the pieces that stand on the floor or on furniture (no doors, windows or wall lights); raises SceneError."""
-    return [piece for library in libraries for piece in _read_catalogue(library)]
+def list_pieces(libraries: Iterable[Path], *, hanging: bool = False) -> list[Piece]:
+    """List the pieces that stand on the floor or on furniture; raises SceneError.
+
+    ``hanging`` adds those on walls and ceilings. Doors and windows are left out.
+    """
+    return [piece for library in libraries for piece in _read_catalogue(library, hanging)]
 
 
 def load_piece(piece: Piece) -> PieceMesh:
@@ -91,7 +94,7 @@ def nearest_category(name: str) -> str | None:
     return last if last in CATEGORIES else None
 
 
-def _read_catalogue(path: Path) -> Iterator[Piece]:
+def _read_catalogue(path: Path, hanging: bool) -> Iterator[Piece]:
     with open_archive(path) as library:
         text = read_text(library, CATALOGUE)
     general: dict[str, str] = {}
@@ -104,7 +107,7 @@ def _read_catalogue(path: Path) -> Iterator[Piece]:
         if entry.get("doorOrWindow") == "true" or "model" not in entry:
             continue
         try:
-            if float(entry.get("elevation", "0")) > 0:
+            if float(entry.get("elevation", "0")) > 0 and not hanging:
                 continue
             depth, width, height = (0.01 * float(entry[key]) for key in ("depth", "width", "height"))
             rotation = tuple(map(float, entry["modelRotation"].split())) if "modelRotation" in entry else None

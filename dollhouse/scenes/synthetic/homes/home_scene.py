@@ -1,0 +1,137 @@
+"""Homes as scenes: ``home_scene(split, number)`` is a pure function of its arguments and the installed models.
+
+Boxes and poses need no rendering; depth and instance ids none of the colour.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from hashlib import blake2b
+from random import Random
+from typing import Any
+
+import numpy as np
+from embreex.mesh_construction import TriangleMesh
+from embreex.rtcore_scene import EmbreeScene
+from numpy.typing import NDArray
+
+from dollhouse.errors import SceneError
+from dollhouse.geometry import camera_rays
+from dollhouse.scenes.scene import Box, Scene, View
+from dollhouse.scenes.synthetic.homes.cameras import sample_cameras
+from dollhouse.scenes.synthetic.homes.catalogue import installed_pieces
+from dollhouse.scenes.synthetic.homes.layout import Home, HomeMesh, image_shape
+from dollhouse.scenes.synthetic.homes.meshes import home_mesh, item_colour
+from dollhouse.scenes.synthetic.homes.rooms import furnish
+from dollhouse.scenes.synthetic.room_scene import SPLITS
+
+HOMES_VERSION = 1  #: raise it whenever a home's boxes, poses or images change; caches are keyed by it
+FEWEST_ITEMS, MOST_ITEMS = 8, 44
+_ASPECTS = ((4, 3), (4, 3), (4, 3), (4, 3), (4, 3), (3, 4), (3, 4), (3, 4), (1, 1))
+
+
+def home_scene(split: str, number: int, *, image_size: int = 252, views: int = 4) -> Scene:
+    """Create home ``number`` (0, 1, ...) of ``split``, the longer side of its images ``image_size`` pixels.
+
+    ``metadata["furniture"]`` lists the Sweet Home 3D pieces with their box ids, creators and licences. Raises
+    SceneError for an unknown split, a negative number, less than one view or 14 pixels, or without the libraries.
+    """
+    if image_size < 14 or views < 1:
+        raise SceneError(f"a home needs at least 1 view of at least 14 pixels, not {views} of {image_size}")
+    home = sample_home(split, number, views)
+    pieces = installed_pieces()
+    furniture = [
+        {"box": id, "library": pieces[item.model].library.name}
+        | {name: getattr(pieces[item.model], name) for name in ("name", "id", "creator", "licence")}
+        for id, item in enumerate(home.items, 1)
+        if "#" in item.model
+    ]
+    licences = sorted({str(piece["licence"]) for piece in furniture})
+    metadata: dict[str, Any] = {
+        "source": "homes", "split": split, "number": int(number), "room": home.room, "furniture": furniture,
+        "licence": "; ".join(["Apache-2.0 (the room)", *(f"{licence} (furniture)" for licence in licences)]),
+        "floor": [list(corner) for corner in home.outline], "height": home.height,
+    }  # fmt: skip
+    return Scene(f"homes:{split}/{int(number)}", _views(home, image_size), _boxes(home), metadata=metadata)
+
+
+def sample_home(split: str, number: int, views: int = 4) -> Home:
+    """Sample the description of a home; errors as :func:`home_scene`."""
+    if split not in SPLITS:
+        raise SceneError(f"no split {split!r} of homes; the splits are {', '.join(SPLITS)}")
+    if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 0:
+        raise SceneError(f"homes are numbered 0, 1, 2, ...; {number!r} is not such a number")
+    for attempt in range(100):  # a home without space for a camera is sampled again
+        seed = blake2b(f"dollhouse home {split}/{int(number)}/{attempt}".encode(), digest_size=8).digest()
+        rng = Random(int.from_bytes(seed, "little"))
+        room, furnished = furnish(rng, split)
+        if not FEWEST_ITEMS <= len(furnished.items) <= MOST_ITEMS:
+            continue
+        aspect = _ASPECTS[int(rng.random() * len(_ASPECTS))]
+        cameras = sample_cameras(rng, furnished.outline, furnished.height, furnished.items, views, aspect)
+        if cameras is not None:
+            parts = (furnished.outline, furnished.height, tuple(furnished.openings), tuple(furnished.items))
+            return Home(room, *parts, cameras, aspect, int(rng.random() * 2**31))
+    raise AssertionError(f"home {split}/{number} could not be furnished")
+
+
+def _boxes(home: Home) -> tuple[Box, ...]:
+    return tuple(
+        Box(id, item.label, np.array(item.centre), np.array(item.size), item.yaw, item.has_front, item_colour(item))
+        for id, item in enumerate(home.items, 1)
+    )
+
+
+def _views(home: Home, image_size: int) -> tuple[View, ...]:
+    """Create lazy views; the mesh is built on the first access, each view is cast on its own."""
+    width, height = image_shape(home.aspect, image_size)
+
+    @cache
+    def mesh() -> HomeMesh:
+        return home_mesh(home)
+
+    @cache
+    def caster() -> EmbreeScene:
+        scene = EmbreeScene()
+        TriangleMesh(scene, mesh().triangles)
+        return scene
+
+    @cache
+    def cast(index: int) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
+        camera = home.cameras[index]
+        pose = camera.world_from_camera
+        rays = camera_rays(camera.intrinsics(width, height), width, height).reshape(-1, 3)
+        directions = (rays @ pose[:3, :3].T).astype(np.float32)
+        origins = np.broadcast_to(pose[:3, 3].astype(np.float32), directions.shape).copy()
+        hit = caster().run(origins, directions, output=1)
+        triangle = hit["primID"].astype(np.int32)
+        depth = np.where(triangle >= 0, hit["tfar"], np.float32(0.0))
+        instances = np.where(triangle >= 0, mesh().instances[triangle], 0).astype(np.int32)
+        return depth.reshape(height, width), instances.reshape(height, width), triangle.reshape(height, width)
+
+    def image(index: int) -> NDArray[np.uint8]:
+        return _plain_image(mesh(), cast(index)[2], home.cameras[index].world_from_camera)
+
+    def view(index: int) -> View:
+        camera = home.cameras[index]
+        return View(
+            name=f"{index:02d}",
+            open_image=lambda: image(index),
+            intrinsics=camera.intrinsics(width, height),
+            world_from_camera=camera.world_from_camera,
+            open_depth=lambda: cast(index)[0],
+            open_instances=lambda: cast(index)[1],
+        )
+
+    return tuple(view(index) for index in range(len(home.cameras)))
+
+
+def _plain_image(mesh: HomeMesh, triangle: NDArray[np.int32], pose: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Shade the triangles hit by their angle to the camera and to the ceiling."""
+    corners = mesh.triangles[triangle.ravel()]
+    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
+    light = 0.62 + 0.2 * np.abs(normal @ np.array([0.5, 0.3, 0.8])) + 0.18 * np.abs(normal @ pose[:3, 2])
+    rgb = np.array([surface.rgb for surface in mesh.surfaces])[mesh.surface_ids[triangle.ravel()]] * light[:, None]
+    rgb[triangle.ravel() < 0] = 0.0
+    return (np.clip(rgb, 0, 1) * 255).astype(np.uint8).reshape(*triangle.shape, 3)
