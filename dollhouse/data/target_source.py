@@ -27,6 +27,8 @@ from dollhouse.scenes.labels import TABLE
 from dollhouse.scenes.open import open_scenes
 from dollhouse.scenes.pose_checks import require_consistent
 from dollhouse.scenes.scene import Scene, View
+from dollhouse.scenes.synthetic.homes.catalogue import assets_hash
+from dollhouse.scenes.synthetic.homes.home_scene import HOMES_VERSION
 from dollhouse.scenes.synthetic.room_scene import ROOMS_VERSION
 from dollhouse.scenes.synthetic.sweethome_rooms import SWEETHOME_VERSION
 from dollhouse.scenes.view_preprocessing import PREPROCESSING_VERSION
@@ -34,8 +36,8 @@ from dollhouse.scenes.view_sampling import VIEW_SAMPLING_VERSION
 
 MAX_QUESTIONS = 160  #: generated per scene; each step samples from them
 #: everything that decides what targets or questions a scene gives; each version is raised beside the code it versions
-TARGETS_VERSIONS = (ROOMS_VERSION, SWEETHOME_VERSION, PREPROCESSING_VERSION, TARGETS_VERSION)
-QUESTIONS_VERSIONS = (ROOMS_VERSION, SWEETHOME_VERSION, QUESTIONS_VERSION)
+TARGETS_VERSIONS = (ROOMS_VERSION, SWEETHOME_VERSION, HOMES_VERSION, PREPROCESSING_VERSION, TARGETS_VERSION)
+QUESTIONS_VERSIONS = (ROOMS_VERSION, SWEETHOME_VERSION, HOMES_VERSION, QUESTIONS_VERSION)
 
 
 class TargetSource(ABC):
@@ -169,6 +171,8 @@ def targets_key(data: DataConfig, config: DollhouseConfig, records: Sequence[str
     split = data.scenes.split("/")[0] if rooms else folder
     first = data.scenes.split("/")[1].split("-")[0] if rooms else ""
     settings = [split, first, data.views, data.holdout_every, config.image_size, config.labels, config.colours]
+    if data.scenes.startswith("homes:"):
+        settings.append(assets_hash())
     if corrections := data.corrections.options:
         settings.append(corrections)
     if not rooms:  # their labels need no map

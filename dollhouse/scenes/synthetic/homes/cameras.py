@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import atan, atan2, cos, hypot, pi, radians, sin, tan
+from math import atan, atan2, cos, pi, radians, sin, tan
 from random import Random
 from typing import Final
 
@@ -170,7 +170,9 @@ def _wide(
         count = total[..., :-2]
         visible = count >= 2
         old = (visible & (covered > 0)).sum(-1)
-        score = (visible & (covered == 0)).sum(-1) + 0.35 * visible.sum(-1) + 5.0 * np.minimum(count.sum(-1) / rays, 0.6)
+        score = (
+            (visible & (covered == 0)).sum(-1) + 0.35 * visible.sum(-1) + 5.0 * np.minimum(count.sum(-1) / rays, 0.6)
+        )
         score = score + (1.5 * np.minimum(old, 3.0) if cameras else 0.0)
         score -= 12.0 * total[..., -2] / rays + 3.0 * np.maximum(1.8 - total[..., -1] / rays, 0.0)
         score -= 6.0 * np.maximum(count.max(-1) / rays - 0.45, 0.0)

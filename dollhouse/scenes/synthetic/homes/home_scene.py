@@ -11,8 +11,6 @@ from random import Random
 from typing import Any
 
 import numpy as np
-from embreex.mesh_construction import TriangleMesh
-from embreex.rtcore_scene import EmbreeScene
 from numpy.typing import NDArray
 
 from dollhouse.errors import SceneError
@@ -22,6 +20,8 @@ from dollhouse.scenes.synthetic.homes.cameras import sample_cameras
 from dollhouse.scenes.synthetic.homes.catalogue import installed_pieces
 from dollhouse.scenes.synthetic.homes.layout import Home, HomeMesh, image_shape
 from dollhouse.scenes.synthetic.homes.meshes import home_mesh, item_colour
+from dollhouse.scenes.synthetic.homes.raycast import Caster
+from dollhouse.scenes.synthetic.homes.renderer import HomeRenderer
 from dollhouse.scenes.synthetic.homes.rooms import furnish
 from dollhouse.scenes.synthetic.room_scene import SPLITS
 
@@ -91,47 +91,38 @@ def _views(home: Home, image_size: int) -> tuple[View, ...]:
         return home_mesh(home)
 
     @cache
-    def caster() -> EmbreeScene:
-        scene = EmbreeScene()
-        TriangleMesh(scene, mesh().triangles)
-        return scene
+    def renderer() -> HomeRenderer:
+        return HomeRenderer(home, mesh())
 
     @cache
-    def cast(index: int) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
+    def caster() -> Caster:
+        return Caster(mesh().triangles)
+
+    @cache
+    def geometry(index: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """Cast depth and instance ids."""
         camera = home.cameras[index]
         pose = camera.world_from_camera
+        # The z of a direction in the camera frame is 1, so the ray parameter is z-depth.
         rays = camera_rays(camera.intrinsics(width, height), width, height).reshape(-1, 3)
         directions = (rays @ pose[:3, :3].T).astype(np.float32)
-        origins = np.broadcast_to(pose[:3, 3].astype(np.float32), directions.shape).copy()
-        hit = caster().run(origins, directions, output=1)
-        triangle = hit["primID"].astype(np.int32)
-        depth = np.where(triangle >= 0, hit["tfar"], np.float32(0.0))
-        instances = np.where(triangle >= 0, mesh().instances[triangle], 0).astype(np.int32)
-        return depth.reshape(height, width), instances.reshape(height, width), triangle.reshape(height, width)
+        hits = caster().first_hit(np.broadcast_to(pose[:3, 3].astype(np.float32), rays.shape).copy(), directions)
+        instances = np.where(hits.triangle >= 0, mesh().instances[hits.triangle], 0).astype(np.int32)
+        return hits.distance.reshape(height, width), instances.reshape(height, width)
 
-    def image(index: int) -> NDArray[np.uint8]:
-        return _plain_image(mesh(), cast(index)[2], home.cameras[index].world_from_camera)
+    @cache
+    def photo(index: int) -> NDArray[np.uint8]:
+        return renderer().photo(index, width, height)
 
     def view(index: int) -> View:
         camera = home.cameras[index]
         return View(
             name=f"{index:02d}",
-            open_image=lambda: image(index),
+            open_image=lambda: photo(index),
             intrinsics=camera.intrinsics(width, height),
             world_from_camera=camera.world_from_camera,
-            open_depth=lambda: cast(index)[0],
-            open_instances=lambda: cast(index)[1],
+            open_depth=lambda: geometry(index)[0],
+            open_instances=lambda: geometry(index)[1],
         )
 
     return tuple(view(index) for index in range(len(home.cameras)))
-
-
-def _plain_image(mesh: HomeMesh, triangle: NDArray[np.int32], pose: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Shade the triangles hit by their angle to the camera and to the ceiling."""
-    corners = mesh.triangles[triangle.ravel()]
-    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
-    light = 0.62 + 0.2 * np.abs(normal @ np.array([0.5, 0.3, 0.8])) + 0.18 * np.abs(normal @ pose[:3, 2])
-    rgb = np.array([surface.rgb for surface in mesh.surfaces])[mesh.surface_ids[triangle.ravel()]] * light[:, None]
-    rgb[triangle.ravel() < 0] = 0.0
-    return (np.clip(rgb, 0, 1) * 255).astype(np.uint8).reshape(*triangle.shape, 3)
