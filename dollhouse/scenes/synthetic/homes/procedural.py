@@ -559,8 +559,8 @@ BUILDERS: Final[dict[str, Callable[[float, float, float, Rgb, Random], list[Soli
         base_cabinet, cabinet, drawers, counter, island, kitchen_sink, dishwasher, oven, stove, cooktop, fridge,
         microwave, toaster, kettle, range_hood, monitor, television, wall_television, keyboard, computer, printer,
         speaker, mirror, picture, clock, rug, round_rug, curtain, roller_blind, towel, folded_towels, pillow, books,
-        book_stack, cup, bottle, bowl, plank, radiator, shower, window, door, floor_lamp, pendant, ceiling_lamp, ceiling_fan,
-        bookshelf, table, desk,
+        book_stack, cup, bottle, bowl, plank, radiator, shower, window, door, floor_lamp, pendant,
+        ceiling_lamp, ceiling_fan, bookshelf, table, desk,
     )
 } | {
     "wardrobe": _borrowed("wardrobe", "wood"),
