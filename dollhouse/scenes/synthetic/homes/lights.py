@@ -77,9 +77,14 @@ class Lights:
         """Return the radiance (N, 3) of the outside in directions (N, 3)."""
         height, width = self.panorama.shape[:2]
         unit = directions / np.linalg.norm(directions, axis=1, keepdims=True)
-        row = (0.5 - np.arcsin(np.clip(unit[:, 2], -1, 1)) / np.pi) * (height - 1)
-        column = (np.arctan2(unit[:, 1], unit[:, 0]) / (2 * np.pi) + 0.5) * (width - 1)
-        return self.panorama[row.astype(int), column.astype(int)]
+        row = (0.5 - np.arcsin(np.clip(unit[:, 2], -1, 1)) / np.pi) * np.float32(height - 1.001)
+        column = (np.arctan2(unit[:, 1], unit[:, 0]) / (2 * np.pi) + 0.5) * np.float32(width - 1.001)
+        top, left = row.astype(int), column.astype(int)
+        down, right = (row - top)[:, None], (column - left)[:, None]
+        upper, lower = (
+            self.panorama[top + k, left] * (1 - right) + self.panorama[top + k, left + 1] * right for k in (0, 1)
+        )
+        return upper * (1 - down) + lower * down
 
     def direct(self, points: Floats, normals: Floats, caster: Caster | None, rng: Generator | None) -> Floats:
         """Compute the light (N, 3) of lamps, windows and sun at points with unit normals.
@@ -126,7 +131,7 @@ def sample_lights(home: Home, mesh: HomeMesh, rng: Generator) -> Lights:
     """Sample the light of a home: by day through windows, or of lamps, or of both."""
     openings = [opening for opening in home.openings if home.items[opening.item].label == "window"]
     day = bool(openings) and rng.random() < 0.75
-    sky = np.float32(rng.uniform(2.0, 9.0) if day else 1.0) * _tinted(rng, 0.10, 0.10)
+    sky = np.float32(rng.uniform(2.5, 14.0) if day else 1.0) * _tinted(rng, 0.10, 0.10)
     windows = tuple(_window(home, opening, sky * np.float32(1.0 if day else 0.03)) for opening in openings)
     sun = _sun(windows, rng) if day and rng.random() < 0.35 else None
     lamps = _lamps(home, mesh, rng, day)

@@ -78,7 +78,10 @@ class Palette:
     def __init__(self, home: Home, mesh: HomeMesh, rng: Generator) -> None:
         room = _room_looks(home, rng)
         looks = [room[s.role] if s.role in room else _look(s, home, rng) for s in mesh.surfaces]
-        self.atlas = TextureAtlas([look.texture for look in looks])
+        textures_used = list({id(look.texture): look.texture for look in looks}.values())
+        number = {id(texture): index for index, texture in enumerate(textures_used)}
+        self.atlas = TextureAtlas(textures_used)
+        self._texture = np.array([number[id(look.texture)] for look in looks], np.int32)
         self.behaviour = np.array([look.behaviour for look in looks], np.uint8)
         self.opacity = np.array([look.opacity for look in looks], np.float32)
         self.reflects = np.array([look.reflects for look in looks], np.float32)
@@ -95,17 +98,14 @@ class Palette:
                 shift[index] = -low * scale[index]
         self.uv: Floats = (mesh.uv * scale[ids][:, None] + shift[ids][:, None]).astype(np.float32)
         edge = self.uv[:, 1:] - self.uv[:, :1]
-        texels = self.atlas.levels[:, 0, 1:].astype(np.float32).prod(1)[ids]
+        texels = self.atlas.levels[self._texture, 0, 1:].astype(np.float32).prod(1)[ids]
         in_texture = np.abs(edge[:, 0, 0] * edge[:, 1, 1] - edge[:, 0, 1] * edge[:, 1, 0]) * texels
         side = mesh.triangles[:, 1:] - mesh.triangles[:, :1]
         area = np.linalg.norm(np.cross(side[:, 0], side[:, 1]), axis=1)
         #: (T,) log2 of texels per metre
         self.density: Floats = 0.5 * np.log2((in_texture + 1e-9) / (area + 1e-12)).astype(np.float32)
-        last = self.atlas.levels.shape[1] - 1
-        each = np.arange(len(looks), dtype=np.int32)
-        whole = self.atlas.look_up(
-            each, np.zeros(len(looks), np.float32), np.zeros(len(looks), np.float32), each * 0 + last
-        )
+        first, last = np.zeros(len(looks), np.float32), np.full(len(looks), self.atlas.levels.shape[1] - 1, np.int32)
+        whole = self.atlas.look_up(self._texture, first, first, last)
         self.mean: Floats = LINEAR_FROM_SRGB[whole] * self._tint  #: (S, 3) linear albedo
         self._ids = ids
 
@@ -116,11 +116,11 @@ class Palette:
         v = corners[:, 0, 1] * (1 - b - c) + corners[:, 1, 1] * b + corners[:, 2, 1] * c
         level = np.log2(footprint + np.float32(1e-6)) + self.density.take(triangle) - np.float32(0.1)
         surface = self._ids.take(triangle)
-        colour = self.atlas.look_up(surface, u, v, np.clip(level, 0, 9).astype(np.int32))
+        colour = self.atlas.look_up(self._texture.take(surface), u, v, np.clip(level, 0, 9).astype(np.int32))
         return LINEAR_FROM_SRGB[colour] * self._tint.take(surface, axis=0)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=512)
 def load_texture(library: str, path: str) -> Texture:
     """Read a texture of a furniture library; raises SceneError."""
     with open_archive(Path(library)) as archive:
@@ -161,12 +161,19 @@ def _look(surface: Surface, home: Home, rng: Generator) -> _Look:
         return _Look(textures.picture(rng), None, np.full(3, 0.05, np.float32), reflects=0.05, glow=glow, fills=True)
     if surface.role == "picture":
         return _Look(textures.picture(rng), None, np.full(3, 0.9, np.float32), reflects=0.03, fills=True)
-    draw, metres = textures.MATERIALS[surface.role]
-    draw_own = np.random.default_rng(rng.integers(1 << 60))
-    texture = draw(draw_own, rgb)
-    tint = _linear(rgb) / np.maximum(LINEAR_FROM_SRGB[texture].mean((0, 1)), 1e-3)
-    gloss = max(surface.shine, _REFLECTS.get(surface.role, 0.0))
-    return _Look(texture, (metres, metres), tint.astype(np.float32) * np.float32(0.95), reflects=gloss)
+    texture, tint, metres = _material(surface.role, rgb, rng)
+    gloss = max(0.3 * surface.shine * (surface.role != "wood"), _REFLECTS.get(surface.role, 0.0))
+    clear = surface.opacity < _CLEAR_BELOW
+    return _Look(texture, (metres, metres), tint, CLEAR if clear else MATT, surface.opacity, min(gloss, 0.3))
+
+
+def _material(role: str, rgb: Floats, rng: Generator) -> tuple[Texture, Floats, float]:
+    """Return a pattern, the linear tint that gives it the mean colour ``rgb``, and the metres that it covers."""
+    if role == "wood" and rgb.max() - rgb.min() < 0.12:  # painted
+        role = "plastic"
+    texture = textures.pattern(role if role in textures.PATTERNS else "plastic", int(rng.integers(textures.VARIANTS)))
+    tint = _linear(rgb) * np.float32(0.92 / LINEAR_FROM_SRGB[texture].mean())
+    return texture, tint, textures.PATTERNS.get(role, textures.PATTERNS["plastic"])[1]
 
 
 def _model_look(surface: Surface, home: Home, rng: Generator) -> _Look:
@@ -185,10 +192,7 @@ def _model_look(surface: Surface, home: Home, rng: Generator) -> _Look:
         role = "wood"
     else:
         role = "plastic"
-    draw, metres = textures.MATERIALS[role]
-    texture = draw(rng, rgb)
-    tint = _linear(rgb) / np.maximum(LINEAR_FROM_SRGB[texture].mean((0, 1)), 1e-3)
-    tint = np.minimum(tint, 3.0).astype(np.float32) * np.float32(0.9)
+    texture, tint, metres = _material(role, rgb, rng)
     return _Look(texture, (metres, metres), tint, behaviour, surface.opacity, gloss)
 
 
@@ -236,7 +240,7 @@ def _walls(rng: Generator, wet: bool) -> _Look:
     side = 512
     metres = 3.2
     kind, paint = rng.random(), textures.choose(rng, textures.PAINTS)
-    if kind < 0.72:
+    if kind < 0.78:
         upper, size = textures.plaster(rng, paint, float(rng.uniform(0.005, 0.03))), 1.6
     elif kind < 0.88:
         upper, size = textures.wallpaper(rng, paint), float(rng.choice([0.4, 0.8]))

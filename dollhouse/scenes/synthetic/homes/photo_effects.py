@@ -33,7 +33,7 @@ class PhotoEffects:
 
 def sample_effects(rng: Generator) -> PhotoEffects:
     """Sample the settings of one photo."""
-    moved = rng.random() < 0.15
+    moved = rng.random() < 0.1
     motion = rng.uniform(-2.5, 2.5, 2) if moved else np.zeros(2)
     return PhotoEffects(
         exposure=float(np.clip(0.35 * rng.standard_normal(), -0.9, 0.8)),
@@ -43,9 +43,9 @@ def sample_effects(rng: Generator) -> PhotoEffects:
         saturation=float(rng.uniform(0.8, 1.2)),
         vignetting=float(rng.uniform(0, 0.25)),
         glare=float(rng.uniform(0.02, 0.12)),
-        blur=float(rng.uniform(0.2, 0.9)) if rng.random() < 0.4 else 0.0,
+        blur=float(rng.uniform(0.2, 0.8)) if rng.random() < 0.25 else 0.0,
         motion=(float(motion[0]), float(motion[1])),
-        sharpening=float(rng.uniform(0, 0.7)) if rng.random() < 0.5 else 0.0,
+        sharpening=float(rng.uniform(0.2, 0.9)) if rng.random() < 0.6 else 0.0,
         noise=float(rng.choice([0.003, 0.008, 0.02, 0.035], p=[0.4, 0.35, 0.18, 0.07])),
         jpeg_quality=int(rng.integers(55, 97)),
     )
@@ -56,7 +56,7 @@ def apply_effects(radiance: Floats, effects: PhotoEffects, rng: Generator) -> ND
     height, width = radiance.shape[:2]
     lightness = radiance @ np.array([0.25, 0.65, 0.1], np.float32)
     key = float(np.exp(np.log(np.clip(lightness, 1e-3, np.quantile(lightness, 0.9) + 1e-3)).mean()))
-    light = radiance * np.float32(0.20 * 2**effects.exposure / key)
+    light = radiance * np.float32(0.23 * 2**effects.exposure / key)
     visible = np.minimum(light, 1.0).reshape(-1, 3).mean(0) + 1e-4
     gains = (visible.mean() / visible) ** effects.balance * np.array([1 + effects.warmth, 1, 1 - effects.warmth])
     light = light * gains.astype(np.float32)
@@ -92,6 +92,7 @@ def apply_effects(radiance: Floats, effects: PhotoEffects, rng: Generator) -> ND
 def _curve(light: Floats, contrast: float) -> Floats:
     """Map linear light to sRGB with a soft shoulder; ``contrast`` mixes in a film-like curve."""
     light = np.clip(light, 0, 30)
+    light = light + 0.3 * np.maximum(light - 1, 0).mean(2, keepdims=True)  # what is overexposed turns white
     soft = light * (1 + light / 9) / (1 + light)
     soft = 1.25 * soft / (1 + 0.25 * soft)
     film = np.clip(light * (2.51 * light + 0.03) / (light * (2.43 * light + 0.59) + 0.14), 0, 1)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from dollhouse.scenes.synthetic.homes.textures import Floats
 
-_CREASE: Final = np.float32(0.8)  #: cosine between a face and the mean of its neighbours above which an edge is smooth
+_CREASE: Final = np.float32(0.75)  #: cosine between two faces above which the edge between them is smooth
+_NEIGHBOURS: Final = 10  #: faces around a corner of which each pair is compared
 
 
 class Hits(NamedTuple):
@@ -47,12 +48,20 @@ def corner_normals(triangles: Floats, instances: NDArray[np.int32]) -> Floats:
     key = (
         cell @ np.array([73856093, 19349663, 83492791], dtype=np.int64) + instances[:, None].astype(np.int64) * 15485863
     )
-    _, group = np.unique(key.ravel(), return_inverse=True)
-    weighted = np.repeat(face, 3, axis=0)
-    total = np.stack([np.bincount(group, weighted[:, k])[group] for k in range(3)], 1)
-    mean = _unit(total.astype(np.float32).reshape(-1, 3, 3))
-    flat = _unit(face)[:, None]
-    return np.where((mean * flat).sum(2, keepdims=True) > _CREASE, mean, flat)
+    flat = np.repeat(_unit(face), 3, axis=0)
+    order = np.argsort(key, axis=None)
+    key, sorted_flat, total = key.ravel()[order], flat[order], np.repeat(face, 3, axis=0)[order]
+    weighted = total.copy()
+    for step in range(1, min(_NEIGHBOURS, len(order))):
+        first = np.flatnonzero(key[step:] == key[:-step])
+        second = first + step
+        first = first[smooth := np.einsum("ij,ij->i", sorted_flat[first], sorted_flat[second]) > _CREASE]
+        second = second[smooth]
+        total[first] += weighted[second]
+        total[second] += weighted[first]
+    normals = np.empty_like(flat)
+    normals[order] = np.where(np.einsum("ij,ij->i", total, total)[:, None] > 0, _unit(total), sorted_flat)
+    return normals.reshape(-1, 3, 3)
 
 
 def _unit(vectors: Floats) -> Floats:

@@ -22,15 +22,16 @@ from dollhouse.scenes.synthetic.homes.textures import Floats, Generator
 _GATHERED: Final = 3  #: rays of each point that collect the light of other surfaces
 _PERIOD: Final = 4  #: points after which the directions of these rays repeat
 _OFFSET: Final = np.float32(0.003)
-_SMOOTHED: Final = (1, 2, 3)  #: distances, in points, over which light is averaged one after the other
+_SMOOTHED: Final = (1, 2)  #: distances, in points, over which light is averaged: they cancel differences of _PERIOD
 
 
 class HomeRenderer:
     """Renders views of one home; a pure function of its description and mesh."""
 
-    def __init__(self, home: Home, mesh: HomeMesh) -> None:
+    def __init__(self, home: Home, mesh: HomeMesh, caster: Caster | None = None) -> None:
+        """Prepare to render; ``caster`` is that of the mesh's triangles, where there is one already."""
         self.home, self.mesh = home, mesh
-        self.caster = Caster(mesh.triangles)
+        self.caster = caster or Caster(mesh.triangles)
         self._normals = corner_normals(mesh.triangles, mesh.instances)
         rng = np.random.default_rng([home.appearance_seed, 0])
         self.palette = Palette(home, mesh, rng)
@@ -178,15 +179,15 @@ def _smooth(light: Floats, points: Floats, normals: Floats, shape: tuple[int, ..
     """Average light (h, w, C) with neighbours on the same surface."""
     points, normals = points.reshape(*shape, 3), normals.reshape(*shape, 3)
     for step in _SMOOTHED:
-        total, weights = light.copy(), np.ones((*shape, 1), np.float32)
-        for dy, dx in ((0, 1), (1, 0), (1, 1), (1, -1)):
+        total, weights = 4 * light, np.full((*shape, 1), 4, np.float32)
+        for dy, dx, share in ((0, 1, 2), (1, 0, 2), (1, 1, 1), (1, -1, 1)):
             here = (slice(0, shape[0] - step * dy), slice(max(0, -step * dx), shape[1] - max(0, step * dx)))
             there = (slice(step * dy, None), slice(max(0, step * dx), shape[1] - max(0, -step * dx)))
             between = points[there] - points[here]
             off = np.abs(np.einsum("ijk,ijk->ij", between, normals[here]))
             near = off * off < 0.01 * np.einsum("ijk,ijk->ij", between, between) + 1e-5
             same = near & (np.einsum("ijk,ijk->ij", normals[here], normals[there]) > 0.9)
-            weight = same[..., None].astype(np.float32)
+            weight = np.float32(share) * same[..., None]
             total[here] += weight * light[there]
             total[there] += weight * light[here]
             weights[here] += weight
@@ -226,4 +227,4 @@ def _pixels(colour: Floats, width: int, height: int) -> Floats:
     colour = np.minimum(colour, np.float32(12))
     middle = colour[: width * height].reshape(height, width, 3)
     corner = colour[width * height :].reshape(height + 1, width + 1, 3)
-    return 0.5 * middle + 0.125 * (corner[:-1, :-1] + corner[:-1, 1:] + corner[1:, :-1] + corner[1:, 1:])
+    return 0.6 * middle + 0.1 * (corner[:-1, :-1] + corner[:-1, 1:] + corner[1:, :-1] + corner[1:, 1:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -159,14 +160,14 @@ def stone(rng: Generator, colour: Floats, side: int = 256) -> Texture:
 def wallpaper(rng: Generator, colour: Floats, side: int = 256) -> Texture:
     """Draw stripes or a mirrored motif."""
     x = np.arange(side, dtype=np.float32)[None] / side
-    strength = rng.uniform(-0.22, 0.12)
+    strength = rng.uniform(-0.15, 0.1)
     if rng.random() < 0.4:
         mask = np.repeat(np.sin(2 * np.pi * x * rng.integers(2, 8)) > rng.uniform(-0.6, 0.6), side, 0)
     else:
         quarter = noise(rng, side // 2, 6, 6) > 0.25
         half = np.concatenate([quarter, quarter[:, ::-1]], 1)
         mask = np.concatenate([half, np.roll(half, side // 2, 1)], 0)
-    tint = np.where(mask[..., None], 0.08 * rng.standard_normal(3), 0.0).astype(np.float32)
+    tint = np.where(mask[..., None], 0.04 * rng.standard_normal(3), 0.0).astype(np.float32)
     return _texture(colour, (strength * mask + 0.01 * noise(rng, side, side, side)).astype(np.float32), tint)
 
 
@@ -208,10 +209,10 @@ def outside(rng: Generator, night: bool, side: int = 256) -> Texture:
     horizon = np.array([0.82, 0.88, 0.94], np.float32)
     share = np.clip(elevation / 50, 0, 1)[..., None]
     rgb = horizon + share * (zenith - horizon) + 0.04 * _rough(rng, side, 5)[..., None]
-    ground = choose(rng, ((0.35, 0.45, 0.22), (0.5, 0.5, 0.48), (0.45, 0.42, 0.34)), 0.08)
+    ground = choose(rng, ((0.38, 0.44, 0.28), (0.5, 0.5, 0.48), (0.45, 0.42, 0.34)), 0.08)
     rgb = np.where((elevation < 0)[..., None], ground * (1 + 0.25 * _rough(rng, side, 16)[..., None]), rgb)
     trees = 6 + 7 * np.abs(_rough(rng, side, 8)[:1] * rng.uniform(0.3, 2.0))
-    leaves = np.array([0.20, 0.32, 0.14], np.float32) * (1 + 0.45 * _rough(rng, side, 32)[..., None])
+    leaves = np.array([0.24, 0.31, 0.18], np.float32) * (1 + 0.45 * _rough(rng, side, 32)[..., None])
     rgb = np.where(((elevation < trees) & (elevation > -4))[..., None], leaves, rgb)
     for _ in range(int(rng.integers(0, 5))):  # houses opposite
         left, wide, high = int(rng.integers(0, side)), int(rng.integers(12, 40)), rng.uniform(5, 25)
@@ -226,14 +227,21 @@ def outside(rng: Generator, night: bool, side: int = 256) -> Texture:
     return (np.clip(rgb, 0, 1) * 255).astype(np.uint8)
 
 
-MATERIALS: Final[dict[str, tuple[Callable[[Generator, Floats], Texture], float]]] = {
-    #: role: (its texture, metres that it covers)
-    "fabric": (fabric, 0.35),
-    "wood": (wood, 0.8),
-    "stone": (stone, 0.9),
-    "leaf": (lambda rng, colour: _texture(colour, 0.25 * _rough(rng, 128, 8)), 0.15),
-    "paper": (lambda rng, colour: plaster(rng, colour, 0.04, 64), 0.3),
-    "metal": (lambda rng, colour: _texture(colour, 0.05 * noise(rng, 128, 128, 2)), 0.4),
-    "ceramic": (lambda rng, colour: plaster(rng, colour, 0.01, 64), 0.5),
-    "plastic": (lambda rng, colour: plaster(rng, colour, 0.015, 64), 0.5),
+VARIANTS: Final = 10  #: of each pattern
+_GREY: Final = np.full(3, 0.7, np.float32)
+PATTERNS: Final[dict[str, tuple[Callable[[Generator], Texture], float]]] = {
+    #: grey patterns of materials, and the metres that they cover
+    "fabric": (lambda rng: fabric(rng, _GREY), 0.35),
+    "wood": (lambda rng: wood(rng, _GREY), 0.8),
+    "stone": (lambda rng: stone(rng, _GREY), 0.9),
+    "leaf": (lambda rng: _texture(_GREY, 0.25 * _rough(rng, 128, 8)), 0.15),
+    "paper": (lambda rng: plaster(rng, _GREY, 0.04, 64), 0.3),
+    "metal": (lambda rng: _texture(_GREY, 0.05 * noise(rng, 128, 128, 2)), 0.4),
+    "plastic": (lambda rng: plaster(rng, _GREY, 0.015, 64), 0.5),
 }
+
+
+@cache
+def pattern(role: str, variant: int) -> Texture:
+    """Draw variant 0, 1, ... of a material's pattern."""
+    return PATTERNS[role][0](np.random.default_rng([list(PATTERNS).index(role), variant]))
