@@ -92,7 +92,7 @@ def _views(home: Home, image_size: int) -> tuple[View, ...]:
 
     @cache
     def renderer() -> HomeRenderer:
-        return HomeRenderer(home, mesh())
+        return HomeRenderer(home, mesh(), caster())
 
     @cache
     def caster() -> Caster:
