@@ -85,7 +85,7 @@ class Batch(Tensors):
     posed: Tensor  #: (B,)
     level_from_camera: Tensor  #: (B, V, 4, 4), identity where not posed
     up: Tensor  #: (B, V, 3)
-    focal: Tensor  #: (B, V)
+    focal: Tensor  #: (B, V) over the image's width, 0 unknown
     patches: PatchTargets
     boxes: list[BoxTargets | None]
     #: (K, K, 2) each, probabilities that the second is right of, above the first; or nan
@@ -101,6 +101,7 @@ class Batch(Tensors):
     sample_indices: list[int] = field(default_factory=list)  #: of the scenes, where they have any
     #: (K, 7) each, centre, size and yaw of objects without a label
     ignored_boxes: list[Tensor | None] = field(default_factory=list)
+    known_focal: Tensor | None = None  #: (B, V) as the student is given them, NaN for none
 
     @property
     def rgbd_inputs(self) -> RGBDInputs:
@@ -239,7 +240,7 @@ def collate_batch(
         posed=torch.tensor([scene.level_from_camera is not None and scene.focal is not None for scene in scenes]),
         level_from_camera=stacked((s.level_from_camera for s in scenes), np.tile(np.eye(4), (views, 1, 1))),
         up=stacked((s.up for s in scenes), np.tile([0.0, -1.0, 0.0], (views, 1))),
-        focal=stacked((s.focal for s in scenes), np.ones(views)),
+        focal=stacked((s.focal for s in scenes), np.zeros(views)),
         patches=PatchTargets(*map(torch.stack, zip(*[vars(row).values() for row in patches], strict=True))),
         boxes=boxes,
         relations=[None if s.objects is None else _soft(s.objects.relations) for s in scenes],

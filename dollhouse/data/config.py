@@ -40,7 +40,7 @@ class SamplingConfig:
     """How the batches of one stage are drawn."""
 
     steps: int
-    batch_size: int  #: scenes per step
+    batch_size: int  #: scenes per step, of all their views
     questions_per_scene: int = 0  #: 0: photos only
     families: Sequence[str] | Mapping[str, float] | None = None  #: of questions, or the sampling weight of each
     with_mentions: bool = False  #: whether to locate the objects that questions name
@@ -48,3 +48,5 @@ class SamplingConfig:
     photometric_augmentation: float = 0.0  #: probability per scene
     crop_zoom: tuple[float, float] = (1.0, 1.0)  #: bounds of the zoom of each scene
     gt_assignment_prob: float = 0.0  #: per batch
+    known_focal_prob: float = 0.0  #: per scene
+    views: Sequence[int] = ()  #: views per scene, drawn per step; (): all of a sample's

@@ -6,9 +6,10 @@ A run that was killed therefore continues with the batches that it would have ha
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
@@ -18,9 +19,13 @@ from dollhouse.data.config import SamplingConfig
 from dollhouse.data.object_mentions import MentionFinder
 from dollhouse.data.target_cache import Questions
 from dollhouse.data.target_source import TargetSource
-from dollhouse.data.targets import SceneTargets, flip_horizontally
+from dollhouse.data.targets import SceneTargets
 from dollhouse.data.tokenization import TokenizedQA, tokenize_questions
+from dollhouse.data.view_transforms import flip_horizontally, take_views
+from dollhouse.errors import SceneError
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
+
+MAX_DRAWS = 100  #: samples loaded in search of one with photos of a batch's shape
 
 
 class StepDataset(Dataset[Batch]):
@@ -41,6 +46,12 @@ class StepDataset(Dataset[Batch]):
         self.config = config
         self.finder = MentionFinder(tokenizer, config) if sampling.with_mentions else None
         self._orders: dict[int, np.ndarray] = {}
+        self.views, sizes = None, np.full(sampling.steps, sampling.batch_size)
+        if sampling.views:  # every step has as many photos
+            self.views = np.random.default_rng([seed, 2]).choice(np.asarray(sampling.views), sampling.steps)
+            sizes = np.maximum(1, sampling.batch_size * source.data.views // self.views)
+        self._ends = sizes.cumsum()
+        self._starts = self._ends - sizes
 
     def __len__(self) -> int:
         return self.sampling.steps
@@ -50,17 +61,35 @@ class StepDataset(Dataset[Batch]):
         rng = np.random.default_rng([self.seed, step])
         targets: list[SceneTargets] = []
         questions, indices = [], []
-        for position in range(step * sampling.batch_size, (step + 1) * sampling.batch_size):
-            index = self._sample_index(position)
-            scene = self.source.targets(index)
+        for position in range(self._starts[step], self._ends[step]):
+            index, scene = self._sample(position, targets, rng)
+            if self.views is not None:
+                scene = take_views(scene, rng.permutation(len(scene.images))[: self.views[step]].tolist())
             flip = sampling.horizontal_flip_prob > 0 and bool(rng.random() < sampling.horizontal_flip_prob)
             targets.append(self._augment(flip_horizontally(scene) if flip else scene, step, len(targets)))
             questions.append(self._sample_questions(index, scene, rng) if sampling.questions_per_scene else [])
             indices.append(index)
         use_gt_assignment = bool(rng.random() < sampling.gt_assignment_prob)
-        return collate_batch(
+        batch = collate_batch(
             targets, questions, self.config, use_gt_assignment=use_gt_assignment, sample_indices=indices
         )
+        if sampling.known_focal_prob:
+            given = torch.from_numpy(rng.random(len(targets)) < sampling.known_focal_prob).unsqueeze(1)
+            batch.known_focal = torch.where(given & (batch.focal > 0), batch.focal, torch.nan)
+        return batch
+
+    def _sample(
+        self, position: int, others: Sequence[SceneTargets], rng: np.random.Generator
+    ) -> tuple[int, SceneTargets]:
+        """Index and targets of the sample at a position, or of a random one with photos of the batch's shape."""
+        index = self._sample_index(position)
+        for _ in range(MAX_DRAWS):
+            scene = self.source.targets(index)
+            if not others or scene.images.shape[1:] == others[0].images.shape[1:]:
+                return index, scene
+            index = int(rng.integers(len(self.source)))
+        height, width = others[0].images.shape[1:3]
+        raise SceneError(f"{MAX_DRAWS} samples gave no other with photos of {width} x {height} pixels for a batch")
 
     def _augment(self, scene: SceneTargets, step: int, row: int) -> SceneTargets:
         """Change a scene as the stage's settings allow, with a generator of its own."""

@@ -8,8 +8,7 @@ Axes: V views, H and W pixels, P patches of a view, N objects. Geometry is in th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -203,58 +202,3 @@ def assign_patches(index: NDArray[np.int64], depth: Array, objects: int) -> tupl
                 chosen[count[:, number].argmax()] = number
     mean = summed[each, chosen] / np.maximum(known[each, chosen], 1)
     return (chosen + IGNORED).reshape(views, -1), mean.reshape(views, -1).astype(np.float32)
-
-
-def flip_horizontally(targets: SceneTargets) -> SceneTargets:
-    """Exchange left and right, in the photos and in space alike.
-
-    The teacher's features move with their patches but are not changed.
-    """
-    flip = np.diag([-1.0, 1.0, 1.0, 1.0])
-    columns = targets.images.shape[2] // PATCH
-    objects, teacher = targets.objects, targets.teacher
-    if objects is not None:
-        objects = replace(
-            objects,
-            center=objects.center * np.array([-1.0, 1.0, 1.0], dtype=np.float32),
-            yaw=(np.pi - objects.yaw).astype(np.float32),
-            patch_object=_flip_patches(objects.patch_object, columns),
-            patch_depth=_flip_patches(objects.patch_depth, columns),
-            relations=_flip_relations(objects.relations),
-            ignored_boxes=_flip_boxes(objects.ignored_boxes),
-        )
-    if teacher is not None:
-        names = ("features", "known", "labels", "depth")
-        flipped = {name: _flip_patches(getattr(teacher, name), columns) for name in names}
-        teacher = replace(teacher, **flipped, relations=_flip_relations(teacher.relations))
-    return replace(
-        targets,
-        images=targets.images[:, :, ::-1],
-        depth=None if targets.depth is None else targets.depth[:, :, ::-1],
-        level_from_camera=None if targets.level_from_camera is None else flip @ targets.level_from_camera @ flip,
-        up=None if targets.up is None else targets.up * np.array([-1.0, 1.0, 1.0]),
-        objects=objects,
-        instances=None if targets.instances is None else targets.instances[:, :, ::-1],
-        teacher=teacher,
-        label_cells=None if targets.label_cells is None else targets.label_cells[:, :, ::-1],
-    )
-
-
-def _flip_patches(patches: Any, columns: int) -> Any:
-    """(V, P, ...) with every row of patches reversed."""
-    if patches is None:
-        return None
-    views, count = patches.shape[:2]
-    return patches.reshape(views, count // columns, columns, *patches.shape[2:])[:, :, ::-1].reshape(patches.shape)
-
-
-def _flip_boxes(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows of centre, size and yaw, mirrored in x."""
-    return np.concatenate([-boxes[:, :1], boxes[:, 1:6], np.float32(np.pi) - boxes[:, 6:]], 1)
-
-
-def _flip_relations(relations: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
-    """Probabilities of right become those of left; above stays."""
-    if relations is None:
-        return None
-    return np.stack([1 - relations[..., 0], relations[..., 1]], -1)

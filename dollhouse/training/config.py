@@ -45,7 +45,9 @@ class StudentConfig(ConfigModel):
     text: dict[str, Any] = Field({"model_type": "gpt_neox"}, description="config of any causal language model")
     encoder_weights: Path | None = Field(None, description="official VGGT weights: the file, or its folder")
     language_weights: Path | None = Field(None, description="folder of a causal language model, with its tokenizer")
-    depth_from: Literal["trunk", "encoder"] = Field("trunk", description="input of the depth head")
+    stem_weights: Literal["imagenet"] | None = Field(None, description="of the patch embedding efficientnet")
+    depth_from: Literal["trunk", "stem", "encoder"] = Field("trunk", description="input of the depth head")
+    canonical_depth: bool = Field(False, description="predict depth over focal length")
     tokenizer: Path | None = Field(None, description="model folder whose tokenizer is used, such as the teacher's")
     vocabulary: int = Field(1024, ge=300, description="size of the tokenizer trained on the run's own questions")
     trunk_width: int = Field(192, ge=8)
@@ -93,6 +95,8 @@ class StageConfig(ConfigModel):
     unfreeze_from_layer: int = Field(0, ge=0, description="with the encoder trained: only its rounds from this one on")
     learning_rate: float = Field(2e-3, gt=0, description="AdamW: embeddings, norms, biases, convolutions")
     muon_learning_rate: float = Field(0.02, ge=0, description="Muon: matrices; 0 leaves them to AdamW too")
+    stem_learning_rate: float | None = Field(None, gt=0, description="AdamW: pretrained stem; None: learning_rate")
+    frozen_stem_blocks: int = Field(3, ge=0, le=16, description="first blocks of a pretrained stem: not trained")
     weight_decay: float = Field(0.0, ge=0)
     warmup_ratio: float = Field(0.05, ge=0, le=1, description="share of the steps, linear from zero")
     decay_ratio: float = Field(0.4, ge=0, le=1, description="share of the steps, linear to zero")
@@ -108,6 +112,10 @@ class StageConfig(ConfigModel):
     )
     crop_zoom: tuple[Annotated[float, Field(ge=1)], Annotated[float, Field(ge=1, le=4)]] = Field(
         (1.0, 1.0), description="least and greatest zoom by which each scene's views are cropped; without text"
+    )
+    known_focal_prob: float = Field(0.0, ge=0, le=1, description="of each scene: give its focal lengths to the student")
+    views: list[int] | None = Field(
+        None, min_length=1, description="photos per scene, drawn at every step, of as many photos in all; without text"
     )
     save_every: int = Field(500, ge=1, description="steps between checkpoints")
     log_every: int = Field(20, ge=1, description="steps between lines of metrics.jsonl")
@@ -134,6 +142,8 @@ class StageConfig(ConfigModel):
             raise ValueError(
                 "answers are about colours and all objects: take out photometric_augmentation, crop_zoom or text"
             )
+        if self.views is not None and "text" in self.losses:
+            raise ValueError("answers are about all of a scene's views: take out views or text")
         subjects = {
             "grounding": "objects named in questions",
             "text_kl": "tokens of answers",
@@ -156,6 +166,8 @@ class StageConfig(ConfigModel):
             gt_assignment_prob=self.gt_assignment_prob,
             photometric_augmentation=self.photometric_augmentation,
             crop_zoom=self.crop_zoom,
+            known_focal_prob=self.known_focal_prob,
+            views=tuple(self.views or ()),
         )
 
 

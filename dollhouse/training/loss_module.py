@@ -92,7 +92,9 @@ class LossModule(nn.Module):
         as_in_inference = self.frozen_perception or not self.training
         refine = as_in_inference if refine_poses is None else refine_poses
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen_perception):
-            perception = self.student.encode_scene(batch.pixel_values, assignment, rgbd, refine_poses=refine)
+            perception = self.student.encode_scene(
+                batch.pixel_values, assignment, rgbd, refine_poses=refine, focal=batch.known_focal
+            )
         if not DEPTH_LOSSES & set(self.losses):
             return perception
         log_depth = self.student.predict_log_depth(perception, batch.pixel_values, rgbd if as_in_inference else None)

@@ -18,6 +18,7 @@ from dollhouse.models.dollhouse.processing import DollhouseProcessor
 from dollhouse.models.dollhouse.serialization import load_student
 from dollhouse.models.dollhouse.tokenization import fill_token_ids
 from dollhouse.models.vggt.convert import licence_of, load_official
+from dollhouse.models.vggt.efficientnet import IMAGENET_LICENCE, load_imagenet
 from dollhouse.scenes.synthetic.furniture import COLOURS
 from dollhouse.training.config import Recipe
 
@@ -46,6 +47,11 @@ def build_student(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Student
         load_official(model.encoder, student.encoder_weights, torch.float32)
         model.encoder.config.licence = licence_of(student.encoder_weights)
         config.licence = f"{config.licence}; its encoder: {model.encoder.config.licence}"
+    if student.stem_weights is not None and not student.blind:
+        if model.encoder.stem is None:
+            raise RecipeError("student.stem_weights are for student.vision.patch_embed: efficientnet; take them out")
+        load_imagenet(model.encoder.stem)
+        config.licence = f"{config.licence}; its stem: {IMAGENET_LICENCE}"
     if student.language_weights is not None:
         load_language_model(model, student.language_weights)
     model.generation_config.update(
@@ -126,7 +132,8 @@ def student_config(recipe: Recipe, vocab_size: int | None = None) -> DollhouseCo
     settings = recipe.student
     heads = recipe.heads_needed()
     names = {"labels": settings.label_names, "oriented_labels": settings.oriented_label_names}
-    sizes = settings.model_dump(exclude={"encoder_weights", "language_weights", "tokenizer", "vocabulary", *names})
+    elsewhere = {"encoder_weights", "stem_weights", "language_weights", "tokenizer", "vocabulary"}
+    sizes = settings.model_dump(exclude={*elsewhere, *names})
     text = sizes.pop("text")
     if settings.language_weights is not None:
         text = read_language_config(settings.language_weights, settings.text).to_dict()

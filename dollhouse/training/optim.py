@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dollhouse.training.config import StageConfig
+
 
 class Muon(torch.optim.Muon):
     """Muon that computes updates in a given type.
@@ -46,6 +48,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
         learning_rate: float,
         muon_learning_rate: float,
         weight_decay: float,
+        stem_learning_rate: float | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         """``dtype``: of Muon's own computation."""
@@ -55,7 +58,11 @@ class MuonWithAdamW(torch.optim.Optimizer):
             muon = Muon(matrices, dtype, lr=muon_learning_rate, weight_decay=weight_decay, momentum=0.95)
             self.parts.append(muon)
         if rest:
-            self.parts.append(torch.optim.AdamW(rest, lr=learning_rate, weight_decay=weight_decay, betas=(0.9, 0.98)))
+            stem = {parameter for name, parameter in model.named_parameters() if ".patch_embed.backbone." in name}
+            groups = [{"params": [parameter for parameter in rest if parameter not in stem], "lr": learning_rate}]
+            if pretrained := [parameter for parameter in rest if parameter in stem]:
+                groups.append({"params": pretrained, "lr": stem_learning_rate or learning_rate})
+            self.parts.append(torch.optim.AdamW(groups, weight_decay=weight_decay, betas=(0.9, 0.98)))
         super().__init__([{"params": matrices + rest}], {})
         self.param_groups = [group for part in self.parts for group in part.param_groups]
 
@@ -85,6 +92,12 @@ def orthogonalize(update: Tensor, a: float, b: float, c: float, steps: int = 5) 
         gram = x @ x.T
         x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.T if tall else x
+
+
+def build_optimizer(model: nn.Module, stage: StageConfig, dtype: torch.dtype = torch.float32) -> MuonWithAdamW:
+    """Build the optimiser of a stage; ``dtype``: of Muon's own computation."""
+    rates = (stage.learning_rate, stage.muon_learning_rate, stage.weight_decay, stage.stem_learning_rate)
+    return MuonWithAdamW(model, *rates, dtype)
 
 
 def split_parameters(model: nn.Module, muon: bool) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

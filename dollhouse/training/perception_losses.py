@@ -6,6 +6,7 @@ A loss of several parts is returned as a sum ("spatial") and by part ("spatial/v
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -50,8 +51,10 @@ def perception_losses(
                 parts["depth_ce"] = depth_bin_loss(perception.depth_bins, depth, bins)
             if "depth_kl" in names:
                 parts["depth_kl"] = depth_bin_kl(perception.depth_bins, depth, bins)
-    if "camera" in names and bool(batch.posed.all()):
-        parts["camera"] = camera_loss(perception.cameras, batch.level_from_camera, batch.up, batch.focal)
+    if "camera" in names and bool((batch.focal > 0).any()):
+        cameras = replace(perception.cameras, focal=perception.predicted_focal)
+        targets = (batch.level_from_camera, batch.up, batch.focal)
+        parts["camera"] = camera_loss(cameras, *targets, batch.posed, batch.metric)
     if "voting" in names and bool((batch.patches.label != IGNORE).any()):
         parts["voting"] = voting_loss(votes, batch.patches)
     if "detection" in names and any(boxes is not None for boxes in batch.boxes):

@@ -59,6 +59,8 @@ def set_trainable(stage: StageConfig, model: DollhouseForConditionalGeneration) 
         trained.add("thinking_map")
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.split(".")[0] in trained)
+    if not model.config.blind and model.encoder.stem is not None:
+        model.encoder.stem.freeze(stage.frozen_stem_blocks)
     if "encoder" in trained and stage.unfreeze_from_layer and not model.config.blind:
         try:
             model.encoder.freeze_before(stage.unfreeze_from_layer)

@@ -22,7 +22,7 @@ from dollhouse.errors import RecipeError, StorageError
 from dollhouse.models.dollhouse.serialization import single_weights
 from dollhouse.system.atomic_io import write_text
 from dollhouse.training.config import StageConfig
-from dollhouse.training.optim import MuonWithAdamW
+from dollhouse.training.optim import build_optimizer
 
 MAX_NONFINITE_STEPS = 20  #: steps in a row without a finite gradient after which a run stops
 
@@ -50,8 +50,7 @@ class DistillTrainer(Trainer):
             **settings,
         )
         dtype = torch.bfloat16 if settings.get("bf16") else torch.float32
-        rates = (stage.learning_rate, stage.muon_learning_rate, stage.weight_decay)
-        optimizer = MuonWithAdamW(loss_module, *rates, dtype)
+        optimizer = build_optimizer(loss_module, stage, dtype)
         schedule = (stage.steps, stage.warmup_ratio, stage.decay_ratio)
         super().__init__(
             model=loss_module,

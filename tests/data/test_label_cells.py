@@ -14,8 +14,9 @@ from dollhouse.data.augmentation import zoom_in
 from dollhouse.data.collator import collate_batch
 from dollhouse.data.config import DataConfig
 from dollhouse.data.record_dataset import RecordTargetSource
-from dollhouse.data.targets import SceneTargets, flip_horizontally
+from dollhouse.data.targets import SceneTargets
 from dollhouse.data.teacher_patches import resample_cells
+from dollhouse.data.view_transforms import flip_horizontally
 from dollhouse.errors import TeacherError
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.records.store import RecordStore

@@ -10,8 +10,9 @@ import torch
 
 from dollhouse.data.collator import Batch, collate_batch
 from dollhouse.data.target_cache import pack, unpack
-from dollhouse.data.targets import BACKGROUND, IGNORED, SceneTargets, flip_horizontally, scene_targets
+from dollhouse.data.targets import BACKGROUND, IGNORED, SceneTargets, scene_targets
 from dollhouse.data.tensors import IGNORE
+from dollhouse.data.view_transforms import flip_horizontally
 from dollhouse.geometry import inside_box
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.heads import Cameras
@@ -76,7 +77,8 @@ def test_cameras_reproduce_the_target_poses(flip: bool) -> None:
     batch = batch_of([flip_horizontally(scene) for scene in scenes] if flip else scenes)
     cameras = true_cameras(batch)
     torch.testing.assert_close(cameras.level_from_camera, batch.level_from_camera, atol=1e-4, rtol=0)
-    assert float(camera_loss(cameras, batch.level_from_camera, batch.up, batch.focal)) < 1e-4
+    targets = (batch.level_from_camera, batch.up, batch.focal, batch.posed, batch.metric)
+    assert float(camera_loss(cameras, *targets)) < 1e-4
     turned = cameras.level_from_own_level.repeat_interleave(81, 1) @ batch.patches.own_center.unsqueeze(-1)
     moved = turned.squeeze(-1) + cameras.position.repeat_interleave(81, 1)
     shown = batch.patches.object_patch > 0

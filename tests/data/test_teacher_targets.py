@@ -10,9 +10,10 @@ import torch
 
 from dollhouse.data.collator import collate_batch
 from dollhouse.data.target_cache import pack, unpack
-from dollhouse.data.targets import SceneTargets, TeacherPatches, flip_horizontally, scene_targets, soft_relations
+from dollhouse.data.targets import SceneTargets, TeacherPatches, scene_targets, soft_relations
 from dollhouse.data.tensors import IGNORE
 from dollhouse.data.tokenization import TokenizedQA, pack_questions
+from dollhouse.data.view_transforms import flip_horizontally
 from dollhouse.errors import RecipeError
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.scenes.scene import Box

@@ -58,11 +58,12 @@ def test_camera_loss() -> None:
     batch, views = 2, 3
     poses, up, focal = random_poses(batch, views), randn(batch, views, 3), randn(batch, views).exp()
     predicted = [randn(batch, views, 3), randn(batch, views, 2), randn(batch, views, 3), randn(batch, views).exp()]
+    known = torch.ones(batch, dtype=torch.bool)
     for value in predicted:
         value.requires_grad_()
 
     def loss(*values: Tensor) -> Tensor:
-        return camera_loss(Cameras(*values), poses, up, focal)
+        return camera_loss(Cameras(*values), poses, up, focal, known, known)
 
     sums = dict.fromkeys(("position", "heading", "up", "focal"), 0.0)
     for row in range(batch):

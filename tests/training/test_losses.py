@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -153,7 +154,29 @@ def test_relative_depth_is_aligned() -> None:
     torch.testing.assert_close(again, aligned)
     truth = torch.where(depth > 0, depth, torch.ones_like(depth)).log()
     assert float(depth_loss(truth + torch.tensor([0.0, 0.4]).view(2, 1, 1, 1), depth, exact)) == pytest.approx(0)
-    assert float(depth_loss(truth + 0.4, depth, torch.tensor([True, True]))) == pytest.approx(0.4)
+    assert float(depth_loss(truth + 0.4, depth, torch.tensor([True, True]))) == pytest.approx(0.2)
+
+
+def test_depth_loss_is_absolute_relative_and_of_edges() -> None:
+    depth, log_depth = depths(2, 1, 5, 6), randn_with_grad(2, 1, 5, 6)
+    metric = torch.tensor([True, False])
+    absolute, relative, edges = [], [], {0: [], 1: []}  # type: ignore[var-annotated]
+    for row in range(2):
+        error = {
+            (i, j): float(log_depth[row, 0, i, j].detach()) - math.log(float(depth[row, 0, i, j]))
+            for i in range(5)
+            for j in range(6)
+            if depth[row, 0, i, j] > 0
+        }
+        mean = sum(error.values()) / len(error)
+        absolute += [abs(value) for value in error.values()] if metric[row] else []
+        relative += [abs(value - mean) for value in error.values()]
+        for (i, j), value in error.items():
+            for axis, other in enumerate(((i + 4, j), (i, j + 4))):
+                edges[axis] += [abs(error[other] - value)] if other in error else []
+    expected = 0.5 * np.mean(absolute) + np.mean(relative) + 0.5 * (np.mean(edges[0]) + np.mean(edges[1]))
+    assert float(depth_loss(log_depth, depth, metric)) == pytest.approx(expected)
+    assert gradcheck(lambda x: depth_loss(x, depth, metric), log_depth)
 
 
 # relations

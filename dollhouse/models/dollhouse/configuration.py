@@ -30,8 +30,11 @@ class DollhouseConfig(PreTrainedConfig):
         thinking_passes: passes over the thinking tokens (:mod:`dollhouse.models.dollhouse.thinking_tokens`).
         scene_token_id, answer_token_id, thinking_ids: special tokens, filled in with the tokenizer.
         blind: whether the prefix is a learned constant instead of encoded photos (the control model).
-        depth_from: "trunk" (the student's own depth head) or "encoder" (VGGT's depth head, multiplied by one predicted
-            factor per scene, since its scale is not metric).
+        depth_from: "trunk" (the student's own depth head), "stem" (the same, with the finer maps of an EfficientNet
+            patch embedding) or "encoder" (VGGT's depth head, multiplied by one predicted factor per scene, since its
+            scale is not metric).
+        canonical_depth: whether depth heads predict depth divided by the focal length (over the image's width), so that
+            depth is exactly proportional to a known focal length.
         use_rgbd: whether depth and poses are inputs too (:mod:`dollhouse.models.dollhouse.rgbd_embedding`): a teacher.
         depth_bins: classes of the depth bin head; 0: no such head.
         depth_bin_range: nearest and farthest depth of these bins, metres.
@@ -70,6 +73,7 @@ class DollhouseConfig(PreTrainedConfig):
     thinking_ids: list[int] | tuple[int, ...] = ()
     blind: bool = False
     depth_from: str = "trunk"
+    canonical_depth: bool = False
     use_rgbd: bool = False
     depth_bins: int = 0
     depth_bin_range: list[float] | tuple[float, float] = (0.3, 12.0)
@@ -91,8 +95,8 @@ class DollhouseConfig(PreTrainedConfig):
             )
         if self.prefix not in ("objects", "pooled"):
             raise ValueError(f"prefix is {self.prefix!r}; choose objects or pooled")
-        if self.depth_from not in ("trunk", "encoder"):
-            raise ValueError(f"depth_from is {self.depth_from!r}; choose trunk or encoder")
+        if self.depth_from not in ("trunk", "stem", "encoder"):
+            raise ValueError(f"depth_from is {self.depth_from!r}; choose trunk, stem or encoder")
         near, far = self.depth_bin_range
         if self.depth_bins < 0 or self.depth_bins == 1 or not 0 < near < far:
             raise ValueError(
@@ -106,6 +110,8 @@ class DollhouseConfig(PreTrainedConfig):
             self.vision_config = VggtConfig()
         if self.depth_from == "encoder" and "depth" not in self.get_vision_config().heads:
             raise ValueError("depth_from is 'encoder', which has no depth head: name depth among its heads")
+        if self.depth_from == "stem" and self.get_vision_config().patch_embed != "efficientnet":
+            raise ValueError("depth_from is 'stem', whose finer maps only patch_embed: efficientnet has")
         if not isinstance(self.text_config, PreTrainedConfig):
             text = dict(self.text_config or {"model_type": "gpt_neox"})
             self.text_config = AutoConfig.for_model(text.pop("model_type"), **text)

@@ -11,6 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dollhouse.models.dollhouse.configuration import DollhouseConfig
+from dollhouse.models.vggt.efficientnet import MAP_CHANNELS
+
 
 class DepthHead(nn.Module):
     """Predict log depth at full resolution from patch tokens and the image.
@@ -43,6 +46,60 @@ class DepthHead(nn.Module):
         return F.pixel_shuffle(maps, 2).view(batch, views, height, width).float() + 1.0
 
 
+class ConvResidual(nn.Module):
+    """Two 3x3 convolutions on a residual branch: (N, C, H, W) -> (N, C, H, W)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps + self.conv2(F.relu(self.conv1(F.relu(maps))))
+
+
+class StemDepthHead(nn.Module):
+    """Predict log depth at full resolution from patch tokens and the finer maps of an EfficientNet stem.
+
+    The maps of a patch's, half a patch's and a quarter's resolution are fused, coarsest first; the output has four
+    pixels for each of the finest, and is resized to the photo. Computed in float32, as the stem is.
+    """
+
+    def __init__(self, width: int, embed_width: int, channels: int = 64) -> None:
+        super().__init__()
+        narrow = channels // 2
+        self.proj = nn.Linear(width + embed_width, channels)
+        self.middle = nn.Conv2d(MAP_CHANNELS[8], channels, 1)
+        self.fine = nn.Conv2d(MAP_CHANNELS[4], narrow, 1)
+        self.narrow = nn.Conv2d(channels, narrow, 1)
+        self.mix = nn.ModuleList([ConvResidual(channels), ConvResidual(channels), ConvResidual(narrow)])
+        self.out = nn.Conv2d(narrow, 4, 1)
+
+    def forward(self, patches: Tensor, embedded: tuple[Tensor, ...], image_size: tuple[int, int]) -> Tensor:
+        """Predict (B, V, H, W), float32, around 1.
+
+        Args:
+            patches: (B, V, P, D).
+            embedded: of the encoder: tokens (B*V, P, C) before its first round, and maps (B*V, channels, 2h, 2w) and
+                (B*V, channels, 4h, 4w).
+            image_size: (H, W) of the photos.
+        """
+        tokens, middle, fine = embedded
+        with torch.autocast(patches.device.type, enabled=False):
+            field = self.proj(torch.cat([patches.flatten(0, 1).float(), tokens], -1))
+            rows, columns = middle.shape[-2] // 2, middle.shape[-1] // 2
+            maps = self.mix[0](field.transpose(1, 2).unflatten(2, (rows, columns)))
+            maps = self.mix[1](_doubled(maps) + self.middle(middle))
+            maps = self.mix[2](_doubled(self.narrow(maps)) + self.fine(fine))
+            small = F.pixel_shuffle(self.out(F.relu(maps)), 2)
+            log_depth = F.interpolate(small, image_size, mode="bilinear")
+        return log_depth.squeeze(1).unflatten(0, patches.shape[:2]) + 1.0
+
+
+def _doubled(maps: Tensor) -> Tensor:
+    return F.interpolate(maps, scale_factor=2, mode="bilinear")
+
+
 class MetricDepth(nn.Module):
     """Scale the encoder's depth to metres by one factor per scene, predicted from the first view."""
 
@@ -54,6 +111,14 @@ class MetricDepth(nn.Module):
         """``camera_tokens`` (B, V, D), ``depth`` (B, V, H, W, 1) > 0 -> log metres (B, V, H, W), float32."""
         log_scale = self.log_scale(camera_tokens[:, 0]).float()
         return depth.squeeze(-1).float().clamp(min=1e-6).log() + log_scale[:, None, None]
+
+
+def build_depth_head(config: DollhouseConfig) -> nn.Module:
+    """Build the depth head that ``config.depth_from`` names."""
+    vision, width = config.get_vision_config(), config.trunk_width
+    if config.depth_from == "stem":
+        return StemDepthHead(width, vision.hidden_size)
+    return MetricDepth(width) if config.depth_from == "encoder" else DepthHead(width, vision.patch_size)
 
 
 @dataclass

@@ -19,7 +19,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.depth_bins import DepthBinHead, DepthBins
-from dollhouse.models.dollhouse.heads import Cameras, DepthHead, LevelCameraHead, MetricDepth
+from dollhouse.models.dollhouse.heads import Cameras, DepthHead, LevelCameraHead, MetricDepth, build_depth_head
 from dollhouse.models.dollhouse.modeling_language import SceneLanguageModel
 from dollhouse.models.dollhouse.pose_refinement import refine_cameras
 from dollhouse.models.dollhouse.proposal_head import INIT_STD, ObjectProjector, ProposalHead, ProposalOutput
@@ -30,8 +30,9 @@ from dollhouse.models.dollhouse.trunk import Trunk
 from dollhouse.models.dollhouse.voting_head import VoteOutput, VotingHead, cluster_votes
 from dollhouse.models.vggt.modeling import VggtModel, VggtOutput
 
-#: Depth is multiplied by known over predicted focal length to this power. An object of the same size and image is
-#: farther away by the ratio itself, but students predict part of it from other cues; fitted on synthetic rooms.
+#: Depth is multiplied by known over predicted focal length to this power, unless the heads predict depth over focal
+#: length (``config.canonical_depth``). An object of the same size and image is farther away by the ratio itself, but
+#: students predict part of it from other cues; fitted on synthetic rooms.
 FOCAL_EXPONENT = 0.7
 
 
@@ -45,9 +46,10 @@ class PerceptionOutput:
     patch_assignment: Tensor  #: (B, M, N) assignment of patches to object slots
     patches: Tensor  #: (B, V, P, trunk width) trunk features of each patch
     camera_tokens: Tensor  #: (B, V, trunk width)
+    predicted_focal: Tensor  #: (B, V) as in ``cameras`` where no focal length is known
     depth_bins: Tensor | None = None  #: (B, V, P, bins) logits; None without a depth bin head
     relations: Tensor | None = None  #: (B, N, N, 2) logits of right and above; None without a relation head
-    encoder_output: VggtOutput | None = None  #: only where the encoder's own depth head is used
+    encoder_output: VggtOutput | None = None  #: only where the depth head needs it
     #: (B, V, H, W); None until set from :meth:`DollhouseForConditionalGeneration.predict_log_depth`
     log_depth: Tensor | None = None
     depth_offset: Tensor | None = None  #: (B, V) added to predicted log depth; None for none
@@ -98,8 +100,7 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
             special = 1 + vision.num_register_tokens
             width, heads = config.trunk_width, config.trunk_heads
             self.trunk = Trunk(2 * vision.hidden_size, width, config.trunk_layers, heads, special)
-            own_depth = config.depth_from == "trunk"
-            self.depth_head = DepthHead(width, vision.patch_size) if own_depth else MetricDepth(width)
+            self.depth_head = build_depth_head(config)
             if config.use_rgbd:
                 self.rgbd_encoder = RGBDPatchEmbedding(vision.hidden_size, vision.patch_size)
             else:
@@ -158,7 +159,8 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
             refine_poses: whether predicted camera poses are corrected by matching objects across views
                 (:mod:`dollhouse.models.dollhouse.pose_refinement`); not differentiable, meant for inference.
             focal: known focal lengths (B, V) divided by the image's width, NaN for the predicted one. They replace the
-                predicted ones and change depth (``FOCAL_EXPONENT``). Ignored with ``rgbd``.
+                predicted ones and change depth: in proportion with ``config.canonical_depth``, else by
+                ``FOCAL_EXPONENT``. Ignored with ``rgbd``.
 
         Raises:
             ValueError: if ``config.use_rgbd`` and ``rgbd`` is None.
@@ -173,11 +175,12 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
         encoded = self.encoder(pixel_values, layers, None if rgbd is None else self.rgbd_encoder(rgbd))
         camera_tokens, patches = self.trunk(encoded.last_hidden_state)
         cameras = self.camera_head(camera_tokens) if rgbd is None else rgbd.cameras
-        depth_offset = None
+        depth_offset, predicted_focal = None, cameras.focal
         if focal is not None and rgbd is None:
-            focal = torch.where(focal.isnan(), cameras.focal, focal)
-            depth_offset = FOCAL_EXPONENT * (focal / cameras.focal).log()
-            cameras = replace(cameras, focal=focal)
+            cameras = replace(cameras, focal=torch.where(focal.isnan(), predicted_focal, focal))
+            depth_offset = FOCAL_EXPONENT * (cameras.focal / predicted_focal).log()
+        if self.config.canonical_depth:
+            depth_offset = cameras.focal.log()
         votes = self.voting_head(patches, cameras, rows, columns, None if rgbd is None else rgbd.depth, depth_offset)
         if refine_poses and rgbd is None and pixel_values.shape[1] > 1:
             cameras = refine_cameras(votes, cameras)
@@ -192,9 +195,10 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
             patch_assignment,
             patches,
             camera_tokens,
+            predicted_focal,
             depth_bins=self.depth_bin_head(patches) if self.config.depth_bins else None,
             relations=self.relation_head(objects) if self.config.relation_head else None,
-            encoder_output=encoded if layers is not None else None,
+            encoder_output=None if isinstance(self.depth_head, DepthHead) else encoded,
             depth_offset=depth_offset,
         )
 
@@ -205,12 +209,13 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
 
         Pixels that ``rgbd`` has measured keep the measured depth.
         """
-        if isinstance(self.depth_head, MetricDepth):
-            assert perception.encoder_output is not None
-            depth = self.encoder.predict_depth(perception.encoder_output)[0]
-            log_depth = self.depth_head(perception.camera_tokens, depth)
-        else:
+        encoded = perception.encoder_output
+        if encoded is None:
             log_depth = self.depth_head(perception.patches, pixel_values)
+        elif isinstance(self.depth_head, MetricDepth):
+            log_depth = self.depth_head(perception.camera_tokens, self.encoder.predict_depth(encoded)[0])
+        else:
+            log_depth = self.depth_head(perception.patches, encoded.embedded, encoded.image_size)
         if perception.depth_offset is not None:
             log_depth = log_depth + perception.depth_offset[..., None, None]
         if rgbd is not None:

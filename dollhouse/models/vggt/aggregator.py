@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from dollhouse.models.vggt import efficientnet
 from dollhouse.models.vggt.configuration import VggtConfig
 from dollhouse.models.vggt.layers import Block, RotaryTable, rotary_table
 from dollhouse.models.vggt.patch_embed import ConvPatchEmbed, ConvStem, DinoPatchEmbed
@@ -30,8 +31,12 @@ class Aggregator(nn.Module):
             self.patch_embed = DinoPatchEmbed(config)
         elif config.patch_embed == "conv":
             self.patch_embed = ConvPatchEmbed(width, config.patch_size)
+        elif config.patch_embed == "efficientnet":
+            self.patch_embed = efficientnet.EfficientNetPatchEmbed(width, config.patch_size)
         else:
             self.patch_embed = ConvStem(width)
+        pretrained = config.patch_embed == "efficientnet"
+        self.image_norm = (efficientnet.MEAN, efficientnet.STD) if pretrained else (IMAGE_MEAN, IMAGE_STD)
         # [:, 0] is for frame 0, [:, 1] for every other frame
         self.camera_token = nn.Parameter(torch.zeros(1, 2, 1, width))
         self.register_token = nn.Parameter(torch.zeros(1, 2, config.num_register_tokens, width))
@@ -45,7 +50,7 @@ class Aggregator(nn.Module):
 
     def forward(
         self, pixel_values: Tensor, output_layers: Sequence[int], patch_bias: Tensor | None = None
-    ) -> tuple[Tensor, dict[int, Tensor]]:
+    ) -> tuple[Tensor, dict[int, Tensor], tuple[Tensor, ...]]:
         """Encode images.
 
         Args:
@@ -54,13 +59,15 @@ class Aggregator(nn.Module):
             patch_bias: (B, V, P, C), added to the patch tokens.
 
         Returns:
-            The output of the last round (B, V, S+P, 2C), and those of ``output_layers`` by number.
+            The output of the last round (B, V, S+P, 2C), those of ``output_layers`` by number, and what
+            :meth:`embed_patches` returned.
         """
         batch, views, _, height, width = pixel_values.shape
         step = self.config.views_at_once
         if step is not None and (step >= batch * views or self._needs_gradient(pixel_values)):
             step = None
-        patches = self.embed_patches(pixel_values.flatten(0, 1), step)
+        embedded = self.embed_patches(pixel_values.flatten(0, 1), step)
+        patches = embedded[0]
         if patch_bias is not None:
             patches = patches + patch_bias.flatten(0, 1).to(patches.dtype)
         special = torch.cat([self.camera_token, self.register_token], 2)
@@ -90,15 +97,20 @@ class Aggregator(nn.Module):
             for index in wanted:
                 both = [halves.pop((kind, index)) for kind in ("frame", "global")]
                 outputs[index] = torch.cat(both, -1).view(batch, views, length, -1)
-        return outputs[last], {index: outputs[index] for index in output_layers}
+        return outputs[last], {index: outputs[index] for index in output_layers}, embedded
 
-    def embed_patches(self, images: Tensor, step: int | None) -> Tensor:
-        """Embed images (N, 3, H, W) in [0, 1] as patch tokens (N, P, C), ``step`` images at a time."""
+    def embed_patches(self, images: Tensor, step: int | None) -> tuple[Tensor, ...]:
+        """Embed images (N, 3, H, W) in [0, 1] as patch tokens (N, P, C), ``step`` images at a time.
+
+        Behind the tokens come the finer maps of an embedding that has them.
+        """
         # float32 first, as the official code keeps them: in float64 the difference would show
-        mean, std = (torch.tensor(row).to(images).view(3, 1, 1) for row in (IMAGE_MEAN, IMAGE_STD))
+        mean, std = (torch.tensor(row).to(images).view(3, 1, 1) for row in self.image_norm)
         if step is None:  # no split, which would fix the number of images in an exported graph
-            return self.patch_embed((images - mean) / std)
-        return torch.cat([self.patch_embed((chunk - mean) / std) for chunk in images.split(step)])
+            embedded = self.patch_embed((images - mean) / std)
+            return embedded if isinstance(embedded, tuple) else (embedded,)
+        chunks = [self.embed_patches(chunk, None) for chunk in images.split(step)]
+        return tuple(torch.cat(parts) for parts in zip(*chunks, strict=True))
 
     @staticmethod
     def frame_attention(block: nn.Module, tokens: Tensor, rotary: RotaryTable, step: int | None) -> Tensor:

@@ -22,8 +22,9 @@ class VggtConfig(PreTrainedConfig):
         aa_order: which of "frame" and "global" goes first in a round.
         rope_theta: base of the rotary frequencies.
         layerscale_value: initial layer scale of the frame, global and camera blocks.
-        patch_embed: "dinov2" (a DINOv2 ViT with registers), "conv" (one strided convolution), or
-            "stem" (a small convolutional stem, for encoders trained from scratch).
+        patch_embed: "dinov2" (a DINOv2 ViT with registers), "conv" (one strided convolution), "stem" (a small
+            convolutional stem, for encoders trained from scratch), or "efficientnet" (EfficientNet-Lite0, for small
+            encoders that start from ImageNet weights).
         dino: num_hidden_layers, num_attention_heads, mlp_ratio, num_register_tokens, layerscale_value of the ViT.
         heads: which of "camera", "depth", "point" the model has.
         camera_head: num_hidden_layers, num_attention_heads, mlp_ratio of the camera head's trunk.
@@ -67,8 +68,8 @@ class VggtConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
 
     def _check(self) -> None:
-        if self.patch_embed not in ("dinov2", "conv", "stem"):
-            raise ValueError(f"patch_embed is {self.patch_embed!r}; choose dinov2, conv or stem")
+        if self.patch_embed not in ("dinov2", "conv", "stem", "efficientnet"):
+            raise ValueError(f"patch_embed is {self.patch_embed!r}; choose dinov2, conv, stem or efficientnet")
         if self.patch_embed == "stem" and self.patch_size != 14:
             raise ValueError(f"the stem has patches of 14 pixels, not {self.patch_size}")
         if self.image_size % self.patch_size:

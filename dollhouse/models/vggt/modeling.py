@@ -23,6 +23,7 @@ from dollhouse.models.vggt.camera_head import CameraHead
 from dollhouse.models.vggt.configuration import VggtConfig
 from dollhouse.models.vggt.convert import licence_of, load_official, save_official
 from dollhouse.models.vggt.dpt_head import DPTHead, activate_depth, activate_points
+from dollhouse.models.vggt.efficientnet import EfficientNetLite0, EfficientNetPatchEmbed
 from dollhouse.models.vggt.layers import LayerScale
 from dollhouse.models.vggt.patch_embed import DinoPatchEmbed
 
@@ -39,12 +40,14 @@ class VggtOutput(ModelOutput):
         layers: outputs of the requested rounds by number; each as ``last_hidden_state``.
         patch_start: S, the index of the first patch token.
         image_size: (H, W) of the images.
+        embedded: patch tokens (B*V, P, C) before the first round, then the finer maps of an embedding that has them.
     """
 
     last_hidden_state: Tensor | None = None
     layers: dict[int, Tensor] | None = None
     patch_start: int | None = None
     image_size: tuple[int, int] | None = None
+    embedded: tuple[Tensor, ...] | None = None
 
 
 class VggtModel(PreTrainedModel):
@@ -147,9 +150,9 @@ class VggtModel(PreTrainedModel):
         rounds = tuple(output_layers or ())
         if any(not 0 <= index < self.config.num_hidden_layers for index in rounds):
             raise ValueError(f"output_layers {list(rounds)}: rounds go from 0 to {self.config.num_hidden_layers - 1}")
-        last, layers = self.aggregator(pixel_values, rounds, patch_bias)
+        last, layers, embedded = self.aggregator(pixel_values, rounds, patch_bias)
         special = 1 + self.config.num_register_tokens
-        return VggtOutput(last_hidden_state=last, layers=layers, patch_start=special, image_size=(height, width))
+        return VggtOutput(last, layers, special, (height, width), embedded)
 
     def predict_cameras(self, output: VggtOutput) -> list[Tensor]:
         """Predict pose encodings (B, V, 9) after each of four iterations; the last is the best."""
@@ -158,6 +161,12 @@ class VggtModel(PreTrainedModel):
         with torch.autocast(output.last_hidden_state.device.type, enabled=False):
             tokens = output.last_hidden_state[:, :, 0]
             return self.camera_head(tokens.to(self.camera_head.embed_pose.weight.dtype))
+
+    @property
+    def stem(self) -> EfficientNetLite0 | None:
+        """The part of the patch embedding that has ImageNet weights; None for other patch embeddings."""
+        embed = self.aggregator.patch_embed
+        return embed.backbone if isinstance(embed, EfficientNetPatchEmbed) else None
 
     def freeze_before(self, layer: int) -> None:
         """Freeze the patch embedding, the special tokens and the rounds before ``layer``.

@@ -30,7 +30,7 @@ from dollhouse.training.config import Recipe
 from dollhouse.training.estimate.live_memory import LiveMemory, without_memory
 from dollhouse.training.loss_weighting import UncertaintyWeighting
 from dollhouse.training.model_init import load_initial_student, student_config
-from dollhouse.training.optim import MuonWithAdamW
+from dollhouse.training.optim import build_optimizer
 from dollhouse.training.stage import build_stage, use_bfloat16
 from dollhouse.training.tokenizer import fit_tokenizer, pretrained_tokenizer, question_texts
 
@@ -144,7 +144,7 @@ def estimate_stage(
     UncertaintyWeighting(list(losses))(losses).backward()
     with fake, live, counters[3]:
         stand_ins.send_gradients_back()
-        optimizer = MuonWithAdamW(loss_module, stage.learning_rate, stage.muon_learning_rate, stage.weight_decay)
+        optimizer = build_optimizer(loss_module, stage)
         optimizer.step()
     named = {key: value for key, value in loss_module.named_parameters() if value.requires_grad}
     gradients = {key: value.grad for key, value in named.items() if value.grad is not None}

@@ -12,6 +12,8 @@ from torch.nn import functional as F
 from dollhouse.models.dollhouse.depth_bins import DepthBins
 from dollhouse.models.dollhouse.rgbd_embedding import in_patches
 
+EDGE_STEP = 4  #: pixels
+
 
 def aligned_depth(log_depth: Tensor, depth: Tensor, metric: Tensor) -> Tensor:
     """Scale depth that is not metric to the predicted depth, by the median ratio of the scene.
@@ -30,14 +32,26 @@ def aligned_depth(log_depth: Tensor, depth: Tensor, metric: Tensor) -> Tensor:
 
 
 def depth_loss(log_depth: Tensor, depth: Tensor, metric: Tensor) -> Tensor:
-    """Return the L1 loss of log depth over valid pixels, after :func:`aligned_depth`.
+    """Return the L1 loss of log depth: absolute, relative to each view's mean error, and of edges.
 
-    The logarithm makes relative errors count alike near and far.
+    The logarithm makes relative errors count alike near and far. Only the absolute term needs ``metric`` depth; edges
+    are differences of pixels ``EDGE_STEP`` apart.
     """
-    depth = aligned_depth(log_depth, depth, metric)
     valid = depth > 0
     error = torch.where(valid, log_depth - depth.clamp(min=1e-3).log(), torch.zeros_like(log_depth))
-    return error.abs().sum() / valid.sum().clamp(min=1)
+    shift = error.sum((2, 3), keepdim=True) / valid.sum((2, 3), keepdim=True).clamp(min=1)
+    loss = 0.5 * _mean_abs(error, valid & metric.view(-1, 1, 1, 1)) + _mean_abs(error - shift, valid)
+    for axis in (2, 3):
+        length = error.shape[axis] - EDGE_STEP
+        if length > 0:
+            far, near = error.narrow(axis, EDGE_STEP, length), error.narrow(axis, 0, length)
+            both = valid.narrow(axis, EDGE_STEP, length) & valid.narrow(axis, 0, length)
+            loss = loss + 0.5 * _mean_abs(far - near, both)
+    return loss
+
+
+def _mean_abs(error: Tensor, counted: Tensor) -> Tensor:
+    return (error.abs() * counted).sum() / counted.sum().clamp(min=1)
 
 
 def depth_bin_loss(logits: Tensor, depth: Tensor, bins: DepthBins) -> Tensor:
