@@ -26,6 +26,8 @@ from dollhouse.records.store import RecordStore, merge_records
 from dollhouse.scenes.open import open_scenes
 from dollhouse.scenes.readers.saved import save_scene
 from dollhouse.teachers.annotate import annotate
+from dollhouse.training.train import distill
+from tests.fixtures.recipes import tiny_recipe
 from tests.records.small_scenes import small_scene
 
 QUESTIONS = '{"question": "What is this?", "answer": "a room"}\n{"question": "Is it large?", "answer": "yes"}\n'
@@ -106,6 +108,30 @@ def test_same_batches_wherever_records_and_scenes_lie(
     assert_equal(batches(student, records=tmp_path / "recs", scenes=str(new)), expected)
     merge_records([moved / "shard0", moved / "shard1"], tmp_path / "merged again")
     assert_equal(batches(student, records=tmp_path / "merged again", scenes=str(new)), expected)
+
+
+@pytest.mark.slow
+def test_same_weights_wherever_records_and_scenes_lie(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made on one path; then moved, renamed and merged from two shards: every byte of the weights is equal."""
+
+    def weights(out: str, **data: str) -> bytes:
+        recipe = tiny_recipe(data={"views": 2, "questions_per_scene": 2, "workers": 0, **data})
+        return (distill(recipe, tmp_path / out, progress=False) / "model.safetensors").read_bytes()
+
+    expected = weights("run", records="records")
+    monkeypatch.chdir(tmp_path)
+    project.rename(tmp_path / "moved")
+    assert weights("run of moved", records="moved/records") == expected
+    for name in ("kitchen", "study"):
+        (tmp_path / "moved" / "scans" / name).rename(tmp_path / "moved" / "scans" / f"scan of {name}")
+    (tmp_path / "moved" / "scans").rename(tmp_path / "renamed")
+    merge_records([tmp_path / "moved" / "shard1", tmp_path / "moved" / "shard0"], tmp_path / "merged")
+    (tmp_path / "moved" / "shard0").rename(tmp_path / "shard")
+    shutil.rmtree(tmp_path / "moved")
+    assert weights("run of merged", records="merged", scenes="renamed") == expected
+    assert weights("run of one shard", records="shard", scenes="renamed") != expected
 
 
 def test_photos_distinguish_scenes_of_equal_names(project: Path, student: tuple[Any, Any], tmp_path: Path) -> None:
