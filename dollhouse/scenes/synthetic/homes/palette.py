@@ -149,7 +149,7 @@ def _look(surface: Surface, home: Home, rng: Generator) -> _Look:
     if surface.role == "model":
         return _model_look(surface, home, rng)
     if surface.role == "pane":
-        return _Look(_flat(rgb), None, np.ones(3, np.float32), PANE)
+        return _Look(_flat(rgb), None, np.ones(3, np.float32), PANE, reflects=0.07)
     if surface.role == "mirror":
         return _Look(_flat(np.ones(3, np.float32)), None, np.full(3, 0.9, np.float32), MIRROR)
     if surface.role == "lamp":
@@ -241,7 +241,7 @@ def _walls(rng: Generator, wet: bool) -> _Look:
     metres = 3.2
     kind, paint = rng.random(), textures.choose(rng, textures.PAINTS)
     if kind < 0.78:
-        upper, size = textures.plaster(rng, paint, float(rng.uniform(0.005, 0.03))), 1.6
+        upper, size = textures.plaster(rng, paint, float(rng.uniform(0.003, 0.014))), 1.6
     elif kind < 0.88:
         upper, size = textures.wallpaper(rng, paint), float(rng.choice([0.4, 0.8]))
     elif kind < 0.93:

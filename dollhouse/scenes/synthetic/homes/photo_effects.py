@@ -36,11 +36,11 @@ def sample_effects(rng: Generator) -> PhotoEffects:
     moved = rng.random() < 0.1
     motion = rng.uniform(-2.5, 2.5, 2) if moved else np.zeros(2)
     return PhotoEffects(
-        exposure=float(np.clip(0.35 * rng.standard_normal(), -0.9, 0.8)),
+        exposure=float(np.clip(0.45 * rng.standard_normal() - 0.15, -1.2, 0.8)),
         balance=float(rng.uniform(0.2, 0.95)),
-        warmth=float(0.05 * rng.standard_normal()),
+        warmth=float(0.02 + 0.06 * rng.standard_normal()),
         contrast=float(rng.uniform(0.1, 0.9)),
-        saturation=float(rng.uniform(0.8, 1.2)),
+        saturation=float(rng.uniform(0.7, 1.1)),
         vignetting=float(rng.uniform(0, 0.25)),
         glare=float(rng.uniform(0.02, 0.12)),
         blur=float(rng.uniform(0.2, 0.8)) if rng.random() < 0.25 else 0.0,

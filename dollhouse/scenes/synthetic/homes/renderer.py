@@ -141,6 +141,8 @@ class HomeRenderer:
         outside = np.flatnonzero((palette.behaviour.take(surface) == PANE) | (hits.triangle < 0))
         if len(outside):
             colour[outside] = self.lights.outside(rays[outside])
+            if light.shape[1] == 6:
+                colour[outside] += light[outside, 3:]
         return colour
 
     def _reflect_and_pass(

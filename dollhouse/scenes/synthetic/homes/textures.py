@@ -185,7 +185,7 @@ def picture(rng: Generator, side: int = 128) -> Texture:
         rgb = np.where((y < horizon)[..., None], sky * (1 + 0.4 * (y[..., None] - 0.3)), land)
         rgb = rgb * (1 + 0.15 * _rough(rng, side, 5)[..., None])
     elif kind < 0.8:
-        palette = rng.random((5, 3), dtype=np.float32)
+        palette = 0.5 * (rng.random((5, 3), dtype=np.float32) + rng.random((5, 1), dtype=np.float32))
         field = _rough(rng, side, int(rng.integers(1, 4)), 3)
         rgb = palette[np.digitize(field, [-0.8, -0.2, 0.3, 0.9])] * (1 + 0.1 * noise(rng, side, 32, 32)[..., None])
     else:
@@ -236,7 +236,7 @@ PATTERNS: Final[dict[str, tuple[Callable[[Generator], Texture], float]]] = {
     "stone": (lambda rng: stone(rng, _GREY), 0.9),
     "leaf": (lambda rng: _texture(_GREY, 0.25 * _rough(rng, 128, 8)), 0.15),
     "paper": (lambda rng: plaster(rng, _GREY, 0.04, 64), 0.3),
-    "metal": (lambda rng: _texture(_GREY, 0.05 * noise(rng, 128, 128, 2)), 0.4),
+    "metal": (lambda rng: _texture(_GREY, 0.015 * noise(rng, 128, 128, 2)), 0.4),
     "plastic": (lambda rng: plaster(rng, _GREY, 0.015, 64), 0.5),
 }
 
