@@ -134,12 +134,13 @@ def _procedural_parts(item: Item, index: int, holes: list[Item]) -> _Parts:
     return np.concatenate(triangles), np.concatenate(uv), np.concatenate(ids), made
 
 
-_SHINE: Final = {"metal": 0.6, "ceramic": 0.4, "screen": 0.5, "plastic": 0.2, "stone": 0.3, "wood": 0.1, "glass": 0.6}
+_SHINE: Final = {"metal": 0.6, "ceramic": 0.4, "screen": 0.5, "plastic": 0.2, "stone": 0.3, "wood": 0.1}
 
 
 def _surface(role: str, rgb: Rgb, index: int) -> Surface:
-    opacity = 0.25 if role == "glass" else 1.0
-    return Surface(role, rgb, opacity=opacity, shine=_SHINE.get(role, 0.0), item=index)
+    if role == "glass":
+        return Surface("model", rgb, opacity=0.25, shine=0.6, item=index)
+    return Surface(role, rgb, shine=_SHINE.get(role, 0.0), item=index)
 
 
 def _with_holes(solids: list[Solid], item: Item, holes: list[Item]) -> list[Solid]:
