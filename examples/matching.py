@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 from scipy.optimize import least_squares
-from scipy.sparse import csgraph, lil_array
+from scipy.sparse import coo_array, csgraph, lil_array
 from scipy.special import softmax
 
 from dollhouse.errors import TeacherError
@@ -28,7 +28,9 @@ USUAL_FOCAL = 0.9  #: over the photo's width, of unknown cameras: 58 degrees
 LEAST_COSINE = 0.82  #: of matching descriptors
 LEAST_MATCHES = 25  #: inliers of a pair of photos
 KEYPOINTS = 1500
+NFEV = 30
 TRACKS = 3000  #: in the bundle adjustment
+TRAINED_FOCAL = 0.81  #: over the photo's width, of NYU Depth v2
 DEPTH_SIGMA, SCALE_SIGMA, FOCAL_SIGMA = 0.2, 0.25, 0.1  #: of log depth, of a photo's log depth scale, of log focal
 
 
@@ -64,7 +66,7 @@ def features(image: np.ndarray, weights: str) -> tuple[np.ndarray, np.ndarray]:
 
 def matches(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return the indices (M, 2) of descriptors that are each other's nearest."""
-    cosines = first @ second.T
+    cosines = first.astype(np.float32) @ second.T.astype(np.float32)
     forward, back = cosines.argmax(1), cosines.argmax(0)
     index = np.arange(len(first))
     mutual = (back[forward] == index) & (cosines[index, forward] > LEAST_COSINE)
@@ -117,7 +119,9 @@ def cameras(scene: Scene, depth: Sequence[np.ndarray] | None, weights: str) -> C
     focal = float(np.median(known)) if known else USUAL_FOCAL * max(width, height)
     pinhole = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
     points, descriptors = zip(*(features(image, weights) for image in images), strict=True)
-    depths = [look_up(d, p, image) for d, p, image in zip(depth, points, images, strict=True)]
+    # a depth model gives the metres of photos with the focal length that it was trained on
+    longer = focal / width / TRAINED_FOCAL
+    depths = [look_up(d, p, image) * longer for d, p, image in zip(depth, points, images, strict=True)]
     pairs: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
     for i in range(len(images)):
         for j in range(i + 1, len(images)):
@@ -129,10 +133,9 @@ def cameras(scene: Scene, depth: Sequence[np.ndarray] | None, weights: str) -> C
                     pairs[i, j] = found[0], matched[found[1]]
     poses = _spanning_poses(pairs, len(images), scene.name)
     tracks = _tracks(pairs, len(images))
-    poses, focal, scales = _adjusted(poses, tracks, points, depths, pinhole, bool(known))
+    poses, focal, anchors = _adjusted(poses, tracks, points, depths, pinhole, bool(known))
     pinhole[[0, 1], [0, 1]] = focal
-    scaled = [d * scale for d, scale in zip(depth, scales, strict=True)]
-    return Cameras(invert_rigid(poses), np.tile(pinhole, (len(images), 1, 1)), scaled, metric=True)
+    return Cameras(invert_rigid(poses), np.tile(pinhole, (len(images), 1, 1)), metric=True, points=anchors)
 
 
 def _spanning_poses(pairs: dict, count: int, name: str) -> np.ndarray:
@@ -203,25 +206,40 @@ def _adjusted(poses, tracks, points, depths, pinhole, focal_known):
         own = np.einsum("nij,nj->ni", rotations[view], places[point]) + moves[view]
         z = np.maximum(own[:, 2], 0.05)
         shift = (own[:, :2] / z[:, None] * focal * np.exp(log_focal) + centre - pixels) / 1.5
-        depth_shift = (np.log(z) - measured - scales[view]) / DEPTH_SIGMA
+        depth_shift = (np.log(z) - measured - scales[view] - log_focal) / DEPTH_SIGMA
         return np.concatenate([shift.ravel(), depth_shift, scales / SCALE_SIGMA, [log_focal / sigma]])
 
-    rows = 3 * len(view) + count + 1
-    pattern = lil_array((rows, len(start)), dtype=np.int8)
-    for n, (v, t) in enumerate(zip(view.tolist(), point.tolist(), strict=True)):
-        for row in (2 * n, 2 * n + 1, 2 * len(view) + n):
-            pattern[row, [3 * v, 3 * v + 1, 3 * v + 2]] = 1
-            pattern[row, [3 * count + 3 * v + k for k in range(3)]] = 1
-            pattern[row, [7 * count, 6 * count + v]] = 1
-            pattern[row, [7 * count + 1 + 3 * t + k for k in range(3)]] = 1
-    for v in range(count):
-        pattern[3 * len(view) + v, 6 * count + v] = 1
-    pattern[rows - 1, 7 * count] = 1
-    fit = least_squares(
-        residuals, start, jac_sparsity=pattern, loss="soft_l1", x_scale="jac", method="trf", max_nfev=30
+    n, last = np.arange(len(view)), 7 * count  # rows: two of each pixel, then depth, then scales, then the focal length
+    columns = np.column_stack(
+        [
+            3 * view[:, None] + np.arange(3),
+            3 * count + 3 * view[:, None] + np.arange(3),
+            6 * count + view,
+            np.full(len(view), last),
+            last + 1 + 3 * point[:, None] + np.arange(3),
+        ]
     )
-    turns, moves, scales, log_focal, _ = split(fit.x)
+    observed = np.concatenate([2 * n, 2 * n + 1, 2 * len(n) + n])
+    places = np.concatenate([np.repeat(observed, columns.shape[1]), 3 * len(n) + np.arange(count + 1)])
+    touched = np.concatenate([np.tile(columns, (3, 1)).ravel(), 6 * count + np.arange(count + 1)])
+    pattern = coo_array((np.ones(len(places), dtype=np.int8), (places, touched)), shape=(places[-1] + 1, len(start)))
+    fit = least_squares(
+        residuals,
+        start,
+        jac_sparsity=pattern.tocsr(),
+        loss="soft_l1",
+        x_scale="jac",
+        method="trf",
+        max_nfev=NFEV,
+        verbose=0,
+    )
+    turns, moves, _, log_focal, places = split(fit.x)
     refined = np.tile(np.eye(4), (count, 1, 1))
     refined[:, :3, :3] = [cv2.Rodrigues(turn)[0] for turn in turns]
     refined[:, :3, 3] = moves
-    return refined, focal * float(np.exp(log_focal)), np.exp(scales)
+    own = np.einsum("nij,nj->ni", refined[view, :3, :3], places[point]) + moves[view]
+    focal *= float(np.exp(log_focal))
+    near = np.linalg.norm(own[:, :2] / own[:, 2:] * focal + centre - pixels, axis=1) < 3.0
+    near &= own[:, 2] > 0.05
+    anchors = [np.column_stack([pixels, own[:, 2]])[near & (view == v)] for v in range(count)]
+    return refined, focal, anchors

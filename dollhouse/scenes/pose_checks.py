@@ -15,6 +15,7 @@ from dollhouse.scenes.corrections import Axis, Corrections, signed_axis
 from dollhouse.scenes.scene import Scene, spaced_indices
 
 AGREE = 0.05  #: largest median relative depth error of views that agree
+AGREE_ESTIMATED = 0.1  #: the same for depth or cameras that a model estimated (``metadata["estimated"]``)
 NO_DEPTH = "the poses are not checked, since the scene has no depth"
 _NOISE = 0.01  #: an error below this is never called a mistake
 _PAIRS = 6
@@ -54,8 +55,9 @@ def check_poses(scene: Scene) -> dict[str, Any]:
 
     Returns:
         ``pairs`` compared; ``error``, the median of abs(z - depth) / depth, and ``agrees``, whether it is at most
-        ``AGREE``, both None where too little overlaps; ``mistake`` in words, and ``option``, the command's options that
-        mend it, both None where none is found; ``summary``, all of it in a line.
+        ``AGREE`` (``AGREE_ESTIMATED`` of estimated geometry), both None where too little overlaps; ``mistake`` in
+        words, and ``option``, the command's options that mend it, both None where none is found; ``summary``, all of
+        it in a line.
     """
     poses = np.stack(scene.known_poses)
     pairs = list(_sample_pairs(scene, poses)) if scene.has_depth and len(poses) == len(scene.views) else []
@@ -73,7 +75,12 @@ def check_poses(scene: Scene) -> dict[str, Any]:
         if best < min(0.5 * as_read, AGREE):  # the simplest reading that is about as good as the best
             simplest = next(reading for reading, error in errors.items() if error <= 1.2 * best + 0.002)
             mistakes = [mistake for mistake in simplest if mistake]
-    agrees = bool(as_read <= AGREE and not mistakes) if np.isfinite(as_read) or mistakes else None
+    estimated = " and ".join(scene.metadata.get("estimated") or ())
+    agrees = (
+        bool(as_read <= (AGREE_ESTIMATED if estimated else AGREE) and not mistakes)
+        if np.isfinite(as_read) or mistakes
+        else None
+    )
     remedy = reduce(Corrections.then, (_REMEDIES[mistake] for mistake in mistakes), Corrections())
     corrected = np.stack(remedy.apply(scene).known_poses)
     if up := _up_axis(corrected):
@@ -87,14 +94,16 @@ def check_poses(scene: Scene) -> dict[str, Any]:
         "mistake": " and ".join(mistakes) or None,
         "option": applied.then(remedy).options if mistakes else None,
     }
-    return check | {"summary": _summary(check) if scene.has_depth or check["mistake"] else NO_DEPTH}
+    return check | {"summary": _summary(check, estimated) if scene.has_depth or check["mistake"] else NO_DEPTH}
 
 
-def _summary(check: Mapping[str, Any]) -> str:
+def _summary(check: Mapping[str, Any], estimated: str) -> str:
     over = f"over {check['pairs']} pair{'s' * (check['pairs'] != 1)} of views"
     found = over if check["error"] is None else f"median error {check['error']:.1%} {over}"
     verdict = {True: f"depth and poses agree ({found})", False: f"depth and poses disagree ({found})"}
     text = verdict.get(check["agrees"], "depth and poses are not compared: too little overlap, or no depth")
+    if estimated and check["agrees"] is not None:
+        text += f"; {estimated} estimated: {AGREE_ESTIMATED:.0%} is allowed"
     if check["mistake"]:
         return f"{text}; {check['mistake']}; mend it with {check['option'] or 'no corrections'}"
     hint = "; no common mistake explains it: check poses, intrinsics and the unit of depth"

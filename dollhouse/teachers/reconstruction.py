@@ -11,8 +11,10 @@ import numpy as np
 
 from dollhouse.errors import TeacherError
 from dollhouse.geometry import Array, back_project, invert_rigid, project, transform_points
+from dollhouse.scenes.pose_checks import AGREE, check_poses
 from dollhouse.scenes.readers.captures import level_from_up
 from dollhouse.scenes.scene import Scene, View
+from dollhouse.teachers.depth_fusion import fuse_depth
 from dollhouse.teachers.detection import DepthEstimator
 from dollhouse.teachers.floor import find_floor
 from dollhouse.teachers.object_points import map_intrinsics, view_pose
@@ -31,6 +33,8 @@ class Cameras:
     intrinsics: Array  #: (V, 3, 3) of the photos, pixels
     depth: Sequence[Array] | None = None  #: z-depth of each photo at any size, in the unit of the poses; 0 unknown
     metric: bool = False  #: whether poses and depth are in metres
+    #: of each photo, (N, 3) column and row of pixels, and their depth in the unit of the poses, such as matches give
+    points: Sequence[Array] | None = None
 
 
 class CameraEstimator(Protocol):
@@ -76,19 +80,38 @@ def reconstruct(scene: Scene, depth: DepthEstimator | None = None, cameras: Came
         maps = [_checked(depth_map, view) for depth_map, view in zip(estimate.depth, scene.views, strict=True)]
     if maps is None or not any((map > 0).any() for map in maps):
         raise TeacherError(f"scene {scene.name}: it has no depth in metres; name a source of depth")
-    poses = np.array(estimate.world_from_camera, dtype=np.float64)
+    factor = 1.0
     if not metric:  # any scale will do: one at which furniture has about its size
         factor = TYPICAL_DEPTH / float(np.median(np.concatenate([map[map > 0] for map in maps])))
         maps = [map * np.float32(factor) for map in maps]
-        poses[:, :3, 3] *= factor
     elif not estimate.metric:
-        poses[:, :3, 3] *= _scale(scene, estimate, maps)
-    views = tuple(
-        _posed_view(view, pose, intrinsics, None if depth is None and not own_depth else map)
-        for view, pose, intrinsics, map in zip(scene.views, poses, estimate.intrinsics, maps, strict=True)
-    )
-    posed = replace(scene, views=views, metric=metric)
+        factor = _scale(scene, estimate, maps)
+    poses = np.array(estimate.world_from_camera, dtype=np.float64)
+    poses[:, :3, 3] *= factor
+    sources = {"depth": depth is not None or own_depth, "cameras": cameras is not None}
+    estimated = [name for name, is_estimated in sources.items() if is_estimated]
+    metadata = {**scene.metadata, "estimated": estimated} if estimated else scene.metadata
+
+    def place(depths: Sequence[Array | None]) -> Scene:
+        views = tuple(map(_posed_view, scene.views, poses, estimate.intrinsics, depths))
+        return replace(scene, views=views, metric=metric, metadata=metadata)
+
+    posed = place(maps if "depth" in estimated else [None] * len(maps))
+    if "depth" in estimated and (check_poses(posed)["error"] or 0.0) > AGREE:
+        posed = place(_fused(scene, estimate, poses, maps, factor))
     return posed if cameras is None and scene.posed else _levelled(posed)
+
+
+def _fused(scene: Scene, estimate: Cameras, poses: Array, maps: Sequence[Array], factor: float) -> list[Array]:
+    """Return the maps, corrected so that views agree; ``factor`` is that on the unit of the estimate."""
+    views = list(zip(scene.views, estimate.intrinsics, maps, strict=True))
+    pinholes = np.stack([map_intrinsics(view, pinhole, depth) for view, pinhole, depth in views])
+    points = None
+    if estimate.points is not None:
+        points = []
+        for (view, _, depth), known in zip(views, estimate.points, strict=True):
+            points.append(known * [depth.shape[1] / view.image.shape[1], depth.shape[0] / view.image.shape[0], factor])
+    return [depth.astype(np.float32) for depth in fuse_depth(maps, poses, pinholes, points)]
 
 
 def _checked(depth: Array, view: View) -> Array:
