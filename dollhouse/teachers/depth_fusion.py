@@ -61,7 +61,7 @@ def fuse_depth(
     steps = [kron(eye_array(len(maps)), part) / _BETWEEN_NODES for part in _differences()]
     smooth = vstack([*steps, eye_array(len(maps) * _ROWS * _COLUMNS) / _PRIOR])
 
-    def compare(first: int, second: int, fields: Array) -> tuple[Array, Array, Array, Array]:
+    def compare(first: int, second: int, fields: Array) -> tuple[NDArray[np.integer], Array, Array, Array]:
         """Return which samples of a view another one shows, where, at which depth, and the share that scales."""
         second_from_first = invert_rigid(poses[second]) @ poses[first]
         scaled = rays[first] * (depths[first] * np.exp(weights[first] @ fields))[:, None]
