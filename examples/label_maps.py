@@ -53,14 +53,9 @@ def predict(image: np.ndarray, weights: str) -> LabelMaps:
 
 def _segment(image: np.ndarray, folder: Path, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Return probabilities (h, w, L+2) of the labels, background and the unknown, and the agreement (h, w) of both."""
-    fine = coarse = np.zeros(())
-    for mirrored in (False, True):
-        photo = image[:, ::-1] if mirrored else image
-        step = -1 if mirrored else 1
-        logits = deeplab_cells(photo, str(folder / "deeplabv3_mnv2_ade20k.tflite"))[..., 1:]
-        fine = fine + 0.5 * _resized(softmax(logits / TEMPERATURE, -1), size)[:, ::step]
-        logits = mosaic_logits(photo, str(folder / "mosaic_r4_ade32.tflite"))
-        coarse = coarse + 0.5 * _resized(softmax(logits / TEMPERATURE, -1), size)[:, ::step]
+    logits = deeplab_cells(image, str(folder / "deeplabv3_mnv2_ade20k.tflite"))[..., 1:]
+    fine = _resized(softmax(logits / TEMPERATURE, -1), size)
+    coarse = _resized(softmax(mosaic_logits(image, str(folder / "mosaic_r4_ade32.tflite")) / TEMPERATURE, -1), size)
     group = _groups()
     share = np.zeros_like(coarse)
     np.add.at(share, (..., group), fine)

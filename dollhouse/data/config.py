@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dollhouse.scenes.corrections import Corrections
 
@@ -33,6 +33,21 @@ class DataConfig(ConfigModel):
     corrections: Corrections = Field(Corrections(), description="of poses and depth in a convention of their own")
     cache: Path | None = Field(None, description="folder that caches rendered scenes between epochs and runs")
     workers: int = Field(1, ge=0, description="processes that prepare batches")
+    sources: dict[str, DataConfig] = Field(
+        {}, description="several sources instead of scenes or records, by name; what they do not set is as set here"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _share_settings(cls, tree: Any) -> Any:
+        if not isinstance(tree, dict) or not isinstance(tree.get("sources"), dict):
+            return tree
+        shared = {key: value for key, value in tree.items() if key not in ("scenes", "records", "sources")}
+        sources = {
+            name: {**shared, **source} if isinstance(source, dict) else source
+            for name, source in tree["sources"].items()
+        }
+        return {**tree, "sources": sources}
 
 
 @dataclass(frozen=True)
@@ -50,3 +65,4 @@ class SamplingConfig:
     gt_assignment_prob: float = 0.0  #: per batch
     known_focal_prob: float = 0.0  #: per scene
     views: Sequence[int] = ()  #: views per scene, drawn per step; (): all of a sample's
+    sources: Mapping[str, float] | None = None  #: share of the steps of each source by name; None: by samples

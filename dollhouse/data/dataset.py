@@ -45,13 +45,21 @@ class StepDataset(Dataset[Batch]):
         self.tokenizer = tokenizer
         self.config = config
         self.finder = MentionFinder(tokenizer, config) if sampling.with_mentions else None
-        self._orders: dict[int, np.ndarray] = {}
+        self._orders: dict[tuple[int, int], np.ndarray] = {}
+        parts, shares = source.parts, sampling.sources
+        weights = np.array([len(part.samples) if shares is None else shares.get(part.name, 0) for part in parts])
+        #: index of the part that every step draws from
+        self.part = np.random.default_rng([seed, 4]).choice(len(parts), sampling.steps, p=weights / weights.sum())
         self.views, sizes = None, np.full(sampling.steps, sampling.batch_size)
         if sampling.views:  # every step has as many photos
-            self.views = np.random.default_rng([seed, 2]).choice(np.asarray(sampling.views), sampling.steps)
+            drawn = np.random.default_rng([seed, 2]).choice(np.asarray(sampling.views), sampling.steps)
+            self.views = np.minimum(drawn, np.array([part.views for part in parts])[self.part])
             sizes = np.maximum(1, sampling.batch_size * source.data.views // self.views)
-        self._ends = sizes.cumsum()
-        self._starts = self._ends - sizes
+        self._starts = np.zeros(sampling.steps, dtype=np.int64)  # among the samples that steps draw of the same part
+        for number in range(len(parts)):
+            steps = self.part == number
+            self._starts[steps] = sizes[steps].cumsum() - sizes[steps]
+        self._ends = self._starts + sizes
 
     def __len__(self) -> int:
         return self.sampling.steps
@@ -61,8 +69,9 @@ class StepDataset(Dataset[Batch]):
         rng = np.random.default_rng([self.seed, step])
         targets: list[SceneTargets] = []
         questions, indices = [], []
+        part = int(self.part[step])
         for position in range(self._starts[step], self._ends[step]):
-            index, scene = self._sample(position, targets, rng)
+            index, scene = self._sample(part, position, targets, rng)
             if self.views is not None:
                 scene = take_views(scene, rng.permutation(len(scene.images))[: self.views[step]].tolist())
             flip = sampling.horizontal_flip_prob > 0 and bool(rng.random() < sampling.horizontal_flip_prob)
@@ -79,15 +88,15 @@ class StepDataset(Dataset[Batch]):
         return batch
 
     def _sample(
-        self, position: int, others: Sequence[SceneTargets], rng: np.random.Generator
+        self, part: int, position: int, others: Sequence[SceneTargets], rng: np.random.Generator
     ) -> tuple[int, SceneTargets]:
         """Index and targets of the sample at a position, or of a random one with photos of the batch's shape."""
-        index = self._sample_index(position)
+        index, samples = self._sample_index(part, position), self.source.parts[part].samples
         for _ in range(MAX_DRAWS):
             scene = self.source.targets(index)
             if not others or scene.images.shape[1:] == others[0].images.shape[1:]:
                 return index, scene
-            index = int(rng.integers(len(self.source)))
+            index = samples[int(rng.integers(len(samples)))]
         height, width = others[0].images.shape[1:3]
         raise SceneError(f"{MAX_DRAWS} samples gave no other with photos of {width} x {height} pixels for a batch")
 
@@ -128,8 +137,10 @@ class StepDataset(Dataset[Batch]):
         chosen = rng.choice(len(numbers), count, replace=False, p=weights / weights.sum())
         return [numbers[i] for i in chosen]
 
-    def _sample_index(self, position: int) -> int:
-        epoch, offset = divmod(position, len(self.source))
-        if epoch not in self._orders:
-            self._orders = {epoch: np.random.default_rng([self.seed, epoch, 1]).permutation(len(self.source))}
-        return int(self._orders[epoch][offset])
+    def _sample_index(self, part: int, position: int) -> int:
+        samples = self.source.parts[part].samples
+        epoch, offset = divmod(position, len(samples))
+        if (part, epoch) not in self._orders:
+            self._orders.pop((part, epoch - 1), None)
+            self._orders[part, epoch] = np.random.default_rng([self.seed, epoch, part + 1]).permutation(len(samples))
+        return samples[int(self._orders[part, epoch][offset])]

@@ -18,6 +18,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from dollhouse.data.config import DataConfig
+from dollhouse.data.mixed_source import MixedTargetSource
 from dollhouse.data.record_views import renumber, visible_boxes
 from dollhouse.data.target_cache import Questions
 from dollhouse.data.target_source import SceneTargetSource, TargetSource, targets_key
@@ -42,7 +43,9 @@ RECORD_TARGETS_VERSION = 1  #: raise it whenever the same record gives other tar
 
 
 def open_target_source(data: DataConfig, config: DollhouseConfig) -> TargetSource:
-    """Open the samples of a data setting: of records where it names them, else of scenes."""
+    """Open the samples of a data setting: of several sources or records where it names them, else of scenes."""
+    if data.sources:
+        return MixedTargetSource(data, config, open_target_source)
     return SceneTargetSource(data, config) if data.records is None else RecordTargetSource(data, config)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,14 @@ TARGETS_VERSIONS = (ROOMS_VERSION, SWEETHOME_VERSION, HOMES_VERSION, PREPROCESSI
 QUESTIONS_VERSIONS = (ROOMS_VERSION, SWEETHOME_VERSION, HOMES_VERSION, QUESTIONS_VERSION)
 
 
+class Part(NamedTuple):
+    """Samples that come from one place; a batch is of one part."""
+
+    name: str
+    samples: range
+    views: int  #: of each sample
+
+
 class TargetSource(ABC):
     """Samples of a data setting, computed on access and cached on disk where ``data.cache`` is set."""
 
@@ -50,6 +59,11 @@ class TargetSource(ABC):
 
     @abstractmethod
     def __len__(self) -> int: ...
+
+    @property
+    def parts(self) -> list[Part]:
+        """Return the sources that this one is made of."""
+        return [Part("", range(len(self)), self.data.views)]
 
     @abstractmethod
     def view_window(self, index: int) -> Scene:

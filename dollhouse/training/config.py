@@ -117,6 +117,9 @@ class StageConfig(ConfigModel):
     views: list[int] | None = Field(
         None, min_length=1, description="photos per scene, drawn at every step, of as many photos in all; without text"
     )
+    sources: dict[str, NonNegativeFloat] | None = Field(
+        None, description="with data.sources: share of the steps of each; None: by their numbers of samples"
+    )
     save_every: int = Field(500, ge=1, description="steps between checkpoints")
     log_every: int = Field(20, ge=1, description="steps between lines of metrics.jsonl")
 
@@ -164,6 +167,7 @@ class StageConfig(ConfigModel):
             with_mentions=bool({"grounding", "thinking_probe"} & set(self.losses)),
             horizontal_flip_prob=self.horizontal_flip_prob,
             gt_assignment_prob=self.gt_assignment_prob,
+            sources=self.sources,
             photometric_augmentation=self.photometric_augmentation,
             crop_zoom=self.crop_zoom,
             known_focal_prob=self.known_focal_prob,
@@ -205,8 +209,16 @@ class Recipe(ConfigModel):
 
     @model_validator(mode="after")
     def _data_fits(self) -> Recipe:
-        if not self.data.scenes and self.data.records is None:
+        given = bool(self.data.scenes) or self.data.records is not None
+        if not given and not self.data.sources:
             raise ValueError("data needs scenes or records: set data.scenes=rooms:train/0-999, or data.records=FOLDER")
+        if given and self.data.sources:
+            raise ValueError("data.sources takes the place of data.scenes and data.records: take these out")
+        for name, stage in self.stages.items():
+            if unknown := sorted(set(stage.sources or ()) - set(self.data.sources)):
+                raise ValueError(f"stage {name}: data.sources has no {', '.join(unknown)}")
+            if stage.sources is not None and not any(stage.sources.values()):
+                raise ValueError(f"stage {name}: at least one of its sources needs a share above 0")
         if self.teacher == "records" and self.data.records is None:
             raise ValueError("teacher: records needs data.records=FOLDER, written by `dollhouse annotate --out`")
         if self.data.records is not None and self.data.holdout_every:

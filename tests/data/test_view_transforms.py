@@ -79,7 +79,7 @@ def test_a_batch_has_photos_of_one_shape(monkeypatch: pytest.MonkeyPatch) -> Non
         return replace(targets, images=targets.images[:, :, : 1 + index])
 
     monkeypatch.setattr(dataset.source, "targets", different)
-    monkeypatch.setattr(dataset, "_sample_index", lambda position: position % 2)
+    monkeypatch.setattr(dataset, "_sample_index", lambda part, position: position % 2)
     monkeypatch.setattr("dollhouse.data.dataset.MAX_DRAWS", 1)
     with pytest.raises(SceneError, match="gave no other with photos of"):
         dataset[0]
