@@ -38,6 +38,16 @@ def test_depth_is_proportional_to_a_known_focal_length() -> None:
 
 
 @torch.no_grad()
+def test_focal_lengths_count_in_pixels() -> None:
+    """The same camera gives a photo and its left half, whose width is half as many focal lengths."""
+    model, photos = stem_student(), torch.rand(1, 1, 3, 28, 56)
+    whole = model.encode_scene(photos, focal=torch.tensor([[0.5]]))
+    half = model.encode_scene(photos[..., :28], focal=torch.tensor([[1.0]]))
+    assert whole.depth_offset is not None
+    assert torch.equal(whole.depth_offset, half.depth_offset)
+
+
+@torch.no_grad()
 def test_a_saved_student_predicts_the_same(tmp_path: Path) -> None:
     model, photos = stem_student().bfloat16().float(), torch.rand(1, 1, 3, 28, 28)
     save_student(model, tiny_pipeline().processor, tmp_path / "model")

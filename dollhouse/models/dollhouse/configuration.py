@@ -33,8 +33,8 @@ class DollhouseConfig(PreTrainedConfig):
         depth_from: "trunk" (the student's own depth head), "stem" (the same, with the finer maps of an EfficientNet
             patch embedding) or "encoder" (VGGT's depth head, multiplied by one predicted factor per scene, since its
             scale is not metric).
-        canonical_depth: whether depth heads predict depth divided by the focal length (over the image's width), so that
-            depth is exactly proportional to a known focal length.
+        canonical_depth: whether depth heads predict depth divided by the focal length (in units of ``image_size``
+            pixels), so that depth is exactly proportional to a known focal length.
         use_rgbd: whether depth and poses are inputs too (:mod:`dollhouse.models.dollhouse.rgbd_embedding`): a teacher.
         depth_bins: classes of the depth bin head; 0: no such head.
         depth_bin_range: nearest and farthest depth of these bins, metres.

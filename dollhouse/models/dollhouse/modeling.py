@@ -175,12 +175,15 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
         encoded = self.encoder(pixel_values, layers, None if rgbd is None else self.rgbd_encoder(rgbd))
         camera_tokens, patches = self.trunk(encoded.last_hidden_state)
         cameras = self.camera_head(camera_tokens) if rgbd is None else rgbd.cameras
+        share = pixel_values.shape[-1] / self.config.image_size  # of the width that heads predict focal lengths for
+        if self.config.canonical_depth and rgbd is None:  # objects of as many pixels are alike in narrow photos
+            cameras = replace(cameras, focal=cameras.focal / share)
         depth_offset, predicted_focal = None, cameras.focal
         if focal is not None and rgbd is None:
             cameras = replace(cameras, focal=torch.where(focal.isnan(), predicted_focal, focal))
             depth_offset = FOCAL_EXPONENT * (cameras.focal / predicted_focal).log()
         if self.config.canonical_depth:
-            depth_offset = cameras.focal.log()
+            depth_offset = (cameras.focal * share).log()
         votes = self.voting_head(patches, cameras, rows, columns, None if rgbd is None else rgbd.depth, depth_offset)
         if refine_poses and rgbd is None and pixel_values.shape[1] > 1:
             cameras = refine_cameras(votes, cameras)
