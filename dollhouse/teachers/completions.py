@@ -57,7 +57,8 @@ def parse_completion(response: Any) -> Completion:
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise ValueError("no choices") from error
     answer = clean(strip_thoughts(text))
-    tokens = [_count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens")] if _is_map(usage) else [0, 0]
+    counts = usage if isinstance(usage, dict) else {}
+    tokens = [_count(counts.get(name)) for name in ("prompt_tokens", "completion_tokens")]
     failure = None
     if refusal or reason == "content_filter":
         failure = f"refused: {one_line(str(refusal or answer)) or 'content filter'}"
@@ -83,8 +84,8 @@ def parse_error(body: str) -> ErrorMessage:
         response = parse_json(body)
     except ValueError:
         return ErrorMessage(one_line(re.sub(r"(?is)<(script|style).*?</\1>|<[^>]*>", " ", body[:20_000])))
-    error = response.get("error", response) if _is_map(response) else response
-    if not _is_map(error):
+    error = response.get("error", response) if isinstance(response, dict) else response
+    if not isinstance(error, dict):
         return ErrorMessage(one_line(str(error)))
     text = error.get("message") or error.get("detail") or error.get("msg") or json.dumps(error)
     code = error.get("code")
@@ -121,10 +122,6 @@ def _texts(content: Any) -> tuple[str, str]:
 def _inner_code(error: dict[str, Any]) -> Any:
     inner = error.get("innererror")
     return inner.get("code") if isinstance(inner, dict) else None
-
-
-def _is_map(value: Any) -> bool:
-    return isinstance(value, dict)
 
 
 def _count(value: Any) -> int:

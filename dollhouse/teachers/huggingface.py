@@ -24,12 +24,12 @@ from dollhouse.models.generation import GeneratedTokens, top_tokens
 from dollhouse.questions.generate import Question
 from dollhouse.records.types import TeacherAnswer
 from dollhouse.scenes.scene import Scene
+from dollhouse.teachers.completions import one_line
 from dollhouse.teachers.local_model import (
     check_minimums,
     default_device,
     folder_provenance,
     load_pretrained,
-    one_line,
     token_answer,
 )
 from dollhouse.teachers.protocol import Teacher, prompt_text
@@ -90,7 +90,7 @@ class HuggingFaceTeacher(Teacher):
         except (ValueError, IndexError, RuntimeError) as error:
             raise TeacherError(
                 f"scene {scene.name}: {self.folder.name} cannot take {len(images)} photos and a question "
-                f"({one_line(error)}); give fewer with --views"
+                f"({one_line(str(error), 200)}); give fewer with --views"
             ) from error
         return answers
 

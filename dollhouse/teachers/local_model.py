@@ -15,6 +15,7 @@ from dollhouse.errors import ModelError, TeacherError
 from dollhouse.models.generation import GeneratedTokens
 from dollhouse.records.types import TeacherAnswer
 from dollhouse.system.hashing import folder_hash
+from dollhouse.teachers.completions import one_line
 
 #: what transformers and safetensors raise for folders that they cannot use
 LOADING_ERRORS = (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError)
@@ -30,7 +31,7 @@ def load_pretrained(auto_class: Any, folder: Path, kind: str, **options: Any) ->
     try:
         return auto_class.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
     except LOADING_ERRORS as error:
-        raise ModelError(f"{folder}: is no {kind}: {one_line(error)}") from error
+        raise ModelError(f"{folder}: is no {kind}: {one_line(str(error), 200)}") from error
 
 
 def default_device() -> str:
@@ -89,8 +90,3 @@ def _top_texts(tokenizer: Any, tokens: GeneratedTokens, ends: set[int]) -> list[
 def _added(before: str, text: str) -> str:
     added = text[len(before) :] if text.startswith(before) else ""
     return "" if "\ufffd" in added else added
-
-
-def one_line(error: Exception) -> str:
-    """Return the beginning of an error's message in one line."""
-    return " ".join(str(error).split())[:200]

@@ -17,6 +17,7 @@ from dollhouse.errors import ModelError, TeacherError
 from dollhouse.records.types import SceneGeometry
 from dollhouse.scenes.labels import default_labels
 from dollhouse.scenes.scene import Scene
+from dollhouse.teachers.completions import one_line
 from dollhouse.teachers.detection import Detections
 from dollhouse.teachers.lifting import lift
 from dollhouse.teachers.local_model import (
@@ -24,7 +25,6 @@ from dollhouse.teachers.local_model import (
     default_device,
     folder_provenance,
     load_pretrained,
-    one_line,
 )
 
 #: by config.depth_estimation_type or config.model_type
@@ -174,4 +174,4 @@ def _open_pipeline(task: str, auto_class: Any, folder: Path, **parts: Any) -> An
             task, model=model.eval(), image_processor=processor, device=default_device(), **parts
         )
     except LOADING_ERRORS as error:
-        raise ModelError(f"{folder}: is no {task} model: {one_line(error)}") from error
+        raise ModelError(f"{folder}: is no {task} model: {one_line(str(error), 200)}") from error
