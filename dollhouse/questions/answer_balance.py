@@ -22,6 +22,7 @@ from pathlib import Path
 
 from dollhouse.errors import QuestionError
 from dollhouse.questions.facts import Key, SceneFacts
+from dollhouse.questions.photo_facts import PhotoFacts
 from dollhouse.scenes.scene import Scene
 
 #: Answers with fewer examples under their key, or a smaller fraction of the most frequent one's, are never asked.
@@ -34,6 +35,7 @@ MEASURED_SIZE = 56
 #: Kinds whose possible answers depend on the category in the key.
 _OF_CATEGORIES = ("existence", "counting", "attribute.best_view")
 ROOMS_TABLE = Path(__file__).with_name("answer_balance_rooms.json.gz")
+HOMES_TABLE = Path(__file__).with_name("answer_balance_homes.json.gz")
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class SceneAnswers:
     @classmethod
     def count(cls, scene: Scene) -> SceneAnswers:
         """Count the answers of a scene. Errors as :class:`~dollhouse.questions.facts.SceneFacts`."""
-        facts = SceneFacts(scene)
+        facts = PhotoFacts(scene) if is_photographic(scene) else SceneFacts(scene)
         counts: dict[Key, Counter[str]] = {}
         unkeyed = Counter({"description": 1})
         for fact in facts.facts():
@@ -83,8 +85,10 @@ class AnswerBalance:
         least_count: int = LEAST_COUNT,
         least_part: float = LEAST_PART,
         by_kind: bool = False,
+        floor: float = 0.0,
     ) -> None:
         self.by_kind = by_kind
+        self.floor = floor  #: least probability of asking a fact, for training, which needs obvious facts, too
         self.counts: dict[Key, dict[str, int]] = {}
         for key, answers in counts.items():
             least = max(least_count, least_part * max(answers.values()))
@@ -152,7 +156,11 @@ class AnswerBalance:
         if key is None or (self.by_kind and _is_named(key, answer)):
             return 1.0
         counts = self.counts.get(_kind_key(key) if self.by_kind else key, {})
-        return min(counts.values()) / counts[answer] if answer in counts else 0.0
+        return max(self.floor, min(counts.values()) / counts[answer] if answer in counts else 0.0)
+
+    def with_floor(self, floor: float) -> AnswerBalance:
+        """Return the balance with another least probability of asking a fact."""
+        return AnswerBalance(self.counts, 0, 0.0, self.by_kind, floor)
 
     def answers(self, key: Key) -> tuple[str, ...]:
         """Return the answers that are asked under this key, sorted."""
@@ -205,6 +213,29 @@ def _is_named(key: Key, answer: str) -> bool:
 def rooms_balance() -> AnswerBalance:
     """Load the shipped table for ``rooms:`` scenes."""
     return AnswerBalance.load(ROOMS_TABLE)
+
+
+@cache
+def homes_balance() -> AnswerBalance:
+    """Load the shipped table for ``homes:`` scenes."""
+    return AnswerBalance.load(HOMES_TABLE)
+
+
+def is_photographic(scene: Scene) -> bool:
+    """Return whether a scene's questions are those of photos by default."""
+    return scene.metadata.get("source") == "homes"
+
+
+def has_shipped_balance(scene: Scene) -> bool:
+    """Return whether the package has the answer balance of a scene's data set."""
+    return scene.metadata.get("source") in ("rooms", "homes")
+
+
+def shipped_balance(scene: Scene) -> AnswerBalance:
+    """Return the answer balance of a synthetic scene's data set; QuestionError for other scenes."""
+    if not has_shipped_balance(scene):
+        raise QuestionError(f"{scene.name}: not a procedural room; give balance=AnswerBalance.measure(scenes)")
+    return homes_balance() if scene.metadata["source"] == "homes" else rooms_balance()
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -50,6 +50,8 @@ class Fact(NamedTuple):
     objects: tuple[int, ...]  #: indices of boxes; of a comparison, the winner first
     view: int | None = None
     alternatives: tuple[str, ...] = ()  #: answers that the question itself offers
+    accept: tuple[str, ...] = ()  #: further correct answers, or items of one
+    words: tuple[tuple[str, str], ...] = ()  #: placeholders of the template, where not the names of ``objects``
 
 
 def unanswerable(scene: Scene) -> str | None:

@@ -6,9 +6,10 @@ import random
 from collections import Counter
 from dataclasses import dataclass
 
-from dollhouse.errors import QuestionError
-from dollhouse.questions.answer_balance import AnswerBalance, rooms_balance
+from dollhouse.questions.answer_balance import AnswerBalance, is_photographic, shipped_balance
 from dollhouse.questions.facts import Fact, SceneFacts
+from dollhouse.questions.photo_facts import PhotoFacts
+from dollhouse.questions.photo_questions import PHOTO_TEMPLATES, absent_facts, without_view
 from dollhouse.questions.referring import plural, with_article
 from dollhouse.questions.sampling import AUXILIARY, FAMILIES, sample_facts
 from dollhouse.questions.templates import SYMMETRIC, TEMPLATES
@@ -33,10 +34,16 @@ class Question:
     choices: tuple[str, ...]  #: possible answers, so that chance is 1/len; () where the answer is open
     objects: tuple[int, ...]  #: ids of the boxes it refers to, in the order of the text
     view: int | None  #: index from 0 of the view it names ("view 1" in the text is index 0)
+    accept: tuple[str, ...] = ()  #: further correct answers, or items of one; not part of records
 
 
 def generate_questions(
-    scene: Scene, *, balance: AnswerBalance | None = None, limit: int | None = None, seed: int = 0
+    scene: Scene,
+    *,
+    balance: AnswerBalance | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    photos: bool | None = None,
 ) -> tuple[Question, ...]:
     """Generate questions about ``scene`` in random order, reproducibly.
 
@@ -45,19 +52,22 @@ def generate_questions(
         balance: answer counts of the whole data set; may be left out for synthetic rooms, whose table is shipped.
         limit: at most this many, spread evenly over the families and, within a family, over the kinds of question.
         seed: seed of all random choices.
+        photos: also ask as people ask about photos (:mod:`dollhouse.questions.photo_questions`): open questions,
+            questions about absent objects, no view's number where there is one photo. None: for scenes of ``homes:``.
 
     Raises:
         QuestionError: no boxes, not metric, unknown visibility, or missing ``balance``.
     """
     if balance is None:
-        if scene.metadata.get("source") != "rooms":
-            raise QuestionError(f"{scene.name}: not a procedural room; give balance=AnswerBalance.measure(scenes)")
-        balance = rooms_balance()
-    facts = SceneFacts(scene)
+        balance = shipped_balance(scene)
+    photos = is_photographic(scene) if photos is None else photos
+    facts = PhotoFacts(scene) if photos else SceneFacts(scene)
     rng = random.Random(f"{scene.name}|{seed}")
     visible = tuple(i for i, visible in enumerate(facts.visible) if visible)
     description = Fact("description.room", None, _describe(facts), visible)
     possible = [*facts.facts(), *facts.absent(balance.labels, balance.colours), description]
+    if isinstance(facts, PhotoFacts):
+        possible += absent_facts(facts, rng, held_out=scene.metadata.get("split", "train") != "train")
     chosen = sample_facts(possible, balance, limit, rng)
     rng.shuffle(chosen)
     running: Counter[str] = Counter()
@@ -68,11 +78,14 @@ def _to_question(
     fact: Fact, facts: SceneFacts, balance: AnswerBalance, rng: random.Random, running: Counter[str]
 ) -> Question:
     """Word a fact as a question; the template and the order of the two objects are drawn uniformly."""
-    template = rng.choice(TEMPLATES[fact.kind])
+    photos = isinstance(facts, PhotoFacts)
+    template = rng.choice((PHOTO_TEMPLATES if photos else TEMPLATES)[fact.kind])
     objects, answer = fact.objects, fact.answer
-    words: dict[str, str] = {}
+    words: dict[str, str] = dict(fact.words) | {"v": str((fact.view or 0) + 1)}
     choices: tuple[str, ...] = ()
-    if fact.kind.startswith(("counting", "existence")):
+    if fact.words:
+        pass
+    elif fact.kind.startswith(("counting", "existence")):
         noun = " ".join(reversed(fact.key[1:] if fact.key else ()))
         words = {"label": with_article(noun), "labels": plural(noun)}
     elif not fact.kind.startswith("description"):
@@ -80,7 +93,7 @@ def _to_question(
         if swapped:
             objects = (objects[1], objects[0], *objects[2:])
         names = [reference.name if reference else "" for reference in (facts.references[i] for i in objects)]
-        words = dict(zip("abc", names, strict=False)) | {"v": str((fact.view or 0) + 1)}
+        words |= dict(zip("abc", names, strict=False))
         if template.answers is not None:
             choices = (template.answers[0].format(**words), template.answers[1].format(**words))
             answer = choices[swapped]
@@ -89,6 +102,9 @@ def _to_question(
         words |= {"first": choices[0], "second": choices[1]}
     elif not choices and fact.key is not None:
         choices = balance.answers(fact.key)
+    text = template.text.format(**words)
+    if photos and len(facts.cameras) == 1:
+        text = without_view(text, rng)
     number = running[template.form]
     running[template.form] += 1
     return Question(
@@ -96,11 +112,12 @@ def _to_question(
         scene=facts.name,
         family=template.form.partition(".")[0],
         form=template.form,
-        text=template.text.format(**words),
+        text=text,
         answer=answer,
         choices=choices,
         objects=tuple(facts.boxes[i].id for i in objects),
         view=fact.view,
+        accept=fact.accept,
     )
 
 

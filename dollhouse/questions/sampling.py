@@ -11,7 +11,7 @@ from dollhouse.questions.facts import Fact
 
 FAMILIES = ("proximity", "contact", "size", "orientation")  #: the paper's four families
 #: Families that train object look-up; not part of the paper's accuracy.
-AUXILIARY = ("counting", "existence", "distance", "attribute", "description")
+AUXILIARY = ("counting", "existence", "distance", "attribute", "description", "open", "refusal")
 FOUR_FAMILIES_FRACTION = 0.6  #: of a limited number of questions
 
 

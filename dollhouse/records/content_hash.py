@@ -54,6 +54,8 @@ def record_id(scene: str, questions: Sequence[Question], provenance: Mapping[str
     not change every id.
     """
     entries = [asdict(question) for question in questions]  # so the names of Question's fields are part of the id
+    for entry in entries:
+        del entry["accept"]  # records do not hold it
     text = canonical_json([FORMAT, scene, entries, _without_software(provenance)])
     return sha256(text.encode()).hexdigest()[:32]
 

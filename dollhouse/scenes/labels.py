@@ -83,6 +83,15 @@ def oriented_labels(labels: Sequence[str]) -> tuple[str, ...]:
     return tuple(label for label in labels if table.synonym.get(label, label) in table.oriented)
 
 
+def general_labels(label: str) -> tuple[str, ...]:
+    """Return the default labels that a default label is a kind of: ("chair",) of "office chair"."""
+    parent = _table().parent
+    found = []
+    while label := parent.get(label, ""):
+        found.append(label)
+    return tuple(found)
+
+
 def check_labels(labels: Sequence[str]) -> None:
     """Raise ValueError where labels are missing, not clean nouns, or two of them mean the same."""
     if not labels:
