@@ -180,12 +180,12 @@ def targets_key(data: DataConfig, config: DollhouseConfig, records: Sequence[str
 
     ``records`` are ids of records, or fingerprints of scans; ``version`` is that of what reads or samples these.
     """
-    rooms = not records and data.scenes.startswith("rooms:")
+    rooms, homes = (not records and data.scenes.startswith(kind) for kind in ("rooms:", "homes:"))
     folder = "" if records else str(Path(data.scenes).resolve())  # records are known by their ids
-    split = data.scenes.split("/")[0] if rooms else folder
-    first = data.scenes.split("/")[1].split("-")[0] if rooms else ""
+    split = data.scenes.split("/")[0] if rooms or homes else folder
+    first = data.scenes.split("/")[1].split("-")[0] if rooms or homes else ""
     settings = [split, first, data.views, data.holdout_every, config.image_size, config.labels, config.colours]
-    if data.scenes.startswith("homes:"):
+    if homes:
         settings.append(assets_hash())
     if corrections := data.corrections.options:
         settings.append(corrections)
