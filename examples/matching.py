@@ -28,7 +28,7 @@ USUAL_FOCAL = 0.9  #: over the photo's width, of unknown cameras: 58 degrees
 LEAST_COSINE = 0.82  #: of matching descriptors
 LEAST_MATCHES = 25  #: inliers of a pair of photos
 KEYPOINTS = 1500
-NFEV = 30
+STEPS = 30  #: of the bundle adjustment; with more, wrong matches turn some photos away
 TRACKS = 3000  #: in the bundle adjustment
 TRAINED_FOCAL = 0.81  #: over the photo's width, of NYU Depth v2
 DEPTH_SIGMA, SCALE_SIGMA, FOCAL_SIGMA = 0.2, 0.25, 0.1  #: of log depth, of a photo's log depth scale, of log focal
@@ -107,7 +107,7 @@ def relative_pose(
 
 
 def cameras(scene: Scene, depth: Sequence[np.ndarray] | None, weights: str) -> Cameras:
-    """Return cameras in metres, and the depth of each photo, scaled to agree with the others.
+    """Return cameras in metres, and the pixels and depth of triangulated matches.
 
     Raises TeacherError without depth, and where some photos overlap with no others.
     """
@@ -133,9 +133,9 @@ def cameras(scene: Scene, depth: Sequence[np.ndarray] | None, weights: str) -> C
                     pairs[i, j] = found[0], matched[found[1]]
     poses = _spanning_poses(pairs, len(images), scene.name)
     tracks = _tracks(pairs, len(images))
-    poses, focal, anchors = _adjusted(poses, tracks, points, depths, pinhole, bool(known))
+    poses, focal, triangulated = _adjusted(poses, tracks, points, depths, pinhole, bool(known))
     pinhole[[0, 1], [0, 1]] = focal
-    return Cameras(invert_rigid(poses), np.tile(pinhole, (len(images), 1, 1)), metric=True, points=anchors)
+    return Cameras(invert_rigid(poses), np.tile(pinhole, (len(images), 1, 1)), metric=True, points=triangulated)
 
 
 def _spanning_poses(pairs: dict, count: int, name: str) -> np.ndarray:
@@ -180,7 +180,10 @@ def _tracks(pairs: dict, count: int) -> list[list[tuple[int, int]]]:
 
 
 def _adjusted(poses, tracks, points, depths, pinhole, focal_known):
-    """Refine poses (V, 4, 4), focal length, log depth scales (V,) and track points by robust least squares."""
+    """Refine poses (V, 4, 4) and focal length by robust least squares.
+
+    Returns these, and for each view the column, row and depth (N, 3) of the tracks' points.
+    """
     count = len(poses)
     view = np.array([node[0] for track in tracks for node in track])
     point = np.repeat(np.arange(len(tracks)), [len(track) for track in tracks])
@@ -230,8 +233,7 @@ def _adjusted(poses, tracks, points, depths, pinhole, focal_known):
         loss="soft_l1",
         x_scale="jac",
         method="trf",
-        max_nfev=NFEV,
-        verbose=0,
+        max_nfev=STEPS,
     )
     turns, moves, _, log_focal, places = split(fit.x)
     refined = np.tile(np.eye(4), (count, 1, 1))

@@ -123,16 +123,12 @@ def compare(path: Path, weights: Path, out: Path, views: int, min_score: float) 
             "centres_median_m": round(float(np.median(distances)), 3) if distances else None,
             "cameras_median_m": round(float(np.median(centres)), 3),
         }
-        axes = figure.add_subplot(1, 2, 1 + with_scale)
-        draw_plan(axes, sensor.boxes or (), [np.asarray(v.world_from_camera) for v in sensor.views])
-        cams = [
-            pose @ np.block([[np.eye(3), scale * np.asarray(v.world_from_camera)[:3, 3:]], [0, 0, 0, 1]])
-            for v in photos.views
-        ]
-        draw_plan(
-            axes, boxes, (), outline="#b4232a", title=f"{scene.name}: sensor filled, photos alone dashed ({name})"
-        )
-        axes.plot([c[0, 3] for c in cams], [c[1, 3] for c in cams], "x", color="#b4232a", markersize=4)
+        if not with_scale:
+            cameras = [np.asarray(view.world_from_camera) for view in sensor.views]
+            left, right = figure.subplots(1, 2, sharex=True, sharey=True)
+            draw_plan(left, sensor.boxes or (), cameras, title=f"{scene.name}: sensor depth and poses")
+            cameras = [pose @ np.asarray(view.world_from_camera) for view in photos.views]
+            draw_plan(right, boxes, cameras, title=f"{scene.name}: photos alone")
     report["boxes"] = {"sensor": len(sensor.boxes or ()), "photos": len(photos.boxes or ())}
     report["counts"] = {"sensor": counts(list(sensor.boxes or ())), "photos": counts(list(photos.boxes or ()))}
     folder = out / path.name
