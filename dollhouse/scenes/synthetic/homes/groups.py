@@ -283,8 +283,9 @@ def kitchen_run(room: Furnishing, wall: Wall, start: float, end: float) -> bool:
     look = int(rng.random() * 2**31)
     slots: list[str] = []
     left = free
-    if left > 2.0 and rng.random() < 0.8:
-        slots, left = ["fridge"], left - 0.75
+    cold = room.draft("fridge")
+    if left > 2.0 + cold.size[1] - 0.7 and rng.random() < 0.8:
+        slots, left = ["fridge"], left - cold.size[1] - 0.02
     for slot, share, width in (("stove", 0.92, 0.6), ("dishwasher", 0.45, 0.6), ("washing machine", 0.25, 0.62)):
         if left - width > 0.8 and rng.random() < share:
             slots.append(slot)
@@ -300,7 +301,7 @@ def kitchen_run(room: Furnishing, wall: Wall, start: float, end: float) -> bool:
         order += [(slot, 0.62 if slot == "washing machine" else 0.6), ("cabinet", width)]
     order = [(name, width) for name, width in order if width > 0.05]
     if fridge:
-        order.insert(0, ("fridge", 0.75))
+        order.insert(0, ("fridge", cold.size[1] + 0.02))
     if rng.random() < 0.5:
         order.reverse()
     at, counters, hobs, cabinets = start, [], [], []  # type: float, list[list[float]], list[float], list[tuple[float, float]]
@@ -323,9 +324,8 @@ def kitchen_run(room: Furnishing, wall: Wall, start: float, end: float) -> bool:
             else:
                 placed = room.place(room.draft("oven", height=base), wall.at(middle, 0.3))
         elif name == "fridge":
-            fridge_draft = room.draft("fridge")
             covered = False
-            placed = room.place(fridge_draft, wall.at(middle, 0.5 * fridge_draft.size[0] + 0.01))
+            placed = room.place(cold, wall.at(middle, 0.5 * cold.size[0] + 0.01))
         elif name == "dishwasher":
             placed = room.place(room.draft("dishwasher", height=base), wall.at(middle, 0.3))
         else:

@@ -147,7 +147,7 @@ def oven(d: float, w: float, h: float, rgb: Rgb, rng: Random) -> list[Solid]:
     return [
         *_appliance(d, w, h, rgb),
         *_of("metal", slab(x - 0.04, x - 0.02, -0.49 * w, 0.49 * w, 0.02, h - 0.15, rgb)),
-        *_of("screen", window),
+        *_of("ceramic", window),
         *_of("metal", slab(x - 0.02, x, -0.4 * w, 0.4 * w, h - 0.21, h - 0.19, METAL)),
         *_of("plastic", slab(x - 0.04, x - 0.02, -0.49 * w, 0.49 * w, h - 0.145, h - 0.005, DARK)),
         *_of("metal", *(_box(0.03, 0.04, h - 0.1, h - 0.06, METAL, x - 0.012, k * w) for k in knobs)),
@@ -190,7 +190,7 @@ def microwave(d: float, w: float, h: float, rgb: Rgb, rng: Random) -> list[Solid
     x = 0.5 * d
     return [
         *_of("metal", slab(-x, x - 0.02, -0.5 * w, 0.5 * w, 0.0, h, rgb)),
-        *_of("screen", slab(x - 0.02, x - 0.005, -0.24 * w, 0.48 * w, 0.05 * h, 0.95 * h, GLASS)),
+        *_of("ceramic", slab(x - 0.02, x - 0.005, -0.24 * w, 0.48 * w, 0.05 * h, 0.95 * h, GLASS)),
         *_of("plastic", slab(x - 0.02, x - 0.008, -0.49 * w, -0.25 * w, 0.03 * h, 0.97 * h, darker(rgb, 0.7))),
         *_of("metal", slab(x - 0.01, x, -0.24 * w, -0.2 * w, 0.15 * h, 0.85 * h, METAL)),
     ]
