@@ -196,7 +196,7 @@ def _desk_at(room: Furnishing, desk: Draft, frame: Frame) -> bool:
         on_top(room, room.draft("laptop"), index, along=deep - 0.25, across=middle if not screens else -0.6 * wide)
     if rng.random() < 0.5:
         on_top(room, room.draft("lamp", "desk"), index, along=-0.4 * deep, across=rng.choice((-1, 1)) * 0.8 * wide)
-    if rng.random() < 0.3:
+    if rng.random() < 0.45:
         on_top(room, room.draft("printer"), index)
     if rng.random() < 0.4:
         waste = room.draft("bin")

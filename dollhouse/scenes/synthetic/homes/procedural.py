@@ -464,8 +464,8 @@ def door(d: float, w: float, h: float, rgb: Rgb, rng: Random) -> list[Solid]:
     """Build a closed door leaf in its casing."""
     x, y, rim = 0.5 * d, 0.5 * w, 0.06
     casing = [slab(-x, x, a, a + rim, 0.0, h, WHITE if rng.random() < 0.6 else rgb) for a in (-y, y - rim)]
-    casing.append(slab(-x, x, -y, y, h - rim, h, casing[0].rgb))
-    leaf = slab(-x, 0.25 * d, -y + rim, y - rim, 0.005, h - rim, rgb)
+    casing += [slab(-x, x, -y, y, h - rim, h, casing[0].rgb), slab(-x, x, -y, y, 0.0, 0.004, METAL)]
+    leaf = slab(-x, 0.25 * d, -y + rim, y - rim, 0.0, h - rim, rgb)
     style, inner, parts = rng.random(), w - 2 * rim - 0.24, []
     panels = ((0.2, 0.9), (1.05, h - 0.22)) if style < 0.5 else ((0.25, h - 0.25),) if style < 0.65 else ()
     parts = [_box(0.012, inner, a, b, darker(rgb, 0.88), 0.25 * d) for a, b in panels]
