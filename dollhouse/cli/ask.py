@@ -127,7 +127,8 @@ def _print_answers(answers: list[Answer]) -> None:
         if len(answers) > 1:
             out.print(f"[dim]{escape(answer.question)}[/dim]")
         scale = f"; {_scale_phrase(answer.scale)}" if answer.scale else ""
-        out.print(f"{escape(answer.text)}  [dim](confidence {answer.confidence:.0%}{scale})[/dim]")
+        unsure = "not sure, perhaps: " if answer.unsure else ""
+        out.print(f"{unsure}{escape(answer.text)}  [dim](confidence {answer.confidence:.0%}{scale})[/dim]")
 
 
 def _scale_phrase(scale: Scale) -> str:

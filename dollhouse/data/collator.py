@@ -102,6 +102,7 @@ class Batch(Tensors):
     #: (K, 7) each, centre, size and yaw of objects without a label
     ignored_boxes: list[Tensor | None] = field(default_factory=list)
     known_focal: Tensor | None = None  #: (B, V) as the student is given them, NaN for none
+    label_ids: Tensor | None = None  #: (B, L, W) tokens of each label's word, IGNORE as padding; None: the config's
 
     @property
     def rgbd_inputs(self) -> RGBDInputs:
@@ -196,6 +197,12 @@ def teacher_targets(scenes: Sequence[SceneTargets], patches: int, labels: int) -
     return targets
 
 
+def padded_ids(words: Sequence[Sequence[Sequence[int]]]) -> Tensor:
+    """Return token ids of words (B, L, W), padded with IGNORE."""
+    longest = max((len(ids) for scene in words for ids in scene), default=1)
+    return torch.tensor([[[*ids, *[IGNORE] * (longest - len(ids))] for ids in scene] for scene in words])
+
+
 def _soft(array: NDArray[Any] | None) -> Tensor | None:
     return None if array is None else torch.from_numpy(array.astype(np.float32))
 
@@ -207,6 +214,7 @@ def collate_batch(
     use_gt_assignment: bool = False,
     chunks: int = 3,
     sample_indices: Sequence[int] = (),
+    label_ids: Sequence[Sequence[Sequence[int]]] = (),
 ) -> Batch:
     """Collate scenes of one image shape and number of views with the tokenized questions of each.
 
@@ -214,6 +222,7 @@ def collate_batch(
         use_gt_assignment: group patches by the true instances, if every scene has boxes.
         chunks: how many chunks of similar length questions are packed into.
         sample_indices: of the scenes in their source, the keys of the feature cache.
+        label_ids: tokens of each label's word in each scene; (): those of the config.
     """
     views, height, width = scenes[0].images.shape[:3]
     count = views * (height // 14) * (width // 14)
@@ -253,5 +262,6 @@ def collate_batch(
         teacher=teacher_targets(scenes, count, len(config.labels)),
         use_gt_assignment=use_gt_assignment and all(box is not None for box in boxes),
         sample_indices=list(sample_indices),
+        label_ids=padded_ids(label_ids) if label_ids else None,
         ignored_boxes=[None if s.objects is None else torch.from_numpy(s.objects.ignored_boxes) for s in scenes],
     )

@@ -28,7 +28,9 @@ class DataConfig(ConfigModel):
         "overlap", description="of a scan with more views: views that share parts of the place, or evenly spaced ones"
     )
     view_sets: int = Field(8, ge=1, description="samples of views drawn of a scan or record with more views")
+    view_counts: tuple[int, ...] = Field((), description="views of the samples in turn, at most `views`; (): all")
     questions_per_scene: int = Field(24, ge=0, description="questions sampled per scene and step")
+    photo_questions: bool | None = Field(None, description="also ask as people ask about photos; None: of homes only")
     holdout_every: int = Field(0, ge=0, description="hold out every n-th frame of a real scene for testing; 0: none")
     corrections: Corrections = Field(Corrections(), description="of poses and depth in a convention of their own")
     cache: Path | None = Field(None, description="folder that caches rendered scenes between epochs and runs")
@@ -66,3 +68,5 @@ class SamplingConfig:
     known_focal_prob: float = 0.0  #: per scene
     views: Sequence[int] = ()  #: views per scene, drawn per step; (): all of a sample's
     sources: Mapping[str, float] | None = None  #: share of the steps of each source by name; None: by samples
+    objects_only: bool = False  #: targets without photos, which true boxes as object tokens do not need
+    rename_labels: float = 0.0  #: share of the labels that other nouns replace, per scene

@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from dollhouse.data.augmentation import change_photos, zoom_in
 from dollhouse.data.collator import Batch, collate_batch
 from dollhouse.data.config import SamplingConfig
+from dollhouse.data.label_renaming import LabelRenaming
 from dollhouse.data.object_mentions import MentionFinder
 from dollhouse.data.target_cache import Questions
 from dollhouse.data.target_source import TargetSource
@@ -50,6 +51,8 @@ class StepDataset(Dataset[Batch]):
         weights = np.array([len(part.samples) if shares is None else shares.get(part.name, 0) for part in parts])
         #: index of the part that every step draws from
         self.part = np.random.default_rng([seed, 4]).choice(len(parts), sampling.steps, p=weights / weights.sum())
+        rename = sampling.rename_labels
+        self.renaming = LabelRenaming(tokenizer, config.labels, rename) if rename else None
         self.views, sizes = None, np.full(sampling.steps, sampling.batch_size)
         if sampling.views:  # every step has as many photos
             drawn = np.random.default_rng([seed, 2]).choice(np.asarray(sampling.views), sampling.steps)
@@ -68,7 +71,7 @@ class StepDataset(Dataset[Batch]):
         sampling = self.sampling
         rng = np.random.default_rng([self.seed, step])
         targets: list[SceneTargets] = []
-        questions, indices = [], []
+        questions, indices, label_ids = [], [], []
         part = int(self.part[step])
         for position in range(self._starts[step], self._ends[step]):
             index, scene = self._sample(part, position, targets, rng)
@@ -76,11 +79,19 @@ class StepDataset(Dataset[Batch]):
                 scene = take_views(scene, rng.permutation(len(scene.images))[: self.views[step]].tolist())
             flip = sampling.horizontal_flip_prob > 0 and bool(rng.random() < sampling.horizontal_flip_prob)
             targets.append(self._augment(flip_horizontally(scene) if flip else scene, step, len(targets)))
-            questions.append(self._sample_questions(index, scene, rng) if sampling.questions_per_scene else [])
+            words = self._sample_questions(index, scene, rng) if sampling.questions_per_scene else ([], None)
+            questions.append(words[0])
+            label_ids.append(words[1])
             indices.append(index)
         use_gt_assignment = bool(rng.random() < sampling.gt_assignment_prob)
         batch = collate_batch(
-            targets, questions, self.config, use_gt_assignment=use_gt_assignment, sample_indices=indices
+            targets,
+            questions,
+            self.config,
+            use_gt_assignment=use_gt_assignment,
+            sample_indices=indices,
+            chunks=6 if sampling.objects_only else 3,  # of answers of many lengths
+            label_ids=[ids for ids in label_ids if ids is not None],
         )
         if sampling.known_focal_prob:
             given = torch.from_numpy(rng.random(len(targets)) < sampling.known_focal_prob).unsqueeze(1)
@@ -93,8 +104,8 @@ class StepDataset(Dataset[Batch]):
         """Index and targets of the sample at a position, or of a random one with photos of the batch's shape."""
         index, samples = self._sample_index(part, position), self.source.parts[part].samples
         for _ in range(MAX_DRAWS):
-            scene = self.source.targets(index)
-            if not others or scene.images.shape[1:] == others[0].images.shape[1:]:
+            scene = self.source.targets(index, self.sampling.objects_only)
+            if not others or scene.images.shape == others[0].images.shape:
                 return index, scene
             index = samples[int(rng.integers(len(samples)))]
         height, width = others[0].images.shape[1:3]
@@ -110,18 +121,28 @@ class StepDataset(Dataset[Batch]):
             scene = change_photos(scene, rng)
         return scene
 
-    def _sample_questions(self, index: int, scene: SceneTargets, rng: np.random.Generator) -> list[TokenizedQA]:
+    def _sample_questions(
+        self, index: int, scene: SceneTargets, rng: np.random.Generator
+    ) -> tuple[list[TokenizedQA], list[list[int]] | None]:
+        """Return a scene's questions, and the ids of its labels' words where some are replaced."""
         questions = self.source.questions(index)
         chosen = self._choose(questions, rng)
         answers = self.source.teacher_answers(index, self.tokenizer)
-        return tokenize_questions(
+        pairs = [questions[number][:2] for number in chosen]
+        label_ids = None
+        if self.renaming is not None:
+            words = self.renaming.sample(rng, [question for question, _ in pairs])
+            pairs = [(self.renaming.rename(pair[0], words), self.renaming.rename(pair[1], words)) for pair in pairs]
+            label_ids = self.renaming.label_ids(words)
+        tokenized = tokenize_questions(
             self.tokenizer,
             self.config,
-            [questions[number][:2] for number in chosen],
+            pairs,
             scene.objects,
-            self.finder,
+            self.finder if label_ids is None or self.finder is None else self.finder.with_labels(label_ids),
             None if answers is None else [answers[number] for number in chosen],
         )
+        return tokenized, label_ids
 
     def _choose(self, questions: Questions, rng: np.random.Generator) -> list[int]:
         """Numbers of sampled questions, weighted by family where the stage gives weights."""

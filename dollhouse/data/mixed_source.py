@@ -47,9 +47,9 @@ class MixedTargetSource(TargetSource):
         source, own = self._find(index)
         return source.questions(own)
 
-    def targets(self, index: int) -> SceneTargets:
+    def targets(self, index: int, objects_only: bool = False) -> SceneTargets:
         source, own = self._find(index)
-        return source.targets(own)
+        return source.targets(own, objects_only)
 
     def teacher_answers(self, index: int, tokenizer: PreTrainedTokenizerBase) -> tuple[TeacherAnswer, ...] | None:
         source, own = self._find(index)

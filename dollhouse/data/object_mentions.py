@@ -5,6 +5,7 @@ Names are resolved by label and colour; a name that fits several objects is left
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,16 +29,25 @@ class MentionFinder:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, config: DollhouseConfig) -> None:
         self.num_objects = config.num_objects  # objects beyond have no slot in the language prefix
-        self.labels = [tuple(ids) for ids in config.label_ids]
-        self.labels_of_last: dict[int, list[int]] = {}  # the longest first: "office chair" before "chair"
-        for label, ids in sorted(enumerate(self.labels), key=lambda item: -len(item[1])):
-            if ids:
-                self.labels_of_last.setdefault(ids[-1], []).append(label)
+        self._set_labels(config.label_ids)
         self.colour_of_last = {ids[-1]: colour for colour, ids in enumerate(config.colour_ids) if ids}
         self.views = {
             tuple(tokenizer(f" view {view + 1}", add_special_tokens=False)["input_ids"]): view
             for view in range(config.max_referenced_views)
         }
+
+    def _set_labels(self, label_ids: Sequence[Sequence[int]]) -> None:
+        self.labels = [tuple(ids) for ids in label_ids]
+        self.labels_of_last: dict[int, list[int]] = {}  # the longest first: "office chair" before "chair"
+        for label, ids in sorted(enumerate(self.labels), key=lambda item: -len(item[1])):
+            if ids:
+                self.labels_of_last.setdefault(ids[-1], []).append(label)
+
+    def with_labels(self, label_ids: Sequence[Sequence[int]]) -> MentionFinder:
+        """Return a finder of labels with other token ids."""
+        finder = copy.copy(self)
+        finder._set_labels(label_ids)
+        return finder
 
     def find(self, ids: Sequence[int], objects: ObjectTargets) -> tuple[Mention, ...]:
         """Return the mentions in the token ids of one question (without its answer)."""

@@ -25,17 +25,17 @@ class TargetCache:
     def _path(self, index: int, suffix: str) -> Path:
         return self.folder / f"{index // 1000:04d}" / f"{index}.{suffix}"
 
-    def read_targets(self, index: int) -> SceneTargets | None:
+    def read_targets(self, index: int, objects_only: bool = False) -> SceneTargets | None:
         """Return the targets of a sample, or None where the file is missing or damaged."""
         try:
-            with np.load(self._path(index, "npz"), allow_pickle=False) as arrays:
+            with np.load(self._path(index, _suffix(objects_only)), allow_pickle=False) as arrays:
                 return unpack({key: arrays[key] for key in arrays.files})
         except (FileNotFoundError, zipfile.BadZipFile, ValueError, KeyError, EOFError):
             return None
 
-    def write_targets(self, index: int, targets: SceneTargets) -> None:
+    def write_targets(self, index: int, targets: SceneTargets, objects_only: bool = False) -> None:
         """Store targets. Raises StorageError where the disk is full."""
-        self._write(self._path(index, "npz"), lambda file: np.savez(file, **pack(targets)))
+        self._write(self._path(index, _suffix(objects_only)), lambda file: np.savez(file, **pack(targets)))
 
     def read_questions(self, index: int, key: str) -> Questions | None:
         """Return the questions of a sample, if they were stored under this ``key``."""
@@ -55,6 +55,10 @@ class TargetCache:
             path.parent.mkdir(parents=True, exist_ok=True)
             with unfinished.open("wb") as file:
                 fill(file)
+
+
+def _suffix(objects_only: bool) -> str:
+    return "objects.npz" if objects_only else "npz"
 
 
 def pack(targets: SceneTargets) -> dict[str, Any]:

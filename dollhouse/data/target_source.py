@@ -15,13 +15,24 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from dollhouse.data.config import DataConfig
+from dollhouse.data.object_only_targets import object_only, without_images
 from dollhouse.data.target_cache import Questions, TargetCache, pack, unpack
 from dollhouse.data.targets import TARGETS_VERSION, SceneTargets, scene_targets
 from dollhouse.errors import SceneError
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
-from dollhouse.questions.answer_balance import ROOMS_TABLE, AnswerBalance
+from dollhouse.questions import nouns
+from dollhouse.questions.answer_balance import (
+    HOMES_TABLE,
+    ROOMS_TABLE,
+    AnswerBalance,
+    has_shipped_balance,
+    is_photographic,
+    shipped_balance,
+)
 from dollhouse.questions.generate import QUESTIONS_VERSION, generate_questions
 from dollhouse.questions.indexed_scan import IndexedScan
+from dollhouse.questions.photo_questions import FILES as PHOTO_FILES
+from dollhouse.questions.photo_questions import PHOTO_QUESTIONS_VERSION
 from dollhouse.questions.scene_index import SceneIndex, index_scenes
 from dollhouse.records.types import TeacherAnswer
 from dollhouse.scenes.labels import TABLE
@@ -36,6 +47,7 @@ from dollhouse.scenes.view_preprocessing import PREPROCESSING_VERSION
 from dollhouse.scenes.view_sampling import VIEW_SAMPLING_VERSION
 
 MAX_QUESTIONS = 160  #: generated per scene; each step samples from them
+OBVIOUS_SHARE = 0.1  #: least probability of asking a fact about photos, even where the categories reveal the answer
 #: everything that decides what targets or questions a scene gives; each version is raised beside the code it versions
 TARGETS_VERSIONS = (ROOMS_VERSION, SWEETHOME_VERSION, HOMES_VERSION, PREPROCESSING_VERSION, TARGETS_VERSION)
 QUESTIONS_VERSIONS = (ROOMS_VERSION, SWEETHOME_VERSION, HOMES_VERSION, QUESTIONS_VERSION)
@@ -62,8 +74,9 @@ class TargetSource(ABC):
 
     @property
     def parts(self) -> list[Part]:
-        """Return the sources that this one is made of."""
-        return [Part("", range(len(self)), self.data.views)]
+        """Return the sources that this one is made of; samples of one number of views each."""
+        counts = self.data.view_counts or (self.data.views,)
+        return [Part("", range(place, len(self), len(counts)), views) for place, views in enumerate(counts)]
 
     @abstractmethod
     def view_window(self, index: int) -> Scene:
@@ -78,21 +91,34 @@ class TargetSource(ABC):
         scene, config = self.view_window(index), self.config
         return scene_targets(scene, config.image_size, config.labels, config.colours)
 
-    def targets(self, index: int) -> SceneTargets:
+    def view_count(self, index: int) -> int:
+        """Return the number of views of a sample."""
+        counts = self.data.view_counts
+        return counts[index % len(counts)] if counts else self.data.views
+
+    def make_object_targets(self, index: int) -> SceneTargets:
+        """Compute the targets of a sample without photos, padded to ``data.views`` square views."""
+        scene, config = without_images(self.view_window(index)), self.config
+        targets = scene_targets(scene, config.image_size, config.labels, config.colours)
+        return object_only(targets, self.data.views, config.image_size)
+
+    def targets(self, index: int, objects_only: bool = False) -> SceneTargets:
         """Return the targets of a sample, from the cache if they are in it.
 
-        Raises SceneError where the scene has fewer usable views than ``data.views``.
+        ``objects_only`` leaves the photos out (:mod:`dollhouse.data.object_only_targets`). Raises SceneError where the
+        scene has fewer usable views than ``data.views``.
         """
-        cached = self.cache.read_targets(index) if self.cache else None
+        cached = self.cache.read_targets(index, objects_only) if self.cache else None
         if cached is not None:
             return cached
-        targets = self.make_targets(index)
-        if len(targets.images) != self.data.views:
+        targets = self.make_object_targets(index) if objects_only else self.make_targets(index)
+        expected = self.data.views if objects_only else self.view_count(index)
+        if len(targets.images) != expected:
             raise SceneError(
-                f"scene {targets.name} gives {len(targets.images)} views of one shape, not data.views={self.data.views}"
+                f"scene {targets.name} gives {len(targets.images)} views of one shape, not data.views={expected}"
             )
         if self.cache:
-            self.cache.write_targets(index, targets)
+            self.cache.write_targets(index, targets, objects_only)
         return unpack(pack(targets))  # rounded as in the cache, so that runs with and without a cache are the same
 
     def teacher_answers(self, index: int, tokenizer: PreTrainedTokenizerBase) -> tuple[TeacherAnswer, ...] | None:
@@ -115,7 +141,8 @@ class SceneTargetSource(TargetSource):
         files = self.index.fingerprints if self.index else ()
         super().__init__(data, config, targets_key(data, config, files, VIEW_SAMPLING_VERSION if files else 0))
         self.samples = self._samples(self.index) if self.index else None  #: scan and number of the draw of each sample
-        self.questions_key = questions_key()
+        self._last: tuple[int, Scene] = (-1, Scene("", ()))
+        self.questions_key = questions_key(data)
         if self.index and data.questions_per_scene:
             self.index.balance  # noqa: B018 - computed before there are workers, which would each compute it
 
@@ -124,7 +151,10 @@ class SceneTargetSource(TargetSource):
 
     def view_window(self, index: int) -> Scene:
         if self.index is None or self.samples is None:
-            return self.scenes[index]
+            if self._last[0] != index:  # targets and questions of a sample are made one after the other
+                scene = self.scenes[index]
+                self._last = index, replace(scene, views=scene.views[: self.view_count(index)])
+            return self._last[1]
         number, draw = self.samples[index]
         scan, data = self.index.scan(number), self.data
         chosen = scan.sample(data.views, draw, self._trained_views(scan), data.view_sampling == "overlap")
@@ -139,10 +169,15 @@ class SceneTargetSource(TargetSource):
         if scene.boxes is None:
             return ()
         # Of a scan, ids at the student's size would give other questions than its own masks or depth.
-        targets = self.cache.read_targets(index) if self.cache and self.index is None else None
+        targets = self.cache.read_targets(index, False) if self.cache and self.index is None else None
         if targets is not None and targets.instances is not None:
             scene = replace(scene, views=tuple(map(_with_cached_ids, scene.views, targets.instances)))
-        generated = generate_questions(scene, balance=self._balance_of(scene), limit=MAX_QUESTIONS)
+        photos = self.data.photo_questions
+        photos = is_photographic(scene) if photos is None else photos
+        balance = self._balance_of(scene)
+        if photos:
+            balance = (balance or shipped_balance(scene)).with_floor(OBVIOUS_SHARE)
+        generated = generate_questions(scene, balance=balance, limit=MAX_QUESTIONS, photos=photos)
         questions = tuple((question.text, question.answer, question.family) for question in generated)
         if self.cache:
             self.cache.write_questions(index, self.questions_key, questions)
@@ -167,7 +202,7 @@ class SceneTargetSource(TargetSource):
         return samples
 
     def _balance_of(self, scene: Scene) -> AnswerBalance | None:
-        return self.index.balance if self.index and scene.metadata.get("source") != "rooms" else None
+        return self.index.balance if self.index and not has_shipped_balance(scene) else None
 
 
 def _with_cached_ids(view: View, instances: NDArray[np.uint8]) -> View:
@@ -193,11 +228,17 @@ def targets_key(data: DataConfig, config: DollhouseConfig, records: Sequence[str
         settings.append(sha256(TABLE.read_bytes()).hexdigest())
     if records:
         settings += [data.view_sampling, data.view_sets]
+    if data.view_counts:
+        settings.append(data.view_counts)
     versions = [*TARGETS_VERSIONS, version]
     return sha256(json.dumps([versions, list(records), settings]).encode()).hexdigest()[:16]
 
 
-def questions_key() -> str:
+def questions_key(data: DataConfig | None = None) -> str:
     """Return a hash that changes with the questions that are generated."""
     tables = ROOMS_TABLE.read_bytes() + TABLE.read_bytes()
+    if data is not None and (data.photo_questions or (data.photo_questions is None and "homes:" in data.scenes)):
+        files = [HOMES_TABLE, nouns.LIST, *PHOTO_FILES]
+        tables += json.dumps([PHOTO_QUESTIONS_VERSION, data.view_counts]).encode()
+        tables += b"".join(path.read_bytes() for path in files if path.exists())
     return sha256(json.dumps(QUESTIONS_VERSIONS).encode() + tables).hexdigest()[:16]

@@ -24,6 +24,7 @@ from dollhouse.inference.generation import Decoder, equal_length_batches, genera
 from dollhouse.models.dollhouse.modeling import PerceptionOutput
 from dollhouse.models.dollhouse.rgbd_embedding import RGBDInputs
 from dollhouse.models.generation import GeneratedTokens
+from dollhouse.questions.wording import normalise_question, views_named
 from dollhouse.scenes.scale import ESTIMATED, Scale
 from dollhouse.scenes.scene import Box, Scene
 
@@ -43,6 +44,7 @@ class Answer:
     text: str
     confidence: float
     scale: Scale | None = None  #: of the lengths in the text; None where there is none
+    unsure: bool = False  #: whether the confidence is below the model's ``min_confidence``
 
 
 class SceneSession:
@@ -166,13 +168,25 @@ class SceneSession:
         Raises:
             QuestionError: for a question that is empty or longer than ``MAX_QUESTION_TOKENS``.
         """
-        ids = [self._question_ids(question) for question in questions]
-        answers: dict[int, Answer] = {}
-        for rows, batch in equal_length_batches(ids, self.pipeline.model.device):
-            for row, generated in zip(rows, self.generate(batch, max_new_tokens), strict=True):
+        answers = {row: refused for row, text in enumerate(questions) if (refused := self._refuse_view(text))}
+        asked = [row for row in range(len(questions)) if row not in answers]
+        ids = [self._question_ids(questions[row]) for row in asked]
+        least = self.pipeline.model.config.min_confidence
+        for places, batch in equal_length_batches(ids, self.pipeline.model.device):
+            for place, generated in zip(places, self.generate(batch, max_new_tokens), strict=True):
                 text = self.pipeline.processor.tokenizer.decode(generated.token_ids, skip_special_tokens=True).strip()
-                answers[row] = self._answer_in_scale(Answer(questions[row], text, generated.confidence))
-        return [answers[row] for row in range(len(ids))]
+                row, unsure = asked[place], generated.confidence < least
+                answers[row] = self._answer_in_scale(Answer(questions[row], text, generated.confidence, unsure=unsure))
+        return [answers[row] for row in range(len(questions))]
+
+    def _refuse_view(self, question: str) -> Answer | None:
+        """Answer a question about a view that the scene does not have; None for other questions."""
+        count, processor = len(self.pixel_values[0]), self.pipeline.processor
+        if not processor.normalise_questions:
+            return None
+        missing = [number for number in views_named(normalise_question(question)) if not 0 < number <= count]
+        text = "there is 1 view" if count == 1 else f"there are {count} views"
+        return Answer(question, text, 1.0) if missing else None
 
     def _answer_in_scale(self, answer: Answer) -> Answer:
         """Add the scale to an answer with a length, and multiply the length if the session is rescaled."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from dollhouse.questions.answer_balance import AnswerBalance, is_photographic, shipped_balance
 from dollhouse.questions.facts import Fact, SceneFacts
 from dollhouse.questions.photo_facts import PhotoFacts
-from dollhouse.questions.photo_questions import PHOTO_TEMPLATES, absent_facts, without_view
+from dollhouse.questions.photo_questions import absent_facts, photo_templates, without_view
 from dollhouse.questions.referring import plural, with_article
 from dollhouse.questions.sampling import AUXILIARY, FAMILIES, sample_facts
 from dollhouse.questions.templates import SYMMETRIC, TEMPLATES
@@ -79,7 +79,7 @@ def _to_question(
 ) -> Question:
     """Word a fact as a question; the template and the order of the two objects are drawn uniformly."""
     photos = isinstance(facts, PhotoFacts)
-    template = rng.choice((PHOTO_TEMPLATES if photos else TEMPLATES)[fact.kind])
+    template = rng.choice((photo_templates() if photos else TEMPLATES)[fact.kind])
     objects, answer = fact.objects, fact.answer
     words: dict[str, str] = dict(fact.words) | {"v": str((fact.view or 0) + 1)}
     choices: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 LIST = Path(__file__).with_name("nouns.txt.gz")
+NOT_TYPOS = Path(__file__).with_name("not_typos.txt.gz")
 HELD_OUT = 0.2  #: share of the nouns that training never uses
 
 
@@ -18,6 +19,12 @@ HELD_OUT = 0.2  #: share of the nouns that training never uses
 def nouns() -> frozenset[str]:
     """Return all nouns of the list."""
     return frozenset(line.rstrip("!") for line in _lines())
+
+
+@cache
+def not_typos() -> frozenset[str]:
+    """Return the English words that are one edit from a word of questions, but no typo of it."""
+    return frozenset(gzip.decompress(NOT_TYPOS.read_bytes()).decode().split("\n"))
 
 
 @cache

@@ -156,9 +156,9 @@ class PhotoFacts(SceneFacts):
             if self._can_hold(i):
                 on = [c for c, support in enumerate(self.supports) if support == i and self.partly[c]]
                 if all(self.visible[c] for c in on):
-                    words, answer = (("a", self.reference_name(i)),), "yes" if on else "no"
-                    yield Fact("counting.on", None, str(len(on)), (i, *on), words=words)
-                    yield Fact("existence.on", ("existence.on", self.kinds[i]), answer, (i, *on), words=words)
+                    named, answer = (("a", self.reference_name(i)),), "yes" if on else "no"
+                    yield Fact("counting.on", None, str(len(on)), (i, *on), words=named)
+                    yield Fact("existence.on", ("existence.on", self.kinds[i]), answer, (i, *on), words=named)
 
     def _distance(self) -> Iterator[Fact]:
         yield from super()._distance()
@@ -311,11 +311,11 @@ class PhotoFacts(SceneFacts):
                 yield from self._in_view(v)
             if camera is not None and shown.sum() > 2:
                 gaps = np.array([self._camera_gap(i, v) for i in range(len(self.boxes))])
-                best = int(np.where(shown, gaps, np.inf).argmin())
-                if gaps[partly & ~shown].min(initial=np.inf) > gaps[best]:
-                    near = self._shown(partly & (gaps <= gaps[best] + NEAREST_MARGIN))
-                    answer, accept = self._items([best], near)
-                    yield Fact("open.nearest", None, answer, (best,), v, accept=accept)
+                first = int(np.where(shown, gaps, np.inf).argmin())
+                if gaps[partly & ~shown].min(initial=np.inf) > gaps[first]:
+                    near = self._shown(partly & (gaps <= gaps[first] + NEAREST_MARGIN))
+                    answer, accept = self._items([first], near)
+                    yield Fact("open.nearest", None, answer, (first,), v, accept=accept)
 
     def _in_view(self, v: int) -> Iterator[Fact]:
         for label in dict.fromkeys(self.labels):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -16,17 +18,25 @@ from dollhouse.questions.nouns import HELD_OUT, absent_nouns
 from dollhouse.questions.photo_facts import PhotoFacts
 from dollhouse.questions.referring import plural, with_article
 from dollhouse.questions.templates import NAMES, OPPOSITE, TEMPLATES, Template
+from dollhouse.questions.wording import normalise_question
 from dollhouse.scenes.labels import default_labels
+from dollhouse.scenes.synthetic.furniture import COLOURS
 
 OFF_TOPIC_ANSWER = "i can only answer questions about what the photos show"
 KEPT_VIEW = 0.15  #: share of the questions about a single photo that name "view 1" nevertheless
 ABSENT = 12  #: facts of each kind about absent objects, per scene
-_FOLDER = Path(__file__).parent
+PHOTO_QUESTIONS_VERSION = 1  #: raise it whenever the code would give other questions about the same photos
+TEMPLATES_FILE = Path(__file__).with_name("photo_templates.yaml")
+OFF_TOPIC_FILE = Path(__file__).with_name("off_topic.txt")
+FILES = (TEMPLATES_FILE, OFF_TOPIC_FILE)
+
 _VIEW = re.compile(r"^in view \d+, |^view \d+: | in view \d+(?=[ ?.])")
 
 
-def _templates() -> dict[str, tuple[Template, ...]]:
-    table: dict[str, Any] = yaml.safe_load((_FOLDER / "photo_templates.yaml").read_text("utf-8"))
+@cache
+def photo_templates() -> dict[str, tuple[Template, ...]]:
+    """Return the templates of each kind of fact, in the wording that users' questions are rewritten to."""
+    table: dict[str, Any] = yaml.safe_load(TEMPLATES_FILE.read_text("utf-8"))
     of_views = {kind: [f"in view {{v}}, {text}" for text in texts] for kind, texts in table.pop("view").items()}
     templates = {kind: tuple(Template(kind, text) for text in texts) for kind, texts in (table | of_views).items()}
     camera = (
@@ -38,18 +48,34 @@ def _templates() -> dict[str, tuple[Template, ...]]:
     merged = TEMPLATES | templates | {"orientation.closer": (*TEMPLATES["orientation.closer"], *closer)}
     for kind in ("attribute.colour", "contact.stands_on", "distance.height", "open.on"):  # two steps
         merged[f"{kind}_of_related"] = tuple(Template(f"{kind}_of_related", each.text) for each in merged[kind])
-    return merged | {"refusal.off_topic": (Template("refusal.off_topic", "{text}"),)}
+    rewritten = {
+        kind: tuple({(new := replace(each, text=_rewritten(each.text))).text: new for each in templates}.values())
+        for kind, templates in merged.items()
+    }
+    return rewritten | {"refusal.off_topic": (Template("refusal.off_topic", "{text}"),)}
 
 
-PHOTO_TEMPLATES = _templates()
+#: placeholders -> words that no rule of the wording changes
+_STAND_INS = {name: f"the q{name}q" for name in "abc"} | {"v": "77", "n": "88", "label": "a qlq", "labels": "qlqs"}
+_STAND_INS |= {"noun": "qnq", "nouns": "qnqs", "place": "the qpq", "colour": "qcq"}
+_STAND_INS |= {"first": "the q1q", "second": "the q2q"}
 
 
+def _rewritten(text: str, a: str = "the qaq") -> str:
+    """Return a template in the normalised wording; ``a`` stands for the object {a}."""
+    given = _STAND_INS | {"a": a}
+    rewritten = normalise_question(text.format(**given))
+    for name, word in sorted(given.items(), key=lambda item: -len(item[1])):
+        rewritten = rewritten.replace(word, f"{{{name}}}")
+    return rewritten
+
+
+@cache
 def off_topic_questions(held_out: bool = False) -> tuple[str, ...]:
     """Return templates of questions that are not about photos: those for training, or those held out from it."""
-    lines = (_FOLDER / "off_topic.txt").read_text("utf-8").splitlines()
-    return tuple(
-        line for line in lines if (blake2b(line.encode(), digest_size=1).digest()[0] < 256 * HELD_OUT) is held_out
-    )
+    lines = OFF_TOPIC_FILE.read_text("utf-8").splitlines()
+    split = [line for line in lines if (blake2b(line.encode(), digest_size=1).digest()[0] < 256 * HELD_OUT) is held_out]
+    return tuple(dict.fromkeys(_rewritten(line, a="a qaq") for line in split))
 
 
 def absent_facts(facts: PhotoFacts, rng: random.Random, held_out: bool) -> Iterator[Fact]:
@@ -75,3 +101,13 @@ def absent_facts(facts: PhotoFacts, rng: random.Random, held_out: bool) -> Itera
 def without_view(text: str, rng: random.Random) -> str:
     """Remove the view's number from most questions about a single photo."""
     return text if rng.random() < KEPT_VIEW else _VIEW.sub("", text)
+
+
+@cache
+def template_words() -> frozenset[str]:
+    """Return the words of all templates, and of colours."""
+    table = yaml.safe_load(TEMPLATES_FILE.read_text("utf-8"))
+    texts = [text for texts in (table | table.pop("view")).values() for text in texts]
+    texts += [template.text for templates in TEMPLATES.values() for template in templates]
+    words = {word for text in texts for word in re.findall(r"[a-z]+", re.sub(r"{[a-z]+}", " ", text))}
+    return frozenset(words | set(COLOURS))

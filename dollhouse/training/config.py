@@ -50,6 +50,7 @@ class StudentConfig(ConfigModel):
     canonical_depth: bool = Field(False, description="predict depth over focal length")
     tokenizer: Path | None = Field(None, description="model folder whose tokenizer is used, such as the teacher's")
     vocabulary: int = Field(1024, ge=300, description="size of the tokenizer trained on the run's own questions")
+    normalise_questions: bool = Field(False, description="rewrite users' questions to the wording of training")
     trunk_width: int = Field(192, ge=8)
     trunk_layers: int = Field(2, ge=0)
     trunk_heads: int = Field(4, ge=1)
@@ -106,6 +107,9 @@ class StageConfig(ConfigModel):
     families: list[str] | dict[str, NonNegativeFloat] | None = Field(
         None, description="families of questions, or the sampling weight of each; None: as generated"
     )
+    rename_labels: float = Field(
+        0.0, ge=0, le=1, description="share of the labels that other nouns replace in questions and object tokens"
+    )
     horizontal_flip_prob: float = Field(0.0, ge=0, le=1, description="of each scene; only without the loss text")
     photometric_augmentation: float = Field(
         0.0, ge=0, le=1, description="probability that a scene's photos change in light, colour, noise; without text"
@@ -157,12 +161,12 @@ class StageConfig(ConfigModel):
                 raise ValueError(f"{name} is about {subject}: add the loss text")
         return self
 
-    def sampling(self, questions_per_scene: int) -> SamplingConfig:
+    def sampling(self, data: DataConfig) -> SamplingConfig:
         """Return what the stage's batches are drawn by."""
         return SamplingConfig(
             steps=self.steps,
             batch_size=self.batch_size,
-            questions_per_scene=questions_per_scene if "text" in self.losses else 0,
+            questions_per_scene=data.questions_per_scene if "text" in self.losses else 0,
             families=self.families,
             with_mentions=bool({"grounding", "thinking_probe"} & set(self.losses)),
             horizontal_flip_prob=self.horizontal_flip_prob,
@@ -172,6 +176,8 @@ class StageConfig(ConfigModel):
             crop_zoom=self.crop_zoom,
             known_focal_prob=self.known_focal_prob,
             views=tuple(self.views or ()),
+            objects_only=self.object_source == "teacher" and bool(data.view_counts),
+            rename_labels=self.rename_labels,
         )
 
 

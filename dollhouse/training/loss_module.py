@@ -142,7 +142,7 @@ class LossModule(nn.Module):
             objects = self._cached_objects(batch, self.feature_cache)
         else:
             objects = noisy_gt_objects(batch, self.student.config)
-        return self.student.embed_objects(objects)
+        return self.student.embed_objects(objects, batch.label_ids)
 
     def language_losses(self, prefix: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Return the losses of answers, and of the probes on hidden states."""

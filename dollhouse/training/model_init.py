@@ -66,6 +66,7 @@ def build_student(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Student
         prefix_length=student.num_objects,
         num_thinking_tokens=student.num_thinking_tokens,
         thinking_placement=student.thinking_placement,
+        normalise_questions=student.normalise_questions,
     )
     return model, processor
 
@@ -133,7 +134,7 @@ def student_config(recipe: Recipe, vocab_size: int | None = None) -> DollhouseCo
     heads = recipe.heads_needed()
     names = {"labels": settings.label_names, "oriented_labels": settings.oriented_label_names}
     elsewhere = {"encoder_weights", "stem_weights", "language_weights", "tokenizer", "vocabulary"}
-    sizes = settings.model_dump(exclude={*elsewhere, *names})
+    sizes = settings.model_dump(exclude={*elsewhere, "normalise_questions", *names})
     text = sizes.pop("text")
     if settings.language_weights is not None:
         text = read_language_config(settings.language_weights, settings.text).to_dict()

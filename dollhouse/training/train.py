@@ -141,7 +141,7 @@ def train_stage(
         teacher_width(source, stage.losses),
         partial(feature_cache_of, recipe, model, source),
     )
-    sampling = stage.sampling(recipe.data.questions_per_scene)
+    sampling = stage.sampling(recipe.data)
     trainer = DistillTrainer(
         loss_module,
         stage,

@@ -99,7 +99,7 @@ def test_counts_are_those_of_a_real_step(recipe: Recipe, checks: list[StageEstim
         stage = recipe.stages[check.name]
         set_trainable(stage, model)
         model.train().zero_grad()
-        batch = StepDataset(source, stage.sampling(4), recipe.seed, processor.tokenizer, model.config)[0]
+        batch = StepDataset(source, stage.sampling(recipe.data), recipe.seed, processor.tokenizer, model.config)[0]
         weighting = StaticWeighting(dict.fromkeys(stage.losses, 1.0))
         parts = LossModule(model, weighting, stage.losses)(batch)
         parts["loss"].backward()

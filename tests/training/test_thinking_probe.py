@@ -201,7 +201,7 @@ def test_every_loss_falls_on_a_single_batch(placement: str, tmp_path: Any) -> No
     model, processor, _ = prepare_student(recipe, tmp_path)
     source = SceneTargetSource(recipe.data.model_copy(update={"views": 4}), model.config)
     batch: Batch = StepDataset(
-        source, recipe.stages["finetune_end_to_end"].sampling(8), 0, processor.tokenizer, model.config
+        source, recipe.stages["finetune_end_to_end"].sampling(recipe.data), 0, processor.tokenizer, model.config
     )[0]
     objective = LossModule(model, StaticWeighting(dict.fromkeys(losses, 1.0)), losses, use_gt_objects=True)
     optimizer = torch.optim.AdamW(objective.parameters(), 5e-3)

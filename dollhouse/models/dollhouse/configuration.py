@@ -39,6 +39,7 @@ class DollhouseConfig(PreTrainedConfig):
         depth_bins: classes of the depth bin head; 0: no such head.
         depth_bin_range: nearest and farthest depth of these bins, metres.
         relation_head: whether a head classifies pairs of objects as left or right, above or below.
+        min_confidence: answers of a lower confidence are marked as unsure.
         licence: licence of the weights.
 
     Raises:
@@ -78,6 +79,7 @@ class DollhouseConfig(PreTrainedConfig):
     depth_bins: int = 0
     depth_bin_range: list[float] | tuple[float, float] = (0.3, 12.0)
     relation_head: bool = False
+    min_confidence: float = 0.0
     licence: str = "Apache-2.0"
 
     def get_vision_config(self) -> VggtConfig:

@@ -225,17 +225,22 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
             log_depth = torch.where(rgbd.depth > 0, rgbd.depth.clamp(min=1e-3).log(), log_depth)
         return log_depth
 
-    def word_embeddings(self, words: Sequence[Sequence[int]]) -> Tensor:
-        """Return the mean embedding of each word's tokens: (len(words), D)."""
-        longest = max(map(len, words), default=1)
-        ids = torch.tensor([[*word, *[0] * (longest - len(word))] for word in words], device=self.device)
-        counts = torch.tensor([[len(word)] for word in words], device=self.device)
-        share = (torch.arange(longest, device=self.device) < counts) / counts
-        return (self.get_input_embeddings()(ids) * share.unsqueeze(-1)).sum(1)
+    def word_embeddings(self, words: Sequence[Sequence[int]] | Tensor) -> Tensor:
+        """Return the mean embedding of each word's tokens: (..., D); ids (..., W) may be padded with negative ones."""
+        if not isinstance(words, Tensor):
+            longest = max(map(len, words), default=1)
+            words = torch.tensor([[*word, *[-1] * (longest - len(word))] for word in words], device=self.device)
+        known = words >= 0
+        share = known / known.sum(-1, keepdim=True)
+        return (self.get_input_embeddings()(words.clamp(min=0)) * share.unsqueeze(-1)).sum(-2)
 
-    def embed_objects(self, objects: ProposalOutput) -> Tensor:
-        """Project objects to the language prefix (B, N, D), or (B, 1, D) if it is pooled."""
-        labels, colours = self.word_embeddings(self.config.label_ids), self.word_embeddings(self.config.colour_ids)
+    def embed_objects(self, objects: ProposalOutput, label_ids: Tensor | None = None) -> Tensor:
+        """Project objects to the language prefix (B, N, D), or (B, 1, D) if it is pooled.
+
+        ``label_ids`` (B, L, W) are the tokens of each label's word in each scene, by default the config's.
+        """
+        labels = self.word_embeddings(self.config.label_ids if label_ids is None else label_ids)
+        colours = self.word_embeddings(self.config.colour_ids)
         tokens = self.multi_modal_projector(objects, labels, colours)
         if self.config.prefix == "objects":
             return tokens

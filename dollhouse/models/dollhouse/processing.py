@@ -10,6 +10,7 @@ from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
 from dollhouse.models.dollhouse.image_processing import DollhouseImageProcessor, Photo
 from dollhouse.models.dollhouse.special_tokens import question_text, scene_text
+from dollhouse.questions.wording import normalise_question
 
 
 class DollhouseProcessor(ProcessorMixin):
@@ -19,6 +20,7 @@ class DollhouseProcessor(ProcessorMixin):
         image_processor, tokenizer: the two parts.
         prefix_length: tokens of the visual prefix.
         num_thinking_tokens, thinking_placement: Hidden CoT, see :mod:`dollhouse.models.dollhouse.special_tokens`.
+        normalise_questions: whether questions are rewritten by :mod:`dollhouse.questions.wording` first.
     """
 
     def __init__(
@@ -28,11 +30,13 @@ class DollhouseProcessor(ProcessorMixin):
         prefix_length: int = 16,
         num_thinking_tokens: int = 8,
         thinking_placement: str = "before_question",
+        normalise_questions: bool = False,
         **kwargs: Any,
     ) -> None:
         self.prefix_length = prefix_length
         self.num_thinking_tokens = num_thinking_tokens
         self.thinking_placement = thinking_placement
+        self.normalise_questions = normalise_questions
         super().__init__(image_processor, tokenizer, **kwargs)
 
     def __call__(
@@ -61,9 +65,12 @@ class DollhouseProcessor(ProcessorMixin):
     def prompt(self, question: str) -> str:
         """Return the whole prompt of a question."""
         count, placement = self.num_thinking_tokens, self.thinking_placement
-        return scene_text(self.prefix_length, count, placement) + question_text(question, count, placement)
+        return scene_text(self.prefix_length, count, placement) + self._question_text(question)
 
     def question_ids(self, question: str) -> list[int]:
         """Return the ids of the question's part of the prompt."""
-        text = question_text(question, self.num_thinking_tokens, self.thinking_placement)
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return list(self.tokenizer(self._question_text(question), add_special_tokens=False)["input_ids"])
+
+    def _question_text(self, question: str) -> str:
+        question = normalise_question(question) if self.normalise_questions else question
+        return question_text(question, self.num_thinking_tokens, self.thinking_placement)

@@ -119,6 +119,7 @@ def load_processor(path: Path) -> DollhouseProcessor:
             prefix_length=int(settings["prefix_length"]),
             num_thinking_tokens=int(settings["num_thinking_tokens"]),
             thinking_placement=str(settings["thinking_placement"]),
+            normalise_questions=bool(settings.get("normalise_questions", False)),
         )
     except (KeyError, ValueError, OSError, TypeError) as error:
         raise ModelError(f"the processor of {path} cannot be read: {' '.join(str(error).split())[:300]}") from error

@@ -100,9 +100,8 @@ def first_batches(recipe: Recipe) -> tuple[DollhouseConfig, dict[str, Batch]]:
         tokenizer = pretrained_tokenizer(recipe) or fit_tokenizer(recipe, question_texts(source, 1))
         config = student_config(recipe, vocab_size=len(tokenizer))
         fill_token_ids(config, tokenizer)
-    questions = recipe.data.questions_per_scene
     return config, {
-        name: StepDataset(source, stage.sampling(questions), recipe.seed, tokenizer, config)[0]
+        name: StepDataset(source, stage.sampling(recipe.data), recipe.seed, tokenizer, config)[0]
         for name, stage in recipe.stages.items()
     }
 
