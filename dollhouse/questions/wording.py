@@ -131,11 +131,11 @@ def _label_of(phrase: str) -> str | None:
     mapping = _mapping()
     if len(phrase) < 2 or phrase in ("photo", "photos", "image", "images"):
         return None
-    one = singular(phrase)
-    label = mapping.map(one)
+    noun = singular(phrase)
+    label = mapping.map(noun)
     if label is None or re.search(r"[^a-z ]", phrase):
         return None
-    return label if one == phrase or label == phrase else plural(label)
+    return label if noun == phrase or label == phrase else plural(label)
 
 
 def _singular_existence(text: str) -> str:
