@@ -13,6 +13,7 @@ from dollhouse.questions.photo_questions import absent_facts, photo_templates, w
 from dollhouse.questions.referring import plural, with_article
 from dollhouse.questions.sampling import AUXILIARY, FAMILIES, sample_facts
 from dollhouse.questions.templates import SYMMETRIC, TEMPLATES
+from dollhouse.scenes.labels import default_labels
 from dollhouse.scenes.scene import Scene
 
 __all__ = ["AUXILIARY", "FAMILIES", "Question", "generate_questions"]
@@ -65,7 +66,8 @@ def generate_questions(
     rng = random.Random(f"{scene.name}|{seed}")
     visible = tuple(i for i, visible in enumerate(facts.visible) if visible)
     description = Fact("description.room", None, _describe(facts), visible)
-    possible = [*facts.facts(), *facts.absent(balance.labels, balance.colours), description]
+    labels = default_labels() if photos else balance.labels
+    possible = [*facts.facts(), *facts.absent(labels, balance.colours), description]
     if isinstance(facts, PhotoFacts):
         possible += absent_facts(facts, rng, held_out=scene.metadata.get("split", "train") != "train")
     chosen = sample_facts(possible, balance, limit, rng)
