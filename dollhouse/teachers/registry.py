@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from dollhouse.errors import TeacherError
 from dollhouse.teachers.annotations import AnnotationsTeacher
+from dollhouse.teachers.detection import open_function
 from dollhouse.teachers.geometry import GeometryTeacher, SensorGeometry, TeacherGeometry
 from dollhouse.teachers.label_maps import LabelMapTeacher
 from dollhouse.teachers.protocol import Teacher
@@ -25,7 +26,7 @@ S = TypeVar("S")
 
 TEACHERS = (
     "annotations, huggingface:FOLDER, endpoint:URL, llava3d:FOLDER, checkpoint:FOLDER (or checkpoint alone: the "
-    "shipped student), file:ANSWERS.jsonl"
+    "shipped student), file:ANSWERS.jsonl, MODULE:CLASS (a teacher of your own)"
 )
 GEOMETRY_TEACHERS = (
     "own (the teacher's), scene (its sensor and annotations), sensor (its depth alone), depth:FOLDER, detect:FOLDER, "
@@ -51,6 +52,9 @@ def open_teacher(name: str, settings: Texts | None = None) -> Teacher:
     """
     kind, _, where = name.partition(":")
     if kind not in _TEACHERS:
+        if (build := open_function(name, settings or {}, arguments=0)) is not None:
+            own: Teacher = build()
+            return own
         raise TeacherError(f"no teacher {name!r}; there are {TEACHERS}")
     teacher: Teacher = _TEACHERS[kind](kind, where, settings or {})
     return teacher
