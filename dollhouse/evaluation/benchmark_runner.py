@@ -18,8 +18,10 @@ from dollhouse.evaluation.report.benchmark_page import benchmark_page
 from dollhouse.evaluation.report.gallery import frame_strip
 from dollhouse.evaluation.report.report_schema import UNKNOWN, build_report, format_report, jsonl_text, model_lineage
 from dollhouse.evaluation.scene_evaluator import EvaluationQuestions
+from dollhouse.inference.session import Answer
 from dollhouse.questions.generate import Question
 from dollhouse.questions.scene_index import IndexedScenes, index_scenes
+from dollhouse.records.types import TeacherAnswer
 from dollhouse.scenes.corrections import Corrections
 from dollhouse.scenes.open import AS_READ, open_scenes
 from dollhouse.scenes.pose_checks import require_consistent
@@ -31,7 +33,6 @@ from dollhouse.teachers.protocol import Teacher
 
 if TYPE_CHECKING:
     from dollhouse.inference.pipeline import DollhousePipeline
-    from dollhouse.inference.session import Answer
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,9 @@ def run_benchmark(
     control = _open_control(teacher, blind) if benchmark.controlled else None
     if control is not None:
         source |= {"blind": control.model_id}
+    student = _pipeline_of(opened)
+    if student is not None:
+        source |= {"answer_temperature": student.model.config.answer_temperature}
     prompts, texts = list(map(benchmark.prompt_of, samples)), [""] * len(samples)
     fields: list[dict[str, Any]] = [{} for _ in samples]
     with ProgressBar("answering", len(by_media), shown=progress) as bar:
@@ -125,10 +129,14 @@ def run_benchmark(
             questions = [_question(samples[place], prompts[place]) for place in places]
             scene = open_benchmark_scene(benchmark, path)
             if benchmark.controlled:
-                answers = _confident_answers(opened, scene, questions)
+                # a Dollhouse model answers as in ``dollhouse ask``, with its calibrated confidence
+                answers: Sequence[Answer | TeacherAnswer] = (
+                    opened.answer(scene, questions) if student is None else _ask(student, scene, questions)
+                )
                 unseen = [None] * len(places) if control is None else _ask(control, scene, questions)
-                for place, (text, confidence), other in zip(places, answers, unseen, strict=True):
-                    texts[place] = text
+                for place, answer, other in zip(places, answers, unseen, strict=True):
+                    texts[place] = answer.text
+                    confidence = answer.confidence if isinstance(answer, Answer) else None
                     fields[place] = {"confidence": confidence, "blind_prediction": other and other.text}
             else:
                 for place, answer in zip(places, opened.answer(scene, questions), strict=True):
@@ -228,13 +236,10 @@ def _open_control(teacher: Teacher | str, blind: Path | None) -> DollhousePipeli
     return None if blind is None else DollhousePipeline.from_pretrained(blind)
 
 
-def _confident_answers(teacher: Teacher, scene: Scene, questions: Sequence[Question]) -> list[tuple[str, float | None]]:
-    """Answer with confidences; a Dollhouse model answers as in ``dollhouse ask``."""
+def _pipeline_of(teacher: Teacher) -> DollhousePipeline | None:
     from dollhouse.teachers.dollhouse import DollhouseTeacher
 
-    if isinstance(teacher, DollhouseTeacher):
-        return [(answer.text, answer.confidence) for answer in _ask(teacher.pipeline, scene, questions)]
-    return [(answer.text, None) for answer in teacher.answer(scene, questions)]
+    return teacher.pipeline if isinstance(teacher, DollhouseTeacher) else None
 
 
 def _ask(pipeline: DollhousePipeline, scene: Scene, questions: Sequence[Question]) -> list[Answer]:

@@ -20,6 +20,7 @@ from transformers.cache_utils import DynamicCache
 
 from dollhouse.errors import ModelError, QuestionError
 from dollhouse.geometry import Array, back_project, intrinsics_from_fov, transform_points
+from dollhouse.inference.confidence import calibrated_confidence
 from dollhouse.inference.generation import Decoder, equal_length_batches, generate
 from dollhouse.models.dollhouse.modeling import PerceptionOutput
 from dollhouse.models.dollhouse.rgbd_embedding import RGBDInputs
@@ -38,7 +39,7 @@ _LENGTH = re.compile(r"\b(\d+(?:\.\d+)?) m\b")
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer; its confidence is the geometric mean probability of its tokens."""
+    """One answer; its confidence is the geometric mean probability of its tokens, calibrated by the model's config."""
 
     question: str
     text: str
@@ -171,12 +172,14 @@ class SceneSession:
         answers = {row: refused for row, text in enumerate(questions) if (refused := self._refuse_view(text))}
         asked = [row for row in range(len(questions)) if row not in answers]
         ids = [self._question_ids(questions[row]) for row in asked]
-        least = self.pipeline.model.config.min_confidence
+        config = self.pipeline.model.config
         for places, batch in equal_length_batches(ids, self.pipeline.model.device):
             for place, generated in zip(places, self.generate(batch, max_new_tokens), strict=True):
                 text = self.pipeline.processor.tokenizer.decode(generated.token_ids, skip_special_tokens=True).strip()
-                row, unsure = asked[place], generated.confidence < least
-                answers[row] = self._answer_in_scale(Answer(questions[row], text, generated.confidence, unsure=unsure))
+                row = asked[place]
+                confidence = calibrated_confidence(generated.confidence, config.answer_temperature)
+                answer = Answer(questions[row], text, confidence, unsure=confidence < config.min_confidence)
+                answers[row] = self._answer_in_scale(answer)
         return [answers[row] for row in range(len(questions))]
 
     def _refuse_view(self, question: str) -> Answer | None:

@@ -6,16 +6,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dollhouse.errors import QuestionError, SceneError
+from benchmarks import calibrate_answers
+from dollhouse.errors import QuestionError, SceneError, ScoreError, TeacherError
 from dollhouse.evaluation.benchmark_runner import run_benchmark
 from dollhouse.evaluation.benchmarks import BENCHMARKS
 from dollhouse.evaluation.benchmarks.real_photos import canonical, choices_of, control_metrics
 from dollhouse.evaluation.metrics.calibration import calibrate
 from dollhouse.evaluation.verify import verify_report
 from dollhouse.inference.confidence import calibrated_confidence
+from dollhouse.inference.pipeline import DollhousePipeline
+from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.records.types import TeacherAnswer
 from dollhouse.scenes.open import open_scene
 from dollhouse.teachers.protocol import Teacher
+from dollhouse.teachers.registry import open_teacher
 
 BENCHMARK = BENCHMARKS["realphotos"]
 ROW = {"scene": "a", "id": "a#0", "family": "existence", "question": "is there a sofa?", "answer": "no"}
@@ -189,3 +193,39 @@ def test_the_student_and_its_blind_control_answer(tmp_path):
     changed = json.loads(lines[0]) | {"blind_prediction": "maybe"}
     (tmp_path / "out" / "predictions.jsonl").write_text("\n".join([json.dumps(changed), lines[1]]) + "\n")
     assert not verify_report(tmp_path / "out").agrees
+
+
+def test_a_calibrated_student_is_unsure_below_its_threshold():
+    pipeline = DollhousePipeline.from_pretrained()
+    question = ["Is there a table?"]
+    session = pipeline.encode_scene("rooms:test/3", views=1)
+    plain = session.answer(question)[0]
+    assert not plain.unsure
+    pipeline.model.config.answer_temperature, pipeline.model.config.min_confidence = 4.0, 0.999
+    found = session.answer(question)[0]
+    assert found.text == plain.text
+    assert found.unsure
+    assert found.confidence == calibrated_confidence(plain.confidence, 4.0)
+    with pytest.raises(ValueError, match="answer_temperature is 0"):
+        DollhouseConfig(answer_temperature=0)
+
+
+def test_calibration_is_stored_in_the_model(tmp_path, monkeypatch):
+    report = {"model": {"answer_temperature": 2.0}, "scores": {"more": {"calibration": None}}}
+    monkeypatch.setattr(calibrate_answers, "read_report", lambda path: (report, path))
+    monkeypatch.setattr("sys.argv", ["", "report.json", str(tmp_path)])
+    (tmp_path / "config.json").write_text(json.dumps({"answer_temperature": 2.0, "labels": ["bed"]}))
+    with pytest.raises(ScoreError, match="holds no calibration"):
+        calibrate_answers.main()
+    report["scores"]["more"]["calibration"] = {"temperature": 1.5, "threshold": 0.4}
+    for _ in range(2):
+        calibrate_answers.main()
+    stored = json.loads((tmp_path / "config.json").read_text())
+    assert stored == {"answer_temperature": 3.0, "min_confidence": 0.4, "labels": ["bed"]}
+
+
+def test_a_teacher_of_your_own_is_named_by_its_module():
+    teacher = open_teacher("tests.evaluation.test_real_photos:Counter")
+    assert teacher.provenance()["teacher"] == "counter"
+    with pytest.raises(TeacherError, match="settings given: size"):
+        open_teacher("tests.evaluation.test_real_photos:Counter", {"size": "2"})

@@ -39,7 +39,9 @@ class DollhouseConfig(PreTrainedConfig):
         depth_bins: classes of the depth bin head; 0: no such head.
         depth_bin_range: nearest and farthest depth of these bins, metres.
         relation_head: whether a head classifies pairs of objects as left or right, above or below.
-        min_confidence: answers of a lower confidence are marked as unsure.
+        answer_temperature: divides the log odds of answers' confidences, fitted on photos of real rooms
+            (``benchmarks/calibrate_answers.py``).
+        min_confidence: answers of a lower confidence, so calibrated, are marked as unsure.
         licence: licence of the weights.
 
     Raises:
@@ -79,6 +81,7 @@ class DollhouseConfig(PreTrainedConfig):
     depth_bins: int = 0
     depth_bin_range: list[float] | tuple[float, float] = (0.3, 12.0)
     relation_head: bool = False
+    answer_temperature: float = 1.0
     min_confidence: float = 0.0
     licence: str = "Apache-2.0"
 
@@ -99,6 +102,8 @@ class DollhouseConfig(PreTrainedConfig):
             raise ValueError(f"prefix is {self.prefix!r}; choose objects or pooled")
         if self.depth_from not in ("trunk", "stem", "encoder"):
             raise ValueError(f"depth_from is {self.depth_from!r}; choose trunk, stem or encoder")
+        if self.answer_temperature <= 0:
+            raise ValueError(f"answer_temperature is {self.answer_temperature}; give a number above 0")
         near, far = self.depth_bin_range
         if self.depth_bins < 0 or self.depth_bins == 1 or not 0 < near < far:
             raise ValueError(
