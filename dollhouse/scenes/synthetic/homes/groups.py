@@ -6,14 +6,12 @@ from collections.abc import Callable
 from math import pi
 from random import Random
 
-from dollhouse.scenes.synthetic.homes.furnishing import Draft, Frame, Furnishing, Wall
+from dollhouse.scenes.synthetic.homes.furnishing import Draft, Frame, Furnishing
 from dollhouse.scenes.synthetic.homes.layout import CEILING, WALL
 from dollhouse.scenes.synthetic.homes.tops import seat_height, standing_height
 
-COUNTER_TOP = 0.9
 
-
-def _between(rng: Random, low: float, high: float) -> float:
+def between(rng: Random, low: float, high: float) -> float:
     return low + (high - low) * rng.random()
 
 
@@ -31,7 +29,7 @@ def sofa_group(room: Furnishing) -> bool:
     """Place a sofa at a wall or before it, a coffee table, a television opposite, armchairs and side tables."""
     rng = room.rng
     sofa = room.draft("sofa", "corner" if rng.random() < 0.2 else "")
-    away = 0.0 if rng.random() < 0.75 else _between(rng, 0.3, 1.2)
+    away = 0.0 if rng.random() < 0.75 else between(rng, 0.3, 1.2)
     frames = [frame.at(away, 0.0) for frame in room.along_walls(sofa.size[1], sofa.size[0], 14)]
     return _repeat(room, frames, lambda frame: _sofa_at(room, sofa, frame))
 
@@ -42,16 +40,16 @@ def _sofa_at(room: Furnishing, sofa: Draft, frame: Frame) -> bool:
     ahead = room.depth_before(frame)
     if ahead < half + 1.0 or (seat := room.place(sofa, frame)) is None:
         return False
-    pillows(room, seat, int(_between(rng, 0, 3.9)))
+    pillows(room, seat, int(between(rng, 0, 3.9)))
     coffee = None
     if ahead > half + 1.3 and rng.random() < 0.85:
         table = room.draft("table", "coffee")
-        at = frame.at(half + _between(rng, 0.3, 0.45) + 0.5 * table.size[0], _between(rng, -0.2, 0.2))
+        at = frame.at(half + between(rng, 0.3, 0.45) + 0.5 * table.size[0], between(rng, -0.2, 0.2))
         coffee = room.place(table, at)
         if rng.random() < 0.6:
             room.place(room.draft("rug"), at.at(0.0, 0.0, 0.0 if rng.random() < 0.5 else 0.5 * pi))
     if 2.0 < ahead + half < 6.5 and rng.random() < 0.85:
-        television_group(room, frame.at(ahead, _between(rng, -0.4, 0.4), pi))
+        television_group(room, frame.at(ahead, between(rng, -0.4, 0.4), pi))
     for side in (-1, 1):
         if rng.random() < 0.4:
             table = room.draft("table", "side") if rng.random() < 0.6 else room.draft("lamp", "floor")
@@ -63,8 +61,8 @@ def _sofa_at(room: Furnishing, sofa: Draft, frame: Frame) -> bool:
     armchair = room.draft("armchair")
     for side in (rng.choice((-1, 1)), 0)[:1] if chairs == 1 else (-1, 1)[:chairs]:
         reach = (room.items[coffee].size[1] * 0.5 if coffee is not None else 0.5) + 0.5 * armchair.size[0]
-        at = frame.at(half + _between(rng, 0.5, 1.0), side * (reach + _between(rng, 0.35, 0.7)))
-        room.place(armchair, at.at(0.0, 0.0, -side * _between(rng, 0.9, 1.7)))
+        at = frame.at(half + between(rng, 0.5, 1.0), side * (reach + between(rng, 0.35, 0.7)))
+        room.place(armchair, at.at(0.0, 0.0, -side * between(rng, 0.9, 1.7)))
     return True
 
 
@@ -75,10 +73,10 @@ def television_group(room: Furnishing, frame: Frame) -> None:
     index = room.place(stand, frame.at(0.5 * stand.size[0] + 0.02, 0.0))
     if index is None or rng.random() < 0.25:
         screen = room.draft("television", "wall")
-        room.place(screen, frame.at(0.5 * screen.size[0] + 0.005, 0.0), _between(rng, 0.95, 1.15), WALL)
+        room.place(screen, frame.at(0.5 * screen.size[0] + 0.005, 0.0), between(rng, 0.95, 1.15), WALL)
     else:
         top = room.items[index]
-        screen = room.draft("television", width=min(1.45, max(0.75, top.size[1] * _between(rng, 0.6, 0.95))))
+        screen = room.draft("television", width=min(1.45, max(0.75, top.size[1] * between(rng, 0.6, 0.95))))
         on_top(room, screen, index, across=0.0)
     if rng.random() < 0.35:
         speaker = room.draft("speaker", rng.choice(("", "floor")))
@@ -98,7 +96,7 @@ def _table_at(room: Furnishing, table: Draft, frame: Frame, role: str) -> bool:
     rng = room.rng
     if (index := room.place(table, frame)) is None:
         return False
-    seats_around(room, index, room.draft("chair", role), _between(rng, 0.5, 1.0))
+    seats_around(room, index, room.draft("chair", role), between(rng, 0.5, 1.0))
     if rng.random() < 0.35:
         room.place(room.draft("rug"), frame.at(0.0, 0.0, 0.5 * pi * int(2 * rng.random())))
     if rng.random() < 0.6:
@@ -125,7 +123,7 @@ def seats_around(room: Furnishing, index: int, seat: Draft, share: float) -> Non
                 if rng.random() > share:
                     continue
                 offset = ((k + 0.5) / count - 0.5) * along
-                pulled = -under if rng.random() < 0.8 else _between(rng, 0.0, 0.4)
+                pulled = -under if rng.random() < 0.8 else between(rng, 0.0, 0.4)
                 at = frame.at(0.0, 0.0, side).at(0.5 * across + pulled + 0.5 * seat.size[0], offset, pi)
                 jitter = (rng.random() - 0.5) * (0.15 if pulled < 0 else 0.9)
                 room.place(seat, at.at(0.0, 0.0, jitter), through=(index,))
@@ -175,17 +173,17 @@ def _desk_at(room: Furnishing, desk: Draft, frame: Frame) -> bool:
         return False
     deep, wide = 0.5 * desk.size[0], 0.5 * desk.size[1]
     seat = room.draft("office chair") if rng.random() < 0.8 else room.draft("chair")
-    at = frame.at(deep + _between(rng, -0.15, 0.35) + 0.3 * seat.size[0], _between(rng, -0.1, 0.1) * wide, pi)
+    at = frame.at(deep + between(rng, -0.15, 0.35) + 0.3 * seat.size[0], between(rng, -0.1, 0.1) * wide, pi)
     room.place(seat, at.at(0.0, 0.0, (rng.random() - 0.5) * 1.2), through=(index,))
     screens = rng.choice((0, 1, 1, 1, 2))
-    middle = _between(rng, -0.15, 0.15) * wide
+    middle = between(rng, -0.15, 0.15) * wide
     if screens:
         screen = room.draft("monitor")
         for k in range(screens):
             across = middle + (k - 0.5 * (screens - 1)) * (screen.size[1] + 0.04)
             on_top(room, screen, index, along=-deep + 0.5 * screen.size[0] + 0.08, across=across)
         if screen.model == "monitor":  # the other models have their own
-            on_top(room, room.draft("keyboard"), index, along=deep - _between(rng, 0.14, 0.2), across=middle)
+            on_top(room, room.draft("keyboard"), index, along=deep - between(rng, 0.14, 0.2), across=middle)
             if rng.random() < 0.5:
                 tower = room.draft("computer")
                 if tower.model == "computer":
@@ -251,8 +249,8 @@ def on_top(
         return None
     fixed = along is not None and across is not None
     for _ in range(1 if fixed else 8):
-        x = along if along is not None else _between(rng, -1, 1) * max(reach[0], 0.0)
-        y = across if across is not None else _between(rng, -1, 1) * max(reach[1], 0.0)
+        x = along if along is not None else between(rng, -1, 1) * max(reach[0], 0.0)
+        y = across if across is not None else between(rng, -1, 1) * max(reach[1], 0.0)
         z = standing_height(below, x, y, draft.size, turn)
         if z is not None and (placed := room.place(draft, frame.at(x, y, turn), z, index)) is not None:
             return placed
@@ -265,143 +263,7 @@ def pillows(room: Furnishing, index: int, count: int) -> None:
     frame = Frame(sofa.centre[0], sofa.centre[1], sofa.yaw)
     for _ in range(count):
         pillow = room.draft("pillow")
-        x, y = _between(rng, -0.12, -0.02) * sofa.size[0], _between(rng, -0.38, 0.38) * sofa.size[1]
+        x, y = between(rng, -0.12, -0.02) * sofa.size[0], between(rng, -0.38, 0.38) * sofa.size[1]
         z = seat_height(sofa, x, y)
         if z is not None:
-            room.place(pillow, frame.at(x, y, _between(rng, -0.3, 0.3)), z, index)
-
-
-def kitchen_run(room: Furnishing, wall: Wall, start: float, end: float) -> bool:
-    """Build a run of units along a wall between two places: counter, sink, stove, oven, dishwasher, wall cabinets."""
-    rng = room.rng
-    depth, free = 0.62, end - start
-    thick = _between(rng, 0.03, 0.04)
-    base = COUNTER_TOP - thick
-    if free < 1.2:
-        return False
-    paint = room.draft("cabinet", "base").paint
-    look = int(rng.random() * 2**31)
-    slots: list[str] = []
-    left = free
-    cold = room.draft("fridge")
-    if left > 2.0 + cold.size[1] - 0.7 and rng.random() < 0.8:
-        slots, left = ["fridge"], left - cold.size[1] - 0.02
-    for slot, share, width in (("stove", 0.92, 0.6), ("dishwasher", 0.45, 0.6), ("washing machine", 0.25, 0.62)):
-        if left - width > 0.8 and rng.random() < share:
-            slots.append(slot)
-            left -= width
-    fridge = slots[:1] == ["fridge"]
-    inner = slots[1:] if fridge else slots
-    rng.shuffle(inner)
-    pieces = len(inner) + 1
-    shares = [_between(rng, 0.5, 1.5) for _ in range(pieces)]
-    widths = [left * share / sum(shares) for share in shares]
-    order: list[tuple[str, float]] = [("cabinet", widths[0])]
-    for slot, width in zip(inner, widths[1:], strict=True):
-        order += [(slot, 0.62 if slot == "washing machine" else 0.6), ("cabinet", width)]
-    order = [(name, width) for name, width in order if width > 0.05]
-    if fridge:
-        order.insert(0, ("fridge", cold.size[1] + 0.02))
-    if rng.random() < 0.5:
-        order.reverse()
-    at, counters, hobs, cabinets = start, [], [], []  # type: float, list[list[float]], list[float], list[tuple[float, float]]
-    first = len(room.items)
-    for name, width in order:
-        middle = at + 0.5 * width
-        covered = name not in ("fridge", "range")
-        if name == "cabinet":
-            draft = room.draft("cabinet", "base", length=0.6, width=width, height=base)._replace(paint=paint, seed=look)
-            placed = room.place(draft, wall.at(middle, 0.3))
-            cabinets.append((at, at + width))
-        elif name == "stove":
-            hobs.append(middle)
-            if rng.random() < 0.45:  # free-standing
-                stove = room.draft("stove")
-                while stove.size[1] > 0.63:
-                    stove = room.draft("stove")
-                covered = False
-                placed = room.place(stove, wall.at(middle, 0.5 * stove.size[0] + 0.005))
-            else:
-                placed = room.place(room.draft("oven", height=base), wall.at(middle, 0.3))
-        elif name == "fridge":
-            covered = False
-            placed = room.place(cold, wall.at(middle, 0.5 * cold.size[0] + 0.01))
-        elif name == "dishwasher":
-            placed = room.place(room.draft("dishwasher", height=base), wall.at(middle, 0.3))
-        else:
-            machine = room.draft("washing machine")
-            placed = room.place(machine, wall.at(middle, 0.5 * machine.size[0]))
-        if placed is None and name in ("cabinet", "stove"):
-            return False
-        if covered and counters and abs(counters[-1][1] - at) < 0.01:
-            counters[-1][1] = at + width
-        elif covered:
-            counters.append([at, at + width])
-        at += width
-    top = room.draft("counter", length=depth, height=thick)
-    for a, b in counters:
-        support = next((k for k in range(first, len(room.items)) if room.items[k].label != "fridge"), first)
-        index = room.place(top._replace(size=(depth, b - a, thick)), wall.at(0.5 * (a + b), 0.5 * depth), base, support)
-        if index is None:
-            return False
-        for hob in hobs:
-            if a < hob < b:
-                on_top(room, room.draft("stove", "cooktop"), index, along=0.0, across=0.5 * (a + b) - hob)
-    _sink_in(room, wall, cabinets, counters)
-    _wall_cabinets(room, wall, order, start, hobs, look, paint)
-    return True
-
-
-def _sink_in(room: Furnishing, wall: Wall, cabinets: list[tuple[float, float]], counters: list[list[float]]) -> None:
-    """Set a sink into the counter over the widest cabinet."""
-    sink = room.draft("sink", "kitchen")
-    a, b = max(cabinets, key=lambda span: span[1] - span[0])
-    if b - a < sink.size[1] + 0.06:
-        sink = sink._replace(size=(sink.size[0], max(0.34, b - a - 0.08), sink.size[2]))
-    if b - a < 0.4:
-        return
-    for index, item in enumerate(room.items):
-        if item.label == "counter" and any(c <= a + 0.01 and b <= d + 0.01 for c, d in counters):
-            own = wall.at(0.5 * (a + b), 0.31)
-            dx, dy = own.x - item.centre[0], own.y - item.centre[1]
-            if abs(dx) + abs(dy) < 0.5 * item.size[1] + 0.3 and abs(item.yaw - ((own.yaw + pi) % (2 * pi) - pi)) < 0.01:
-                below = [k for k, other in enumerate(room.items) if other.model == "base_cabinet"]
-                room.place(sink, own, item.top - 0.17, index, through=[index, *below])
-                return
-
-
-def _wall_cabinets(
-    room: Furnishing,
-    wall: Wall,
-    order: list[tuple[str, float]],
-    start: float,
-    hobs: list[float],
-    look: int,
-    paint: str | None,
-) -> None:
-    """Hang cabinets above the run, and a range hood over the stove."""
-    rng = room.rng
-    style = rng.random()
-    bottom, at = _between(rng, 1.4, 1.5), start
-    shelf = room.draft("cabinet", "wall")
-    spans: list[list[float]] = []
-    for name, width in order:
-        if name == "stove":
-            hood = room.draft("range hood")
-            if rng.random() < 0.8:
-                z = min(max(bottom + 0.1, 1.5), room.height - hood.size[2])
-                room.place(hood, wall.at(at + 0.5 * width, 0.5 * hood.size[0]), z, WALL)
-        elif name != "fridge":
-            if spans and abs(spans[-1][1] - at) < 0.01:
-                spans[-1][1] = at + width
-            else:
-                spans.append([at, at + width])
-        at += width
-    for a, b in spans:
-        if style < 0.75 and b - a > 0.35:
-            draft = shelf._replace(model="cabinet", size=(0.34, b - a - 0.01, shelf.size[2]), paint=paint, seed=look)
-            draft = draft._replace(size=(0.34, b - a - 0.01, min(0.75, shelf.size[2])))
-            room.place(draft, wall.at(0.5 * (a + b), 0.17), bottom, WALL)
-        elif style < 0.9 and b - a > 0.5:
-            plank = room.draft("shelf", "wall", width=min(1.2, b - a - 0.1))
-            room.place(plank, wall.at(0.5 * (a + b), 0.5 * plank.size[0]), bottom, WALL)
+            room.place(pillow, frame.at(x, y, between(rng, -0.3, 0.3)), z, index)

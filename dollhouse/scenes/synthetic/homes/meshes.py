@@ -15,7 +15,8 @@ from dollhouse.scenes.synthetic.homes.catalogue import installed_pieces
 from dollhouse.scenes.synthetic.homes.layout import Home, HomeMesh, Item, Surface
 from dollhouse.scenes.synthetic.homes.models import Model, load_model
 from dollhouse.scenes.synthetic.homes.paint import colour_name, shade
-from dollhouse.scenes.synthetic.homes.procedural import BUILDERS, Solid
+from dollhouse.scenes.synthetic.homes.procedural import BUILDERS
+from dollhouse.scenes.synthetic.homes.solids import Solid
 from dollhouse.scenes.synthetic.meshes import TEMPLATES
 
 Floats = NDArray[np.float32]

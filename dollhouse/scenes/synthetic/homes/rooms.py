@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from random import Random
@@ -13,16 +12,18 @@ from dollhouse.scenes.synthetic.furniture import sample_weighted
 from dollhouse.scenes.synthetic.homes.furnishing import Draft, Frame, Furnishing, Wall
 from dollhouse.scenes.synthetic.homes.groups import (
     bed_group,
+    between,
     desk_group,
     dining_group,
-    kitchen_run,
     on_top,
     piano_group,
     seats_around,
     sideboard,
     sofa_group,
 )
-from dollhouse.scenes.synthetic.homes.layout import CEILING, WALL, Opening
+from dollhouse.scenes.synthetic.homes.kitchens import kitchen_run
+from dollhouse.scenes.synthetic.homes.layout import CEILING, WALL
+from dollhouse.scenes.synthetic.homes.openings import add_door, add_window, dress_window
 from dollhouse.scenes.synthetic.homes.procedural import boards
 
 Range = tuple[float, float]
@@ -68,74 +69,24 @@ def furnish(rng: Random, split: str, use: str | None = None) -> tuple[str, Furni
     """Sample a room and furnish it; returns its use and the furnished room."""
     use = use or sample_weighted(rng, {name: weight for name, (weight, _, _) in ROOMS.items()})
     _, across, deep = ROOMS[use]
-    a, b = _between(rng, *across), _between(rng, *deep)
+    a, b = between(rng, *across), between(rng, *deep)
     width, depth = (a, b) if rng.random() < 0.5 else (b, a)
-    room = Furnishing(rng, split, _outline(rng, width, depth), _between(rng, 2.35, 2.9))
-    _door(room)
+    room = Furnishing(rng, split, _outline(rng, width, depth), between(rng, 2.35, 2.9))
+    add_door(room)
     if use in ("living room", "studio") and rng.random() < 0.3:
-        _door(room)
+        add_door(room)
     for _ in range(rng.choice((1, 1, 2, 2, 3)) if use != "bathroom" else rng.choice((0, 1))):
-        _window(room, small=use in ("bathroom", "kitchen"))
+        add_window(room, small=use in ("bathroom", "kitchen"))
     _build(room, use)
     _finish(room, use)
     return use, room
 
 
-def _between(rng: Random, low: float, high: float) -> float:
-    return low + (high - low) * rng.random()
-
-
 def _outline(rng: Random, width: float, depth: float) -> tuple[tuple[float, float], ...]:
     if rng.random() < 0.16 and min(width, depth) > 3.2:
-        u, v = width * _between(rng, 0.5, 0.72), depth * _between(rng, 0.5, 0.72)
+        u, v = width * between(rng, 0.5, 0.72), depth * between(rng, 0.5, 0.72)
         return ((0.0, 0.0), (width, 0.0), (width, v), (u, v), (u, depth), (0.0, depth))
     return ((0.0, 0.0), (width, 0.0), (width, depth), (0.0, depth))
-
-
-def _opening(room: Furnishing, label: str, wall: Wall, along: float, size: tuple[float, float], bottom: float) -> bool:
-    """Cut an opening of this width and height into a wall and fill it."""
-    draft = room.draft(label, width=size[0], height=size[1])
-    reach = 0.5 * size[0]
-    if any(
-        o.wall == wall.edge and along - reach < o.end + 0.1 and along + reach > o.start - 0.1 for o in room.openings
-    ):
-        return False
-    # The item stands partly in the wall, out of the room that ``place`` checks: it is put there afterwards.
-    front = 0.02
-    index = room.place(
-        draft._replace(size=(front, *size)), wall.at(along, 0.5 * front + 0.001), bottom, WALL, free=False
-    )
-    if index is None:
-        return False
-    item = room.items[index]
-    centre = wall.at(along, front - 0.5 * draft.size[0])
-    room.items[index] = replace(item, centre=(centre.x, centre.y, item.centre[2]), size=(draft.size[0], *size))
-    room.openings.append(Opening(wall.edge, along - reach, along + reach, bottom, bottom + size[1], index))
-    return True
-
-
-def _door(room: Furnishing) -> None:
-    rng, wall = room.rng, room.walls[int(room.rng.random() * len(room.walls))]
-    width, height = _between(rng, 0.84, 0.98), min(_between(rng, 2.0, 2.12), room.height - 0.1)
-    if wall.length < width + 0.4:
-        return
-    margin = 0.5 * width + 0.1
-    along = rng.choice((margin, wall.length - margin, _between(rng, margin, wall.length - margin)))
-    if _opening(room, "door", wall, along, (width, height), 0.0):
-        room.reserve(wall.at(along), 0.9, width, 0.0, height)
-
-
-def _window(room: Furnishing, small: bool) -> None:
-    rng, wall = room.rng, room.walls[int(room.rng.random() * len(room.walls))]
-    if wall.length < 1.3:
-        return
-    french = not small and rng.random() < 0.15
-    bottom = 0.05 if french else _between(rng, 1.05, 1.2) if small else _between(rng, 0.6, 1.0)
-    top = min(room.height - 0.15, _between(rng, 2.0, 2.3))
-    width = min(wall.length - 0.5, _between(rng, 0.6, 1.3) if small else _between(rng, 0.8, 2.2))
-    along = _between(rng, 0.5 * width + 0.2, wall.length - 0.5 * width - 0.2)
-    if _opening(room, "window", wall, along, (width, top - bottom), bottom):
-        room.reserve(wall.at(along), 0.4, width, bottom + 0.08, top)
 
 
 def _build(room: Furnishing, use: str) -> None:
@@ -149,7 +100,7 @@ def _build(room: Furnishing, use: str) -> None:
             room.somewhere(room.draft(label, role), 12, aligned=room.rng.random() < 0.4)
         elif group == "hang":
             draft = room.draft(label, role)
-            room.on_wall(draft, min(_between(room.rng, *heights), room.height - draft.size[2] - 0.05))
+            room.on_wall(draft, min(between(room.rng, *heights), room.height - draft.size[2] - 0.05))
         elif group == "sideboard":
             sideboard(room, label, role)
         elif group == "bed":
@@ -230,10 +181,10 @@ def _finish(room: Furnishing, use: str) -> None:
     rng = room.rng
     for opening in list(room.openings):
         if room.items[opening.item].label == "window":
-            _dress_window(room, opening, blind=use in _WET)
+            dress_window(room, opening, blind=use in _WET)
     for _ in range(rng.choice((0, 0, 1)) if use in _WET else rng.choice((0, 1, 1, 2, 3, 4))):
         draft = room.draft("picture")
-        room.on_wall(draft, _between(rng, 1.5, 1.75) - 0.5 * draft.size[2], 10)
+        room.on_wall(draft, between(rng, 1.5, 1.75) - 0.5 * draft.size[2], 10)
     middle = Frame(0.5 * (room.low[0] + room.high[0]), 0.5 * (room.low[1] + room.high[1]), 0.0)
     if room.notch is None and rng.random() < 0.6:
         draft = room.draft("ceiling fan") if use not in _WET and rng.random() < 0.25 else room.draft("lamp", "ceiling")
@@ -247,37 +198,6 @@ def _finish(room: Furnishing, use: str) -> None:
         _clutter(room, index, clutter)
         if room.items[index].model == "bookshelf":
             _fill_bookshelf(room, index, clutter)
-
-
-def _dress_window(room: Furnishing, opening: Opening, blind: bool) -> None:
-    rng, wall = room.rng, room.walls[opening.wall]
-    middle, wide = 0.5 * (opening.start + opening.end), opening.end - opening.start
-    if blind and rng.random() < 0.4:
-        draft = room.draft("curtain", "blind", width=wide)
-        room.place(
-            draft, wall.at(middle, 0.035), opening.top - draft.size[2] + 0.02, WALL, through=(opening.item,), free=False
-        )
-    elif not blind and rng.random() < 0.65:
-        draft = room.draft(
-            "curtain", height=opening.top + 0.12 if rng.random() < 0.7 else opening.top - opening.bottom + 0.3
-        )
-        if draft.size[1] < 1.0:
-            drawn = rng.random() < 0.15
-            for edge, side in ((opening.start, -1), (opening.end, 1)):
-                along = edge - side * (0.5 * draft.size[1] - 0.12) if drawn else edge + side * 0.3 * draft.size[1]
-                z = opening.top + 0.12 - draft.size[2]
-                room.place(
-                    draft,
-                    wall.at(along, 0.06 + 0.5 * draft.size[0]),
-                    max(z, 0.01),
-                    WALL,
-                    through=(opening.item,),
-                    free=False,
-                )
-    if opening.bottom > 0.7 and rng.random() < 0.45:
-        radiator = room.draft("radiator", height=min(0.6, opening.bottom - 0.2))
-        if radiator.size[2] < opening.bottom - 0.1:
-            room.place(radiator, wall.at(middle, 0.5 * radiator.size[0] + 0.03), 0.1, WALL, free=False)
 
 
 def _sample_small(room: Furnishing, below: str) -> Draft:
@@ -296,7 +216,7 @@ def _clutter(room: Furnishing, index: int, share: float) -> None:
     for _ in range(round(most * share * (0.4 + 0.8 * rng.random()))):
         draft = _sample_small(room, item.label)
         if draft.size[2] < 0.55 or item.top < 0.9:
-            on_top(room, draft, index, turn=0.0 if draft.label in _SQUARE else _between(rng, -0.6, 0.6))
+            on_top(room, draft, index, turn=0.0 if draft.label in _SQUARE else between(rng, -0.6, 0.6))
 
 
 def _fill_bookshelf(room: Furnishing, index: int, share: float) -> None:
@@ -308,13 +228,11 @@ def _fill_bookshelf(room: Furnishing, index: int, share: float) -> None:
             continue
         draft = _sample_small(room, "within bookshelf")
         if draft.label == "book":
-            draft = room.draft(
-                "book", "row", width=min(0.9, max(0.12, (item.size[1] - 0.1) * _between(rng, 0.3, 0.95)))
-            )
+            draft = room.draft("book", "row", width=min(0.9, max(0.12, (item.size[1] - 0.1) * between(rng, 0.3, 0.95))))
         spare = 0.5 * (item.size[1] - draft.size[1]) - 0.035
         if draft.size[2] < 0.29 and draft.size[0] < item.size[0] and spare > 0:
             x = max(
-                0.5 * (item.size[0] - draft.size[0]) - _between(rng, 0.0, 0.05),
+                0.5 * (item.size[0] - draft.size[0]) - between(rng, 0.0, 0.05),
                 0.5 * (draft.size[0] - item.size[0]) + 0.01,
             )
-            room.place(draft, frame.at(x, _between(rng, -spare, spare)), item.bottom + height, index, through=(index,))
+            room.place(draft, frame.at(x, between(rng, -spare, spare)), item.bottom + height, index, through=(index,))
