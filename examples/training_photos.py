@@ -8,6 +8,7 @@ Batches hold photos of one shape, so all are cut to these two::
 from __future__ import annotations
 
 import argparse
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,8 @@ def main() -> None:
     given = parser.parse_args()
     for path in sorted(given.photos.glob("*.jpg")) if given.photos else []:
         with Image.open(path) as photo:
-            save(ImageOps.exif_transpose(photo).convert("RGB"), given.out, path.stem)
+            upright = ImageOps.exif_transpose(photo).convert("RGB")
+        save(upright, given.out, path.stem, path)
     for path in given.panoramas:
         panorama = read_hdr(path)
         rng = np.random.default_rng([*path.stem.encode()])
@@ -38,17 +40,19 @@ def main() -> None:
             save(Image.fromarray(tone(cut, np.median(panorama.mean(-1)))), given.out, f"{path.stem}_{view}")
 
 
-def save(photo: Image.Image, out: Path, name: str) -> None:
-    """Cut the middle of a photo to 4:3 or 3:4, at most 896 pixels long, and write it to a folder of its own."""
-    longer, shorter = max(photo.size), min(photo.size)
-    longer, shorter = min(longer, round(shorter * 4 / 3)), min(shorter, round(longer * 3 / 4))
-    size = (longer, shorter) if photo.width >= photo.height else (shorter, longer)
-    if photo.size != size or longer > LONGER:
-        scale = min(1.0, LONGER / longer)
-        photo = ImageOps.fit(photo, (round(size[0] * scale), round(size[1] * scale)), Image.Resampling.LANCZOS)
+def save(photo: Image.Image, out: Path, name: str, source: Path | None = None) -> None:
+    """Cut the middle of a photo to 4:3 or 3:4, at most 896 pixels long, and write it to a folder of its own.
+
+    A photo of that shape is copied from its ``source``.
+    """
+    unit = min(max(photo.size) // 4, min(photo.size) // 3, LONGER // 4)
+    size = (4 * unit, 3 * unit) if photo.width >= photo.height else (3 * unit, 4 * unit)
     folder = out / name
     folder.mkdir(parents=True, exist_ok=True)
-    photo.save(folder / f"{name}.jpg", quality=95)
+    if source is not None and photo.size == size:
+        shutil.copyfile(source, folder / f"{name}.jpg")
+        return
+    ImageOps.fit(photo, size, Image.Resampling.LANCZOS).save(folder / f"{name}.jpg", quality=95)
 
 
 def read_hdr(path: Path) -> np.ndarray:

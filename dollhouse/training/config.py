@@ -249,14 +249,15 @@ class Recipe(ConfigModel):
                 raise ValueError(f"stage {name}: a blind student has only the text loss")
         if self.static_weights and self.loss_weighting != "static":
             raise ValueError("static_weights are for loss_weighting: static; take them out, or choose that")
-        if self.student.relation_head is False and "relation_head" in self.heads_needed():
-            raise ValueError("student.relation_head is false, but a loss needs it: take out spatial and feature")
+        if self.student.relation_head is False and any("spatial" in stage.losses for stage in self.stages.values()):
+            raise ValueError("student.relation_head is false, but a loss needs it: take out spatial")
         return self
 
     def heads_needed(self) -> set[PartName]:
         """Return the optional heads that the losses of any stage need."""
         losses = {loss for stage in self.stages.values() for loss in stage.losses}
-        return {head for loss, head in HEAD_OF_LOSS.items() if loss in losses}
+        unwanted = {"relation_head"} if self.student.relation_head is False else set()
+        return {head for loss, head in HEAD_OF_LOSS.items() if loss in losses} - unwanted
 
     def with_max_steps(self, steps: int) -> Recipe:
         """Return the recipe with no stage longer than ``steps``."""

@@ -15,8 +15,13 @@ from dollhouse.data.record_dataset import open_target_source
 from dollhouse.data.target_source import TargetSource
 from dollhouse.data.tensors import IGNORE
 from dollhouse.errors import RecipeError
+from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.training.config import check_recipe
+from dollhouse.training.loss_module import LossModule
+from dollhouse.training.loss_weighting import StaticWeighting
+from dollhouse.training.model_init import student_config
 from tests.data.test_label_cells import CONFIG, annotated, photos
+from tests.fixtures.recipes import tiny_tree
 
 __all__ = ["photos"]
 STEPS = 200
@@ -74,6 +79,14 @@ def test_targets_that_a_source_lacks_are_absent(source: TargetSource) -> None:
     assert not bool((photo.patches.label != IGNORE).any())
     assert not bool(photo.posed.any() | photo.metric.any())
     assert photo.teacher is not None
+    losses = ["depth_reg", "camera", "voting", "detection", "feature"]
+    tree = tiny_tree()
+    tree["student"] |= {"image_size": 56, "labels": list(CONFIG.labels)}
+    model = DollhouseForConditionalGeneration(student_config(check_recipe(tree, "tiny")))
+    module = LossModule(model, StaticWeighting(dict.fromkeys(losses, 1.0)), losses)
+    named = {"depth_reg", "camera", "voting", "detection"}
+    assert set(module(home)) == {"loss", *named}
+    assert set(module(photo)) == {"loss", "depth_reg", "feature", "feature/labels"}
     np.testing.assert_allclose(photo.teacher.labels.sum(-1).max(), 1, atol=1e-3)
 
 

@@ -68,7 +68,7 @@ def test_static_weights_cover_every_loss_and_can_be_set() -> None:
         (["stages.pretrain_perception.losses=[text_kl]"], "add the loss text"),
         (
             ["student.relation_head=false", "stages.pretrain_perception.losses=[spatial]"],
-            "take out spatial and feature",
+            "take out spatial",
         ),
         (["student.depth_bins=1"], "greater than or equal to 2"),
         (["stages.pretrain_perception.temperature=0"], "greater than 0"),

@@ -34,18 +34,19 @@ def aligned_depth(log_depth: Tensor, depth: Tensor, metric: Tensor) -> Tensor:
 def depth_loss(log_depth: Tensor, depth: Tensor, metric: Tensor) -> Tensor:
     """Return the L1 loss of log depth: absolute, relative to each view's mean error, and of edges.
 
-    The logarithm makes relative errors count alike near and far. Only the absolute term needs ``metric`` depth; edges
-    are differences of pixels ``EDGE_STEP`` apart.
+    The logarithm makes relative errors count alike near and far. The absolute term and edges, differences of pixels
+    ``EDGE_STEP`` apart, are of ``metric`` depth only: estimated depth has blurred edges.
     """
     valid = depth > 0
+    measured = valid & metric.view(-1, 1, 1, 1)
     error = torch.where(valid, log_depth - depth.clamp(min=1e-3).log(), torch.zeros_like(log_depth))
     shift = error.sum((2, 3), keepdim=True) / valid.sum((2, 3), keepdim=True).clamp(min=1)
-    loss = 0.5 * _mean_abs(error, valid & metric.view(-1, 1, 1, 1)) + _mean_abs(error - shift, valid)
+    loss = 0.5 * _mean_abs(error, measured) + _mean_abs(error - shift, valid)
     for axis in (2, 3):
         length = error.shape[axis] - EDGE_STEP
         if length > 0:
             far, near = error.narrow(axis, EDGE_STEP, length), error.narrow(axis, 0, length)
-            both = valid.narrow(axis, EDGE_STEP, length) & valid.narrow(axis, 0, length)
+            both = measured.narrow(axis, EDGE_STEP, length) & measured.narrow(axis, 0, length)
             loss = loss + 0.5 * _mean_abs(far - near, both)
     return loss
 
