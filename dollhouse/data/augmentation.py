@@ -33,7 +33,7 @@ def change_photos(targets: SceneTargets, rng: np.random.Generator) -> SceneTarge
         mixing = mixing / np.maximum(mixing.sum(1, keepdims=True), 0.3) * gain[:, None]
     gamma = np.exp(rng.uniform(-0.45, 0.45))
     levels = (np.arange(256, dtype=np.float32) / 255) ** np.float32(gamma)
-    strength = rng.random() * 0.15 * (1 + recoloured)
+    strength = rng.random() * 0.08 * (1 + recoloured)
     images = np.empty_like(targets.images)
     for index, photo in enumerate(targets.images):
         changed = levels[photo] @ mixing.T.astype(np.float32)

@@ -18,8 +18,9 @@ from dollhouse.geometry import camera_rays
 from dollhouse.scenes.scene import Box, Scene, View
 from dollhouse.scenes.synthetic.homes.cameras import sample_cameras
 from dollhouse.scenes.synthetic.homes.catalogue import installed_pieces
+from dollhouse.scenes.synthetic.homes.item_colours import item_colour
 from dollhouse.scenes.synthetic.homes.layout import Home, HomeMesh, image_shape
-from dollhouse.scenes.synthetic.homes.meshes import home_mesh, item_colour
+from dollhouse.scenes.synthetic.homes.meshes import home_mesh
 from dollhouse.scenes.synthetic.homes.raycast import Caster
 from dollhouse.scenes.synthetic.homes.renderer import HomeRenderer
 from dollhouse.scenes.synthetic.homes.rooms import furnish

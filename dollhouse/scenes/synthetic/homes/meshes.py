@@ -14,7 +14,7 @@ from dollhouse.scenes.synthetic.furniture import Rgb
 from dollhouse.scenes.synthetic.homes.catalogue import installed_pieces
 from dollhouse.scenes.synthetic.homes.layout import Home, HomeMesh, Item, Surface
 from dollhouse.scenes.synthetic.homes.models import Model, load_model
-from dollhouse.scenes.synthetic.homes.paint import colour_name, shade
+from dollhouse.scenes.synthetic.homes.paint import shade
 from dollhouse.scenes.synthetic.homes.procedural import BUILDERS
 from dollhouse.scenes.synthetic.homes.solids import Solid
 from dollhouse.scenes.synthetic.meshes import TEMPLATES
@@ -22,7 +22,7 @@ from dollhouse.scenes.synthetic.meshes import TEMPLATES
 Floats = NDArray[np.float32]
 
 _WHOLE: Final = ("picture", "screen", "mirror", "pane")  #: roles whose front has texture coordinates from 0 to 1
-_CLEAR: Final = 0.5  #: materials with less opacity count for no colour
+CLEAR: Final = 0.5  #: materials with less opacity count for no colour
 _FOLDS: Final = 9
 
 
@@ -54,39 +54,19 @@ def home_mesh(home: Home) -> HomeMesh:
     )
 
 
-def item_colour(item: Item) -> str | None:
-    """Return the name of an item's main colour; None where no colour prevails."""
-    if item.paint is not None:
-        return item.paint
-    return model_colour(item.model)
-
-
-@cache
-def model_colour(id: str) -> str | None:
-    """Return the colour name of most of a model's visible outside; None where no colour prevails."""
-    model = load_model(id)
-    shares: dict[str, float] = {}
-    for material, share in zip(model.materials, model.exposed, strict=True):
-        if material.opacity >= _CLEAR:
-            name = colour_name(material.rgb)
-            shares[name] = shares.get(name, 0.0) + float(share)
-    best = max(shares, key=lambda name: shares[name], default=None)
-    return best if best is not None and shares[best] >= 0.5 else None
-
-
 def main_material(model: Model) -> int:
     """Return the index of the material that paint replaces: the most visible opaque one."""
-    opaque = [material.opacity >= _CLEAR for material in model.materials]
+    opaque = [material.opacity >= CLEAR for material in model.materials]
     return int(np.argmax(model.exposed * np.where(opaque, 1.0, 0.01)))
 
 
 def _item(home: Home, index: int) -> _Built:
     item = home.items[index]
     if "#" in item.model:
-        triangles, uv, ids, surfaces = _model_parts(item, index)
+        triangles, uv, ids, surfaces = model_parts(item, index)
     else:
         holes = [other for other in home.items if other.support == index and other.label == "sink"]
-        triangles, uv, ids, surfaces = _procedural_parts(item, index, holes)
+        triangles, uv, ids, surfaces = procedural_parts(item, index, holes)
     return _Built(_in_world(triangles, item), uv, ids, surfaces)
 
 
@@ -99,7 +79,7 @@ def _in_world(triangles: Floats, item: Item) -> Floats:
 _Parts = tuple[Floats, Floats, NDArray[np.int32], tuple[Surface, ...]]
 
 
-def _model_parts(item: Item, index: int) -> _Parts:
+def model_parts(item: Item, index: int) -> _Parts:
     model = load_model(item.model)
     library = str(installed_pieces()[item.model].library)
     main = main_material(model) if item.paint is not None else -1
@@ -119,7 +99,7 @@ def _model_parts(item: Item, index: int) -> _Parts:
     return model.triangles * scale, model.uv, model.material_ids, surfaces
 
 
-def _procedural_parts(item: Item, index: int, holes: list[Item]) -> _Parts:
+def procedural_parts(item: Item, index: int, holes: list[Item]) -> _Parts:
     rgb = shade(item.paint or "white", item.seed)
     solids = BUILDERS[item.model](*item.size, rgb, Random(item.seed))
     if holes:

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from embreex.mesh_construction import TriangleMesh
-from embreex.rtcore_scene import EmbreeScene
 from numpy.typing import NDArray
 
+from dollhouse.scenes.archives import open_archive
 from dollhouse.scenes.synthetic.homes.catalogue import assets_hash, installed_pieces
-from dollhouse.scenes.synthetic.obj_model import ObjMaterial
+from dollhouse.scenes.synthetic.homes.raycast import Caster
+from dollhouse.scenes.synthetic.obj_model import ObjMaterial, read_texture
 from dollhouse.scenes.synthetic.sweethome import PieceMesh, load_piece
 from dollhouse.system.atomic_io import atomic_path
 
-MODELS_VERSION = 1  #: raise it whenever the content of the cached files changes
+MODELS_VERSION = 3  #: raise it whenever the content of the cached files changes
 MOST_FACES: Final = 8_000
 CELLS: Final = 32  #: of the grid of heights, per side
 _GRIDS: Final = (512, 384, 256, 192, 128, 96, 64)  #: cells along the longest side when vertices are merged
@@ -36,9 +36,16 @@ class Model:
     uv: Floats  #: (F, 3, 2)
     material_ids: NDArray[np.int32]  #: (F,)
     materials: tuple[ObjMaterial, ...]
-    exposed: Floats  #: (M,) share of each material in what is visible from outside
+    seen_rgb: NDArray[np.uint8]  #: (R, 3) sRGB of points that are visible from above or from a side
+    seen_material: NDArray[np.int32]  #: (R,)
+    seen_share: Floats  #: (R,) of the visible outside; sums to 1
     size: Floats  #: (3,) metres
     heights: Floats  #: (CELLS, CELLS) of the topmost surface over x and y; 0 where there is none
+
+    @property
+    def exposed(self) -> Floats:
+        """Return the share (M,) of each material in what is visible from outside."""
+        return np.bincount(self.seen_material, self.seen_share, len(self.materials)).astype(np.float32)
 
 
 @cache
@@ -54,9 +61,7 @@ def load_model(id: str) -> Model:
         folder.mkdir(parents=True, exist_ok=True)
         model = _build(id)
         with atomic_path(path, "set XDG_CACHE_HOME to another folder") as unfinished, unfinished.open("wb") as file:
-            arrays = {
-                name: getattr(model, name) for name in ("triangles", "uv", "material_ids", "exposed", "size", "heights")
-            }
+            arrays = {name: value for name, value in vars(model).items() if name != "materials"}
             described = json.dumps([asdict(material) for material in model.materials])
             np.savez(file, materials=np.array(described), **arrays)
     with np.load(path) as stored:
@@ -77,10 +82,20 @@ def _build(id: str) -> Model:
     used, inverse = np.unique(mesh.material[kept], return_inverse=True)
     material_ids: NDArray[np.int32] = inverse.ravel().astype(np.int32)
     materials = tuple(mesh.materials[number] for number in used)
-    caster = EmbreeScene()
-    TriangleMesh(caster, triangles)
-    heights, exposed = _outside(caster, np.array(piece.size), material_ids, len(materials))
-    return Model(triangles, mesh.uv[kept], material_ids, materials, exposed, np.array(piece.size, np.float32), heights)
+    size, uv = np.array(piece.size, np.float32), mesh.uv[kept]
+    heights, hits = _outside(triangles, np.array(piece.size))
+    triangle, b, c, share = hits
+    at = uv[triangle, 0] * (1 - b - c)[:, None] + uv[triangle, 1] * b[:, None] + uv[triangle, 2] * c[:, None]
+    seen = material_ids[triangle]
+    rgb = np.array([material.rgb for material in materials])[seen] * 255
+    with open_archive(piece.library) as library:
+        for number, material in enumerate(materials):
+            if material.texture is not None and len(own := np.flatnonzero(seen == number)):
+                texture = read_texture(library, material.texture)
+                size_of = np.array(texture.shape[:2])
+                place = (np.stack([1 - at[own, 1], at[own, 0]], 1) % 1 * size_of).astype(int) % size_of
+                rgb[own] = texture[place[:, 0], place[:, 1]]
+    return Model(triangles, uv, material_ids, materials, rgb.astype(np.uint8), seen, share, size, heights)
 
 
 def _simplified(mesh: PieceMesh) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
@@ -103,13 +118,15 @@ def _simplified(mesh: PieceMesh) -> tuple[NDArray[np.float64], NDArray[np.int64]
 
 
 def _outside(
-    caster: EmbreeScene, size: NDArray[np.float64], material_ids: NDArray[np.int32], materials: int
-) -> tuple[Floats, Floats]:
-    """Cast parallel rays from above and the four sides: heights of the tops, and the shares of the materials."""
+    triangles: Floats, size: NDArray[np.float64]
+) -> tuple[Floats, tuple[NDArray[np.int32], Floats, Floats, Floats]]:
+    """Cast parallel rays from above and the four sides.
+
+    Returns the heights of the tops, and of each hit (R,): triangle, two barycentric coordinates, share of the outside.
+    """
     middle = (np.arange(CELLS) + 0.5) / CELLS - 0.5
     a, b = (grid.ravel() for grid in np.meshgrid(middle, middle, indexing="ij"))
-    area = np.zeros(materials)
-    heights = np.zeros(a.shape, dtype=np.float32)
+    heights, hits, caster = np.zeros(a.shape, dtype=np.float32), [], Caster(triangles)
     for axis, side in ((2, 1), (0, 1), (0, -1), (1, 1), (1, -1)):
         across = [other for other in range(3) if other != axis]
         unit = np.zeros((len(a), 3))
@@ -117,9 +134,11 @@ def _outside(
         origins = (unit * size + [0, 0, 0.5 * size[2]]).astype(np.float32)
         directions = np.zeros_like(origins)
         directions[:, axis] = -side
-        hit = caster.run(origins, directions, output=1)
-        found = hit["primID"] >= 0
-        area += np.bincount(material_ids[hit["primID"][found]], minlength=materials) * size[across[0]] * size[across[1]]
+        hit = caster.first_hit(origins, directions)
+        found = hit.triangle >= 0
+        share = np.full(found.sum(), size[across[0]] * size[across[1]], np.float32)
+        hits.append((hit.triangle[found], hit.b[found], hit.c[found], share))
         if axis == 2:
-            heights = np.where(found, origins[:, 2] - hit["tfar"], 0).astype(np.float32)
-    return heights.reshape(CELLS, CELLS), (area / max(area.sum(), 1e-9)).astype(np.float32)
+            heights = np.where(found, origins[:, 2] - hit.distance, 0).astype(np.float32)
+    triangle, first, second, share = (np.concatenate(parts) for parts in zip(*hits, strict=True))
+    return heights.reshape(CELLS, CELLS), (triangle, first, second, share / max(float(share.sum()), 1e-9))

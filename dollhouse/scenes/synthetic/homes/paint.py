@@ -5,11 +5,14 @@ from __future__ import annotations
 from functools import cache, lru_cache
 from importlib.resources import files
 from random import Random
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dollhouse.scenes.synthetic.furniture import Rgb
+
+CLEARLY_NEARER: Final = 0.8  #: a shade's distance over that to the nearest of another name
 
 
 @cache
@@ -31,12 +34,14 @@ def shade(name: str, seed: int) -> Rgb:
     return (min(1.0, red * lightness), min(1.0, green * lightness), min(1.0, blue * lightness))
 
 
-@lru_cache(maxsize=4096)
-def colour_name(rgb: Rgb) -> str:
-    """Return the name of the nearest shade in CIELAB."""
+@lru_cache(maxsize=32768)
+def clear_name(rgb: Rgb) -> str | None:
+    """Return the name of the nearest shade in CIELAB; None where one of another name is about as near."""
     names, points = _points()
-    distance = ((points - _lab(np.array([rgb]))) ** 2).sum(1)
-    return names[int(distance.argmin())]
+    distance = np.linalg.norm(points - _lab(np.array([rgb])), axis=1)
+    name = names[int(distance.argmin())]
+    other = distance[[another != name for another in names]].min()
+    return name if distance.min() < CLEARLY_NEARER * other else None
 
 
 @cache

@@ -153,7 +153,7 @@ def _look(surface: Surface, home: Home, rng: Generator) -> _Look:
     if surface.role == "mirror":
         return _Look(_flat(np.ones(3, np.float32)), None, np.full(3, 0.9, np.float32), MIRROR)
     if surface.role == "lamp":
-        return _Look(_flat(np.maximum(rgb, 0.8)), None, np.full(3, 0.9, np.float32), glow=1.0)
+        return _Look(_flat(np.maximum(rgb, 0.05)), None, np.full(3, 0.9, np.float32), glow=float(rgb.max()) ** 2)
     if surface.role == "screen":
         if rng.random() < 0.6:
             return _Look(_flat(np.array([0.03, 0.03, 0.035])), None, np.full(3, 0.9, np.float32), reflects=0.06)
