@@ -141,4 +141,5 @@ def _outside(
         if axis == 2:
             heights = np.where(found, origins[:, 2] - hit.distance, 0).astype(np.float32)
     triangle, first, second, share = (np.concatenate(parts) for parts in zip(*hits, strict=True))
-    return heights.reshape(CELLS, CELLS), (triangle, first, second, share / max(float(share.sum()), 1e-9))
+    share = (share / max(float(share.sum()), 1e-9)).astype(np.float32)
+    return heights.reshape(CELLS, CELLS), (triangle, first, second, share)

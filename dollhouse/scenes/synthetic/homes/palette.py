@@ -137,7 +137,7 @@ def file_texture(surface: Surface) -> tuple[Texture, Floats]:
     assert surface.texture is not None
     texture = load_texture(*surface.texture)
     if not surface.painted:
-        return texture, np.full(3, 0.92, np.float32)
+        return texture, np.ones(3, np.float32)
     grey = texture @ np.array([0.3, 0.6, 0.1], np.float32)
     bright = np.clip(grey * (200 / max(float(grey.mean()), 20.0)), 0, 255).astype(np.uint8)
     picture = np.repeat(bright[..., None], 3, 2)
@@ -172,7 +172,7 @@ def _material(role: str, rgb: Floats, rng: Generator) -> tuple[Texture, Floats, 
     if role == "wood" and rgb.max() - rgb.min() < 0.12:  # painted
         role = "plastic"
     texture = textures.pattern(role if role in textures.PATTERNS else "plastic", int(rng.integers(textures.VARIANTS)))
-    tint = _linear(rgb) * np.float32(0.92 / LINEAR_FROM_SRGB[texture].mean())
+    tint = _linear(rgb) * np.float32(1 / LINEAR_FROM_SRGB[texture].mean())
     return texture, tint, textures.PATTERNS.get(role, textures.PATTERNS["plastic"])[1]
 
 
