@@ -22,7 +22,7 @@ from dollhouse.scenes.synthetic.homes.catalogue import entries
 from dollhouse.scenes.synthetic.homes.furnishing import kinds
 from dollhouse.scenes.synthetic.homes.home_scene import home_scene, sample_home
 from dollhouse.scenes.synthetic.homes.layout import Home, image_shape
-from dollhouse.scenes.synthetic.homes.paint import colour_name, shades
+from dollhouse.scenes.synthetic.homes.paint import clear_name, shades
 from dollhouse.scenes.synthetic.homes.procedural import BUILDERS
 from dollhouse.scenes.synthetic.homes.rooms import programmes, small_items
 from dollhouse.scenes.synthetic.layout import gap
@@ -54,7 +54,7 @@ def test_tables_name_default_labels_and_known_kinds() -> None:
 
 def test_each_colour_has_shades_that_bear_its_name() -> None:
     assert set(shades()) == set(COLOURS)
-    assert all(colour_name(rgb) == name for name, options in shades().items() for rgb in options)
+    assert all(clear_name(rgb) == name for name, options in shades().items() for rgb in options)
 
 
 def test_a_fifth_of_each_larger_group_is_held_out() -> None:

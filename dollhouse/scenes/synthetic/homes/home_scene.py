@@ -26,7 +26,7 @@ from dollhouse.scenes.synthetic.homes.renderer import HomeRenderer
 from dollhouse.scenes.synthetic.homes.rooms import furnish
 from dollhouse.scenes.synthetic.room_scene import SPLITS
 
-HOMES_VERSION = 2  #: raise it whenever a home's boxes, poses or images change; caches are keyed by it
+HOMES_VERSION = 3  #: raise it whenever a home's boxes, poses or images change; caches are keyed by it
 FEWEST_ITEMS, MOST_ITEMS = 8, 44
 _ASPECTS = ((4, 3), (4, 3), (4, 3), (4, 3), (4, 3), (3, 4), (3, 4), (3, 4), (1, 1))
 
