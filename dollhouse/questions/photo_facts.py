@@ -252,7 +252,7 @@ class PhotoFacts(SceneFacts):
         else:
             return
         if " ".join(answer.split()[-2:]) != f"the {self.labels[a]}":  # "next to the chair" does not find a chair
-            yield Fact("open.where", None, answer, (a,), accept=tuple({*on, *beside} - {answer}))
+            yield Fact("open.where", None, answer, (a,), accept=tuple(sorted({*on, *beside} - {answer})))
 
     def _between(self) -> Iterator[Fact]:
         centers = self.relations.centers[:, :2]

@@ -21,9 +21,11 @@ from dollhouse.questions.generate import FAMILIES, Question
 def read(paths: Sequence[Path]) -> list[Sample]:
     """Read the questions of ``predictions.jsonl`` files; their answers are ignored."""
     kinds = dict.fromkeys(("id", "scene", "family", "form", "question", "answer"), str) | {"choices": list}
-    return parse_rows(
-        paths, (), lambda row, where: sample_of({name: field(row, name, kind, where) for name, kind in kinds.items()})
-    )
+
+    def parse(row: dict[str, Any], where: str) -> Sample:
+        return sample_of({name: field(row, name, kind, where) for name, kind in kinds.items()} | row)
+
+    return parse_rows(paths, (), parse)
 
 
 def question_of(row: Mapping[str, Any]) -> Question:
@@ -31,12 +33,13 @@ def question_of(row: Mapping[str, Any]) -> Question:
     id, scene, family, form, text, answer = (
         row[name] for name in ("id", "scene", "family", "form", "question", "answer")
     )
-    return Question(id, scene, family, form, text, answer, tuple(row["choices"]), (), None)
+    accept = tuple(row.get("accept") or ())
+    return Question(id, scene, family, form, text, answer, tuple(row["choices"]), (), None, accept)
 
 
 def sample_of_question(question: Question) -> Sample:
     """Convert a generated question to a sample."""
-    facts = {"form": question.form, "choices": list(question.choices)}
+    facts = {"form": question.form, "choices": list(question.choices)} | _accept(question)
     return Sample(question.id, question.scene, question.family, question.text, (question.answer,), facts)
 
 
@@ -63,6 +66,7 @@ def row_of_question(
         "question": question.text,
         "choices": list(question.choices),
         "answer": question.answer,
+        **_accept(question),
         "prediction": prediction,
         "confidence": confidence,
         "blind_prediction": blind_prediction,
@@ -126,8 +130,13 @@ def _by_scene(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, A
 
 
 def _question(sample: Sample) -> Question:
-    form, choices = sample.facts["form"], tuple(sample.facts["choices"])
-    return Question(sample.id, sample.scene, sample.kind, form, sample.question, sample.answers[0], choices, (), None)
+    form, choices, accept = (sample.facts.get(name) for name in ("form", "choices", "accept"))
+    known = (sample.id, sample.scene, sample.kind, str(form), sample.question, sample.answers[0])
+    return Question(*known, tuple(choices or ()), (), None, tuple(accept or ()))
+
+
+def _accept(question: Question) -> dict[str, list[str]]:
+    return {"accept": list(question.accept)} if question.accept else {}
 
 
 BENCHMARK = define("rooms", read, score, sample_of=sample_of, row_of=row_of, more_scores=answer_metrics)

@@ -16,6 +16,7 @@ import numpy as np
 from dollhouse.evaluation.metrics.bootstrap import accuracy_interval, interval_95, resampled_sums
 from dollhouse.evaluation.metrics.text.exact_match import NUMBER_WORDS
 from dollhouse.questions.generate import FAMILIES, Question
+from dollhouse.scenes.labels import question_noun
 
 VERSION = "spatial:1"  #: rises when any number may change
 RELATIVE_THRESHOLDS = np.linspace(0.5, 0.95, 10)  #: VSI-Bench's
@@ -78,15 +79,33 @@ def mean_relative_accuracy(predicted: float | None, truth: float) -> float:
 def is_correct(question: Question, prediction: str) -> bool | None:
     """Compare ``prediction`` with the true answer; None where the question's family is not scored.
 
-    A distance may differ by :data:`DISTANCE_TOLERANCE`; other normalised answers must be the same.
+    A distance may differ by :data:`DISTANCE_TOLERANCE`; other normalised answers must be the same. Where a question
+    accepts several answers, one of them is right; of an open question, also several, but none that is not accepted.
     """
     if question.family in UNJUDGED:
         return None
+    if question.accept or question.family == "open":
+        accepted = {
+            _canonical(item) for answer in (question.answer, *question.accept) for item in (answer, *_items(answer))
+        }
+        items = _items(prediction) if question.family == "open" else [prediction]
+        return _canonical(prediction) in accepted or (bool(items) and {_canonical(i) for i in items} <= accepted)
     truth = distance_in_metres(question.answer)
     if truth is not None:
         predicted = distance_in_metres(prediction)
         return predicted is not None and abs(predicted - truth) <= DISTANCE_TOLERANCE + 1e-9
     return normalise(prediction) == normalise(question.answer)
+
+
+def _items(answer: str) -> list[str]:
+    """Split a list: "a cup, two bowls and a lamp"."""
+    return [item for item in re.split(r",|\band\b", answer) if item.strip(" .")]
+
+
+def _canonical(item: str) -> str:
+    """Return an item without article, in singular, by its default label where it has one."""
+    plain = normalise(item)
+    return question_noun(plain) or plain
 
 
 class AnswerScorer:
