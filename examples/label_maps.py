@@ -35,6 +35,13 @@ _MORE = {"palm": "plant", "flower": "plant", "hood": "range hood", "stairs": "",
 _TABLES = words("table, desk, counter, kitchen island, nightstand")
 _SEATS = words("chair, armchair, office chair, sofa, stool, bench")
 _SCREENS = words("television, monitor, laptop, computer")
+#: labels that a class of COCO covers; the segmenters decide between them
+_MEANT = {
+    "television": words("television, monitor"),
+    "oven": words("oven, stove"),
+    "chair": words("chair, office chair, armchair"),
+    "table": words("table, desk"),
+}
 _STORES = words("cabinet, dresser, wardrobe, bookshelf, shelf, nightstand")
 
 
@@ -81,7 +88,6 @@ def _detect(
         u = np.abs(x - (left + right) / 2) / max(right - left, 1.5) * 2
         v = np.abs(y - (top + bottom) / 2) / max(bottom - top, 1.5) * 2
         inside = (np.maximum(u, v) <= 1.0).astype(np.float32)
-        number = LABELS.index(label)
         alike = [LABELS.index(name) for name in _alike(label)]
         same = probs[..., alike].sum(-1)
         area = max(inside.sum(), 1)
@@ -90,9 +96,11 @@ def _detect(
         else:  # an ellipse, without what is certainly wall, floor or ceiling
             weight = score * inside * (u**2 + v**2 < 1) * (1 - 0.7 * probs[..., BACKGROUND] * confidence)
         seen[..., alike] |= (inside > 0)[..., None]
-        moved = weight[..., None] * 0.8
+        meant = [LABELS.index(name) for name in _MEANT.get(label, (label,))]
+        share = 0.03 + (probs[..., meant] * inside[..., None]).sum((0, 1)) / area
+        moved = 0.8 * weight[..., None]
         probs = probs * (1 - moved)
-        probs[..., number] += moved[..., 0]
+        probs[..., meant] += moved * share / share.sum()
         confidence = np.maximum(confidence, weight)
     alone = (probs[..., : len(LABELS)] * (_detectable() & ~seen)).sum(-1)
     return probs, confidence * (1 - (1 - UNCONFIRMED) * alone)
