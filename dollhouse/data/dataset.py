@@ -72,9 +72,8 @@ class StepDataset(Dataset[Batch]):
         rng = np.random.default_rng([self.seed, step])
         targets: list[SceneTargets] = []
         questions, indices, label_ids = [], [], []
-        part = int(self.part[step])
         for position in range(self._starts[step], self._ends[step]):
-            index, scene = self._sample(part, position, targets, rng)
+            index, scene = self._sample(step, position, targets, rng)
             if self.views is not None:
                 scene = take_views(scene, rng.permutation(len(scene.images))[: self.views[step]].tolist())
             flip = sampling.horizontal_flip_prob > 0 and bool(rng.random() < sampling.horizontal_flip_prob)
@@ -99,13 +98,15 @@ class StepDataset(Dataset[Batch]):
         return batch
 
     def _sample(
-        self, part: int, position: int, others: Sequence[SceneTargets], rng: np.random.Generator
+        self, step: int, position: int, others: Sequence[SceneTargets], rng: np.random.Generator
     ) -> tuple[int, SceneTargets]:
         """Index and targets of the sample at a position, or of a random one with photos of the batch's shape."""
+        part, views = int(self.part[step]), None if self.views is None else int(self.views[step])
         index, samples = self._sample_index(part, position), self.source.parts[part].samples
         for _ in range(MAX_DRAWS):
             scene = self.source.targets(index, self.sampling.objects_only)
-            if not others or scene.images.shape == others[0].images.shape:
+            count = min(len(scene.images), views or len(scene.images))
+            if not others or (count, *scene.images.shape[1:]) == others[0].images.shape:
                 return index, scene
             index = samples[int(rng.integers(len(samples)))]
         height, width = others[0].images.shape[1:3]

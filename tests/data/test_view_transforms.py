@@ -66,15 +66,17 @@ def test_a_batch_has_photos_of_one_shape(monkeypatch: pytest.MonkeyPatch) -> Non
     dataset = steps(SamplingConfig(2, 3))
     whole = dataset.source.targets
 
-    def cropped(index: int) -> SceneTargets:
+    def cropped(index: int, objects_only: bool = False) -> SceneTargets:
         targets = whole(index)
         return replace(targets, images=targets.images[:, :14], depth=None, objects=None) if index % 2 else targets
 
     monkeypatch.setattr(dataset.source, "targets", cropped)
     for step in range(2):
         assert len({index % 2 for index in dataset[step].sample_indices}) == 1
+    few = steps(SamplingConfig(1, 3, views=(2,)))
+    assert few[0].pixel_values.shape[:2] == (6, 2)
 
-    def different(index: int) -> SceneTargets:
+    def different(index: int, objects_only: bool = False) -> SceneTargets:
         targets = whole(index)
         return replace(targets, images=targets.images[:, :, : 1 + index])
 
