@@ -21,6 +21,8 @@ from dollhouse.data.targets import TARGETS_VERSION, scene_targets
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.questions.generate import QUESTIONS_VERSION, generate_questions
 from dollhouse.scenes.synthetic.furniture import CATEGORIES, COLOURS
+from dollhouse.scenes.synthetic.homes.catalogue import assets_hash
+from dollhouse.scenes.synthetic.homes.home_scene import HOMES_VERSION, home_scene
 from dollhouse.scenes.synthetic.room_scene import ROOMS_VERSION, room_scene
 from dollhouse.scenes.view_preprocessing import PREPROCESSING_VERSION
 
@@ -78,6 +80,15 @@ def test_content_is_that_of_its_version(
     versions: tuple[int, ...], content: Callable[[], Any], expected: list[Any]
 ) -> None:
     assert [*versions, digest(content())] == expected
+
+
+@pytest.mark.skipif(assets_hash() != "816c2238b10a", reason="needs Debian's sweethome3d-furniture 1.8")
+def test_homes_are_those_of_their_version() -> None:
+    scenes = [home_scene("train", number, views=2) for number in range(3)]
+    boxes = [[(b.label, b.colour, rounded(b.center), rounded(b.size)) for b in scene.boxes or ()] for scene in scenes]
+    poses = [[rounded(view.world_from_camera) for view in scene.views] for scene in scenes]
+    middle = float(np.median(scenes[0].views[0].depth) / 0.2 // 1)
+    assert (HOMES_VERSION, digest([boxes, poses, middle])) == (3, "c18ca128b3519275")
 
 
 @pytest.mark.parametrize(("constant", "key"), [("TARGETS_VERSIONS", "targets"), ("QUESTIONS_VERSIONS", "questions")])
