@@ -243,17 +243,21 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure the table over the train split of the synthetic rooms and write it to the package."""
     parser = argparse.ArgumentParser(prog="python -m dollhouse.questions.answer_balance", description=main.__doc__)
     parser.add_argument("--rooms", type=int, default=30_000, help="number of rooms (default 30000)")
-    parser.add_argument("--out", type=Path, default=ROOMS_TABLE)
+    parser.add_argument("--homes", action="store_true", help="of homes, with the questions of photos")
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args(arguments)
+    out = options.out or (HOMES_TABLE if options.homes else ROOMS_TABLE)
     # Imported here: reading the table needs no ray caster.
     from rich.progress import track
 
+    from dollhouse.scenes.synthetic.homes.home_scene import home_scene
     from dollhouse.scenes.synthetic.room_scene import room_scene
 
+    open_room = home_scene if options.homes else room_scene
     numbers = track(range(options.rooms), "counting answers")
-    rooms = (room_scene("train", number, image_size=MEASURED_SIZE) for number in numbers)
-    AnswerBalance.measure(rooms).save(options.out)
-    print(f"{options.out}: {options.out.stat().st_size / 1000:.0f} kB")
+    rooms = (open_room("train", number, image_size=MEASURED_SIZE) for number in numbers)
+    AnswerBalance.measure(rooms, MIN_EXAMPLES if options.homes else LEAST_COUNT).save(out)
+    print(f"{out}: {out.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ LARGEST_RATIO = 1.3  #: objects whose size is the largest over this ratio are ac
 NEAREST_MARGIN = 0.3  #: likewise, in metres, for the nearest
 HEIGHT_STEP, HEIGHT_TOLERANCE = 0.1, 0.2  #: of heights and widths: step in metres, accepted relative error
 ROOM_STEP = 0.5  #: of a room's sides (metres)
-MOST_COUNTED, MOST_LISTED = 9, 6
+MOST_COUNTED, MOST_LISTED = 9, 4
 UNPLACED = frozenset({"door", "window", "curtain", "shower", "fireplace", "ceiling fan", "rug"})  #: "on" does not fit
 
 
