@@ -35,5 +35,5 @@ from .scenes.visualize import draw_scene as draw_scene
 from .teachers.annotate import annotate as annotate
 from .teachers.protocol import Teacher as Teacher
 from .training.config import Recipe as Recipe
-from .training.config import read_recipe as read_recipe
+from .training.recipes import read_recipe as read_recipe
 from .training.train import distill as distill

@@ -15,7 +15,7 @@ from dollhouse.evaluation.oracle_boxes import OracleBoxesModel
 from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.models.dollhouse.serialization import SHIPPED
 from dollhouse.scenes.open import open_scene
-from dollhouse.training.config import read_recipe
+from dollhouse.training.recipes import read_recipe
 from dollhouse.training.train import distill
 
 ROOT = Path(__file__).parents[1]

@@ -34,9 +34,7 @@ def test_wheel_has_all_files_of_the_package(tmp_path: Path) -> None:
     package = [path for path in (ROOT / "dollhouse").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     assert {str(path.relative_to(ROOT)) for path in package} == names
     assert {f"dollhouse/{name}" for name in EXPECTED} <= names
-    code = (
-        "from dollhouse.training.config import read_recipe as read; print(read('nano').name, read.__code__.co_filename)"
-    )
+    code = "from dollhouse.training.recipes import read_recipe as r; print(r('nano').name, r.__code__.co_filename)"
     command = [sys.executable, "-c", code]
     shown = subprocess.run(command, cwd=tmp_path / "site", capture_output=True, text=True, check=True).stdout
     assert shown.startswith(f"nano {tmp_path}")

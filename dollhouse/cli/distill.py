@@ -33,7 +33,7 @@ def distill(
 
     Example: dollhouse distill nano stages.pretrain_perception.steps=500 --out runs/first
     """
-    from dollhouse.training.config import read_recipe
+    from dollhouse.training.recipes import read_recipe
 
     config = read_recipe(recipe, settings or [])
     quiet_libraries()

@@ -68,8 +68,8 @@ def estimate(
         _print_parameters(vggt.parameters, "VGGT-1B")
         _print_memory({f"{views} views of {width}x{height} in {dtype}": vggt.memory})
         return
-    from dollhouse.training.config import read_recipe
     from dollhouse.training.estimate.recipe import estimate_recipe, paper_count
+    from dollhouse.training.recipes import read_recipe
 
     if weights is not None:
         raise RecipeError("--weights is for vggt; a recipe takes student.encoder_weights=PATH")

@@ -38,7 +38,7 @@ from dollhouse.models.dollhouse.serialization import save_student, single_weight
 from dollhouse.system.atomic_io import atomic_path, write_text
 from dollhouse.system.environment import describe_machine, source_commit
 from dollhouse.training.callbacks import StageProgress
-from dollhouse.training.config import Recipe, check_recipe
+from dollhouse.training.config import Recipe
 from dollhouse.training.loss_weighting import build_weighting
 from dollhouse.training.model_init import (
     build_student,
@@ -48,6 +48,7 @@ from dollhouse.training.model_init import (
     teacher_width,
 )
 from dollhouse.training.plots import plot_losses
+from dollhouse.training.recipes import check_recipe
 from dollhouse.training.stage import build_stage, feature_cache_of, use_bfloat16
 from dollhouse.training.tokenizer import load_or_train_tokenizer
 from dollhouse.training.trainer import DistillTrainer, MetricsFile

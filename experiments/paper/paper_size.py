@@ -16,7 +16,7 @@ from dollhouse.models.llava3d.modeling import Llava3DForConditionalGeneration
 from dollhouse.models.llava3d.processing import ViewPreprocessing, prepare_views
 from dollhouse.scenes.scene import Scene
 from dollhouse.training import model_init
-from dollhouse.training.config import read_recipe
+from dollhouse.training.recipes import read_recipe
 from experiments.paper.timing import generate
 
 HEAD_TOKENS, QUESTION_TOKENS = 35, 16  #: of the teacher's system words, and of a question

@@ -12,7 +12,8 @@ from pydantic import Field, ValidationError
 
 from dollhouse.data.config import ConfigModel
 from dollhouse.errors import RecipeError, first_fault
-from dollhouse.training.config import Recipe, apply_overrides, check_recipe, read_tree
+from dollhouse.training.config import Recipe
+from dollhouse.training.recipes import apply_overrides, check_recipe, read_tree
 
 TABLES = Path(__file__).with_name("tables.yaml")
 Kind = Literal["comparison", "text", "retention", "controls", "efficiency", "cases", "curve", "readout", "paper_size"]

@@ -16,10 +16,10 @@ from dollhouse.data.target_source import TargetSource
 from dollhouse.data.tensors import IGNORE
 from dollhouse.errors import RecipeError
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
-from dollhouse.training.config import check_recipe
 from dollhouse.training.loss_module import LossModule
 from dollhouse.training.loss_weighting import StaticWeighting
 from dollhouse.training.model_init import student_config
+from dollhouse.training.recipes import check_recipe
 from tests.data.test_label_cells import CONFIG, annotated, photos
 from tests.fixtures.recipes import tiny_tree
 

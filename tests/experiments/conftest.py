@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dollhouse.models.dollhouse.serialization import save_student
-from dollhouse.training.config import check_recipe
+from dollhouse.training.recipes import check_recipe
 from dollhouse.training.train import prepare_student
 from tests.fixtures.recipes import STUDENT, tiny_tree
 

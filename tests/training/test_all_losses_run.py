@@ -17,8 +17,8 @@ from dollhouse.data.target_source import SceneTargetSource
 from dollhouse.data.tokenization import TokenizedQA
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.models.dollhouse.serialization import load_student
-from dollhouse.training.config import check_recipe
 from dollhouse.training.estimate.dry_run import dry_run
+from dollhouse.training.recipes import check_recipe
 from dollhouse.training.stage import set_trainable
 from dollhouse.training.train import distill, prepare_student
 from dollhouse.training.trainer import DistillTrainer

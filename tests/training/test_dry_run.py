@@ -13,12 +13,13 @@ from dollhouse.data.dataset import StepDataset
 from dollhouse.data.target_source import SceneTargetSource
 from dollhouse.errors import ModelError, RecipeError
 from dollhouse.models.dollhouse.serialization import load_student
-from dollhouse.training.config import Recipe, check_recipe
+from dollhouse.training.config import Recipe
 from dollhouse.training.estimate import dry_run as module
 from dollhouse.training.estimate.dry_run import StageEstimate, dry_run
 from dollhouse.training.estimate.profile import profile_training
 from dollhouse.training.loss_module import LossModule
 from dollhouse.training.loss_weighting import StaticWeighting
+from dollhouse.training.recipes import check_recipe
 from dollhouse.training.stage import set_trainable
 from dollhouse.training.train import distill, prepare_student, same_recipe
 

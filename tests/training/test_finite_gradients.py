@@ -11,7 +11,7 @@ import torch
 from dollhouse.errors import RecipeError
 from dollhouse.models.dollhouse.serialization import SHIPPED, load_student, save_student
 from dollhouse.training import trainer
-from dollhouse.training.config import check_recipe, read_recipe, read_tree
+from dollhouse.training.recipes import check_recipe, read_recipe, read_tree
 from dollhouse.training.train import distill
 
 RECIPES = Path(__file__).parents[2] / "dollhouse" / "recipes"

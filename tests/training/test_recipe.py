@@ -9,8 +9,8 @@ import pytest
 from dollhouse.errors import RecipeError
 from dollhouse.scenes.labels import default_labels
 from dollhouse.scenes.synthetic.furniture import CATEGORIES
-from dollhouse.training.config import read_recipe
 from dollhouse.training.model_init import student_config
+from dollhouse.training.recipes import read_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "dollhouse" / "recipes").glob("*.yaml"))
 NANO = Path(__file__).parents[2] / "dollhouse" / "recipes" / "nano.yaml"

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from dollhouse.teachers.dollhouse import DollhouseTeacher
-from dollhouse.training.config import check_recipe
+from dollhouse.training.recipes import check_recipe
 from dollhouse.training.train import distill
 from tests.fixtures.records import annotate_rooms, record_tree
 

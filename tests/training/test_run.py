@@ -19,7 +19,7 @@ from dollhouse.data.target_cache import TargetCache
 from dollhouse.errors import RecipeError, StorageError
 from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.scenes.synthetic.room_scene import room_scene
-from dollhouse.training.config import check_recipe
+from dollhouse.training.recipes import check_recipe
 from dollhouse.training.train import distill
 from tests.fixtures.recipes import TINY, tiny_recipe, tiny_tree
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from dollhouse.training.config import RECIPES, Recipe, read_recipe
+from dollhouse.training.config import Recipe
 from dollhouse.training.estimate import profile
 from dollhouse.training.estimate.recipe import estimate_recipe
+from dollhouse.training.recipes import RECIPES, read_recipe
 from dollhouse.training.train import distill
 
 SMALL = ["data.records=null", "data.scenes=rooms:train/0-0", "data.questions_per_scene=1", "data.workers=0"]

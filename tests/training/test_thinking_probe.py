@@ -22,12 +22,13 @@ from dollhouse.models.dollhouse.proposal_head import BOX_FEATURES, ObjectProject
 from dollhouse.models.dollhouse.tokenization import fill_token_ids, train_tokenizer
 from dollhouse.scenes.synthetic.furniture import CATEGORIES, COLOURS
 from dollhouse.scenes.synthetic.room_scene import room_scene
-from dollhouse.training.config import Recipe, check_recipe
+from dollhouse.training.config import Recipe
 from dollhouse.training.estimate.dry_run import dry_run
 from dollhouse.training.loss_module import LossModule
 from dollhouse.training.loss_weighting import StaticWeighting
 from dollhouse.training.losses.grounding import grounding_targets, pair_targets
 from dollhouse.training.losses.thinking_probe import ABSENT_WEIGHT, ThinkingProbe, named_objects, thinking_targets
+from dollhouse.training.recipes import check_recipe
 from dollhouse.training.train import prepare_student
 from tests.fixtures.recipes import TINY
 

@@ -21,9 +21,10 @@ from dollhouse.records.store import RecordStore
 from dollhouse.scenes.open import open_scene
 from dollhouse.teachers.dollhouse import DollhouseTeacher
 from dollhouse.teachers.llava3d import LLaVA3DSettings, LLaVA3DTeacher
-from dollhouse.training.config import Recipe, check_recipe
+from dollhouse.training.config import Recipe
 from dollhouse.training.loss_module import LossModule
 from dollhouse.training.loss_weighting import build_weighting
+from dollhouse.training.recipes import check_recipe
 from dollhouse.training.train import distill, prepare_student
 from tests.fixtures.recipes import tiny_tree
 from tests.fixtures.records import annotate_rooms

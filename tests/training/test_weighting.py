@@ -14,9 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from dollhouse.errors import RecipeError, StorageError
-from dollhouse.training.config import LossName, read_recipe
+from dollhouse.training.config import LossName
 from dollhouse.training.loss_weighting import STATIC_WEIGHTS, StaticWeighting, UncertaintyWeighting, build_weighting
 from dollhouse.training.plots import losses_of, plot_losses, read_stages
+from dollhouse.training.recipes import read_recipe
 
 NANO = Path(__file__).parents[2] / "dollhouse" / "recipes" / "nano.yaml"
 NAMES = ["text", "depth_reg", "spatial"]
