@@ -62,7 +62,7 @@ def recipe_page() -> str:
         ]
         lines += ["| setting | type | default | meaning |", "|---|---|---|---|"]
         for name, field in model.model_fields.items():
-            if _models(field.annotation):
+            if set(_models(field.annotation)) - {model}:
                 continue
             cells = [f"`{prefix}{name}`", f"`{_type(field.annotation)}`", _default(field), field.description or ""]
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
@@ -74,7 +74,7 @@ def _groups(prefix: str, model: type[BaseModel]) -> dict[str, type[BaseModel]]:
     """Return a model and those inside it by the prefix of their settings."""
     groups = {prefix: model}
     for name, field in model.model_fields.items():
-        for inner in _models(field.annotation):
+        for inner in set(_models(field.annotation)) - {model}:
             groups |= _groups(f"{prefix}{name}." if name != "stages" else "stages.<stage>.", inner)
     return groups
 

@@ -9,6 +9,7 @@ from dollhouse.errors import ModelError, SceneError, StorageError
 from dollhouse.evaluation.evaluate import evaluate
 from dollhouse.evaluation.report.gallery import Gallery
 from dollhouse.evaluation.verify import verify_report
+from dollhouse.models.dollhouse.serialization import NEEDED
 from dollhouse.scenes.labels import LabelMap
 
 from .fake_models import QUESTIONS, Oracle, made_scene
@@ -208,6 +209,8 @@ def test_the_gallery_keeps_the_best_and_the_worst():
 
 def test_a_model_folder_brings_its_blind_control(scenes, tmp_path, monkeypatch):
     (tmp_path / "blind").mkdir()
+    for name in NEEDED:
+        (tmp_path / name).write_text('{"model_type": "dollhouse"}')
     opened = []
 
     def from_pretrained(folder):

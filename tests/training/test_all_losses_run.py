@@ -48,7 +48,7 @@ def synthetic_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
             teacher_answers(tokenizer, [answer for _, answer in questions]),
         )
 
-    monkeypatch.setattr(SceneTargetSource, "targets", lambda self, number: with_teacher(targets(self, number)))
+    monkeypatch.setattr(SceneTargetSource, "targets", lambda self, *rest: with_teacher(targets(self, *rest)))
     monkeypatch.setattr(module, "tokenize_questions", with_top_tokens)
 
 
