@@ -49,7 +49,7 @@ def test_cached_objects_give_the_same_weights(expected: dict[str, torch.Tensor],
 def test_killed_runs_give_the_same_weights(expected: dict[str, torch.Tensor], records: Path, tmp_path: Path) -> None:
     """``DOLLHOUSE_KILLS=20`` kills twenty times; a run that ends before its kill is followed by another run."""
     code = (
-        "import sys, json; from pathlib import Path; from dollhouse.training.config import check_recipe;"
+        "import sys, json; from pathlib import Path; from dollhouse.training.recipes import check_recipe;"
         "from dollhouse.training.train import distill;"
         "distill(check_recipe(json.loads(sys.argv[1]), 'test'), Path(sys.argv[2]), progress=False)"
     )

@@ -34,7 +34,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_in_process(out: Path) -> subprocess.Popen[bytes]:
     code = (
-        "import sys, json; from pathlib import Path; from dollhouse.training.config import check_recipe;"
+        "import sys, json; from pathlib import Path; from dollhouse.training.recipes import check_recipe;"
         "from dollhouse.training.train import distill;"
         "distill(check_recipe(json.loads(sys.argv[1]), 'test'), Path(sys.argv[2]), progress=False)"
     )
