@@ -240,5 +240,5 @@ def questions_key(data: DataConfig | None = None) -> str:
     if data is not None and (data.photo_questions or (data.photo_questions is None and "homes:" in data.scenes)):
         files = [HOMES_TABLE, nouns.LIST, *PHOTO_FILES]
         tables += json.dumps([PHOTO_QUESTIONS_VERSION, data.view_counts]).encode()
-        tables += b"".join(path.read_bytes() for path in files if path.exists())
+        tables += b"".join(path.read_bytes() for path in files)
     return sha256(json.dumps(QUESTIONS_VERSIONS).encode() + tables).hexdigest()[:16]

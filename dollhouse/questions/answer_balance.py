@@ -235,8 +235,7 @@ def shipped_balance(scene: Scene) -> AnswerBalance:
     """Return the answer balance of a synthetic scene's data set; QuestionError for other scenes."""
     if not has_shipped_balance(scene):
         raise QuestionError(f"{scene.name}: not a procedural room; give balance=AnswerBalance.measure(scenes)")
-    homes = scene.metadata["source"] == "homes" and HOMES_TABLE.exists()
-    return homes_balance() if homes else rooms_balance()
+    return homes_balance() if scene.metadata["source"] == "homes" else rooms_balance()
 
 
 def main(arguments: list[str] | None = None) -> None:
