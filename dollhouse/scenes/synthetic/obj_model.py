@@ -30,8 +30,6 @@ class ObjMaterial:
     texture: str | None = None  #: its path in the library, for :func:`read_texture`
     opacity: float = 1.0
     specular: float = 0.0  #: mean of the specular colour
-    shininess: float = 0.0  #: exponent of the specular highlight
-    emission: Rgb = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,8 +132,6 @@ def _material(library: zipfile.ZipFile, member: str, entry: dict[str, list[str]]
         texture,
         opacity=float(entry["d"][-1]) if "d" in entry else 1.0,
         specular=sum(_rgb(entry.get("Ks"), (0.0, 0.0, 0.0))) / 3,
-        shininess=float(entry["Ns"][0]) if "Ns" in entry else 0.0,
-        emission=_rgb(entry.get("Ke"), (0.0, 0.0, 0.0)),
     )
 
 
