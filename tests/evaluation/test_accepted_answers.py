@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from benchmarks.wordings import RobustnessScorer
 from dollhouse.evaluation.benchmarks.rooms import question_of, row_of_question, sample_of_question
 from dollhouse.evaluation.metrics.spatial import is_correct
-from dollhouse.evaluation.robustness import RobustnessScorer
 from dollhouse.questions.generate import Question
 
 

@@ -1,7 +1,12 @@
-"""How much accuracy falls where questions are worded otherwise, and how often questions are refused."""
+"""Measure how much accuracy falls where questions are worded otherwise, and how often questions are refused.
+
+python -m benchmarks.wordings MODEL --scenes homes:test/0-49
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -9,8 +14,10 @@ from typing import Any
 
 from dollhouse.evaluation.metrics.spatial import is_correct
 from dollhouse.evaluation.protocol import SceneSessionLike
-from dollhouse.questions.generate import Question
+from dollhouse.inference.pipeline import DollhousePipeline
+from dollhouse.questions.generate import Question, generate_questions
 from dollhouse.questions.variants import VARIANTS
+from dollhouse.scenes.open import open_scenes
 
 REFUSALS = ("there is no ", "there are ", "there is 1 view", "i can only answer")
 
@@ -63,3 +70,19 @@ class RobustnessScorer:
     def _right(session: SceneSessionLike, questions: Sequence[Question], texts: Sequence[str]) -> list[bool]:
         answers = session.ask(list(texts)) if texts else []
         return [bool(is_correct(question, answer)) for question, answer in zip(questions, answers, strict=True)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("model", help="folder, or nano")
+    parser.add_argument("--scenes", default="homes:test/0-49")
+    parser.add_argument("--questions", type=int, default=40, help="of each scene")
+    given = parser.parse_args()
+    pipeline, scorer = DollhousePipeline.from_pretrained(given.model), RobustnessScorer()
+    for scene in open_scenes(given.scenes):
+        scorer.add(pipeline.encode_scene(scene), generate_questions(scene, limit=given.questions))
+    print(json.dumps(scorer.result(), indent=1))
+
+
+if __name__ == "__main__":
+    main()
