@@ -42,15 +42,14 @@ from dollhouse.scenes.scene import Scene, View
 from dollhouse.scenes.synthetic.homes.catalogue import assets_hash
 from dollhouse.scenes.synthetic.homes.home_scene import HOMES_VERSION
 from dollhouse.scenes.synthetic.room_scene import ROOMS_VERSION
-from dollhouse.scenes.synthetic.sweethome_rooms import SWEETHOME_VERSION
 from dollhouse.scenes.view_preprocessing import PREPROCESSING_VERSION
 from dollhouse.scenes.view_sampling import VIEW_SAMPLING_VERSION
 
 MAX_QUESTIONS = 160  #: generated per scene; each step samples from them
 OBVIOUS_SHARE = 0.1  #: least probability of asking a fact about photos, even where the categories reveal the answer
 #: everything that decides what targets or questions a scene gives; each version is raised beside the code it versions
-TARGETS_VERSIONS = (ROOMS_VERSION, SWEETHOME_VERSION, HOMES_VERSION, PREPROCESSING_VERSION, TARGETS_VERSION)
-QUESTIONS_VERSIONS = (ROOMS_VERSION, SWEETHOME_VERSION, HOMES_VERSION, QUESTIONS_VERSION)
+TARGETS_VERSIONS = (ROOMS_VERSION, HOMES_VERSION, PREPROCESSING_VERSION, TARGETS_VERSION)
+QUESTIONS_VERSIONS = (ROOMS_VERSION, HOMES_VERSION, QUESTIONS_VERSION)
 
 
 class Part(NamedTuple):

@@ -19,7 +19,7 @@ from dollhouse.scenes.scene import Scene, View
 from dollhouse.system.text import storable
 
 MAX_CACHED_VIEWS = 64  #: scenes with more views are not cached, since they might not fit into memory
-_ROOM = re.compile(r"(?:rooms|sweethome):\w+/[0-9]+")
+_ROOM = re.compile(r"(?:rooms|homes):\w+/[0-9]+")
 
 
 def scene_sources(scenes: SceneList, source: str) -> list[str]:

@@ -42,10 +42,9 @@ READERS += (MIDI3D, FRONT3D, VIDEO, PHOTOS)
 
 _logger = logging.getLogger(__name__)
 SCENE_KINDS = ", ".join(reader.description for reader in READERS) + (
-    ", a synthetic room such as rooms:test/3, or sweethome:test/3, the same room with 3D models as furniture, or "
-    "homes:test/3, a home furnished with 3D models"
+    ", a synthetic room such as rooms:test/3, or homes:test/3, a home furnished with 3D models"
 )
-_ROOMS = re.compile(r"(?:rooms|sweethome|homes):(?P<split>\w+)/(?P<first>[0-9]{1,15})(?:-(?P<last>[0-9]{1,15}))?")
+_ROOMS = re.compile(r"(?:rooms|homes):(?P<split>\w+)/(?P<first>[0-9]{1,15})(?:-(?P<last>[0-9]{1,15}))?")
 
 
 class SceneList(Sequence[Scene]):
@@ -132,9 +131,9 @@ def _check_frames(frames: int | None) -> None:
 
 
 def _parse_rooms(source: str | Path) -> tuple[str, str, range] | None:
-    """Parse (kind, split, room numbers) from a name that starts with ``rooms:``, ``sweethome:`` or ``homes:``."""
+    """Parse (kind, split, room numbers) from a name that starts with ``rooms:`` or ``homes:``."""
     kind, colon, _ = str(source).partition(":")
-    if not colon or kind not in ("rooms", "sweethome", "homes"):
+    if not colon or kind not in ("rooms", "homes"):
         return None
     match = _ROOMS.fullmatch(str(source))
     if match is None:
@@ -150,8 +149,6 @@ def _open_room(kind: str, split: str, frames: int | None, corrections: Correctio
     # Imported here: the ray caster is not needed to open photos.
     if kind == "homes":
         from dollhouse.scenes.synthetic.homes.home_scene import home_scene as open_room
-    elif kind == "sweethome":
-        from dollhouse.scenes.synthetic.sweethome_rooms import sweethome_room as open_room
     else:
         from dollhouse.scenes.synthetic.room_scene import room_scene as open_room
 

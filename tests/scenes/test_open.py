@@ -95,7 +95,7 @@ def test_what_is_no_scene_among_scenes_is_logged(tmp_path: Path, caplog: pytest.
         ("rooms:test/x", "write rooms:<split>/<number>"),
         ("rooms:test/-1", "write rooms:<split>/<number>"),
         ("rooms:test/9-3", "ends before it starts"),
-        ("sweethome:test", "write sweethome:<split>/<number>"),
+        ("homes:test", "write homes:<split>/<number>"),
     ],
 )
 def test_unknown_sources_are_refused(source: str, message: str) -> None:

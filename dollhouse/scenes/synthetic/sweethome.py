@@ -17,14 +17,10 @@ from numpy.typing import NDArray
 from dollhouse.errors import SceneError
 from dollhouse.geometry import Array
 from dollhouse.scenes.archives import open_archive
-from dollhouse.scenes.synthetic.furniture import CATEGORIES
 from dollhouse.scenes.synthetic.obj_model import ObjMaterial, read_obj, read_text
 
 DEBIAN_FOLDER = Path("/usr/share/sweethome3d/furniture")
 CATALOGUE = "PluginFurnitureCatalog.properties"
-_SYNONYMS = {
-    "couch": "sofa", "bookcase": "bookshelf", "refrigerator": "fridge", "tv": "television", "cupboard": "cabinet",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,7 +30,6 @@ class Piece:
     library: Path
     id: str
     name: str  #: as in the catalogue: "Glass table"
-    category: str | None  #: our category: "table"; None where there is none
     size: tuple[float, float, float]  #: length (back to front), width, height in metres
     model: str  #: path of the OBJ file inside the library
     rotation: tuple[float, ...] | None  #: nine numbers, row by row, that set the model upright
@@ -59,12 +54,9 @@ def installed_libraries(folder: Path = DEBIAN_FOLDER) -> list[Path]:
     return sorted(folder.glob("*.sh3f"))
 
 
-def list_pieces(libraries: Iterable[Path], *, hanging: bool = False) -> list[Piece]:
-    """List the pieces that stand on the floor or on furniture; raises SceneError.
-
-    ``hanging`` adds those on walls and ceilings. Doors and windows are left out.
-    """
-    return [piece for library in libraries for piece in _read_catalogue(library, hanging)]
+def list_pieces(libraries: Iterable[Path]) -> list[Piece]:
+    """List the pieces of libraries, without doors and windows; raises SceneError."""
+    return [piece for library in libraries for piece in _read_catalogue(library)]
 
 
 def load_piece(piece: Piece) -> PieceMesh:
@@ -87,14 +79,7 @@ def load_piece(piece: Piece) -> PieceMesh:
     return PieceMesh(own, faces, colours, model.uv, model.material, model.materials)
 
 
-def nearest_category(name: str) -> str | None:
-    """Find our category by the last word of a catalogue name: "Coffee table" is a table."""
-    words = re.findall(r"[a-z]+", name.lower())
-    last = _SYNONYMS.get(words[-1], words[-1]) if words else ""
-    return last if last in CATEGORIES else None
-
-
-def _read_catalogue(path: Path, hanging: bool) -> Iterator[Piece]:
+def _read_catalogue(path: Path) -> Iterator[Piece]:
     with open_archive(path) as library:
         text = read_text(library, CATALOGUE)
     general: dict[str, str] = {}
@@ -107,8 +92,6 @@ def _read_catalogue(path: Path, hanging: bool) -> Iterator[Piece]:
         if entry.get("doorOrWindow") == "true" or "model" not in entry:
             continue
         try:
-            if float(entry.get("elevation", "0")) > 0 and not hanging:
-                continue
             depth, width, height = (0.01 * float(entry[key]) for key in ("depth", "width", "height"))
             rotation = tuple(map(float, entry["modelRotation"].split())) if "modelRotation" in entry else None
             usable = all(0 < side < 100 for side in (depth, width, height))
@@ -120,7 +103,6 @@ def _read_catalogue(path: Path, hanging: bool) -> Iterator[Piece]:
             library=path,
             id=entry.get("id", f"{path.stem}#{number}"),
             name=entry.get("name", ""),
-            category=nearest_category(entry.get("name", "")),
             size=(depth, width, height),
             model=entry["model"].lstrip("/"),
             rotation=rotation,

@@ -46,7 +46,7 @@ def installed_pieces() -> dict[str, Piece]:
     libraries = installed_libraries()
     if not libraries:
         raise SceneError(f"no furniture libraries in {DEBIAN_FOLDER}; run: apt-get install sweethome3d-furniture")
-    return {piece.id: piece for piece in list_pieces(libraries, hanging=True)}
+    return {piece.id: piece for piece in list_pieces(libraries)}
 
 
 @cache
