@@ -20,7 +20,7 @@ from dollhouse.scenes.synthetic.obj_model import ObjMaterial, read_texture
 from dollhouse.scenes.synthetic.sweethome import PieceMesh, load_piece
 from dollhouse.system.atomic_io import atomic_path
 
-MODELS_VERSION = 3  #: raise it whenever the content of the cached files changes
+MODELS_VERSION = 4  #: raise it whenever the content of the cached files changes
 MOST_FACES: Final = 8_000
 CELLS: Final = 32  #: of the grid of heights, per side
 _GRIDS: Final = (512, 384, 256, 192, 128, 96, 64)  #: cells along the longest side when vertices are merged
