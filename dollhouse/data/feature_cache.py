@@ -19,11 +19,12 @@ class FeatureCache:
     """Proposals of samples, one file each, in a folder that belongs to these weights and samples.
 
     Samples are encoded one by one, with and without a folder, so that a run ends with the same weights either way.
-    Without a folder nothing is stored.
+    Without a folder they are kept in memory, about 40 kB each.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
+        self._kept: dict[int, ProposalOutput] = {}
 
     def objects(self, indices: Sequence[int], encode: Callable[[int], ProposalOutput]) -> ProposalOutput:
         """Return the objects of samples ``indices``; ``encode(row)`` computes a missing row (a batch of 1)."""
@@ -38,7 +39,7 @@ class FeatureCache:
     def read(self, index: int) -> ProposalOutput | None:
         """Return the objects of a sample (a batch of 1), or None where the file is missing or damaged."""
         if self.folder is None:
-            return None
+            return self._kept.get(index)
         try:
             return ProposalOutput(**load_file(_path(self.folder, index)))
         except (FileNotFoundError, SafetensorError, TypeError):
@@ -47,6 +48,7 @@ class FeatureCache:
     def write(self, index: int, objects: ProposalOutput) -> None:
         """Store the objects of a sample. Raises StorageError where the disk is full."""
         if self.folder is None:
+            self._kept[index] = ProposalOutput(**{name: value.detach().cpu() for name, value in vars(objects).items()})
             return
         path = _path(self.folder, index)
         with atomic_path(path, "free some space or unset data.cache") as unfinished:

@@ -36,6 +36,7 @@ class StudentConfig(ConfigModel):
     text: dict[str, Any] = Field({"model_type": "gpt_neox"}, description="config of any causal language model")
     encoder_weights: Path | None = Field(None, description="official VGGT weights: the file, or its folder")
     language_weights: Path | None = Field(None, description="folder of a causal language model, with its tokenizer")
+    language_from: Path | None = Field(None, description="a student's folder: start from its language model's layers")
     stem_weights: Literal["imagenet"] | None = Field(None, description="of the patch embedding efficientnet")
     depth_from: Literal["trunk", "stem", "encoder"] = Field("trunk", description="input of the depth head")
     canonical_depth: bool = Field(False, description="predict depth over focal length")
@@ -154,6 +155,7 @@ class StageConfig(ConfigModel):
 
     def sampling(self, data: DataConfig) -> SamplingConfig:
         """Return what the stage's batches are drawn by."""
+        used = [data.sources[name] for name, share in self.sources.items() if share] if self.sources else [data]
         return SamplingConfig(
             steps=self.steps,
             batch_size=self.batch_size,
@@ -167,7 +169,7 @@ class StageConfig(ConfigModel):
             crop_zoom=self.crop_zoom,
             known_focal_prob=self.known_focal_prob,
             views=tuple(self.views or ()),
-            objects_only=self.object_source == "teacher" and bool(data.view_counts),
+            objects_only=self.object_source == "teacher" and any(source.view_counts for source in used),
             rename_labels=self.rename_labels,
         )
 

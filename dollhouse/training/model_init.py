@@ -11,6 +11,7 @@ from dollhouse.data.target_source import TargetSource
 from dollhouse.errors import RecipeError
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.image_processing import DollhouseImageProcessor
+from dollhouse.models.dollhouse.language_transfer import transfer_language
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.models.dollhouse.net2net import widen
 from dollhouse.models.dollhouse.pretrained_lm import load_language_model, read_language_config
@@ -54,6 +55,9 @@ def build_student(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Student
         config.licence = f"{config.licence}; its stem: {IMAGENET_LICENCE}"
     if student.language_weights is not None:
         load_language_model(model, student.language_weights)
+    if student.language_from is not None:
+        source, others, _ = load_student(student.language_from)
+        transfer_language(source, others.tokenizer, model, tokenizer)
     model.generation_config.update(
         pad_token_id=config.pad_token_id,
         eos_token_id=config.eos_token_id,
@@ -133,7 +137,7 @@ def student_config(recipe: Recipe, vocab_size: int | None = None) -> DollhouseCo
     settings = recipe.student
     heads = recipe.heads_needed()
     names = {"labels": settings.label_names, "oriented_labels": settings.oriented_label_names}
-    elsewhere = {"encoder_weights", "stem_weights", "language_weights", "tokenizer", "vocabulary"}
+    elsewhere = {"encoder_weights", "stem_weights", "language_weights", "language_from", "tokenizer", "vocabulary"}
     sizes = settings.model_dump(exclude={*elsewhere, "normalise_questions", *names})
     text = sizes.pop("text")
     if settings.language_weights is not None:

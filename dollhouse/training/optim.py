@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from dollhouse.training.config import StageConfig
 
+#: of the logarithms of Eq. 2's sigmas: with the learning rate of weights they would not reach their optimum in a stage
+SIGMA_LEARNING_RATE = 0.02
+
 
 class Muon(torch.optim.Muon):
     """Muon that computes updates in a given type.
@@ -53,13 +56,17 @@ class MuonWithAdamW(torch.optim.Optimizer):
     ) -> None:
         """``dtype``: of Muon's own computation."""
         matrices, rest = split_parameters(model, muon_learning_rate > 0)
+        sigmas = [parameter for name, parameter in model.named_parameters() if ".log_sigma." in f".{name}"]
         self.parts: list[torch.optim.Optimizer] = []
         if matrices:
             muon = Muon(matrices, dtype, lr=muon_learning_rate, weight_decay=weight_decay, momentum=0.95)
             self.parts.append(muon)
         if rest:
             stem = {parameter for name, parameter in model.named_parameters() if ".patch_embed.backbone." in name}
-            groups = [{"params": [parameter for parameter in rest if parameter not in stem], "lr": learning_rate}]
+            apart = stem | set(sigmas)
+            groups = [{"params": [parameter for parameter in rest if parameter not in apart], "lr": learning_rate}]
+            if sigmas:
+                groups.append({"params": sigmas, "lr": SIGMA_LEARNING_RATE, "weight_decay": 0.0})
             if pretrained := [parameter for parameter in rest if parameter in stem]:
                 groups.append({"params": pretrained, "lr": stem_learning_rate or learning_rate})
             self.parts.append(torch.optim.AdamW(groups, weight_decay=weight_decay, betas=(0.9, 0.98)))

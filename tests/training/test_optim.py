@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from dollhouse.training.optim import Muon, orthogonalize
+from dollhouse.training.loss_weighting import UncertaintyWeighting
+from dollhouse.training.optim import SIGMA_LEARNING_RATE, Muon, MuonWithAdamW, orthogonalize
 
 SHAPES = ((32, 48), (96, 32), (40, 40))
 
@@ -39,3 +40,12 @@ def test_updates_are_nearly_orthogonal(shape: tuple[int, int]) -> None:
     update = orthogonalize(torch.randn(shape), 3.4445, -4.775, 2.0315)
     values = torch.linalg.svdvals(update)
     assert 0.6 < values.min() < values.max() < 1.3
+
+
+def test_sigmas_have_a_learning_rate_of_their_own_and_no_decay() -> None:
+    module = nn.ModuleDict({"weighting": UncertaintyWeighting(["text"]), "linear": nn.Linear(4, 4)})
+    optimizer = MuonWithAdamW(module, learning_rate=1e-4, muon_learning_rate=0.0, weight_decay=0.1)
+    groups = {id(parameter): group for group in optimizer.param_groups for parameter in group["params"]}
+    sigma = groups[id(module["weighting"].log_sigma["text"])]
+    assert (sigma["lr"], sigma["weight_decay"]) == (SIGMA_LEARNING_RATE, 0.0)
+    assert groups[id(module["linear"].weight)]["lr"] == 1e-4
