@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from dollhouse.errors import ModelError
@@ -48,6 +48,7 @@ def transfer_language(
     projector.empty_embedding.copy_(others.empty_embedding)
     projector.word_scale.copy_(others.word_scale)
     first, others_first = projector.geometry_mlp[0], others.geometry_mlp[0]
+    assert isinstance(first, nn.Linear) and isinstance(others_first, nn.Linear)
     first.weight[:, _columns(first.weight, projector.views, others.views)] = others_first.weight
     first.bias.copy_(others_first.bias)
     projector.geometry_mlp[2].load_state_dict(others.geometry_mlp[2].state_dict())
