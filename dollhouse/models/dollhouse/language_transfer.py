@@ -25,12 +25,12 @@ def transfer_language(
 
     Raises ModelError where the language models differ in shape.
     """
-    tables = [(source.get_input_embeddings().weight, target.get_input_embeddings().weight)]
-    if not target.config.get_text_config().tie_word_embeddings:
-        tables.append((source.get_output_embeddings().weight, target.get_output_embeddings().weight))
-    words = {
-        table.data_ptr() for table in (source.get_input_embeddings().weight, source.get_output_embeddings().weight)
-    }
+    if len(_word_tables(source)) != len(_word_tables(target)):
+        raise ModelError(
+            "of the two language models, one has an output layer of its own: set tie_word_embeddings alike"
+        )
+    tables = list(zip(_word_tables(source), _word_tables(target), strict=True))
+    words = {table.data_ptr() for table in _word_tables(source)}
     layers = {k: v for k, v in source.language_model.state_dict().items() if v.data_ptr() not in words}
     own = target.language_model.state_dict()
     differing = [name for name, value in layers.items() if name not in own or own[name].shape != value.shape]
@@ -48,10 +48,19 @@ def transfer_language(
     projector.empty_embedding.copy_(others.empty_embedding)
     projector.word_scale.copy_(others.word_scale)
     first, others_first = projector.geometry_mlp[0], others.geometry_mlp[0]
-    assert isinstance(first, nn.Linear) and isinstance(others_first, nn.Linear)
+    assert isinstance(first, nn.Linear)
+    assert isinstance(others_first, nn.Linear)
     first.weight[:, _columns(first.weight, projector.views, others.views)] = others_first.weight
     first.bias.copy_(others_first.bias)
     projector.geometry_mlp[2].load_state_dict(others.geometry_mlp[2].state_dict())
+
+
+def _word_tables(model: DollhouseForConditionalGeneration) -> list[Tensor]:
+    """Return the weights of the input embedding and, unless it is the same, of the output layer."""
+    inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
+    assert isinstance(inputs, nn.Embedding)
+    assert isinstance(outputs, nn.Linear)
+    return [inputs.weight] if model.config.get_text_config().tie_word_embeddings else [inputs.weight, outputs.weight]
 
 
 def _columns(weight: Tensor, views: int, shared: int) -> list[int]:
