@@ -27,14 +27,12 @@ def compare(
     out: OutOption = None,
 ) -> None:
     """Compare two reports: paired differences with intervals, and the answers that differ."""
-    from dollhouse.evaluation.benchmark_runner import make_folder
     from dollhouse.evaluation.compare import compare_reports
     from dollhouse.system.atomic_io import write_text
 
     comparison = compare_reports(a, b, seed)
     _print_comparison(comparison)
     if out is not None:
-        make_folder(out)
         path = out / "comparison.json"
         write_text(path, json.dumps(vars(comparison), ensure_ascii=False, indent=1) + "\n")
         print(f"comparison: {path}")

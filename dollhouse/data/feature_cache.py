@@ -7,12 +7,11 @@ from hashlib import sha256
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 
+from dollhouse.data.target_cache import ADVICE, read_entry
+from dollhouse.models.checked_tensors import load_tensors, save_tensors
 from dollhouse.models.dollhouse.proposal_head import ProposalOutput
-from dollhouse.system.atomic_io import atomic_path
 
 
 class FeatureCache:
@@ -40,20 +39,14 @@ class FeatureCache:
         """Return the objects of a sample (a batch of 1), or None where the file is missing or damaged."""
         if self.folder is None:
             return self._kept.get(index)
-        try:
-            return ProposalOutput(**load_file(_path(self.folder, index)))
-        except (FileNotFoundError, SafetensorError, TypeError):
-            return None
+        return read_entry(_path(self.folder, index), lambda path: ProposalOutput(**load_tensors(path)))
 
     def write(self, index: int, objects: ProposalOutput) -> None:
         """Store the objects of a sample. Raises StorageError where the disk is full."""
         if self.folder is None:
             self._kept[index] = ProposalOutput(**{name: value.detach().cpu() for name, value in vars(objects).items()})
             return
-        path = _path(self.folder, index)
-        with atomic_path(path, "free some space or unset data.cache") as unfinished:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_file({name: value.detach().cpu().contiguous() for name, value in vars(objects).items()}, unfinished)
+        save_tensors(vars(objects), _path(self.folder, index), ADVICE)
 
 
 def _path(folder: Path, index: int) -> Path:

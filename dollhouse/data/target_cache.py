@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-import zipfile
+import sys
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, TypeVar
 
 import numpy as np
 
 from dollhouse.data.targets import ObjectTargets, SceneTargets, TeacherPatches
-from dollhouse.system.atomic_io import atomic_path
+from dollhouse.system.atomic_io import atomic_path, write_text
 
 Questions = tuple[tuple[str, str, str], ...]  #: question, answer, family
+T = TypeVar("T")
+ADVICE = "free some space or unset data.cache"
+_reported = False
 
 
 class TargetCache:
@@ -26,35 +30,55 @@ class TargetCache:
         return self.folder / f"{index // 1000:04d}" / f"{index}.{suffix}"
 
     def read_targets(self, index: int, objects_only: bool = False) -> SceneTargets | None:
-        """Return the targets of a sample, or None where the file is missing or damaged."""
-        try:
-            with np.load(self._path(index, _suffix(objects_only)), allow_pickle=False) as arrays:
-                return unpack({key: arrays[key] for key in arrays.files})
-        except (FileNotFoundError, zipfile.BadZipFile, ValueError, KeyError, EOFError):
-            return None
+        """Return the targets of a sample, or None where the file is missing or damaged, which is printed once."""
+        return read_entry(self._path(index, _suffix(objects_only)), _read_arrays)  # zip files carry checksums
 
     def write_targets(self, index: int, targets: SceneTargets, objects_only: bool = False) -> None:
         """Store targets. Raises StorageError where the disk is full."""
-        self._write(self._path(index, _suffix(objects_only)), lambda file: np.savez(file, **pack(targets)))
+        with atomic_path(self._path(index, _suffix(objects_only)), ADVICE) as unfinished, unfinished.open("wb") as file:
+            np.savez(file, **pack(targets))
 
     def read_questions(self, index: int, key: str) -> Questions | None:
-        """Return the questions of a sample, if they were stored under this ``key``."""
-        try:
-            stored_key, rows = json.loads(self._path(index, "json").read_text(encoding="utf-8"))
-            questions = tuple((question, answer, family) for question, answer, family in rows)
-        except (FileNotFoundError, json.JSONDecodeError, ValueError):
-            return None
+        """Return the questions of a sample, if they were stored under this ``key``; None as of read_targets."""
+        stored_key, questions = read_entry(self._path(index, "json"), _read_questions) or ("", ())
         return questions if stored_key == key else None
 
     def write_questions(self, index: int, key: str, questions: Questions) -> None:
         """Store questions. Raises StorageError where the disk is full."""
-        self._write(self._path(index, "json"), lambda file: file.write(json.dumps([key, questions]).encode()))
+        content = json.dumps([key, questions])
+        digest = sha256(content.encode()).hexdigest()
+        write_text(self._path(index, "json"), f"{digest}\n{content}", ADVICE)
 
-    def _write(self, path: Path, fill: Callable[[BinaryIO], Any]) -> None:
-        with atomic_path(path, "free some space or unset data.cache") as unfinished:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with unfinished.open("wb") as file:
-                fill(file)
+
+def read_entry(path: Path, load: Callable[[Path], T]) -> T | None:
+    """Return what ``load`` reads, or None where it must be computed: the file is missing or damaged.
+
+    Damage is printed once a process, since a cache of an older version has many such files.
+    """
+    global _reported
+    try:
+        return load(path)
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # whatever is wrong with it, it can be computed again
+        if not _reported:
+            reason = " ".join(str(error).split())[:160]
+            print(f"{path}: is damaged or of an older version and is computed again ({reason})", file=sys.stderr)
+        _reported = True
+        return None
+
+
+def _read_arrays(path: Path) -> SceneTargets:
+    with np.load(path, allow_pickle=False) as arrays:
+        return unpack({key: arrays[key] for key in arrays.files})
+
+
+def _read_questions(path: Path) -> tuple[str, Questions]:
+    digest, _, content = path.read_text(encoding="utf-8").partition("\n")
+    if digest != sha256(content.encode()).hexdigest():
+        raise ValueError("its digest is not that of its content")
+    key, rows = json.loads(content)
+    return key, tuple((question, answer, family) for question, answer, family in rows)
 
 
 def _suffix(objects_only: bool) -> str:

@@ -10,8 +10,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from dollhouse.data.config import DataConfig
@@ -38,7 +36,7 @@ from dollhouse.records.types import TeacherAnswer
 from dollhouse.scenes.labels import TABLE
 from dollhouse.scenes.open import open_scenes
 from dollhouse.scenes.pose_checks import require_consistent
-from dollhouse.scenes.scene import Scene, View
+from dollhouse.scenes.scene import Scene
 from dollhouse.scenes.synthetic.homes.catalogue import assets_hash
 from dollhouse.scenes.synthetic.homes.home_scene import HOMES_VERSION
 from dollhouse.scenes.synthetic.room_scene import ROOMS_VERSION
@@ -167,10 +165,6 @@ class SceneTargetSource(TargetSource):
         scene = self.view_window(index)
         if scene.boxes is None:
             return ()
-        # Of a scan, ids at the student's size would give other questions than its own masks or depth.
-        targets = self.cache.read_targets(index, False) if self.cache and self.index is None else None
-        if targets is not None and targets.instances is not None:
-            scene = replace(scene, views=tuple(map(_with_cached_ids, scene.views, targets.instances)))
         photos = self.data.photo_questions
         photos = is_photographic(scene) if photos is None else photos
         balance = self._balance_of(scene)
@@ -202,11 +196,6 @@ class SceneTargetSource(TargetSource):
 
     def _balance_of(self, scene: Scene) -> AnswerBalance | None:
         return self.index.balance if self.index and not has_shipped_balance(scene) else None
-
-
-def _with_cached_ids(view: View, instances: NDArray[np.uint8]) -> View:
-    """A view whose object ids are the cached ones, so that generating questions does not render it again."""
-    return replace(view, open_instances=lambda: instances.astype(np.int32))
 
 
 def targets_key(data: DataConfig, config: DollhouseConfig, records: Sequence[str] = (), version: int = 0) -> str:

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dollhouse.errors import QuestionError, SceneError, StorageError
+from dollhouse.errors import QuestionError, SceneError
 from dollhouse.evaluation.benchmarks import benchmark_definition, rooms
 from dollhouse.evaluation.benchmarks.benchmark import Benchmark, Sample
 from dollhouse.evaluation.benchmarks.benchmark_scenes import media_path, open_benchmark_scene
@@ -26,7 +26,8 @@ from dollhouse.scenes.corrections import Corrections
 from dollhouse.scenes.open import AS_READ, open_scenes
 from dollhouse.scenes.pose_checks import require_consistent
 from dollhouse.scenes.scene import Scene
-from dollhouse.system.atomic_io import write_text
+from dollhouse.system.atomic_io import write_texts
+from dollhouse.system.folder_lock import locks_out
 from dollhouse.system.hashing import file_hash
 from dollhouse.system.progress import ProgressBar
 from dollhouse.teachers.protocol import Teacher
@@ -47,6 +48,7 @@ class BenchmarkRun:
     folder: Path | None
 
 
+@locks_out
 def score_predictions(
     benchmark: Benchmark | str,
     predictions: Path,
@@ -70,13 +72,13 @@ def score_predictions(
         StorageError: ``out`` cannot be written.
     """
     benchmark = benchmark_definition(benchmark)
-    make_folder(out)
     samples = benchmark.samples(annotations)
     matched = read_predictions(predictions, samples, progress)
     source = {"name": model, "predictions": predictions.name, "sha256": file_hash(predictions), "form": matched.program}
     return _score(benchmark, samples, matched, source, out, seed, command, progress)
 
 
+@locks_out
 def run_benchmark(
     benchmark: Benchmark | str,
     teacher: Teacher | str,
@@ -108,7 +110,6 @@ def run_benchmark(
     benchmark = benchmark_definition(benchmark)
     if benchmark is rooms.BENCHMARK:
         raise QuestionError("rooms need no annotations: dollhouse evaluate MODEL --scenes rooms:test/0-199")
-    make_folder(out)
     samples = benchmark.samples(annotations)
     by_media: dict[Path, list[int]] = {}
     for place, sample in enumerate(samples):
@@ -154,6 +155,7 @@ def run_benchmark(
     return _score(benchmark, samples, matched, source, out, seed, command, progress, picture)
 
 
+@locks_out
 def evaluate_teacher(
     teacher: Teacher | str,
     scenes: str | Sequence[Scene] = "rooms:test/0-199",
@@ -181,7 +183,6 @@ def evaluate_teacher(
         TeacherError: the teacher cannot answer about a scene.
         StorageError: ``out`` cannot be written.
     """
-    make_folder(out)
     opened: Sequence[Scene] = open_scenes(scenes, corrections=corrections) if isinstance(scenes, str) else scenes
     if index := index_scenes(opened, views, progress=progress):
         opened = IndexedScenes(index, views)
@@ -200,15 +201,6 @@ def evaluate_teacher(
             bar.update(done)
     matched = Predictions(str(source.get("teacher")), texts, list(map(rooms.BENCHMARK.prompt_of, samples)))
     return _score(rooms.BENCHMARK, samples, matched, source, out, seed, command, progress)
-
-
-def make_folder(folder: Path | None) -> None:
-    """Create the folder of a report before the work starts; raises StorageError."""
-    try:
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot make the folder {folder} ({error.strerror or error}); choose another") from error
 
 
 def _open_teacher(teacher: Teacher | str, args: Mapping[str, str] | None) -> tuple[Teacher, dict[str, Any]]:
@@ -280,7 +272,6 @@ def _score(
             benchmark, rows, lines, scores, model=source, seed=seed, provenance=provenance, prompt_match=match
         )
         page = {"model": source.get("name"), "seed": seed, "command": command or "not given"}
-        write_text(out / "predictions.jsonl", lines)
-        write_text(out / "report.html", benchmark_page(benchmark, scores, rows, page, picture))
-        write_text(out / "report.json", format_report(report))
+        html = benchmark_page(benchmark, scores, rows, page, picture)
+        write_texts(out, {"predictions.jsonl": lines, "report.html": html, "report.json": format_report(report)})
     return BenchmarkRun(benchmark, scores, rows, predictions.program, match, out)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from dollhouse.errors import ModelError, SceneError
-from dollhouse.evaluation.benchmark_runner import make_folder
 from dollhouse.evaluation.benchmarks import rooms
 from dollhouse.evaluation.protocol import EvaluableModel
 from dollhouse.evaluation.report.evaluation_page import evaluation_page
@@ -30,7 +29,8 @@ from dollhouse.scenes.corrections import Corrections
 from dollhouse.scenes.open import AS_READ, open_scenes
 from dollhouse.scenes.pose_checks import require_consistent
 from dollhouse.scenes.scene import Scene
-from dollhouse.system.atomic_io import write_text
+from dollhouse.system.atomic_io import write_texts
+from dollhouse.system.folder_lock import locks_out
 from dollhouse.system.progress import ProgressBar
 
 
@@ -43,6 +43,7 @@ class Evaluation:
     folder: Path | None
 
 
+@locks_out
 def evaluate(
     model: EvaluableModel | str | Path | None = None,
     scenes: str | Sequence[Scene] = "rooms:test/0-199",
@@ -87,7 +88,6 @@ def evaluate(
         StorageError: ``out`` cannot be written.
     """
     out = None if out is None else Path(out)
-    make_folder(out)
     if model is None or isinstance(model, str | Path):
         from dollhouse.models.dollhouse.serialization import find_model
 
@@ -161,9 +161,6 @@ def _write(
         metrics=metrics_text,
         perception=perception,
     )
-    write_text(folder / "predictions.jsonl", predictions)
-    write_text(folder / "perception.jsonl", perception)
-    if page:
-        write_text(folder / "report.html", evaluation_page(metrics, evaluator.gallery.scenes()))
-    write_text(folder / "report.json", format_report(report))
-    write_text(folder / "metrics.json", metrics_text)
+    pages = {"report.html": evaluation_page(metrics, evaluator.gallery.scenes())} if page else {}
+    files = {"predictions.jsonl": predictions, "perception.jsonl": perception, **pages}
+    write_texts(folder, files | {"report.json": format_report(report), "metrics.json": metrics_text})

@@ -24,6 +24,7 @@ from dollhouse.errors import QuestionError
 from dollhouse.questions.facts import Key, SceneFacts
 from dollhouse.questions.photo_facts import PhotoFacts
 from dollhouse.scenes.scene import Scene
+from dollhouse.system.atomic_io import atomic_path
 
 #: Answers with fewer examples under their key, or a smaller fraction of the most frequent one's, are never asked.
 LEAST_COUNT, LEAST_PART = 40, 0.03
@@ -181,7 +182,8 @@ class AnswerBalance:
         table: dict[str, dict[str, dict[str, int]]] = {}
         for key in sorted(self.counts):
             table.setdefault(key[0], {})["|".join(key[1:])] = dict(sorted(self.counts[key].items()))
-        path.write_bytes(gzip.compress(json.dumps(table, separators=(",", ":")).encode(), mtime=0))
+        with atomic_path(path) as unfinished:
+            unfinished.write_bytes(gzip.compress(json.dumps(table, separators=(",", ":")).encode(), mtime=0))
 
     @classmethod
     def load(cls, path: Path) -> AnswerBalance:

@@ -7,6 +7,7 @@ from pathlib import Path
 from dollhouse.questions.photo_questions import OFF_TOPIC_ANSWER, photo_templates
 from dollhouse.questions.sampling import AUXILIARY, FAMILIES
 from dollhouse.scenes.labels import default_labels
+from dollhouse.system.atomic_io import write_text
 
 PAGE = Path(__file__).parents[2] / "docs/reference/questions.md"
 SHOWN = 3  #: wordings of each kind
@@ -52,4 +53,4 @@ def reference_page() -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(reference_page(), encoding="utf-8")
+    write_text(PAGE, reference_page())

@@ -30,9 +30,10 @@ from dollhouse.records.record import Record
 from dollhouse.records.schema import SCENE_COLUMNS, answer_table, answers_from, arrays_of, record_from, scene_table
 from dollhouse.records.staging import StagingFolder
 from dollhouse.records.types import TeacherAnswer
-from dollhouse.system.atomic_io import write_text
+from dollhouse.system.atomic_io import sync, write_text
+from dollhouse.system.checksums import HASHES, read_sums, sum_lines
 
-ANSWERS, SCENE, ARRAYS, HASHES = "answers.parquet", "scene.parquet", "arrays.safetensors", "SHA256SUMS"
+ANSWERS, SCENE, ARRAYS = "answers.parquet", "scene.parquet", "arrays.safetensors"
 UNFINISHED = ".unfinished"
 _HEX = set("0123456789abcdef")
 
@@ -197,13 +198,13 @@ class RecordWriter(RecordStore):
             return target
         try:
             staging.mkdir(parents=True)
-            for name, content in contents.items():
-                _write_synced(staging / name, content)
-            hashes = {name: sha256(content).hexdigest() for name, content in contents.items()}
-            _write_synced(staging / HASHES, _sum_lines(hashes))
-            _sync_folder(staging)
+            sums = sum_lines({name: sha256(content).hexdigest() for name, content in contents.items()})
+            for name, content in {**contents, HASHES: sums}.items():
+                (staging / name).write_bytes(content)
+                sync(staging / name)
+            sync(staging)
             staging.rename(target)
-            _sync_folder(self.folder)
+            sync(self.folder)
         except OSError as error:
             if error.errno in (errno.EEXIST, errno.ENOTEMPTY) and id in self:
                 return target  # another process was faster, with the same record
@@ -239,39 +240,16 @@ def _parquet(table: pa.Table) -> bytes:
     return content
 
 
-def _sum_lines(hashes: Mapping[str, str]) -> bytes:
-    """Format hashes of files as ``sha256sum`` does."""
-    return "".join(f"{hash}  {name}\n" for name, hash in sorted(hashes.items())).encode()
-
-
 def _hashes(folder: Path) -> dict[str, str]:
     """Read the hashes stored with a record: file name -> hash."""
     path = folder / HASHES
-    content = _read_bytes(path)
-    hashes = {line[66:]: line[:64] for line in content.decode("utf-8", "replace").split("\n")[:-1]}
-    complete = {ANSWERS, SCENE} <= set(hashes) <= {ANSWERS, SCENE, ARRAYS}
-    if not complete or _sum_lines(hashes) != content:
-        raise StorageError(f"{path}: is damaged: it does not list the hashes of the record{_remedy(path)}")
-    return hashes
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    """Write a file and flush it to the disk."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Flush the names in a folder to the disk, so that they survive a loss of power; Windows has no such call."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        hashes = read_sums(folder)
+    except StorageError as error:
+        raise StorageError(f"{error}{_remedy(path)}") from error
+    if not {ANSWERS, SCENE} <= set(hashes) <= {ANSWERS, SCENE, ARRAYS}:
+        raise StorageError(f"{path}: is damaged: it does not list the files of the record{_remedy(path)}")
+    return hashes
 
 
 def _read_bytes(path: Path, hashes: Mapping[str, str] | None = None) -> bytes:

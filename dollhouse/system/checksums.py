@@ -48,7 +48,10 @@ def check_checksums(folder: Path) -> dict[str, str]:
         except OSError as error:
             raise StorageError(f"{folder / name}: cannot be read ({error.strerror or error})") from error
         if found != expected:
-            raise StorageError(f"{folder / name}: is damaged or was changed: its hash is not that in {HASHES}")
+            raise StorageError(
+                f"{folder / name}: is damaged or was changed: its hash is not that in {HASHES}; copy the folder again, "
+                f"or, if you changed the file, run `python -m dollhouse.system.checksums {folder}`"
+            )
     return hashes
 
 

@@ -37,6 +37,7 @@ from dollhouse.models.dollhouse.processing import DollhouseProcessor
 from dollhouse.models.dollhouse.serialization import save_student, single_weights
 from dollhouse.system.atomic_io import atomic_path, write_text
 from dollhouse.system.environment import describe_machine, source_commit
+from dollhouse.system.folder_lock import locks_out
 from dollhouse.training.callbacks import StageProgress
 from dollhouse.training.config import Recipe
 from dollhouse.training.loss_weighting import build_weighting
@@ -56,6 +57,7 @@ from dollhouse.training.trainer import DistillTrainer, MetricsFile
 TRAINING_VERSION = 2  #: raise it whenever the same recipe, data and seed would give other weights
 
 
+@locks_out
 def distill(
     recipe: Recipe,
     out: Path,

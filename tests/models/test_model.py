@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 import dollhouse.models.dollhouse  # noqa: F401  registers the Auto classes
-from dollhouse.errors import ModelError
+from dollhouse.errors import ModelError, StorageError
 from dollhouse.inference.pipeline import DollhousePipeline
-from dollhouse.models.dollhouse.serialization import load_student, save_student
+from dollhouse.models.dollhouse.serialization import load_student, save_student, single_weights
 from dollhouse.scenes.scene import Scene, View
+from dollhouse.system.checksums import HASHES
 from tests.models.conftest import tiny_pipeline
 
 QUESTIONS = ["is the red chair near the table?", "which is taller, the lamp or the blue chair?", "lamp?"]
@@ -108,14 +110,47 @@ def test_bad_folders_are_named(tmp_path: Path) -> None:
     weights = tmp_path / "model" / "model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(StorageError, match=r"model\.safetensors: is damaged or was changed.*copy the folder again"):
+        load_student(tmp_path / "model")
+    sums = (tmp_path / "model" / HASHES).read_bytes()
+    (tmp_path / "model" / HASHES).unlink()  # of a model without checksums
     with pytest.raises(ModelError, match="cannot read the weights"):
         load_student(tmp_path / "model")
+    (tmp_path / "model" / HASHES).write_bytes(sums)
     weights.unlink()
     with pytest.raises(ModelError, match=r"lacks model\.safetensors"):
         load_student(tmp_path / "model")
     weights.write_bytes(whole)
     (tmp_path / "model" / "config.json").write_text('{"model_type": "llama"}')
     with pytest.raises(ModelError, match="not a Dollhouse model"):
+        load_student(tmp_path / "model")
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "processor_config.json", "model.safetensors"])
+def test_a_flipped_bit_is_named(tmp_path: Path, name: str) -> None:
+    pipeline = tiny_pipeline()
+    save_student(pipeline.model, pipeline.processor, tmp_path / "model")
+    content = bytearray((tmp_path / "model" / name).read_bytes())
+    content[-9] ^= 1
+    (tmp_path / "model" / name).write_bytes(content)
+    with pytest.raises((StorageError, ModelError), match=name):
+        load_student(tmp_path / "model")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, value: float) -> None:
+    """On saving; and on loading, from a folder without checksums."""
+    pipeline = tiny_pipeline()
+    save_student(pipeline.model, pipeline.processor, tmp_path / "model")
+    with torch.no_grad():
+        next(pipeline.model.language_model.parameters()).view(-1)[3] = value
+    with pytest.raises(ModelError, match="language_model.* values that are not finite"):
+        save_student(pipeline.model, pipeline.processor, tmp_path / "other")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    (tmp_path / "model" / HASHES).unlink()
+    weights = {name: tensor.to(torch.bfloat16) for name, tensor in single_weights(pipeline.model).items()}
+    save_file(weights, tmp_path / "model" / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match="language_model.* values that are not finite"):
         load_student(tmp_path / "model")
 
 

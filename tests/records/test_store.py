@@ -111,7 +111,7 @@ def test_boxes_must_be_finite() -> None:
 def steps_of_writing(monkeypatch: pytest.MonkeyPatch, act: Callable[[int], None]) -> list[int]:
     """Call ``act`` with a running number before each step of writing: every file, every sync, the renaming."""
     count = [0]
-    write, sync, rename = store._write_synced, store._sync_folder, Path.rename
+    write, sync, rename = Path.write_bytes, store.sync, Path.rename
 
     def before(step: Callable[..., object]) -> Callable[..., object]:
         def stepped(*arguments: object) -> object:
@@ -121,8 +121,8 @@ def steps_of_writing(monkeypatch: pytest.MonkeyPatch, act: Callable[[int], None]
 
         return stepped
 
-    monkeypatch.setattr(store, "_write_synced", before(write))
-    monkeypatch.setattr(store, "_sync_folder", before(sync))
+    monkeypatch.setattr(Path, "write_bytes", before(write))
+    monkeypatch.setattr(store, "sync", before(sync))
     monkeypatch.setattr(Path, "rename", before(rename))
     return count
 
@@ -137,7 +137,7 @@ def test_record_is_complete_or_absent_wherever_writing_stops(tmp_path: Path, mon
             raise KeyboardInterrupt
 
     count = steps_of_writing(monkeypatch, act)
-    for stop[0] in range(7):
+    for stop[0] in range(11):
         folder = tmp_path / str(stop[0])
         count[0] = 0
         with pytest.raises(KeyboardInterrupt):
@@ -145,7 +145,7 @@ def test_record_is_complete_or_absent_wherever_writing_stops(tmp_path: Path, mon
         assert list((folder / UNFINISHED).iterdir()) or len(RecordStore(folder)) == 1
         assert RecordStore(folder).check() == []
     monkeypatch.undo()
-    for number in range(7):
+    for number in range(11):
         write_records(tmp_path / str(number))
         assert len(RecordStore(tmp_path / str(number))) == 1
         assert not list((tmp_path / str(number) / UNFINISHED).iterdir())
@@ -212,7 +212,7 @@ def test_merged_shards_are_the_records_of_one_run(tmp_path: Path) -> None:
 def test_full_disk_is_a_one_line_error_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = make_record()
     with RecordWriter(tmp_path) as writer:
-        for full in range(6):
+        for full in range(10):
 
             def act(number: int, full: int = full) -> None:
                 if number == full:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from dollhouse.errors import StorageError
-from dollhouse.records.store import ANSWERS, ARRAYS, HASHES, SCENE, RecordStore
+from dollhouse.records.store import ANSWERS, ARRAYS, SCENE, RecordStore
+from dollhouse.system.checksums import HASHES
 from tests.records.record_fixtures import assert_same_record, write_records
 
 

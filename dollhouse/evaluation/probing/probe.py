@@ -12,7 +12,6 @@ import numpy as np
 
 from dollhouse.data.targets import scene_targets
 from dollhouse.errors import ModelError, SceneError
-from dollhouse.evaluation.benchmark_runner import make_folder
 from dollhouse.evaluation.metrics.spatial import UNJUDGED, is_correct
 from dollhouse.evaluation.probing.ablations import ABLATIONS, UNMODIFIED, Ablation, AblationInputs, ablated_answers
 from dollhouse.evaluation.probing.accuracy import AblatedQuestion, AblationScore, score_ablations, verdict
@@ -26,8 +25,9 @@ from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.inference.session import SceneSession
 from dollhouse.scenes.open import open_scenes
 from dollhouse.scenes.scene import Scene
-from dollhouse.system.atomic_io import write_text
+from dollhouse.system.atomic_io import write_texts
 from dollhouse.system.environment import describe_machine
+from dollhouse.system.folder_lock import locks_out
 from dollhouse.system.progress import ProgressBar
 
 PAIR_QUESTIONS = 4  #: questions of a scene that name two objects and whose activations are recorded
@@ -43,6 +43,7 @@ class ThinkingProbe:
     folder: Path | None
 
 
+@locks_out
 def probe_thinking(
     pipeline: DollhousePipeline,
     scenes: str | Sequence[Scene],
@@ -84,7 +85,6 @@ def probe_thinking(
     if len(annotated) >= MIN_SCENES:
         require_scikit_learn()
     folder = None if out is None else Path(out)
-    make_folder(folder)
     ablations, inputs, rows = (UNMODIFIED, *ablations), AblationInputs.of(pipeline, seed), list[AblatedQuestion]()
     lens, linear = LogitLens(pipeline.processor.tokenizer), LinearProbe(tuple(config.labels))
     attention, generate = (
@@ -139,9 +139,9 @@ def probe_thinking(
     if folder is not None:
         from dollhouse.evaluation.probing.page import probe_page
 
-        write_text(folder / "answers.jsonl", jsonl_text([vars(row) for row in rows]))
-        write_text(folder / "probe.html", probe_page(result))
-        write_text(folder / "probe.json", json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        files = {"answers.jsonl": jsonl_text([vars(row) for row in rows]), "probe.html": probe_page(result)}
+        text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        write_texts(folder, files | {"probe.json": text})
     return ThinkingProbe(result, scores, rows, folder)
 
 

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
 from dollhouse.errors import ModelError
+from dollhouse.models.checked_tensors import require_finite
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.models.dollhouse.special_tokens import END_TOKEN, PAD_TOKEN, special_tokens
 
@@ -63,6 +64,7 @@ def load_language_model(model: DollhouseForConditionalGeneration, folder: Path) 
         raise ModelError(f"{folder}: its weights cannot be read as safetensors ({_first_line(error)})") from None
     if wrong := sorted(map(str, [*loading["missing_keys"], *loading["mismatched_keys"]])):
         raise ModelError(f"{folder}: {len(wrong)} weights are missing or misshapen: {', '.join(wrong[:5])}")
+    require_finite(pretrained.state_dict(), folder)
     size, known = model.config.get_text_config().vocab_size, len(pretrained.get_input_embeddings().weight)
     if known < size:
         pretrained.resize_token_embeddings(size, mean_resizing=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import torch
@@ -11,11 +10,14 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoTokenizer
 
-from dollhouse.errors import ModelError, StorageError
+from dollhouse.errors import ModelError
+from dollhouse.models.checked_tensors import require_finite
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.image_processing import DollhouseImageProcessor
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.models.dollhouse.processing import DollhouseProcessor
+from dollhouse.system.atomic_io import atomic_folder
+from dollhouse.system.checksums import HASHES, check_checksums, write_checksums
 from dollhouse.system.hashing import file_hash
 
 SHIPPED = Path(__file__).parents[1] / "weights" / "nano"
@@ -23,23 +25,16 @@ NEEDED = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_confi
 
 
 def save_student(model: DollhouseForConditionalGeneration, processor: DollhouseProcessor, folder: Path) -> None:
-    """Write a model folder in bfloat16, first under a temporary name, then renamed to ``folder``."""
-    staging = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(staging, ignore_errors=True)
-    try:
-        staging.mkdir(parents=True)
-        weights = {name: value.to(torch.bfloat16) for name, value in single_weights(model).items()}
-        model.save_pretrained(staging, state_dict=weights)
-        processor.save_pretrained(staging)
-        old = folder.with_name(folder.name + ".old")  # stays complete until the new folder is
-        if folder.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            folder.rename(old)
-        staging.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise StorageError(f"cannot write model {folder}: {error.strerror or error}") from error
+    """Write a model folder in bfloat16 with its checksums; an existing one is renamed unless it is the same.
+
+    Raises StorageError as :func:`atomic_folder` does, ModelError for weights that are not finite.
+    """
+    weights = {name: value.to(torch.bfloat16) for name, value in single_weights(model).items()}
+    require_finite(weights, f"the student for {folder}")
+    with atomic_folder(folder, replace=True) as unfinished:
+        model.save_pretrained(unfinished, state_dict=weights)
+        processor.save_pretrained(unfinished)
+        write_checksums(unfinished)
 
 
 def single_weights(model: nn.Module) -> dict[str, Tensor]:
@@ -91,9 +86,11 @@ def load_student(folder: str | Path | None = None) -> tuple[DollhouseForConditio
     Only safetensors are read. ``folder`` as of :func:`find_model`.
 
     Raises:
-        ModelError: if a file is missing or invalid.
+        ModelError: a file is missing or invalid, or weights are not finite.
+        StorageError: a file is not that which the folder's ``SHA256SUMS``, if it has them, lists.
     """
     path = find_model(folder)
+    hashes = check_checksums(path) if (path / HASHES).exists() else {}
     try:
         model, loading = DollhouseForConditionalGeneration.from_pretrained(
             path, dtype=torch.float32, output_loading_info=True, local_files_only=True, use_safetensors=True
@@ -104,7 +101,9 @@ def load_student(folder: str | Path | None = None) -> tuple[DollhouseForConditio
     if any(wrong.values()):
         named = [f"{kind.replace('_', ' ')}: {', '.join(names[:5])}" for kind, names in wrong.items() if names]
         raise ModelError(f"the weights of {path} do not fit its config.json ({'; '.join(named)})")
-    return model, load_processor(path), f"{path.name}@{file_hash(path / 'model.safetensors')[:12]}"
+    require_finite(model.state_dict(), path)
+    weights = hashes.get("model.safetensors") or file_hash(path / "model.safetensors")
+    return model, load_processor(path), f"{path.name}@{weights[:12]}"
 
 
 def load_processor(path: Path) -> DollhouseProcessor:

@@ -11,12 +11,11 @@ import os
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from dollhouse.errors import StorageError
+from dollhouse.models.checked_tensors import require_finite, save_tensors
 from dollhouse.models.checkpoints import Checkpoint
-from dollhouse.system.atomic_io import atomic_path
 
 #: Parts of the official model that a model here may lack; tensors of any other part must match.
 OPTIONAL_PARTS = ("camera_head", "point_head", "depth_head", "track_head")
@@ -64,12 +63,12 @@ def load_official(model: nn.Module, path: str | os.PathLike[str], dtype: torch.d
 
 
 def save_official(model: nn.Module, path: str | os.PathLike[str]) -> None:
-    """Write the weights of ``model`` atomically as one safetensors file with the official names."""
+    """Write the weights of ``model``, which must be finite, as one safetensors file with the official names."""
     path = Path(path)
     if path.suffix != ".safetensors":
         raise StorageError(f"{path}: weights are written as .safetensors; name such a file")
-    with atomic_path(path) as unfinished:
-        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, unfinished)
+    require_finite(model.state_dict(), path)
+    save_tensors(model.state_dict(), path)
 
 
 def _is_ignored(model: nn.Module, name: str) -> bool:

@@ -25,7 +25,7 @@ from dollhouse.evaluation.benchmarks.summary import summarise
 from dollhouse.questions.generate import generate_questions
 from dollhouse.scenes.open import open_scene, open_scenes
 from dollhouse.scenes.scene import Scene
-from dollhouse.system.atomic_io import atomic_path
+from dollhouse.system.atomic_io import write_text
 
 SCENES = "DOLLHOUSE_SCENES"  #: names the folder of scans
 QUESTIONS_A_ROOM = 40  #: as ``dollhouse evaluate`` asks by default, with seed 0
@@ -84,9 +84,7 @@ class BenchmarkTask:
         text = "".join(json.dumps(document_of(sample), ensure_ascii=False) + "\n" for sample in self.samples.values())
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dollhouse" / "lmms_eval"
         path = folder / f"{self.benchmark.name}-{sha256(text.encode()).hexdigest()[:16]}.jsonl"
-        with atomic_path(path, "set XDG_CACHE_HOME to another folder") as unfinished:  # several ranks may write at once
-            folder.mkdir(parents=True, exist_ok=True)
-            unfinished.write_text(text, encoding="utf-8")
+        write_text(path, text, "set XDG_CACHE_HOME to another folder")  # several ranks may write at once
         return str(path)
 
     def doc_to_visual(self, document: Document) -> list[Image.Image]:
