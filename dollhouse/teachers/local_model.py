@@ -46,7 +46,11 @@ def default_device() -> str:
 def model_provenance(
     teacher: str, name: str, weights: str, licence: str, settings: dict[str, Any], **more: Any
 ) -> dict[str, Any]:
-    """Return the provenance of a model, with the versions of torch and transformers."""
+    """Return the provenance of a model, with the versions of torch and transformers and torch's threads.
+
+    Another number of threads gives other last digits, and so perhaps other bytes, under one record id.
+    """
+    versions = {"torch": torch.__version__, "transformers": transformers.__version__}
     return {
         "teacher": teacher,
         "name": name,
@@ -54,7 +58,7 @@ def model_provenance(
         **more,
         "licence": licence or "as the model's card says",
         "settings": settings,
-        "software": {"torch": torch.__version__, "transformers": transformers.__version__},
+        "software": versions | {"threads": torch.get_num_threads()},
     }
 
 

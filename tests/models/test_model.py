@@ -144,13 +144,13 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path, value: float) -
     save_student(pipeline.model, pipeline.processor, tmp_path / "model")
     with torch.no_grad():
         next(pipeline.model.language_model.parameters()).view(-1)[3] = value
-    with pytest.raises(ModelError, match="language_model.* values that are not finite"):
+    with pytest.raises(ModelError, match=r"language_model.* values that are not finite"):
         save_student(pipeline.model, pipeline.processor, tmp_path / "other")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     (tmp_path / "model" / HASHES).unlink()
     weights = {name: tensor.to(torch.bfloat16) for name, tensor in single_weights(pipeline.model).items()}
     save_file(weights, tmp_path / "model" / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ModelError, match="language_model.* values that are not finite"):
+    with pytest.raises(ModelError, match=r"language_model.* values that are not finite"):
         load_student(tmp_path / "model")
 
 
