@@ -46,6 +46,9 @@ class DepthHead(nn.Module):
         return F.pixel_shuffle(maps, 2).view(batch, views, height, width).float() + 1.0
 
 
+MAP_SCALE = 0.25  #: brings the finer maps of an EfficientNet to about unit variance
+
+
 class ConvResidual(nn.Module):
     """Two 3x3 convolutions on a residual branch: (N, C, H, W) -> (N, C, H, W)."""
 
@@ -74,6 +77,8 @@ class StemDepthHead(nn.Module):
         self.narrow = nn.Conv2d(channels, narrow, 1)
         self.mix = nn.ModuleList([ConvResidual(channels), ConvResidual(channels), ConvResidual(narrow)])
         self.out = nn.Conv2d(narrow, 4, 1)
+        nn.init.zeros_(self.out.weight)  # else depth of random features, far too rough, drives the first steps
+        nn.init.zeros_(self.out.bias)
 
     def forward(self, patches: Tensor, embedded: tuple[Tensor, ...], image_size: tuple[int, int]) -> Tensor:
         """Predict (B, V, H, W), float32, around 1.
@@ -84,7 +89,7 @@ class StemDepthHead(nn.Module):
                 (B*V, channels, 4h, 4w).
             image_size: (H, W) of the photos.
         """
-        tokens, middle, fine = embedded
+        tokens, middle, fine = embedded[0], *(MAP_SCALE * maps for maps in embedded[1:])
         with torch.autocast(patches.device.type, enabled=False):
             field = self.proj(torch.cat([patches.flatten(0, 1).float(), tokens], -1))
             rows, columns = middle.shape[-2] // 2, middle.shape[-1] // 2
