@@ -77,8 +77,8 @@ class StemDepthHead(nn.Module):
         self.narrow = nn.Conv2d(channels, narrow, 1)
         self.mix = nn.ModuleList([ConvResidual(channels), ConvResidual(channels), ConvResidual(narrow)])
         self.out = nn.Conv2d(narrow, 4, 1)
-        nn.init.zeros_(self.out.weight)  # else depth of random features, far too rough, drives the first steps
-        nn.init.zeros_(self.out.bias)
+        for parameter in self.out.parameters():  # else depth of random features, far too rough, drives the first steps
+            nn.init.zeros_(parameter)
 
     def forward(self, patches: Tensor, embedded: tuple[Tensor, ...], image_size: tuple[int, int]) -> Tensor:
         """Predict (B, V, H, W), float32, around 1.
