@@ -87,6 +87,8 @@ def evaluate(
         ModelError, SceneError: model or scenes cannot be opened, or the poses of a scene disagree with its depth.
         StorageError: ``out`` cannot be written.
     """
+    import torch
+
     out = None if out is None else Path(out)
     if model is None or isinstance(model, str | Path):
         from dollhouse.models.dollhouse.serialization import find_model
@@ -117,6 +119,7 @@ def evaluate(
         "scenes": {"source": source, "n": len(opened)},
         "seed": seed,
         "versions": package_versions(),
+        "threads": torch.get_num_threads(),
         "seconds": round(time.monotonic() - started, 1),
         "commit": commit,
         "command": command,

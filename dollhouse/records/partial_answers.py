@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 from dollhouse.errors import StorageError
+from dollhouse.records.store import PARTS
 from dollhouse.records.types import TeacherAnswer
 
 
@@ -17,7 +18,7 @@ class PartialAnswers:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder / ".parts"
+        self.folder = folder / PARTS
         self._lock = threading.Lock()
 
     def read(self, id: str) -> dict[int, TeacherAnswer]:

@@ -34,7 +34,7 @@ from dollhouse.system.atomic_io import sync, write_text
 from dollhouse.system.checksums import HASHES, read_sums, sum_lines
 
 ANSWERS, SCENE, ARRAYS = "answers.parquet", "scene.parquet", "arrays.safetensors"
-UNFINISHED = ".unfinished"
+UNFINISHED, PARTS = ".unfinished", ".parts"
 _HEX = set("0123456789abcdef")
 
 #: dataset card: the configurations of ``datasets.load_dataset(folder, "answers")``
@@ -166,6 +166,8 @@ class RecordWriter(RecordStore):
         self._staging = StagingFolder(self.folder / UNFINISHED, self.folder / ".lock")
 
     def __enter__(self) -> Self:
+        if links := [path for name in (UNFINISHED, PARTS) if (path := self.folder / name).is_symlink()]:
+            raise StorageError(f"{links[0]}: is a link, which would be followed out of the folder; remove it")
         try:
             self._staging.__enter__()
             if not (card := self.folder / "README.md").exists():

@@ -28,7 +28,7 @@ PATIENCE = 1.0  #: seconds to wait for a process that is about to end
 
 @contextmanager
 def locked_folder(folder: Path) -> Iterator[None]:
-    """Create a folder and hold its lock; first remove what a killed holder left unfinished in it.
+    """Create a folder and hold its lock; first remove what a killed holder left unfinished in it and one level below.
 
     Raises StorageError where another process holds the lock, and where the folder cannot be made.
     """
@@ -41,7 +41,9 @@ def locked_folder(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise StorageError(f"cannot make the folder {folder} ({error.strerror or error}); choose another") from error
     try:
-        remove_unfinished(folder)
+        inner = [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]
+        for path in [folder, *(path for path in inner if not (path / LOCK).exists())]:
+            remove_unfinished(path)
         command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
         since = time.strftime("%Y-%m-%d %H:%M:%S")
         about = {"host": socket.gethostname(), "pid": os.getpid(), "command": command, "since": since}

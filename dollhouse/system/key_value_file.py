@@ -6,12 +6,14 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from dollhouse.errors import StorageError
 
 _TABLE = "CREATE TABLE IF NOT EXISTS rows (key TEXT PRIMARY KEY, content BLOB) WITHOUT ROWID"
+_MARK = b"sha256"  #: before the digest at the end of a row
 
 
 class KeyValueFile:
@@ -28,15 +30,23 @@ class KeyValueFile:
             return {key for (key,) in connection.execute("SELECT key FROM rows")}
 
     def read(self, key: str) -> bytes | None:
-        """Return the bytes of a key; None where it is missing."""
+        """Return the bytes of a key; None where it is missing. A damaged row is deleted, and raises StorageError."""
         with self._transaction() as connection:
             row = connection.execute("SELECT content FROM rows WHERE key = ?", (key,)).fetchone()
-        return None if row is None else bytes(row[0])
+        content, mark, digest = (b"", b"", b"") if row is None else (row[0][:-38], row[0][-38:-32], row[0][-32:])
+        if mark != _MARK:  # of an older version, which stored no digests
+            return None if row is None else bytes(row[0])
+        if sha256(content).digest() != digest:
+            with self._transaction() as connection:
+                connection.execute("DELETE FROM rows WHERE key = ?", (key,))
+            raise StorageError(f"{self.path}: a damaged row was deleted; the same command computes it again")
+        return bytes(content)
 
     def write(self, rows: dict[str, bytes]) -> None:
         """Store rows, all or none."""
         with self._transaction() as connection:
-            connection.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?)", rows.items())
+            checked = {key: content + _MARK + sha256(content).digest() for key, content in rows.items()}
+            connection.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?)", checked.items())
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -177,6 +177,17 @@ def test_a_killed_writers_files_are_removed(tmp_path: Path) -> None:
     assert list((tmp_path / UNFINISHED).iterdir()) == []
 
 
+@pytest.mark.parametrize("name", [UNFINISHED, ".parts"])
+def test_links_are_not_followed_out_of_the_folder(name: str, tmp_path: Path) -> None:
+    precious = tmp_path / "home" / "precious"
+    precious.mkdir(parents=True)
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / name).symlink_to(tmp_path / "home")
+    with pytest.raises(StorageError, match="is a link"):
+        write_records(tmp_path / "records")
+    assert precious.is_dir()
+
+
 def test_records_are_written_without_fcntl(tmp_path: Path) -> None:
     """Windows has no such module."""
     code = (

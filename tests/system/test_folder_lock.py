@@ -58,15 +58,21 @@ def test_second_writer_is_refused_with_who_writes(tmp_path: Path) -> None:
 def test_a_killed_writer_does_not_block(tmp_path: Path, how: str) -> None:
     """Nor do its workers, which live on for a while with the files that were open when they were made."""
     with holder(tmp_path / "out", how) as process:
-        left = tmp_path / "out" / f".unfinished-{'0' * 16}"
-        left.touch()
+        name = f".unfinished-{'0' * 16}"
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "out" / "link").symlink_to(tmp_path / "elsewhere")
+        (tmp_path / "out" / "stage").mkdir()
+        left = [tmp_path / "out" / name, tmp_path / "out" / "stage" / name]
+        for path in [*left, tmp_path / "elsewhere" / name]:
+            path.touch()
         process.kill()
         process.wait()
         started = time.monotonic()
         with locked_folder(tmp_path / "out"):
             assert time.monotonic() - started < 1.0
-            assert not left.exists()
-    assert list((tmp_path / "out").iterdir()) == []
+            assert not any(path.exists() for path in left)
+    assert (tmp_path / "elsewhere" / name).exists()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["link", "stage"]
 
 
 def test_folder_that_cannot_be_made(tmp_path: Path) -> None:

@@ -109,3 +109,10 @@ def test_blind_student_returns_text_only(scene: Scene) -> None:
 def test_setting_names_in_record_ids_are_pinned(teacher: DollhouseTeacher) -> None:
     settings = teacher.provenance()["settings"]
     assert settings == {"max_new_tokens": 48, "top_k": 4, "sure": MIN_BOX_SCORE, "decoding": "greedy"}
+
+
+def test_records_carry_the_number_of_threads(teacher: DollhouseTeacher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another number gives other last digits under one id."""
+    for threads in (1, 3):
+        monkeypatch.setattr("torch.get_num_threads", lambda threads=threads: threads)
+        assert teacher.provenance()["software"]["threads"] == threads
