@@ -15,7 +15,7 @@ from dollhouse.scenes.synthetic.furniture import CATEGORIES
 # fmt: off
 LossName = Literal[
     "text", "text_kl", "grounding", "thinking_probe", "depth_reg", "depth_ce", "depth_kl", "camera", "voting",
-    "detection", "spatial", "multiview", "feature",
+    "detection", "labels", "spatial", "multiview", "feature",
 ]
 PartName = Literal[
     "encoder", "rgbd_encoder", "trunk", "depth_head", "camera_head", "voting_head", "proposal_head", "depth_bin_head",

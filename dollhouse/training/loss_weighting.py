@@ -13,7 +13,7 @@ from torch import Tensor, nn
 #: new rooms after a short training of the missing heads; the rest are guesses
 # fmt: off
 STATIC_WEIGHTS = {
-    "text": 1.0, "grounding": 1.0, "depth_reg": 4.0, "camera": 2.0, "voting": 0.4, "detection": 0.25,
+    "text": 1.0, "grounding": 1.0, "depth_reg": 4.0, "camera": 2.0, "voting": 0.4, "detection": 0.25, "labels": 0.5,
     "depth_ce": 0.4, "depth_kl": 0.75, "spatial": 1.0, "multiview": 2.0,
     "feature": 1.0, "text_kl": 1.0, "thinking_probe": 1.0,
 }

@@ -17,12 +17,12 @@ from dollhouse.models.dollhouse.depth_bins import DepthBins
 from dollhouse.models.dollhouse.modeling import PerceptionOutput
 from dollhouse.training.losses.camera import camera_loss
 from dollhouse.training.losses.depth import aligned_depth, depth_bin_kl, depth_bin_loss, depth_loss
-from dollhouse.training.losses.detection import detection_loss, match_boxes
+from dollhouse.training.losses.detection import detection_losses, match_boxes
 from dollhouse.training.losses.feature import label_kl, patch_depth_loss
 from dollhouse.training.losses.multiview import label_consistency, point_consistency
 from dollhouse.training.losses.relation import relation_kl
 from dollhouse.training.losses.spatial import feature_distance, view_consistency
-from dollhouse.training.losses.voting import voting_loss
+from dollhouse.training.losses.voting import patch_label_loss, voting_loss
 
 
 def perception_losses(
@@ -55,10 +55,18 @@ def perception_losses(
         cameras = replace(perception.cameras, focal=perception.predicted_focal)
         targets = (batch.level_from_camera, batch.up, batch.focal)
         parts["camera"] = camera_loss(cameras, *targets, batch.posed, batch.metric)
-    if "voting" in names and bool((batch.patches.label != IGNORE).any()):
-        parts["voting"] = voting_loss(votes, batch.patches)
-    if "detection" in names and any(boxes is not None for boxes in batch.boxes):
-        parts["detection"] = detection_loss(perception.objects, batch.boxes, batch.ignored_boxes)
+    apart = "labels" in names  # else they are part of the losses of voting and detection
+    classes: dict[str, Tensor] = {}
+    if {"voting", "labels"} & set(names) and bool((batch.patches.label != IGNORE).any()):
+        classes["patches"] = patch_label_loss(votes, batch.patches)
+        if "voting" in names:
+            parts["voting"] = voting_loss(votes, batch.patches) + (0 if apart else classes["patches"])
+    if {"detection", "labels"} & set(names) and any(boxes is not None for boxes in batch.boxes):
+        classes["objects"], boxes = detection_losses(perception.objects, batch.boxes, batch.ignored_boxes)
+        if "detection" in names:
+            parts["detection"] = boxes + (0 if apart else classes["objects"])
+    if apart:
+        parts |= _with_sum("labels", **classes)
     if {"spatial", "multiview"} & set(names):
         height, width = batch.pixel_values.shape[-2:]
         grid = (height // patch_size, width // patch_size)

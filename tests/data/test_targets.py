@@ -21,8 +21,8 @@ from dollhouse.models.dollhouse.voting_head import VoteOutput, cluster_votes
 from dollhouse.scenes.synthetic.furniture import CATEGORIES, COLOURS
 from dollhouse.scenes.synthetic.room_scene import room_scene
 from dollhouse.training.losses.camera import camera_loss
-from dollhouse.training.losses.detection import detection_loss
-from dollhouse.training.losses.voting import voting_loss
+from dollhouse.training.losses.detection import detection_losses
+from dollhouse.training.losses.voting import patch_label_loss, voting_loss
 
 ROOMS = (3, 11, 25)
 
@@ -105,7 +105,9 @@ def test_patch_points_lie_in_their_boxes(flip: bool) -> None:
 def test_exact_votes_cluster_into_the_true_objects() -> None:
     batch = batch_of([targets_of(number) for number in ROOMS])
     patch_assignment = cluster_votes(true_votes(batch), 16)
-    assert float(voting_loss(true_votes(batch), batch.patches)) < 1e-3
+    assert (
+        float(voting_loss(true_votes(batch), batch.patches) + patch_label_loss(true_votes(batch), batch.patches)) < 1e-3
+    )
     for row, truth in enumerate(batch.boxes):
         assert truth is not None
         occupied = patch_assignment[row].sum(0) > 0
@@ -138,10 +140,10 @@ def test_exact_objects_have_no_detection_loss() -> None:
             objects.center[row, slot], objects.log_size[row, slot] = truth.center[k], truth.size[k].log()
             objects.front[row, slot] = torch.stack([truth.yaw[k].cos(), truth.yaw[k].sin()])
             objects.axis[row, slot] = torch.stack([(2 * truth.yaw[k]).cos(), (2 * truth.yaw[k]).sin()])
-    assert float(detection_loss(objects, batch.boxes)) < 1e-3
+    assert float(sum(detection_losses(objects, batch.boxes))) < 1e-3
     objects.center += 0.5
-    assert float(detection_loss(objects, batch.boxes)) > 0.5
-    assert float(detection_loss(objects, [None, None, None])) == 0.0
+    assert float(sum(detection_losses(objects, batch.boxes))) > 0.5
+    assert float(sum(detection_losses(objects, [None, None, None]))) == 0.0
 
 
 def test_missing_annotations_give_no_targets() -> None:

@@ -17,8 +17,8 @@ from dollhouse.models.dollhouse.heads import Cameras
 from dollhouse.models.dollhouse.proposal_head import ProposalOutput
 from dollhouse.models.dollhouse.voting_head import VoteOutput
 from dollhouse.training.losses.camera import camera_loss
-from dollhouse.training.losses.detection import detection_loss, match_boxes
-from dollhouse.training.losses.voting import voting_loss
+from dollhouse.training.losses.detection import detection_losses, match_boxes
+from dollhouse.training.losses.voting import patch_label_loss, voting_loss
 
 LABELS, COLOURS = 4, 3
 
@@ -149,7 +149,8 @@ def test_voting_loss(annotated: bool) -> None:
         predicted.append(randn(batch, patches, *width).requires_grad_())
 
     def loss(*values: Tensor) -> Tensor:
-        return voting_loss(VoteOutput(*values), target)
+        votes = VoteOutput(*values)
+        return voting_loss(votes, target) + patch_label_loss(votes, target)
 
     expected = reference_voting_loss(VoteOutput(*[value.detach() for value in predicted]), target)
     assert float(loss(*predicted).detach()) == pytest.approx(expected, rel=1e-9)
@@ -255,12 +256,12 @@ def test_detection_loss() -> None:
     for ignored in ([None] * 3, [turned[None], None, everything], [turned[None] - 5, everything, torch.zeros(0, 7)]):
 
         def loss(*values: Tensor, ignored: list[Tensor | None] = ignored) -> Tensor:
-            return detection_loss(objects_of(*values), truths, ignored)
+            return sum(detection_losses(objects_of(*values), truths, ignored), start=torch.zeros(()))
 
         # focal_loss has its two weights in float32
         losses.append(float(loss(*predicted).detach()))
         assert losses[-1] == pytest.approx(reference_detection_loss(objects, truths, ignored), rel=1e-7)
         assert gradcheck(loss, predicted)
     assert losses[1] < losses[0] == losses[2], "a slot on an ignored object is no false positive"
-    unannotated = detection_loss(objects, [None, None, None])
+    unannotated = sum(detection_losses(objects, [None, None, None]))
     assert float(unannotated) == 0, "scenes without annotation have no false positives"

@@ -16,10 +16,10 @@ from dollhouse.training.losses.voting import MAX_CENTER_ERROR, direction
 IGNORED_MARGIN = 0.25  #: metres around an ignored object within which a slot is taken to be about it
 
 
-def detection_loss(
+def detection_losses(
     objects: ProposalOutput, truths: Sequence[BoxTargets | None], ignored: Sequence[Tensor | None] = ()
-) -> Tensor:
-    """Return focal classification, colour and box losses on a Hungarian match of slots and true boxes.
+) -> tuple[Tensor, Tensor]:
+    """Return the focal loss of labels, and that of colours and boxes, on a Hungarian match of slots and true boxes.
 
     Args:
         truths: one entry per scene; None: not annotated.
@@ -38,7 +38,7 @@ def detection_loss(
             matched.append(truth.take(of_truth))
     one_hot = torch.zeros_like(objects.label_logits)
     if not matched:
-        return focal_loss(objects.label_logits, one_hot, counted)
+        return focal_loss(objects.label_logits, one_hot, counted), objects.center.new_zeros(())
     at, truth = (torch.cat(rows), torch.cat(slots)), BoxTargets.join(matched)
     total = max(len(truth.label), 1)
     one_hot[at[0], at[1], truth.label] = counted[at] = 1.0
@@ -50,7 +50,7 @@ def detection_loss(
     size = (objects.log_size[at] - truth.size.log()).abs().sum()
     front = ((objects.front[at] - direction(truth.yaw)).abs().sum(-1) * truth.has_front).sum()
     axis = ((objects.axis[at] - direction(2 * truth.yaw)).abs().sum(-1) * truth.oblong).sum()
-    return classes + 0.5 * colours + (center + size + front + 0.5 * axis) / total
+    return classes, 0.5 * colours + (center + size + front + 0.5 * axis) / total
 
 
 def inside_boxes(points: Tensor, boxes: Tensor, margin: float) -> Tensor:

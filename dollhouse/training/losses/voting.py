@@ -12,15 +12,19 @@ from dollhouse.models.dollhouse.voting_head import VoteOutput
 MAX_CENTER_ERROR = 20  #: relative to the size of the box; larger errors get no gradient
 
 
+def patch_label_loss(votes: VoteOutput, target: PatchTargets) -> Tensor:
+    """Return the cross-entropy of the patches' labels, "no object" among them."""
+    return F.cross_entropy(votes.label_logits.flatten(0, 1), target.label.flatten())
+
+
 def voting_loss(votes: VoteOutput, target: PatchTargets) -> Tensor:
-    """Return the loss of label, colour, depth, centre, size and direction, each predicted by every patch."""
+    """Return the loss of colour, depth, centre, size and direction, each predicted by every patch."""
     foreground = target.object_patch
     count = foreground.sum().clamp(min=1)
 
     def over_objects(error: Tensor) -> Tensor:
         return (error * foreground).sum() / count
 
-    labels = F.cross_entropy(votes.label_logits.flatten(0, 1), target.label.flatten())
     coloured = (target.colour >= 0).sum().clamp(min=1)
     colour_logits, colour = votes.colour_logits.flatten(0, 1), target.colour.flatten()
     colours = F.cross_entropy(colour_logits, colour, ignore_index=-1, reduction="sum") / coloured
@@ -33,7 +37,7 @@ def voting_loss(votes: VoteOutput, target: PatchTargets) -> Tensor:
     front = (votes.own_front - direction(target.own_yaw)).abs().sum(-1) * target.has_front
     axis = (votes.own_axis - direction(2 * target.own_yaw)).abs().sum(-1) * target.oblong
     boxes = over_objects(own) + 0.5 * over_objects(joint) + over_objects(size)
-    return labels + 0.5 * colours + 2 * depth + 0.5 * (boxes + over_objects(front) + 0.5 * over_objects(axis))
+    return 0.5 * colours + 2 * depth + 0.5 * (boxes + over_objects(front) + 0.5 * over_objects(axis))
 
 
 def direction(yaw: Tensor) -> Tensor:
