@@ -57,7 +57,7 @@ def test_every_loss_and_part_is_finite(student_and_batch: tuple[DollhouseForCond
     parts = loss_module(batch)
     assert set(parts) == {"loss", *EVERY_LOSS} | LOSS_PARTS
     assert all(bool(torch.isfinite(value)) and float(value.detach()) > 0 for value in parts.values())
-    for name in ("spatial", "multiview", "feature"):
+    for name in ("labels", "spatial", "multiview", "feature"):
         inner = sum(float(value) for part, value in parts.items() if part.startswith(f"{name}/"))
         assert float(parts[name]) == pytest.approx(inner, rel=1e-5)
     total = sum(float(parts[name]) for name in EVERY_LOSS)
@@ -98,7 +98,7 @@ MISSING_TARGETS = {
     "depth": ({"depth": 0.0}, {"depth_reg", "depth_ce", "depth_kl"}),
     "relations": ({"relations": [None, None]}, {"spatial/relations"}),
     "alternatives": ({"top_tokens": [None, None, None]}, {"text_kl"}),
-    "boxes": ({"boxes": [None, None]}, {"detection", "spatial/relations", "feature/relations"}),
+    "boxes": ({"boxes": [None, None]}, {"detection", "labels/objects", "spatial/relations", "feature/relations"}),
 }
 
 
