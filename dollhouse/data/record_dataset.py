@@ -5,7 +5,6 @@ Of a scene itself only the photos are used. What a record lacks, no loss gets a 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
@@ -37,6 +36,7 @@ from dollhouse.records.store import RecordStore
 from dollhouse.records.types import TeacherAnswer
 from dollhouse.scenes.open import open_paths, open_scene, open_scenes
 from dollhouse.scenes.scene import Scene, View
+from dollhouse.system.read_files import decode_json
 from dollhouse.teachers.geometry import OWN_GEOMETRY
 
 RECORD_TARGETS_VERSION = 1  #: raise it whenever the same record gives other targets
@@ -149,7 +149,7 @@ class RecordTargetSource(TargetSource):
             teachers.setdefault(row["provenance"], []).append(row["record"])
         forms: Counter[str] = Counter()
         for provenance, ids in teachers.items():
-            form: str = self._token_form(json.loads(provenance)["teacher"], tokenizer)
+            form: str = self._token_form(decode_json(provenance)["teacher"], tokenizer)
             answers = [answer for _, answer in self.records.answered(ids[0])]
             known = [answer.top_texts if form == "aligned" else answer.top_ids for answer in answers]
             forms["text" if all(tokens is None for tokens in known) else form] += len(ids)

@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from dollhouse.data.targets import ObjectTargets, SceneTargets, TeacherPatches
+from dollhouse.errors import StorageError
 from dollhouse.system.atomic_io import atomic_path, write_text
+from dollhouse.system.read_files import decode_json, read_npz
 
 Questions = tuple[tuple[str, str, str], ...]  #: question, answer, family
 T = TypeVar("T")
@@ -69,15 +71,14 @@ def read_entry(path: Path, load: Callable[[Path], T]) -> T | None:
 
 
 def _read_arrays(path: Path) -> SceneTargets:
-    with np.load(path, allow_pickle=False) as arrays:
-        return unpack({key: arrays[key] for key in arrays.files})
+    return unpack(read_npz(path.read_bytes(), path, StorageError))
 
 
 def _read_questions(path: Path) -> tuple[str, Questions]:
     digest, _, content = path.read_text(encoding="utf-8").partition("\n")
     if digest != sha256(content.encode()).hexdigest():
         raise ValueError("its digest is not that of its content")
-    key, rows = json.loads(content)
+    key, rows = decode_json(content)
     return key, tuple((question, answer, family) for question, answer, family in rows)
 
 
@@ -106,7 +107,7 @@ def unpack(arrays: dict[str, Any]) -> SceneTargets:
     def group(prefix: str) -> dict[str, Any]:
         return {key.split(".")[1]: value for key, value in arrays.items() if key.startswith(f"{prefix}.")}
 
-    name, metric = json.loads(arrays["about"].tobytes())
+    name, metric = decode_json(arrays["about"].tobytes())
     objects, teacher, depth = group("objects"), group("teacher"), arrays.get("depth")
     return SceneTargets(
         name=name,

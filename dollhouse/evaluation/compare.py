@@ -14,6 +14,7 @@ from dollhouse.evaluation.benchmarks.benchmark import BenchmarkResult, Sample, S
 from dollhouse.evaluation.benchmarks.summary import ClusterAggregator
 from dollhouse.evaluation.report.report_schema import read_report
 from dollhouse.evaluation.verify import read_predictions_of, samples_of, score_samples
+from dollhouse.system.read_files import decoding
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,10 @@ def compare_reports(a: Path, b: Path, seed: int = 0) -> Comparison:
 
 def _read_side(path: Path) -> _Side:
     report, file = read_report(path)
-    benchmark = benchmark_definition(str(report["benchmark"]["name"]))
-    samples, predictions = samples_of(benchmark, read_predictions_of(file)[0], file)
-    by_id = {sample.id: sample for sample in samples}
+    with decoding(file, "a report as it was written", ScoreError, "fetch it again"):
+        benchmark = benchmark_definition(str(report["benchmark"]["name"]))
+        samples, predictions = samples_of(benchmark, read_predictions_of(file)[0], file)
+        by_id = {sample.id: sample for sample in samples}
     if len(by_id) < len(samples):
         raise ScoreError(f"{file}: holds {len(samples) - len(by_id)} questions twice; evaluate each scene once")
     name = (report.get("model") or {}).get("name") or str(path)

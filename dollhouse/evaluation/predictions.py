@@ -19,9 +19,9 @@ from rich.console import Console
 
 from dollhouse.errors import ScoreError
 from dollhouse.evaluation.benchmarks.benchmark import Sample
+from dollhouse.system.read_files import decode_json, open_file, read_bytes
 
 LONGEST_LINE = 1 << 22  #: bytes
-LARGEST_LIST = 1 << 28  #: bytes of a file that is a JSON list, which must be read as a whole
 SHOWN = 8  #: rows or ids that an error names
 
 
@@ -148,10 +148,6 @@ def _parse(file_format: FileFormat, row: dict[str, Any], number: int, samples: S
             return "target is none of the answers to the question of that number; was the task shuffled?"
     prompt = row.get(file_format.prompt) if file_format.prompt else None
     prompt = prompt if isinstance(prompt, str) else None
-    try:
-        f"{text}{id}{prompt}".encode()
-    except UnicodeEncodeError:
-        return "holds half a character (an unpaired \\ud800 to \\udfff); write whole characters"
     return _Prediction(number, str(id), text, prompt)
 
 
@@ -184,6 +180,7 @@ class _RowReader:
     def read(self, progress: bool) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield row numbers from 1 and rows, under a progress bar."""
         console = Console(stderr=True)
+        open_file(self.path, ScoreError).close()
         try:
             with rich.progress.open(
                 self.path, "rb", description="reading", console=console, disable=not progress
@@ -195,7 +192,7 @@ class _RowReader:
                 if self.path.suffix in (".csv", ".tsv"):
                     rows: Iterable[tuple[int, Any]] = self._table(file)
                 elif start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"[":
-                    rows = self._list(file)
+                    rows = self._list()
                 else:
                     rows = self._objects(file)
                 for number, row in rows:
@@ -228,26 +225,21 @@ class _RowReader:
             if not line.strip():
                 continue
             try:
-                yield number, json.loads(line)
-            except (ValueError, RecursionError):
-                self.reject("not JSON; write one object a line", number)
+                yield number, decode_json(line)
+            except ValueError as error:
+                reason = "" if isinstance(error, json.JSONDecodeError) else f" that can be read ({error})"
+                self.reject(f"not JSON{reason}; write one object a line", number)
 
-    def _list(self, file: BinaryIO) -> Iterator[tuple[int, Any]]:
-        size = os.stat(self.path).st_size
-        if size > LARGEST_LIST:
-            raise ScoreError(
-                f"{self.path}: is one JSON list of {size:,} bytes, more than {LARGEST_LIST:,}; write one prediction a "
-                "line"
-            )
-        data = file.read()
+    def _list(self) -> Iterator[tuple[int, Any]]:
+        data = read_bytes(self.path, ScoreError, "write one prediction a line")
         try:
-            rows = json.loads(data.decode("utf-8-sig"))
+            rows = decode_json(data)
         except UnicodeDecodeError as error:
             line = data[: error.start].count(b"\n") + 1
             raise ScoreError(
                 f"{self.path}, line {line}: not UTF-8 (byte 0x{data[error.start]:02x}); save the whole file as UTF-8"
             ) from error
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             where = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
             raise ScoreError(f"{self.path}{where}: not JSON; write a list of objects, or one object a line") from error
         yield from enumerate(rows, 1)

@@ -5,7 +5,6 @@ The files are those of :mod:`dollhouse.evaluation.report.report_schema`. Scores 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, zip_longest
@@ -27,6 +26,7 @@ from dollhouse.evaluation.report.report_schema import (
     row_digests,
     text_sha256,
 )
+from dollhouse.system.read_files import decode_json, decoding, parse_json, read_bytes
 
 MOST = 10  #: findings of a kind that are listed
 _PARTS = {
@@ -57,6 +57,11 @@ def verify_report(path: Path) -> Verification:
         ScoreError: report or predictions cannot be read, or the benchmark is unknown.
     """
     report, file = read_report(path)
+    with decoding(file, "a report as it was written", ScoreError, "fetch it again"):
+        return _verify(report, file)
+
+
+def _verify(report: dict[str, Any], file: Path) -> Verification:
     findings = list(_changed_sections(report))
     try:
         benchmark = benchmark_definition(str(report["benchmark"].get("name")))
@@ -129,18 +134,12 @@ def samples_of(benchmark: Benchmark, rows: Sequence[Mapping[str, Any]], file: Pa
 def read_predictions_of(report_file: Path) -> tuple[list[dict[str, Any]], str]:
     """Read the rows of ``predictions.jsonl`` beside a report, and its text."""
     path = report_file.parent / "predictions.jsonl"
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except OSError as error:
-        raise ScoreError(f"{path}: cannot be read ({error.strerror}); it belongs beside {report_file.name}") from error
-    except UnicodeDecodeError as error:
-        raise ScoreError(f"{path}: is no longer UTF-8 at byte {error.start}; it was changed") from error
+    content = read_bytes(path, ScoreError, f"it belongs beside {report_file.name}")
+    with decoding(path, "UTF-8 text any more", ScoreError, "it was changed"):
+        text = content.decode("utf-8")
     rows = []
     for number, line in enumerate(jsonl_lines(text), 1):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ScoreError(f"{path}, row {number}: is no longer JSON ({error.msg}); it was changed") from error
+        row = parse_json(line, f"{path}, row {number}", ScoreError, "it was changed")
         if not isinstance(row, dict):
             raise ScoreError(f"{path}, row {number}: is not an object; it was changed")
         rows.append(row)
@@ -205,12 +204,12 @@ def _metrics(report: Mapping[str, Any], folder: Path, scores: Mapping[str, Any])
     if not path.is_file():
         yield "metrics.json: is missing"
         return
-    text = path.read_bytes().decode("utf-8", "replace")
+    text = read_bytes(path, ScoreError).decode("utf-8", "replace")
     if text_sha256(text) != report["metrics"].get("sha256"):
         yield "metrics.json: was changed after it was written"
     try:
-        metrics = json.loads(text)
-    except json.JSONDecodeError:
+        metrics = decode_json(text)
+    except ValueError:
         return  # the hash differs, which is a finding already
     perception, findings = _perception_scores(report, folder / "perception.jsonl")
     yield from findings
@@ -228,14 +227,14 @@ def _perception_scores(report: Mapping[str, Any], path: Path) -> tuple[dict[str,
         return {}, []
     if not path.is_file():
         return {}, [f"{path.name}: is missing"]
-    text = path.read_bytes().decode("utf-8", "replace")
+    text = read_bytes(path, ScoreError).decode("utf-8", "replace")
     theirs, ours = report["perception"].get("lines") or [], line_digests(text)
     changed = [number for number, pair in enumerate(zip_longest(theirs, ours), 1) if pair[0] != pair[1]]
     findings = [f"{path.name}, line {number}: was changed after it was written" for number in changed[:MOST]]
     scorer = PerceptionScorer()
     for number, line in enumerate(jsonl_lines(text), 1):
         try:
-            scorer.add(json.loads(line))
+            scorer.add(decode_json(line))
         except (KeyError, TypeError, ValueError) as error:  # a line that is no longer JSON is a ValueError
             return {}, [*findings, f"{path.name}, line {number}: cannot be scored again ({error!r:.100})"]
     return scorer.result(), findings

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from dollhouse.errors import ModelError
 from dollhouse.system.atomic_io import ADVICE, atomic_path
 from dollhouse.system.hashing import ContentDigest
+from dollhouse.system.read_files import open_safetensors, read_safetensors
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, advice: str = ADVICE) -> None:
@@ -29,14 +29,10 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         FileNotFoundError: there is none.
         ModelError: it is damaged, or carries no digest.
     """
-    try:
-        tensors = load_file(path)
-        with safe_open(path, framework="pt") as file:
-            digest = (file.metadata() or {}).get("sha256")
-    except FileNotFoundError:
-        raise
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path}: is damaged ({' '.join(str(error).split())[:160]})") from error
+    if not path.exists():
+        raise FileNotFoundError(path)
+    tensors: dict[str, Tensor] = read_safetensors(path, path, ModelError, "it is damaged")
+    digest = (open_safetensors(path, ModelError).metadata() or {}).get("sha256")
     if digest != _digest(tensors):
         raise ModelError(f"{path}: is damaged: its digest is not that of its tensors")
     return tensors

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import pickle
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from dollhouse.errors import ModelError
 from dollhouse.system.malloc import return_freed_memory
+from dollhouse.system.read_files import decoding, open_file, open_safetensors, read_object
 
 Shape = tuple[int, ...]
 #: Bytes read from a memory-mapped file before it is opened again, because pages once read count as memory in use.
@@ -25,6 +23,8 @@ _INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _SINGLE_FILES = ("model.safetensors", "pytorch_model.bin", "model.pt")
 _TORCH_SUFFIXES = (".pt", ".pth", ".bin")
 _MAX_LISTED = 5  #: tensors of one kind that an error message names before it counts the rest
+
+read_json = partial(read_object, error=ModelError, advice="download it again")
 
 
 class Checkpoint:
@@ -152,19 +152,6 @@ def _shorten(names: list[str], describe: Callable[[str], str] = str) -> str:
     return f"{len(names)}: {', '.join(map(describe, names[:_MAX_LISTED]))}" + (f" and {rest} more" if rest > 0 else "")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; raises ModelError where the file is not one."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror}); a checkpoint folder has this file") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ModelError(f"{path}: is not JSON ({error}); download it again") from error
-    if not isinstance(value, dict):
-        raise ModelError(f"{path}: should hold a JSON object, holds a {type(value).__name__}")
-    return value
-
-
 def _weight_files(path: Path) -> list[Path]:
     """List the weight files, safetensors preferred; raises ModelError where some are missing."""
     if not path.is_dir():
@@ -191,25 +178,16 @@ def _weight_files(path: Path) -> list[Path]:
 def _open(path: Path) -> tuple[dict[str, Shape], Callable[[str], Tensor]]:
     """Map a weight file; returns shapes by name, and a function that reads a tensor."""
     if path.suffix == ".safetensors":
-        try:
-            file = safe_open(path, framework="pt")
-        except (SafetensorError, OSError) as error:
-            raise ModelError(
-                f"{path}: not a complete safetensors file ({_first_line(error)}); download it again"
-            ) from None
+        file = open_safetensors(path, ModelError, "download it again")
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}, file.get_tensor  # noqa: SIM118
     if path.suffix not in _TORCH_SUFFIXES:
         raise ModelError(f"{path}: not a weight file; their names end in .safetensors, {', '.join(_TORCH_SUFFIXES)}")
-    try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError:
-        raise ModelError(f"{path}: holds more than tensors, so it was not opened; get it as safetensors") from None
-    except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{path}: not a complete torch checkpoint ({_first_line(error)}); download it again") from None
+    open_file(path, ModelError).close()
+    with decoding(path, "a complete torch checkpoint", ModelError, "download it again"):
+        try:
+            tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except pickle.UnpicklingError:
+            raise ModelError(f"{path}: holds more than tensors, so it was not opened; get it as safetensors") from None
     if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise ModelError(f"{path}: not a state dict (names -> tensors)")
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}, tensors.__getitem__
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0][:160] if str(error) else type(error).__name__

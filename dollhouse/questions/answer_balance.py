@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -25,6 +26,7 @@ from dollhouse.questions.facts import Key, SceneFacts
 from dollhouse.questions.photo_facts import PhotoFacts
 from dollhouse.scenes.scene import Scene
 from dollhouse.system.atomic_io import atomic_path
+from dollhouse.system.read_files import MAX_BYTES, decode_json, decoding, read_bytes
 
 #: Answers with fewer examples under their key, or a smaller fraction of the most frequent one's, are never asked.
 LEAST_COUNT, LEAST_PART = 40, 0.03
@@ -188,16 +190,15 @@ class AnswerBalance:
     @classmethod
     def load(cls, path: Path) -> AnswerBalance:
         """Read what :meth:`save` wrote; QuestionError where the file is missing or invalid."""
-        try:
-            table = json.loads(gzip.decompress(path.read_bytes()))
+        advice = "save one with AnswerBalance.save"
+        content = read_bytes(path, QuestionError, advice)
+        with decoding(path, "a table of answers", QuestionError, advice):
+            table = decode_json(gzip.GzipFile(fileobj=io.BytesIO(content)).read(MAX_BYTES))
             counts = {
                 (kind, *key.split("|")): {str(answer): int(count) for answer, count in answers.items()}
                 for kind, keys in table.items()
                 for key, answers in keys.items()
             }
-        except (OSError, EOFError, ValueError, AttributeError, TypeError) as error:
-            fault = f"not a table of answers ({error}); save one with AnswerBalance.save"
-            raise QuestionError(f"{path}: {fault}") from error
         return cls(counts, least_count=0, least_part=0.0)  # rare answers were dropped before saving
 
 

@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dollhouse.errors import SceneError
 from dollhouse.questions.answer_balance import SceneAnswers
 from dollhouse.scenes.opener_codec import OpenerDecoder, OpenerEncoder
 from dollhouse.scenes.pose_checks import check_poses
 from dollhouse.scenes.scene import Box, Scene, View, spaced_indices
 from dollhouse.scenes.view_sampling import ViewGraph, choose_views, measure_views
+from dollhouse.system.read_files import decode_json, read_npz
 
 _MATRICES = {"intrinsics": 3, "depth_intrinsics": 3, "world_from_camera": 4}
 _OPENERS = ("open_image", "open_depth", "open_instances")
@@ -89,9 +91,8 @@ class IndexedScan:
     @classmethod
     def from_bytes(cls, content: bytes, folder: Path, open_scan: Callable[[], Scene]) -> IndexedScan:
         """Restore a scan in ``folder``; ``open_scan`` opens it where the index cannot open its images by itself."""
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        header = json.loads(arrays["header"].tobytes())
+        arrays = read_npz(content, f"the index of {folder}", SceneError, "delete the index")
+        header = decode_json(arrays["header"].tobytes())
         opened, decoder = cache(open_scan), OpenerDecoder(folder, header["shared"])
         views = []
         for number, (name, encoded) in enumerate(zip(header["views"], header["openers"], strict=True)):
@@ -128,7 +129,7 @@ def answers_from_bytes(content: bytes) -> list[SceneAnswers]:
         SceneAnswers(
             {tuple(key): row for key, row in counts}, unkeyed, frozenset(labels), frozenset(map(tuple, colours))
         )
-        for counts, unkeyed, labels, colours in json.loads(zlib.decompress(content))
+        for counts, unkeyed, labels, colours in decode_json(zlib.decompress(content))
     ]
 
 

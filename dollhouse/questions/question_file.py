@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from dollhouse.errors import QuestionError, first_fault
+from dollhouse.system.read_files import decode_json, parse_json, read_text
 
 ADVICE = 'write a line for each question, such as {"question": "Is there a lamp?", "scene": "kitchen", "answer": "yes"}'
 _LISTS = ("choices", "objects")
@@ -58,11 +58,7 @@ def read_questions(path: Path) -> tuple[list[QuestionEntry], list[str]]:
 
     Raises QuestionError naming the line that is not valid.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise QuestionError(f"{path}: questions cannot be read ({reason}); give a JSONL file") from error
+    text = read_text(path, QuestionError, "give a JSONL file of questions")
     entries, ignored = [], dict[str, None]()
     for where, row in _rows(path, text):
         try:
@@ -93,11 +89,11 @@ def _rows(path: Path, text: str) -> list[tuple[str, Any]]:
     # at line feeds alone: a question may hold other separators of lines
     lines = [(f"line {number}", line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     try:
-        whole = json.loads(text)
-    except (ValueError, RecursionError):
+        whole = decode_json(text)
+    except ValueError:
         if text.lstrip().startswith("["):
             lines = [("the file", text)]
-        return [(where, _parse(path, where, line)) for where, line in lines]
+        return [(where, parse_json(line, f"{path}: {where}", QuestionError, ADVICE)) for where, line in lines]
     if isinstance(whole, Mapping) and isinstance(whole.get("questions"), list):
         whole = whole["questions"]
     if isinstance(whole, list):
@@ -117,10 +113,3 @@ def _csv_rows(path: Path, text: str) -> list[tuple[str, Any]]:
     except csv.Error as error:
         raise QuestionError(f"{path}: line {reader.line_num}: {error}") from error
     return rows
-
-
-def _parse(path: Path, where: str, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise QuestionError(f"{path}: {where}: Invalid JSON ({error}); {ADVICE}") from error

@@ -32,6 +32,7 @@ from dollhouse.scenes.scene import Scene
 from dollhouse.scenes.view_sampling import VIEW_SAMPLING_VERSION
 from dollhouse.system.key_value_file import KeyValueFile
 from dollhouse.system.progress import ProgressBar
+from dollhouse.system.read_files import decode_json
 
 INDEX_VERSION = 1  #: raise it whenever a row of the index would be another for the same scan
 ANSWER_SAMPLES = 2  #: samples of views whose answers are counted, of a scan with more views than a sample
@@ -131,7 +132,7 @@ class SceneIndex:
         names = json.dumps([self._answers_key(number) for number in usable])
         key = f"{sha256(names.encode()).hexdigest()}.balance"
         if (content := self._file.read(key)) is not None:
-            counts, by_kind, found, asked = json.loads(content)
+            counts, by_kind, found, asked = decode_json(content)
             table = {tuple(key): row for key, row in counts}
             return AnswerBalance(table, 0, 0.0, by_kind), Counter(found), asked
 

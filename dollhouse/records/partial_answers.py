@@ -9,6 +9,7 @@ from pathlib import Path
 from dollhouse.errors import StorageError
 from dollhouse.records.store import PARTS
 from dollhouse.records.types import TeacherAnswer
+from dollhouse.system.read_files import decode_json, decoding, read_bytes
 
 
 class PartialAnswers:
@@ -24,22 +25,16 @@ class PartialAnswers:
     def read(self, id: str) -> dict[int, TeacherAnswer]:
         """Return the answers stored for a record by the index of the question. Raises StorageError for damage."""
         path = self._path(id)
-        try:
-            lines = path.read_bytes().split(b"\n")
-        except FileNotFoundError:
+        if not path.exists():
             return {}
-        except OSError as error:
-            raise StorageError(f"{path}: cannot be read ({error.strerror}); delete it and annotate again") from error
-        answers = {}
-        for line in lines:
+        answers, advice = {}, "delete it and annotate again"
+        for line in read_bytes(path, StorageError, advice).split(b"\n"):
             try:
-                entry = json.loads(line)
-            except (ValueError, RecursionError):
+                entry = decode_json(line)
+            except ValueError:
                 continue
-            try:
+            with decoding(path, "a whole file of answers", StorageError, advice):
                 answers[int(entry["index"])] = TeacherAnswer.from_lists(str(entry["text"]), entry)
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise StorageError(f"{path}: is damaged ({error}); delete it and annotate again") from error
         return answers
 
     def add(self, id: str, index: int, answer: TeacherAnswer) -> None:

@@ -21,6 +21,7 @@ from dollhouse.records.record import Record, RecordCamera
 from dollhouse.records.types import SceneGeometry, SpatialFeatures, TeacherAnswer
 from dollhouse.scenes.scene import Box
 from dollhouse.system.hashing import canonical_json
+from dollhouse.system.read_files import decode_json
 
 _TEXT, _INT, _FLOAT = pa.string(), pa.int32(), pa.float64()
 _BOX = pa.struct(
@@ -126,7 +127,7 @@ def record_from(
         id=row["record"],
         questions=questions,
         answers=answered,
-        provenance=json.loads(row["provenance"]),
+        provenance=decode_json(row["provenance"]),
         cameras=tuple(_camera(view) for view in row["views"]),
         features=features,
         geometry=geometry,
@@ -144,7 +145,7 @@ def _names_to_bytes(names: Sequence[str]) -> NDArray[np.uint8]:
 
 
 def _names_from_bytes(content: NDArray[np.uint8] | None) -> tuple[str, ...]:
-    return () if content is None else tuple(json.loads(content.tobytes()))
+    return () if content is None else tuple(decode_json(content.tobytes()))
 
 
 def _narrowed(ids: NDArray[np.int32]) -> NDArray[Any]:

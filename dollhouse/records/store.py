@@ -8,7 +8,6 @@ A record is written under ``.unfinished`` and then renamed; the next writer remo
 from __future__ import annotations
 
 import errno
-import io
 import os
 import shutil
 from collections import Counter
@@ -20,8 +19,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
 from dollhouse.errors import StorageError
 from dollhouse.questions.generate import Question
@@ -32,6 +30,7 @@ from dollhouse.records.staging import StagingFolder
 from dollhouse.records.types import TeacherAnswer
 from dollhouse.system.atomic_io import sync, write_text
 from dollhouse.system.checksums import HASHES, read_sums, sum_lines
+from dollhouse.system.read_files import MAX_UNPACKED, decoding, read_bytes, read_parquet, read_safetensors
 
 ANSWERS, SCENE, ARRAYS = "answers.parquet", "scene.parquet", "arrays.safetensors"
 UNFINISHED, PARTS = ".unfinished", ".parts"
@@ -99,7 +98,7 @@ class RecordStore:
         path = self.folder / id / SCENE
         rows = _rows(path, _hashes(path.parent))
         if len(rows) != 1 or set(rows[0]) != set(SCENE_COLUMNS.names) or rows[0]["record"] != id:
-            raise StorageError(f"{path}: does not belong to its record{_remedy(path)}")
+            raise StorageError(f"{path}: does not belong to its record; {_remedy(path)}")
         return rows[0]
 
     def read(self, id: str) -> Record:
@@ -107,15 +106,18 @@ class RecordStore:
         row, folder = self.row(id), self.folder / id
         hashes, path = _hashes(folder), folder / ARRAYS
         answers = _rows(folder / ANSWERS, hashes)
-        try:
-            arrays = load(_read_bytes(path, hashes)) if ARRAYS in hashes else {}
-        except (SafetensorError, ValueError) as error:
-            raise StorageError(f"{path}: is damaged ({error}){_remedy(path)}") from error
-        return record_from(row, answers, arrays)
+        arrays = {}
+        if ARRAYS in hashes:
+            arrays = read_safetensors(_read_bytes(path, hashes), path, StorageError, _remedy(path))
+        with decoding(folder, "a whole record", StorageError, _remedy(path)):
+            return record_from(row, answers, arrays)
 
     def answered(self, id: str) -> list[tuple[Question, TeacherAnswer]]:
         """Return the questions and answers of a record, without reading its arrays. Raises as :meth:`read`."""
-        return answers_from(_rows(self.folder / id / ANSWERS, _hashes(self.folder / id)))
+        path = self.folder / id / ANSWERS
+        rows = _rows(path, _hashes(path.parent))
+        with decoding(path, "a table of answers", StorageError, _remedy(path)):
+            return answers_from(rows)
 
     def summary(self) -> StoreSummary:
         """Count records, bytes and answers by question family."""
@@ -140,7 +142,7 @@ class RecordStore:
                 problems.append(str(error))
                 continue
             if record_id(record.scene_hash, record.questions, record.provenance) != record.id:
-                problems.append(f"{path}: its id is not the hash of its contents{_remedy(path / SCENE)}")
+                problems.append(f"{path}: its id is not the hash of its contents; {_remedy(path / SCENE)}")
             for other in sorted(set(os.listdir(path)) - {HASHES, *_hashes(path)}):
                 problems.append(f"{path / other}: does not belong to the record")
         return problems
@@ -248,31 +250,23 @@ def _hashes(folder: Path) -> dict[str, str]:
     try:
         hashes = read_sums(folder)
     except StorageError as error:
-        raise StorageError(f"{error}{_remedy(path)}") from error
+        raise StorageError(f"{error}; {_remedy(path)}") from error
     if not {ANSWERS, SCENE} <= set(hashes) <= {ANSWERS, SCENE, ARRAYS}:
-        raise StorageError(f"{path}: is damaged: it does not list the files of the record{_remedy(path)}")
+        raise StorageError(f"{path}: is damaged: it does not list the files of the record; {_remedy(path)}")
     return hashes
 
 
 def _read_bytes(path: Path, hashes: Mapping[str, str] | None = None) -> bytes:
     """Read a file of a record and compare its hash where ``hashes`` are given."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read ({error.strerror}){_remedy(path)}") from error
+    content = read_bytes(path, StorageError, _remedy(path), MAX_UNPACKED)
     if hashes is not None and sha256(content).hexdigest() != hashes[path.name]:
-        raise StorageError(f"{path}: is damaged: its hash is not that in {HASHES}{_remedy(path)}")
+        raise StorageError(f"{path}: is damaged: its hash is not that in {HASHES}; {_remedy(path)}")
     return content
 
 
 def _rows(path: Path, hashes: Mapping[str, str] | None, columns: list[str] | None = None) -> list[dict[str, Any]]:
-    content = io.BytesIO(_read_bytes(path, hashes))
-    try:
-        # without Arrow's threads: the files are small, and a process that ends while they start is aborted
-        return pq.ParquetFile(content, pre_buffer=False).read(columns=columns, use_threads=False).to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise StorageError(f"{path}: is damaged ({str(error).splitlines()[0]}){_remedy(path)}") from error
+    return read_parquet(_read_bytes(path, hashes), path, StorageError, _remedy(path), columns)
 
 
 def _remedy(path: Path) -> str:
-    return f"; delete {path.parent} and annotate again"
+    return f"delete {path.parent} and annotate again"

@@ -20,6 +20,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pillow_heif import register_heif_opener
 
 from dollhouse.errors import SceneError
+from dollhouse.system.read_files import open_file
 
 register_heif_opener()
 
@@ -175,6 +176,8 @@ def _open(
 ) -> Iterator[Image.Image]:
     """Open an image by its header and check it. Pillow's limit on pixels is replaced by ours."""
     limit = f"at most {MAX_PIXELS // 1_000_000} megapixels"
+    if content is None:
+        open_file(path, SceneError).close()
     try:
         with _PILLOW_LIMIT:
             ordinary, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
@@ -182,8 +185,6 @@ def _open(
                 image = Image.open(content or path, formats=_FORMATS)
             finally:
                 Image.MAX_IMAGE_PIXELS = ordinary
-    except FileNotFoundError as error:
-        raise SceneError(f"{path}: no such file") from error
     except UnidentifiedImageError as error:
         raise SceneError(
             f"{path}: is not an image that can be read (JPEG, HEIC, AVIF, PNG, WebP, GIF, BMP or TIFF)"

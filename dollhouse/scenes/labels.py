@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import NamedTuple
+
+from dollhouse.errors import SceneError
+from dollhouse.system.read_files import decoding, read_text
 
 TABLE = Path(__file__).with_name("labels.txt")
 LABEL_MAPS = "*labels.combined.tsv"  #: ScanNet's table of raw names, which lies in a folder above the scans
@@ -161,8 +165,10 @@ def unmapped_words(folder: Path) -> dict[str, str]:
 
 @lru_cache(maxsize=4)
 def _nyu40_words(path: Path) -> dict[str, str]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = [(row.get("raw_category"), row.get("nyu40class")) for row in csv.DictReader(file, delimiter="\t")]
+    text = read_text(path, SceneError)
+    with decoding(path, "a table", SceneError):
+        table = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t")
+        rows = [(row.get("raw_category"), row.get("nyu40class")) for row in table]
     known = _default_map().map
     return {
         raw.strip().lower(): nyu40

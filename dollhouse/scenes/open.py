@@ -33,6 +33,7 @@ from dollhouse.scenes.readers.stray import STRAY
 from dollhouse.scenes.readers.tum import TUM
 from dollhouse.scenes.readers.video import VIDEO
 from dollhouse.scenes.scene import Scene
+from dollhouse.system.read_files import decoding
 
 AS_READ = Corrections()
 #: Readers in order of preference: the first that matches a path opens it, so photos come last.
@@ -176,14 +177,20 @@ def _open_path(
     if reader is None:
         raise SceneError(_diagnose(path))
     try:
-        return _correct(reader.open(path, skip_bad=skip_bad, frames=frames), reader.description, corrections)
+        return _correct(_read(reader, path, skip_bad, frames), reader.description, corrections)
     except SceneError as error:
         readers = list(_matching_readers(path)) if as_photos else []
         if len(readers) < 2:
             raise
-        scene = readers[-1].open(path, skip_bad=skip_bad, frames=frames)
+        scene = _read(readers[-1], path, skip_bad, frames)
         scene = replace(scene, metadata={**scene.metadata, "skipped": (str(error), *scene.metadata.get("skipped", ()))})
         return _correct(scene, readers[-1].description, corrections)
+
+
+def _read(reader: Reader, path: Path, skip_bad: bool, frames: int | None) -> Scene:
+    """Open a scene; whatever a reader meets in a damaged file and does not expect is a SceneError."""
+    with decoding(path, f"{reader.description} that can be read", SceneError):
+        return reader.open(path, skip_bad=skip_bad, frames=frames)
 
 
 def _correct(scene: Scene, kind: str, corrections: Corrections) -> Scene:
@@ -234,6 +241,6 @@ def _diagnose(path: Path) -> str:
             return explanation
     if inside := _scenes_in(path):
         return f"{path}: is not a scene but holds {len(inside)} ({inside[0].name}, ...); give one of them"
-    if path.is_file():
+    if not path.is_dir():
         return f"{path}: is not a scene (can be {SCENE_KINDS})"
     return f"{path}: holds no scene, only {describe_unused(path, ())} (can be {SCENE_KINDS})"

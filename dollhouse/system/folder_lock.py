@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from dollhouse.errors import StorageError
 from dollhouse.system.atomic_io import remove_unfinished, write_text
+from dollhouse.system.read_files import read_object
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -73,7 +74,7 @@ def locks_out(function: Callable[P, R]) -> Callable[P, R]:
 
 def _holder(folder: Path) -> str:
     try:
-        about = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
+        about = read_object(folder / HOLDER, StorageError)
         return "process {pid} on {host} (`{command}`, since {since})".format(**about)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (StorageError, KeyError):
         return "another process"

@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from dollhouse.system.read_files import decode_json
+
 _TAGS = "think|thinking|thought|thoughts|reasoning"
 _END_OF_THOUGHTS = re.compile(rf"</(?:{_TAGS})>|◁/think▷|<\|channel\|>final<\|message\|>|<\|end_of_thought\|>", re.I)
 _START_OF_THOUGHTS = re.compile(rf"\s*(?:<(?:{_TAGS})>|◁think▷|<\|channel\|>analysis|<\|begin_of_thought\|>)", re.I)
@@ -36,10 +38,7 @@ class ErrorMessage:
 
 def parse_json(text: str) -> Any:
     """Parse JSON; raises ValueError for anything else, whatever its faults."""
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+    return decode_json(text)
 
 
 def parse_completion(response: Any) -> Completion:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -24,6 +23,7 @@ from dollhouse.errors import TeacherError
 from dollhouse.questions.generate import Question
 from dollhouse.records.types import TeacherAnswer
 from dollhouse.scenes.scene import Scene, View
+from dollhouse.system.read_files import decode_json
 from dollhouse.teachers.chat_client import ChatClient, RejectedError, RetryPolicy, ServerError
 from dollhouse.teachers.credentials import SECRET_NAMES, Redactor, read_key, resolve_variables
 from dollhouse.teachers.protocol import (
@@ -45,8 +45,8 @@ def _mapping(value: Any) -> Any:
     if equals and not value.lstrip().startswith("{"):
         return {name.strip(): rest.strip()}
     try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
+        return decode_json(value)
+    except ValueError:
         raise ValueError('write a JSON object such as {"name": "value"}, or NAME=VALUE') from None
 
 

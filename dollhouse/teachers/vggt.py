@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from dollhouse.models.vggt.modeling import VggtModel
 from dollhouse.records.types import SceneGeometry
 from dollhouse.scenes.scene import Scene
 from dollhouse.system.hashing import files_hash, folder_hash
+from dollhouse.system.read_files import read_json
 from dollhouse.teachers.local_model import default_device, load_pretrained, model_provenance
 from dollhouse.teachers.reconstruction import Cameras
 
@@ -98,8 +98,7 @@ class VggtDepthTeacher:
 
 
 def _is_saved_model(place: Path) -> bool:
-    try:
-        settings = json.loads((place / "config.json").read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError):
+    if not (place / "config.json").is_file():
         return False
+    settings = read_json(place / "config.json", ModelError)
     return isinstance(settings, dict) and settings.get("model_type") == VggtConfig.model_type

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
+
+from dollhouse.errors import StorageError
+from dollhouse.system.read_files import read_jsonl
 
 WEIGHT = "weight_"
 NOT_LOSSES = {"stage", "step", "loss", "grad_norm", "learning_rate", "epoch", "dropped_steps"}
@@ -58,8 +60,7 @@ def plot_losses(metrics: Path, picture: Path) -> bool:
 def read_stages(metrics: Path) -> dict[str, list[dict[str, Any]]]:
     """Return the logged lines with losses, by stage, in training order."""
     stages: dict[str, list[dict[str, Any]]] = {}
-    for text in metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else ():
-        line = json.loads(text)
+    for _, line in read_jsonl(metrics, StorageError) if metrics.exists() else ():
         if losses_of(line):
             stages.setdefault(line["stage"], []).append(line)
     return {stage: lines[:: max(1, len(lines) // MAX_POINTS)] for stage, lines in stages.items()}

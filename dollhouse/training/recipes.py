@@ -8,13 +8,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from dollhouse.data.config import ConfigModel, DataConfig
 from dollhouse.errors import RecipeError
+from dollhouse.system.read_files import decoding, parse_yaml, read_yaml
 from dollhouse.training.config import Recipe, StageConfig, StudentConfig
 
 RECIPES = Path(str(files("dollhouse") / "recipes"))  #: the recipes that the package ships
@@ -51,14 +50,7 @@ def read_recipe(recipe: Path | str, overrides: Sequence[str] = ()) -> Recipe:
 
 def read_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Read a YAML mapping with ``key=value`` overrides, without validation. Raises RecipeError."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"cannot read recipe {path}: {error}") from error
-    try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    tree = read_yaml(path, RecipeError)
     if not isinstance(tree, dict):
         raise RecipeError(f"{path} holds no settings: a recipe is a YAML mapping, as the shipped nano.yaml is")
     return apply_overrides(tree, overrides)
@@ -66,21 +58,21 @@ def read_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
 def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Return nested dicts with every ``a.b.c=value`` set; values are YAML. Raises RecipeError."""
-    config = OmegaConf.create(dict(tree))
+    with decoding("the recipe", "one of settings and values", RecipeError):
+        config = OmegaConf.create(dict(tree))
     for override in overrides:
-        key, sign, _ = (part.strip() for part in override.partition("="))
+        key, sign, text = (part.strip() for part in override.partition("="))
         if not sign or not key:
             raise RecipeError(f"override {override!r} is not of the form key=value, such as data.views=2")
-        try:
+        where = f"the value of override {override!r}"
+        parse_yaml(text, where, RecipeError)
+        with decoding(where, "YAML", RecipeError):
             value = OmegaConf.select(OmegaConf.from_dotlist([override.strip()]), key)
             for end in range(1, len(steps := key.split("."))):
                 parent = OmegaConf.select(config, ".".join(steps[:end]))
                 if parent is not None and not isinstance(parent, DictConfig):
                     raise RecipeError(f"override {override!r}: {steps[end - 1]} holds a value, not settings")
             OmegaConf.update(config, key, value, merge=False)
-        except (yaml.YAMLError, OmegaConfBaseException) as error:
-            reason = " ".join(str(error).split())
-            raise RecipeError(f"the value of override {override!r} is not YAML: {reason}") from error
     resolved: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
     return resolved
 

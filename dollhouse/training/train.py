@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
@@ -38,6 +38,7 @@ from dollhouse.models.dollhouse.serialization import save_student, single_weight
 from dollhouse.system.atomic_io import atomic_path, write_text
 from dollhouse.system.environment import describe_machine, source_commit
 from dollhouse.system.folder_lock import locks_out
+from dollhouse.system.read_files import read_object, read_safetensors
 from dollhouse.training.callbacks import StageProgress
 from dollhouse.training.config import Recipe
 from dollhouse.training.loss_weighting import build_weighting
@@ -189,9 +190,9 @@ def claim_folder(recipe: Recipe, out: Path) -> None:
     """Create the run's folder; raise RecipeError where it has a run of another recipe."""
     frozen = json.dumps(recipe.model_dump(mode="json"), indent=1)
     path = out / "recipe.json"
-    earlier = json.loads(path.read_text()) if path.exists() else None
+    earlier = read_object(path, StorageError, "delete it to start anew") if path.exists() else None
     if earlier is not None and not same_recipe(earlier, recipe):
-        current = json.loads(frozen)
+        current = recipe.model_dump(mode="json")
         changed = [key for key in current if current.get(key) != earlier.get(key)]
         raise RecipeError(
             f"{out} has a run of another recipe (different: {', '.join(changed)}): choose another --out, or delete it"
@@ -222,6 +223,8 @@ def count_parameters(model: nn.Module) -> dict[str, int]:
 def load_weights(path: Path, model: nn.Module) -> None:
     """Load the weights of a finished stage. Raises RecipeError where they are of another model."""
     tied = model.state_dict().keys() - single_weights(model).keys()
-    missing, unexpected = model.load_state_dict(load_file(path), strict=False)
+    missing, unexpected = model.load_state_dict(
+        read_safetensors(path, path, StorageError, "delete that stage's folder"), strict=False
+    )
     if set(missing) - tied or unexpected:
         raise RecipeError(f"{path} has other weights than the recipe's model has: delete that stage's folder")

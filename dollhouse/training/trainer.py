@@ -21,6 +21,7 @@ from dollhouse.data.collator import Batch
 from dollhouse.errors import RecipeError, StorageError
 from dollhouse.models.dollhouse.serialization import single_weights
 from dollhouse.system.atomic_io import write_text
+from dollhouse.system.read_files import decode_json
 from dollhouse.training.config import StageConfig
 from dollhouse.training.optim import build_optimizer
 
@@ -169,8 +170,8 @@ class MetricsFile(TrainerCallback):
 
     def _is_done(self, line: str, step: int) -> bool:
         try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:  # truncated by a kill
+            entry = decode_json(line)
+        except ValueError:  # truncated by a kill
             return False
         return entry["stage"] != self.stage or entry["step"] <= step
 

@@ -103,5 +103,5 @@ def test_the_origin_of_a_model_is_what_its_run_tells(tmp_path):
     (model / "run.json").write_text(json.dumps(run))
     assert model_lineage(model)["records"] == {"folder": str(tmp_path / "gone"), "sha256": UNKNOWN}
     (model / "run.json").write_text("{")
-    with pytest.raises(StorageError, match="cannot be read as JSON"):
+    with pytest.raises(StorageError, match=r"is not the run\.json of a run"):
         model_lineage(model)

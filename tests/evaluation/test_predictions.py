@@ -80,7 +80,7 @@ BAD = {
     "unknown": (lines([*ours(), {"id": "q9", "prediction": "x"}]).encode(), r"do not hold: q9 in row 5;"),
     "mixed encodings": (lines(ours()[:2]).encode() + lines(ours()[2:]).encode("latin-1"), r"row 3: not UTF-8.*0xe7"),
     "utf-16": (lines(ours()).encode("utf-16"), "is UTF-16"),
-    "half a character": (changed(1, id="q1", prediction="x").replace(b'"x"', b'"\\ud83d"'), "row 2: holds half"),
+    "half a character": (changed(1, id="q1", prediction="x").replace(b'"x"', b'"\\ud83d"'), "row 2: .*half a char"),
     "not json": (lines(ours()).encode() + b"{oops\n", "row 5: not JSON"),
     "deep": (b'{"id": "q0", "prediction": ' + b"[" * 100_000 + b"\n", "row 1: not JSON"),
     "not objects": (b"3\n" + lines(ours()).encode(), "row 1: not an object"),
@@ -118,7 +118,7 @@ def test_a_line_of_two_gigabytes_is_refused_unread(tmp_path):
         with path.open("r+b") as file:
             file.truncate(2 << 30)
         tracemalloc.start()
-        with pytest.raises(ScoreError, match=r"row 2: longer than 4 MiB|one JSON list of 2,147,483,648 bytes"):
+        with pytest.raises(ScoreError, match=r"row 2: longer than 4 MiB|is too large \(2,147,483,648 bytes"):
             read_predictions(path, SAMPLES)
         assert tracemalloc.get_traced_memory()[1] < 4 * LONGEST_LINE
         tracemalloc.stop()

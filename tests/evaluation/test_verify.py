@@ -153,7 +153,7 @@ def test_rows_taken_away_and_files_that_are_gone(folder):
     findings = verify_report(folder).findings
     assert "predictions.jsonl: has 39 rows, the report 40" in findings
     path.write_text(text[:-20], encoding="utf-8")
-    with pytest.raises(ScoreError, match="row 40: is no longer JSON"):
+    with pytest.raises(ScoreError, match="row 40: is not JSON"):
         verify_report(folder)
     path.unlink()
     with pytest.raises(ScoreError, match="belongs beside"):

@@ -44,7 +44,7 @@ def test_forms_of_files(name: str, text: str, tmp_path: Path) -> None:
     [
         (2, "2"),
         (1234567, "1234567"),
-        (10**400, str(10**400)),
+        (10**19, str(10**19)),
         (2.5, "2.5"),
         (2.0, "2"),
         (True, "yes"),

@@ -50,7 +50,7 @@ def test_a_torn_line_loses_one_answer(tmp_path: Path) -> None:
 def test_damage_is_a_one_line_error(line: str, tmp_path: Path) -> None:
     (tmp_path / ".parts").mkdir()
     (tmp_path / ".parts" / "a.jsonl").write_text(line)
-    with pytest.raises(StorageError, match=r"is damaged.*delete it and annotate again"):
+    with pytest.raises(StorageError, match=r"is not a whole file.*delete it and annotate again"):
         PartialAnswers(tmp_path).read("a")
 
 

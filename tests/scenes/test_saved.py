@@ -110,8 +110,8 @@ def _resized(sort: str) -> Callable[[Path], None]:
     ("damage", "message"),
     [
         (lambda folder: (folder / "scene.json").unlink(), "cannot be read"),
-        (lambda folder: (folder / "scene.json").write_text('{"views": ['), "is not a saved scene"),
-        (lambda folder: (folder / "scene.json").write_bytes(b"\xff\xfe\x00"), "is not a saved scene"),
+        (lambda folder: (folder / "scene.json").write_text('{"views": ['), "is not JSON"),
+        (lambda folder: (folder / "scene.json").write_bytes(b"\xff\xfe\x00"), "is not JSON"),
         (_edit(lambda entry: entry.update(format="other 2")), "format"),
         (_edit(lambda entry: entry.update(views=[])), "views"),
         (_edit(lambda entry: entry.update(extra=1)), "extra"),

@@ -104,7 +104,7 @@ def test_a_malformed_pose_is_refused_by_name(tmp_path: Path, words: str, message
 def test_missing_files_are_named(tmp_path: Path) -> None:
     folder = write_scan(tmp_path / "scan")
     (folder / "depth" / "2.png").unlink()
-    with pytest.raises(SceneError, match=r"depth/2\.png: no such file"):
+    with pytest.raises(SceneError, match=r"depth/2\.png: .*no such file"):
         open_scannet(folder)
     (folder / "pose" / "1.txt").unlink()
     with pytest.raises(SceneError, match=r"pose/1\.txt: is missing"):

@@ -37,8 +37,8 @@ def test_boxes_are_absent_where_a_file_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        (".aggregation.json", '{"segGroups": [', "Invalid JSON"),
-        (".aggregation.json", "[]", "Input should be an object"),
+        (".aggregation.json", '{"segGroups": [', "is not JSON"),
+        (".aggregation.json", "[]", "Input should be a valid dict"),
         (".aggregation.json", '{"segGroups": [3]}', "object 0 is not valid"),
         (".aggregation.json", '{"segGroups": [{"objectId": "a"}]}', "objectId"),
         (".aggregation.json", '{"segGroups": [{"objectId": 0, "segments": [3]}]}', "label"),

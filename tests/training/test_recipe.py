@@ -95,5 +95,5 @@ def test_unreadable_recipes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="holds no settings"):
         read_recipe(bad)
     bad.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(RecipeError, match="cannot read recipe"):
+    with pytest.raises(RecipeError, match="cannot be read as text"):
         read_recipe(bad)

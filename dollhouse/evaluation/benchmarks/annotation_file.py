@@ -5,25 +5,20 @@ Every error is a QuestionError that names the file and the row.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dollhouse.errors import QuestionError
 from dollhouse.evaluation.benchmarks.benchmark import Sample
+from dollhouse.system import read_files
+from dollhouse.system.read_files import MAX_BYTES, decoding, open_file, read_jsonl, read_parquet
 
 LONGEST_ROW = 1 << 26  #: bytes of a text table; some cells hold pictures as text
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise QuestionError(f"{path}: cannot be read ({error}); fetch it again") from error
-    except json.JSONDecodeError as error:
-        raise QuestionError(f"{path}: not JSON at line {error.lineno} ({error.msg}); fetch it again") from error
+read_json = partial(read_files.read_json, error=QuestionError, advice="fetch it again")
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
@@ -33,7 +28,8 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
     """
     if path.suffix in (".parquet", ".tsv", ".csv"):
         return _table(path, columns)
-    rows = list(_lines(path)) if path.suffix == ".jsonl" else read_json(path)
+    lines = read_jsonl(path, QuestionError, "fetch it again") if path.suffix == ".jsonl" else ()
+    rows = [row for _, row in lines] if path.suffix == ".jsonl" else read_json(path)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise QuestionError(f"{path}: must hold a list of questions, each an object; is it the right file?")
     return rows
@@ -65,36 +61,22 @@ def text_list(row: dict[str, Any], name: str, where: str) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def _lines(path: Path) -> Iterator[Any]:
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                if line.strip():
-                    yield json.loads(line)
-            except json.JSONDecodeError as error:
-                raise QuestionError(f"{path}, line {number}: not JSON ({error.msg}); fetch it again") from error
-
-
 def _table(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
     import pyarrow
-    from pyarrow import csv, parquet
+    from pyarrow import csv
 
     names = list(columns)
-    try:
-        if path.suffix == ".parquet":
-            table = parquet.read_table(path, columns=names).select(names)
-        else:
-            texts = dict.fromkeys(names, pyarrow.string())
-            table = csv.read_csv(
-                path,
-                csv.ReadOptions(block_size=LONGEST_ROW),
-                csv.ParseOptions(delimiter="\t" if path.suffix == ".tsv" else ",", newlines_in_values=True),
-                csv.ConvertOptions(
-                    include_columns=names, column_types=texts, null_values=[""], strings_can_be_null=True
-                ),
-            )
-    except (OSError, KeyError, pyarrow.ArrowException) as error:
-        reason, wanted = str(error).partition("\n")[0], ", ".join(names)
-        raise QuestionError(f"{path}: not a table with columns {wanted} ({reason}); fetch the right file") from error
-    rows: list[dict[str, Any]] = table.to_pylist()
-    return rows
+    what, advice = f"a table with columns {', '.join(names)}", "fetch the right file"
+    if path.suffix == ".parquet":
+        return read_parquet(path, path, QuestionError, advice, names)
+    open_file(path, QuestionError, advice, MAX_BYTES).close()
+    with decoding(path, what, QuestionError, advice):
+        texts = dict.fromkeys(names, pyarrow.string())
+        table = csv.read_csv(
+            path,
+            csv.ReadOptions(block_size=LONGEST_ROW),
+            csv.ParseOptions(delimiter="\t" if path.suffix == ".tsv" else ",", newlines_in_values=True),
+            csv.ConvertOptions(include_columns=names, column_types=texts, null_values=[""], strings_can_be_null=True),
+        )
+        rows: list[dict[str, Any]] = table.to_pylist()
+        return rows

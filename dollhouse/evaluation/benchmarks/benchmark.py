@@ -13,6 +13,7 @@ import yaml
 from numpy.typing import NDArray
 
 from dollhouse.errors import QuestionError
+from dollhouse.system.read_files import decoding
 
 SampleScores = NDArray[np.float64]
 
@@ -133,7 +134,8 @@ class Benchmark:
             raise QuestionError(f"{self.name}: no annotations given; {self.source.advice()}")
         if missing := [path for path in paths if not path.exists()]:
             raise QuestionError(f"{self.name}: no such file {missing[0]}; {self.source.advice()}")
-        samples = self.read(paths)
+        with decoding(paths[0], f"a file of {self.title}", QuestionError, self.source.advice()):
+            samples = self.read(paths)
         if not samples:
             raise QuestionError(f"{self.name}: {paths[0]} holds no question; {self.source.advice()}")
         numbers: dict[str, int] = {}

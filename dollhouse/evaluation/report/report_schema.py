@@ -16,6 +16,7 @@ from dollhouse.errors import ScoreError, StorageError
 from dollhouse.evaluation.benchmarks.benchmark import Benchmark
 from dollhouse.evaluation.metrics.versions import scorer_versions
 from dollhouse.system import environment
+from dollhouse.system.read_files import decode_json, decoding, read_bytes, read_json
 
 FORMAT = "dollhouse report 2"
 #: packages whose version may change a score
@@ -82,12 +83,7 @@ def format_report(report: Mapping[str, Any]) -> str:
 def read_report(path: Path) -> tuple[dict[str, Any], Path]:
     """Read a report, and return its file too; ``path`` may be its folder. Raises ScoreError where it is invalid."""
     file = path / "report.json" if path.is_dir() else path
-    try:
-        report = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ScoreError(f"{file}: cannot be read ({error.strerror}); give the folder of an evaluation") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ScoreError(f"{file}: is no longer JSON ({error}); it was changed after it was written") from error
+    report = read_json(file, ScoreError, "give the folder of an evaluation, as it was written")
     if not isinstance(report, dict) or report.get("format") != FORMAT:
         raise ScoreError(f"{file}: is not a report of this version ({FORMAT!r}); make it again with dollhouse evaluate")
     for name, kind in _NEEDED.items():
@@ -153,20 +149,18 @@ def model_lineage(model: Path) -> dict[str, Any]:
     path = next((path for path in (model / "run.json", model.parent / "run.json") if path.is_file()), None)
     if path is None:
         return {"run": UNKNOWN, "records": UNKNOWN}
-    try:
-        content = path.read_bytes()
-        run = json.loads(content)
-    except (OSError, ValueError) as error:
-        raise StorageError(f"{path}: cannot be read as JSON ({error}); repair or remove it") from error
-    recipe = run.get("recipe") or {}
-    return {
-        "run": sha256(content).hexdigest(),
-        "commit": run.get("commit") or UNKNOWN,
-        "seed": recipe.get("seed", UNKNOWN),
-        "data": recipe.get("data", UNKNOWN),
-        "init_from": recipe.get("init_from") or UNKNOWN,
-        "records": run.get("records") or _records_of(recipe.get("data") or {}),
-    }
+    content = read_bytes(path, StorageError, "repair or remove it")
+    with decoding(path, "the run.json of a run", StorageError, "repair or remove it"):
+        run = decode_json(content)
+        recipe = run.get("recipe") or {}
+        return {
+            "run": sha256(content).hexdigest(),
+            "commit": run.get("commit") or UNKNOWN,
+            "seed": recipe.get("seed", UNKNOWN),
+            "data": recipe.get("data", UNKNOWN),
+            "init_from": recipe.get("init_from") or UNKNOWN,
+            "records": run.get("records") or _records_of(recipe.get("data") or {}),
+        }
 
 
 def _records_of(data: Mapping[str, Any]) -> Any:
@@ -182,5 +176,5 @@ def _records_of(data: Mapping[str, Any]) -> Any:
         "folder": str(folder),
         "n": len(records),
         "sha256": text_sha256("\n".join(records.ids())),
-        "teachers": [json.loads(teacher) for teacher in sorted(teachers)],
+        "teachers": [decode_json(teacher) for teacher in sorted(teachers)],
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
@@ -19,6 +18,7 @@ from dollhouse.models.dollhouse.processing import DollhouseProcessor
 from dollhouse.system.atomic_io import atomic_folder
 from dollhouse.system.checksums import HASHES, check_checksums, write_checksums
 from dollhouse.system.hashing import file_hash
+from dollhouse.system.read_files import read_object
 
 SHIPPED = Path(__file__).parents[1] / "weights" / "nano"
 NEEDED = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "processor_config.json")
@@ -61,11 +61,7 @@ def find_model(folder: str | Path | None = None) -> Path:
     missing = [name for name in NEEDED if not (path / name).is_file()]
     if missing:
         raise ModelError(f"model folder {path} lacks {', '.join(missing)}: copy the whole folder again")
-    try:
-        settings = json.loads((path / "config.json").read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path / 'config.json'} is not JSON: {error}") from error
-    kind = settings.get("model_type") if isinstance(settings, dict) else None
+    kind = read_object(path / "config.json", ModelError, "copy the whole folder again").get("model_type")
     if kind != DollhouseConfig.model_type:
         raise ModelError(f"{path} is not a Dollhouse model: its config.json has model_type {kind!r}")
     return path
@@ -109,7 +105,7 @@ def load_student(folder: str | Path | None = None) -> tuple[DollhouseForConditio
 def load_processor(path: Path) -> DollhouseProcessor:
     """Load the processor of a model folder."""
     try:
-        settings = json.loads((path / "processor_config.json").read_text(encoding="utf-8-sig"))
+        settings = read_object(path / "processor_config.json", ModelError)
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
         image = settings.get("image_processor", {})
         return DollhouseProcessor(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,13 +19,16 @@ from dollhouse.geometry import Array, camera_rays, is_rigid, resize_intrinsics
 from dollhouse.scenes.images import depth_size, image_size, read_depth, read_image
 from dollhouse.scenes.readers.reader import FaultLog, Reader, describe_unused, read_text
 from dollhouse.scenes.scene import Box, Scene, View, spaced_indices
+from dollhouse.system import read_files
 
 OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  #: camera axes; its own inverse
 LENS = ([0, 1, 0, 1], [0, 1, 2, 2])  #: index of fx, fy, cx, cy in a camera matrix
 Y_UP, Z_UP = np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0])
 MAX_TIME_GAP = 0.02  #: seconds between a frame and its pose or depth map
 #: Raised on untrusted files that are read without checks.
-FILE_ERRORS = (OSError, LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, struct.error)
+FILE_ERRORS = (OSError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError, struct.error)
+
+read_json = partial(read_files.read_json, error=SceneError)
 
 
 @dataclass(frozen=True)
@@ -114,14 +116,6 @@ def _undistorted(
     channels = pixels[..., None] if pixels.ndim == 2 else pixels
     sampled = [map_coordinates(channels[..., i], (row, column), order=order) for i in range(channels.shape[2])]
     return np.stack(sampled, axis=-1).reshape(pixels.shape)
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file; raises SceneError."""
-    try:
-        return json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
-        raise SceneError(f"{path}: is not JSON ({error})") from error
 
 
 def read_rows(path: Path) -> list[list[str]]:

@@ -14,6 +14,7 @@ from dollhouse.geometry import invert_rigid
 from dollhouse.scenes.readers import captures
 from dollhouse.scenes.readers.reader import list_photos, natural_key, read_text
 from dollhouse.scenes.scene import View
+from dollhouse.system.read_files import open_file, read_bytes
 
 # COLMAP's models whose distortion can be removed here, by number, with the names of their parameters.
 _MODELS = {
@@ -84,7 +85,7 @@ def _text_images(path: Path) -> Iterator[Image]:
 
 
 def _binary_cameras(path: Path) -> Iterator[tuple[int, Lens]]:
-    data, offset = path.read_bytes(), 8
+    data, offset = read_bytes(path, SceneError), 8
     for _ in range(struct.unpack_from("<Q", data)[0]):
         id, model, width, height = struct.unpack_from("<iiQQ", data, offset)
         if not 0 <= model < len(_MODELS):
@@ -95,7 +96,7 @@ def _binary_cameras(path: Path) -> Iterator[tuple[int, Lens]]:
 
 
 def _binary_images(path: Path) -> Iterator[Image]:
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with open_file(path, SceneError) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         offset = 8
         for _ in range(struct.unpack_from("<Q", data)[0]):
             _, *pose, camera = struct.unpack_from("<i7di", data, offset)

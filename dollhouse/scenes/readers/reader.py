@@ -7,11 +7,13 @@ from collections import defaultdict
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from dollhouse.errors import SceneError
 from dollhouse.scenes.scene import Scene
+from dollhouse.system import read_files
 
 _JPEG_AND_HEIC = (".jpg", ".jpeg", ".jfif", ".jpe", ".mpo", ".heic", ".heif", ".hif")
 PHOTO_SUFFIXES = frozenset({*_JPEG_AND_HEIC, ".avif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
@@ -92,9 +94,4 @@ def list_photos(folder: Path) -> list[Path]:
     return sorted((p for p in photos if p.is_file()), key=lambda path: natural_key(path.name))
 
 
-def read_text(path: Path) -> str:
-    """Read a UTF-8 text file, with or without byte-order mark; raises SceneError."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SceneError(f"{path}: cannot be read as text ({error})") from error
+read_text = partial(read_files.read_text, error=SceneError)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from importlib.util import find_spec
 from io import BytesIO
@@ -16,13 +15,14 @@ from dollhouse.scenes.archives import open_archive, read_member
 from dollhouse.scenes.images import read_image
 from dollhouse.scenes.readers import captures
 from dollhouse.scenes.scene import View
+from dollhouse.system.read_files import parse_json
 
-_MAX_MEMBER = 1 << 26  #: bytes of a JPEG or of the metadata
+_MAX_MEMBER = 1 << 26  #: bytes of a JPEG, a depth map or the metadata
 
 
 def _collect(capture: captures.Capture) -> None:
     path = capture.path
-    content = json.loads(_read_member(path, "metadata", _MAX_MEMBER).decode("utf-8-sig"))
+    content = parse_json(_read_member(path, "metadata", _MAX_MEMBER), path / "metadata", SceneError)
     size = (int(content["w"]), int(content["h"]))
     depth_size: tuple[int, int] | None = (int(content.get("dw", 256)), int(content.get("dh", 192)))
     lens = np.array(content["K"], dtype=np.float64).reshape(3, 3).T[captures.LENS]  # stored by columns
@@ -55,7 +55,7 @@ def _read_photo(path: Path, name: str) -> NDArray[np.uint8]:
 def _read_depth(path: Path, name: str, size: tuple[int, int]) -> NDArray[np.float32]:
     import lzfse
 
-    packed = _read_member(path, name, 4 * size[0] * size[1] + 4096)
+    packed = _read_member(path, name, min(4 * size[0] * size[1] + 4096, _MAX_MEMBER))
     try:
         depth = np.frombuffer(lzfse.decompress(packed), dtype="<f4").reshape(size[::-1])
     except (lzfse.error, ValueError) as error:

@@ -7,7 +7,6 @@ metric), ``instances/0000.png`` (16-bit box ids) and ``scene.json``, which conta
 from __future__ import annotations
 
 import json
-from codecs import BOM_UTF8
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,6 +22,7 @@ from dollhouse.scenes.images import depth_size, image_size, read_depth, read_ids
 from dollhouse.scenes.readers.reader import Reader
 from dollhouse.scenes.scene import Box, Scene, View
 from dollhouse.system.atomic_io import atomic_folder
+from dollhouse.system.read_files import decode_json, read_json
 
 FORMAT = "dollhouse scene 1"
 _UNITS_PER_METRE = 1000.0
@@ -96,10 +96,9 @@ def open_saved(path: str | Path, *, skip_bad: bool = False, frames: int | None =
     Raises SceneError where ``scene.json`` or an image is missing, broken or inconsistent.
     """
     json_path = Path(path) / "scene.json"
+    content = read_json(json_path, SceneError, "a saved scene has this file")
     try:
-        entry = _SceneEntry.model_validate_json(json_path.read_bytes().removeprefix(BOM_UTF8))
-    except OSError as error:
-        raise SceneError(f"{json_path}: cannot be read ({error.strerror}); a saved scene has this file") from error
+        entry = _SceneEntry.model_validate(content)
     except ValidationError as error:
         raise SceneError(f"{json_path}: is not a saved scene ({first_fault(error)})") from error
     views = tuple(_open_view(json_path, index, view) for index, view in enumerate(entry.views))
@@ -120,7 +119,7 @@ def _to_json(scene: Scene, folder: Path) -> str:
     entry = {"format": FORMAT, **vars(scene), "metadata": dict(scene.metadata), "views": views, "boxes": boxes}
     try:
         text = json.dumps(entry, indent=1, allow_nan=False, default=_array_to_list)
-        _SceneEntry.model_validate_json(text)
+        _SceneEntry.model_validate(decode_json(text))
     except (TypeError, ValueError) as error:  # pydantic's ValidationError is a ValueError
         fault = first_fault(error) if isinstance(error, ValidationError) else error
         raise SceneError(f"{scene.name}: cannot be saved to {folder} ({fault})") from error

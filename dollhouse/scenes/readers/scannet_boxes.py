@@ -5,7 +5,6 @@ Boxes follow VoteNet's convention: axis-aligned bounds of an object's vertices a
 
 from __future__ import annotations
 
-from codecs import BOM_UTF8
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -16,7 +15,7 @@ from pydantic.alias_generators import to_camel
 from dollhouse.errors import SceneError, first_fault
 from dollhouse.geometry import Array, transform_points
 from dollhouse.scenes.labels import unmapped_words
-from dollhouse.scenes.readers.captures import FILE_ERRORS
+from dollhouse.scenes.readers.captures import FILE_ERRORS, read_json
 from dollhouse.scenes.readers.reader import FaultLog
 from dollhouse.scenes.scene import Box
 
@@ -121,9 +120,8 @@ def _read_vertices(path: Path) -> Array:
 
 
 def _read_json(path: Path, model: type[Model]) -> Model:
+    content = read_json(path)
     try:
-        return model.model_validate_json(path.read_bytes().removeprefix(BOM_UTF8))
+        return model.model_validate(content)
     except ValidationError as error:
         raise SceneError(f"{path}: is not ScanNet's annotation ({first_fault(error)})") from error
-    except OSError as error:
-        raise SceneError(f"{path}: cannot be read ({error})") from error
