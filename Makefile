@@ -6,7 +6,7 @@ STAMP := $(VENV)/installed
 # One thread a process: two busy thread pools on two cores wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-slow test-all lint docs paper clean
+.PHONY: demo test test-slow test-all fuzz lint docs paper clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -33,6 +33,11 @@ test-slow: $(STAMP)
 	$(PYTEST) -m slow
 
 test-all: test test-slow
+
+# Damaged files for every reader; INPUTS, FIRST (the number of the first) and READERS (names, by commas) change the run.
+fuzz: $(STAMP)
+	OMP_NUM_THREADS=1 FUZZ_INPUTS=$(or $(INPUTS),20000) FUZZ_FIRST=$(or $(FIRST),0) FUZZ_READERS="$(READERS)" \
+	$(BIN)/python -m tests.fuzz.run
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
