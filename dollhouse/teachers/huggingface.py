@@ -24,12 +24,13 @@ from dollhouse.models.generation import GeneratedTokens, top_tokens
 from dollhouse.questions.generate import Question
 from dollhouse.records.types import TeacherAnswer
 from dollhouse.scenes.scene import Scene
+from dollhouse.teachers.chat_template import ChatTemplate
 from dollhouse.teachers.completions import one_line
 from dollhouse.teachers.local_model import (
     check_minimums,
     default_device,
     folder_provenance,
-    load_pretrained,
+    load_part,
     token_answer,
 )
 from dollhouse.teachers.protocol import Teacher, prompt_text
@@ -57,13 +58,17 @@ class HuggingFaceTeacher(Teacher):
         """Raises ModelError where the folder is no such model, or has no chat template."""
         self.folder = Path(folder)
         self.settings = settings or HuggingFaceSettings()
-        self.processor = load_pretrained(
+        self.processor = load_part(
             transformers.AutoProcessor, self.folder, "model with a processor", padding_side="left"
         )
-        if not getattr(self.processor, "chat_template", None) or not hasattr(self.processor, "tokenizer"):
+        template = getattr(self.processor, "chat_template", None)
+        if isinstance(template, dict):
+            template = template.get("default")
+        if not template or not hasattr(self.processor, "tokenizer"):
             raise ModelError(f"{folder}: has no chat template for photos and text; copy chat_template.jinja to it")
+        self.template = ChatTemplate(template, self.processor.tokenizer.special_tokens_map)
         kind, options = "image-text-to-text model", {"dtype": self.settings.dtype, "use_safetensors": True}
-        model = load_pretrained(transformers.AutoModelForImageTextToText, self.folder, kind, **options)
+        model = load_part(transformers.AutoModelForImageTextToText, self.folder, kind, **options)
         self.model = model.to(default_device()).eval()
 
     def provenance(self) -> dict[str, Any]:
@@ -102,9 +107,10 @@ class HuggingFaceTeacher(Teacher):
 
     def _generate(self, chats: Sequence[list[dict[str, Any]]]) -> list[TeacherAnswer]:
         padding = {"padding": len(chats) > 1}
+        prompts = self.template.render(chats)
         inputs = self.processor.apply_chat_template(
-            chats,
-            add_generation_prompt=True,
+            [[{**chat[0], "prompt": prompt}] for chat, prompt in zip(chats, prompts, strict=True)],
+            chat_template="{{ messages[0].prompt }}",  # rendered already, not trusted to this process
             tokenize=True,
             return_dict=True,
             return_tensors="pt",

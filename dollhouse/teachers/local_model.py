@@ -9,33 +9,19 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from safetensors import SafetensorError
 
 from dollhouse.errors import ModelError, TeacherError
-from dollhouse.models.checked_tensors import require_finite
 from dollhouse.models.generation import GeneratedTokens
+from dollhouse.models.pretrained import load_pretrained
 from dollhouse.records.types import TeacherAnswer
 from dollhouse.system.hashing import folder_hash
-from dollhouse.teachers.completions import one_line
-
-#: what transformers and safetensors raise for folders that they cannot use
-LOADING_ERRORS = (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError)
 
 
-def load_pretrained(auto_class: Any, folder: Path, kind: str, **options: Any) -> Any:
-    """Load a model or processor with ``auto_class.from_pretrained``, from the folder alone.
-
-    Raises ModelError saying that the folder is no ``kind``, and for weights that are not finite.
-    """
+def load_part(auto_class: Any, folder: Path, kind: str, **options: Any) -> Any:
+    """Load a model or processor from a folder; raises ModelError saying that the folder is no ``kind``."""
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder}: holds no model (config.json); download it first with `hf download`")
-    try:
-        loaded = auto_class.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
-    except LOADING_ERRORS as error:
-        raise ModelError(f"{folder}: is no {kind}: {one_line(str(error), 200)}") from error
-    if isinstance(loaded, torch.nn.Module):
-        require_finite(loaded.state_dict(), folder)
-    return loaded
+    return load_pretrained(auto_class, folder, f"is no {kind}", **options)
 
 
 def default_device() -> str:

@@ -20,7 +20,7 @@ from dollhouse.records.types import SceneGeometry
 from dollhouse.scenes.scene import Scene
 from dollhouse.system.hashing import files_hash, folder_hash
 from dollhouse.system.read_files import read_json
-from dollhouse.teachers.local_model import default_device, load_pretrained, model_provenance
+from dollhouse.teachers.local_model import default_device, load_part, model_provenance
 from dollhouse.teachers.reconstruction import Cameras
 
 _FOCAL_RANGE = (0.25, 20.0)  #: plausible focal lengths over the photo's width
@@ -58,7 +58,7 @@ class VggtDepthTeacher:
         """
         place = Path(path)
         if _is_saved_model(place):
-            model = load_pretrained(VggtModel, place, "VGGT model", use_safetensors=True)
+            model = load_part(VggtModel, place, "VGGT model", use_safetensors=True)
         else:
             model = VggtModel.from_official(place, VggtConfig(heads=["camera", "depth"]))
         weights = folder_hash(place) if place.is_dir() else files_hash([place])

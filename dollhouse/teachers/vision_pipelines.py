@@ -20,12 +20,7 @@ from dollhouse.scenes.scene import Scene
 from dollhouse.teachers.completions import one_line
 from dollhouse.teachers.detection import Detections
 from dollhouse.teachers.lifting import lift
-from dollhouse.teachers.local_model import (
-    LOADING_ERRORS,
-    default_device,
-    folder_provenance,
-    load_pretrained,
-)
+from dollhouse.teachers.local_model import default_device, folder_provenance, load_part
 
 #: by config.depth_estimation_type or config.model_type
 _OUTPUTS = dict.fromkeys(("metric", "glpn", "zoedepth", "depth_pro"), "metric") | {
@@ -114,7 +109,7 @@ class PipelineDetector:
             )
         elif kind == "zero-shot":
             auto, task = transformers.AutoModelForZeroShotObjectDetection, "zero-shot-object-detection"
-            tokenizer = load_pretrained(transformers.AutoTokenizer, self.folder, f"{task} model")
+            tokenizer = load_part(transformers.AutoTokenizer, self.folder, f"{task} model")
             self.pipeline = _open_pipeline(task, auto, self.folder, tokenizer=tokenizer)
         else:
             self.pipeline = _open_pipeline("object-detection", transformers.AutoModelForObjectDetection, self.folder)
@@ -160,18 +155,17 @@ class ObjectDetectionTeacher:
 
 
 def _architectures(folder: Path) -> list[str]:
-    config = load_pretrained(transformers.AutoConfig, folder, "image-segmentation model")
+    config = load_part(transformers.AutoConfig, folder, "image-segmentation model")
     return list(config.architectures or [])
 
 
 def _open_pipeline(task: str, auto_class: Any, folder: Path, **parts: Any) -> Any:
     """Open a pipeline of transformers in float32. Raises ModelError where the folder is no model of the task."""
     # loaded here, since a pipeline accepts a model of another task with no more than a warning in the log
-    model = load_pretrained(auto_class, folder, f"{task} model", dtype=torch.float32, use_safetensors=True)
-    processor = load_pretrained(transformers.AutoImageProcessor, folder, f"{task} model", backend="pil")
+    model = load_part(auto_class, folder, f"{task} model", dtype=torch.float32, use_safetensors=True)
+    processor = load_part(transformers.AutoImageProcessor, folder, f"{task} model", backend="pil")
+    parts |= {"image_processor": processor, "device": default_device()}
     try:
-        return transformers.pipeline(
-            task, model=model.eval(), image_processor=processor, device=default_device(), **parts
-        )
-    except LOADING_ERRORS as error:
+        return transformers.pipeline(task, model=model.eval(), trust_remote_code=False, **parts)
+    except Exception as error:  # transformers raises of every kind
         raise ModelError(f"{folder}: is no {task} model: {one_line(str(error), 200)}") from error

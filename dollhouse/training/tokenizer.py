@@ -11,6 +11,7 @@ from dollhouse.data.target_source import TargetSource
 from dollhouse.models.dollhouse.pretrained_lm import read_tokenizer
 from dollhouse.models.dollhouse.serialization import load_processor
 from dollhouse.models.dollhouse.tokenization import train_tokenizer
+from dollhouse.models.pretrained import load_pretrained
 from dollhouse.questions.nouns import absent_nouns
 from dollhouse.scenes.synthetic.furniture import COLOURS
 from dollhouse.training.config import Recipe
@@ -23,7 +24,7 @@ def load_or_train_tokenizer(recipe: Recipe, source: TargetSource, folder: Path) 
     if (pretrained := pretrained_tokenizer(recipe)) is not None:
         return pretrained
     if (folder / "done").exists():
-        return PreTrainedTokenizerFast.from_pretrained(folder)
+        return load_pretrained(PreTrainedTokenizerFast, folder, "the run's tokenizer cannot be read")
     texts = question_texts(source, TOKENIZER_SAMPLES)
     if any(stage.rename_labels for stage in recipe.stages.values()):
         texts += [f" {noun}" for noun in absent_nouns()]

@@ -15,6 +15,7 @@ from PIL import Image
 from dollhouse.errors import ModelError, TeacherError
 from dollhouse.records.store import RecordStore
 from dollhouse.records.types import TeacherAnswer
+from dollhouse.teachers import chat_template
 from dollhouse.teachers.annotate import annotate_scenes
 from dollhouse.teachers.huggingface import HuggingFaceSettings, HuggingFaceTeacher
 from tests.records.small_scenes import questions_for, small_scene
@@ -112,7 +113,7 @@ def test_folders_without_such_a_model(folder: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(folder, broken)
     (broken / "model.safetensors").write_bytes(b"no weights")
-    with pytest.raises(ModelError, match="is no image-text-to-text model") as caught:
+    with pytest.raises(ModelError, match="not a complete safetensors file") as caught:
         HuggingFaceTeacher(broken)
     assert "\n" not in str(caught.value)
 
@@ -120,3 +121,37 @@ def test_folders_without_such_a_model(folder: Path, tmp_path: Path) -> None:
 def test_settings_are_checked() -> None:
     with pytest.raises(TeacherError, match="top_k is 0"):
         HuggingFaceSettings(top_k=0)
+
+
+@pytest.fixture(scope="module")
+def renderer() -> chat_template.ChatTemplate:
+    return chat_template.ChatTemplate("", {})
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{% for a in range(9) %}", "looking for the following tags"),
+        (
+            "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}{% endfor %}{% endfor %}"
+            "{% endfor %}",
+            "computes for more than 3 s",
+        ),
+        ("{{ 9 ** 999999999 }}", "computes for more than 3 s"),
+        ("{{ 'a' * 1000000000 }}", "more than"),
+        ("{% for a in range(9999) %}{{ 'a' * 100000 }}{% endfor %}", "more than 8,388,608 characters"),
+        ("{{ 'a' * 100000000000 }}", "MemoryError"),
+        ("{{ messages.__class__.__mro__ }}{{ cycler.__init__.__globals__.os.system('true') }}", "unsafe"),
+        ("{{ raise_exception('no photos') }}", "no photos"),
+    ],
+    ids=["syntax", "loops", "power", "text", "texts", "memory", "escape", "refusal"],
+)
+def test_templates_are_limited(
+    template: str, reason: str, renderer: chat_template.ChatTemplate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat_template, "SECONDS", 3)
+    renderer.settings["template"] = template
+    chats = [[{"role": "user", "content": [{"type": "text", "text": "How many?"}]}]]
+    with pytest.raises(TeacherError, match=reason) as caught:
+        renderer.render(chats)
+    assert "\n" not in str(caught.value)

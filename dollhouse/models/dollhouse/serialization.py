@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoTokenizer
+from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 from dollhouse.errors import ModelError
 from dollhouse.models.checked_tensors import require_finite
@@ -15,6 +14,7 @@ from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.image_processing import DollhouseImageProcessor
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.models.dollhouse.processing import DollhouseProcessor
+from dollhouse.models.pretrained import load_pretrained
 from dollhouse.system.atomic_io import atomic_folder
 from dollhouse.system.checksums import HASHES, check_checksums, write_checksums
 from dollhouse.system.hashing import file_hash
@@ -70,10 +70,8 @@ def find_model(folder: str | Path | None = None) -> Path:
 def load_config(folder: str | Path | None = None) -> DollhouseConfig:
     """Load the configuration of a model folder without its weights; ``folder`` and errors as :func:`find_model`."""
     path = find_model(folder)
-    try:
-        return DollhouseConfig.from_pretrained(path, local_files_only=True)  # type: ignore[no-any-return]
-    except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"cannot read {path / 'config.json'}: {' '.join(str(error).split())[:300]}") from error
+    config: DollhouseConfig = load_pretrained(DollhouseConfig, path, "cannot read config.json")
+    return config
 
 
 def load_student(folder: str | Path | None = None) -> tuple[DollhouseForConditionalGeneration, DollhouseProcessor, str]:
@@ -87,17 +85,12 @@ def load_student(folder: str | Path | None = None) -> tuple[DollhouseForConditio
     """
     path = find_model(folder)
     hashes = check_checksums(path) if (path / HASHES).exists() else {}
-    try:
-        model, loading = DollhouseForConditionalGeneration.from_pretrained(
-            path, dtype=torch.float32, output_loading_info=True, local_files_only=True, use_safetensors=True
-        )
-    except (SafetensorError, OSError, ValueError, TypeError, RuntimeError, KeyError) as error:
-        raise ModelError(f"cannot read the weights of {path}: {' '.join(str(error).split())[:300]}") from error
+    options = {"dtype": torch.float32, "use_safetensors": True, "output_loading_info": True}
+    model, loading = load_pretrained(AutoModelForImageTextToText, path, "cannot read the weights", **options)
     wrong = {kind: sorted(map(str, loading[kind])) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
     if any(wrong.values()):
         named = [f"{kind.replace('_', ' ')}: {', '.join(names[:5])}" for kind, names in wrong.items() if names]
         raise ModelError(f"the weights of {path} do not fit its config.json ({'; '.join(named)})")
-    require_finite(model.state_dict(), path)
     weights = hashes.get("model.safetensors") or file_hash(path / "model.safetensors")
     return model, load_processor(path), f"{path.name}@{weights[:12]}"
 
@@ -106,7 +99,7 @@ def load_processor(path: Path) -> DollhouseProcessor:
     """Load the processor of a model folder."""
     try:
         settings = read_object(path / "processor_config.json", ModelError)
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+        tokenizer = load_pretrained(AutoTokenizer, path, "its tokenizer cannot be read")
         image = settings.get("image_processor", {})
         return DollhouseProcessor(
             DollhouseImageProcessor(image_size=int(image["image_size"])),

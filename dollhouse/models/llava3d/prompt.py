@@ -12,6 +12,7 @@ from transformers.utils import is_protobuf_available, is_sentencepiece_available
 
 from dollhouse.errors import ModelError, QuestionError
 from dollhouse.models.llava3d.multimodal_embed import IMAGE_TOKEN_ID, LOCATION_TOKEN_ID
+from dollhouse.models.pretrained import load_pretrained
 
 IMAGE, BOXES = "<image>", "<boxes>"
 # "human" as in the official evaluation; the official training has "user" (docs/specs/llava3d.md, section 6)
@@ -69,10 +70,7 @@ def load_tokenizer(folder: Path, config: LlamaConfig) -> Any:
     installed = is_sentencepiece_available() and is_protobuf_available()
     if not installed and not (folder / "tokenizer.json").is_file():
         raise ModelError(f"{folder}/tokenizer.model needs two more libraries: pip install sentencepiece protobuf")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, config=config, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
-        raise ModelError(f"{folder}: its tokenizer cannot be read: {' '.join(str(error).split())[:200]}") from error
+    tokenizer = load_pretrained(AutoTokenizer, folder, "its tokenizer cannot be read", config=config)
     found = (tokenizer.bos_token_id, tokenizer.eos_token_id)
     if found != (config.bos_token_id, config.eos_token_id) or len(tokenizer) > config.vocab_size:
         raise ModelError(
