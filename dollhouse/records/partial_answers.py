@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -44,7 +45,7 @@ class PartialAnswers:
         with self._lock:
             try:
                 self.folder.mkdir(exist_ok=True)
-                with self._path(id).open("ab", buffering=0) as file:
+                with open(self._path(id), "ab", buffering=0, opener=_open_itself) as file:
                     file.write(line)
             except OSError as error:
                 raise StorageError(f"cannot write {self._path(id)} ({error.strerror}); free some space") from error
@@ -55,3 +56,8 @@ class PartialAnswers:
 
     def _path(self, id: str) -> Path:
         return self.folder / f"{id}.jsonl"
+
+
+def _open_itself(path: str, flags: int) -> int:
+    """Open a file, not the target of a link."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)

@@ -33,9 +33,11 @@ from dollhouse.scenes.readers.stray import STRAY
 from dollhouse.scenes.readers.tum import TUM
 from dollhouse.scenes.readers.video import VIDEO
 from dollhouse.scenes.scene import Scene
+from dollhouse.system.links import refuse_links
 from dollhouse.system.read_files import decoding
 
 AS_READ = Corrections()
+SCENE_DEPTH = 4  #: levels of folders that readers look into
 #: Readers in order of preference: the first that matches a path opens it, so photos come last.
 READERS: tuple[Reader, ...] = (SAVED, SCANNET)
 READERS += (POLYCAM, STRAY, RECORD3D, ARKITSCENES, TUM, SEVEN_SCENES, REPLICA, OPEN3D, NERFSTUDIO, COLMAP)
@@ -166,6 +168,8 @@ def _existing_path(source: str | Path) -> Path:
         exists = False
     if not exists:
         raise SceneError(f"no such scene: {source} (can be {SCENE_KINDS})")
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise SceneError(f"{source}: is a pipe or a device; give a file or a folder")
     return path
 
 
@@ -173,6 +177,8 @@ def _open_path(
     path: Path, skip_bad: bool, frames: int | None, corrections: Corrections, as_photos: bool = False
 ) -> Scene:
     """Open a path with its first reader; ``as_photos`` tries the last where that raises."""
+    if path.is_dir():
+        refuse_links(path, SceneError, SCENE_DEPTH)
     reader = next(_matching_readers(path), None)
     if reader is None:
         raise SceneError(_diagnose(path))
@@ -226,6 +232,7 @@ def _scenes_in(path: Path) -> list[Path]:
         if missing:
             _logger.warning("%s: %d scenes; %d scans are missing (%s)", path, len(scans), len(missing), missing[0])
         return scans
+    refuse_links(path, SceneError, 1)
     inside = [p for p in path.iterdir() if p.is_dir() or p.suffix.lower() in (*VIDEO_SUFFIXES, STREAM_SUFFIX)]
     inside = sorted((p for p in inside if not p.name.startswith(".")), key=lambda p: natural_key(p.name))
     return [p for p in inside if _is_scene(p)]

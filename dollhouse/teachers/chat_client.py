@@ -13,6 +13,7 @@ import re
 import threading
 import weakref
 from collections.abc import Mapping
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ from dollhouse.teachers.credentials import Redactor
 from dollhouse.teachers.protocol import TeacherUnavailableError
 
 MAX_RESPONSE_BYTES = 8 << 20
+GRACE_SECONDS = 5.0  #: for requests under way, which may be charged, after :meth:`ChatClient.stop`
 _FATAL = {
     401: "the key is not accepted; set it in the environment variable {variable}",
     402: "the account cannot pay",
@@ -115,19 +117,32 @@ class ChatClient:
         TeacherUnavailableError where every request would fail.
         """
         wait = self.policy.first_wait
+        if self.stopped.is_set():
+            raise ServerError(f"{self.url}: stopped before this question")
         for attempt in range(self.policy.retries + 1):
             result = self._attempt(body)
             if isinstance(result, Completion):
                 return result
+            if attempt < self.policy.retries and not self.stopped.is_set():
+                self.pause(
+                    min(self.policy.longest_wait, wait * random.uniform(0.5, 1) if result.wait is None else result.wait)
+                )
+                wait *= 2
             if attempt == self.policy.retries or self.stopped.is_set():
                 message = f"{self.url}: no answer after {attempt + 1} attempts ({result})"
                 raise ServerError(message, result.unreachable)
-            seconds = result.wait if result.wait is not None else wait * random.uniform(0.5, 1)
             with self._lock:
                 self.repeated += 1
-            self.pause(min(self.policy.longest_wait, seconds))
-            wait *= 2
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def stop(self) -> None:
+        """Send no further request; those under way end within :data:`GRACE_SECONDS`."""
+        self.stopped.set()
+        self._loop.call_soon_threadsafe(self._loop.call_later, GRACE_SECONDS, self._cancel)
+
+    def _cancel(self) -> None:
+        for task in asyncio.all_tasks(self._loop) if self.stopped.is_set() else ():
+            task.cancel()
 
     def _attempt(self, body: Mapping[str, Any]) -> Completion | _RetryError:
         with self._lock:
@@ -135,7 +150,7 @@ class ChatClient:
         try:
             request = asyncio.run_coroutine_threadsafe(self._post(body), self._loop)
             status, headers, content = request.result()
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, TimeoutError, ValueError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, TimeoutError, ValueError, CancelledError) as error:
             failure = self._transport_failure(error)
         else:
             text = self.redactor.redact(content.decode("utf-8-sig", "replace"))  # some servers repeat the key
@@ -164,7 +179,7 @@ class ChatClient:
             return _RetryError(f"no connection: {words}", unreachable=True)
         if isinstance(error, TimeoutError | httpx2.TimeoutException):
             return _RetryError(f"the response was not complete within {self.policy.timeout:g} s")
-        if isinstance(error, httpx2.TransportError | httpx2.DecodingError | OSError):
+        if isinstance(error, httpx2.TransportError | httpx2.DecodingError | OSError | CancelledError):
             return _RetryError(f"the response broke off: {words}")
         return TeacherUnavailableError(f"{self.url}: a request cannot be sent there ({words})")
 

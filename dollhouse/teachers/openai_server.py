@@ -34,6 +34,7 @@ from dollhouse.teachers.protocol import (
 )
 
 KEY_VARIABLE = "DOLLHOUSE_API_KEY"
+MAX_REQUEST_BYTES = 128 << 20  #: photos of all requests under way, which are held in memory about three times
 MAX_REJECTIONS = 3  #: questions rejected in a row, none answered, after which a scene or the run stops
 
 
@@ -143,14 +144,22 @@ class OpenAITeacher(StreamingTeacher):
     def answer_each(
         self, scene: Scene, questions: Sequence[Question], on_answer: Callable[[int, TeacherAnswer], None]
     ) -> None:
-        """Pass every answer on as it arrives, from several threads; requests under way are finished after Ctrl-C.
+        """Pass every answer on as it arrives, from several threads; after Ctrl-C nothing more is sent.
 
         Questions are sent alone until the server has answered one. Raises AnswersMissingError where some were not
         answered, TeacherUnavailableError where the server cannot be reached or accepts none.
         """
         if not scene.views:
             raise TeacherError(f"scene {scene.name} has no photos")
-        urls = [_data_url(view, self.settings.image_size) for view in scene.views]
+        urls: list[str] = []
+        for view in scene.views:
+            urls.append(_data_url(view, self.settings.image_size))
+            if (size := sum(map(len, urls))) > MAX_REQUEST_BYTES:
+                raise TeacherError(
+                    f"scene {scene.name}: its {len(scene.views)} photos are more than {MAX_REQUEST_BYTES >> 20} MB, "
+                    "too much for a request; give fewer (--views) or smaller ones (--teacher-arg image_size=448)"
+                )
+        concurrency = max(1, min(self.settings.concurrency, MAX_REQUEST_BYTES // size))
         photos = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
         texts = [prompt_text(question, self.settings.instruction).strip() for question in questions]
 
@@ -162,10 +171,10 @@ class OpenAITeacher(StreamingTeacher):
         running: set[Future[None]] = set()
         errors: list[ServerError] = []
         answered = 0
-        with ThreadPoolExecutor(max_workers=self.settings.concurrency) as pool:
+        with ThreadPoolExecutor(max_workers=concurrency) as pool:
             try:
                 while waiting or running:
-                    while waiting and len(running) < (self.settings.concurrency if self._answered else 1):
+                    while waiting and len(running) < (concurrency if self._answered else 1):
                         running.add(pool.submit(request, waiting.popleft()))
                     done, running = wait(running, return_when=FIRST_COMPLETED)
                     for error in [future.exception() for future in done]:
@@ -179,7 +188,7 @@ class OpenAITeacher(StreamingTeacher):
                     if errors and not answered and self._is_hopeless(errors):
                         waiting.clear()
             except BaseException:
-                self.client.stopped.set()
+                self.client.stop()
                 raise
         if errors:
             raise AnswersMissingError(

@@ -170,7 +170,7 @@ def test_damaged_model_folder(
     weights.write_bytes(weights.read_bytes()[:5000])
     code, _, error = run(capsys, monkeypatch, "ask", "rooms:test/1", "a?", "--model", str(tmp_path / "model"))
     assert code == 2
-    assert "cannot read the weights" in error
+    assert "model.safetensors: is damaged or was changed" in error
 
 
 @needs_model

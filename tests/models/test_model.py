@@ -114,7 +114,7 @@ def test_bad_folders_are_named(tmp_path: Path) -> None:
         load_student(tmp_path / "model")
     sums = (tmp_path / "model" / HASHES).read_bytes()
     (tmp_path / "model" / HASHES).unlink()  # of a model without checksums
-    with pytest.raises(ModelError, match="cannot read the weights"):
+    with pytest.raises(ModelError, match="not a complete safetensors file"):
         load_student(tmp_path / "model")
     (tmp_path / "model" / HASHES).write_bytes(sums)
     weights.unlink()

@@ -18,6 +18,7 @@ from dollhouse.errors import ModelError
 from dollhouse.models.dollhouse.pretrained_lm import read_language_config, read_tokenizer
 from dollhouse.models.dollhouse.serialization import load_config, load_student, save_student
 from dollhouse.models.llava3d.prompt import load_tokenizer
+from dollhouse.system.checksums import HASHES
 from dollhouse.teachers.huggingface import HuggingFaceTeacher
 from dollhouse.teachers.registry import open_geometry_teachers, open_teacher
 from tests.cli.command import run
@@ -64,6 +65,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folders = tmp_path_factory.mktemp("models")
     for write in {write for write, _ in LOADERS.values()}:
         write(folders / write.__name__)
+        (folders / write.__name__ / HASHES).unlink(missing_ok=True)  # who plants code leaves none
     return folders
 
 

@@ -142,21 +142,35 @@ def test_slow_response_is_stopped() -> None:
         OpenAITeacher(server.url, quick(retries=0)).answer(scene, questions_for(scene, 1))
 
 
-def test_request_is_bounded_while_headers_arrive() -> None:
+@pytest.mark.parametrize(
+    ("first", "piece"),
+    [
+        (b"HTTP/1.1 200 OK\r\n", b"X-Header: a\r\n"),
+        (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"extension=a;"),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 99\r\n\r\n", b"\x1f"),
+        (b"", b""),
+    ],
+    ids=["headers", "hints", "chunk", "body", "silence"],
+)
+def test_whole_request_is_bounded(first: bytes, piece: bytes) -> None:
     """Bytes that trickle in may not keep a request alive, wherever they come."""
 
     def trickle(talk: Talk, question: str, before: int) -> None:
-        talk.wfile.write(b"HTTP/1.1 200 OK\r\n")
-        for number in range(30):
-            talk.wfile.write(f"X-Header-{number}: a\r\n".encode())
+        talk.wfile.write(first)
+        for _ in range(60):
+            talk.wfile.write(piece)
             talk.wfile.flush()
             time.sleep(0.1)
 
     scene = small_scene()
     began = time.monotonic()
-    with chat_server(trickle) as server, pytest.raises(AnswersMissingError, match=r"not complete within 0.5 s"):
+    with (
+        chat_server(trickle) as server,
+        pytest.raises(AnswersMissingError, match=r"not complete within 0.5 s|broke off"),
+    ):
         OpenAITeacher(server.url, quick(retries=0)).answer(scene, questions_for(scene, 1))
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < 5
 
 
 def test_retry_after_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,34 @@
+"""Symbolic links in folders that come from others: those that lead out of the folder are not followed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from dollhouse.errors import DollhouseError
+
+VARIABLE = "DOLLHOUSE_FOLLOW_LINKS"
+
+
+def refuse_links(folder: Path, error: type[DollhouseError], depth: int) -> None:
+    """Raise ``error`` for a link in a folder, ``depth`` levels deep, whose target lies outside it.
+
+    Does nothing where the environment variable DOLLHOUSE_FOLLOW_LINKS is 1.
+    """
+    if os.environ.get(VARIABLE) == "1":
+        return
+    root = os.path.realpath(folder)
+    folders = [(str(folder), depth)]
+    while folders:
+        place, levels = folders.pop()
+        try:
+            entries = list(os.scandir(place))
+        except OSError:
+            continue  # whoever reads it says why it cannot
+        for entry in entries:
+            if entry.is_symlink():
+                target = os.path.realpath(entry.path)
+                if os.path.commonpath([root, target]) != root:
+                    raise error(f"{entry.path}: links to {target}, out of its folder; set {VARIABLE}=1 to follow links")
+            elif levels > 1 and entry.is_dir(follow_symlinks=False):
+                folders.append((entry.path, levels - 1))

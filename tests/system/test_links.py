@@ -1,0 +1,70 @@
+"""Links of a scene's or records' folder that lead out of it are refused, unless the user asks for them."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from dollhouse.errors import SceneError, StorageError
+from dollhouse.records.partial_answers import PartialAnswers
+from dollhouse.records.types import TeacherAnswer
+from dollhouse.scenes.open import open_scene, open_scenes
+from tests.cli.command import photos
+
+
+@pytest.fixture
+def private(tmp_path: Path) -> Path:
+    return photos(tmp_path / "private", 1)
+
+
+@pytest.mark.parametrize("place", ["scene/9.jpg", "scene/images", "scene/a/b/9.jpg"])
+def test_links_out_of_a_scene(place: str, private: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = photos(tmp_path / "scene", 1)
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / place).symlink_to(private / "0.jpg" if place.endswith(".jpg") else private)
+    with pytest.raises(SceneError, match="DOLLHOUSE_FOLLOW_LINKS=1") as caught:
+        open_scene(scene)
+    assert str(private) in str(caught.value)
+    monkeypatch.setenv("DOLLHOUSE_FOLLOW_LINKS", "1")
+    assert len(open_scene(scene).views) == (2 if place == "scene/9.jpg" else 1)
+
+
+def test_links_inside_a_scene_and_to_it_are_followed(tmp_path: Path) -> None:
+    scene = photos(tmp_path / "scene", 1)
+    (scene / "9.jpg").symlink_to("0.jpg")
+    (scene / "loop").symlink_to(".")
+    (tmp_path / "link").symlink_to(scene)
+    assert len(open_scene(tmp_path / "link").views) == 2
+
+
+def test_links_out_of_a_folder_of_scenes(private: Path, tmp_path: Path) -> None:
+    (tmp_path / "scenes").mkdir()
+    (tmp_path / "scenes" / "kitchen").symlink_to(private)
+    with pytest.raises(SceneError, match="out of its folder"):
+        open_scenes(tmp_path / "scenes")
+
+
+def test_answers_are_not_appended_to_the_target_of_a_link(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    partial = PartialAnswers(tmp_path)
+    (tmp_path / ".parts").mkdir()
+    (tmp_path / ".parts" / "id.jsonl").symlink_to(victim)
+    with pytest.raises(StorageError, match="link"):
+        partial.add("id", 0, TeacherAnswer("theirs"))
+    assert victim.read_text() == "mine"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+@pytest.mark.parametrize("name", ["9.jpg", "clip.mov", "scan.r3d", "scan.zip", "scene.json", "transforms.json"])
+def test_pipes_do_not_hang(name: str, tmp_path: Path) -> None:
+    scene = photos(tmp_path / "scene", 1)
+    os.mkfifo(scene / name)
+    started = time.monotonic()
+    assert len(open_scene(scene, skip_bad=True).views) == 1
+    with pytest.raises(SceneError):
+        open_scene(scene / name)
+    assert time.monotonic() - started < 20
