@@ -77,7 +77,7 @@ def _damaged(content: bytes, rng: random.Random) -> bytes:
         kinds += [_text, _text, _json, _json, _json, _json]
     try:
         return rng.choice(kinds)(content, rng)
-    except (ValueError, KeyError, IndexError, zipfile.BadZipFile, OSError, pa.ArrowException):
+    except (ValueError, KeyError, IndexError, RecursionError, zipfile.BadZipFile, OSError, pa.ArrowException):
         return _bytes(content, rng)  # damaged already
 
 
