@@ -24,6 +24,7 @@ EXEMPT = {
     "questions/photo_questions.py",  # photo_templates.yaml
     "questions/wording.py",  # wording.yaml
     "scenes/synthetic/homes/models.py",  # the cache of models
+    "teachers/chat_template.py",  # messages between two processes of its own
 }
 
 
