@@ -99,7 +99,8 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
             self.encoder = VggtModel(vision)
             special = 1 + vision.num_register_tokens
             width, heads = config.trunk_width, config.trunk_heads
-            self.trunk = Trunk(2 * vision.hidden_size, width, config.trunk_layers, heads, special)
+            shortcut = vision.hidden_size if vision.patch_embed == "efficientnet" else 0
+            self.trunk = Trunk(2 * vision.hidden_size, width, config.trunk_layers, heads, special, shortcut)
             self.depth_head = build_depth_head(config)
             if config.use_rgbd:
                 self.rgbd_encoder = RGBDPatchEmbedding(vision.hidden_size, vision.patch_size)
@@ -173,7 +174,7 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
         rows, columns = pixel_values.shape[-2] // patch, pixel_values.shape[-1] // patch
         layers = self.encoder.dense_layers if isinstance(self.depth_head, MetricDepth) else None
         encoded = self.encoder(pixel_values, layers, None if rgbd is None else self.rgbd_encoder(rgbd))
-        camera_tokens, patches = self.trunk(encoded.last_hidden_state)
+        camera_tokens, patches = self.trunk(encoded.last_hidden_state, encoded.embedded and encoded.embedded[0])
         cameras = self.camera_head(camera_tokens) if rgbd is None else rgbd.cameras
         share = pixel_values.shape[-1] / self.config.image_size  # of the width that heads predict focal lengths for
         if self.config.canonical_depth and rgbd is None:  # objects of as many pixels are alike in narrow photos

@@ -35,21 +35,31 @@ class TrunkBlock(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Encoder tokens (B, V, S+P, 2C) -> camera tokens (B, V, D) and patch tokens (B, V, P, D)."""
+    """Encoder tokens (B, V, S+P, 2C) -> camera tokens (B, V, D) and patch tokens (B, V, P, D).
 
-    def __init__(self, encoder_width: int, width: int, layers: int, heads: int, special_tokens: int) -> None:
+    With ``shortcut_width``, embedded patches (B*V, P, shortcut_width) are projected and added to the patch tokens: a
+    pretrained embedding has the labels of patches already, long before the encoder's rounds pass them on.
+    """
+
+    def __init__(
+        self, encoder_width: int, width: int, layers: int, heads: int, special_tokens: int, shortcut_width: int = 0
+    ) -> None:
         super().__init__()
+        self.shortcut = Linear(shortcut_width, width) if shortcut_width else None
         self.special_tokens = special_tokens
         self.norm_in = nn.LayerNorm(encoder_width)
         self.proj_in = Linear(encoder_width, width)
         self.blocks = nn.ModuleList(TrunkBlock(width, heads) for _ in range(layers))
         self.norm_out = nn.LayerNorm(width)
 
-    def forward(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, encoded: Tensor, embedded: Tensor | None = None) -> tuple[Tensor, Tensor]:
         tokens = self.proj_in(self.norm_in(encoded))
         batch, views, length, width = tokens.shape
         tokens = tokens.reshape(batch, views * length, width)
         for block in self.blocks:
             tokens = block(tokens)
         tokens = self.norm_out(tokens).view(batch, views, length, width)
-        return tokens[:, :, 0], tokens[:, :, self.special_tokens :]
+        patches = tokens[:, :, self.special_tokens :]
+        if self.shortcut is not None and embedded is not None:
+            patches = patches + self.shortcut(embedded).view_as(patches)
+        return tokens[:, :, 0], patches
