@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +12,9 @@ from dollhouse.data.config import ConfigModel, DataConfig, SamplingConfig
 from dollhouse.questions.sampling import AUXILIARY, FAMILIES
 from dollhouse.scenes.labels import check_labels, default_labels, oriented_labels
 from dollhouse.scenes.synthetic.furniture import CATEGORIES
+
+PLAIN_NAME = re.compile(r"\w[\w .+-]{0,99}")  #: of runs and stages, which name folders
+RESERVED_NAMES = {"model", "tokenizer", "recipe", "metrics", "curves", "run"}  #: of files beside the stages' folders
 
 # fmt: off
 LossName = Literal[
@@ -192,11 +196,14 @@ class Recipe(ConfigModel):
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves torch's own choice")
     stages: dict[str, StageConfig] = Field(min_length=1)
 
-    @field_validator("name")
+    @field_validator("name", "stages")
     @classmethod
-    def _name_is_a_folder(cls, value: str) -> str:
-        if not value or "/" in value or value.startswith("."):
-            raise ValueError("must be a plain name, since it names a folder")
+    def _names_are_plain(cls, value: Any) -> Any:
+        for name in [value] if isinstance(value, str) else value:
+            if not PLAIN_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} must be a plain name of letters, digits, '_' and '-', as it names a folder")
+            if not isinstance(value, str) and name.lower().split(".")[0] in RESERVED_NAMES:
+                raise ValueError(f"a stage cannot be named {name!r}, as the run's folder has such a file")
         return value
 
     @model_validator(mode="before")

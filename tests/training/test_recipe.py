@@ -11,6 +11,7 @@ from dollhouse.scenes.labels import default_labels
 from dollhouse.scenes.synthetic.furniture import CATEGORIES
 from dollhouse.training.model_init import student_config
 from dollhouse.training.recipes import read_recipe
+from tests.fixtures.recipes import TINY, tiny_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "dollhouse" / "recipes").glob("*.yaml"))
 NANO = Path(__file__).parents[2] / "dollhouse" / "recipes" / "nano.yaml"
@@ -82,6 +83,31 @@ def test_faults_are_reported(override: str, message: str) -> None:
         read_recipe(NANO, [override])
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "../../x",
+        "/tmp/x",
+        "a/b",
+        "a\\b",
+        "a\n",
+        ".x",
+        "model",
+        "Model.old",
+        "tokenizer",
+        "run.json",
+        "x" * 101,
+    ],
+)
+def test_names_of_stages_are_plain(name: str) -> None:
+    """Stages name folders within the run's own."""
+    with pytest.raises(RecipeError, match=r"plain name|cannot be named"):
+        tiny_recipe(stages={name: TINY["stages"]["pretrain_perception"]})
+    assert tiny_recipe(stages={"Stage 1.b-c_d": TINY["stages"]["pretrain_perception"]}).stages
 
 
 def test_unreadable_recipes_are_refused(tmp_path: Path) -> None:
