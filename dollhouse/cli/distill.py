@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +30,7 @@ def distill(
         float | None, typer.Option(min=0, help="Of the processor, with --profile-steps. Default: measured.")
     ] = None,
 ) -> None:
-    """Train a student from a recipe. After a kill, the same command continues the run.
+    """Train a student from a recipe. After a kill or Ctrl-C, the same command continues the run.
 
     Example: dollhouse distill nano stages.pretrain_perception.steps=500 --out runs/first
     """
@@ -50,6 +51,12 @@ def distill(
         folder = out or Path("runs") / f"{config.name}-{profile_steps}-steps"
         print_profile(profile_training(config, folder, profile_steps, peak_tflops * 1e12 if peak_tflops else None))
         return
+    from dollhouse.training.callbacks import Interrupted, StopOnSignal
     from dollhouse.training.train import distill as train
 
-    print(f"model: {train(config, out or Path('runs') / config.name)}")
+    try:
+        with StopOnSignal() as stop:
+            print(f"model: {train(config, out or Path('runs') / config.name, callbacks=[stop])}")
+    except Interrupted as interruption:
+        print(interruption, file=sys.stderr)
+        raise SystemExit(interruption.exit_code) from None

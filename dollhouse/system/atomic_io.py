@@ -69,7 +69,9 @@ def atomic_folder(folder: Path, replace: bool = False) -> Iterator[Path]:
             print(f"{folder} existed with other content, which is now in {kept}", file=sys.stderr)
         unfinished.rename(folder)
         sync(folder.parent)
-    except (OSError, SafetensorError) as error:
+    except Exception as error:
+        if not isinstance(error, (OSError, SafetensorError)) and "(os error " not in str(error):  # of tokenizers
+            raise
         raise StorageError(f"cannot write {folder} ({_reason(error)}); {ADVICE}") from error
     finally:
         shutil.rmtree(holder, ignore_errors=True)

@@ -8,30 +8,40 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from dollhouse.data.target_source import TargetSource
+from dollhouse.errors import StorageError
 from dollhouse.models.dollhouse.pretrained_lm import read_tokenizer
 from dollhouse.models.dollhouse.serialization import load_processor
 from dollhouse.models.dollhouse.tokenization import train_tokenizer
 from dollhouse.models.pretrained import load_pretrained
 from dollhouse.questions.nouns import absent_nouns
 from dollhouse.scenes.synthetic.furniture import COLOURS
+from dollhouse.system.atomic_io import atomic_folder
+from dollhouse.system.checksums import check_checksums, write_checksums
 from dollhouse.training.config import Recipe
 
 TOKENIZER_SAMPLES = 100  #: of the run, whose questions the tokenizer is trained on
 
 
 def load_or_train_tokenizer(recipe: Recipe, source: TargetSource, folder: Path) -> PreTrainedTokenizerBase:
-    """Return the recipe's tokenizer: pretrained, kept in ``folder`` by an earlier call, or trained and kept."""
+    """Return the recipe's tokenizer: pretrained, kept in ``folder`` by an earlier call, or trained and kept.
+
+    Raises StorageError where the folder cannot be written, or its files are damaged.
+    """
     if (pretrained := pretrained_tokenizer(recipe)) is not None:
         return pretrained
-    if (folder / "done").exists():
-        return load_pretrained(PreTrainedTokenizerFast, folder, "the run's tokenizer cannot be read")
-    texts = question_texts(source, TOKENIZER_SAMPLES)
-    if any(stage.rename_labels for stage in recipe.stages.values()):
-        texts += [f" {noun}" for noun in absent_nouns()]
-    tokenizer = fit_tokenizer(recipe, texts)
-    tokenizer.save_pretrained(folder)
-    (folder / "done").touch()
-    return tokenizer
+    if not folder.exists():
+        texts = question_texts(source, TOKENIZER_SAMPLES)
+        if any(stage.rename_labels for stage in recipe.stages.values()):
+            texts += [f" {noun}" for noun in absent_nouns()]
+        tokenizer = fit_tokenizer(recipe, texts)
+        with atomic_folder(folder) as unfinished:
+            tokenizer.save_pretrained(unfinished)
+            write_checksums(unfinished)
+    try:
+        check_checksums(folder)
+    except StorageError as error:
+        raise StorageError(f"{error}; delete {folder}, to train the tokenizer anew on the run's questions") from error
+    return load_pretrained(PreTrainedTokenizerFast, folder, "the run's tokenizer cannot be read")
 
 
 def pretrained_tokenizer(recipe: Recipe) -> PreTrainedTokenizerBase | None:

@@ -12,7 +12,9 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
@@ -21,25 +23,25 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel
-from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedTokenizerBase, TrainerCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 from dollhouse import __version__
 from dollhouse.data.dataset import StepDataset
 from dollhouse.data.label_counts import LabelCounts, count_labels
 from dollhouse.data.record_dataset import RecordTargetSource, open_target_source
 from dollhouse.data.target_source import TargetSource
-from dollhouse.errors import DollhouseError, RecipeError, StorageError
+from dollhouse.errors import DollhouseError, ModelError, RecipeError, StorageError
+from dollhouse.models.checked_tensors import load_tensors, save_tensors
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.models.dollhouse.processing import DollhouseProcessor
 from dollhouse.models.dollhouse.serialization import save_student, single_weights
-from dollhouse.system.atomic_io import atomic_path, write_text
+from dollhouse.system.atomic_io import write_text
 from dollhouse.system.environment import describe_machine, source_commit
 from dollhouse.system.folder_lock import locks_out
-from dollhouse.system.read_files import read_object, read_safetensors
+from dollhouse.system.read_files import read_object
 from dollhouse.training.callbacks import StageProgress
+from dollhouse.training.checkpoints import find_checkpoint
 from dollhouse.training.config import Recipe
 from dollhouse.training.loss_weighting import build_weighting
 from dollhouse.training.model_init import (
@@ -53,9 +55,9 @@ from dollhouse.training.plots import plot_losses
 from dollhouse.training.recipes import check_recipe
 from dollhouse.training.stage import build_stage, feature_cache_of, use_bfloat16
 from dollhouse.training.tokenizer import load_or_train_tokenizer
-from dollhouse.training.trainer import DistillTrainer, MetricsFile
+from dollhouse.training.trainer import DistillTrainer, MetricsFile, is_worker_death
 
-TRAINING_VERSION = 2  #: raise it whenever the same recipe, data and seed would give other weights
+TRAINING_VERSION = 3  #: raise it whenever the same recipe, data and seed would give other weights
 
 
 @locks_out
@@ -95,14 +97,12 @@ def distill(
     seconds = {}
     for name in recipe.stages:
         done = out / name / "student.safetensors"
-        if done.exists():
-            load_weights(done, model)
+        if load_weights(done, model):
             continue
         stage_started = time.time()
         train_stage(recipe, name, model, processor.tokenizer, source, out, progress, callbacks, keep_weights)
         if keep_weights:
-            with atomic_path(done) as unfinished:
-                save_file(single_weights(model), unfinished)
+            save_tensors(single_weights(model), done)
         seconds[name] = round(time.time() - stage_started, 1)
     if not keep_weights:
         return out
@@ -137,6 +137,8 @@ def train_stage(
 ) -> None:
     """Train one stage, from its last checkpoint in ``out`` if there is one."""
     stage = recipe.stages[name]
+    # the same fresh layers of losses, wherever the run was interrupted before
+    torch.manual_seed(recipe.seed + 1 + list(recipe.stages).index(name))
     fixed = {str(loss): weight for loss, weight in recipe.static_weights.items()}
     loss_module = build_stage(
         stage,
@@ -159,13 +161,23 @@ def train_stage(
         dataloader_prefetch_factor=4 if recipe.data.workers else None,
     )
     trainer.add_callback(MetricsFile(out / "metrics.jsonl", name))
-    for callback in [*([StageProgress(name)] if progress else []), *callbacks]:
+    shown = StageProgress(name, progress)
+    for callback in (shown, *callbacks):
         trainer.add_callback(callback)
     try:
-        trainer.train(resume_from_checkpoint=get_last_checkpoint(out / name) if (out / name).exists() else None)
-    except DollhouseError as error:  # from a worker process it comes wrapped in that process's traceback
-        last = str(error).strip().splitlines()[-1]
-        raise type(error)(last.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")) from error
+        with shown.bar:
+            trainer.train(resume_from_checkpoint=find_checkpoint(out / name))
+    except BaseException as error:
+        traceback.clear_frames(error.__traceback__)  # which end the data workers once nothing refers to them
+        if is_worker_death(error):
+            raise RecipeError(
+                f"a process that prepares batches ended ({str(error).splitlines()[0].rstrip(' .')}), perhaps for lack "
+                "of memory: the same command continues the run; if this happens again, add data.workers=0"
+            ) from error
+        if isinstance(error, DollhouseError):  # from a worker process it comes wrapped in that process's traceback
+            last = str(error).strip().splitlines()[-1]
+            raise type(error)(last.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")) from error
+        raise
     for parameter in model.parameters():
         parameter.requires_grad_(True)
 
@@ -187,31 +199,35 @@ def run_record(
 
 
 def claim_folder(recipe: Recipe, out: Path) -> None:
-    """Create the run's folder; raise RecipeError where it has a run of another recipe."""
+    """Store the recipe in the run's folder; raise RecipeError where it has a run of another recipe."""
     frozen = json.dumps(recipe.model_dump(mode="json"), indent=1)
     path = out / "recipe.json"
-    earlier = read_object(path, StorageError, "delete it to start anew") if path.exists() else None
+    advice = f"delete that file if {out} has a run of this recipe"
+    earlier = read_object(path, StorageError, advice) if path.exists() else None
     if earlier is not None and not same_recipe(earlier, recipe):
         current = recipe.model_dump(mode="json")
         changed = [key for key in current if current.get(key) != earlier.get(key)]
         raise RecipeError(
             f"{out} has a run of another recipe (different: {', '.join(changed)}): choose another --out, or delete it"
         )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot make folder {out}: {error.strerror}") from error
     write_text(path, frozen)
 
 
 def same_recipe(frozen: dict[str, Any], recipe: Recipe) -> bool:
-    """Return whether a recipe stored as JSON, perhaps without some newer settings, is ``recipe``."""
+    """Return whether a recipe stored as JSON, perhaps without some newer settings, gives the weights of ``recipe``."""
     if frozen.get("init_from") is not None:
         frozen = {key: value for key, value in frozen.items() if key != "student"}  # fixed by the model folder
     try:
-        return check_recipe(frozen, "recipe.json") == recipe
+        return without_speed(check_recipe(frozen, "recipe.json")) == without_speed(recipe)
     except RecipeError:
         return False
+
+
+def without_speed(recipe: Recipe) -> Recipe:
+    """Return a recipe without the settings of its data that change nothing but the time a run takes."""
+    defaults = {"cache": None, "workers": 0}
+    sources = {name: each.model_copy(update=defaults) for name, each in recipe.data.sources.items()}
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={**defaults, "sources": sources})})
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:
@@ -220,11 +236,20 @@ def count_parameters(model: nn.Module) -> dict[str, int]:
     return {**parts, "all": sum(p.numel() for p in model.parameters())}
 
 
-def load_weights(path: Path, model: nn.Module) -> None:
-    """Load the weights of a finished stage. Raises RecipeError where they are of another model."""
+def load_weights(path: Path, model: nn.Module) -> bool:
+    """Load the weights of a finished stage; False where there are none, or, with a warning, where they are damaged.
+
+    Raises RecipeError where they are of another model.
+    """
+    try:
+        weights = load_tensors(path)
+    except FileNotFoundError:
+        return False
+    except ModelError as error:
+        print(f"warning: {error}; written again from the stage's last checkpoint", file=sys.stderr)
+        return False
     tied = model.state_dict().keys() - single_weights(model).keys()
-    missing, unexpected = model.load_state_dict(
-        read_safetensors(path, path, StorageError, "delete that stage's folder"), strict=False
-    )
+    missing, unexpected = model.load_state_dict(weights, strict=False)
     if set(missing) - tied or unexpected:
         raise RecipeError(f"{path} has other weights than the recipe's model has: delete that stage's folder")
+    return True

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
+import sys
 from collections import Counter, defaultdict
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import Sampler, SequentialSampler
+from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
+from dollhouse.data.batch_workers import start_worker
 from dollhouse.data.collator import Batch
-from dollhouse.errors import RecipeError, StorageError
+from dollhouse.errors import ModelError, RecipeError, StorageError
+from dollhouse.models.checked_tensors import require_finite
 from dollhouse.models.dollhouse.serialization import single_weights
-from dollhouse.system.atomic_io import write_text
+from dollhouse.system.atomic_io import ADVICE, atomic_folder, write_text
+from dollhouse.system.checksums import write_checksums
 from dollhouse.system.read_files import decode_json
+from dollhouse.training.checkpoints import list_checkpoints, step_of
 from dollhouse.training.config import StageConfig
 from dollhouse.training.optim import build_optimizer
 
+KEPT_CHECKPOINTS = 2
 MAX_NONFINITE_STEPS = 20  #: steps in a row without a finite gradient after which a run stops
 
 
@@ -36,12 +41,12 @@ class DistillTrainer(Trainer):
         self.counts: Counter[str] = Counter()
         self.dropped_in_a_row = 0
         self.staging: Path | None = None
+        self.without_shared_memory = False
         arguments = TrainingArguments(
             output_dir=str(folder),
             max_steps=stage.steps,
             per_device_train_batch_size=1,
             save_steps=stage.save_every,
-            save_total_limit=2,
             logging_steps=stage.log_every,
             disable_tqdm=True,
             report_to=[],
@@ -66,14 +71,28 @@ class DistillTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return SequentialSampler(train_dataset if train_dataset is not None else self.train_dataset)
 
+    def get_train_dataloader(self) -> DataLoader[Batch]:
+        loader = super().get_train_dataloader()
+        loader.base_dataloader.worker_init_fn = start_worker  # accelerate's loader wraps torch's
+        return loader
+
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> None:
         return None  # the losses are means already
 
     def floating_point_ops(self, inputs: Any) -> int:
         return 0  # the Trainer's estimate is for token batches
 
-    def _prepare_inputs(self, inputs: Batch) -> Batch:
-        moved = inputs.to(self.args.device)
+    def _prepare_inputs(self, inputs: Batch | bytes) -> Batch:
+        if isinstance(inputs, bytes):
+            if not self.without_shared_memory:
+                print(
+                    "too little shared memory for batches: they are copied through a pipe, which is slower (in Docker: "
+                    "docker run --shm-size=1g; ulimit -n limits it as well)",
+                    file=sys.stderr,
+                )
+            self.without_shared_memory = True
+        batch: Batch = pickle.loads(inputs) if isinstance(inputs, bytes) else inputs
+        moved = batch.to(self.args.device)
         assert isinstance(moved, Batch)
         return moved
 
@@ -125,24 +144,34 @@ class DistillTrainer(Trainer):
         return str(self.staging or self.args.output_dir)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Save under a temporary name first, so that a kill leaves complete checkpoints only."""
-        folder = Path(self.args.output_dir)
-        self.staging = folder / ".saving"
-        shutil.rmtree(self.staging, ignore_errors=True)
+        """Save with checksums under a temporary name first, so that a kill leaves complete checkpoints only."""
+        folder, step = Path(self.args.output_dir), self.state.global_step
+        path = folder / f"checkpoint-{step}"
         try:
-            super()._save_checkpoint(model, trial)
-            name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-            shutil.rmtree(folder / name, ignore_errors=True)
-            (self.staging / name).rename(folder / name)
-        except (OSError, RuntimeError, SafetensorError) as error:
-            if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):  # torch.save's full disk
-                raise
-            message = f"cannot write a checkpoint in {folder}: {error}; the last complete one stays"
-            raise StorageError(message) from error
+            require_finite(single_weights(self.model), f"{folder.name}, step {step}")
+        except ModelError as error:
+            raise RecipeError(f"{error}: lower the learning rates; no checkpoint is written") from error
+        shutil.rmtree(path, ignore_errors=True)  # damaged, or the run would not repeat this step
+        try:
+            with atomic_folder(path) as unfinished:
+                self.staging = unfinished.parent
+                try:
+                    super()._save_checkpoint(model, trial)
+                except RuntimeError as error:  # what torch.save raises on a full disk
+                    if is_worker_death(error):
+                        raise
+                    raise OSError(str(error).splitlines()[0]) from error
+                write_checksums(unfinished)
         finally:
-            shutil.rmtree(self.staging, ignore_errors=True)
             self.staging = None
-        rotate_checkpoints(output_dir=str(folder), save_total_limit=self.args.save_total_limit)
+        whole = [each for each in list_checkpoints(folder) if step_of(each) <= step]  # any later one is damaged
+        for each in set(list_checkpoints(folder)) - set(whole[:KEPT_CHECKPOINTS]):
+            shutil.rmtree(each, ignore_errors=True)
+
+
+def is_worker_death(error: BaseException) -> bool:
+    """Return whether an error is torch's report of a process of a DataLoader that was killed or has ended."""
+    return isinstance(error, RuntimeError) and "DataLoader worker (pid" in str(error)
 
 
 def wsd_schedule(step: int, steps: int, warmup_ratio: float, decay_ratio: float) -> float:
@@ -165,16 +194,21 @@ class MetricsFile(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.path.exists():
-            lines = [line for line in self.path.read_text().splitlines() if self._is_done(line, state.global_step)]
+            text = self.path.read_text(encoding="utf-8", errors="replace")
+            lines = [line for line in text.splitlines() if self._is_done(line, state.global_step)]
             write_text(self.path, "".join(line + "\n" for line in lines))
 
     def _is_done(self, line: str, step: int) -> bool:
         try:
             entry = decode_json(line)
-        except ValueError:  # truncated by a kill
+            return bool(entry["stage"] != self.stage or entry["step"] <= step)
+        except (ValueError, TypeError, KeyError):  # truncated by a kill
             return False
-        return entry["stage"] != self.stage or entry["step"] <= step
 
     def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any) -> None:
-        with self.path.open("a") as file:
-            file.write(json.dumps({"stage": self.stage, "step": state.global_step, **(logs or {})}) + "\n")
+        line = json.dumps({"stage": self.stage, "step": state.global_step, **(logs or {})}) + "\n"
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(line)
+        except OSError as error:
+            raise StorageError(f"cannot write {self.path} ({error.strerror}); {ADVICE}") from error

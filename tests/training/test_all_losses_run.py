@@ -12,9 +12,6 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
-from dollhouse.data import dataset as module
-from dollhouse.data.target_source import SceneTargetSource
-from dollhouse.data.tokenization import TokenizedQA
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.models.dollhouse.serialization import load_student
 from dollhouse.training.estimate.dry_run import dry_run
@@ -27,29 +24,7 @@ from tests.fixtures.teacher_targets import (
     LOSS_PARTS,
     every_loss_recipe,
     every_loss_tree,
-    teacher_answers,
-    with_teacher,
 )
-
-
-@pytest.fixture
-def synthetic_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Add the targets of a synthetic teacher to all samples."""
-    targets, tokens = SceneTargetSource.targets, module.tokenize_questions
-
-    def with_top_tokens(tokenizer: Any, config: Any, questions: Any, *rest: Any) -> list[TokenizedQA]:
-        objects, finder = rest[:2]
-        return tokens(
-            tokenizer,
-            config,
-            questions,
-            objects,
-            finder,
-            teacher_answers(tokenizer, [answer for _, answer in questions]),
-        )
-
-    monkeypatch.setattr(SceneTargetSource, "targets", lambda self, *rest: with_teacher(targets(self, *rest)))
-    monkeypatch.setattr(module, "tokenize_questions", with_top_tokens)
 
 
 def test_run_and_dry_run_of_every_loss(synthetic_teacher: None, tmp_path: Path) -> None:
