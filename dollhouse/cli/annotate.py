@@ -37,7 +37,7 @@ def annotate(
         typer.Option(help="generated, descriptions, none or a JSONL file. Default: generated where there are boxes."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Questions a scene at most.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the question sampling.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the question sampling.")] = 0,
     views: Annotated[
         int | None, typer.Option(min=1, help="Photos a scene at most; of scans, chosen by overlap.")
     ] = None,

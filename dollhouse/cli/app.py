@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+
+from dollhouse.system.secrets import mask
+from dollhouse.system.text import storable
 
 if TYPE_CHECKING:
     from dollhouse.scenes.scene import Scene
@@ -25,6 +27,14 @@ app.add_typer(scenes_app, name="scenes")
 records_app = typer.Typer(help="Inspect and merge the records that `annotate` writes.", no_args_is_help=True)
 app.add_typer(records_app, name="records")
 
+
+@app.callback()
+def global_options(
+    traceback: Annotated[bool, typer.Option("--traceback", help="Print where an error was raised.")] = False,
+) -> None:
+    """Declare what stands before the verb; ``dollhouse.cli.boundary`` reads it."""
+
+
 SceneArgument = Annotated[
     str,
     typer.Argument(
@@ -38,18 +48,13 @@ LenientOption = Annotated[
     bool, typer.Option("--skip-bad/--strict", help="Leave out what is broken, or refuse the scene for it.")
 ]
 TeacherArgOption = Annotated[list[str] | None, typer.Option(help="KEY=VALUE of the teacher; may be repeated.")]
-SeedOption = Annotated[int, typer.Option(help="Seed of the question sampling and of the intervals.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Seed of the question sampling and of the intervals.")]
 OutOption = Annotated[Path | None, typer.Option(help="Folder for the report; nothing is written without it.")]
 
 
-def console(stderr: bool = False) -> Console:
-    """Return a console that wraps nothing and interprets no emoji codes in user text."""
-    return Console(stderr=stderr, soft_wrap=True, highlight=False, emoji=False)
-
-
 def command_line() -> str:
-    """Return the command as typed, for reports."""
-    return " ".join(["dollhouse", *map(shlex.quote, sys.argv[1:])])
+    """Return the command as typed, for reports, without secrets."""
+    return mask(storable(shlex.join(["dollhouse", *sys.argv[1:]])))
 
 
 def print_notices(scene: Scene, printed: Scene | None = None) -> None:

@@ -9,17 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
-from dollhouse.cli.app import LenientOption, ModelOption, SceneArgument, app, console, print_notices, quiet_libraries
+from dollhouse.cli.app import LenientOption, ModelOption, SceneArgument, app, print_notices, quiet_libraries
 from dollhouse.cli.corrections import with_corrections
 from dollhouse.errors import QuestionError, SceneError
+from dollhouse.system.console import console
+from dollhouse.system.text import storable
 
 if TYPE_CHECKING:
     from dollhouse.inference.session import Answer, SceneSession
     from dollhouse.scenes.corrections import Corrections
     from dollhouse.scenes.scale import Scale
     from dollhouse.scenes.scene import Scene
+
+MOST_TEXT = 1 << 20  #: characters of questions on standard input
 
 
 @app.command()
@@ -61,9 +65,13 @@ def ask(
     known = KnownScale(focal, camera_height, known_length)
     prompt = not questions and sys.stdin.isatty() and not as_json
     if not questions and not prompt:
-        questions = [] if sys.stdin.isatty() else [line.strip() for line in sys.stdin if line.strip()]
+        text = "" if sys.stdin.isatty() else sys.stdin.read(MOST_TEXT + 1)
+        if len(text) > MOST_TEXT:
+            raise QuestionError(f"standard input holds more than {MOST_TEXT:,} characters of questions")
+        questions = [line.strip() for line in text.splitlines() if line.strip()]
         if not questions:
             raise QuestionError('no question: give one after the scene, such as "How many chairs are there?"')
+    questions = [storable(question) for question in questions or ()]
     opened = open_scene(scene, skip_bad=skip_bad, corrections=corrections)
     print_notices(opened)
     selected, count = _select_views(opened, views)
@@ -110,25 +118,25 @@ def _prompt(session: SceneSession) -> None:
     out.print(f"{session.scene.name}: {len(session.images)} photos encoded. An empty line ends.")
     while True:
         try:
-            question = out.input("[bold]> [/bold]")
+            question = out.input("> ")
         except EOFError:
             break
         if not question.strip():
             break
         try:
-            _print_answers(session.answer([question]))
+            _print_answers(session.answer([storable(question)]))
         except QuestionError as error:
-            out.print(f"[red]error:[/red] {escape(str(error))}")
+            out.print(Text.assemble(("error:", "red"), f" {error}"))
 
 
 def _print_answers(answers: list[Answer]) -> None:
     out = console()
     for answer in answers:
         if len(answers) > 1:
-            out.print(f"[dim]{escape(answer.question)}[/dim]")
+            out.print(answer.question, style="dim")
         scale = f"; {_scale_phrase(answer.scale)}" if answer.scale else ""
         unsure = "not sure, perhaps: " if answer.unsure else ""
-        out.print(f"{unsure}{escape(answer.text)}  [dim](confidence {answer.confidence:.0%}{scale})[/dim]")
+        out.print(Text.assemble(f"{unsure}{answer.text}  ", (f"(confidence {answer.confidence:.0%}{scale})", "dim")))
 
 
 def _scale_phrase(scale: Scale) -> str:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from dollhouse.cli.app import (
@@ -19,10 +18,10 @@ from dollhouse.cli.app import (
     TeacherArgOption,
     app,
     command_line,
-    console,
     quiet_libraries,
 )
 from dollhouse.errors import QuestionError
+from dollhouse.system.console import console
 
 if TYPE_CHECKING:
     from dollhouse.evaluation.benchmark_runner import BenchmarkRun
@@ -135,11 +134,11 @@ def print_few_scenes(overall: Mapping[str, Any] | None, out: Console) -> None:
 
 
 def _print_definition(definition: Benchmark, out: Console) -> None:
-    out.print(f"[bold]{escape(definition.title)}[/bold] ({definition.version})")
-    out.print(f"frames: {escape(definition.frames.rule)}")
+    out.print(f"{definition.title} ({definition.version})", style="bold")
+    out.print(f"frames: {definition.frames.rule}")
     for name, text in definition.prompts.items():
-        out.print(f"prompt {name}: {escape(json.dumps(text, ensure_ascii=False))}")
-    out.print(f"scoring: {escape(definition.scoring)}")
+        out.print(f"prompt {name}: {json.dumps(text, ensure_ascii=False)}")
+    out.print(f"scoring: {definition.scoring}")
 
 
 def _cells(entry: Mapping[str, Any]) -> tuple[str, str, str]:

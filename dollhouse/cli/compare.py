@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from dollhouse.cli.app import OutOption, SeedOption, app, console
+from dollhouse.cli.app import OutOption, SeedOption, app
 from dollhouse.cli.benchmark import print_few_scenes
+from dollhouse.system.console import console
 
 if TYPE_CHECKING:
     from dollhouse.evaluation.compare import Comparison
@@ -40,7 +40,7 @@ def compare(
 
 def _print_comparison(comparison: Comparison) -> None:
     out = console()
-    out.print(f"a: {escape(comparison.a)}\nb: {escape(comparison.b)}")
+    out.print(f"a: {comparison.a}\nb: {comparison.b}")
     table = Table(title=f"{comparison.benchmark}, {comparison.headline}", title_justify="left")
     for column in ("kind", "a", "b", "b - a", "95 % interval", "n"):
         table.add_column(column, justify="left" if column == "kind" else "right")
@@ -60,4 +60,4 @@ def _print_comparison(comparison: Comparison) -> None:
     for row in comparison.differing[:DIFFERENCES_SHOWN]:
         answers = " / ".join(row["answers"])
         line = f"{row['id']}: {row['question']} [{answers}] a: {row['a']!r} b: {row['b']!r}"
-        out.print(f"- {escape(line)}")
+        out.print(f"- {line}")

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from dollhouse.cli.app import app, console, quiet_libraries
+from dollhouse.cli.app import app, quiet_libraries
 from dollhouse.errors import ModelError, RecipeError
+from dollhouse.system.console import console
 
 if TYPE_CHECKING:
     from dollhouse.training.estimate.dry_run import StageEstimate
@@ -135,7 +136,7 @@ def print_stages(stages: Sequence[StageEstimate]) -> None:
     for stage in stages:
         photos = "x".join(map(str, stage.photos))
         inputs = f"photos {photos} -> {stage.vision_tokens:,} vision tokens" if stage.vision_tokens else "no photos"
-        out.print(f"[bold]stage {stage.name}[/bold]: {inputs}, {stage.text_tokens:,} text tokens")
+        out.print(f"stage {stage.name}: {inputs}, {stage.text_tokens:,} text tokens", style="bold")
         out.print(f"  losses with targets: {', '.join(stage.losses)}")
         out.print(
             f"  forward, losses, backward, optimiser: all shapes fit; {stage.trained:,} parameters trained "
@@ -143,7 +144,8 @@ def print_stages(stages: Sequence[StageEstimate]) -> None:
             f"{stage.frozen:,} frozen"
         )
         if stage.without_gradient:
-            out.print(f"  [red]trained, but without a gradient:[/red] {', '.join(stage.without_gradient[:5])}")
+            names = ", ".join(stage.without_gradient[:5])
+            out.print(f"  trained, but without a gradient: {names}", style="red")
         out.print(
             f"  memory: weights {gigabytes(stage.weight_bytes)}, optimiser {gigabytes(stage.state_bytes)}, all tensors "
             f"at the peak {gigabytes(stage.peak_bytes)}; {stage.flops / 1e12:.2f} TFLOP a step"
@@ -155,7 +157,7 @@ def print_profile(profile: TrainingProfile) -> None:
     out = console()
     for stage in profile.stages:
         out.print(
-            f"[bold]stage {stage.estimate.name}[/bold]: {len(stage.seconds)} steps, {stage.step_seconds:.2f} s each, "
+            f"stage {stage.estimate.name}: {len(stage.seconds)} steps, {stage.step_seconds:.2f} s each, "
             f"{stage.tokens_per_second:,.0f} tokens/s ({stage.estimate.vision_tokens:,} vision and "
             f"{stage.estimate.text_tokens:,} text tokens in the first step), {stage.utilisation:.1%} of "
             f"{stage.peak_flops / 1e12:.2f} TFLOP/s"

@@ -14,11 +14,11 @@ from dollhouse.cli.app import (
     TeacherArgOption,
     app,
     command_line,
-    console,
     quiet_libraries,
 )
 from dollhouse.cli.corrections import with_corrections
 from dollhouse.errors import QuestionError
+from dollhouse.system.console import console
 
 if TYPE_CHECKING:
     from dollhouse.scenes.corrections import Corrections

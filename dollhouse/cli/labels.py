@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from dollhouse.cli.app import ModelArgument, app, console
+from dollhouse.cli.app import ModelArgument, app
+from dollhouse.system.console import console
 
 
 @app.command()
@@ -27,5 +28,5 @@ def labels(
     for entry in vocabulary.labels:
         front = " (has a front)" if entry.has_front else ""
         aliases = f": {', '.join(entry.aliases)}" if entry.aliases else ""
-        out.print(f"{entry.label}{front}{aliases}", markup=False)
-    out.print(f"{len(vocabulary.labels)} labels; colours: {', '.join(vocabulary.colours) or 'none'}", markup=False)
+        out.print(f"{entry.label}{front}{aliases}")
+    out.print(f"{len(vocabulary.labels)} labels; colours: {', '.join(vocabulary.colours) or 'none'}")

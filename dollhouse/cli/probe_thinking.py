@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from dollhouse.cli.app import ModelArgument, OutOption, SeedOption, app, command_line, console, quiet_libraries
+from dollhouse.cli.app import ModelArgument, OutOption, SeedOption, app, command_line, quiet_libraries
+from dollhouse.system.console import console
 
 
 @app.command("probe-thinking")

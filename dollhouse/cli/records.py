@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dollhouse.cli.app import console, records_app
+from dollhouse.cli.app import records_app
+from dollhouse.system.console import console
 
 if TYPE_CHECKING:
     from dollhouse.records.record import Record
@@ -66,12 +67,12 @@ def _print_store(store: RecordStore, limit: int) -> None:
     summary, out = store.summary(), console()
     families = ", ".join(f"{family} {count}" for family, count in summary.families.most_common())
     size = f"{summary.size_bytes / 1e6:.1f} MB"
-    out.print(f"{store.folder}: {summary.records} records, {size}; answers: {families or 'none'}", markup=False)
+    out.print(f"{store.folder}: {summary.records} records, {size}; answers: {families or 'none'}")
     for id in store.ids()[:limit]:
         row = store.row(id)
         counts = [f"{len(row[name])} {name}" for name in ("views", "boxes", "relations") if row[name] is not None]
         parts = ", ".join([f"{row['answers']} answers", *counts, row["licence"]])
-        out.print(f"{id[:12]}  {row['scene']}  {row['teacher']}: {parts}", markup=False)
+        out.print(f"{id[:12]}  {row['scene']}  {row['teacher']}: {parts}")
     if summary.records > limit:
         out.print(f"and {summary.records - limit} more; --limit shows them")
 
@@ -79,10 +80,10 @@ def _print_store(store: RecordStore, limit: int) -> None:
 def _print_record(record: Record, limit: int) -> None:
     out, teacher, geometry = console(), record.provenance["teacher"], record.geometry
     out.print(f"record {record.id}", style="bold")
-    out.print(f"scene {record.scene} ({record.source}), {len(record.cameras)} views", markup=False)
-    out.print(f"teacher {teacher['teacher']} {teacher.get('name', '')}, weights {teacher.get('weights')}", markup=False)
+    out.print(f"scene {record.scene} ({record.source}), {len(record.cameras)} views")
+    out.print(f"teacher {teacher['teacher']} {teacher.get('name', '')}, weights {teacher.get('weights')}")
     sources = ", ".join(source["teacher"] for source in record.provenance["geometry"])
-    out.print(f"geometry {sources or 'none'}\nlicence {record.licence}", markup=False)
+    out.print(f"geometry {sources or 'none'}\nlicence {record.licence}")
     if record.features is not None:
         points, width = record.features.features.shape
         out.print(f"features of {points} points, width {width}")
@@ -97,13 +98,13 @@ def _print_record(record: Record, limit: int) -> None:
     for box in ((geometry.boxes if geometry else None) or ())[:limit]:
         center = ", ".join(f"{number:.2f}" for number in box.center)
         score = "" if box.score is None else f", score {box.score:.2f}"
-        out.print(f"box {box.id}: {box.colour or ''} {box.label} at ({center}){score}", markup=False)
+        out.print(f"box {box.id}: {box.colour or ''} {box.label} at ({center}){score}")
     if record.relations is not None:
         out.print(f"relations of {len(record.relations)} pairs")
     for question, answer in list(zip(record.questions, record.answers, strict=True))[:limit]:
         reference = f"  (geometry: {question.answer})" if question.answer and question.answer != answer.text else ""
         tokens = "" if answer.top_ids is None else f"  [{len(answer.top_ids)} tokens, top {answer.top_ids.shape[-1]}]"
-        out.print(question.text, style="dim", markup=False)
-        out.print(f"  {answer.failure or answer.text}{reference}{tokens}", markup=False)
+        out.print(question.text, style="dim")
+        out.print(f"  {answer.failure or answer.text}{reference}{tokens}")
     if len(record.questions) > limit:
         out.print(f"and {len(record.questions) - limit} more answers; --limit shows them")

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from dollhouse.cli.app import console
+from dollhouse.system.console import console
 
 _LABELS_SHOWN = 12
 _PIPE_WIDTH = 1000

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from dollhouse.cli.app import app, console
+from dollhouse.cli.app import app
+from dollhouse.system.console import console
 
 
 @app.command()
@@ -21,9 +21,9 @@ def verify(
     found = verify_report(report)
     out = console()
     if not found.agrees:
-        out.print(f"[red]not verified[/red]: {len(found.findings)} findings")
+        out.print(f"not verified: {len(found.findings)} findings", style="red")
         for finding in found.findings:
-            out.print(f"- {escape(finding)}")
+            out.print(f"- {finding}")
         raise typer.Exit(1)
     overall = found.report["scores"]["overall"]
     value = "" if overall is None else f", {found.report['scores']['headline']} {overall['value']:.4f}"

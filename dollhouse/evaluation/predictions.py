@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import rich.progress
-from rich.console import Console
 
 from dollhouse.errors import ScoreError
 from dollhouse.evaluation.benchmarks.benchmark import Sample
+from dollhouse.system.console import console
 from dollhouse.system.read_files import decode_json, open_file, read_bytes
 
 LONGEST_LINE = 1 << 22  #: bytes
@@ -179,11 +179,10 @@ class _RowReader:
 
     def read(self, progress: bool) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield row numbers from 1 and rows, under a progress bar."""
-        console = Console(stderr=True)
         open_file(self.path, ScoreError).close()
         try:
             with rich.progress.open(
-                self.path, "rb", description="reading", console=console, disable=not progress
+                self.path, "rb", description="reading", console=console(stderr=True), disable=not progress
             ) as file:
                 start = file.read(4)
                 file.seek(0)

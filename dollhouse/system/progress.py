@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Self
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from dollhouse.system.console import console, guarded_streams
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -20,25 +22,28 @@ class ProgressBar:
         """``total`` may be given later, with :meth:`update`; ``shown=False`` prints nothing."""
         self.task, self.total, self.unit, self.shown = task, total, unit, shown
         self._bar: Progress | None = None
+        self._guard = ExitStack()
         self._started = self._printed = time.monotonic()
 
     def __enter__(self) -> Self:
         if self.shown and sys.stderr.isatty():
             self._bar = Progress(
-                TextColumn(f"[bold]{self.task}"),
+                TextColumn(self.task, style="bold", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", markup=False),
                 TimeElapsedColumn(),
                 TextColumn("left"),
                 TimeRemainingColumn(),
-                console=Console(stderr=True),
+                console=console(stderr=True),
             )
             self._bar.add_task(self.task, total=self.total, note="")
             self._bar.start()
+            self._guard.enter_context(guarded_streams())  # Rich has replaced the streams, and parses escape codes
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._guard.close()
         if self._bar:
             self._bar.stop()
 

@@ -23,7 +23,8 @@ from typing import Any
 import httpx2
 
 from dollhouse.errors import TeacherError
-from dollhouse.teachers.completions import Completion, ErrorMessage, one_line, parse_completion, parse_error, parse_json
+from dollhouse.system.text import one_line
+from dollhouse.teachers.completions import Completion, ErrorMessage, parse_completion, parse_error, parse_json
 from dollhouse.teachers.credentials import Redactor
 from dollhouse.teachers.protocol import TeacherUnavailableError
 

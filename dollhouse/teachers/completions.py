@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from dollhouse.system.read_files import decode_json
+from dollhouse.system.text import one_line, printable
 
 _TAGS = "think|thinking|thought|thoughts|reasoning"
 _END_OF_THOUGHTS = re.compile(rf"</(?:{_TAGS})>|◁/think▷|<\|channel\|>final<\|message\|>|<\|end_of_thought\|>", re.I)
 _START_OF_THOUGHTS = re.compile(rf"\s*(?:<(?:{_TAGS})>|◁think▷|<\|channel\|>analysis|<\|begin_of_thought\|>)", re.I)
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # an answer must not steer a terminal
 _THOUGHT_PARTS = ("thinking", "reasoning", "reasoning_content", "redacted_thinking")
 
 
@@ -95,12 +95,7 @@ def parse_error(body: str) -> ErrorMessage:
 
 def clean(text: str) -> str:
     """Return text that can be stored and printed: no lone surrogates, no control characters but tab and line feed."""
-    return _CONTROL.sub("", text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")).strip()
-
-
-def one_line(text: str, length: int = 240) -> str:
-    """Return the beginning of a text in one line."""
-    return clean(" ".join(text[: 4 * length].split()))[:length]
+    return printable(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")).strip()
 
 
 def _texts(content: Any) -> tuple[str, str]:

@@ -4,18 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Iterable, Mapping
-from urllib.parse import quote, quote_plus
 
 from dollhouse.errors import TeacherError
-
-#: names of parameters that carry a secret, which belongs into the environment
-SECRET_NAMES = re.compile(
-    r"(\w+-)*((\w+_)?(api|subscription)[-_]?key|((access|auth|bearer|session)[-_]?)?token|secret|password|"
-    r"authorization|cookie)|key|sig|signature",
-    re.I,
-)
+from dollhouse.system.secrets import SECRET_NAMES, hide_secrets, spellings
 
 
 def read_key(variable: str) -> str | None:
@@ -26,6 +18,7 @@ def read_key(variable: str) -> str | None:
     value = os.environ.get(variable)
     if value is None:
         return None
+    hide_secrets(value)
     key = value.strip().removeprefix("\ufeff").removeprefix("Bearer ").strip()
     if not key:
         raise TeacherError(f"the key in {variable} is empty: set the variable to the server's key, or unset it")
@@ -62,8 +55,7 @@ class Redactor(logging.Filter):
 
     def __init__(self, secrets: Iterable[str]) -> None:
         super().__init__()
-        spellings = {spelling for secret in secrets for spelling in (secret, quote(secret, ""), quote_plus(secret))}
-        self._secrets = sorted(filter(None, spellings), key=len, reverse=True)
+        self._secrets = sorted({form for secret in secrets for form in spellings(secret)}, key=len, reverse=True)
 
     def redact(self, text: str) -> str:
         """Return ``text`` without secrets."""

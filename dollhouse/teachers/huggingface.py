@@ -24,8 +24,8 @@ from dollhouse.models.generation import GeneratedTokens, top_tokens
 from dollhouse.questions.generate import Question
 from dollhouse.records.types import TeacherAnswer
 from dollhouse.scenes.scene import Scene
+from dollhouse.system.text import one_line
 from dollhouse.teachers.chat_template import ChatTemplate
-from dollhouse.teachers.completions import one_line
 from dollhouse.teachers.local_model import (
     check_minimums,
     default_device,

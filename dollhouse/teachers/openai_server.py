@@ -24,8 +24,9 @@ from dollhouse.questions.generate import Question
 from dollhouse.records.types import TeacherAnswer
 from dollhouse.scenes.scene import Scene, View
 from dollhouse.system.read_files import decode_json
+from dollhouse.system.secrets import SECRET_NAMES
 from dollhouse.teachers.chat_client import ChatClient, RejectedError, RetryPolicy, ServerError
-from dollhouse.teachers.credentials import SECRET_NAMES, Redactor, read_key, resolve_variables
+from dollhouse.teachers.credentials import Redactor, read_key, resolve_variables
 from dollhouse.teachers.protocol import (
     AnswersMissingError,
     StreamingTeacher,

@@ -17,7 +17,7 @@ from dollhouse.errors import ModelError, TeacherError
 from dollhouse.records.types import SceneGeometry
 from dollhouse.scenes.labels import default_labels
 from dollhouse.scenes.scene import Scene
-from dollhouse.teachers.completions import one_line
+from dollhouse.system.text import one_line
 from dollhouse.teachers.detection import Detections
 from dollhouse.teachers.lifting import lift
 from dollhouse.teachers.local_model import default_device, folder_provenance, load_part

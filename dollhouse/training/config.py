@@ -182,7 +182,7 @@ class Recipe(ConfigModel):
     """The settings of a whole run."""
 
     name: str = Field(description="name of the run, in its reports and in the model card")
-    seed: int = Field(0, description="of initial weights, batches and augmentation")
+    seed: int = Field(0, ge=0, lt=2**63, description="of initial weights, batches and augmentation")
     teacher: Literal["annotations", "records"] = Field("annotations", description="where targets come from")
     init_from: Path | None = Field(None, description="model folder whose weights the student starts with")
     reinit: list[PartName] = Field(default=[], description="with init_from: parts that are initialised afresh")
