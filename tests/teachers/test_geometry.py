@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from dollhouse.errors import ModelError, SceneError
 from dollhouse.records.types import SceneGeometry
@@ -81,6 +82,18 @@ def test_folder_without_a_depth_model(tmp_path: Path) -> None:
     write_yolos(tmp_path)
     with pytest.raises(ModelError, match="no depth-estimation model"):
         DepthEstimationTeacher(tmp_path)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    write_depth_anything(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    name = sorted(weights)[0]
+    weights[name].view(-1)[0] = float("inf")
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match="values that are not finite") as caught:
+        DepthEstimationTeacher(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+    assert name in str(caught.value)
 
 
 def test_detections_are_lifted_by_earlier_depth(tmp_path: Path) -> None:
