@@ -244,7 +244,8 @@ def test_colmap_refuses(room: Scene, tmp_path: Path) -> None:
 
 
 def test_files_are_whole_or_absent(room: Scene, points: ColouredPoints, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
     for write in (ply.write_ply, gltf.write_glb):
         with pytest.raises(StorageError):
-            write(room, points, tmp_path / "nowhere/file")
-    assert not list(tmp_path.iterdir())
+            write(room, points, tmp_path / "file" / "below a file")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

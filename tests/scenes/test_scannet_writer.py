@@ -90,7 +90,7 @@ def test_scenes_that_the_layout_cannot_store_are_refused(room: Scene, tmp_path: 
     with pytest.raises(SceneError, match="exists already"):
         write_scannet(room, folder)
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match="could not be written"):
+    with pytest.raises(StorageError, match="cannot write"):
         write_scannet(room, tmp_path / "file" / "scan")
 
 

@@ -86,5 +86,5 @@ def test_unwritable_figures_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"written as \.png"):
         draw_scene(scene, tmp_path / "plan.txt")
     with pytest.raises(StorageError, match="cannot write"):
-        draw_scene(scene, tmp_path / "nowhere" / "plan.png")
+        draw_scene(scene, tmp_path / "1.jpg" / "plan.png")
     assert [path.name for path in tmp_path.iterdir()] == ["1.jpg"]

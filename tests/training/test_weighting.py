@@ -110,5 +110,6 @@ def test_plot_of_losses_by_stage(tmp_path: Path) -> None:
 def test_no_plot_without_steps(tmp_path: Path) -> None:
     assert not plot_losses(tmp_path / "none.jsonl", tmp_path / "curves.png")
     assert not (tmp_path / "curves.png").exists()
+    metrics = write_metrics(tmp_path, 2)
     with pytest.raises(StorageError, match="cannot write"):
-        plot_losses(write_metrics(tmp_path, 2), tmp_path / "no" / "curves.png")
+        plot_losses(metrics, metrics / "curves.png")

@@ -47,10 +47,11 @@ def test_saving_back_gives_the_official_tensors_of_the_heads(tmp_path: Path, cap
 
 def test_writing_fails_in_one_line(tmp_path: Path) -> None:
     model = tiny_model(tiny_config())
+    (tmp_path / "file").touch()
     with pytest.raises(StorageError, match=r"written as \.safetensors"):
         model.to_official(tmp_path / "model.pt")
     with pytest.raises(StorageError, match="cannot write"):
-        model.to_official(tmp_path / "no such folder" / "model.safetensors")
+        model.to_official(tmp_path / "file" / "model.safetensors")
 
 
 def test_licence_is_stored_in_the_config(tmp_path: Path) -> None:
