@@ -118,7 +118,7 @@ def require_consistent(scene: Scene) -> None:
     Raises:
         SceneError: depth and poses disagree, or a common mistake explains the poses.
     """
-    if not scene.posed or scene.metadata.get("source") == "rooms":
+    if not scene.posed or scene.metadata.get("source") in ("rooms", "homes"):
         return
     check = scene.metadata.get("pose_check") or check_poses(scene)
     if check["agrees"] is False or check["mistake"]:

@@ -15,6 +15,7 @@ from dollhouse.errors import SceneError
 from dollhouse.geometry import back_project, inside_box, transform_points
 from dollhouse.scenes.labels import default_labels
 from dollhouse.scenes.open import open_scenes
+from dollhouse.scenes.pose_checks import require_consistent
 from dollhouse.scenes.synthetic.furniture import COLOURS
 from dollhouse.scenes.synthetic.homes import catalogue
 from dollhouse.scenes.synthetic.homes.cameras import CLEARANCE, is_free
@@ -168,3 +169,9 @@ def test_missing_libraries_name_the_package(monkeypatch: pytest.MonkeyPatch) -> 
     catalogue.installed_pieces.cache_clear()
     with pytest.raises(SceneError, match="apt-get install sweethome3d-furniture"):
         home_scene("train", 0)
+
+
+@installed
+def test_made_homes_give_targets_unchecked() -> None:
+    """The views of homes:test/2 overlap in clutter only, where depth of the nearest pixel is of another object."""
+    require_consistent(home_scene("test", 2))
