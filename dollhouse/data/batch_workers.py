@@ -8,6 +8,8 @@ import signal
 from multiprocessing.queues import Queue
 from typing import Any
 
+from dollhouse.data.collator import Batch
+
 SECONDS_AFTER_SIGTERM = 60  #: for which a process still serves a main process that writes a checkpoint
 
 
@@ -29,3 +31,9 @@ def _send_as_bytes(queue: Queue[Any], error: Exception, item: Any) -> None:
         queue.put((index, pickle.dumps(batch)))
     except Exception:
         os._exit(1)  # which the main process reports
+
+
+def decode_batch(content: bytes) -> Batch:
+    """Return a batch that a process of the same run sent as bytes."""
+    batch: Batch = pickle.loads(content)
+    return batch

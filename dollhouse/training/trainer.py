@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import shutil
 import sys
 from collections import Counter, defaultdict
@@ -17,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from dollhouse.data.batch_workers import start_worker
+from dollhouse.data.batch_workers import decode_batch, start_worker
 from dollhouse.data.collator import Batch
 from dollhouse.errors import ModelError, RecipeError, StorageError
 from dollhouse.models.checked_tensors import require_finite
@@ -91,8 +90,7 @@ class DistillTrainer(Trainer):
                     file=sys.stderr,
                 )
             self.without_shared_memory = True
-        batch: Batch = pickle.loads(inputs) if isinstance(inputs, bytes) else inputs
-        moved = batch.to(self.args.device)
+        moved = (decode_batch(inputs) if isinstance(inputs, bytes) else inputs).to(self.args.device)
         assert isinstance(moved, Batch)
         return moved
 

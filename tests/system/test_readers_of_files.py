@@ -20,6 +20,7 @@ METHODS = {"model_validate_json", "parse_raw", "parse_file"}
 #: files that come with the package, or with its dependencies, or that the module itself wrote
 EXEMPT = {
     "system/read_files.py",
+    "data/batch_workers.py",  # batches between processes of a run
     "evaluation/benchmarks/benchmark.py",  # definitions.yaml
     "questions/photo_questions.py",  # photo_templates.yaml
     "questions/wording.py",  # wording.yaml
