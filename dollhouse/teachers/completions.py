@@ -8,7 +8,6 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from dollhouse.system.read_files import decode_json
 from dollhouse.system.text import one_line, printable
 
 _TAGS = "think|thinking|thought|thoughts|reasoning"
@@ -38,7 +37,10 @@ class ErrorMessage:
 
 def parse_json(text: str) -> Any:
     """Parse JSON; raises ValueError for anything else, whatever its faults."""
-    return decode_json(text)
+    try:
+        return json.loads(text)  # not strict as files are read: odd parts are no reason to lose an answer
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def parse_completion(response: Any) -> Completion:

@@ -1,7 +1,8 @@
 """Read mutated inputs by every reader in watched processes, and print what happened as a table.
 
 ``FUZZ_INPUTS`` (default 20000) inputs over all readers, the first of them numbered ``FUZZ_FIRST`` (default 0);
-``FUZZ_READERS`` names some, separated by commas. Failing inputs are added to ``kept.txt`` and read again by every run.
+``FUZZ_READERS`` names some, separated by commas. Failing inputs are added to ``kept.txt`` and read again by every
+run. Ctrl-C ends a run with the table so far.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tests.fuzz.mutations import mutate
@@ -185,7 +187,7 @@ def main() -> None:
         cases.append((readers[number % len(readers)], first + number // len(readers)))
     counts: dict[str, Counter[str]] = {reader.name: Counter() for reader in readers}
     failures: dict[str, list[str]] = {}
-    with tempfile.TemporaryDirectory() as temporary:
+    with suppress(KeyboardInterrupt), tempfile.TemporaryDirectory() as temporary:
         os.environ["XDG_CACHE_HOME"] = f"{temporary}/work/cache"
         for reader in readers:
             prepare(reader, Path(temporary) / "seeds")

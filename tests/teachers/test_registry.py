@@ -94,7 +94,7 @@ def test_file_gives_questions_and_answers(tmp_path: Path) -> None:
         ('{"question": "a?", "reply": "b"}', "line 1: reply is no field; rename it to answer"),
         ('{"question": "a?", "scnee": "b"}', "line 1: scnee is no field; rename it to scene"),
         ('{"question": "a?", "answer": {"b": 1}}', r"line 1: answer: .*; write a line for each question"),
-        ("[" * 100_000, "recursion depth"),
+        ("[" * 100_000, "nested"),
         ("How many chairs?", "line 1: is not JSON.*; write a line for each question"),
         ('{"Frage": "a?"}', r"line 1: question: Field required \(it has Frage\)"),
         ("[3]", "question 1"),
