@@ -35,7 +35,7 @@ def test_hangs_deaths_and_other_writes_are_counted(tmp_path: Path, monkeypatch: 
         if number == 1:
             (tmp_path / "elsewhere").write_text("")
         elif number == 2:
-            run.os.kill(run.os.getpid(), run.signal.SIGSEGV)
+            run.os.kill(run.os.getpid(), run.signal.SIGKILL)
         elif number == 3:
             run.time.sleep(60)
         elif number == 4:
