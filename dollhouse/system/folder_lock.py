@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from dollhouse.errors import StorageError
 from dollhouse.system.atomic_io import remove_unfinished, write_text
 from dollhouse.system.read_files import read_object
+from dollhouse.system.secrets import mask
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,7 +46,7 @@ def locked_folder(folder: Path) -> Iterator[None]:
         inner = [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]
         for path in [folder, *(path for path in inner if not (path / LOCK).exists())]:
             remove_unfinished(path)
-        command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        command = mask(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
         since = time.strftime("%Y-%m-%d %H:%M:%S")
         about = {"host": socket.gethostname(), "pid": os.getpid(), "command": command, "since": since}
         write_text(folder / HOLDER, json.dumps(about))
