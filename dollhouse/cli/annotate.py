@@ -10,6 +10,7 @@ import typer
 
 from dollhouse.cli.app import SkipOption, app, quiet_libraries
 from dollhouse.cli.corrections import with_corrections
+from dollhouse.cli.interruption import interruptible
 
 if TYPE_CHECKING:
     from dollhouse.scenes.corrections import Corrections
@@ -21,6 +22,7 @@ BOXES = "Photos to annotated scenes (--boxes)"
 
 @app.command()
 @with_corrections
+@interruptible()
 def annotate(
     scenes: Annotated[str, typer.Option(help="Scenes, such as rooms:train/0-199 or a folder.")],
     out: Annotated[

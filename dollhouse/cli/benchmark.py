@@ -20,6 +20,7 @@ from dollhouse.cli.app import (
     command_line,
     quiet_libraries,
 )
+from dollhouse.cli.interruption import interruptible
 from dollhouse.errors import QuestionError
 from dollhouse.system.console import console
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 
 @app.command()
+@interruptible()
 def benchmark(
     name: Annotated[
         str, typer.Argument(help="real-photos, scanqa, sqa3d, beacon3d, vsibench, 3dsrbench, spatialbench or rooms.")

@@ -17,6 +17,7 @@ from dollhouse.cli.app import (
     quiet_libraries,
 )
 from dollhouse.cli.corrections import with_corrections
+from dollhouse.cli.interruption import interruptible
 from dollhouse.errors import QuestionError
 from dollhouse.system.console import console
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 @app.command()
 @with_corrections
+@interruptible()
 def evaluate(
     model: ModelArgument = "nano",
     scenes: Annotated[str, typer.Option(help="Scenes, such as rooms:test/0-199 or a folder.")] = "rooms:test/0-199",

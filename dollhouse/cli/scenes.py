@@ -18,6 +18,7 @@ from dollhouse.cli.app import (
     scenes_app,
 )
 from dollhouse.cli.corrections import with_corrections
+from dollhouse.cli.interruption import interruptible
 from dollhouse.errors import SceneError
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ def _facts(source: str, corrections: Corrections) -> dict[str, Any]:
 
 @scenes_app.command("export")
 @with_corrections
+@interruptible()
 def export_scene(
     scene: SceneArgument,
     out: Annotated[Path, typer.Option(help="The file to write (.ply, .glb, .json), or a new folder.")],

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from dollhouse.errors import TeacherError
 from dollhouse.geometry import Array, back_project, transform_points
 from dollhouse.inference.generation import equal_length_batches
 from dollhouse.inference.pipeline import DollhousePipeline
@@ -24,6 +25,8 @@ from dollhouse.teachers.geometry import world_from_first_level
 from dollhouse.teachers.local_model import check_minimums, model_provenance, token_answer
 from dollhouse.teachers.protocol import Teacher
 from dollhouse.teachers.reconstruction import Cameras
+
+MAX_VIEWS = 64  #: photos that are encoded together, eight times those of a usual student; they share memory
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,11 @@ class DollhouseTeacher(Teacher):
         return Cameras(session.level_from_camera, intrinsics, tuple(session.depth), metric=True)
 
     def _encode(self, scene: Scene) -> SceneSession:
+        if len(scene.views) > MAX_VIEWS:
+            count = len(scene.views)
+            raise TeacherError(
+                f"scene {scene.name}: {count} photos are too many to encode at once; give --views {MAX_VIEWS}"
+            )
         if self._latest is None or self._latest[0] is not scene:
             self._latest = scene, self.pipeline.encode_scene(scene, views=len(scene.views))
         return self._latest[1]

@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dollhouse.errors import TeacherError
 from dollhouse.geometry import Array, level_from_world, transform_points
 from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.inference.session import MIN_BOX_SCORE, SceneSession
 from dollhouse.models.dollhouse.serialization import SHIPPED
 from dollhouse.questions.generate import generate_questions
-from dollhouse.scenes.scene import Scene
+from dollhouse.scenes.scene import Scene, View
 from dollhouse.scenes.synthetic.room_scene import room_scene
 from dollhouse.teachers.dollhouse import DollhouseTeacher, DollhouseTeacherSettings
 
@@ -116,3 +117,10 @@ def test_records_carry_the_number_of_threads(teacher: DollhouseTeacher, monkeypa
     for threads in (1, 3):
         monkeypatch.setattr("torch.get_num_threads", lambda threads=threads: threads)
         assert teacher.provenance()["software"]["threads"] == threads
+
+
+def test_more_photos_than_fit_are_one_line() -> None:
+    """No photo is read: thousands of them would take the memory that this is about."""
+    views = tuple(View(str(number), lambda: pytest.fail("read")) for number in range(65))
+    with pytest.raises(TeacherError, match="65 photos are too many to encode at once; give --views 64"):
+        DollhouseTeacher(None)._encode(Scene("many", views))  # type: ignore[arg-type]
