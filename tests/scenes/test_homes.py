@@ -6,7 +6,9 @@ from collections import Counter
 from functools import cache
 from itertools import combinations
 from math import degrees
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("embreex")
@@ -19,10 +21,11 @@ from dollhouse.scenes.pose_checks import require_consistent
 from dollhouse.scenes.synthetic.furniture import COLOURS
 from dollhouse.scenes.synthetic.homes import catalogue
 from dollhouse.scenes.synthetic.homes.cameras import CLEARANCE, is_free
-from dollhouse.scenes.synthetic.homes.catalogue import entries
+from dollhouse.scenes.synthetic.homes.catalogue import entries, installed_pieces
 from dollhouse.scenes.synthetic.homes.furnishing import kinds
 from dollhouse.scenes.synthetic.homes.home_scene import home_scene, sample_home
 from dollhouse.scenes.synthetic.homes.layout import Home, image_shape
+from dollhouse.scenes.synthetic.homes.models import load_model
 from dollhouse.scenes.synthetic.homes.paint import clear_name, shades
 from dollhouse.scenes.synthetic.homes.procedural import BUILDERS
 from dollhouse.scenes.synthetic.homes.rooms import programmes, small_items
@@ -175,3 +178,16 @@ def test_missing_libraries_name_the_package(monkeypatch: pytest.MonkeyPatch) -> 
 def test_made_homes_give_targets_unchecked() -> None:
     """The views of homes:test/2 overlap in clutter only, where depth of the nearest pixel is of another object."""
     require_consistent(home_scene("test", 2))
+
+
+@installed
+def test_a_damaged_cached_model_is_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    piece = min(installed_pieces(), key=lambda id: len(id))
+    read = load_model.__wrapped__
+    built = read(piece)
+    [path] = (tmp_path / "dollhouse/models").glob("*.npz")
+    path.write_bytes(path.read_bytes()[:500])
+    for model in (read(piece), read(piece)):  # built again, then read
+        assert model.materials == built.materials
+        assert np.array_equal(model.triangles, built.triangles)

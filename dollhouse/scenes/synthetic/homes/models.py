@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from hashlib import blake2b
@@ -57,13 +58,17 @@ def load_model(id: str) -> Model:
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dollhouse" / "models"
     key = blake2b(f"{MODELS_VERSION} {assets_hash()} {id}".encode(), digest_size=12).hexdigest()
     path = folder / f"{key}.npz"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        model = _build(id)
-        with atomic_path(path, "set XDG_CACHE_HOME to another folder") as unfinished, unfinished.open("wb") as file:
-            arrays = {name: value for name, value in vars(model).items() if name != "materials"}
-            described = json.dumps([asdict(material) for material in model.materials])
-            np.savez(file, materials=np.array(described), **arrays)
+    with suppress(Exception):  # absent, or whatever a decoder raises on a damaged file: it is built again
+        return _read(path)
+    model = _build(id)
+    with atomic_path(path, "set XDG_CACHE_HOME to another folder") as unfinished, unfinished.open("wb") as file:
+        arrays = {name: value for name, value in vars(model).items() if name != "materials"}
+        described = json.dumps([asdict(material) for material in model.materials])
+        np.savez(file, materials=np.array(described), **arrays)
+    return model
+
+
+def _read(path: Path) -> Model:
     with np.load(path) as stored:
         arrays = {name: stored[name] for name in stored.files if name != "materials"}
         content: list[dict[str, Any]] = json.loads(str(stored["materials"]))
