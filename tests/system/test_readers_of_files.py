@@ -26,7 +26,6 @@ EXEMPT = {
     "questions/wording.py",  # wording.yaml
     "scenes/synthetic/homes/models.py",  # the cache of models
     "teachers/completions.py",  # answers of servers, bounded by the client and read leniently: they are paid for
-    "training/trainer.py",  # batches of its own workers
     "teachers/chat_template.py",  # messages between two processes of its own
 }
 

@@ -82,7 +82,7 @@ def test_answers_can_be_stored_and_printed() -> None:
 
 
 def test_deep_json_is_an_error() -> None:
-    with pytest.raises(ValueError, match="nested more than"):
+    with pytest.raises(ValueError, match="nested too deeply"):
         parse_json("[" * 100_000)
 
 
