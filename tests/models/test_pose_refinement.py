@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from dollhouse.models.dollhouse import pose_refinement
 from dollhouse.models.dollhouse.heads import Cameras
 from dollhouse.models.dollhouse.pose_refinement import Array, ObjectSet, fit, procrustes, refine_cameras, transform
 from dollhouse.models.dollhouse.voting_head import VoteOutput
@@ -115,3 +117,26 @@ def test_refined_cameras_keep_the_first_view() -> None:
     np.testing.assert_allclose(corrected.position[0, 1], position, atol=5e-3)
     placed = votes.with_cameras(corrected)
     np.testing.assert_allclose(placed.center[0, patches:], objects.position, atol=1e-2)
+
+
+def test_many_equal_views_stay_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every object of a view is like all of fifteen earlier ones: without bounds 16,000 pairs, and their pairs."""
+    rng = np.random.default_rng(4)
+    single = room(rng, 6)
+    own = replace(single.joined(single), label=np.ones((12, LABELS)) / LABELS**0.5)
+    known = own
+    for _ in range(14):
+        known = known.joined(own)
+    turn, position = 0.7, np.array([1.0, -0.5, 0.0])
+    tracemalloc.start()
+    found_turn, found = fit(viewed_from(own, turn, position), known, (0.0, np.zeros(3)))
+    assert tracemalloc.get_traced_memory()[1] < 400e6
+    tracemalloc.stop()
+    assert np.cos(found_turn - turn) == pytest.approx(1.0, abs=1e-3)
+    np.testing.assert_allclose(found, position, atol=0.05)
+    monkeypatch.setattr(pose_refinement, "BLOCK", 10**9)
+    again_turn, again = fit(viewed_from(single, turn, position), single, (0.0, np.zeros(3)))
+    monkeypatch.setattr(pose_refinement, "BLOCK", 3)
+    blocks_turn, blocks = fit(viewed_from(single, turn, position), single, (0.0, np.zeros(3)))
+    assert again_turn == blocks_turn
+    assert np.array_equal(again, blocks)

@@ -26,6 +26,9 @@ SIGMA = 0.2  #: standard deviation of an object's position in metres at no dista
 SIGMA_PER_METRE = 0.1  #: and its increase per metre from the camera
 MAX_LOG_STRETCH = 0.35  #: largest log ratio of two objects' distances in both views
 REFINE_MARGIN = 0.5  #: pair hypotheses at most this far below the best score are refined with all objects
+MOST_PAIRS = 128  #: of an own and a known object: the most similar ones; every two of them are a hypothesis
+BLOCK = 2048  #: hypotheses that are scored at once
+MOST_REFINED = 256  #: hypotheses, those with the best scores
 MIN_GAIN = 1.0  #: score by which another pose must beat the predicted one
 
 
@@ -97,6 +100,9 @@ def fit(own: ObjectSet, known: ObjectSet, proposed: tuple[float, Array]) -> tupl
     rows, columns = np.nonzero(similarity > MIN_SIMILARITY)
     if len(rows) < 2:
         return proposed
+    if len(rows) > MOST_PAIRS:  # many views of one place, or equal photos
+        best_pairs = np.sort(np.argsort(-similarity[rows, columns], kind="stable")[:MOST_PAIRS])
+        rows, columns = rows[best_pairs], columns[best_pairs]
     sharpness = -0.5 / (own.sigma[:, None] ** 2 + known.sigma**2)
 
     def affinity(positions: Array) -> Array:
@@ -110,8 +116,11 @@ def fit(own: ObjectSet, known: ObjectSet, proposed: tuple[float, Array]) -> tupl
 
     best, best_score = proposed, score_of(*proposed)[0] + MIN_GAIN
     turns, shifts = pair_hypotheses(own.position, known.position, rows, columns)
-    scores = affinity(transform_each(own.position, turns, shifts)).max(-1) @ own.weight
-    for guess, score in enumerate(scores.tolist()):
+    starts = range(0, len(turns), BLOCK)
+    moved = (transform_each(own.position, turns[at : at + BLOCK], shifts[at : at + BLOCK]) for at in starts)
+    scores = np.concatenate([affinity(positions).max(-1) @ own.weight for positions in moved] or [np.zeros(0)])
+    for guess in np.sort(np.argsort(-scores, kind="stable")[:MOST_REFINED]).tolist():
+        score = float(scores[guess])
         turn, shift = float(turns[guess]), shifts[guess]
         if score > best_score - REFINE_MARGIN:
             turn, shift = procrustes(own, known, score_of(turn, shift)[1])
