@@ -41,7 +41,7 @@ class StagingFolder:
                 Path(self._lock.lock_file).unlink(missing_ok=True)
 
     def _remove_abandoned(self) -> None:
-        for path in [path for path in self.path.parent.iterdir() if path.suffix != ".lock"]:
+        for path in {path.with_suffix("") for path in self.path.parent.iterdir()}:  # a folder, its lock file, or both
             lock = FileLock(f"{path}.lock")
             with suppress(Timeout), lock.acquire(blocking=False):
                 shutil.rmtree(path, ignore_errors=True)

@@ -173,6 +173,7 @@ def test_a_killed_writers_files_are_removed(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=environment, check=False).returncode == -9
     assert any((tmp_path / UNFINISHED).iterdir())
+    (tmp_path / UNFINISHED / "killed between two removals.lock").touch()
     write_records(tmp_path)
     assert list((tmp_path / UNFINISHED).iterdir()) == []
 
