@@ -204,7 +204,9 @@ class MetricsFile(TrainerCallback):
             return False
 
     def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any) -> None:
-        line = json.dumps({"stage": self.stage, "step": state.global_step, **(logs or {})}) + "\n"
+        if "loss" not in (logs or {}):  # the summary at a stage's end, of the steps since the run was last continued
+            return
+        line = json.dumps({"stage": self.stage, "step": state.global_step, **logs}) + "\n"
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(line)

@@ -88,6 +88,7 @@ def test_run_record(finished_run: Path) -> None:
     metrics = [json.loads(line) for line in (finished_run / "metrics.jsonl").read_text().splitlines()]
     assert {"depth_reg", "camera", "voting", "detection", "weight_depth_reg"} <= metrics[0].keys()
     assert any("text" in line for line in metrics if line["stage"] == "finetune_end_to_end")
+    assert all("loss" in line for line in metrics), "no summary, which would depend on when the run was interrupted"
 
 
 def test_objects_without_a_label_are_ignored_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
