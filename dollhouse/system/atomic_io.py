@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
@@ -91,9 +92,15 @@ def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
         stack.callback((folder / list(texts)[-1]).unlink, missing_ok=True)
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Remove what killed writers left directly in ``folder``. Call it only where no other process writes there."""
+def remove_unfinished(folder: Path, age: float = 0.0) -> None:
+    """Remove what killed writers left directly in ``folder`` at least ``age`` seconds ago.
+
+    Call it only where no other process writes there, or none for as long as that.
+    """
     for path in folder.glob(f"{_UNFINISHED}{'[0-9a-f]' * 16}"):
+        with contextlib.suppress(OSError):
+            if age and time.time() - path.lstat().st_mtime < age:
+                continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
