@@ -34,6 +34,12 @@ test-slow: $(STAMP)
 
 test-all: test test-slow
 
+# Kill small runs of every command at random moments and run them again: make chaos N=20 SEED=3.
+N ?= 200
+SEED ?= 0
+chaos: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos.kill_at_random --kills $(N) --seed $(SEED)
+
 # Damaged files for every reader; INPUTS, FIRST (the number of the first) and READERS (names, by commas) change the run.
 fuzz: $(STAMP)
 	OMP_NUM_THREADS=1 FUZZ_INPUTS=$(or $(INPUTS),20000) FUZZ_FIRST=$(or $(FIRST),0) FUZZ_READERS="$(READERS)" \

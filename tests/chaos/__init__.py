@@ -1,0 +1,1 @@
+"""Commands that are killed, or whose file operations fail, and are then run again."""
