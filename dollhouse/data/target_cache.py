@@ -110,7 +110,7 @@ def unpack(arrays: dict[str, Any]) -> SceneTargets:
     def group(prefix: str) -> dict[str, Any]:
         return {key.split(".")[1]: value for key, value in arrays.items() if key.startswith(f"{prefix}.")}
 
-    name, metric = decode_json(arrays["about"].tobytes())
+    name, metric = decode_json(arrays["about"].tobytes(), any_names=True)
     objects, teacher, depth = group("objects"), group("teacher"), arrays.get("depth")
     return SceneTargets(
         name=name,

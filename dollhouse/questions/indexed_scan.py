@@ -92,7 +92,7 @@ class IndexedScan:
     def from_bytes(cls, content: bytes, folder: Path, open_scan: Callable[[], Scene]) -> IndexedScan:
         """Restore a scan in ``folder``; ``open_scan`` opens it where the index cannot open its images by itself."""
         arrays = read_npz(content, f"the index of {folder}", SceneError, "delete the index")
-        header = decode_json(arrays["header"].tobytes())
+        header = decode_json(arrays["header"].tobytes(), any_names=True)
         opened, decoder = cache(open_scan), OpenerDecoder(folder, header["shared"])
         views = []
         for number, (name, encoded) in enumerate(zip(header["views"], header["openers"], strict=True)):

@@ -77,8 +77,11 @@ def read_text(path: str | Path, error: type[DollhouseError], advice: str = "", l
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def decode_json(content: str | bytes) -> Any:
-    """Parse JSON. Raises ValueError for what is none, too large or too deep, ambiguous, or not Unicode."""
+def decode_json(content: str | bytes, any_names: bool = False) -> Any:
+    """Parse JSON. Raises ValueError for what is none, too large or too deep, ambiguous, or not Unicode.
+
+    ``any_names``: accept halves of characters, by which Python stores file names that are not UTF-8.
+    """
     text = content.decode("utf-8-sig") if isinstance(content, bytes) else content.removeprefix("\ufeff")
     if len(text) > MAX_VALUES and (count := sum(map(text.count, ",[{"))) > MAX_VALUES:
         raise ValueError(f"about {count:,} values, at most {MAX_VALUES:,} are read")
@@ -89,7 +92,7 @@ def decode_json(content: str | bytes) -> Any:
         raise ValueError(f"nested more than {MAX_DEPTH} deep") from None
     if text.count("[") + text.count("{") > MAX_DEPTH:
         _check_depth(value)
-    if _SURROGATE.search(text):
+    if not any_names and _SURROGATE.search(text):
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:

@@ -133,7 +133,9 @@ def test_scale_that_cannot_be_used_is_one_line(
 def test_picture_into_nowhere(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code, _, error = run(capsys, monkeypatch, "ask", "rooms:test/1", "a?", "--show", str(tmp_path / "no" / "where.png"))
+    (tmp_path / "file").touch()
+    where = tmp_path / "file" / "where.png"
+    code, _, error = run(capsys, monkeypatch, "ask", "rooms:test/1", "a?", "--show", str(where))
     assert code == 2
     assert error.startswith("error: ")
 

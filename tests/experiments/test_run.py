@@ -164,8 +164,8 @@ def test_a_killed_call_continues(tmp_path: Path, calls: list[str], monkeypatch: 
     """Stopped in the middle of the second run: the same call trains only what is missing."""
     touch: Callable[..., None] = Path.touch
 
-    def killed(path: Path, *arguments: Any) -> None:
-        touch(path, *arguments)
+    def killed(path: Path, *arguments: Any, **settings: Any) -> None:
+        touch(path, *arguments, **settings)
         if "k-2-before" in path.parent.name and path.name == "step-1":
             raise KeyboardInterrupt
 

@@ -77,7 +77,7 @@ def test_a_table_survives_saving(tmp_path: Path) -> None:
 def test_a_broken_table_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.json.gz"
     path.write_bytes(content)
-    with pytest.raises(QuestionError, match=r"broken\.json\.gz: not a table"):
+    with pytest.raises(QuestionError, match=r"broken\.json\.gz: is not a table"):
         AnswerBalance.load(path)
 
 

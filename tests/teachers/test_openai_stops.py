@@ -34,6 +34,7 @@ ODD = [
 
 def test_interruption_sends_nothing_more_and_keeps_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chat_client, "GRACE_SECONDS", 0.5)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs without
     seen: Counter[str] = Counter()
     lock = threading.Lock()
 
@@ -57,6 +58,7 @@ def test_interruption_sends_nothing_more_and_keeps_answers(tmp_path: Path, monke
         assert time.monotonic() - began < 15
         assert seen.total() <= 6  # the four answered, and the two under way
         annotate_scenes(teacher, scenes, tmp_path, questions=lambda scene: questions_for(scene, 10))
+    signal.signal(signal.SIGINT, handler)
     assert seen.total() <= 21, "what was answered is not asked again"
     assert [len(record.answers) for record in RecordStore(tmp_path)] == [10, 10]
 
