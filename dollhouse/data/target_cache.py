@@ -13,12 +13,11 @@ import numpy as np
 
 from dollhouse.data.targets import ObjectTargets, SceneTargets, TeacherPatches
 from dollhouse.errors import StorageError
-from dollhouse.system.atomic_io import atomic_path, remove_unfinished, write_text
+from dollhouse.system.atomic_io import atomic_path, write_text
 from dollhouse.system.read_files import decode_json, read_npz
 
 Questions = tuple[tuple[str, str, str], ...]  #: question, answer, family
 T = TypeVar("T")
-HOUR = 3600.0
 ADVICE = "free some space or unset data.cache"
 _reported = False
 
@@ -28,8 +27,6 @@ class TargetCache:
 
     def __init__(self, folder: Path, key: str) -> None:
         self.folder = folder / key
-        for part in self.folder.glob("*/"):
-            remove_unfinished(part, HOUR)  # other runs may write to it now, each file in seconds
 
     def _path(self, index: int, suffix: str) -> Path:
         return self.folder / f"{index // 1000:04d}" / f"{index}.{suffix}"

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from dollhouse.errors import StorageError
 
 ADVICE = "free some space or choose another folder"
+DAY = 86400.0  #: seconds; nothing is written for as long as that
 _UNFINISHED = ".unfinished-"  #: and 16 hex digits, since process ids repeat between containers
 
 
@@ -31,6 +32,7 @@ def atomic_path(path: Path, advice: str = ADVICE) -> Iterator[Path]:
     temporary = _random_name(path.parent)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(path.parent, DAY)
         temporary.touch(exist_ok=False)  # O_EXCL: never through a file or link that someone laid there
         yield temporary
         sync(temporary)
@@ -57,6 +59,7 @@ def atomic_folder(folder: Path, replace: bool = False) -> Iterator[Path]:
     holder = _random_name(folder.parent)
     try:
         holder.mkdir(parents=True)
+        remove_unfinished(folder.parent, DAY)
         unfinished = holder / folder.name
         unfinished.mkdir()
         yield unfinished
@@ -101,10 +104,10 @@ def remove_unfinished(folder: Path, age: float = 0.0) -> None:
         with contextlib.suppress(OSError):
             if age and time.time() - path.lstat().st_mtime < age:
                 continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ import torch
 from dollhouse.data import target_cache
 from dollhouse.data.config import DataConfig
 from dollhouse.data.feature_cache import FeatureCache
-from dollhouse.data.target_cache import TargetCache, pack
+from dollhouse.data.target_cache import pack
 from dollhouse.data.target_source import SceneTargetSource
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.proposal_head import ProposalOutput
@@ -102,14 +100,3 @@ def test_a_damaged_feature_file_is_computed_again(tmp_path: Path, capsys: pytest
         assert all(torch.equal(getattr(found, name), getattr(objects, name)) for name in names)
     assert len(encoded) == 2
     assert capsys.readouterr().err.count("is computed again") == 1
-
-
-def test_files_of_killed_writers_are_removed_after_an_hour(tmp_path: Path) -> None:
-    folder = tmp_path / "key" / "0000"
-    folder.mkdir(parents=True)
-    for hours in (0, 2):
-        path = folder / f".unfinished-{hours:016x}"
-        path.touch()
-        os.utime(path, (time.time() - 3600 * hours,) * 2)
-    TargetCache(tmp_path, "key")
-    assert [path.name for path in folder.iterdir()] == [f".unfinished-{0:016x}"]

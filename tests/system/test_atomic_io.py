@@ -6,6 +6,7 @@ import os
 import secrets
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -174,3 +175,16 @@ def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) ->
     (tmp_path / f".unfinished-{'b' * 16}").symlink_to(tmp_path)
     remove_unfinished(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+
+
+def test_what_killed_writers_left_is_removed_after_a_day(tmp_path: Path) -> None:
+    """Where several processes may write, so that none may remove what is new."""
+    names = [f".unfinished-{number:016x}" for number in range(4)]
+    for number, name in enumerate(names):
+        path = tmp_path / name
+        path.touch() if number % 2 else path.mkdir()
+        os.utime(path, (time.time() - (90000 if number < 2 else 80000),) * 2)
+    write_text(tmp_path / "file", "text")
+    with atomic_folder(tmp_path / "folder"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "folder", *names[2:]}
