@@ -22,8 +22,8 @@ import yaml
 from tests.fixtures.recipes import LANGUAGE_PARTS, PERCEPTION_LOSSES, PERCEPTION_PARTS, STAGE, tiny_tree
 
 LOG, MODEL = "log.txt", "distill/run/model"
-#: what two undisturbed runs write differently: times
-TIMES = re.compile(r"seconds|runtime|per_second|^since$|^machine$")
+#: what two undisturbed runs may write differently: times, and the commit of this tree
+TIMES = re.compile(r"seconds|^commit$")
 TIMED = {"training_args.bin"}  # a checkpoint's; it has the time in the name of a log folder
 #: names of files that a finished command leaves nothing of
 LEFTOVER = re.compile(
@@ -150,7 +150,7 @@ def import_everything(commands: dict[str, Command], inputs: Path) -> None:
 
 
 def contents(folder: Path) -> dict[str, Any]:
-    """Return the content of every file by its path, without times and lock files."""
+    """Return the content of every file by its path, without times and temporary files."""
     found: dict[str, Any] = {}
     for path in sorted(folder.rglob("*")):
         if path.is_dir() or path.name in {".lock", *TIMED} or LEFTOVER.fullmatch(path.name):
@@ -175,10 +175,10 @@ def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
     )
 
 
-def let_an_hour_pass(folder: Path) -> None:
-    """Date temporary files back: those of a cache, which several runs may write to, are removed after an hour."""
+def let_a_day_pass(folder: Path) -> None:
+    """Date temporary files back: where several processes may write, the next writer removes those of a day ago."""
     for path in folder.rglob(".unfinished-*"):
-        os.utime(path, (time.time() - 3700,) * 2)
+        os.utime(path, (time.time() - 90000,) * 2)
 
 
 def leftovers(folder: Path) -> list[str]:

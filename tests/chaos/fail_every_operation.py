@@ -34,7 +34,7 @@ def fail_once(command: chaos.Command, folder: Path, number: int, crash: bool, ex
         return f"{place}: exit code {code}"
     if code == 0 and (wrong := chaos.differences(chaos.contents(folder), expected)):
         return f"{place}: exit code 0, but {', '.join(wrong[:4])}"
-    chaos.let_an_hour_pass(folder)
+    chaos.let_a_day_pass(folder)
     again, output = chaos.finish(chaos.start(command, folder)), chaos.output_of(folder)
     if again and not (command.refused_again and command.refused_again in output):
         return f"{place}: the next run fails ({again}):\n{output}"
