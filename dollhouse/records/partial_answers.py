@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from dollhouse.errors import StorageError
@@ -51,8 +52,9 @@ class PartialAnswers:
                 raise StorageError(f"cannot write {self._path(id)} ({error.strerror}); free some space") from error
 
     def delete(self, id: str) -> None:
-        """Remove the answers of a record that is complete."""
-        self._path(id).unlink(missing_ok=True)
+        """Remove the answers of a record that is complete; where that fails, the next run does."""
+        with suppress(OSError):
+            self._path(id).unlink(missing_ok=True)
 
     def _path(self, id: str) -> Path:
         return self.folder / f"{id}.jsonl"
