@@ -82,6 +82,7 @@ def start(command: Command, folder: Path, before: Callable[[], None] = lambda: N
     code = 70
     try:
         os.chdir(folder)
+        os.environ["XDG_STATE_HOME"] = str(folder.parent / "reports")
         with (folder.parent / f"{folder.name}-{LOG}").open("w") as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
