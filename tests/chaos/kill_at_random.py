@@ -97,8 +97,8 @@ def main() -> int:
             if not count:  # it ended before: other programs have left it more of the processor
                 expected[name] = files, 0.6 * took
             outcomes[name, outcome] += 1
-            if words:
-                print(f"  {name}, after {count} kills: {outcome}: {words}", flush=True)
+            if words or outcomes.total() % 10 == 0:
+                print(f"  {name}, after {count} kills: {outcome}: {words}; {kills.total()} kills in all", flush=True)
     print(f"seed {options.seed}\n{'command':14}  kills  equal  advised  wrong  processor seconds a kill")
     for name in [*options.commands, "all"]:
         among = options.commands if name == "all" else [name]
