@@ -109,6 +109,7 @@ def relative_pose(
 def cameras(scene: Scene, depth: Sequence[np.ndarray] | None, weights: str) -> Cameras:
     """Return cameras in metres, and the pixels and depth of triangulated matches.
 
+    A single photo gets the focal length that it has, or a usual one; its scale is that of the depth.
     Raises TeacherError without depth, and where some photos overlap with no others.
     """
     if depth is None:
@@ -118,6 +119,8 @@ def cameras(scene: Scene, depth: Sequence[np.ndarray] | None, weights: str) -> C
     known = [view.intrinsics[0, 0] for view in scene.views if view.intrinsics is not None]
     focal = float(np.median(known)) if known else USUAL_FOCAL * max(width, height)
     pinhole = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+    if len(images) == 1:
+        return Cameras(np.eye(4)[None], pinhole[None])
     points, descriptors = zip(*(features(image, weights) for image in images), strict=True)
     # a depth model gives the metres of photos with the focal length that it was trained on
     longer = focal / width / TRAINED_FOCAL

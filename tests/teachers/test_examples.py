@@ -67,3 +67,11 @@ def test_the_student_gives_depth_and_cameras() -> None:
     assert len(estimate.depth) == len(estimate.world_from_camera) == 2
     np.testing.assert_allclose(estimate.intrinsics[:, :2, 2], 80)
     np.testing.assert_allclose(estimate.intrinsics[:, 0, 0], estimate.intrinsics[:, 1, 1])
+
+
+def test_a_single_photo_gets_a_usual_camera() -> None:
+    matching = pytest.importorskip("examples.matching", exc_type=ImportError)
+    scene = plain(SCENE)
+    cameras = matching.cameras(replace(scene, views=scene.views[:1]), [np.ones((3, 4))], "no weights are read")
+    assert np.array_equal(cameras.world_from_camera, np.eye(4)[None])
+    assert not cameras.metric
