@@ -21,6 +21,7 @@ from dollhouse.cli import (  # noqa: F401 - each registers its verbs, in the ord
     scenes,
     records,
     labels,
+    serve,
     version,
 )
 

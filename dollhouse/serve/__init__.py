@@ -1,0 +1,1 @@
+"""HTTP server of a student: scenes, an OpenAI-compatible chat, and a page."""

@@ -1,0 +1,131 @@
+"""The ASGI application, and a process that serves it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from dollhouse import __version__
+from dollhouse.errors import DollhouseError, QuestionError, StorageError
+from dollhouse.serve.gate import Gate
+from dollhouse.serve.limits import RequestError
+from dollhouse.serve.openai_routes import openai_router
+from dollhouse.serve.scene_routes import scene_router
+from dollhouse.serve.service import SceneService
+
+PAGE = Path(__file__).with_name("page")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_logger = logging.getLogger("dollhouse.serve")
+
+
+def create_app(service: SceneService, keys: Sequence[str] = (), hosts: Sequence[str] = ("*",)) -> FastAPI:
+    """Return the application of a service.
+
+    Args:
+        service: its scenes and model.
+        keys: SHA-256 hashes of API keys; without any, requests need no key.
+        hosts: names that the Host header may have, against pages that resolve their own name to this machine.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        service.close()
+
+    app = FastAPI(title="Dollhouse", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.add_middleware(GZipMiddleware, minimum_size=2048)
+    app.add_middleware(Gate, service=service, keys=keys)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*hosts])
+    app.include_router(scene_router(service))
+    app.include_router(openai_router(service))
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        """Say that the process runs."""
+        return {"status": "ok", "version": __version__}
+
+    @app.get("/ready")
+    async def ready() -> Response:
+        """Say whether requests are taken: not while the server stops."""
+        if service.draining:
+            return JSONResponse({"status": "stopping"}, 503)
+        return JSONResponse({"status": "ready", "model": service.pipeline.model_id})
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """Return metrics as Prometheus's text."""
+        return PlainTextResponse(service.metrics.render(), media_type="text/plain; version=0.0.4")
+
+    _handle_errors(app)
+    app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
+    return app
+
+
+def serve(app: FastAPI, service: SceneService, host: str, port: int) -> None:
+    """Serve until SIGINT or SIGTERM; then refuse new requests and let the open ones end."""
+    config = uvicorn.Config(
+        app,
+        host,
+        port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(service.limits.deadline) + 5,
+        h11_max_incomplete_event_size=1 << 16,
+    )
+    _Server(config, service).run()
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, service: SceneService) -> None:
+        super().__init__(config)
+        self._service = service
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._service.draining = True
+        super().handle_exit(sig, frame)
+
+
+def _handle_errors(app: FastAPI) -> None:
+    """Answer every error in OpenAI's form."""
+
+    def answer(error: RequestError) -> Response:
+        return JSONResponse(error.body, error.status, error.headers)
+
+    @app.exception_handler(RequestError)
+    async def refused(request: Request, error: Any) -> Response:
+        return answer(error)
+
+    @app.exception_handler(DollhouseError)
+    async def unusable(request: Request, error: Any) -> Response:
+        if isinstance(error, StorageError):
+            _logger.error("%s", error)
+            return answer(RequestError(503, "the server cannot store scenes now", "storage", retry_after=60))
+        status = 400 if isinstance(error, QuestionError) else 422
+        return answer(RequestError(status, str(error), "unusable"))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: Any) -> Response:
+        fault = error.errors()[0]
+        return answer(RequestError(422, f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}", "invalid"))
+
+    @app.exception_handler(HTTPException)
+    async def other(request: Request, error: Any) -> Response:
+        return answer(RequestError(error.status_code, str(error.detail), "http"))
+
+    @app.exception_handler(Exception)
+    async def unexpected(request: Request, error: Any) -> Response:
+        return answer(RequestError(500, "an unexpected error; the server's log has it", "internal"))

@@ -1,0 +1,76 @@
+"""A floor plan of a session as SVG: boxes, cameras, and points from above."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dollhouse.geometry import Array
+from dollhouse.scenes.scene import Box
+
+if TYPE_CHECKING:
+    from dollhouse.inference.session import SceneSession
+
+_MARGIN = 0.4  # metres
+_STYLE = (
+    ".g{stroke:#8884;stroke-width:.01}.b{fill:#3b82c466;stroke:#2a6db0;stroke-width:.03}"
+    ".c{fill:#d9480f}.t{font:.16px sans-serif;text-anchor:middle;fill:currentColor}"
+    ".s{font:.14px sans-serif;fill:currentColor;opacity:.7}"
+)
+
+
+def plan_svg(session: SceneSession, boxes: tuple[Box, ...]) -> str:
+    """Return the plan, x to the right and y up, in the level frame of the first view; a box's id is ``data-box``."""
+    cameras = session.level_from_camera
+    corners = [box.corners[4:, :2] for box in boxes]
+    places = np.concatenate([cameras[:, :2, 3], *corners])
+    (left, bottom), (right, top) = places.min(0) - _MARGIN, places.max(0) + _MARGIN
+    parts = [_grid(left, bottom, right, top)]
+    for box, outline in sorted(zip(boxes, corners, strict=True), key=lambda pair: pair[0].top):
+        label = html.escape(box.label)
+        parts.append(
+            f'<g class="box" data-box="{box.id}"><title>{label} {box.score or 0:.0%}</title>'
+            f'<polygon class="b" points="{_points(outline)}"/>{_front(box)}'
+            f'<text class="t" x="{box.center[0]:.3f}" y="{-box.center[1] + 0.05:.3f}">{label}</text></g>'
+        )
+    for number, (pose, focal) in enumerate(zip(cameras, session.focal, strict=True), 1):
+        parts.append(_camera(pose, float(np.arctan(0.5 / focal)), number))
+    view = f"{left:.3f} {-top:.3f} {right - left:.3f} {top - bottom:.3f}"
+    title = f"plan, metres, scale {html.escape(str(session.scale))}"
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{view}" role="img" aria-label="{title}">'
+        f"<style>{_STYLE}</style>{''.join(parts)}</svg>"
+    )
+
+
+def _grid(left: float, bottom: float, right: float, top: float) -> str:
+    """Draw a line a metre."""
+    upright = [f"M{x} {-top:.3f}V{-bottom:.3f}" for x in range(int(np.ceil(left)), int(np.floor(right)) + 1)]
+    level = [f"M{left:.3f} {-y}H{right:.3f}" for y in range(int(np.ceil(bottom)), int(np.floor(top)) + 1)]
+    text = f'<text class="s" x="{left + 0.06:.3f}" y="{-bottom - 0.08:.3f}">grid: 1 m</text>'
+    return f'<path class="g" d="{"".join(upright + level)}"/>{text}'
+
+
+def _front(box: Box) -> str:
+    if box.front is None:
+        return ""
+    start = box.center[:2] + box.front[:2] * 0.5 * box.size[0]
+    end = start + box.front[:2] * 0.2
+    return f'<path class="b" d="M{_points(start[None])}L{_points(end[None])}"/>'
+
+
+def _camera(pose: Array, half: float, number: int) -> str:
+    place, heading = pose[:2, 3], np.arctan2(pose[1, 2], pose[0, 2])
+    rim = [place + 0.35 * np.array([np.cos(turn), np.sin(turn)]) for turn in (heading - half, heading + half)]
+    outline = _points(np.stack([place, *rim]))
+    below = place - 0.15 * np.array([np.cos(heading), np.sin(heading)])
+    return (
+        f'<polygon class="c" points="{outline}" opacity=".5"/>'
+        f'<text class="t" x="{below[0]:.3f}" y="{-below[1] + 0.05:.3f}">{number}</text>'
+    )
+
+
+def _points(places: Array) -> str:
+    return " ".join(f"{x:.3f},{-y:.3f}" for x, y in places)

@@ -1,0 +1,183 @@
+"""Routes of scenes: upload, look up, ask, download, delete."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from dollhouse.errors import DollhouseError, ModelError
+from dollhouse.serve import scene_files
+from dollhouse.serve.limits import RequestError
+from dollhouse.serve.plan import plan_svg
+from dollhouse.serve.scene_memory import EncodedScene
+from dollhouse.serve.service import SceneService, SceneSettings
+from dollhouse.serve.uploads import Upload
+
+_PRIVATE = {"Cache-Control": "private, max-age=3600"}
+
+
+class AskRequest(BaseModel):
+    """One question, or several."""
+
+    question: str | None = None
+    questions: list[str] = Field(default_factory=list)
+
+
+def scene_router(service: SceneService) -> APIRouter:
+    """Return the routes under ``/v1/scenes``."""
+    routes = APIRouter(prefix="/v1/scenes", tags=["scenes"])
+
+    async def perceived(id: str) -> EncodedScene:
+        scene = await service.open(id)
+        if scene.session.perception is None:
+            raise ModelError(f"{service.name} is a blind student: it has no depth, cameras or boxes")
+        return scene
+
+    @routes.post("", status_code=201)
+    async def add_scene(request: Request) -> Response:
+        """Encode photos, a video or a zip of a capture (multipart field ``files``), and store them.
+
+        Form fields: views, focal, camera_height, known_length, as the options of ``dollhouse ask``. With the header
+        ``Accept: text/event-stream``, progress is sent as events, the scene last.
+        """
+        form = await _form(request, service)
+        streamed = "text/event-stream" in request.headers.get("accept", "")
+        try:
+            parts = [part for part in form.getlist("files") if isinstance(part, UploadFile)]
+            if not parts:
+                raise RequestError(400, "no files: send photos, a video or a zip as field files", "no_files", "files")
+            uploads = [Upload(part.filename or "photo.jpg", part.file) for part in parts]
+            settings = _settings(form)
+            if not streamed:
+                scene = await service.add(uploads, settings, keep=True)
+                return JSONResponse(scene_files.describe(scene, service.name), 201)
+        except BaseException:
+            streamed = False
+            raise
+        finally:
+            if not streamed:
+                await form.close()
+        return StreamingResponse(_progress(service, uploads, settings, form.close), media_type="text/event-stream")
+
+    @routes.get("/{id}")
+    async def get_scene(id: str) -> dict[str, Any]:
+        """Describe a scene: views, scale, notices, boxes, cameras."""
+        return scene_files.describe(await service.open(id), service.name)
+
+    @routes.delete("/{id}")
+    async def delete_scene(id: str) -> dict[str, Any]:
+        """Delete a scene from memory and disk."""
+        if not service.remove(id):
+            raise RequestError(404, "no such scene", "scene_not_found", "scene")
+        return {"id": id, "object": "scene.deleted", "deleted": True}
+
+    @routes.post("/{id}/ask")
+    async def ask(id: str, asked: AskRequest) -> dict[str, Any]:
+        """Answer questions about a scene, with confidence, scale, and the boxes that are named."""
+        questions = asked.questions or ([asked.question] if asked.question is not None else [])
+        if not 0 < len(questions) <= service.limits.questions:
+            most = f"give 1 to {service.limits.questions} questions"
+            raise RequestError(400, f"{len(questions)} questions: {most}", "bad_questions", "questions")
+        scene = await service.open(id)
+        answers = await service.ask(scene, questions)
+        return {"object": "list", "data": [scene_files.answer_fields(scene, answer) for answer in answers]}
+
+    @routes.get("/{id}/boxes")
+    async def boxes(id: str) -> dict[str, Any]:
+        """Return the boxes in the level frame of the first view."""
+        described = scene_files.describe(await perceived(id), service.name)
+        return {"object": "boxes", "scene": id, "scale": described["scale"], "boxes": described["boxes"]}
+
+    @routes.get("/{id}/photo")
+    async def photo(id: str, view: int = 1) -> Response:
+        """Return a photo as the model gets it (JPEG)."""
+        scene = await service.open(id)
+        content = await asyncio.to_thread(scene_files.photo_jpeg, scene, view)
+        return Response(content, media_type="image/jpeg", headers=_PRIVATE)
+
+    @routes.get("/{id}/depth")
+    async def depth(id: str, view: int = 1, format: Literal["png", "raw"] = "png") -> Response:
+        """Return predicted depth: 16-bit PNG in millimetres, or all maps as 16-bit floats in metres."""
+        scene = await perceived(id)
+        if format == "raw":
+            content = await service.compute(scene, partial(scene_files.depth_raw, scene))
+            return Response(content, media_type="application/octet-stream", headers=_PRIVATE)
+        content = await service.compute(scene, partial(scene_files.depth_png, scene, view))
+        return Response(content, media_type="image/png", headers=_PRIVATE)
+
+    @routes.get("/{id}/points")
+    async def points(id: str) -> Response:
+        """Return predicted points: 32-bit float positions (N, 3), then 8-bit colours (N, 3)."""
+        scene = await perceived(id)
+        content = await service.compute(scene, partial(scene_files.points_raw, scene))
+        return Response(content, media_type="application/octet-stream", headers=_PRIVATE)
+
+    @routes.get("/{id}/plan")
+    async def plan(id: str) -> Response:
+        """Return the floor plan (SVG)."""
+        scene = await perceived(id)
+        return Response(plan_svg(scene.session, scene_files.shown_boxes(scene)), media_type="image/svg+xml")
+
+    @routes.get("/{id}/file")
+    async def file(id: str, format: Annotated[Literal["glb", "ply", "json"], Query()] = "glb") -> Response:
+        """Return the scene for Blender and other programs (GLB), its points (PLY) or its boxes (JSON)."""
+        scene = await perceived(id)
+        content = await service.compute(scene, partial(scene_files.export, scene, format, service.store.incoming))
+        named = {"Content-Disposition": f'attachment; filename="{id}.{format}"'}
+        return Response(content, media_type=scene_files.FILE_TYPES[format], headers=named)
+
+    return routes
+
+
+async def _form(request: Request, service: SceneService) -> Any:
+    try:
+        return await request.form(max_files=service.limits.photos + 1, max_fields=16, max_part_size=1024)
+    except HTTPException as error:
+        status = 413 if "Too many" in str(error.detail) else 400
+        raise RequestError(status, f"the form cannot be read ({error.detail})", "bad_form") from error
+
+
+def _settings(form: Any) -> SceneSettings:
+    def value(name: str, kind: type) -> Any:
+        text = form.get(name)
+        try:
+            return kind(text) if isinstance(text, str) and text.strip() else None
+        except ValueError:
+            raise RequestError(400, f"{name}: not a number", "bad_value", name) from None
+
+    views = value("views", int)
+    if views is not None and not 1 <= views <= 16:
+        raise RequestError(400, "views: give 1 to 16", "bad_value", "views")
+    return SceneSettings(views, value("focal", str), value("camera_height", float), value("known_length", str))
+
+
+async def _progress(
+    service: SceneService, uploads: list[Upload], settings: SceneSettings, close: Callable[[], Awaitable[None]]
+) -> AsyncIterator[bytes]:
+    """Yield an event for each change, then the scene, or the error."""
+    started = asyncio.Event()
+    task = asyncio.create_task(service.add(uploads, settings, True, started.set))
+    turn = asyncio.create_task(started.wait())
+    try:
+        yield scene_files.event({"state": "queued", "before": service.workers.open})
+        await asyncio.wait([task, turn], return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            yield scene_files.event({"state": "encoding"})
+        scene = await task
+        yield scene_files.event({"state": "done", "scene": scene_files.describe(scene, service.name)})
+    except RequestError as error:
+        yield scene_files.event({"state": "failed", **error.body})
+    except DollhouseError as error:
+        yield scene_files.event({"state": "failed", **RequestError(422, str(error), "unusable").body})
+    finally:
+        task.cancel()
+        turn.cancel()
+        await close()
