@@ -61,7 +61,7 @@ function upload(files) {
       if (event.state === "failed") fail(event.error);
       if (event.state === "done") show(event.scene);
     }
-    read = end;
+    read = end + 2;
   };
   request.onprogress = events;
   request.onload = async () => (request.status === 200 ? events() : fail(await reason(request.status, request.responseText)));
