@@ -1,6 +1,6 @@
-"""The batch of every training step, as a pure function of the recipe and the step's number.
+"""The batches of every training step, as a pure function of the recipe and the step's number.
 
-A run that was killed therefore continues with the batches that it would have had.
+A run that was killed therefore continues with the batches that it would have had, on any number of processes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ MAX_DRAWS = 100  #: samples loaded in search of one with photos of a batch's sha
 
 
 class StepDataset(Dataset[Batch]):
-    """Map-style dataset whose item ``step`` is the batch of that step; every epoch has its own order of scenes."""
+    """Map-style dataset of batches; every epoch has its own order of scenes.
+
+    Items ``step * micro_batches`` and following are the micro-batches of ``step``.
+    """
 
     def __init__(
         self,
@@ -57,7 +60,7 @@ class StepDataset(Dataset[Batch]):
         if sampling.views:  # every step has as many photos
             drawn = np.random.default_rng([seed, 2]).choice(np.asarray(sampling.views), sampling.steps)
             self.views = np.minimum(drawn, np.array([part.views for part in parts])[self.part])
-            sizes = np.maximum(1, sampling.batch_size * source.data.views // self.views)
+            sizes = np.maximum(sampling.micro_batches, sampling.batch_size * source.data.views // self.views)
         self._starts = np.zeros(sampling.steps, dtype=np.int64)  # among the samples that steps draw of the same part
         for number in range(len(parts)):
             steps = self.part == number
@@ -65,19 +68,23 @@ class StepDataset(Dataset[Batch]):
         self._ends = self._starts + sizes
 
     def __len__(self) -> int:
-        return self.sampling.steps
+        return self.sampling.steps * self.sampling.micro_batches
 
-    def __getitem__(self, step: int) -> Batch:
+    def __getitem__(self, item: int) -> Batch:
         sampling = self.sampling
-        rng = np.random.default_rng([self.seed, step])
+        parts = sampling.micro_batches
+        step, part = divmod(item, parts)
+        rng = np.random.default_rng([self.seed, step] if parts == 1 else [self.seed, step, part, 5])
+        start, size = self._starts[step], self._ends[step] - self._starts[step]
+        first, last = start + size * part // parts, start + size * (part + 1) // parts
         targets: list[SceneTargets] = []
         questions, indices, label_ids = [], [], []
-        for position in range(self._starts[step], self._ends[step]):
+        for position in range(first, last):
             index, scene = self._sample(step, position, targets, rng)
             if self.views is not None:
                 scene = take_views(scene, rng.permutation(len(scene.images))[: self.views[step]].tolist())
             flip = sampling.horizontal_flip_prob > 0 and bool(rng.random() < sampling.horizontal_flip_prob)
-            targets.append(self._augment(flip_horizontally(scene) if flip else scene, step, len(targets)))
+            targets.append(self._augment(flip_horizontally(scene) if flip else scene, step, position - start))
             words = self._sample_questions(index, scene, rng) if sampling.questions_per_scene else ([], None)
             questions.append(words[0])
             label_ids.append(words[1])

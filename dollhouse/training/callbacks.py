@@ -9,7 +9,9 @@ from typing import Any, Self
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from dollhouse.system.progress import ProgressBar
+from dollhouse.training.parallel import largest
 
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
 SHOWN = ("text", "depth_reg", "camera", "voting", "detection")
 
 
@@ -44,6 +46,7 @@ class Interrupted(KeyboardInterrupt):
 class StopOnSignal(TrainerCallback):
     """Ends a run at SIGINT or SIGTERM: in a stage after the current step and a checkpoint; a second signal at once.
 
+    So does SIGUSR1, which Slurm can send before a job's time is over. A signal to one process ends all of the run.
     A context manager: signals are handled as before outside of it. Raises Interrupted.
     """
 
@@ -53,7 +56,7 @@ class StopOnSignal(TrainerCallback):
         self._earlier: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        self._earlier = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._earlier = {number: signal.signal(number, self._receive) for number in SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -76,6 +79,7 @@ class StopOnSignal(TrainerCallback):
         self._stop(state)
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.received = largest(self.received)
         control.should_save = control.should_save or bool(self.received)
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

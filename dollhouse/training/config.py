@@ -87,6 +87,9 @@ class StageConfig(ConfigModel):
 
     steps: int = Field(ge=1)
     batch_size: int = Field(16, ge=1, description="scenes per step")
+    micro_batches: int = Field(
+        1, ge=1, description="parts of a step's batch whose gradients are averaged; a multiple of the processes"
+    )
     losses: list[LossName] = Field(min_length=1)
     train: list[PartName] = Field(min_length=1, description="parts of the student that are trained")
     unfreeze_from_layer: int = Field(0, ge=0, description="with the encoder trained: only its rounds from this one on")
@@ -134,6 +137,12 @@ class StageConfig(ConfigModel):
         return value
 
     @model_validator(mode="after")
+    def _micro_batches_fit(self) -> StageConfig:
+        if self.micro_batches > self.batch_size:
+            raise ValueError("a micro-batch has at least one scene: lower micro_batches, or raise batch_size")
+        return self
+
+    @model_validator(mode="after")
     def _losses_fit(self) -> StageConfig:
         if self.horizontal_flip_prob and "text" in self.losses:
             raise ValueError(
@@ -175,6 +184,7 @@ class StageConfig(ConfigModel):
             views=tuple(self.views or ()),
             objects_only=self.object_source == "teacher" and any(source.view_counts for source in used),
             rename_labels=self.rename_labels,
+            micro_batches=self.micro_batches,
         )
 
 
@@ -194,6 +204,9 @@ class Recipe(ConfigModel):
     static_weights: dict[LossName, NonNegativeFloat] = Field({}, description="with loss_weighting: static")
     precision: Literal["auto", "bfloat16", "float32"] = Field("auto", description="auto: bfloat16 if native")
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves torch's own choice")
+    parallel: Literal["ddp", "fsdp"] = Field(
+        "ddp", description="with several processes: whole parameters in each (DDP), or shares of them (FSDP2)"
+    )
     stages: dict[str, StageConfig] = Field(min_length=1)
 
     @field_validator("name", "stages")

@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from dollhouse.training.config import StageConfig
+from dollhouse.training.parallel import shard_like
 
 #: of the logarithms of Eq. 2's sigmas: with the learning rate of weights they would not reach their optimum in a stage
 SIGMA_LEARNING_RATE = 0.02
@@ -19,7 +21,7 @@ class Muon(torch.optim.Muon):
     """Muon that computes updates in a given type.
 
     torch's own computes them in bfloat16 always, which takes ten to twenty times as long as float32 on processors that
-    emulate it.
+    emulate it. A sharded matrix is gathered for its update, which every process computes whole; momentum stays sharded.
     """
 
     def __init__(self, params: list[nn.Parameter], dtype: torch.dtype, **settings: Any) -> None:
@@ -37,7 +39,9 @@ class Muon(torch.optim.Muon):
                 if "momentum_buffer" not in state:
                     state["momentum_buffer"] = torch.zeros_like(grad)
                 buffer = state["momentum_buffer"].lerp_(grad, 1 - momentum)
-                update = orthogonalize(grad.lerp(buffer, momentum).to(self.dtype), *group["ns_coefficients"])
+                direction = grad.lerp(buffer, momentum)
+                whole = direction.full_tensor() if isinstance(direction, DTensor) else direction
+                update = shard_like(orthogonalize(whole.to(self.dtype), *group["ns_coefficients"]), parameter)
                 parameter.mul_(1 - rate * group["weight_decay"])
                 parameter.add_(update, alpha=-rate * sqrt(max(1, grad.shape[0] / grad.shape[1])))
 
@@ -87,6 +91,8 @@ class MuonWithAdamW(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         for part, state in zip(self.parts, state_dict["parts"], strict=True):
             part.load_state_dict(state)
+            for parameter, own in part.state.items():
+                own.update({key: shard_like(value, parameter) for key, value in own.items()})
         self.param_groups = [group for part in self.parts for group in part.param_groups]
 
 

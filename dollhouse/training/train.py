@@ -16,12 +16,15 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from copy import deepcopy
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from pydantic import BaseModel
 from torch import nn
 from transformers import PreTrainedTokenizerBase, TrainerCallback
@@ -38,7 +41,7 @@ from dollhouse.models.dollhouse.processing import DollhouseProcessor
 from dollhouse.models.dollhouse.serialization import save_student, single_weights
 from dollhouse.system.atomic_io import write_text
 from dollhouse.system.environment import describe_machine, source_commit
-from dollhouse.system.folder_lock import locks_out
+from dollhouse.system.folder_lock import locked_folder
 from dollhouse.system.read_files import read_object
 from dollhouse.training.callbacks import StageProgress
 from dollhouse.training.checkpoints import find_checkpoint
@@ -51,6 +54,17 @@ from dollhouse.training.model_init import (
     student_config,
     teacher_width,
 )
+from dollhouse.training.parallel import (
+    ENDED,
+    barrier,
+    connect,
+    first_process_first,
+    gather,
+    is_lost_process,
+    processes,
+    rank,
+    shard,
+)
 from dollhouse.training.plots import plot_losses
 from dollhouse.training.recipes import check_recipe
 from dollhouse.training.stage import build_stage, feature_cache_of, use_bfloat16
@@ -60,7 +74,6 @@ from dollhouse.training.trainer import DistillTrainer, MetricsFile, is_worker_de
 TRAINING_VERSION = 3  #: raise it whenever the same recipe, data and seed would give other weights
 
 
-@locks_out
 def distill(
     recipe: Recipe,
     out: Path,
@@ -81,35 +94,56 @@ def distill(
         SceneError, ModelError: from the data and from weights.
         StorageError: the disk is full; what was written before stays complete.
     """
+    connect(recipe)
+    try:
+        with locked_folder(out) if rank() == 0 else nullcontext():
+            return run_stages(recipe, out, progress and rank() == 0, keep_weights, callbacks)
+    except RuntimeError as error:
+        if is_lost_process(error):
+            raise RecipeError(ENDED) from error
+        raise
+
+
+def run_stages(
+    recipe: Recipe, out: Path, progress: bool, keep_weights: bool, callbacks: Sequence[TrainerCallback]
+) -> Path:
+    """Train all stages, in a folder that no other run writes; see :func:`distill`."""
     started = time.time()
     if keep_weights:
         check_encoder(recipe)
-    claim_folder(recipe, out)
+    with first_process_first():
+        if rank() == 0:
+            claim_folder(recipe, out)
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
-    model, processor, source = prepare_student(recipe, out)
-    if isinstance(source, RecordTargetSource):
+    with first_process_first():
+        model, processor, source = prepare_student(recipe, out)
+    if rank() == 0 and isinstance(source, RecordTargetSource):
         print(f"the teacher's tokens: {source.token_forms(processor.tokenizer)}")
     counts = count_labels(source, model.config.labels)
-    if counts.ignored:
+    if rank() == 0 and counts.ignored:
         print(counts)
     seconds = {}
     for name in recipe.stages:
         done = out / name / "student.safetensors"
+        barrier()  # all find the weights of a stage, or none
         if load_weights(done, model):
             continue
         stage_started = time.time()
         train_stage(recipe, name, model, processor.tokenizer, source, out, progress, callbacks, keep_weights)
-        if keep_weights:
+        barrier()
+        if keep_weights and rank() == 0:
             save_tensors(single_weights(model), done)
         seconds[name] = round(time.time() - stage_started, 1)
     if not keep_weights:
         return out
-    save_student(model, processor, out / "model")
-    plot_losses(out / "metrics.jsonl", out / "curves.png")
-    times = {"this_call": round(time.time() - started, 1), **seconds}
-    write_text(out / "run.json", json.dumps(run_record(recipe, model, len(source), counts, times), indent=1))
+    if rank() == 0:
+        save_student(model, processor, out / "model")
+        plot_losses(out / "metrics.jsonl", out / "curves.png")
+        times = {"this_call": round(time.time() - started, 1), **seconds}
+        write_text(out / "run.json", json.dumps(run_record(recipe, model, len(source), counts, times), indent=1))
+    barrier()
     return out / "model"
 
 
@@ -148,8 +182,9 @@ def train_stage(
         partial(feature_cache_of, recipe, model, source),
     )
     sampling = stage.sampling(recipe.data)
+    sharded = recipe.parallel == "fsdp" and processes() > 1
     trainer = DistillTrainer(
-        loss_module,
+        shard(deepcopy(loss_module), PartialState().device) if sharded else loss_module,
         stage,
         out / name,
         StepDataset(source, sampling, recipe.seed, tokenizer, model.config),
@@ -160,7 +195,8 @@ def train_stage(
         dataloader_num_workers=recipe.data.workers,
         dataloader_prefetch_factor=4 if recipe.data.workers else None,
     )
-    trainer.add_callback(MetricsFile(out / "metrics.jsonl", name))
+    if rank() == 0:
+        trainer.add_callback(MetricsFile(out / "metrics.jsonl", name))
     shown = StageProgress(name, progress)
     for callback in (shown, *callbacks):
         trainer.add_callback(callback)
@@ -178,6 +214,8 @@ def train_stage(
             last = str(error).strip().splitlines()[-1]
             raise type(error)(last.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")) from error
         raise
+    if sharded:
+        loss_module.load_state_dict(gather(trainer.model.state_dict()))
     for parameter in model.parameters():
         parameter.requires_grad_(True)
 
@@ -224,10 +262,11 @@ def same_recipe(frozen: dict[str, Any], recipe: Recipe) -> bool:
 
 
 def without_speed(recipe: Recipe) -> Recipe:
-    """Return a recipe without the settings of its data that change nothing but the time a run takes."""
+    """Return a recipe without the settings that change nothing but the time and memory a run takes."""
     defaults = {"cache": None, "workers": 0}
     sources = {name: each.model_copy(update=defaults) for name, each in recipe.data.sources.items()}
-    return recipe.model_copy(update={"data": recipe.data.model_copy(update={**defaults, "sources": sources})})
+    data = recipe.data.model_copy(update={**defaults, "sources": sources})
+    return recipe.model_copy(update={"data": data, "parallel": "ddp"})
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:

@@ -6,12 +6,14 @@ import json
 import shutil
 import sys
 from collections import Counter, defaultdict
+from contextlib import nullcontext
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -19,32 +21,51 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerContr
 from dollhouse.data.batch_workers import decode_batch, start_worker
 from dollhouse.data.collator import Batch
 from dollhouse.errors import ModelError, RecipeError, StorageError
-from dollhouse.models.checked_tensors import require_finite
-from dollhouse.models.dollhouse.serialization import single_weights
+from dollhouse.models.checked_tensors import load_tensors, require_finite
 from dollhouse.system.atomic_io import ADVICE, atomic_folder, write_text
 from dollhouse.system.checksums import write_checksums
 from dollhouse.system.read_files import decode_json
 from dollhouse.training.checkpoints import list_checkpoints, step_of
 from dollhouse.training.config import StageConfig
 from dollhouse.training.optim import build_optimizer
+from dollhouse.training.parallel import (
+    barrier,
+    clip_sharded,
+    gather,
+    is_sharded,
+    load_whole_weights,
+    processes,
+    rank,
+    total,
+    whole_weights,
+)
 
 KEPT_CHECKPOINTS = 2
 MAX_NONFINITE_STEPS = 20  #: steps in a row without a finite gradient after which a run stops
 
 
 class DistillTrainer(Trainer):
-    """Trains a loss module, with checkpoints in ``folder``, on a dataset whose items are batches."""
+    """Trains a loss module, with checkpoints in ``folder``, on a dataset whose items are batches.
+
+    Process r of n takes the micro-batches r, r + n, ... of a step. Process 0 writes, and writes the same files whether
+    one process or many train, sharded or not, so that any number of them continues the run.
+    """
 
     def __init__(self, loss_module: nn.Module, stage: StageConfig, folder: Path, dataset: Any, **settings: Any) -> None:
         self.sums: dict[str, float] = defaultdict(float)
         self.counts: Counter[str] = Counter()
         self.dropped_in_a_row = 0
         self.staging: Path | None = None
+        self.weights: dict[str, Tensor] = {}  #: while a checkpoint is written
+        self.optimizer_state: Any = None  #: whole, while a checkpoint of a sharded run is written
+        self.micro_batches = stage.micro_batches
+        self.position = (0, 0)  #: step, and micro-batches of it that this process has begun
         self.without_shared_memory = False
         arguments = TrainingArguments(
             output_dir=str(folder),
             max_steps=stage.steps,
             per_device_train_batch_size=1,
+            gradient_accumulation_steps=stage.micro_batches // processes(),
             save_steps=stage.save_every,
             logging_steps=stage.log_every,
             disable_tqdm=True,
@@ -81,6 +102,9 @@ class DistillTrainer(Trainer):
     def floating_point_ops(self, inputs: Any) -> int:
         return 0  # the Trainer's estimate is for token batches
 
+    def store_flos(self) -> None:
+        """Do nothing: the Trainer sums over processes here, while process 0 alone writes a checkpoint."""
+
     def _prepare_inputs(self, inputs: Batch | bytes) -> Batch:
         if isinstance(inputs, bytes):
             if not self.without_shared_memory:
@@ -97,17 +121,29 @@ class DistillTrainer(Trainer):
     def compute_loss(
         self, model: nn.Module, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        parts = model(inputs)
+        if self.micro_batches > 1:
+            self._seed_micro_batch()
+        with self.accelerator.autocast() if is_sharded(model) else nullcontext():  # others have it in their forward
+            parts = model(inputs)
         if bool(torch.isfinite(parts["loss"].detach())):
             for name, value in parts.items():
                 self.sums[name] += float(value.detach())
                 self.counts[name] += 1
         return (parts["loss"], parts) if return_outputs else parts["loss"]
 
+    def _seed_micro_batch(self) -> None:
+        """Make random numbers a function of the step and micro-batch, whichever process computes it."""
+        step = self.state.global_step
+        done = self.position[1] if self.position[0] == step else 0
+        self.position = (step, done + 1)
+        number = done * processes() + rank()
+        torch.manual_seed(int(np.random.default_rng([self.args.seed, step, number, 6]).integers(2**63)))
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        if self.counts and "loss" in logs:
+        if "loss" in logs:
             dropped = self.sums.pop("dropped_steps", 0.0)
-            logs.update({name: round(total / self.counts[name], 5) for name, total in self.sums.items()})
+            sums, counts = total(self.sums), total(self.counts)
+            logs.update({name: round(value / counts[name], 5) for name, value in sums.items()})
             logs["dropped_steps"] = dropped
             logs.update({f"weight_{name}": round(value, 5) for name, value in self.model.weighting.weights().items()})
             self.sums.clear()
@@ -116,7 +152,8 @@ class DistillTrainer(Trainer):
 
     def _clip_grad_norm(self, model: nn.Module) -> Any:
         """Clip gradients; skip a step whose gradient is not finite, since it would destroy every weight."""
-        norm = super()._clip_grad_norm(model)
+        sharded = is_sharded(model)
+        norm = clip_sharded(model, self.args.max_grad_norm) if sharded else super()._clip_grad_norm(model)
         if bool(torch.isfinite(torch.as_tensor(norm))):
             self.dropped_in_a_row = 0
             return norm
@@ -131,10 +168,29 @@ class DistillTrainer(Trainer):
         return torch.zeros(())
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        super()._save(output_dir, single_weights(self.model))
+        super()._save(output_dir, self.weights)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if self.optimizer_state is None:
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        torch.save(self.optimizer_state, Path(output_dir) / "optimizer.pt")
+        torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / "scheduler.pt")
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        if processes() > 1:
+            (Path(output_dir) / "rng_state_0.pth").rename(Path(output_dir) / "rng_state.pth")
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        if not is_sharded(self.model):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        weights = load_tensors(Path(resume_from_checkpoint) / "model.safetensors")
+        self._issue_warnings_after_load(load_whole_weights(self.model, weights))
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
-        tied = self.model.state_dict().keys() - single_weights(self.model).keys()
+        tied = self.model.state_dict().keys() - whole_weights(self.model).keys()
         if set(load_result.missing_keys) - tied or load_result.unexpected_keys:
             raise StorageError(f"the checkpoint in {self.args.output_dir} is of another model: delete that folder")
 
@@ -144,11 +200,19 @@ class DistillTrainer(Trainer):
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Save with checksums under a temporary name first, so that a kill leaves complete checkpoints only."""
         folder, step = Path(self.args.output_dir), self.state.global_step
-        path = folder / f"checkpoint-{step}"
+        self.weights = whole_weights(self.model)
         try:
-            require_finite(single_weights(self.model), f"{folder.name}, step {step}")
+            require_finite(self.weights, f"{folder.name}, step {step}")
         except ModelError as error:
             raise RecipeError(f"{error}: lower the learning rates; no checkpoint is written") from error
+        self.optimizer_state = gather(self.optimizer.state_dict()) if is_sharded(self.model) else None
+        if rank() == 0:
+            self._write_checkpoint(folder, step, model, trial)
+        self.weights, self.optimizer_state = {}, None
+        barrier()
+
+    def _write_checkpoint(self, folder: Path, step: int, model: nn.Module, trial: Any) -> None:
+        path = folder / f"checkpoint-{step}"
         shutil.rmtree(path, ignore_errors=True)  # damaged, or the run would not repeat this step
         try:
             with atomic_folder(path) as unfinished:
