@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -56,6 +57,9 @@ def annotate(
     features: Annotated[bool, typer.Option(help="Store the teacher's spatial features.")] = True,
     fp16: Annotated[bool, typer.Option("--fp16", help="Store features and depth in half precision.")] = False,
     skip_bad: SkipOption = False,
+    shard: Annotated[
+        str, typer.Option(metavar="I/N", help="Annotate the scenes I, I+N, ... only, as machine I of N, from 0.")
+    ] = "0/1",
     boxes: Annotated[
         bool, typer.Option("--boxes", help="Write annotated scenes instead of records.", rich_help_panel=BOXES)
     ] = False,
@@ -89,6 +93,7 @@ def annotate(
 
     args = parse_teacher_args(teacher_arg or [])
     shared: dict[str, Any] = {"views": views, "skip_bad": skip_bad, "corrections": corrections}
+    part = _parse_shard(shard)
     progress = ProgressBar("annotate")
 
     def show(run: SceneRun) -> None:
@@ -98,6 +103,8 @@ def annotate(
     if boxes:
         if detector is None or teacher is not None:
             raise typer.BadParameter("name a detector for --boxes, and no teacher", param_hint="--detector")
+        if part != (0, 1):
+            raise typer.BadParameter("is for records, not for --boxes", param_hint="--shard")
         shared |= {"depth": depth, "cameras": cameras, "args": args}
         with progress:
             box_run = annotate_boxes(scenes, out, detector, on_scene=show, **shared)
@@ -117,6 +124,7 @@ def annotate(
             teacher_args=args,
             features=features,
             fp16=fp16,
+            shard=part,
             on_scene=show,
             on_usage=lambda usage: print(f"{teacher}: {usage}", file=sys.stderr),
             **shared,
@@ -126,6 +134,13 @@ def annotate(
         advice = "; max_new_tokens includes a model's thoughts" if any("cut" in why for why in run.unanswered) else ""
         print(f"without an answer, and not asked again: {reasons}{advice}", file=sys.stderr)
     _report(run, f"records: {out}: {run.written} written with {run.answers} answers")
+
+
+def _parse_shard(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+    if match is None or int(match[1]) >= int(match[2]):
+        raise typer.BadParameter(f"{text!r} is not I/N with I from 0 to N-1, such as 0/8", param_hint="--shard")
+    return int(match[1]), int(match[2])
 
 
 def _report(run: SceneRun, summary: str) -> None:

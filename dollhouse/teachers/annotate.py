@@ -76,6 +76,7 @@ def annotate(
     fp16: bool = False,
     skip_bad: bool = False,
     corrections: Corrections = AS_READ,
+    shard: tuple[int, int] = (0, 1),
     on_scene: Callable[[AnnotationRun], None] | None = None,
     on_usage: Callable[[str], None] | None = None,
 ) -> AnnotationRun:
@@ -90,7 +91,7 @@ def annotate(
         skip_bad: leave out photos that cannot be read.
         corrections: of poses and depth; training on the records needs them too (``data.corrections``).
         on_usage: receives requests, tokens and cost of a server at the end, also after an error.
-        out, views, features, fp16, on_scene: as in :func:`annotate_scenes`.
+        out, views, features, fp16, shard, on_scene: as in :func:`annotate_scenes`.
 
     Raises what :func:`annotate_scenes` raises, and a DollhouseError for a name or setting that is not valid.
     """
@@ -117,6 +118,7 @@ def annotate(
             features=features,
             fp16=fp16,
             sources=scene_sources(opened_scenes, scenes),
+            shard=shard,
             on_scene=on_scene,
         )
     finally:
@@ -135,6 +137,7 @@ def annotate_scenes(
     features: bool = True,
     fp16: bool = False,
     sources: Sequence[str] | None = None,
+    shard: tuple[int, int] = (0, 1),
     on_scene: Callable[[AnnotationRun], None] | None = None,
 ) -> AnnotationRun:
     """Write a record of every scene to the folder ``out``, except those that it holds already.
@@ -149,6 +152,8 @@ def annotate_scenes(
         features: whether to store the teacher's spatial features.
         fp16: store features and depth in half precision.
         sources: the name or path that opens each scene, to be stored; None: the scenes' names.
+        shard: (i, n) annotates the scenes i, i + n, ... only. The shards of n machines, in one folder or merged, hold
+            the records of one run.
         on_scene: called after every scene with the results so far.
 
     Raises:
@@ -160,10 +165,11 @@ def annotate_scenes(
         "geometry": [source.provenance() for source in geometry],
         "settings": {"features": features, "half": fp16},  # the keys are part of record ids
     }
-    run = AnnotationRun(len(scenes))
+    numbers = range(shard[0], len(scenes), shard[1])
+    run = AnnotationRun(len(numbers))
     with RecordWriter(out) as records:
         partial = PartialAnswers(records.folder)
-        for number in range(len(scenes)):
+        for number in numbers:
             source = sources[number] if sources else None
             try:
                 whole = scenes[number]

@@ -44,6 +44,7 @@ def test_options_are_frozen(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
             "--questions",
             "--scenes",
             "--seed",
+            "--shard",
             "--skip-bad",
             "--teacher",
             "--teacher-arg",

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from dollhouse.cli import app
 from dollhouse.errors import SceneError, TeacherError
 from dollhouse.questions.generate import Question
 from dollhouse.questions.sources import DESCRIPTIVE_QUESTIONS, descriptive_questions, open_question_source
 from dollhouse.records.scene_source import cache_views, scene_sources
-from dollhouse.records.store import RecordStore
+from dollhouse.records.store import RecordStore, merge_records
 from dollhouse.records.types import SceneGeometry, SpatialFeatures, TeacherAnswer
 from dollhouse.scenes.open import open_scenes
 from dollhouse.scenes.scene import Scene
@@ -55,6 +57,30 @@ def everything(teacher: Any) -> dict[str, Any]:
 def files_of(folder: Path) -> dict[str, bytes]:
     """Everything but the lock and what is not finished."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["one folder", "merged"])
+def test_shards_write_the_records_of_one_run(apart: bool, tmp_path: Path) -> None:
+    scenes, teacher = small_scenes(5), CountingTeacher()
+    annotate_scenes(teacher, scenes, tmp_path / "whole", **everything(teacher))
+    folders = [tmp_path / (f"shard{number}" if apart else "all") for number in range(3)]
+    runs = [
+        annotate_scenes(teacher, scenes, folder, shard=(number, 3), **everything(teacher))
+        for number, folder in enumerate(folders)
+    ]
+    assert [(run.total, run.written, run.existing) for run in runs] == [(2, 2, 0), (2, 2, 0), (1, 1, 0)]
+    if apart:
+        merge_records(folders, tmp_path / "all")
+    assert files_of(tmp_path / "all") == files_of(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("shard", ["2/2", "1", "-1/2", "0/0"])
+def test_a_shard_that_is_none_is_refused(shard: str, tmp_path: Path) -> None:
+    words = ["annotate", "--teacher", "annotations", "--scenes", "rooms:train/0-1", "--out", str(tmp_path), "--shard"]
+    result = CliRunner().invoke(app, [*words, shard])
+    assert result.exit_code == 2
+    assert "--shard" in result.output
+    assert not list(tmp_path.iterdir())
 
 
 def test_one_record_per_scene_written_once(tmp_path: Path) -> None:
