@@ -207,6 +207,7 @@ class Recipe(ConfigModel):
     parallel: Literal["ddp", "fsdp"] = Field(
         "ddp", description="with several processes: whole parameters in each (DDP), or shares of them (FSDP2)"
     )
+    activation_checkpointing: bool = Field(False, description="compute activations again in the backward pass")
     stages: dict[str, StageConfig] = Field(min_length=1)
 
     @field_validator("name", "stages")

@@ -67,6 +67,7 @@ from dollhouse.training.parallel import (
 )
 from dollhouse.training.plots import plot_losses
 from dollhouse.training.recipes import check_recipe
+from dollhouse.training.recomputation import recomputed_activations
 from dollhouse.training.stage import build_stage, feature_cache_of, use_bfloat16
 from dollhouse.training.tokenizer import load_or_train_tokenizer
 from dollhouse.training.trainer import DistillTrainer, MetricsFile, is_worker_death
@@ -201,7 +202,7 @@ def train_stage(
     for callback in (shown, *callbacks):
         trainer.add_callback(callback)
     try:
-        with shown.bar:
+        with shown.bar, recomputed_activations(trainer.model, recipe.activation_checkpointing):
             trainer.train(resume_from_checkpoint=find_checkpoint(out / name))
     except BaseException as error:
         traceback.clear_frames(error.__traceback__)  # which end the data workers once nothing refers to them
@@ -266,7 +267,7 @@ def without_speed(recipe: Recipe) -> Recipe:
     defaults = {"cache": None, "workers": 0}
     sources = {name: each.model_copy(update=defaults) for name, each in recipe.data.sources.items()}
     data = recipe.data.model_copy(update={**defaults, "sources": sources})
-    return recipe.model_copy(update={"data": data, "parallel": "ddp"})
+    return recipe.model_copy(update={"data": data, "parallel": "ddp", "activation_checkpointing": False})
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:
