@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 
 _MARGIN = 0.4  # metres
 _STYLE = (
-    ".g{stroke:#8884;stroke-width:.01}.b{fill:#3b82c466;stroke:#2a6db0;stroke-width:.03}"
-    ".c{fill:#d9480f}.t{font:.16px sans-serif;text-anchor:middle;fill:currentColor}"
-    ".s{font:.14px sans-serif;fill:currentColor;opacity:.7}"
+    ".g{stroke:#8884;stroke-width:.01}.b{fill:#3b82c430;stroke:#3b82c4;stroke-width:.02}"
+    ".c{fill:#d9480f}text{font-family:sans-serif;fill:currentColor}.t{text-anchor:middle}.s{opacity:.7}"
 )
 
 
@@ -27,21 +26,22 @@ def plan_svg(session: SceneSession, boxes: tuple[Box, ...]) -> str:
     corners = [box.corners[4:, :2] for box in boxes]
     places = np.concatenate([cameras[:, :2, 3], *corners])
     (left, bottom), (right, top) = places.min(0) - _MARGIN, places.max(0) + _MARGIN
+    letter = max(right - left, top - bottom) / 34  # height of text
     parts = [_grid(left, bottom, right, top)]
     for box, outline in sorted(zip(boxes, corners, strict=True), key=lambda pair: pair[0].top):
         label = html.escape(box.label)
         parts.append(
             f'<g class="box" data-box="{box.id}"><title>{label} {box.score or 0:.0%}</title>'
-            f'<polygon class="b" points="{_points(outline)}"/>{_front(box)}'
-            f'<text class="t" x="{box.center[0]:.3f}" y="{-box.center[1] + 0.05:.3f}">{label}</text></g>'
+            f'<polygon class="b" points="{_points(outline)}"/>{_front(box)}</g>'
         )
+    parts += _labels(boxes, letter)
     for number, (pose, focal) in enumerate(zip(cameras, session.focal, strict=True), 1):
         parts.append(_camera(pose, float(np.arctan(0.5 / focal)), number))
     view = f"{left:.3f} {-top:.3f} {right - left:.3f} {top - bottom:.3f}"
     title = f"plan, metres, scale {html.escape(str(session.scale))}"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{view}" role="img" aria-label="{title}">'
-        f"<style>{_STYLE}</style>{''.join(parts)}</svg>"
+        f"<style>{_STYLE}text{{font-size:{letter:.3f}px}}</style>{''.join(parts)}</svg>"
     )
 
 
@@ -51,6 +51,21 @@ def _grid(left: float, bottom: float, right: float, top: float) -> str:
     level = [f"M{left:.3f} {-y}H{right:.3f}" for y in range(int(np.ceil(bottom)), int(np.floor(top)) + 1)]
     text = f'<text class="s" x="{left + 0.06:.3f}" y="{-bottom - 0.08:.3f}">grid: 1 m</text>'
     return f'<path class="g" d="{"".join(upright + level)}"/>{text}'
+
+
+def _labels(boxes: tuple[Box, ...], letter: float) -> list[str]:
+    """Draw the labels that do not overlap those of higher scores."""
+    taken: list[tuple[float, float, float]] = []
+    texts = []
+    for box in sorted(boxes, key=lambda box: -(box.score or 0.0)):
+        x, y, half = float(box.center[0]), -float(box.center[1]), 0.3 * letter * len(box.label)
+        if all(abs(x - other) > half + width or abs(y - level) > 1.1 * letter for other, level, width in taken):
+            taken.append((x, y, half))
+            label = html.escape(box.label)
+            texts.append(
+                f'<text class="t" x="{x:.3f}" y="{y + 0.35 * letter:.3f}" pointer-events="none">{label}</text>'
+            )
+    return texts
 
 
 def _front(box: Box) -> str:

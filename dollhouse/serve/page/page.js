@@ -82,7 +82,7 @@ async function show(found) {
   $("chat").replaceChildren();
   $("scale").textContent = scale(scene.scale) + `. ${scene.views.length === 1 ? "1 photo is" : `${scene.views.length} photos are`} used.`;
   $("notices").hidden = !scene.notices.length;
-  $("notices").firstChild.textContent = `${scene.notices.length} notes on these photos`;
+  $("notices").firstChild.textContent = scene.notices.length === 1 ? "1 note on these photos" : `${scene.notices.length} notes on these photos`;
   $("notices").lastChild.replaceChildren(...scene.notices.map((text) => make("li", { textContent: text })));
   $("objects").replaceChildren(...scene.boxes.map((box) => {
     const button = make("button", { onclick: () => choose(box.id) }, box.label, " ", make("small", { textContent: percent(box.score) }));
@@ -105,7 +105,7 @@ async function show(found) {
   $("question").focus({ preventScroll: true });
 }
 
-const percent = (value) => `${Math.round(100 * value)} %`;
+const percent = (value) => `${Math.round(100 * value)}\u00a0%`;
 const scale = ({ kind, source }) => (kind === "metric" ? `Lengths are in metres, by ${source}` : `Lengths are estimates: ${source}`);
 const metres = (value) => `${value.toFixed(2)} m`;
 

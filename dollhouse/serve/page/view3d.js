@@ -40,6 +40,7 @@ export class View3D {
     this.boxes = boxes.map((box) => this.box(box));
     this.cameras = cameras.map((camera) => camera.level_from_camera);
     this.labels.replaceChildren(...this.boxes.map((entry) => entry.tag));
+    this.highlight([]);
     this.home(positions);
     this.resize();
   }
@@ -52,7 +53,7 @@ export class View3D {
     const geometry = new three.BufferGeometry();
     geometry.setAttribute("position", new three.BufferAttribute(new Float32Array(corners), 3));
     geometry.setIndex(EDGES);
-    const lines = new three.LineSegments(geometry, new three.LineBasicMaterial({ color: hue(box.label).replaceAll(" ", ",") }));
+    const lines = new three.LineSegments(geometry, new three.LineBasicMaterial({ color: hue(box.label).replaceAll(" ", ","), transparent: true }));
     const solid = new three.Mesh(new three.BoxGeometry(...box.size), new three.MeshBasicMaterial({ color: 0xe8702a, transparent: true, opacity: 0, depthWrite: false }));
     const group = new three.Group();
     group.add(lines, solid);
@@ -65,7 +66,7 @@ export class View3D {
     tag.tabIndex = -1; // the list of objects has the same buttons for the keyboard
     tag.style.setProperty("--hue", hue(box.label));
     tag.onclick = () => this.choose(box.id);
-    return { id: box.id, score: box.score, solid, tag, top: new three.Vector3(box.center[0], box.center[1], box.center[2] + height) };
+    return { id: box.id, score: box.score, lines, solid, tag, top: new three.Vector3(box.center[0], box.center[1], box.center[2] + height) };
   }
 
   home(positions) {
@@ -75,15 +76,17 @@ export class View3D {
       this.extent = Math.max(...depths.map((values) => values[3800] - values[200]), 0.5);
     }
     this.controls.target.set(...this.middle);
-    const back = this.extent * (this.canvas.clientWidth < 500 ? 1.0 : 0.75);
-    this.camera.position.set(-0.28 * back, -0.55 * back, 0.55 * back); // above and behind the first camera
+    this.material.size = this.extent / 130;
+    const back = this.extent * (this.canvas.clientWidth < 500 ? 0.62 : 0.5);
+    this.camera.position.set(-0.35 * back, -0.45 * back, 0.6 * back); // above and behind the first camera
     this.controls.update();
     this.draw();
   }
 
   highlight(ids) {
     this.named = new Set(ids);
-    for (const { id, solid, tag } of this.boxes) {
+    for (const { id, score, lines, solid, tag } of this.boxes) {
+      lines.material.opacity = this.named.has(id) ? 1 : ids.length ? 0.15 : score;
       solid.material.opacity = this.named.has(id) ? 0.35 : 0;
       tag.classList.toggle("named", this.named.has(id));
     }
