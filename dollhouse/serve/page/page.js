@@ -6,7 +6,7 @@ const make = (tag, fields = {}, ...children) => {
   element.append(...children);
   return element;
 };
-let scene, view, asked = 0;
+let scene, view, asked = 0, named = [];
 
 // requests ------------------------------------------------------------------------------------------------------
 
@@ -74,6 +74,7 @@ function upload(files) {
 
 async function show(found) {
   scene = found;
+  named = [];
   location.hash = scene.id;
   work("Drawing");
   $("start").hidden = true;
@@ -109,7 +110,8 @@ const percent = (value) => `${Math.round(100 * value)}\u00a0%`;
 const scale = ({ kind, source }) => (kind === "metric" ? `Lengths are in metres, by ${source}` : `Lengths are estimates: ${source}`);
 const metres = (value) => `${value.toFixed(2)} m`;
 
-function highlight(ids) {
+function highlight(ids = named) {
+  named = ids;
   view?.highlight(ids);
   for (const element of document.querySelectorAll("[data-box]")) element.classList.toggle("named", ids.includes(Number(element.dataset.box)));
 }
@@ -179,6 +181,7 @@ async function plan() {
   const text = await (await call(`v1/scenes/${scene.id}/plan`)).text();
   $("plan").replaceChildren(new DOMParser().parseFromString(text, "image/svg+xml").documentElement);
   for (const box of document.querySelectorAll("#plan .box")) box.onclick = () => choose(Number(box.dataset.box));
+  highlight();
 }
 
 const RAMP = [[253, 231, 37], [94, 201, 98], [33, 145, 140], [59, 82, 139], [68, 1, 84]];

@@ -75,8 +75,8 @@ export class View3D {
       this.middle = depths.map((values) => values[2000]);
       this.extent = Math.max(...depths.map((values) => values[3800] - values[200]), 0.5);
     }
-    this.controls.target.set(...this.middle);
-    this.material.size = this.extent / 130;
+    this.controls.target.set(this.middle[0], this.middle[1], this.middle[2] - 0.08 * this.extent);
+    this.material.size = this.extent / 75;
     const back = this.extent * (this.canvas.clientWidth < 500 ? 0.62 : 0.5);
     this.camera.position.set(-0.35 * back, -0.45 * back, 0.6 * back); // above and behind the first camera
     this.controls.update();
