@@ -12,6 +12,7 @@ from dollhouse.cli import (  # noqa: F401 - each registers its verbs, in the ord
     ask,
     annotate,
     distill,
+    export,
     estimate,
     evaluate,
     benchmark,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,6 +13,7 @@ from dollhouse.system.secrets import mask
 from dollhouse.system.text import storable
 
 if TYPE_CHECKING:
+    from dollhouse.inference.pipeline import DollhousePipeline
     from dollhouse.scenes.scene import Scene
 
 app = typer.Typer(
@@ -43,6 +44,10 @@ SceneArgument = Annotated[
 ]
 ModelArgument = Annotated[str, typer.Argument(help="A model folder, or nano, the shipped student.")]
 ModelOption = Annotated[str, typer.Option(help="A model folder, or nano, the shipped student.")]
+EngineOption = Annotated[
+    Literal["auto", "onnx", "torch"],
+    typer.Option(help="onnx: exported graphs, without torch; auto: these where the model's folder has them."),
+]
 SkipOption = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be decoded.")]
 LenientOption = Annotated[
     bool, typer.Option("--skip-bad/--strict", help="Leave out what is broken, or refuse the scene for it.")
@@ -62,6 +67,18 @@ def print_notices(scene: Scene, printed: Scene | None = None) -> None:
     for line in scene.notices:
         if printed is None or line not in printed.notices:
             print(line, file=sys.stderr)
+
+
+def load_pipeline(model: str, engine: Literal["auto", "onnx", "torch"]) -> DollhousePipeline:
+    """Load a student by an engine, "auto" by its export where it has one; torch is imported only for its own."""
+    from dollhouse.inference.pipeline import DollhousePipeline
+    from dollhouse.models.model_folder import find_export
+
+    if engine == "auto":
+        engine = "torch" if find_export(model) is None else "onnx"
+    if engine == "torch":
+        quiet_libraries()
+    return DollhousePipeline.from_pretrained(model, retain_freed_memory=True, engine=engine)
 
 
 def quiet_libraries() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from dollhouse.cli.app import LenientOption, ModelOption, SceneArgument, app, print_notices, quiet_libraries
+from dollhouse.cli.app import EngineOption, LenientOption, ModelOption, SceneArgument, app, load_pipeline, print_notices
 from dollhouse.cli.corrections import with_corrections
 from dollhouse.errors import QuestionError, SceneError
 from dollhouse.system.console import console
@@ -52,6 +52,7 @@ def ask(
     known_length: Annotated[
         str | None, typer.Option(help="Known length, metres: table=1.20 (longest horizontal side), door.height=2.0.")
     ] = None,
+    engine: EngineOption = "auto",
     *,
     corrections: Corrections,
 ) -> None:
@@ -75,10 +76,7 @@ def ask(
     opened = open_scene(scene, skip_bad=skip_bad, corrections=corrections)
     print_notices(opened)
     selected, count = _select_views(opened, views)
-    quiet_libraries()
-    from dollhouse.inference.pipeline import DollhousePipeline
-
-    pipeline = DollhousePipeline.from_pretrained(model, retain_freed_memory=True)
+    pipeline = load_pipeline(model, engine)
     session = pipeline.encode_scene(selected, count, skip_bad, known)
     print_notices(session.scene, opened)
     used = [1 + number for number, view in enumerate(opened.views) if view in session.scene.views]
@@ -156,7 +154,7 @@ def _as_json(session: SceneSession, answers: list[Answer]) -> dict[str, Any]:
             "yaw": round(box.yaw, 3),
             "scale": vars(session.scale),
         }
-        for box in ([] if session.perception is None else session.boxes)
+        for box in ([] if session.blind else session.boxes)
         if (box.score or 0.0) >= MIN_BOX_SCORE
     ]
     return {

@@ -9,7 +9,7 @@ from dollhouse.data.oracle_objects import gt_objects
 from dollhouse.data.targets import scene_targets
 from dollhouse.errors import ModelError, SceneError
 from dollhouse.inference.pipeline import DollhousePipeline
-from dollhouse.inference.session import SceneSession
+from dollhouse.inference.torch_session import TorchSession, torch_session
 from dollhouse.scenes.scene import Scene
 
 
@@ -40,9 +40,9 @@ class OracleBoxesModel:
     def labels(self) -> tuple[str, ...]:
         return self.pipeline.labels
 
-    def encode_scene(self, scene: Scene) -> SceneSession:
+    def encode_scene(self, scene: Scene) -> TorchSession:
         """Encode a scene with its true boxes; raises SceneError where boxes, poses, depth or instances are missing."""
-        session = self.pipeline.encode_scene(scene)
+        session = torch_session(self.pipeline.encode_scene(scene))
         config = self.pipeline.model.config
         targets = scene_targets(session.scene, config.image_size, config.labels, config.colours)
         if targets.objects is None:

@@ -1,84 +1,163 @@
-"""Load a student with its processor, and encode scenes."""
+"""Load a student with one of two engines, and encode scenes. torch is imported only for its own engine."""
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
 from dollhouse.errors import ModelError, SceneError
-from dollhouse.inference.generation import Decoder
 from dollhouse.inference.known_scale import apply_known_lengths
-from dollhouse.inference.neox_decoder import select_decoder
 from dollhouse.inference.session import SceneSession
-from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
-from dollhouse.models.dollhouse.processing import DollhouseProcessor
-from dollhouse.models.dollhouse.rgbd_embedding import RGBDInputs
-from dollhouse.models.dollhouse.serialization import load_student
+from dollhouse.models.model_folder import find_export
+from dollhouse.questions.wording import normalise_question
 from dollhouse.scenes.scale import ESTIMATED, ESTIMATED_WITH_FOCAL, MEASURED_DEPTH, NOTHING_KNOWN, KnownScale
 from dollhouse.scenes.scene import Scene
-from dollhouse.scenes.view_preprocessing import rgbd_arrays
+from dollhouse.scenes.view_preprocessing import pixel_values
 from dollhouse.system.malloc import keep_freed_memory
+
+if TYPE_CHECKING:
+    from dollhouse.inference.generation import Decoder
+    from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
+    from dollhouse.models.dollhouse.processing import DollhouseProcessor
+    from dollhouse.runtime.student import OnnxStudent
+
+Engine = Literal["torch", "onnx"]
 
 
 class DollhousePipeline:
     """A student with its processor; :meth:`encode_scene` returns a session that answers questions.
 
     Args:
-        model: the student; it is put into evaluation mode.
-        processor: its image processor and tokenizer.
+        model: the student; it is put into evaluation mode. None with ``exported``.
+        processor: its image processor and tokenizer. None with ``exported``.
         model_id: a name with a hash of the weights, for reports.
+        exported: the student as ONNX graphs, instead of the two.
     """
 
-    def __init__(self, model: DollhouseForConditionalGeneration, processor: DollhouseProcessor, model_id: str) -> None:
-        self.model = model.eval()
-        self.processor = processor
+    def __init__(
+        self,
+        model: DollhouseForConditionalGeneration | None,
+        processor: DollhouseProcessor | None,
+        model_id: str,
+        exported: OnnxStudent | None = None,
+    ) -> None:
+        self._model = None if model is None else model.eval()
+        self._processor = processor
         self.model_id = model_id
+        self.exported = exported
         self._decoder: Decoder | None = None
 
     @classmethod
     def from_pretrained(
-        cls, model: str | Path | None = None, device: str | None = None, retain_freed_memory: bool = False
+        cls,
+        model: str | Path | None = None,
+        device: str | None = None,
+        retain_freed_memory: bool = False,
+        engine: Engine | None = None,
+        precision: str | None = None,
     ) -> DollhousePipeline:
-        """Load a student in float32.
+        """Load a student.
 
         Args:
-            model: "nano" or None for the student shipped with the package, else a model folder.
+            model: "nano" or None for the student shipped with the package, else a model folder, or with engine "onnx"
+                a folder that ``dollhouse export`` wrote.
             device: a torch device; by default CUDA where there is one, else the CPU.
             retain_freed_memory: change glibc's malloc settings for the whole process, so that it reuses up to 64 MB
                 of freed memory instead of returning it to the system; the first answer about a scene then takes about
                 a tenth less time on a CPU. No effect with other C libraries.
+            engine: "torch" (float32), or "onnx": ONNX Runtime on the processor, without torch, where the folder holds
+                a certified export. By default torch where it is installed.
+            precision: of the export, such as "int8"; by default the first that is certified.
 
         Raises:
-            ModelError: if the folder is missing, incomplete or not a Dollhouse model.
+            ModelError: if the folder is missing, incomplete or not a Dollhouse model; with engine "onnx" also if there
+                is no certified export, or its files are not the certified ones.
         """
-        student, processor, model_id = load_student(model)
         if retain_freed_memory:
             keep_freed_memory()
+        if engine is None:
+            engine = "torch" if importlib.util.find_spec("torch") else "onnx"
+        if engine == "onnx":
+            return cls._from_export(model, precision)
+        import torch
+
+        from dollhouse.models.dollhouse.serialization import load_student
+
+        student, processor, model_id = load_student(model)
         return cls(student.to(device or ("cuda" if torch.cuda.is_available() else "cpu")), processor, model_id)
+
+    @classmethod
+    def _from_export(cls, model: str | Path | None, precision: str | None) -> DollhousePipeline:
+        from dollhouse.runtime.student import OnnxStudent
+
+        folder = find_export(model)
+        if folder is None:
+            raise ModelError(
+                f"{model or 'nano'} holds no certified export: write one with `dollhouse export`, or use engine='torch'"
+            )
+        student = OnnxStudent(folder, precision)
+        return cls(None, None, student.model_id, student)
+
+    @property
+    def model(self) -> DollhouseForConditionalGeneration:
+        """The torch model; ModelError with engine "onnx"."""
+        if self._model is None:
+            raise ModelError(f"{self.model_id} runs on ONNX graphs: load it with engine='torch'")
+        return self._model
+
+    @property
+    def processor(self) -> DollhouseProcessor:
+        """The torch model's processor; ModelError with engine "onnx"."""
+        if self._processor is None:
+            raise ModelError(f"{self.model_id} runs on ONNX graphs: load it with engine='torch'")
+        return self._processor
 
     @property
     def decoder(self) -> Decoder:
         """The fastest decoder of the language model, made anew after a change of its weights."""
+        from dollhouse.inference.neox_decoder import select_decoder
+
         self._decoder = select_decoder(self.model, self._decoder)
         return self._decoder
 
     @property
+    def config(self) -> Any:
+        """The model's config, with an attribute for each field."""
+        return self.model.config if self.exported is None else SimpleNamespace(**self.exported.config)
+
+    @property
     def image_size(self) -> int:
         """Width in pixels to which photos are resized."""
-        return int(self.model.config.image_size)
+        return int(self.config.image_size)
 
     @property
     def num_views(self) -> int:
         """Number of photos of a scene that are encoded by default."""
-        return int(self.model.config.num_views)
+        return int(self.config.num_views)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Labels of the boxes that it predicts."""
-        return tuple(self.model.config.labels)
+        return tuple(self.config.labels)
+
+    @property
+    def normalises_questions(self) -> bool:
+        """Whether questions are rewritten by :mod:`dollhouse.questions.wording` first."""
+        if self.exported is None:
+            return bool(self.processor.normalise_questions)
+        return bool(self.exported.processor.get("normalise_questions", False))
+
+    def question_ids(self, question: str) -> list[int]:
+        """Return the ids of the question's part of the prompt."""
+        if self.exported is None:
+            return self.processor.question_ids(question)
+        return self.exported.question_ids(normalise_question(question) if self.normalises_questions else question)
 
     def encode_scene(
         self,
@@ -108,33 +187,52 @@ class DollhousePipeline:
             skip_bad, scene = True, open_scene(scene, skip_bad=True)
             for notice in scene.notices:
                 logging.getLogger(__name__).warning("%s: %s", scene.name, notice)
-        count = views or self.model.config.num_views
-        scene, images = scene.read_sample(count, skip_bad)
+        scene, images = scene.read_sample(views or self.num_views, skip_bad)
         if not images:
             raise SceneError(f"scene {scene.name} has no views to encode")
         try:
-            pixels = self.processor.image_processor(images)["pixel_values"]
+            pixels = pixel_values(images, self.image_size)
         except ValueError as error:
             raise SceneError(f"scene {scene.name}: {error}; put photos of one shape together") from error
-        pixel_values = torch.from_numpy(np.asarray(pixels)).to(self.model.device)
-        config = self.model.config
+        config = self.config
         if known != NOTHING_KNOWN and (config.blind or config.use_rgbd):
             kind = "is a blind student" if config.blind else "takes its scale from measured depth"
             raise ModelError(f"{self.model_id} {kind}: leave out known focal length, camera height and length")
+        focal = None if known.focal is None else known.focal_over_width(scene, images).astype(np.float32)
+        encode = self._encode_torch if self.exported is None else self._encode_onnx
+        return apply_known_lengths(encode(scene, pixels, focal), known)
+
+    def _encode_onnx(
+        self, scene: Scene, pixels: NDArray[np.float32], focal: NDArray[np.float32] | None
+    ) -> SceneSession:
+        from dollhouse.inference.onnx_session import OnnxSession
+
+        assert self.exported is not None
+        state = self.exported.encode(pixels, focal)
+        return OnnxSession(self, scene, self.exported, state, ESTIMATED if focal is None else ESTIMATED_WITH_FOCAL)
+
+    def _encode_torch(
+        self, scene: Scene, pixels: NDArray[np.float32], focal: NDArray[np.float32] | None
+    ) -> SceneSession:
+        import torch
+
+        from dollhouse.inference.torch_session import TorchSession
+        from dollhouse.models.dollhouse.rgbd_embedding import RGBDInputs
+        from dollhouse.scenes.view_preprocessing import rgbd_arrays
+
+        photos = torch.from_numpy(pixels).to(self.model.device)
+        config = self.model.config
         with torch.inference_mode():
             if config.blind:
-                return SceneSession(self, scene, pixel_values, self.model.get_image_features(pixel_values), None)
-            rgbd = self._rgbd_inputs(scene) if config.use_rgbd else None
-            focal = None
-            if known.focal is not None:
-                focal = pixel_values.new_tensor(known.focal_over_width(scene, images))[None]
-            perception = self.model.encode_scene(pixel_values, rgbd=rgbd, refine_poses=True, focal=focal)
+                return TorchSession(self, scene, photos, self.model.get_image_features(photos), None)
+            rgbd = None
+            if config.use_rgbd:
+                arrays = (torch.from_numpy(array).float()[None] for array in rgbd_arrays(scene, self.image_size))
+                rgbd = RGBDInputs.from_poses(*(array.to(self.model.device) for array in arrays))
+            known = None if focal is None else photos.new_tensor(focal)[None]
+            perception = self.model.encode_scene(photos, rgbd=rgbd, refine_poses=True, focal=known)
             prefix = self.model.embed_objects(perception.objects)
         scale = ESTIMATED if focal is None else ESTIMATED_WITH_FOCAL
         if rgbd is not None and scene.metric:
             scale = MEASURED_DEPTH
-        return apply_known_lengths(SceneSession(self, scene, pixel_values, prefix, perception, rgbd, scale), known)
-
-    def _rgbd_inputs(self, scene: Scene) -> RGBDInputs:
-        arrays = rgbd_arrays(scene, self.image_size)
-        return RGBDInputs.from_poses(*(torch.from_numpy(array).float()[None].to(self.model.device) for array in arrays))
+        return TorchSession(self, scene, photos, prefix, perception, rgbd, scale)

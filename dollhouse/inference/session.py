@@ -1,30 +1,24 @@
 """Answer questions about one encoded scene, and return its predicted depth, cameras and boxes.
 
-Axes: V views, H and W pixels, N prefix tokens, D text width, R questions, T tokens.
+Axes: V views, H and W pixels, N object slots.
 """
 
 from __future__ import annotations
 
 import copy
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from transformers.cache_utils import DynamicCache
 
 from dollhouse.errors import ModelError, QuestionError
 from dollhouse.geometry import Array, back_project, intrinsics_from_fov, transform_points
 from dollhouse.inference.confidence import calibrated_confidence
-from dollhouse.inference.generation import Decoder, equal_length_batches, generate
-from dollhouse.models.dollhouse.modeling import PerceptionOutput
-from dollhouse.models.dollhouse.rgbd_embedding import RGBDInputs
-from dollhouse.models.generation import GeneratedTokens
 from dollhouse.questions.wording import normalise_question, views_named
 from dollhouse.scenes.scale import ESTIMATED, Scale
 from dollhouse.scenes.scene import Box, Scene
@@ -48,77 +42,67 @@ class Answer:
     unsure: bool = False  #: whether the confidence is below the model's ``min_confidence``
 
 
-class SceneSession:
-    """One encoded scene. Geometry is in the level frame of the first view (:mod:`dollhouse.geometry`)."""
+@dataclass(frozen=True, eq=False)
+class ObjectArrays:
+    """Predicted objects, one row each; lengths in metres, angles in radians."""
 
-    def __init__(
-        self,
-        pipeline: DollhousePipeline,
-        scene: Scene,
-        pixel_values: Tensor,
-        prefix: Tensor,
-        perception: PerceptionOutput | None,
-        rgbd: RGBDInputs | None = None,
-        scale: Scale = ESTIMATED,
-    ) -> None:
+    slot: NDArray[Any]  #: (N,) number of the slot
+    label: NDArray[Any]  #: (N,) index of the label
+    score: NDArray[Any]  #: (N,)
+    colour: NDArray[Any]  #: (N,) index of the colour
+    center: Array  #: (N, 3)
+    size: Array  #: (N, 3)
+    front: NDArray[Any]  #: (N,) angle of the front
+    axis: NDArray[Any]  #: (N,) twice the angle of the box, for objects without a front
+
+
+class SceneSession(ABC):
+    """One encoded scene. Geometry is in the level frame of the first view (:mod:`dollhouse.geometry`).
+
+    Each engine has its own: :mod:`dollhouse.inference.torch_session` and :mod:`dollhouse.inference.onnx_session`.
+    """
+
+    def __init__(self, pipeline: DollhousePipeline, scene: Scene, scale: Scale = ESTIMATED) -> None:
         self.pipeline = pipeline
         self.scene = scene
-        self.pixel_values = pixel_values  #: (1, V, 3, H, W) in [0, 1]
-        self.perception = perception  #: None for a blind student
-        self.rgbd = rgbd
         self.scale = scale  #: of depth, boxes, cameras and answers
         self.scale_factor = 1.0  #: by which :meth:`rescaled` has multiplied predicted lengths
-        self._encode_prefix(prefix)
 
-    def _encode_prefix(self, prefix: Tensor) -> None:
-        self.prefix = prefix  #: (1, N, D) input embeddings of the language model
-        with torch.inference_mode():
-            self._scene_cache = self.decoder.encode_prefix(prefix)
-
-    def with_prefix(self, prefix: Tensor) -> SceneSession:
-        """Return a session on the same scene with another language prefix (1, N, D)."""
-        session = copy.copy(self)
-        session._encode_prefix(prefix)
-        return session
-
-    def rescaled(self, factor: float, scale: Scale) -> SceneSession:
+    def rescaled(self, factor: float, scale: Scale) -> Self:
         """Return a session with all lengths multiplied by ``factor``, and their new scale.
 
         The language prefix stays, since the model was trained on rooms of usual size; lengths in answers are
         multiplied instead.
         """
         session = copy.copy(self)
-        session.perception = self._require_perception().scaled(factor)
+        session._rescale(factor)
         session.scale, session.scale_factor = scale, self.scale_factor * factor
         session.__dict__.pop("depth", None)
         return session
 
-    @property
-    def decoder(self) -> Decoder:
-        """The pipeline's decoder."""
-        return self.pipeline.decoder
+    @abstractmethod
+    def _rescale(self, factor: float) -> None:
+        """Multiply all predicted lengths."""
 
     @property
+    @abstractmethod
     def images(self) -> NDArray[np.uint8]:
         """The photos (V, H, W, 3) at the size that the model gets."""
-        return (self.pixel_values[0].permute(0, 2, 3, 1) * 255).round().to(torch.uint8).cpu().numpy()
 
     @cached_property
+    @abstractmethod
     def depth(self) -> NDArray[np.float32]:
         """Predicted z-depth (V, H, W) in metres, computed on first use."""
-        with torch.inference_mode():
-            log_depth = self.pipeline.model.predict_log_depth(self._require_perception(), self.pixel_values, self.rgbd)
-            return log_depth[0].exp().cpu().numpy()
 
     @property
+    @abstractmethod
     def level_from_camera(self) -> Array:
         """Predicted poses (V, 4, 4)."""
-        return self._require_perception().cameras.level_from_camera[0].double().cpu().numpy()
 
     @property
+    @abstractmethod
     def focal(self) -> Array:
         """Predicted focal lengths (V,) divided by the image's width."""
-        return self._require_perception().cameras.focal[0].double().cpu().numpy()
 
     @property
     def points(self) -> Array:
@@ -130,34 +114,38 @@ class SceneSession:
         return np.stack([transform_points(pose, cloud) for pose, cloud in clouds])
 
     @property
+    def blind(self) -> bool:
+        """Whether the student is blind, so that there are no boxes, depth or cameras."""
+        return bool(self.pipeline.config.blind)
+
+    @property
     def boxes(self) -> tuple[Box, ...]:
         """Predicted boxes with scores, highest first."""
-        objects, config = self._require_perception().objects, self.pipeline.model.config
+        objects, config = self._objects(), self.pipeline.config
         boxes = []
-        score, label = objects.label_logits[0].float().sigmoid().max(-1)
-        colour = objects.colour_logits[0].argmax(-1)
-        front, axis = (torch.atan2(field[0, :, 1], field[0, :, 0]) for field in (objects.front, objects.axis))
-        for slot in objects.present[0].nonzero().squeeze(-1).tolist():
-            name = config.labels[int(label[slot])]
+        for row, slot in enumerate(objects.slot.tolist()):
+            name = config.labels[int(objects.label[row])]
             has_front = name in config.oriented_labels
             boxes.append(
                 Box(
                     id=slot + 1,
                     label=name,
-                    center=objects.center[0, slot].double().cpu().numpy(),
-                    size=objects.log_size[0, slot].double().exp().clamp(0.01, 20).cpu().numpy(),
-                    yaw=float(front[slot] if has_front else 0.5 * axis[slot]),
+                    center=objects.center[row],
+                    size=objects.size[row],
+                    yaw=float(objects.front[row] if has_front else 0.5 * objects.axis[row]),
                     has_front=has_front,
-                    colour=config.colours[int(colour[slot])] if config.colours else None,
-                    score=float(score[slot]),
+                    colour=config.colours[int(objects.colour[row])] if config.colours else None,
+                    score=float(objects.score[row]),
                 )
             )
         return tuple(sorted(boxes, key=lambda box: -(box.score or 0.0)))
 
-    def _require_perception(self) -> PerceptionOutput:
-        if self.perception is None:
-            raise ModelError(f"{self.pipeline.model_id} is a blind student: it has no depth, cameras or boxes")
-        return self.perception
+    @abstractmethod
+    def _objects(self) -> ObjectArrays:
+        """Return the predicted objects."""
+
+    def _blind_error(self) -> ModelError:
+        return ModelError(f"{self.pipeline.model_id} is a blind student: it has no depth, cameras or boxes")
 
     def ask(self, questions: str | Sequence[str]) -> list[str]:
         """Return the answers to one or several questions, in order."""
@@ -171,22 +159,23 @@ class SceneSession:
         """
         answers = {row: refused for row, text in enumerate(questions) if (refused := self._refuse_view(text))}
         asked = [row for row in range(len(questions)) if row not in answers]
-        ids = [self._question_ids(questions[row]) for row in asked]
-        config = self.pipeline.model.config
-        for places, batch in equal_length_batches(ids, self.pipeline.model.device):
-            for place, generated in zip(places, self.generate(batch, max_new_tokens), strict=True):
-                text = self.pipeline.processor.tokenizer.decode(generated.token_ids, skip_special_tokens=True).strip()
-                row = asked[place]
-                confidence = calibrated_confidence(generated.confidence, config.answer_temperature)
-                answer = Answer(questions[row], text, confidence, unsure=confidence < config.min_confidence)
-                answers[row] = self._answer_in_scale(answer)
+        config = self.pipeline.config
+        generated = self._generate_texts([self._question_ids(questions[row]) for row in asked], max_new_tokens)
+        for row, (text, raw) in zip(asked, generated, strict=True):
+            confidence = calibrated_confidence(raw, config.answer_temperature)
+            answer = Answer(questions[row], text.strip(), confidence, unsure=confidence < config.min_confidence)
+            answers[row] = self._answer_in_scale(answer)
         return [answers[row] for row in range(len(questions))]
+
+    @abstractmethod
+    def _generate_texts(self, ids: Sequence[list[int]], max_new_tokens: int) -> list[tuple[str, float]]:
+        """Generate the answers to tokenized questions, in order, with uncalibrated confidences."""
 
     def _refuse_view(self, question: str) -> Answer | None:
         """Answer a question about a view that the scene does not have; None for other questions."""
-        count, processor = len(self.pixel_values[0]), self.pipeline.processor
-        if not processor.normalise_questions:
+        if not self.pipeline.normalises_questions:
             return None
+        count = len(self.images)
         missing = [number for number in views_named(normalise_question(question)) if not 0 < number <= count]
         text = "there is 1 view" if count == 1 else f"there are {count} views"
         return Answer(question, text, 1.0) if missing else None
@@ -200,23 +189,10 @@ class SceneSession:
             text = _LENGTH.sub(lambda length: f"{float(length[1]) * self.scale_factor:.1f} m", text)
         return replace(answer, text=text, scale=self.scale)
 
-    def generate(self, ids: Tensor, max_new_tokens: int, top_k: int = 1) -> list[GeneratedTokens]:
-        """Generate greedy answers to tokenized questions (R, T) of one length."""
-        with torch.inference_mode():
-            return generate(self.decoder, self.prefill(ids, max_new_tokens), ids, max_new_tokens, top_k=top_k)
-
-    def prefill(self, ids: Tensor, max_new_tokens: int) -> Any:
-        """Return the decoder's cache of the scene, with room for questions (R, T) and their answers."""
-        return self.decoder.expand(self._scene_cache, len(ids), ids.shape[1] + max_new_tokens)
-
-    def dynamic_cache(self, rows: int) -> DynamicCache:
-        """Return the key-value cache of the scene for ``rows`` questions in transformers' format."""
-        return self.decoder.dynamic_cache(self._scene_cache, rows)
-
     def _question_ids(self, question: str) -> list[int]:
         if not question.strip():
             raise QuestionError("an empty question cannot be answered: ask in words")
-        ids = self.pipeline.processor.question_ids(question)
+        ids = self.pipeline.question_ids(question)
         if len(ids) > MAX_QUESTION_TOKENS:
             raise QuestionError(f"the question is longer than {MAX_QUESTION_TOKENS} tokens: ask in fewer words")
         return ids

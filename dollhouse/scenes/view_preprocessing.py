@@ -6,6 +6,7 @@ high this is VGGT's ``load_and_preprocess_images(mode="crop")``; taller ones kee
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +44,18 @@ def preprocess_image(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     if image.shape[:2] == shape:
         return image
     return np.asarray(Image.fromarray(image).resize(shape[::-1], Image.Resampling.BICUBIC))
+
+
+def pixel_values(images: Sequence[NDArray[np.uint8]], size: int) -> NDArray[np.float32]:
+    """Resize the photos of one scene, each (H, W, 3), to model inputs (1, V, 3, h, w) in [0, 1].
+
+    Raises ValueError where the resized photos have different shapes.
+    """
+    resized = [preprocess_image(image, size) for image in images]
+    if len({photo.shape for photo in resized}) > 1:
+        shapes = ", ".join(str(photo.shape[:2]) for photo in resized)
+        raise ValueError("the photos of one scene must have one shape: " + shapes)
+    return np.stack(resized).transpose(0, 3, 1, 2)[None].astype(np.float32) / np.float32(255)
 
 
 def preprocess_view(view: View, size: int = 126) -> PreprocessedView:

@@ -16,7 +16,8 @@ from dollhouse.errors import TeacherError
 from dollhouse.geometry import Array, back_project, transform_points
 from dollhouse.inference.generation import equal_length_batches
 from dollhouse.inference.pipeline import DollhousePipeline
-from dollhouse.inference.session import MIN_BOX_SCORE, SceneSession
+from dollhouse.inference.session import MIN_BOX_SCORE
+from dollhouse.inference.torch_session import TorchSession, torch_session
 from dollhouse.models.dollhouse.tokenization import vocabulary_hash
 from dollhouse.questions.generate import Question
 from dollhouse.records.types import SceneGeometry, SpatialFeatures, TeacherAnswer
@@ -48,7 +49,7 @@ class DollhouseTeacher(Teacher):
     def __init__(self, pipeline: DollhousePipeline, settings: DollhouseTeacherSettings | None = None) -> None:
         self.pipeline = pipeline
         self.settings = settings or DollhouseTeacherSettings()
-        self._latest: tuple[Scene, SceneSession] | None = None
+        self._latest: tuple[Scene, TorchSession] | None = None
 
     @classmethod
     def from_pretrained(
@@ -119,17 +120,17 @@ class DollhouseTeacher(Teacher):
             pinhole[:] = [[focal * width, 0, 0.5 * width], [0, focal * width, 0.5 * height], [0, 0, 1]]
         return Cameras(session.level_from_camera, intrinsics, tuple(session.depth), metric=True)
 
-    def _encode(self, scene: Scene) -> SceneSession:
+    def _encode(self, scene: Scene) -> TorchSession:
         if len(scene.views) > MAX_VIEWS:
             count = len(scene.views)
             raise TeacherError(
                 f"scene {scene.name}: {count} photos are too many to encode at once; give --views {MAX_VIEWS}"
             )
         if self._latest is None or self._latest[0] is not scene:
-            self._latest = scene, self.pipeline.encode_scene(scene, views=len(scene.views))
+            self._latest = scene, torch_session(self.pipeline.encode_scene(scene, views=len(scene.views)))
         return self._latest[1]
 
-    def _patch_points(self, session: SceneSession) -> np.ndarray:
+    def _patch_points(self, session: TorchSession) -> np.ndarray:
         """Return points (V*P, 3) in the first view's level frame: each patch's centre at its median depth."""
         patch = int(self.pipeline.model.config.get_vision_config().patch_size)
         views, height, width = session.depth.shape

@@ -10,7 +10,8 @@ import pytest
 from dollhouse.errors import TeacherError
 from dollhouse.geometry import Array, level_from_world, transform_points
 from dollhouse.inference.pipeline import DollhousePipeline
-from dollhouse.inference.session import MIN_BOX_SCORE, SceneSession
+from dollhouse.inference.session import MIN_BOX_SCORE
+from dollhouse.inference.torch_session import TorchSession
 from dollhouse.models.dollhouse.serialization import SHIPPED
 from dollhouse.questions.generate import generate_questions
 from dollhouse.scenes.scene import Scene, View
@@ -31,11 +32,11 @@ def scene() -> Scene:
 
 
 @pytest.fixture(scope="module")
-def session(scene: Scene) -> SceneSession:
+def session(scene: Scene) -> TorchSession:
     return DollhousePipeline.from_pretrained().encode_scene(scene)
 
 
-def test_answers_are_the_models_own(teacher: DollhouseTeacher, scene: Scene, session: SceneSession) -> None:
+def test_answers_are_the_models_own(teacher: DollhouseTeacher, scene: Scene, session: TorchSession) -> None:
     questions = generate_questions(scene, limit=12)
     answers = teacher.answer(scene, questions)
     own = session.answer([question.text for question in questions])
@@ -49,7 +50,7 @@ def test_answers_are_the_models_own(teacher: DollhouseTeacher, scene: Scene, ses
         assert np.exp(answer.top_log_probs[:, 0].mean()) == pytest.approx(own_answer.confidence, rel=1e-4)
 
 
-def test_geometry_is_in_the_scenes_world(teacher: DollhouseTeacher, scene: Scene, session: SceneSession) -> None:
+def test_geometry_is_in_the_scenes_world(teacher: DollhouseTeacher, scene: Scene, session: TorchSession) -> None:
     geometry = teacher.geometry(scene)
     assert geometry is not None
     assert geometry.depth is not None
@@ -67,7 +68,7 @@ def test_geometry_is_in_the_scenes_world(teacher: DollhouseTeacher, scene: Scene
     np.testing.assert_allclose(plain.boxes[0].center, confident[0].center, atol=1e-3)
 
 
-def test_feature_points_are_near_the_patches(teacher: DollhouseTeacher, scene: Scene, session: SceneSession) -> None:
+def test_feature_points_are_near_the_patches(teacher: DollhouseTeacher, scene: Scene, session: TorchSession) -> None:
     features = teacher.features(scene)
     assert features is not None
     patches = (teacher.pipeline.image_size // 14) ** 2

@@ -16,7 +16,7 @@ from transformers.cache_utils import DynamicCache
 
 from dollhouse.inference.generation import PlainDecoder, equal_length_batches, generate
 from dollhouse.inference.pipeline import DollhousePipeline
-from dollhouse.inference.session import SceneSession
+from dollhouse.inference.torch_session import TorchSession
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.models.dollhouse.modeling_language import select_scenes
 
@@ -117,8 +117,8 @@ ABLATIONS: tuple[Ablation, ...] = (
 
 
 def ablated_answers(
-    session: SceneSession,
-    other: SceneSession,
+    session: TorchSession,
+    other: TorchSession,
     questions: Sequence[str],
     ablations: Sequence[Ablation],
     inputs: AblationInputs,
@@ -149,7 +149,7 @@ def ablated_answers(
     return answers
 
 
-def split_at_thinking(session: SceneSession, ids: Tensor) -> SplitPrompt:
+def split_at_thinking(session: TorchSession, ids: Tensor) -> SplitPrompt:
     """Prefill questions ``ids`` (R, T) of one length up to their thinking tokens."""
     model = session.pipeline.model
     count = model.config.num_thinking_tokens

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dollhouse.errors import ModelError
-from dollhouse.inference.session import SceneSession
+from dollhouse.inference.torch_session import TorchSession
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 
 NEUTRAL = "describe the room."  #: names no object, so that scenes can be compared after it
@@ -45,7 +45,7 @@ def eager_attention(model: DollhouseForConditionalGeneration) -> Iterator[None]:
         model.language_model.set_attn_implementation(before)
 
 
-def record_activations(session: SceneSession, question: str) -> Activations:
+def record_activations(session: TorchSession, question: str) -> Activations:
     """Run ``question`` about a scene; call it within :func:`eager_attention`.
 
     Raises ModelError for a language model that returns no attention weights.

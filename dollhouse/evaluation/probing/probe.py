@@ -22,7 +22,7 @@ from dollhouse.evaluation.probing.logit_lens import LogitLens
 from dollhouse.evaluation.report.report_schema import jsonl_text, package_versions
 from dollhouse.evaluation.scene_evaluator import EvaluationQuestions
 from dollhouse.inference.pipeline import DollhousePipeline
-from dollhouse.inference.session import SceneSession
+from dollhouse.inference.torch_session import TorchSession, torch_session
 from dollhouse.scenes.open import open_scenes
 from dollhouse.scenes.scene import Scene
 from dollhouse.system.atomic_io import write_texts
@@ -147,11 +147,11 @@ def probe_thinking(
 
 def _with_other_scene(
     pipeline: DollhousePipeline, scenes: Sequence[Scene]
-) -> Iterator[tuple[SceneSession, SceneSession]]:
+) -> Iterator[tuple[TorchSession, TorchSession]]:
     """Encode every scene and pair it with another; at most three sessions exist at once."""
-    first = previous = pipeline.encode_scene(scenes[0])
+    first = previous = torch_session(pipeline.encode_scene(scenes[0]))
     for scene in scenes[1:]:
-        session = pipeline.encode_scene(scene)
+        session = torch_session(pipeline.encode_scene(scene))
         yield session, previous
         previous = session
     yield first, previous

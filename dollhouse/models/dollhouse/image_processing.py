@@ -10,7 +10,7 @@ from PIL import Image
 from transformers import BatchFeature
 from transformers.image_processing_utils import BaseImageProcessor
 
-from dollhouse.scenes.view_preprocessing import preprocess_image
+from dollhouse.scenes.view_preprocessing import pixel_values
 
 Photo = np.ndarray | Image.Image
 
@@ -37,10 +37,5 @@ class DollhouseImageProcessor(BaseImageProcessor):
             ValueError: if the resized photos have different shapes.
         """
         photos = [images] if isinstance(images, (np.ndarray, Image.Image)) else list(images)
-        resized = [preprocess_image(np.asarray(photo), self.image_size) for photo in photos]
-        if len({photo.shape for photo in resized}) > 1:
-            raise ValueError(
-                "the photos of one scene must have one shape: " + ", ".join(str(p.shape[:2]) for p in resized)
-            )
-        pixels = np.stack(resized).transpose(0, 3, 1, 2)[None].astype(np.float32) / 255
+        pixels = pixel_values([np.asarray(photo) for photo in photos], self.image_size)
         return BatchFeature({"pixel_values": pixels}, tensor_type=return_tensors)

@@ -14,14 +14,13 @@ from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.image_processing import DollhouseImageProcessor
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.models.dollhouse.processing import DollhouseProcessor
+from dollhouse.models.model_folder import SHIPPED as SHIPPED
+from dollhouse.models.model_folder import find_model as find_model
 from dollhouse.models.pretrained import load_pretrained
 from dollhouse.system.atomic_io import atomic_folder
 from dollhouse.system.checksums import HASHES, check_checksums, write_checksums
 from dollhouse.system.hashing import file_hash
 from dollhouse.system.read_files import read_object
-
-SHIPPED = Path(__file__).parents[1] / "weights" / "nano"
-NEEDED = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "processor_config.json")
 
 
 def save_student(model: DollhouseForConditionalGeneration, processor: DollhouseProcessor, folder: Path) -> None:
@@ -46,25 +45,6 @@ def single_weights(model: nn.Module) -> dict[str, Tensor]:
             stored.add(value.data_ptr())
             single[name] = value.detach().contiguous()
     return single
-
-
-def find_model(folder: str | Path | None = None) -> Path:
-    """Return the path of a model folder, after checks of its files and of the kind of model.
-
-    None and "nano" name the shipped student (unless there is a folder "nano"). Raises ModelError.
-    """
-    path = SHIPPED if folder is None or (folder == SHIPPED.name and not Path(folder).exists()) else Path(folder)
-    if path.is_file():
-        raise ModelError(f"{path} is a file: a model is a folder with {', '.join(NEEDED)} (pickles are not loaded)")
-    if not path.is_dir():
-        raise ModelError(f"no model folder {path}: name one that `dollhouse distill` wrote, or leave --model out")
-    missing = [name for name in NEEDED if not (path / name).is_file()]
-    if missing:
-        raise ModelError(f"model folder {path} lacks {', '.join(missing)}: copy the whole folder again")
-    kind = read_object(path / "config.json", ModelError, "copy the whole folder again").get("model_type")
-    if kind != DollhouseConfig.model_type:
-        raise ModelError(f"{path} is not a Dollhouse model: its config.json has model_type {kind!r}")
-    return path
 
 
 def load_config(folder: str | Path | None = None) -> DollhouseConfig:

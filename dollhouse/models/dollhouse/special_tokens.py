@@ -9,16 +9,14 @@ A thinking token is a vocabulary row that the processor inserts and that is neve
 
 from __future__ import annotations
 
+from dollhouse.runtime.prompt import ANSWER_TOKEN as ANSWER_TOKEN
+from dollhouse.runtime.prompt import question_text as question_text
+from dollhouse.runtime.prompt import thinking_tokens as thinking_tokens
+
 SCENE_TOKEN = "<scene>"  # placeholder of one token of the visual prefix
-ANSWER_TOKEN = "<answer>"  # ends the question, begins the answer
 PAD_TOKEN = "<pad>"
 END_TOKEN = "<end>"
 PLACEMENTS = ("before_question", "after_question")
-
-
-def thinking_tokens(count: int) -> list[str]:
-    """Return the names of ``count`` thinking tokens: <think_1>, <think_2>, ..."""
-    return [f"<think_{number}>" for number in range(1, count + 1)]
 
 
 def is_thinking_token(token: str) -> bool:
@@ -35,9 +33,3 @@ def scene_text(prefix_length: int, thinking: int, placement: str) -> str:
     """Return the scene's part of a prompt."""
     thinking_text = thinking_tokens(thinking) if placement == "before_question" else []
     return "".join([SCENE_TOKEN] * prefix_length + thinking_text)
-
-
-def question_text(question: str, thinking: int, placement: str) -> str:
-    """Return the question's part of a prompt; the answer follows it."""
-    thinking_text = thinking_tokens(thinking) if placement == "after_question" else []
-    return "".join([" ", question.strip().lower(), *thinking_text, ANSWER_TOKEN])

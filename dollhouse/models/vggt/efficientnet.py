@@ -49,7 +49,8 @@ class FrozenBatchNorm(nn.Module):
         weight, bias = conv.weight * scale.view(-1, 1, 1, 1), self.bias - self.running_mean * scale
         kernel, stride = conv.kernel_size[0], conv.stride[0]
         top, bottom, left, right = (pad for side in maps.shape[-2:] for pad in _same_padding(side, kernel, stride))
-        if top == bottom and left == right:
+        # exported graphs have photos of any size: which of both holds must not depend on that of the example
+        if stride == 1 or (not torch.compiler.is_exporting() and top == bottom and left == right):
             return F.conv2d(maps, weight, bias, conv.stride, (top, left), groups=conv.groups)
         maps = F.pad(maps, (left, right, top, bottom))
         return F.conv2d(maps, weight, bias, conv.stride, groups=conv.groups)
@@ -57,7 +58,7 @@ class FrozenBatchNorm(nn.Module):
 
 def _same_padding(side: int, kernel: int, stride: int) -> tuple[int, int]:
     """Return the padding before and after; where they differ, the larger is after."""
-    total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
+    total = kernel - stride + -side % stride  # kernels are at least as large as strides
     return total // 2, total - total // 2
 
 

@@ -19,7 +19,7 @@ from dollhouse.evaluation.probing.ablations import (
     replace_embeddings,
 )
 from dollhouse.inference.pipeline import DollhousePipeline
-from dollhouse.inference.session import SceneSession
+from dollhouse.inference.torch_session import TorchSession
 from tests.evaluation.probing.conftest import LONGEST
 from tests.models.conftest import tiny_pipeline
 from tests.models.test_model import QUESTIONS, scene_of
@@ -36,13 +36,13 @@ def pictures() -> list[list[np.ndarray]]:
     return [[draw.integers(0, 255, (28, 28, 3), dtype=np.uint8) for _ in range(2)] for _ in range(2)]
 
 
-def encode_both(pipeline: DollhousePipeline, pictures: list[list[np.ndarray]]) -> tuple[SceneSession, SceneSession]:
+def encode_both(pipeline: DollhousePipeline, pictures: list[list[np.ndarray]]) -> tuple[TorchSession, TorchSession]:
     first, second = (pipeline.encode_scene(scene_of(photos)) for photos in pictures)
     return first, second
 
 
 def under(
-    pipeline: DollhousePipeline, name: str, session: SceneSession, other: SceneSession, seed: int = 0
+    pipeline: DollhousePipeline, name: str, session: TorchSession, other: TorchSession, seed: int = 0
 ) -> list[str]:
     return ablated_answers(session, other, QUESTIONS, [BY_NAME[name]], AblationInputs.of(pipeline, seed))[name]
 
@@ -150,7 +150,7 @@ def test_shuffled_takes_keys_and_values_of_the_other_scene(pictures: list[list[n
     draw = torch.Generator().manual_seed(2)
     unlike = [3 * torch.randn(1, 4, 32, generator=draw) for _ in range(2)]
     scene, pixels = scene_of(pictures[0]), torch.zeros(1, 1, 3, 28, 28)
-    session, other, spliced = (SceneSession(pipeline, scene, pixels, unlike[number], None) for number in (0, 1, 0))
+    session, other, spliced = (TorchSession(pipeline, scene, pixels, unlike[number], None) for number in (0, 1, 0))
     with torch.inference_mode():
         spliced._scene_cache.key_values[..., 4:, :] = other._scene_cache.key_values[..., 4:, :]
     expected = [answer.text for answer in spliced.answer(QUESTIONS, max_new_tokens=LONGEST)]

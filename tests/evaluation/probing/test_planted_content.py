@@ -11,7 +11,7 @@ from dollhouse.evaluation.metrics.spatial import normalise
 from dollhouse.evaluation.probing.ablations import ABLATIONS, UNMODIFIED, AblationInputs, ablated_answers
 from dollhouse.evaluation.probing.accuracy import OVERALL, AblatedQuestion, score_ablations, verdict
 from dollhouse.inference.pipeline import DollhousePipeline
-from dollhouse.inference.session import SceneSession
+from dollhouse.inference.torch_session import TorchSession
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.models.dollhouse.modeling_language import select_scenes
 from dollhouse.scenes.scene import Scene
@@ -74,7 +74,7 @@ def probed(pipeline: DollhousePipeline) -> dict[str, dict[str, object]]:
     scenes = [Scene(f"toy:{number}", ()) for number in range(len(BITS))]
     pixels = torch.zeros(1, 1, 3, 28, 28)
     signs = prefixes(BITS)
-    sessions = [SceneSession(pipeline, scene, pixels, signs[row : row + 1], None) for row, scene in enumerate(scenes)]
+    sessions = [TorchSession(pipeline, scene, pixels, signs[row : row + 1], None) for row, scene in enumerate(scenes)]
     ablations = [UNMODIFIED, *ABLATIONS]
     rows = []
     for number, session in enumerate(sessions):

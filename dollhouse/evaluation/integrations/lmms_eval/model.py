@@ -22,7 +22,8 @@ from tqdm import tqdm
 
 from dollhouse.errors import ModelError, QuestionError
 from dollhouse.inference.pipeline import DollhousePipeline
-from dollhouse.inference.session import Answer, SceneSession
+from dollhouse.inference.session import Answer
+from dollhouse.inference.torch_session import TorchSession
 from dollhouse.models.dollhouse.special_tokens import END_TOKEN
 from dollhouse.scenes.scene import Scene, View
 from lmms_eval.api.instance import Instance
@@ -64,7 +65,7 @@ class DollhouseModel(lmms):  # type: ignore[misc]
         if unknown:
             raise ModelError(f"dollhouse has no model argument {next(iter(unknown))!r}; there is pretrained=FOLDER")
         self.pipeline = DollhousePipeline.from_pretrained(Path(pretrained) if pretrained else None, device)
-        self._last: tuple[str, SceneSession] | None = None
+        self._last: tuple[str, TorchSession] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -117,7 +118,7 @@ class DollhouseModel(lmms):  # type: ignore[misc]
             digest.update(repr(photo.shape).encode() + photo.tobytes())
         return _Request(question, settings or {}, continuation, photos, digest.hexdigest())
 
-    def _session(self, request: _Request) -> SceneSession:
+    def _session(self, request: _Request) -> TorchSession:
         if self._last is None or self._last[0] != request.key:
             views = tuple(View(f"{place}", partial(_same, photo)) for place, photo in enumerate(request.photos))
             self._last = request.key, self.pipeline.encode_scene(Scene(f"pictures {request.key[:12]}", views))

@@ -1,0 +1,108 @@
+"""Export a student to ONNX graphs of dynamic shapes."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.export import Dim
+
+from dollhouse.deploy.graphs import DepthGraph, EncoderGraph, LanguageGraph, ObjectsGraph
+from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
+
+OPSET = 20
+
+
+def export_graphs(model: DollhouseForConditionalGeneration, folder: Path) -> None:
+    """Write ``encoder.onnx``, ``objects.onnx``, ``language.onnx`` and ``depth.onnx`` in float32."""
+    encoder, depth = EncoderGraph(model), DepthGraph(model)
+    objects, language = ObjectsGraph(model), LanguageGraph(model)
+    patch, config = encoder.patch, model.config
+    batch, views = Dim("batch", max=64), Dim("views", max=256)
+    rows, columns = Dim("rows", min=2, max=256), Dim("columns", min=2, max=256)
+    with torch.no_grad():
+        pixels = torch.rand(2, 3, 3, 6 * patch, 8 * patch)
+        shape = {0: batch, 1: views, 3: patch * rows, 4: patch * columns}
+        encoded = dict(zip(encoder.outputs, encoder(pixels), strict=True))
+        _write(encoder, (pixels,), (shape,), ["pixel_values"], encoder.outputs, folder / "encoder.onnx")
+
+        patches = encoded["patches"].contiguous()
+        grid = {0: batch, 1: views, 2: rows, 3: columns}
+        maps = [(encoded | {"pixel_values": pixels})[name].contiguous() for name in depth.inputs[1:]]
+        # maps follow from the patches' shape: their own is left to the exporter
+        _write(
+            depth,
+            (patches, *maps),
+            (grid, tuple({axis: Dim.AUTO for axis in _dynamic(name)} for name in depth.inputs[1:])),
+            depth.inputs,
+            ["log_depth"],
+            folder / "depth.onnx",
+        )
+
+        count = patches.shape[1] * 6 * 8
+        labels, colours = len(config.labels) + 1, len(config.colours)
+        widths = {"label_logits": labels, "colour_logits": colours, "center": 3, "log_size": 3, "front": 2, "axis": 2}
+        votes = [
+            torch.rand(2, count, widths[name]) if name in widths else torch.rand(2, count) for name in objects.inputs
+        ]
+        assignment = torch.nn.functional.one_hot(torch.arange(count) % config.num_objects, config.num_objects)
+        assignment = assignment.float().expand(2, -1, -1).contiguous()
+        flat = {0: Dim.AUTO, 1: Dim.AUTO}
+        _write(
+            objects,
+            (patches, assignment, votes),
+            (dict.fromkeys(range(4), Dim.AUTO), flat, [flat for _ in votes]),
+            ["patches", "assignment", *objects.inputs],
+            list(objects.outputs),
+            folder / "objects.onnx",
+        )
+
+        blocks, past = language.blocks, 5
+        cache = [f"{kind}.{layer}" for layer in range(len(blocks.layers)) for kind in ("key", "value")]
+        embeds, ids = torch.rand(3, 2, config.get_text_config().hidden_size), torch.randint(0, 8, (3, 4))
+        state = [torch.rand(3, blocks.heads, past, blocks.width) for _ in cache]
+        rows_dim, text = Dim("questions", max=4096), Dim("tokens", max=4096)
+        _write(
+            language,
+            (embeds, ids, torch.ones(3, past + 6, dtype=torch.int64), state),
+            (
+                {0: rows_dim, 1: Dim.AUTO},
+                {0: rows_dim, 1: text},
+                {0: rows_dim, 1: Dim.AUTO},
+                [{0: rows_dim, 2: Dim.AUTO} for _ in cache],
+            ),
+            ["embeds", "ids", "mask", *(f"past_{name}" for name in cache)],
+            ["logits", *cache],
+            folder / "language.onnx",
+        )
+
+
+def _dynamic(name: str) -> tuple[int, ...]:
+    """Return the axes of an input of the depth graph that vary."""
+    return (0, 1, 3, 4) if name == "pixel_values" else (0, 1) if name == "tokens" else (0, 2, 3)
+
+
+def _write(
+    module: nn.Module,
+    arguments: tuple[object, ...],
+    shapes: tuple[object, ...],
+    inputs: list[str],
+    outputs: list[str],
+    path: Path,
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module.eval(),
+            arguments,
+            dynamic_shapes=shapes,
+            input_names=inputs,
+            output_names=outputs,
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    program.save(str(path), external_data=False)

@@ -1,0 +1,39 @@
+"""Find model folders and their exports; no torch is imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dollhouse.errors import ModelError
+from dollhouse.runtime.certificate import CERTIFICATE
+from dollhouse.system.read_files import read_object
+
+SHIPPED = Path(__file__).parent / "weights" / "nano"
+NEEDED = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "processor_config.json")
+MODEL_TYPE = "dollhouse"
+EXPORT = "onnx"  #: folder of the export within that of its model
+
+
+def find_model(folder: str | Path | None = None) -> Path:
+    """Return the path of a model folder, after checks of its files and of the kind of model.
+
+    None and "nano" name the shipped student (unless there is a folder "nano"). Raises ModelError.
+    """
+    path = SHIPPED if folder is None or (folder == SHIPPED.name and not Path(folder).exists()) else Path(folder)
+    if path.is_file():
+        raise ModelError(f"{path} is a file: a model is a folder with {', '.join(NEEDED)} (pickles are not loaded)")
+    if not path.is_dir():
+        raise ModelError(f"no model folder {path}: name one that `dollhouse distill` wrote, or leave --model out")
+    missing = [name for name in NEEDED if not (path / name).is_file()]
+    if missing:
+        raise ModelError(f"model folder {path} lacks {', '.join(missing)}: copy the whole folder again")
+    kind = read_object(path / "config.json", ModelError, "copy the whole folder again").get("model_type")
+    if kind != MODEL_TYPE:
+        raise ModelError(f"{path} is not a Dollhouse model: its config.json has model_type {kind!r}")
+    return path
+
+
+def find_export(folder: str | Path | None = None) -> Path | None:
+    """Return the folder of a model's exported graphs, itself or ``onnx`` in it; None where there is none."""
+    path = SHIPPED if folder is None or (folder == SHIPPED.name and not Path(folder).exists()) else Path(folder)
+    return next((found for found in (path, path / EXPORT) if (found / CERTIFICATE).is_file()), None)

@@ -1,0 +1,16 @@
+"""The question's part of a prompt, see :mod:`dollhouse.models.dollhouse.special_tokens`."""
+
+from __future__ import annotations
+
+ANSWER_TOKEN = "<answer>"  # ends the question, begins the answer
+
+
+def thinking_tokens(count: int) -> list[str]:
+    """Return the names of ``count`` thinking tokens: <think_1>, <think_2>, ..."""
+    return [f"<think_{number}>" for number in range(1, count + 1)]
+
+
+def question_text(question: str, thinking: int, placement: str) -> str:
+    """Return the question's part of a prompt; the answer follows it."""
+    thinking_text = thinking_tokens(thinking) if placement == "after_question" else []
+    return "".join([" ", question.strip().lower(), *thinking_text, ANSWER_TOKEN])
