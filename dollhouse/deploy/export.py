@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 
@@ -92,6 +93,7 @@ def _write(
     outputs: list[str],
     path: Path,
 ) -> None:
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it names packages that are not installed
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(

@@ -27,6 +27,7 @@ HEAD = "logits"  #: output of the language model's head, which keeps 8 bits
 def write_precision(raw: Path, folder: Path, precision: Precision) -> None:
     """Write the graphs of ``raw``, in float32, to ``folder`` in another precision, optimised for loading."""
     folder.mkdir(parents=True, exist_ok=True)
+    logging.getLogger("onnxruntime.quantization").setLevel(logging.ERROR)  # a line for every node
     with tempfile.TemporaryDirectory() as temporary:
         for name in GRAPHS:
             source, lowered = raw / f"{name}.onnx", Path(temporary) / f"{name}.onnx"
@@ -49,12 +50,7 @@ def optimise(source: Path, target: Path) -> None:
 
 
 def _quantise_dynamic(source: Path, target: Path) -> None:
-    level, root = logging.getLogger().level, logging.getLogger()
-    root.setLevel(logging.ERROR)  # it advises a preparation that dynamic quantisation does not need
-    try:
-        quantize_dynamic(source, target, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8)
-    finally:
-        root.setLevel(level)
+    quantize_dynamic(source, target, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8)
 
 
 def _quantise_language(source: Path, target: Path, bits: int) -> None:

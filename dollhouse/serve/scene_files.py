@@ -34,7 +34,7 @@ def shown_boxes(scene: EncodedScene) -> tuple[Box, ...]:
     """Return the boxes from the score that users are shown; none of a blind student."""
     from dollhouse.inference.session import MIN_BOX_SCORE
 
-    if scene.session.perception is None:
+    if scene.session.blind:
         return ()
     return tuple(box for box in scene.session.boxes if (box.score or 0.0) >= MIN_BOX_SCORE)
 
@@ -52,7 +52,7 @@ def describe(scene: EncodedScene, model: str) -> dict[str, Any]:
         "scale": vars(scene.session.scale),
         "notices": list(scene.notices),
         "boxes": [boxes_json.box_fields(box) for box in shown_boxes(scene)],
-        "cameras": [] if scene.session.perception is None else _cameras(scene),
+        "cameras": [] if scene.session.blind else _cameras(scene),
     }
 
 

@@ -37,7 +37,7 @@ def scene_router(service: SceneService) -> APIRouter:
 
     async def perceived(id: str) -> EncodedScene:
         scene = await service.open(id)
-        if scene.session.perception is None:
+        if scene.session.blind:
             raise ModelError(f"{service.name} is a blind student: it has no depth, cameras or boxes")
         return scene
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from dollhouse.models.dollhouse import pose_refinement
 from dollhouse.models.dollhouse.heads import Cameras
-from dollhouse.models.dollhouse.pose_refinement import Array, ObjectSet, fit, procrustes, refine_cameras, transform
+from dollhouse.models.dollhouse.pose_refinement import refine_cameras
 from dollhouse.models.dollhouse.voting_head import VoteOutput
+from dollhouse.runtime import registration
+from dollhouse.runtime.registration import Array, ObjectSet, fit, procrustes, transform
 
 LABELS, COLOURS = 6, 4
 
@@ -134,9 +135,9 @@ def test_many_equal_views_stay_small(monkeypatch: pytest.MonkeyPatch) -> None:
     tracemalloc.stop()
     assert np.cos(found_turn - turn) == pytest.approx(1.0, abs=1e-3)
     np.testing.assert_allclose(found, position, atol=0.05)
-    monkeypatch.setattr(pose_refinement, "BLOCK", 10**9)
+    monkeypatch.setattr(registration, "BLOCK", 10**9)
     again_turn, again = fit(viewed_from(single, turn, position), single, (0.0, np.zeros(3)))
-    monkeypatch.setattr(pose_refinement, "BLOCK", 3)
+    monkeypatch.setattr(registration, "BLOCK", 3)
     blocks_turn, blocks = fit(viewed_from(single, turn, position), single, (0.0, np.zeros(3)))
     assert again_turn == blocks_turn
     assert np.array_equal(again, blocks)

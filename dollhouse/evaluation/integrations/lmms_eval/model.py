@@ -23,7 +23,7 @@ from tqdm import tqdm
 from dollhouse.errors import ModelError, QuestionError
 from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.inference.session import Answer
-from dollhouse.inference.torch_session import TorchSession
+from dollhouse.inference.torch_session import TorchSession, torch_session
 from dollhouse.models.dollhouse.special_tokens import END_TOKEN
 from dollhouse.scenes.scene import Scene, View
 from lmms_eval.api.instance import Instance
@@ -121,7 +121,8 @@ class DollhouseModel(lmms):  # type: ignore[misc]
     def _session(self, request: _Request) -> TorchSession:
         if self._last is None or self._last[0] != request.key:
             views = tuple(View(f"{place}", partial(_same, photo)) for place, photo in enumerate(request.photos))
-            self._last = request.key, self.pipeline.encode_scene(Scene(f"pictures {request.key[:12]}", views))
+            session = self.pipeline.encode_scene(Scene(f"pictures {request.key[:12]}", views))
+            self._last = request.key, torch_session(session)
         return self._last[1]
 
     def _loss(self, request: _Request) -> tuple[float, bool]:
