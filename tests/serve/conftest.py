@@ -56,7 +56,9 @@ class StubSession:
 
     @property
     def points(self) -> np.ndarray:
-        return np.zeros((*self.images.shape[:3], 3))
+        rows, columns = np.mgrid[: self.images.shape[1], : self.images.shape[2]] / SIDE
+        wall = np.stack([2 * columns - 1, 2 + 0 * rows, 0.5 - 1.5 * rows], -1)
+        return np.stack([wall] * len(self.images))
 
     @property
     def boxes(self) -> tuple[Box, ...]:
