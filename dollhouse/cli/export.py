@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -33,10 +35,13 @@ def export(
 
     Example: dollhouse export runs/first/model --out runs/first/model/onnx --precision int8 --precision float32
     """
+    if find_spec("onnx") is None or find_spec("onnxscript") is None:
+        raise ModelError("exporting needs two more packages: pip install 'dollhouse[export]'")
     quiet_libraries()
     from dollhouse.deploy.exporting import MADE, export_student
     from dollhouse.deploy.quantize import PRECISIONS, Precision
 
+    logging.getLogger().setLevel(logging.WARNING)  # importing ONNX Runtime's quantiser lowers it
     wanted = list(dict.fromkeys(precision or ["int8"]))
     if unknown := [name for name in wanted if name not in PRECISIONS]:
         raise ModelError(f"no precision {unknown[0]!r}: choose {', '.join(PRECISIONS)}")
