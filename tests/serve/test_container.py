@@ -35,8 +35,11 @@ def test_steps_of_the_container_file(tmp_path: Path) -> None:
     venv, store = tmp_path / "venv", tmp_path / "scenes"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
     python = venv / "bin/python"
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
-    subprocess.run([*pip, "--no-build-isolation", "--no-deps", "--no-index", str(ROOT)], check=True)
+    build = ["wheel", "--no-build-isolation", "--no-deps", "--no-index", "--wheel-dir", str(tmp_path), str(ROOT)]
+    subprocess.run([sys.executable, "-m", "pip", "--quiet", *build], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    install = ["--python", str(python), "install", "--quiet", "--no-deps", "--no-index", str(wheel)]
+    subprocess.run([sys.executable, "-m", "pip", *install], check=True)
     (site,) = venv.glob("lib/python*/site-packages")  # the other packages are those of this environment
     (site / "others.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")))
 

@@ -55,7 +55,7 @@ def browser() -> Iterator[Any]:
 @pytest.mark.parametrize(("width", "scheme"), [(1400, "light"), (360, "dark")])
 def test_a_person_asks_by_keyboard(url: str, browser: Any, width: int, scheme: str) -> None:
     page = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme).new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(180_000)
     faults: list[str] = []
     page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: faults.append(str(error)))
@@ -64,7 +64,8 @@ def test_a_person_asks_by_keyboard(url: str, browser: Any, width: int, scheme: s
     page.wait_for_selector("#model:not(:empty)")
     name = "<img src=x onerror=alert(1)>.jpg"
     page.set_input_files("#photos", [{"name": name, "mimeType": "image/jpeg", "buffer": jpeg()}])
-    page.wait_for_selector("body[data-shown]")
+    page.wait_for_selector("body[data-shown], #error:not([hidden])")
+    assert page.inner_text("#error") == ""
     shot = np.asarray(Image.open(io.BytesIO(page.locator("#points canvas").screenshot())).convert("RGB"), np.int16)
     assert ((shot[..., 0] - shot[..., 1]) > 60).mean() > 0.005  # red points are drawn
 
