@@ -23,8 +23,7 @@ import torch
 
 from dollhouse.models.vggt.configuration import VggtConfig
 from dollhouse.models.vggt.modeling import VggtModel
-from dollhouse.training.estimate.memory import estimate_vggt, predict_with_heads
-from dollhouse.training.estimate.profile import peak_memory
+from dollhouse.training.estimate.memory import estimate_vggt, peak_memory, predict_with_heads
 
 VIEWS, WIDTH, HEIGHT = 2, 518, 392
 DTYPE = torch.bfloat16

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import time
 from collections import Counter, defaultdict
 from contextlib import nullcontext
 from operator import itemgetter
@@ -27,6 +28,7 @@ from dollhouse.system.checksums import write_checksums
 from dollhouse.system.read_files import decode_json
 from dollhouse.training.checkpoints import list_checkpoints, step_of
 from dollhouse.training.config import StageConfig
+from dollhouse.training.estimate.memory import peak_memory
 from dollhouse.training.optim import build_optimizer
 from dollhouse.training.parallel import (
     barrier,
@@ -248,13 +250,18 @@ def wsd_schedule(step: int, steps: int, warmup_ratio: float, decay_ratio: float)
 
 
 class MetricsFile(TrainerCallback):
-    """Appends the trainer's logs to a JSONL file; on resume, lines of steps to be repeated are removed."""
+    """Appends the trainer's logs to a JSONL file, with speed and memory of this process.
+
+    On resume, lines of steps to be repeated are removed.
+    """
 
     def __init__(self, path: Path, stage: str) -> None:
         self.path = path
         self.stage = stage
+        self.last = (0, 0.0)  #: step that was logged last, and when
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.last = (state.global_step, time.perf_counter())
         if self.path.exists():
             text = self.path.read_text(encoding="utf-8", errors="replace")
             lines = [line for line in text.splitlines() if self._is_done(line, state.global_step)]
@@ -270,7 +277,12 @@ class MetricsFile(TrainerCallback):
     def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any) -> None:
         if "loss" not in (logs or {}):  # the summary at a stage's end, of the steps since the run was last continued
             return
-        line = json.dumps({"stage": self.stage, "step": state.global_step, **logs}) + "\n"
+        before, self.last = self.last, (state.global_step, time.perf_counter())
+        measured = {
+            "seconds_per_step": round((self.last[1] - before[1]) / max(1, self.last[0] - before[0]), 4),
+            "peak_memory_bytes": peak_memory(),
+        }
+        line = json.dumps({"stage": self.stage, "step": state.global_step, **logs, **measured}) + "\n"
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(line)

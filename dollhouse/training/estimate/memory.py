@@ -140,6 +140,11 @@ def resident_bytes() -> int:
     return int(status.read_text().split()[1]) * resource.getpagesize()
 
 
+def peak_memory() -> int:
+    """Return the peak memory so far: allocated on the GPU if there is one, else resident."""
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_resident_bytes()
+
+
 def peak_resident_bytes() -> int:
     """Return the peak resident memory of this process since it started its program.
 

@@ -14,7 +14,7 @@ from transformers import TrainerCallback
 
 from dollhouse.training.config import Recipe
 from dollhouse.training.estimate.dry_run import StageEstimate, dry_run
-from dollhouse.training.estimate.memory import peak_resident_bytes
+from dollhouse.training.estimate.memory import peak_memory
 from dollhouse.training.stage import use_bfloat16
 from dollhouse.training.train import distill
 
@@ -91,11 +91,6 @@ def matrix_flops(bfloat16: bool) -> float:
         left @ right
         best = min(best, _now() - start)
     return 2 * side**3 / best
-
-
-def peak_memory() -> int:
-    """Return the peak memory so far: allocated on the GPU if there is one, else resident."""
-    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_resident_bytes()
 
 
 def _now() -> float:
