@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dollhouse.cli.app import SkipOption, app, quiet_libraries
+from dollhouse.cli.app import SeedOption, SkipOption, app, quiet_libraries
 from dollhouse.cli.corrections import with_corrections
 from dollhouse.cli.interruption import interruptible
 
@@ -40,7 +40,7 @@ def annotate(
         typer.Option(help="generated, descriptions, none or a JSONL file. Default: generated where there are boxes."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Questions a scene at most.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the question sampling.")] = 0,
+    seed: SeedOption = 0,
     views: Annotated[
         int | None, typer.Option(min=1, help="Photos a scene at most; of scans, chosen by overlap.")
     ] = None,

@@ -91,9 +91,9 @@ def estimate(
 
 
 def _parse_size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
     if not match:
-        raise ModelError(f"size {text!r} is not WIDTHxHEIGHT, such as 518x392")
+        raise ModelError(f"size {text!r} is not WIDTHxHEIGHT in pixels, such as 518x392")
     return int(match[1]), int(match[2])
 
 

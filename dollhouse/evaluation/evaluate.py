@@ -164,6 +164,6 @@ def _write(
         metrics=metrics_text,
         perception=perception,
     )
-    pages = {"report.html": evaluation_page(metrics, evaluator.gallery.scenes())} if page else {}
-    files = {"predictions.jsonl": predictions, "perception.jsonl": perception, **pages}
+    html = evaluation_page(metrics, evaluator.gallery.scenes()) if page else None
+    files = {"predictions.jsonl": predictions, "perception.jsonl": perception, "report.html": html}
     write_texts(folder, files | {"report.json": format_report(report), "metrics.json": metrics_text})

@@ -30,6 +30,7 @@ from dollhouse.records.staging import StagingFolder
 from dollhouse.records.types import TeacherAnswer
 from dollhouse.system.atomic_io import sync, write_text
 from dollhouse.system.checksums import HASHES, read_sums, sum_lines
+from dollhouse.system.links import refuse_links
 from dollhouse.system.read_files import MAX_UNPACKED, decoding, read_bytes, read_parquet, read_safetensors
 
 ANSWERS, SCENE, ARRAYS = "answers.parquet", "scene.parquet", "arrays.safetensors"
@@ -65,6 +66,7 @@ class RecordStore:
         self.folder = Path(folder)
         if not self.folder.is_dir():
             raise StorageError(f"{self.folder}: no records are there; make them with `dollhouse annotate --out`")
+        refuse_links(self.folder, StorageError, 1)
         self._by_scene: dict[str, list[str]] | None = None
 
     def ids(self) -> tuple[str, ...]:
@@ -247,6 +249,7 @@ def _parquet(table: pa.Table) -> bytes:
 def _hashes(folder: Path) -> dict[str, str]:
     """Read the hashes stored with a record: file name -> hash."""
     path = folder / HASHES
+    refuse_links(folder, StorageError, 1)
     try:
         hashes = read_sums(folder)
     except StorageError as error:

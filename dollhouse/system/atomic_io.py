@@ -87,12 +87,17 @@ def write_text(path: Path, text: str, advice: str = ADVICE) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
-    """Write text files that belong together; the last one is absent while the others are of two versions."""
+def write_texts(folder: Path, texts: Mapping[str, str | None]) -> None:
+    """Write text files that belong together, or remove those whose text is None.
+
+    The last one is absent while the others are of two versions.
+    """
     with contextlib.ExitStack() as stack:
-        for name in reversed(list(texts)):  # the stack renames in the other order
-            stack.enter_context(atomic_path(folder / name)).write_text(texts[name], encoding="utf-8")
-        stack.callback((folder / list(texts)[-1]).unlink, missing_ok=True)
+        for name, text in reversed(texts.items()):  # the stack renames in the other order
+            if text is not None:
+                stack.enter_context(atomic_path(folder / name)).write_text(text, encoding="utf-8")
+        for name in [*(name for name, text in texts.items() if text is None), list(texts)[-1]]:
+            stack.callback((folder / name).unlink, missing_ok=True)
 
 
 def remove_unfinished(folder: Path, age: float = 0.0) -> None:

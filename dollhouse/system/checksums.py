@@ -8,8 +8,10 @@ from pathlib import Path
 
 from dollhouse.errors import StorageError
 from dollhouse.system.hashing import file_hash
+from dollhouse.system.read_files import read_bytes
 
 HASHES = "SHA256SUMS"
+_MAX_BYTES = 1 << 22
 
 
 def sum_lines(hashes: Mapping[str, str]) -> bytes:
@@ -20,10 +22,7 @@ def sum_lines(hashes: Mapping[str, str]) -> bytes:
 def read_sums(folder: Path) -> dict[str, str]:
     """Return the hashes in a folder's ``SHA256SUMS``: file name -> hash. Raises StorageError where it is damaged."""
     path = folder / HASHES
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read ({error.strerror or error})") from error
+    content = read_bytes(path, StorageError, limit=_MAX_BYTES)
     hashes = {line[66:]: line[:64] for line in content.decode("utf-8", "replace").split("\n")[:-1]}
     if not hashes or sum_lines(hashes) != content or any("/" in name for name in hashes):
         raise StorageError(f"{path}: is damaged: it does not list hashes and files")

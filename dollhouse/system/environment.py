@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 CPUINFO = Path("/proc/cpuinfo")  #: Linux only; elsewhere ``platform.processor`` is used
+MAX_SEED = 2**32 - 1  #: of NumPy, and so of transformers; torch takes more
 PACKAGES = ("torch", "transformers", "numpy", "pillow", "onnxruntime")
 _EXTRA = re.compile(r"([\w.-]+).*\bextra *== *['\"]([\w-]+)['\"]")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterable
 from hashlib import file_digest, sha256
@@ -47,7 +48,9 @@ def canonical_json(value: Any) -> str:
 
 
 def file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file, 64 hex digits. Raises OSError where it cannot be read."""
+    """Return the SHA-256 of a file, 64 hex digits. Raises OSError where it cannot be read, or is a pipe or device."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is not a file")
     with path.open("rb") as file:
         return file_digest(file, "sha256").hexdigest()
 

@@ -1,4 +1,4 @@
-"""Symbolic links in folders that come from others: those that lead out of the folder are not followed."""
+"""Links, and names in files, of folders that come from others: those that lead out of the folder are not followed."""
 
 from __future__ import annotations
 
@@ -32,3 +32,15 @@ def refuse_links(folder: Path, error: type[DollhouseError], depth: int) -> None:
                     raise error(f"{entry.path}: links to {target}, out of its folder; set {VARIABLE}=1 to follow links")
             elif levels > 1 and entry.is_dir(follow_symlinks=False):
                 folders.append((entry.path, levels - 1))
+
+
+def refuse_outside(path: Path, folder: Path, error: type[DollhouseError]) -> Path:
+    """Return a path whose name was read from a file in a folder; raise ``error`` where it leads out of the folder.
+
+    Links count by their targets. Accepts every path where the environment variable DOLLHOUSE_FOLLOW_LINKS is 1.
+    """
+    if os.environ.get(VARIABLE) != "1":
+        root, target = os.path.realpath(folder), os.path.realpath(path)
+        if os.path.commonpath([root, target]) != root:
+            raise error(f"{path}: leads out of {folder}; set {VARIABLE}=1 to follow it")
+    return path

@@ -12,6 +12,7 @@ from dollhouse.data.config import ConfigModel, DataConfig, SamplingConfig
 from dollhouse.questions.sampling import AUXILIARY, FAMILIES
 from dollhouse.scenes.labels import check_labels, default_labels, oriented_labels
 from dollhouse.scenes.synthetic.furniture import CATEGORIES
+from dollhouse.system.environment import MAX_SEED
 
 PLAIN_NAME = re.compile(r"\w[\w .+-]{0,99}")  #: of runs and stages, which name folders
 RESERVED_NAMES = {"model", "tokenizer", "recipe", "metrics", "curves", "run"}  #: of files beside the stages' folders
@@ -192,7 +193,7 @@ class Recipe(ConfigModel):
     """The settings of a whole run."""
 
     name: str = Field(description="name of the run, in its reports and in the model card")
-    seed: int = Field(0, ge=0, lt=2**63, description="of initial weights, batches and augmentation")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="of initial weights, batches and augmentation")
     teacher: Literal["annotations", "records"] = Field("annotations", description="where targets come from")
     init_from: Path | None = Field(None, description="model folder whose weights the student starts with")
     reinit: list[PartName] = Field(default=[], description="with init_from: parts that are initialised afresh")

@@ -110,7 +110,7 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
             self.proposal_head = ProposalHead(width, labels, colours, config.object_layers, heads)
             self._make_heads(config.depth_bins, config.relation_head)
             self.multi_modal_projector = ObjectProjector(width, text.hidden_size, config.max_referenced_views)
-        self.language_model = AutoModelForCausalLM.from_config(text)
+        self.language_model = AutoModelForCausalLM.from_config(text, trust_remote_code=False)
         if config.thinking_passes > 1:
             self.thinking_map = ThinkingMap(text.hidden_size, text.hidden_size)
         self.post_init()

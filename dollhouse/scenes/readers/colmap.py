@@ -14,6 +14,7 @@ from dollhouse.geometry import invert_rigid
 from dollhouse.scenes.readers import captures
 from dollhouse.scenes.readers.reader import list_photos, natural_key, read_text
 from dollhouse.scenes.scene import View
+from dollhouse.system.links import refuse_outside
 from dollhouse.system.read_files import open_file, read_bytes
 
 # COLMAP's models whose distortion can be removed here, by number, with the names of their parameters.
@@ -56,7 +57,7 @@ def _collect(capture: captures.Capture) -> None:
     capture.lost += sum(stem not in used for stem in by_stem)  # photos that COLMAP did not register
     for name, camera, (w, x, y, z, *translation) in sorted(images, key=lambda image: natural_key(image[0])):
         with capture.collect(f"{images_file}: {name}"):
-            candidates = (folder / name for folder in folders)
+            candidates = (refuse_outside(folder / name, folder, SceneError) for folder in folders)
             photo = next((p for p in candidates if p.is_file()), by_stem.get(Path(name).stem, folders[0] / name))
             pose = invert_rigid(captures.rigid((x, y, z, w), translation))
             capture.add(name, pose, partial(_open_view, photo, cameras[camera]))

@@ -52,9 +52,7 @@ def read_house(path: Path) -> House:
 
     Not used are rooms with fewer than two valid pieces, a scale out of range, no floor, or a name used before.
     """
-    if path.stat().st_size > _MAX_BYTES:
-        raise SceneError(f"{path}: is too large for a house (at most {_MAX_BYTES // 1_000_000} MB)")
-    content = read_json(path)
+    content = read_json(path, limit=_MAX_BYTES)
     try:
         furniture, meshes = ({str(entry.get("uid")): entry for entry in content[key]} for key in ("furniture", "mesh"))
         furniture = {uid: entry for uid, entry in furniture.items() if entry.get("valid") is True}

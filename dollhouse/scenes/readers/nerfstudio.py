@@ -15,6 +15,7 @@ from dollhouse.scenes.images import image_size
 from dollhouse.scenes.readers import captures
 from dollhouse.scenes.readers.reader import list_photos
 from dollhouse.scenes.scene import View
+from dollhouse.system.links import refuse_outside
 
 _PLACES = (
     "transforms.json",
@@ -40,6 +41,10 @@ def _collect(capture: captures.Capture) -> None:
     capture.metric = depth or file.parent.name == "nerfstudio"
     named = [entry for entry in entries if isinstance(entry, dict) and "file_path" in entry]
     photos = [PurePosixPath(str(entry["file_path"]).replace("\\", "/")) for entry in named]
+    inner = file.parent.parent if file.parent.name == "nerfstudio" else file.parent
+    root = capture.path if capture.path.is_dir() else inner
+    for name in (*photos, *map(_depth_name, named)):
+        refuse_outside(file.parent / name, root, SceneError)
     stems = {photo.stem for photo in photos} | {PurePosixPath(_depth_name(entry)).stem for entry in named}
     folders = {file.parent / photo.parent for photo in photos}
     capture.lost += sum(photo.stem not in stems for folder in folders for photo in list_photos(folder))
@@ -48,14 +53,14 @@ def _collect(capture: captures.Capture) -> None:
         with capture.collect(f"{file}: frame {number}"):
             pose = captures.as_matrix(entry["transform_matrix"]) @ captures.OPENCV_FROM_OPENGL
             pose[:3, 3] /= float(content.get("applied_scale", 1.0))
-            open_view = partial(_open_view, file.parent, {**content, **entry})
+            open_view = partial(_open_view, file.parent, root, {**content, **entry})
             capture.add(str(entry["file_path"]), source_from_output @ pose, open_view)
 
 
-def _open_view(folder: Path, values: Mapping[str, Any]) -> View:
+def _open_view(folder: Path, root: Path, values: Mapping[str, Any]) -> View:
     name = str(values["file_path"]).replace("\\", "/")
     paths = [folder / parent / f"{name}{suffix}" for parent in _IMAGE_FOLDERS for suffix in ("", ".png", ".jpg")]
-    image = next((path for path in paths if path.is_file()), folder / name)
+    image = refuse_outside(next((path for path in paths if path.is_file()), folder / name), root, SceneError)
     model = str(values.get("camera_model", "OPENCV"))
     if model not in _LENSES or values.get("is_fisheye") or values.get("k3") or values.get("k4"):
         raise SceneError(

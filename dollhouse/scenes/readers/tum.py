@@ -8,6 +8,7 @@ import numpy as np
 
 from dollhouse.errors import SceneError
 from dollhouse.scenes.readers import captures
+from dollhouse.system.links import refuse_outside
 
 # Published calibrations of 640x480 images, moved to our pixel convention, by a part of the folder's name; the last is
 # the driver's default.
@@ -45,6 +46,7 @@ def _read_list(capture: captures.Capture, path: Path) -> list[tuple[float, str]]
         with capture.collect(f"{path}: {' '.join(row)}"):
             if not np.isfinite(time := float(row[0])):
                 raise ValueError(f"{row[0]} is not a time")
+            refuse_outside(path.parent / row[1], path.parent, SceneError)
             rows.append((time, row[1]))
     return sorted(rows)
 
