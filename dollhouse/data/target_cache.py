@@ -14,7 +14,7 @@ import numpy as np
 from dollhouse.data.targets import ObjectTargets, SceneTargets, TeacherPatches
 from dollhouse.errors import StorageError
 from dollhouse.system.atomic_io import atomic_path, write_text
-from dollhouse.system.read_files import decode_json, read_npz
+from dollhouse.system.read_files import decode_json, read_npz, read_text
 
 Questions = tuple[tuple[str, str, str], ...]  #: question, answer, family
 T = TypeVar("T")
@@ -58,10 +58,10 @@ def read_entry(path: Path, load: Callable[[Path], T]) -> T | None:
     Damage is printed once a process, since a cache of an older version has many such files.
     """
     global _reported
+    if not path.exists():
+        return None
     try:
         return load(path)
-    except FileNotFoundError:
-        return None
     except Exception as error:  # whatever is wrong with it, it can be computed again
         if not _reported:
             reason = " ".join(str(error).split())[:160]
@@ -71,11 +71,11 @@ def read_entry(path: Path, load: Callable[[Path], T]) -> T | None:
 
 
 def _read_arrays(path: Path) -> SceneTargets:
-    return unpack(read_npz(path.read_bytes(), path, StorageError))
+    return unpack(read_npz(path, path, StorageError))
 
 
 def _read_questions(path: Path) -> tuple[str, Questions]:
-    digest, _, content = path.read_text(encoding="utf-8").partition("\n")
+    digest, _, content = read_text(path, StorageError).partition("\n")
     if digest != sha256(content.encode()).hexdigest():
         raise ValueError("its digest is not that of its content")
     key, rows = decode_json(content)
