@@ -86,6 +86,18 @@ def broken_aggregation(folder: Path) -> tuple[list[str], str]:
     return ["scenes", "show", str(scan), "--strict"], "aggregation.json"
 
 
+def size_of_no_pixels(folder: Path) -> tuple[list[str], str]:
+    return ["estimate", "vggt", "--size", "0x0"], "size '0x0' is not WIDTHxHEIGHT"
+
+
+def seed_of_more_than_32_bits(folder: Path) -> tuple[list[str], str]:
+    return ["distill", "nano", f"seed={2**32}"], "seed"
+
+
+def option_seed_of_more_than_32_bits(folder: Path) -> tuple[list[str], str]:
+    return ["evaluate", "--scenes", "rooms:test/0", "--seed", str(2**32)], "4294967295"
+
+
 def unknown_recipe_key(folder: Path) -> tuple[list[str], str]:
     return ["distill", "nano", "stages.pretrain_perception.stepz=3"], "did you mean steps?"
 
@@ -129,6 +141,9 @@ CASES = [
     pickle_as_model,
     no_model,
     incomplete_model,
+    size_of_no_pixels,
+    seed_of_more_than_32_bits,
+    option_seed_of_more_than_32_bits,
 ]
 
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import transformers
 
-from dollhouse.errors import ModelError
+from dollhouse.errors import ModelError, StorageError
 from dollhouse.models.dollhouse.pretrained_lm import read_language_config, read_tokenizer
 from dollhouse.models.dollhouse.serialization import load_config, load_student, save_student
 from dollhouse.models.llava3d.prompt import load_tokenizer
-from dollhouse.system.checksums import HASHES
+from dollhouse.system.checksums import HASHES, write_checksums
 from dollhouse.teachers.huggingface import HuggingFaceTeacher
 from dollhouse.teachers.registry import open_geometry_teachers, open_teacher
 from tests.cli.command import run
@@ -140,6 +140,37 @@ def test_impossible_settings_are_one_line(
         load(tmp_path / "model")
     assert "\n" not in str(caught.value)
     assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"])
+@pytest.mark.parametrize("loader", ["ask --model", "tokenizer", "huggingface:"])
+def test_texts_too_large_to_read_are_one_line(loader: str, name: str, written: Path, tmp_path: Path) -> None:
+    write, load = LOADERS[loader]
+    shutil.copytree(written / write.__name__, tmp_path / "model")
+    with (tmp_path / "model" / name).open("ab") as file:
+        file.truncate(1 << 27)
+    with pytest.raises(ModelError, match=f"{name}: is too large"):
+        load(tmp_path / "model")
+
+
+def test_devices_in_a_model_folder_are_not_read(written: Path, tmp_path: Path) -> None:
+    shutil.copytree(written / "write_student", tmp_path / "model")
+    (tmp_path / "model" / "generation_config.json").unlink(missing_ok=True)
+    (tmp_path / "model" / "generation_config.json").symlink_to("/dev/zero")
+    with pytest.raises(ModelError, match=r"generation_config\.json: cannot be read \(it is a pipe or a device"):
+        load_student(tmp_path / "model")
+    write_checksums(tmp_path / "model")
+    with (tmp_path / "model" / HASHES).open("ab") as sums:
+        sums.write(f"{'0' * 64}  generation_config.json\n".encode())
+    with pytest.raises((ModelError, StorageError), match=HASHES + "|generation_config"):
+        load_student(tmp_path / "model")
+
+
+def test_every_model_from_a_configuration_refuses_code() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("AutoModelForCausalLM.from_config"):
+                assert any(ast.unparse(keyword) == "trust_remote_code=False" for keyword in node.keywords), path
 
 
 def test_nothing_else_calls_from_pretrained_of_transformers() -> None:

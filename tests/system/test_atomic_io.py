@@ -167,6 +167,15 @@ def test_files_that_belong_together_are_never_of_two_versions(tmp_path: Path, mo
     assert {path.name for path in tmp_path.iterdir()} <= set(names)
 
 
+def test_texts_that_are_none_are_removed_with_the_last_one_absent(tmp_path: Path) -> None:
+    write_texts(tmp_path, {"page": "old", "mark": "old"})
+    with pytest.raises(StorageError):
+        write_texts(tmp_path, {"page": None, "page/name": "new", "mark": "new"})
+    assert (tmp_path / "page").read_text() == (tmp_path / "mark").read_text() == "old"
+    write_texts(tmp_path, {"page": None, "mark": "new"})
+    assert [path.name for path in tmp_path.iterdir()] == ["mark"]
+
+
 def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
     kept = [".unfinished-mine", "unfinished", ".unfinished-0123456789abcdeg", ".hidden"]
     for name in kept:

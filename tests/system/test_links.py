@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 
@@ -10,9 +11,12 @@ import pytest
 
 from dollhouse.errors import SceneError, StorageError
 from dollhouse.records.partial_answers import PartialAnswers
+from dollhouse.records.store import RecordStore
 from dollhouse.records.types import TeacherAnswer
 from dollhouse.scenes.open import open_scene, open_scenes
 from tests.cli.command import photos
+from tests.records.record_fixtures import write_records
+from tests.scenes.fixture_captures import write_capture
 
 
 @pytest.fixture
@@ -45,6 +49,48 @@ def test_links_out_of_a_folder_of_scenes(private: Path, tmp_path: Path) -> None:
     (tmp_path / "scenes" / "kitchen").symlink_to(private)
     with pytest.raises(SceneError, match="out of its folder"):
         open_scenes(tmp_path / "scenes")
+
+
+@pytest.mark.parametrize("name", ["../../private/0.jpg", "{private}/0.jpg"], ids=["relative", "absolute"])
+@pytest.mark.parametrize(
+    ("layout", "file", "pattern"),
+    [
+        ("nerfstudio", "transforms.json", r"images\\\\0"),
+        ("nerfstudio", "transforms.json", r"depth/0\.png"),
+        ("colmap_text", "images.txt", r"a b 0\.jpg"),
+        ("tum", "rgb.txt", r"rgb/\S+"),
+        ("tum", "depth.txt", r"depth/\S+"),
+    ],
+)
+def test_names_in_files_that_lead_out_of_a_scene(
+    layout: str, file: str, pattern: str, name: str, private: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capture = write_capture(layout, tmp_path / "captures" / "capture")
+    path = next(capture.rglob(file))
+    text, count = re.subn(pattern, name.format(private=private), path.read_text(), count=1)
+    assert count
+    path.write_text(text)
+    try:
+        skipped = open_scene(capture).metadata["skipped"]
+    except SceneError as error:
+        skipped = (str(error),)
+    assert any("leads out of" in fault and "DOLLHOUSE_FOLLOW_LINKS=1" in fault for fault in skipped)
+    monkeypatch.setenv("DOLLHOUSE_FOLLOW_LINKS", "1")
+    assert not any("leads out of" in fault for fault in open_scene(capture).metadata["skipped"])
+
+
+@pytest.mark.parametrize("place", ["", "answers.parquet"])
+def test_links_out_of_records(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (record,) = write_records(tmp_path / "private")
+    (linked,) = write_records(tmp_path / "records")
+    assert linked.id == record.id
+    here, there = (tmp_path / folder / record.id / place for folder in ("records", "private"))
+    here.rename(tmp_path / "moved")
+    here.symlink_to(there)
+    with pytest.raises(StorageError, match="DOLLHOUSE_FOLLOW_LINKS=1"):
+        RecordStore(tmp_path / "records").read(record.id)
+    monkeypatch.setenv("DOLLHOUSE_FOLLOW_LINKS", "1")
+    assert RecordStore(tmp_path / "records").read(record.id).id == record.id
 
 
 def test_answers_are_not_appended_to_the_target_of_a_link(tmp_path: Path) -> None:
