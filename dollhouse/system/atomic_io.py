@@ -93,7 +93,7 @@ def write_texts(folder: Path, texts: Mapping[str, str | None]) -> None:
     The last one is absent while the others are of two versions.
     """
     with contextlib.ExitStack() as stack:
-        for name, text in reversed(texts.items()):  # the stack renames in the other order
+        for name, text in reversed(list(texts.items())):  # the stack renames in the other order
             if text is not None:
                 stack.enter_context(atomic_path(folder / name)).write_text(text, encoding="utf-8")
         for name in [*(name for name, text in texts.items() if text is None), list(texts)[-1]]:

@@ -14,6 +14,7 @@ SECRET_NAMES = re.compile(
     re.I,
 )
 _VARIABLES = re.compile(r"(\w*_)?(key|token|secret|passw(or)?d|passphrase)", re.I)  #: such as OPENAI_API_KEY
+_MIN_PART = 12  #: characters of a secret that is cut
 _MIN_LENGTH = 8  #: characters; shorter values, such as "EMPTY", are words of other texts too
 #: in a command or a traceback: a URL's password, a value after a secret's name, or what looks like a service's key
 _WRITTEN_OUT = re.compile(
@@ -50,5 +51,9 @@ def redact(text: str) -> str:
 
 
 def mask(text: str) -> str:
-    """Return a command or a traceback without hidden secrets and without what looks like a secret."""
-    return _WRITTEN_OUT.sub(lambda match: (match["name"] or "") + "***", redact(text))
+    """Return a message, command or traceback without hidden secrets, parts of them, and what looks like a secret."""
+    text = redact(text)
+    for form in _hidden:  # a message that quotes a file may cut what stands there
+        for length in range(len(form) - 1, _MIN_PART - 1, -1):
+            text = text.replace(form[-length:], "***").replace(form[:length], "***")
+    return _WRITTEN_OUT.sub(lambda match: (match["name"] or "") + "***", text)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import json
 import logging
+import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+from dollhouse import cli
 from dollhouse.scenes.readers.saved import save_scene
 from dollhouse.system.secrets import mask
 from dollhouse.teachers import openai_server
@@ -102,6 +106,113 @@ def test_a_key_never_appears(
         assert "SESAME" not in text
         assert "ALIBABA" not in text
     assert any("***" in text for text in output)
+
+
+#: arguments of every verb, which name something broken, in a folder whose files hold the key
+VERBS = {
+    "ask": "ask photos a? --json",
+    "annotate": "annotate --teacher annotations --scenes photos --out records",
+    "distill": "distill recipe.yaml --out run",
+    "estimate": "estimate recipe.yaml",
+    "evaluate": "evaluate model --scenes rooms:test/0 --out report",
+    "benchmark": "benchmark scanqa --predictions questions.jsonl --annotations questions.jsonl --out report",
+    "verify": "verify report",
+    "compare": "compare report report --out compared",
+    "probe-thinking": "probe-thinking model --scenes rooms:test/0 --out probe",
+    "scenes info": "scenes info scene",
+    "scenes show": "scenes show scene --out room.png",
+    "scenes export": "scenes export scene --out room.glb",
+    "records check": "records check records",
+    "records merge": "records merge records records --out merged",
+    "records show": "records show records",
+    "labels": "labels scan",
+    "env": "env",
+    "version": "version",
+    "serve": "serve --model model --keys questions.jsonl --port 1",
+}
+
+
+def break_everything(folder: Path) -> None:
+    """Write inputs of every verb that are damaged where the key stands."""
+    bad = json.dumps({"format": KEY, "model_type": KEY, KEY: KEY, "seed": KEY, "frames": KEY}) + KEY
+    files = ["recipe.yaml", "questions.jsonl", "scene/scene.json", "scan/list.txt", "photos/1.jpg", "records/README.md"]
+    files += [f"model/{name}" for name in ("config.json", "model.safetensors", "processor_config.json")]
+    files += [f"report/{name}" for name in ("report.json", "metrics.json", "predictions.jsonl")]
+    files += ["run/recipe.json", f"records/{'a' * 32}/SHA256SUMS"]
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(bad)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_key_never_appears_in_any_verb(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither where its inputs are damaged, nor where it fails unexpectedly with the key in the message."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv(VARIABLE, KEY)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    break_everything(tmp_path / "work")
+    given = {path: path.read_bytes() for path in (tmp_path / "work").rglob("*") if path.is_file()}
+    output: list[str] = []
+    for words in (VERBS[verb], f"{VERBS[verb]} --{KEY}", f"{verb} {KEY}"):
+        code, *texts = run(capsys, monkeypatch, "--traceback", *words.split())
+        assert code in (0, 1, 2), texts
+        output += texts
+    info = commands()[verb]
+
+    @functools.wraps(info.callback)
+    def crash(*_: Any, **__: Any) -> NoReturn:
+        raise RuntimeError(f"{KEY} {dict(os.environ)}")
+
+    monkeypatch.setattr(info, "callback", crash)
+    code, *texts = run(capsys, monkeypatch, "--traceback", *VERBS[verb].split())
+    assert code == 3
+    output += texts
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and given.get(path) != path.read_bytes()]
+    assert any(path.parent.name == "reports" for path in files)
+    for text in [*output, *map(str, files), *(path.read_bytes().decode("latin-1") for path in files)]:
+        assert "SESAME" not in text
+        assert "ALIBABA" not in text
+    assert any("***" in text for text in output)
+
+
+def commands() -> dict[str, Any]:
+    """Return all commands as they are registered, by verb."""
+    groups = [("", cli.app), *((f"{group.name} ", group.typer_instance) for group in cli.app.registered_groups)]
+    found = [(start, info) for start, group in groups for info in group.registered_commands]
+    return {start + (info.name or info.callback.__name__.replace("_", "-")): info for start, info in found}
+
+
+def test_every_verb_is_broken() -> None:
+    assert VERBS.keys() == commands().keys()
+
+
+@pytest.mark.slow
+def test_a_key_is_in_no_file_of_runs_that_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recipes, checkpoints, run.json, records, reports, models, pictures: the key of the environment is in none."""
+    from tests.chaos.commands import make_commands
+
+    for name in (VARIABLE, "DOLLHOUSE_API_KEY", "HF_TOKEN", "WANDB_API_KEY"):
+        monkeypatch.setenv(name, KEY)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    output: list[str] = []
+    for command in make_commands(tmp_path / "inputs").values():
+        folder = tmp_path / "inputs" / command.name.split()[0]
+        folder.mkdir(exist_ok=True)
+        monkeypatch.chdir(folder)
+        code, *texts = run(capsys, monkeypatch, *command.arguments)
+        assert code == 0, texts
+        output += texts
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"run.json", "recipe.json", "report.json", "optimizer.pt", "answers.parquet"} <= {p.name for p in files}
+    for text in [*output, *(path.read_bytes().decode("latin-1") for path in files)]:
+        assert "SESAME" not in text
+        assert "ALIBABA" not in text
 
 
 def test_a_run_record_holds_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
