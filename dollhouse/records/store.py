@@ -125,7 +125,7 @@ class RecordStore:
         """Count records, bytes and answers by question family."""
         families: Counter[str] = Counter()
         for id in self.ids():
-            families.update(row["family"] for row in _rows(self.folder / id / ANSWERS, None, ["family"]))
+            families.update(str(row["family"]) for row in _rows(self.folder / id / ANSWERS, None, ["family"]))
         size = sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
         return StoreSummary(len(self), size, families)
 
