@@ -43,7 +43,7 @@ def _collect(capture: captures.Capture) -> None:
     photos = [PurePosixPath(str(entry["file_path"]).replace("\\", "/")) for entry in named]
     inner = file.parent.parent if file.parent.name == "nerfstudio" else file.parent
     root = capture.path if capture.path.is_dir() else inner
-    for name in (*photos, *map(_depth_name, named)):
+    for name in (*map(str, photos), *map(_depth_name, named)):
         refuse_outside(file.parent / name, root, SceneError)
     stems = {photo.stem for photo in photos} | {PurePosixPath(_depth_name(entry)).stem for entry in named}
     folders = {file.parent / photo.parent for photo in photos}
