@@ -5,7 +5,6 @@ Axes: V views, H and W pixels, N object slots, R questions, T tokens, S vocabula
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from dollhouse.errors import ModelError
 from dollhouse.runtime.certificate import check_certificate, read_certificate
 from dollhouse.runtime.perception import (
     FOCAL_EXPONENT,
@@ -27,8 +27,10 @@ from dollhouse.runtime.perception import (
     split_votes,
 )
 from dollhouse.runtime.prompt import question_text
+from dollhouse.system.read_files import read_object, read_text
 
 BATCH = 64  #: questions that are answered at once
+MAX_TOKENIZER = 1 << 26  #: bytes of tokenizer.json
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +75,8 @@ class OnnxStudent:
             precision = check_certificate(folder, precision)
         assert precision is not None
         self.folder, self.precision = folder, precision
-        self.config: dict[str, Any] = json.loads((folder / "config.json").read_text())
-        self.processor: dict[str, Any] = json.loads((folder / "processor_config.json").read_text())
+        self.config: dict[str, Any] = read_object(folder / "config.json", ModelError)
+        self.processor: dict[str, Any] = read_object(folder / "processor_config.json", ModelError)
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
         self._tokenizer: Tokenizer | None = None
 
@@ -82,7 +84,9 @@ class OnnxStudent:
     def tokenizer(self) -> Tokenizer:
         """The tokenizer, read on first use."""
         if self._tokenizer is None:
-            self._tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
+            self._tokenizer = Tokenizer.from_str(
+                read_text(self.folder / "tokenizer.json", ModelError, limit=MAX_TOKENIZER)
+            )
         return self._tokenizer
 
     @property

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dollhouse.data.target_source import QUESTIONS_VERSIONS, TARGETS_VERSIONS
-from dollhouse.models.dollhouse.serialization import NEEDED
+from dollhouse.models.model_folder import NEEDED
 from dollhouse.scenes.corrections import Corrections
 from dollhouse.system.atomic_io import write_text
 from dollhouse.system.environment import source_commit

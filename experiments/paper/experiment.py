@@ -14,9 +14,10 @@ from dollhouse.errors import ModelError
 from dollhouse.evaluation.metrics.versions import scorer_versions
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.models.dollhouse.net2net import widen
-from dollhouse.models.dollhouse.serialization import NEEDED, SHIPPED, load_student, save_student
+from dollhouse.models.dollhouse.serialization import load_student, save_student
 from dollhouse.models.dollhouse.special_tokens import thinking_tokens
 from dollhouse.models.dollhouse.tokenization import fill_token_ids
+from dollhouse.models.model_folder import NEEDED, SHIPPED
 from dollhouse.scenes.open import open_scenes
 from dollhouse.teachers.annotate import annotate
 from dollhouse.training.config import Recipe

@@ -52,6 +52,7 @@ def test_options_are_frozen(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
         ],
         "ask": [
             "--camera-height",
+            "--engine",
             "--focal",
             "--json",
             "--known-length",
@@ -76,6 +77,7 @@ def test_options_are_frozen(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
         "distill": ["--dry-run", "--out", "--peak-tflops", "--profile-steps"],
         "env": [],
         "estimate": ["--dtype", "--heads", "--size", "--training", "--views", "--views-at-once", "--weights"],
+        "export": ["--out", "--photos", "--precision", "--questions-per-scene", "--scenes"],
         "evaluate": [
             "--blind",
             "--holdout-every",
@@ -96,6 +98,19 @@ def test_options_are_frozen(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
         "scenes export": ["--format", "--model", "--out", "--points", "--predicted", "--skip-bad", "--views"],
         "scenes info": ["--json"],
         "scenes show": ["--out", "--skip-bad", "--views"],
+        "serve": [
+            "--allow-host",
+            "--deadline",
+            "--disk",
+            "--encoders",
+            "--host",
+            "--keys",
+            "--max-upload",
+            "--memory",
+            "--model",
+            "--port",
+            "--store",
+        ],
         "verify": [],
         "version": [],
     }

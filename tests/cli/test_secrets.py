@@ -126,6 +126,7 @@ VERBS = {
     "records merge": "records merge records records --out merged",
     "records show": "records show records",
     "labels": "labels scan",
+    "export": "export model --out exported",
     "env": "env",
     "version": "version",
     "serve": "serve --model model --keys questions.jsonl --port 1",

@@ -9,7 +9,7 @@ from dollhouse.errors import ModelError, SceneError, StorageError
 from dollhouse.evaluation.evaluate import evaluate
 from dollhouse.evaluation.report.gallery import Gallery
 from dollhouse.evaluation.verify import verify_report
-from dollhouse.models.dollhouse.serialization import NEEDED
+from dollhouse.models.model_folder import NEEDED
 from dollhouse.scenes.labels import LabelMap
 
 from .fake_models import QUESTIONS, Oracle, made_scene

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dollhouse.models.dollhouse.serialization import NEEDED
+from dollhouse.models.model_folder import NEEDED
 from dollhouse.questions.sampling import FAMILIES
 from experiments.paper.cache import Cache
 from experiments.paper.measure import Measured

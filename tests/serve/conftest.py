@@ -37,7 +37,7 @@ class StubSession:
     scene: Scene
     images: np.ndarray
     scale: Any = ESTIMATED
-    perception: Any = "boxes"
+    blind: bool = False
     batches: list[int] = field(default_factory=list)
 
     @property

@@ -16,29 +16,29 @@ from tests.serve.conftest import files, jpeg
 
 
 def test_sizes_are_refused_before_decoding(server: Any) -> None:
-    one = server(body=10_000, photos=2, pixels=10_000)
-    post = lambda *contents: one.client.post("/v1/scenes", files=files(*contents)).status_code  # noqa: E731
+    room = server(body=10_000, photos=2, pixels=10_000)
+    post = lambda *contents: room.client.post("/v1/scenes", files=files(*contents)).status_code  # noqa: E731
     assert post(bytes(20_000)) == 413
     assert post(*[jpeg()] * 3) == 413
     assert post(jpeg(size=(101, 100))) == 413
     assert post(jpeg(size=(100, 100))) == 201
-    assert one.pipeline.encoded == 1
+    assert room.pipeline.encoded == 1
 
     def body() -> Any:
         for _ in range(30):
             yield bytes(1000)
 
-    assert one.client.post("/v1/chat/completions", content=body()).status_code == 413  # without a length
+    assert room.client.post("/v1/chat/completions", content=body()).status_code == 413  # without a length
 
 
 def test_keys_are_compared_by_hash(server: Any, tmp_path: Path) -> None:
     listed = tmp_path / "keys.txt"
     listed.write_text(f"{hashlib.sha256(b'right').hexdigest()}  robot\n")
-    one = server(keys=read_keys(listed))
-    status = lambda key: one.client.get("/v1/models", headers={"Authorization": key}).status_code  # noqa: E731
+    room = server(keys=read_keys(listed))
+    status = lambda key: room.client.get("/v1/models", headers={"Authorization": key}).status_code  # noqa: E731
     assert [status("Bearer right"), status("Bearer wrong"), status("right"), status("")] == [200, 401, 401, 401]
-    assert one.client.get("/health").status_code == 200
-    assert one.client.get("/").status_code == 200
+    assert room.client.get("/health").status_code == 200
+    assert room.client.get("/").status_code == 200
     listed.write_text("right\n")
     with pytest.raises(StorageError, match="SHA-256"):
         read_keys(listed)
@@ -52,50 +52,50 @@ def test_other_sites_and_other_hosts_are_refused(server: Any) -> None:
 
 
 def test_full_queues_answer_429_and_slow_work_504(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = server(encoding=0, deadline=1.0)
+    room = server(encoding=0, deadline=1.0)
     go = threading.Event()
-    encode = one.pipeline.encode_scene
-    monkeypatch.setattr(one.pipeline, "encode_scene", lambda *args: (go.wait(20), encode(*args))[1])
+    encode = room.pipeline.encode_scene
+    monkeypatch.setattr(room.pipeline, "encode_scene", lambda *args: (go.wait(20), encode(*args))[1])
     statuses: list[int] = []
     waiting = threading.Thread(
-        target=lambda: statuses.append(one.client.post("/v1/scenes", files=files(jpeg())).status_code)
+        target=lambda: statuses.append(room.client.post("/v1/scenes", files=files(jpeg())).status_code)
     )
     waiting.start()
-    while not one.service.workers.open:
+    while not room.service.workers.open:
         time.sleep(0.01)
-    refused = one.client.post("/v1/scenes", files=files(jpeg((1, 1, 1))))
+    refused = room.client.post("/v1/scenes", files=files(jpeg((1, 1, 1))))
     assert refused.status_code == 429
     assert int(refused.headers["Retry-After"]) >= 1
     assert refused.json()["error"]["type"] == "rate_limit_error"
     waiting.join()
     assert statuses == [504]
     go.set()  # the work goes on, and is found by the next request
-    while one.service.workers.open:
+    while room.service.workers.open:
         time.sleep(0.01)
-    assert one.client.post("/v1/scenes", files=files(jpeg())).status_code == 201
-    assert one.pipeline.encoded == 1
+    assert room.client.post("/v1/scenes", files=files(jpeg())).status_code == 201
+    assert room.pipeline.encoded == 1
 
 
 def test_stopping_servers_refuse(server: Any) -> None:
-    one = server()
-    assert one.client.get("/ready").status_code == 200
-    one.service.draining = True
-    assert one.client.get("/ready").status_code == 503
-    assert one.client.get("/health").status_code == 200
-    assert one.client.get("/v1/models").status_code == 503
+    room = server()
+    assert room.client.get("/ready").status_code == 200
+    room.service.draining = True
+    assert room.client.get("/ready").status_code == 503
+    assert room.client.get("/health").status_code == 200
+    assert room.client.get("/v1/models").status_code == 503
 
 
 def test_unexpected_errors_are_answered(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = server()
-    monkeypatch.setattr(one.pipeline, "encode_scene", lambda *args: 1 / 0)
-    answer = one.client.post("/v1/scenes", files=files(jpeg()))
+    room = server()
+    monkeypatch.setattr(room.pipeline, "encode_scene", lambda *args: 1 / 0)
+    answer = room.client.post("/v1/scenes", files=files(jpeg()))
     assert answer.status_code == 500
     assert answer.json()["error"]["code"] == "internal"
 
 
 def test_requests_are_counted_and_named(server: Any) -> None:
-    one = server()
-    answer = one.client.get("/v1/models", headers={"X-Request-Id": "mine-1"})
+    room = server()
+    answer = room.client.get("/v1/models", headers={"X-Request-Id": "mine-1"})
     assert answer.headers["X-Request-Id"] == "mine-1"
     assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
-    assert 'dollhouse_requests_total{route="/v1/models",status="200"} 1.0' in one.client.get("/metrics").text
+    assert 'dollhouse_requests_total{route="/v1/models",status="200"} 1.0' in room.client.get("/metrics").text

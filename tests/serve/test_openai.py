@@ -22,12 +22,12 @@ def messages(question: str, *colours: tuple[int, int, int]) -> list[dict[str, An
 @pytest.fixture
 def client(server: Any) -> Any:
     openai = pytest.importorskip("openai", reason="the official client")
-    one = server()
-    return one, openai.OpenAI(api_key="none", base_url="http://testserver/v1", http_client=one.client, max_retries=0)
+    room = server()
+    return room, openai.OpenAI(api_key="none", base_url="http://testserver/v1", http_client=room.client, max_retries=0)
 
 
 def test_official_client_several_images(client: Any) -> None:
-    one, official = client
+    room, official = client
     assert [model.id for model in official.models.list()] == ["stub"]
     asked = messages("How many lamps?", (10, 0, 0), (30, 0, 0))
     answer = official.chat.completions.create(model="stub", messages=asked, seed=3)
@@ -36,8 +36,8 @@ def test_official_client_several_images(client: Any) -> None:
     assert answer.dollhouse["boxes"] == [1]
     assert "seed" in answer.dollhouse["notices"][0]
     official.chat.completions.create(model="stub", messages=messages("And now?", (10, 0, 0), (30, 0, 0)))
-    assert one.pipeline.encoded == 1  # photos sent again are found in memory
-    assert not list(one.service.store.incoming.parent.rglob("*.jpg"))  # and photos of chats are not stored
+    assert room.pipeline.encoded == 1  # photos sent again are found in memory
+    assert not list(room.service.store.incoming.parent.rglob("*.jpg"))  # and photos of chats are not stored
 
 
 def test_official_client_streams(client: Any) -> None:
@@ -55,8 +55,8 @@ def test_official_client_streams(client: Any) -> None:
 
 
 def test_official_client_scene(client: Any) -> None:
-    one, official = client
-    id = one.client.post("/v1/scenes", files=files(jpeg((90, 0, 0)))).json()["id"]
+    room, official = client
+    id = room.client.post("/v1/scenes", files=files(jpeg((90, 0, 0)))).json()["id"]
     asked = messages("What is it?")
     answer = official.chat.completions.create(model="stub", messages=asked, extra_body={"scene": id})
     assert "1 [9" in answer.choices[0].message.content

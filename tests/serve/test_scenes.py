@@ -15,24 +15,24 @@ from tests.serve.conftest import SIDE, StubPipeline, files, jpeg
 
 
 def test_a_scene_is_encoded_once_and_its_id_is_of_its_pixels(server: Any) -> None:
-    one = server()
-    added = one.client.post("/v1/scenes", files=files(jpeg(), jpeg((1, 2, 3))))
+    room = server()
+    added = room.client.post("/v1/scenes", files=files(jpeg(), jpeg((1, 2, 3))))
     assert added.status_code == 201
     scene = added.json()
     assert scene["views"] == ["1.jpg", "2.jpg"]
     assert scene["view_size"] == [SIDE, SIDE]
     assert [box["label"] for box in scene["boxes"]] == ["lamp", "chair", "chair"]  # not the doubtful rug
-    assert one.client.post("/v1/scenes", files=files(jpeg(), jpeg((1, 2, 3)))).json() == scene
-    assert one.pipeline.encoded == 1
-    assert one.client.post("/v1/scenes", files=files(jpeg((9, 9, 9)))).json()["id"] != scene["id"]
+    assert room.client.post("/v1/scenes", files=files(jpeg(), jpeg((1, 2, 3)))).json() == scene
+    assert room.pipeline.encoded == 1
+    assert room.client.post("/v1/scenes", files=files(jpeg((9, 9, 9)))).json()["id"] != scene["id"]
 
 
 def test_answers_are_about_their_scene_and_name_boxes(server: Any) -> None:
-    one = server()
-    ids = [one.client.post("/v1/scenes", files=files(jpeg((shade, 0, 0)))).json()["id"] for shade in (0, 100, 200)]
+    room = server()
+    ids = [room.client.post("/v1/scenes", files=files(jpeg((shade, 0, 0)))).json()["id"] for shade in (0, 100, 200)]
     for id, shade in zip(ids, (0, 100, 200), strict=True):
         asked = {"questions": ["Is the blue chair here?", "How many chairs are there?"]}
-        first, second = one.client.post(f"/v1/scenes/{id}/ask", json=asked).json()["data"]
+        first, second = room.client.post(f"/v1/scenes/{id}/ask", json=asked).json()["data"]
         red = int(first["text"].split("[")[1].split(",")[0])
         assert abs(red - shade) < 4
         assert first["scene"] == id
@@ -53,36 +53,36 @@ def test_stored_scenes_outlive_the_server(server: Any) -> None:
 
 
 def test_forgotten_scenes_are_encoded_again(server: Any) -> None:
-    one = server(memory=3 * SIDE * SIDE)  # one photo
-    ids = [one.client.post("/v1/scenes", files=files(jpeg((shade, 0, 0)))).json()["id"] for shade in (10, 90)]
-    assert len(one.service.memory) == 1
-    assert one.service.memory.bytes == 3 * SIDE * SIDE
-    assert one.client.get(f"/v1/scenes/{ids[0]}").json()["id"] == ids[0]
-    assert one.pipeline.encoded == 3
+    room = server(memory=3 * SIDE * SIDE)  # one photo
+    ids = [room.client.post("/v1/scenes", files=files(jpeg((shade, 0, 0)))).json()["id"] for shade in (10, 90)]
+    assert len(room.service.memory) == 1
+    assert room.service.memory.bytes == 3 * SIDE * SIDE
+    assert room.client.get(f"/v1/scenes/{ids[0]}").json()["id"] == ids[0]
+    assert room.pipeline.encoded == 3
 
 
 def test_the_least_recently_used_leave_the_disk(server: Any) -> None:
-    one = server(memory=1, store=3 * len(jpeg()))
-    ids = [one.client.post("/v1/scenes", files=files(jpeg((shade, 0, 0)))).json()["id"] for shade in range(0, 250, 50)]
-    found = [one.client.get(f"/v1/scenes/{id}").status_code for id in ids]
+    room = server(memory=1, store=3 * len(jpeg()))
+    ids = [room.client.post("/v1/scenes", files=files(jpeg((shade, 0, 0)))).json()["id"] for shade in range(0, 250, 50)]
+    found = [room.client.get(f"/v1/scenes/{id}").status_code for id in ids]
     assert found[0] == 404
     assert found[-1] == 200
-    assert one.service.store.bytes <= 3 * len(jpeg())
+    assert room.service.store.bytes <= 3 * len(jpeg())
 
 
 def test_deleted_scenes_are_gone(server: Any) -> None:
-    one = server()
-    id = one.client.post("/v1/scenes", files=files(jpeg())).json()["id"]
-    assert one.client.delete(f"/v1/scenes/{id}").json()["deleted"]
-    assert one.client.get(f"/v1/scenes/{id}").status_code == 404
-    assert one.client.delete(f"/v1/scenes/{id}").status_code == 404
-    assert not list(one.service.store.incoming.parent.rglob("*.jpg"))
+    room = server()
+    id = room.client.post("/v1/scenes", files=files(jpeg())).json()["id"]
+    assert room.client.delete(f"/v1/scenes/{id}").json()["deleted"]
+    assert room.client.get(f"/v1/scenes/{id}").status_code == 404
+    assert room.client.delete(f"/v1/scenes/{id}").status_code == 404
+    assert not list(room.service.store.incoming.parent.rglob("*.jpg"))
 
 
 def test_files_of_a_scene(server: Any) -> None:
-    one = server()
-    id = one.client.post("/v1/scenes", files=files(jpeg(), jpeg())).json()["id"]
-    get = lambda path: one.client.get(f"/v1/scenes/{id}/{path}")  # noqa: E731
+    room = server()
+    id = room.client.post("/v1/scenes", files=files(jpeg(), jpeg())).json()["id"]
+    get = lambda path: room.client.get(f"/v1/scenes/{id}/{path}")  # noqa: E731
     assert get("boxes").json()["boxes"][0]["label"] == "lamp"
     assert Image.open(io.BytesIO(get("photo?view=2").content)).size == (SIDE, SIDE)
     assert np.asarray(Image.open(io.BytesIO(get("depth").content))).min() == 2000
@@ -98,9 +98,9 @@ def test_files_of_a_scene(server: Any) -> None:
 
 
 def test_progress_comes_as_events(server: Any) -> None:
-    one = server()
+    room = server()
     for contents, states in (([jpeg()], ["queued", "encoding", "done"]), ([b"no photo"], ["queued", "failed"])):
-        text = one.client.post("/v1/scenes", files=files(*contents), headers={"Accept": "text/event-stream"}).text
+        text = room.client.post("/v1/scenes", files=files(*contents), headers={"Accept": "text/event-stream"}).text
         events = [json.loads(line[6:]) for line in text.splitlines() if line]
         assert [event["state"] for event in events if event["state"] != "encoding"] == [
             state for state in states if state != "encoding"
@@ -117,8 +117,8 @@ def zipped(entries: dict[str, bytes]) -> list[tuple[str, tuple[str, bytes]]]:
 
 
 def test_a_zip_is_a_folder(server: Any) -> None:
-    one = server()
-    added = one.client.post("/v1/scenes", files=zipped({"room/a.jpg": jpeg(), "room/b.jpg": jpeg()}))
+    room = server()
+    added = room.client.post("/v1/scenes", files=zipped({"room/a.jpg": jpeg(), "room/b.jpg": jpeg()}))
     assert added.json()["views"] == ["a.jpg", "b.jpg"]
 
 
@@ -133,23 +133,23 @@ def test_a_zip_is_a_folder(server: Any) -> None:
     ],
 )
 def test_bad_zips_are_refused(server: Any, entries: dict[str, bytes], status: int) -> None:
-    one = server()
-    refused = one.client.post("/v1/scenes", files=zipped(entries))
+    room = server()
+    refused = room.client.post("/v1/scenes", files=zipped(entries))
     assert refused.status_code == status, refused.text
-    assert not list(one.service.store.incoming.iterdir())
+    assert not list(room.service.store.incoming.iterdir())
 
 
 def test_one_bad_photo_leaves_the_others(server: Any) -> None:
-    one = server()
-    scene = one.client.post("/v1/scenes", files=files(jpeg(), jpeg()[:300], b"text")).json()
+    room = server()
+    scene = room.client.post("/v1/scenes", files=files(jpeg(), jpeg()[:300], b"text")).json()
     assert scene["views"] == ["1.jpg"]
     assert len(scene["notices"]) >= 2
     assert not any("/" in notice.partition(":")[0] for notice in scene["notices"])
 
 
 def test_a_question_that_fails_fails_alone(server: Any) -> None:
-    one = server()
-    id = one.client.post("/v1/scenes", files=files(jpeg())).json()["id"]
-    assert one.client.post(f"/v1/scenes/{id}/ask", json={"question": "fail"}).status_code == 400
-    assert one.client.post(f"/v1/scenes/{id}/ask", json={"question": "go on?"}).status_code == 200
-    assert isinstance(one.pipeline, StubPipeline)
+    room = server()
+    id = room.client.post("/v1/scenes", files=files(jpeg())).json()["id"]
+    assert room.client.post(f"/v1/scenes/{id}/ask", json={"question": "fail"}).status_code == 400
+    assert room.client.post(f"/v1/scenes/{id}/ask", json={"question": "go on?"}).status_code == 200
+    assert isinstance(room.pipeline, StubPipeline)

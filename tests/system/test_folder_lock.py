@@ -98,8 +98,7 @@ def test_decorated_functions_hold_the_lock_of_their_folder(tmp_path: Path) -> No
 def test_every_long_writer_holds_the_lock() -> None:
     from dollhouse.evaluation import benchmark_runner, evaluate
     from dollhouse.evaluation.probing import probe
-    from dollhouse.training import train
 
-    functions = [train.distill, evaluate.evaluate, probe.probe_thinking]
+    functions = [evaluate.evaluate, probe.probe_thinking]  # of ``distill``, only the first process holds it
     functions += [benchmark_runner.score_predictions, benchmark_runner.run_benchmark, benchmark_runner.evaluate_teacher]
     assert all(hasattr(function, "__wrapped__") for function in functions)
