@@ -1,12 +1,15 @@
 """Fixtures of all tests."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from tests.fixtures.mentions import mention_config, mention_tokenizer
 
-__all__ = ["mention_config", "mention_tokenizer"]
+__all__ = ["LONG", "mention_config", "mention_tokenizer"]
+#: tests that take minutes each
+LONG = pytest.mark.skipif(not os.environ.get("DOLLHOUSE_LONG_TESTS"), reason="set DOLLHOUSE_LONG_TESTS=1")
 
 
 @pytest.fixture(scope="session", autouse=True)

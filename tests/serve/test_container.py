@@ -15,9 +15,10 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.conftest import LONG
 from tests.serve.conftest import files, jpeg
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, LONG]
 ROOT = Path(__file__).parents[2]
 
 

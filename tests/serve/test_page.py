@@ -18,9 +18,10 @@ from PIL import Image
 
 from dollhouse.serve.app import create_app
 from dollhouse.serve.service import SceneService
+from tests.conftest import LONG
 from tests.serve.conftest import StubPipeline, jpeg
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, LONG]
 CHROMIUM = shutil.which("chromium")
 SOFTWARE_GPU = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
 

@@ -22,6 +22,7 @@ from dollhouse.errors import RecipeError
 from dollhouse.training.parallel import connect
 from dollhouse.training.recipes import check_recipe
 from dollhouse.training.train import prepare_student
+from tests.conftest import LONG
 from tests.fixtures.recipes import LANGUAGE_PARTS, PERCEPTION_LOSSES, PERCEPTION_PARTS, STAGE, TINY, tiny_tree
 
 STEPS = 50
@@ -123,6 +124,7 @@ def test_two_processes_learn_what_one_does(kind: str, whole: Path, folder: Path)
     assert_same_run(whole, folder / kind)
 
 
+@LONG
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "seed"), [("ddp", 0), ("fsdp", 1), ("fsdp", 2)])
 def test_killed_runs_continue_on_other_numbers_of_processes(kind: str, seed: int, whole: Path, folder: Path) -> None:
@@ -134,6 +136,7 @@ def test_killed_runs_continue_on_other_numbers_of_processes(kind: str, seed: int
     assert_same_run(whole, folder / out)
 
 
+@LONG
 @pytest.mark.slow
 def test_a_signal_to_one_process_ends_all_after_a_checkpoint(folder: Path) -> None:
     processes = start(folder, "stopped", 2, "stages.only.save_every=1000")
