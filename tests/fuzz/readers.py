@@ -27,6 +27,7 @@ from dollhouse.scenes.labels import unmapped_words
 from dollhouse.scenes.open import open_scene, open_scenes
 from dollhouse.scenes.readers.saved import save_scene
 from dollhouse.training.recipes import RECIPES, read_recipe
+from tests.fuzz import model_readers
 from tests.records.record_fixtures import write_records
 from tests.records.small_scenes import small_scene
 from tests.scenes import fixture_scans
@@ -210,76 +211,6 @@ def _read_completions(folder: Path) -> None:
             raise SceneError("no completion") from error
 
 
-def _student(folder: Path) -> None:
-    from dollhouse.models.dollhouse.serialization import save_student
-    from tests.models.conftest import tiny_pipeline
-
-    pipeline = tiny_pipeline()
-    save_student(pipeline.model, pipeline.processor, folder / "model")
-
-
-def _read_student(folder: Path) -> None:
-    from dollhouse.models.dollhouse.serialization import load_config, load_student
-
-    load_config(folder / "model")
-    load_student(folder / "model")
-
-
-def _teacher(folder: Path) -> None:
-    from tests.teachers.tiny_models import write_depth_anything, write_llava
-
-    write_llava(folder / "llava")
-    write_depth_anything(folder / "depth")
-
-
-def _read_teacher(folder: Path) -> None:
-    from dollhouse.teachers.registry import open_teacher
-
-    open_teacher(f"huggingface:{folder / 'llava'}", {})
-
-
-def _run(folder: Path) -> None:
-    from dollhouse.data.target_cache import TargetCache
-    from tests.fixtures.recipes import tiny_recipe
-
-    recipe = tiny_recipe()
-    (folder / "recipe.json").write_text(json.dumps(recipe.model_dump(mode="json"), indent=1))
-    lines = [{"stage": "look", "step": n, "weight/text": 1.0, "text": 0.5 / n} for n in (1, 2, 3)]
-    (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    TargetCache(folder, "cache").write_questions(0, "key", (("Is it?", "yes", "existence"),))
-
-
-def _read_run(folder: Path) -> None:
-    from dollhouse.data.target_cache import TargetCache
-    from dollhouse.training.plots import read_stages
-    from dollhouse.training.train import claim_folder
-    from tests.fixtures.recipes import tiny_recipe
-
-    TargetCache(folder, "cache").read_questions(0, "key")
-    TargetCache(folder, "cache").read_targets(0)
-    read_stages(folder / "metrics.jsonl")
-    claim_folder(tiny_recipe(), folder)
-
-
-def _weights(folder: Path) -> None:
-    import torch
-
-    from dollhouse.models.checked_tensors import save_tensors
-
-    save_tensors({"a": torch.ones(3, 4), "b": torch.zeros(2)}, folder / "model.safetensors")
-    torch.save({"a": torch.ones(3)}, folder / "model.pt")
-
-
-def _read_weights(folder: Path) -> None:
-    from dollhouse.models.checked_tensors import load_tensors
-    from dollhouse.models.checkpoints import Checkpoint
-
-    for name in ("model.safetensors", "model.pt"):
-        checkpoint = Checkpoint(folder / name)
-        list(checkpoint.read(checkpoint.shapes))
-    load_tensors(folder / "model.safetensors")
-
-
 def _house(folder: Path) -> None:
     write_house(folder / "house")
 
@@ -314,10 +245,10 @@ READERS: tuple[FuzzedReader, ...] = (
     FuzzedReader("run.json", _run_json, lambda folder: model_lineage(folder / "model")),
     FuzzedReader("answer balance", _balance, lambda folder: AnswerBalance.load(folder / "balance.json.gz")),
     FuzzedReader("completions", _completions, _read_completions),
-    FuzzedReader("run folder", _run, _read_run, heavy=True),
-    FuzzedReader("weights", _weights, _read_weights, heavy=True),
-    FuzzedReader("student", _student, _read_student, heavy=True),
-    FuzzedReader("teacher", _teacher, _read_teacher, heavy=True),
+    FuzzedReader("run folder", model_readers.write_run, model_readers.read_run, heavy=True),
+    FuzzedReader("weights", model_readers.write_weights, model_readers.read_weights, heavy=True),
+    FuzzedReader("student", model_readers.write_student, model_readers.read_student, heavy=True),
+    FuzzedReader("teacher", model_readers.write_teacher, model_readers.read_teacher, heavy=True),
 )
 
 
