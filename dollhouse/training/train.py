@@ -101,7 +101,7 @@ def distill(
             return run_stages(recipe, out, progress and rank() == 0, keep_weights, callbacks)
     except RuntimeError as error:
         if is_lost_process(error):
-            raise RecipeError(ENDED) from error
+            raise RecipeError(f"{ENDED} ({' '.join(str(error).split())[:160]})") from error
         raise
 
 

@@ -99,6 +99,15 @@ def test_every_long_writer_holds_the_lock() -> None:
     from dollhouse.evaluation import benchmark_runner, evaluate
     from dollhouse.evaluation.probing import probe
 
-    functions = [evaluate.evaluate, probe.probe_thinking]  # of ``distill``, only the first process holds it
+    functions = [evaluate.evaluate, probe.probe_thinking]
     functions += [benchmark_runner.score_predictions, benchmark_runner.run_benchmark, benchmark_runner.evaluate_teacher]
     assert all(hasattr(function, "__wrapped__") for function in functions)
+
+
+def test_a_run_is_refused_where_another_process_trains(tmp_path: Path) -> None:
+    from dollhouse.training.train import distill
+    from tests.fixtures.recipes import tiny_recipe
+
+    out = tmp_path / "run"
+    with locked_folder(out), pytest.raises(StorageError, match="writes there"):
+        distill(tiny_recipe(), out)

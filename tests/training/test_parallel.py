@@ -108,7 +108,7 @@ def assert_same_run(whole: Path, other: Path) -> None:
     assert [line["step"] for line in lines[1]] == list(range(1, STEPS + 1))
     for name in ("loss", "text", "voting", "detection", "camera", "depth_reg"):
         values = [np.array([line[name] for line in each]) for each in lines]
-        assert np.allclose(values[0], values[1], rtol=1e-5, atol=1e-5 + 1e-9), (
+        assert np.allclose(values[0], values[1], rtol=1e-5, atol=1e-5), (
             name,
             np.abs(values[0] - values[1]).max(),
         )
