@@ -54,7 +54,7 @@ LenientOption = Annotated[
     bool, typer.Option("--skip-bad/--strict", help="Leave out what is broken, or refuse the scene for it.")
 ]
 TeacherArgOption = Annotated[list[str] | None, typer.Option(help="KEY=VALUE of the teacher; may be repeated.")]
-SeedOption = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of sampled questions and of intervals.")]
+SeedOption = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of all that is sampled.")]
 OutOption = Annotated[Path | None, typer.Option(help="Folder for the report; nothing is written without it.")]
 
 

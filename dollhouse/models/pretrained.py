@@ -15,13 +15,14 @@ from transformers import AutoConfig, dynamic_module_utils
 from dollhouse.errors import DollhouseError, ModelError
 from dollhouse.models.checked_tensors import require_finite
 from dollhouse.models.checkpoints import Checkpoint, read_json
+from dollhouse.runtime.prompt import MAX_TOKENIZER
 from dollhouse.system.read_files import open_file
 
 LOCAL = {"local_files_only": True, "trust_remote_code": False}
 #: implementations of attention and experts that load no code; any other name is fetched from a hub of kernels
 IMPLEMENTATIONS = {"eager", "sdpa", "flex_attention", "batched_mm", "grouped_mm", ""}
 TEXTS = {".json", ".jinja", ".txt", ".model"}  #: suffixes of files that are read as a whole
-MAX_TOKENIZER, MAX_TEXT = 1 << 26, 1 << 24  #: bytes of tokenizer.json, and of others; large vocabularies have 35 MB
+MAX_TEXT = 1 << 24  #: bytes of other text files
 MAX_LAYERS = 1000
 MAX_PARAMETER_RATIO = 8  #: parameters of a model per stored number; packed 4-bit weights have 8
 _LAYERS = re.compile(r"(\w+_)?n?(layers?|depths?|blocks?|stages?|experts)")

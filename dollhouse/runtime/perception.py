@@ -16,7 +16,10 @@ from dollhouse.runtime.registration import OBJECTS_PER_VIEW, make_objects, regis
 
 Floats = NDArray[np.float32]
 
-FOCAL_EXPONENT = 0.7  #: as in :mod:`dollhouse.models.dollhouse.modeling`
+#: Depth is multiplied by known over predicted focal length to this power, unless the heads predict depth over focal
+#: length (``config.canonical_depth``). An object of the same size and image is farther away by the ratio itself, but
+#: students predict part of it from other cues; fitted on synthetic rooms.
+FOCAL_EXPONENT = 0.7
 BLOCK = 1 << 20  #: agreements of two patches that are computed at once
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+MAX_TOKENIZER = 1 << 26  #: bytes of tokenizer.json; large vocabularies have 35 MB
 ANSWER_TOKEN = "<answer>"  # ends the question, begins the answer
 
 

@@ -26,11 +26,10 @@ from dollhouse.runtime.perception import (
     softmax,
     split_votes,
 )
-from dollhouse.runtime.prompt import question_text
+from dollhouse.runtime.prompt import MAX_TOKENIZER, question_text
 from dollhouse.system.read_files import read_object, read_text
 
 BATCH = 64  #: questions that are answered at once
-MAX_TOKENIZER = 1 << 26  #: bytes of tokenizer.json
 
 
 @dataclass(frozen=True, eq=False)

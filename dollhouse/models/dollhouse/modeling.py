@@ -29,11 +29,7 @@ from dollhouse.models.dollhouse.thinking_tokens import ThinkingMap
 from dollhouse.models.dollhouse.trunk import Trunk
 from dollhouse.models.dollhouse.voting_head import VoteOutput, VotingHead, cluster_votes
 from dollhouse.models.vggt.modeling import VggtModel, VggtOutput
-
-#: Depth is multiplied by known over predicted focal length to this power, unless the heads predict depth over focal
-#: length (``config.canonical_depth``). An object of the same size and image is farther away by the ratio itself, but
-#: students predict part of it from other cues; fitted on synthetic rooms.
-FOCAL_EXPONENT = 0.7
+from dollhouse.runtime.perception import FOCAL_EXPONENT
 
 
 @dataclass
