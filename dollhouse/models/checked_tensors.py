@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dollhouse.errors import ModelError
-from dollhouse.system.atomic_io import ADVICE, atomic_path
+from dollhouse.system.atomic_io import ADVICE, atomic_path, scratch_folder
 from dollhouse.system.hashing import ContentDigest
 from dollhouse.system.read_files import open_safetensors, read_safetensors
 
@@ -18,8 +18,10 @@ from dollhouse.system.read_files import open_safetensors, read_safetensors
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, advice: str = ADVICE) -> None:
     """Write tensors and their digest atomically. Raises StorageError as :func:`atomic_path` does."""
     stored = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    with atomic_path(path, advice) as unfinished:
-        save_file(stored, unfinished, {"sha256": _digest(stored)})
+    with atomic_path(path, advice) as unfinished, scratch_folder(path.parent) as scratch:
+        save_file(stored, scratch / path.name, {"sha256": _digest(stored)})
+        (scratch / path.name).chmod(unfinished.stat().st_mode)  # safetensors' files are for their owner only
+        (scratch / path.name).replace(unfinished)
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

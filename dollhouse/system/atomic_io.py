@@ -81,6 +81,20 @@ def atomic_folder(folder: Path, replace: bool = False) -> Iterator[Path]:
         shutil.rmtree(holder, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """Yield a new folder in ``parent`` that is removed afterwards, by a later writer if this one is killed.
+
+    For libraries that make temporary files of their own beside the file that they write.
+    """
+    folder = _random_name(parent)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def write_text(path: Path, text: str, advice: str = ADVICE) -> None:
     """Write a UTF-8 text file atomically. Raises StorageError as :func:`atomic_path` does."""
     with atomic_path(path, advice) as temporary:
