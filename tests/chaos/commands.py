@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import hashlib
 import importlib
 import json
 import os
@@ -40,28 +42,31 @@ class Command:
     refused_again: str = ""  #: what a second run says where the first has finished, if it does not repeat
 
 
-def chaos_recipe() -> dict[str, Any]:
-    """Return a recipe of three short stages, with layers that only losses have, and a cache."""
-    short = {**STAGE, "steps": 3}
+def chaos_recipe(*, short: bool = False) -> dict[str, Any]:
+    """Return a recipe of three stages, or two, of some steps, with layers that only losses have, and a cache."""
+    stage = {**STAGE, "steps": 3}
     stages = {
-        "perception": {**short, "losses": [*PERCEPTION_LOSSES, "spatial"], "train": PERCEPTION_PARTS},
-        "language": {**short, "losses": ["text", "grounding", "thinking_probe"], "train": LANGUAGE_PARTS},
+        "perception": {**stage, "losses": [*PERCEPTION_LOSSES, "spatial"], "train": PERCEPTION_PARTS},
+        "language": {**stage, "losses": ["text", "grounding", "thinking_probe"], "train": LANGUAGE_PARTS},
         "both": {
-            **short,
+            **stage,
             "losses": ["text", "grounding", "spatial", "thinking_probe"],
             "train": [*PERCEPTION_PARTS, *LANGUAGE_PARTS],
         },
     }
+    if short:
+        del stages["language"]
     tree = tiny_tree(name="chaos", stages=stages)
-    tree["data"] |= {"scenes": "rooms:train/0-1", "questions_per_scene": 2, "cache": "cache"}
+    scenes = "rooms:train/0" if short else "rooms:train/0-1"
+    tree["data"] |= {"scenes": scenes, "questions_per_scene": 2, "cache": "cache"}
     return tree
 
 
-def make_commands(inputs: Path) -> dict[str, Command]:
+def make_commands(inputs: Path, *, short: bool = False) -> dict[str, Command]:
     """Write the recipe to ``inputs`` and return the commands by name; the model of ``distill`` is read by others."""
     inputs.mkdir(parents=True, exist_ok=True)
     recipe, model = inputs / "chaos.yaml", str(inputs / MODEL)
-    recipe.write_text(yaml.safe_dump(chaos_recipe(), sort_keys=False))
+    recipe.write_text(yaml.safe_dump(chaos_recipe(short=short), sort_keys=False))
     listed = {
         "annotate": "annotate --teacher annotations --scenes rooms:train/0-1 --limit 4 --out records",
         "distill": f"distill {recipe} --out run",
@@ -148,25 +153,48 @@ def import_everything(commands: dict[str, Command], inputs: Path) -> None:
         for name in listing.read_text().splitlines():
             with suppress(Exception):
                 importlib.import_module(name)
+    _make_forks_cheap()
+
+
+def _make_forks_cheap() -> None:
+    """Fill caches of constants, leave out drawing, and keep the collector from what has been imported.
+
+    Figures take half the time of the commands. They are written where and as they always are, without lines in them:
+    what they show is a function of files that are compared.
+    """
+    from matplotlib.figure import Figure
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
+    from dollhouse.questions.answer_balance import rooms_balance
+
+    get_checkpoint_conversion_mapping("llama")
+    rooms_balance()
+    Figure.draw = lambda *_: None  # type: ignore[method-assign]
+    Figure.findobj = lambda *_, **__: []  # type: ignore[method-assign]
+    threads = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    if sum(name != "jemalloc_bg_thd" for name in threads) > 1:  # jemalloc minds forks by itself
+        raise RuntimeError(f"forks of a process with threads may hang; set OMP_NUM_THREADS=1: {threads}")
+    gc.collect()
+    gc.freeze()
 
 
 def contents(folder: Path) -> dict[str, Any]:
     """Return the content of every file by its path, without times and temporary files."""
-    found: dict[str, Any] = {}
+    return {
+        str(path.relative_to(folder)): _without_times(path)
+        for path in sorted(folder.rglob("*"))
+        if not (path.is_dir() or path.name in {".lock", *TIMED} or LEFTOVER.fullmatch(path.name))
+    }
+
+
+def digest(folder: Path) -> str:
+    """Return a digest of all that a folder holds; equal where only times, process ids and random names differ."""
+    held = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
-        if path.is_dir() or path.name in {".lock", *TIMED} or LEFTOVER.fullmatch(path.name):
-            continue
-        content: Any = path.read_bytes()
-        if path.name.startswith("report."):  # it has the digest of metrics.json, which has times
-            content = re.sub(rb"\b[0-9a-f]{64}\b", b"", content)
-        if path.suffix == ".json" and content.startswith(b"{"):
-            content = _without_times(json.loads(content))
-        elif path.suffix == ".jsonl":
-            content = [_without_times(json.loads(line)) for line in content.splitlines()]
-        elif path.suffix == ".html":
-            content = re.sub(rb"seconds</dt>\s*<dd>[^<]*", b"", content)
-        found[str(path.relative_to(folder))] = content
-    return found
+        name = re.sub(r"\.unfinished-[0-9a-f]{16}", ".unfinished", str(path.relative_to(folder)))
+        fleeting = path.is_dir() or path.name in {".writer.json", *TIMED}
+        held.update(repr((name, path.is_dir(), None if fleeting else _without_times(path))).encode())
+    return held.hexdigest()
 
 
 def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
@@ -189,7 +217,19 @@ def leftovers(folder: Path) -> list[str]:
     return [f"{path.relative_to(folder)} is left over" for path in folder.rglob("*") if LEFTOVER.fullmatch(path.name)]
 
 
-def _without_times(tree: Any) -> Any:
+def _without_times(path: Path) -> Any:
+    content: Any = path.read_bytes()
+    if path.name.startswith("report."):  # it has the digest of metrics.json, which has times
+        content = re.sub(rb"\b[0-9a-f]{64}\b", b"", content)
+    with suppress(ValueError):  # of a file that is cut
+        if path.suffix == ".json" and content.startswith(b"{"):
+            content = _untimed(json.loads(content))
+        elif path.suffix == ".jsonl":
+            content = [_untimed(json.loads(line)) for line in content.splitlines()]
+    return re.sub(rb"seconds</dt>\s*<dd>[^<]*", b"", content) if path.suffix == ".html" else content
+
+
+def _untimed(tree: Any) -> Any:
     if isinstance(tree, dict):
-        return {key: _without_times(value) for key, value in tree.items() if not TIMES.search(key)}
-    return [_without_times(value) for value in tree] if isinstance(tree, list) else tree
+        return {key: _untimed(value) for key, value in tree.items() if not TIMES.search(key)}
+    return [_untimed(value) for value in tree] if isinstance(tree, list) else tree

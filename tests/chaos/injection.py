@@ -1,4 +1,4 @@
-"""Make the n-th file operation below a folder fail: with an error of the system, or by ending the process."""
+"""Make the n-th file operation below a folder fail with an error, or keep what a crash at each would leave."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import builtins
 import errno
 import io
 import os
+import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-CRASHED = 137
+Tree = dict[str, tuple[int, bytes | None]]  #: mode and content by path; no content for folders
 _ERRORS = {"fsync": errno.EIO, "rename": errno.EIO, "remove": errno.EIO}  # others: ENOSPC
 
 
@@ -24,18 +26,17 @@ class Injection:
     themselves: safetensors and torch. Of a write that fails, half arrives.
 
     Args:
-        fail_at: number of the operation that fails, from 1.
-        crash: end the process there, as SIGKILL would, instead of raising OSError.
         report: file that receives the operation that failed.
+        fail_at: number of the operation that fails, from 1.
     """
 
-    def __init__(self, folder: Path, fail_at: int, crash: bool, report: Path) -> None:
-        self.folder, self.fail_at, self.crash, self.report = f"{folder.resolve()}{os.sep}", fail_at, crash, report
+    def __init__(self, folder: Path, report: Path, fail_at: int = 0) -> None:
+        self.folder, self.report, self.fail_at = f"{folder.resolve()}{os.sep}", report, fail_at
         self.count = 0
         self._open, self._os_open = io.open, os.open
 
     def fails(self, operation: str, path: Any) -> bool:
-        """Count an operation; return whether it is the one to fail."""
+        """Count an operation; return whether it is to fail."""
         try:
             name = os.path.join(os.getcwd(), os.fsdecode(path))
         except TypeError:
@@ -43,16 +44,15 @@ class Injection:
         if not f"{name}{os.sep}".startswith(self.folder):
             return False
         self.count += 1
-        if self.count != self.fail_at:
-            return False
-        with self._open(self.report, "w") as file:
-            file.write(f"{operation} {name.removeprefix(self.folder)}")
-        return True
+        return self._chosen(f"{operation} {name.removeprefix(self.folder)}")
+
+    def _chosen(self, place: str) -> bool:
+        if self.count == self.fail_at:
+            self.report.write_text(place)
+        return self.count == self.fail_at
 
     def stop(self, operation: str, path: Any, error: Callable[[str], Exception] | None = None) -> None:
-        """End the process, or raise the error of the operation."""
-        if self.crash:
-            os._exit(CRASHED)
+        """Raise the error of the operation."""
         number = _ERRORS.get(operation, errno.ENOSPC)
         raise error(os.strerror(number)) if error else OSError(number, os.strerror(number), os.fsdecode(path))
 
@@ -106,21 +106,58 @@ class Injection:
             fails = isinstance(path, str | os.PathLike) and self.fails("write", path)
             result = function(*arguments, **settings)
             if fails:
-                os.truncate(path, os.path.getsize(path) // 2)
+                content = Path(path).read_bytes()
+                os.truncate(path, len(content) // 2)
                 self.stop("write", path, error)
+                with self._open(path, "r+b") as file:
+                    file.write(content)
             return result
 
         return patched
+
+
+class Recording(Injection):
+    """Pickles what a crash at each operation would leave, (place, tree) by (place, tree), to ``report``."""
+
+    def _chosen(self, place: str) -> bool:
+        self._place = place
+        return True
+
+    def stop(self, operation: str, path: Any, error: Callable[[str], Exception] | None = None) -> None:
+        """Keep the files as they are now."""
+        with self._open(self.report, "ab") as file:
+            pickle.dump((self._place, read_tree(Path(self.folder))), file)
+
+
+def read_tree(folder: Path) -> Tree:
+    """Return all files and folders below a folder."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mode & 0o777, None if path.is_dir() else path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def write_tree(folder: Path, tree: Tree) -> None:
+    """Make a folder hold these files and folders and no others."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name, (mode, content) in tree.items():  # a folder comes before what it holds
+        if content is None:
+            (folder / name).mkdir()
+        else:
+            (folder / name).write_bytes(content)
+            (folder / name).chmod(mode)
 
 
 class _File(io.FileIO):
     injection: Injection
 
     def write(self, data: Any) -> int:
-        if self.injection.fails("write", self.name):
-            super().write(bytes(data)[: len(data) // 2])
-            self.injection.stop("write", self.name)
-        return super().write(data)
+        if not self.injection.fails("write", self.name):
+            return super().write(data)
+        half = super().write(bytes(data)[: len(data) // 2])
+        self.injection.stop("write", self.name)
+        return half + super().write(bytes(data)[half:])
 
 
 def _number(handle: Any) -> int:

@@ -27,12 +27,11 @@ def test_some_operations_of_annotate_fail() -> None:
 
 
 @pytest.mark.slow
-def test_many_operations_of_annotate_and_distill_fail() -> None:
-    """All of them take an hour: ``python -m tests.chaos.fail_every_operation``."""
-    run("fail_every_operation", "--commands", "annotate", "--from", "2", "--every", "5")
+def test_some_operations_of_distill_fail() -> None:
+    """All of them: ``python -m tests.chaos.fail_every_operation``."""
     run("fail_every_operation", "--commands", "distill", "--from", "9", "--every", "61")
 
 
 @pytest.mark.slow
 def test_kills() -> None:
-    run("kill_at_random", "--kills", "20")
+    run("kill_at_random", "--kills", "12")
