@@ -1,16 +1,13 @@
-"""Runs of every loss: logged values, resuming, and heads that the initial model lacks."""
+"""Runs of every loss: logged values, and heads that the initial model lacks."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
-from transformers import TrainerCallback
 
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.models.dollhouse.serialization import load_student
@@ -18,7 +15,6 @@ from dollhouse.training.estimate.dry_run import dry_run
 from dollhouse.training.recipes import check_recipe
 from dollhouse.training.stage import set_trainable
 from dollhouse.training.train import distill, prepare_student
-from dollhouse.training.trainer import DistillTrainer
 from tests.fixtures.teacher_targets import (
     EVERY_LOSS,
     LOSS_PARTS,
@@ -44,40 +40,6 @@ def test_run_and_dry_run_of_every_loss(synthetic_teacher: None, tmp_path: Path) 
     assert student.config.depth_bins == 32
     assert student.config.relation_head
     assert (tmp_path / "run" / "curves.png").stat().st_size > 10_000
-
-
-@pytest.mark.slow
-def test_resumed_run_has_the_same_loss_weights(synthetic_teacher: None, tmp_path: Path) -> None:
-    """A run resumed from step 2 has the sigmas, teacher map and student of an uninterrupted run."""
-    recipe = every_loss_recipe()
-    distill(recipe, tmp_path / "whole", progress=False)
-
-    class Stop(TrainerCallback):
-        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        distill(recipe, tmp_path / "stopped", progress=False, callbacks=[Stop()])
-    checkpoint = load_file(tmp_path / "stopped" / "all" / "checkpoint-2" / "model.safetensors")
-    sigmas = {name: value for name, value in checkpoint.items() if name.startswith("weighting.")}
-    assert len(sigmas) == len(EVERY_LOSS)
-    assert all(float(value.abs()) > 0 for value in sigmas.values())
-    states = {}
-    trained = DistillTrainer.train
-
-    def watched(self: DistillTrainer, *arguments: Any, **settings: Any) -> Any:
-        result = trained(self, *arguments, **settings)
-        states[self.args.output_dir] = {name: value.clone() for name, value in self.model.state_dict().items()}
-        return result
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(DistillTrainer, "train", watched)
-        distill(recipe, tmp_path / "stopped", progress=False)
-        distill(recipe, tmp_path / "reloaded", progress=False)
-    resumed, whole = states.values()
-    assert any(name.startswith("weighting.") for name in whole)
-    assert "teacher_map.weight" in whole
-    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
 
 
 def test_missing_heads_are_initialised_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,6 +81,11 @@ def test_kills_at_boundaries_give_the_same_weights(
             distill(recipe, tmp_path / "killed", False, callbacks=[At(name, event, kill, step)])
     distill(recipe, tmp_path / "killed", progress=False)
     assert_same_weights(tmp_path / "whole", tmp_path / "killed")
+    checkpoint = load_file(tmp_path / "killed" / "two" / "checkpoint-3" / "model.safetensors")
+    assert "teacher_map.weight" in checkpoint
+    sigmas = [float(value) for name, value in checkpoint.items() if name.startswith("weighting.")]
+    assert len(sigmas) == len(stage["losses"])
+    assert all(sigmas)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

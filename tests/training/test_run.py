@@ -1,13 +1,8 @@
-"""Distillation runs: kills, full disks, caches and records."""
+"""Distillation runs: full disks, caches and records."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -30,53 +25,6 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "finished_run"
     distill(tiny_recipe(data={**TINY["data"], "views": 4}), out, progress=False)
     return out
-
-
-def run_in_process(out: Path) -> subprocess.Popen[bytes]:
-    code = (
-        "import sys, json; from pathlib import Path; from dollhouse.training.recipes import check_recipe;"
-        "from dollhouse.training.train import distill;"
-        "distill(check_recipe(json.loads(sys.argv[1]), 'test'), Path(sys.argv[2]), progress=False)"
-    )
-    recipe = json.dumps({**TINY, "data": {**TINY["data"], "views": 4}})
-    return subprocess.Popen(
-        [sys.executable, "-c", code, recipe, str(out)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    )
-
-
-def kill_when(out: Path, reached: str) -> None:
-    """Start the run and SIGKILL it as soon as a file or folder ``reached`` appears."""
-    process = run_in_process(out)
-    deadline = time.monotonic() + 180
-    while not any(out.glob(reached)):
-        assert process.poll() is None, f"the run ended before {reached} appeared"
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-
-
-@pytest.mark.slow
-def test_killed_run_gives_the_same_weights(finished_run: Path, tmp_path: Path) -> None:
-    out = tmp_path / "killed"
-    kill_when(out, "pretrain_perception/checkpoint-4")
-    assert not (out / "pretrain_perception" / "student.safetensors").exists()
-    kill_when(out, "finetune_end_to_end/.unfinished-*")
-    assert not (out / "model").exists()
-    kill_when(out, "finetune_end_to_end/checkpoint-4")
-    assert run_in_process(out).wait(timeout=180) == 0
-    for name in (
-        "pretrain_perception/student.safetensors",
-        "finetune_end_to_end/student.safetensors",
-        "model/model.safetensors",
-    ):
-        expected, got = load_file(finished_run / name), load_file(out / name)
-        assert expected.keys() == got.keys()
-        assert all(torch.equal(expected[key], got[key]) for key in expected), name
-    steps = [
-        (line["stage"], line["step"]) for line in map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
-    ]
-    assert len([step for step in steps if step == ("pretrain_perception", 4)]) == 1, "no step is logged twice"
 
 
 def test_run_record(finished_run: Path) -> None:
@@ -177,9 +125,3 @@ def test_cache_that_cannot_be_written(tmp_path: Path) -> None:
     (folder / "key").write_text("a file in place of a folder")
     with pytest.raises(StorageError, match=r"unset data\.cache"):
         cache.write_questions(3, "k", (("a?", "b", "size"),))
-
-
-def test_no_processes_left() -> None:
-    """Nothing that these tests started is still running."""
-    children = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "check_recipe"], capture_output=True, check=False)
-    assert not children.stdout.strip()
