@@ -21,6 +21,7 @@ from dollhouse.scenes.scene import Scene
 from dollhouse.teachers.annotate import annotate_scenes
 from dollhouse.teachers.openai_server import KEY_VARIABLE, OpenAISettings, OpenAITeacher
 from dollhouse.teachers.protocol import TeacherUnavailableError
+from tests.conftest import LONG
 from tests.records.small_scenes import questions_for, small_scenes
 from tests.teachers.chat_server import chat_server
 from tests.teachers.public_servers import expected_failure, public_servers
@@ -35,7 +36,7 @@ def numbered(scene: Scene, count: int) -> Sequence[Question]:
     return [replace(q, text=f"question {first + n}", view=None) for n, q in enumerate(questions_for(scene, count))]
 
 
-@pytest.mark.parametrize("total", [100, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("total", [100, pytest.param(1000, marks=LONG)])
 def test_nothing_is_lost_or_paid_twice(
     total: int,
     tmp_path: Path,
