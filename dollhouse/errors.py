@@ -43,6 +43,18 @@ class ScoreError(DollhouseError):
     """Answers cannot be scored, or a scorer's package is not installed."""
 
 
+class MissingPackageError(DollhouseError, ImportError):
+    """A package that only an extra installs is missing."""
+
+
+def missing_package(error: ModuleNotFoundError) -> Exception:
+    """Return the error for a package that ``dollhouse[train]`` installs; ``error`` itself for a module of this one."""
+    package = (error.name or "").partition(".")[0]
+    if package in ("", "dollhouse"):
+        return error
+    return MissingPackageError(f"this needs {package}, which is not installed: pip install 'dollhouse[train]'")
+
+
 def first_fault(error: ValidationError) -> str:
     """Describe the first fault of a pydantic ValidationError in one line: "views.0.name: Field required"."""
     fault = error.errors()[0]

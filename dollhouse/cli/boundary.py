@@ -20,7 +20,7 @@ import typer
 from rich.text import Text
 
 from dollhouse.cli.app import command_line
-from dollhouse.errors import DollhouseError
+from dollhouse.errors import DollhouseError, missing_package
 from dollhouse.system.atomic_io import write_text
 from dollhouse.system.console import READER_GONE, console, guarded_streams
 from dollhouse.system.environment import describe_environment
@@ -78,6 +78,8 @@ def _end(error: BaseException) -> int:
         return error.code if isinstance(error.code, int) else _fail(str(error.code)) if error.code else 0
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
+    if isinstance(error, ModuleNotFoundError):
+        error = missing_package(error)
     if isinstance(error, DollhouseError):
         return _fail(str(error))
     if isinstance(error, typer.TyperException):

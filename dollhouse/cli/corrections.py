@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from dollhouse.errors import SceneError, first_fault
+from dollhouse.errors import SceneError
 
 _option = partial(typer.Option, rich_help_panel="Corrections of a scene that is not what its format says")
 #: the fields of Corrections: type, default and option
@@ -30,14 +30,12 @@ def with_corrections(verb: Callable[..., None]) -> Callable[..., None]:
     """Replace a verb's parameter ``corrections`` by one option for each field of ``Corrections``."""
 
     def corrected(**values: Any) -> None:
-        from pydantic import ValidationError
-
         from dollhouse.scenes.corrections import Corrections
 
         try:
             corrections = Corrections(**{name: values.pop(name) for name in _OPTIONS})
-        except ValidationError as error:
-            raise SceneError(f"a correction cannot be used: {first_fault(error)}") from error
+        except ValueError as error:
+            raise SceneError(f"a correction cannot be used: {error}") from error
         verb(**values, corrections=corrections)
 
     hints = get_type_hints(verb, localns={"Corrections": Any}, include_extras=True)

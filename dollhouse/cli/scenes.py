@@ -13,8 +13,8 @@ from dollhouse.cli.app import (
     LenientOption,
     ModelOption,
     SceneArgument,
+    load_pipeline,
     print_notices,
-    quiet_libraries,
     scenes_app,
 )
 from dollhouse.cli.corrections import with_corrections
@@ -150,11 +150,9 @@ def export_scene(
     print_notices(opened)
     predicted = predicted or (chosen != "scannet" and _lacks(opened, chosen))
     if predicted:
-        quiet_libraries()
-        from dollhouse.inference.pipeline import DollhousePipeline
         from dollhouse.inference.predicted_scene import predicted_scene
 
-        opened = predicted_scene(DollhousePipeline.from_pretrained(model).encode_scene(opened, views, skip_bad))
+        opened = predicted_scene(load_pipeline(model, "auto").encode_scene(opened, views, skip_bad))
     elif views is not None:
         opened = opened.sample_views(views)
     written = _write(opened, chosen, out, points)

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from dollhouse.cli.app import ModelOption, app, quiet_libraries
+from dollhouse.cli.app import EngineOption, ModelOption, app, load_pipeline
 from dollhouse.errors import StorageError
 
 
@@ -37,6 +37,7 @@ def serve(
     disk: Annotated[int, typer.Option(min=1, help="Uploaded scenes on disk, MB; the least recently used go.")] = 4096,
     max_upload: Annotated[int, typer.Option(min=1, help="Largest request, MB.")] = 64,
     deadline: Annotated[float, typer.Option(min=1, help="Seconds that a request may take.")] = 60.0,
+    engine: EngineOption = "auto",
 ) -> None:
     """Serve a page, scenes and an OpenAI-compatible chat over HTTP.
 
@@ -49,7 +50,6 @@ def serve(
         from dollhouse.serve.service import SceneService
     except ImportError as error:
         raise StorageError(f"serving needs {error.name}; install it with: pip install 'dollhouse[serve]'") from error
-    from dollhouse.inference.pipeline import DollhousePipeline
     from dollhouse.system.folder_lock import locked_folder
 
     hashes = read_keys(keys) if keys else ()
@@ -63,8 +63,7 @@ def serve(
         Limits(), memory=memory * MEGABYTE, store=disk * MEGABYTE, body=max_upload * MEGABYTE, deadline=deadline
     )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
-    quiet_libraries()
     with locked_folder(folder):
-        service = SceneService(DollhousePipeline.from_pretrained(model), Path(model).name, folder, limits, encoders)
+        service = SceneService(load_pipeline(model, engine), Path(model).name, folder, limits, encoders)
         print(f"page: http://{'127.0.0.1' if local else host}:{port}/  API: /v1  (Ctrl-C stops)", file=sys.stderr)
         serve(create_app(service, hashes, hosts), service, host, port)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dollhouse.errors import ModelError, SceneError
+from dollhouse.errors import ModelError, SceneError, missing_package
 from dollhouse.inference.known_scale import apply_known_lengths
 from dollhouse.inference.session import SceneSession
 from dollhouse.models.model_folder import find_export
@@ -76,6 +76,7 @@ class DollhousePipeline:
             precision: of the export, such as "int8"; by default the first that is certified.
 
         Raises:
+            MissingPackageError: torch is not installed, and the folder holds no export.
             ModelError: if the folder is missing, incomplete or not a Dollhouse model; with engine "onnx" also if there
                 is no certified export, or its files are not the certified ones.
         """
@@ -85,10 +86,12 @@ class DollhousePipeline:
             engine = "torch" if importlib.util.find_spec("torch") else "onnx"
         if engine == "onnx":
             return cls._from_export(model, precision)
-        import torch
+        try:
+            import torch
 
-        from dollhouse.models.dollhouse.serialization import load_student
-
+            from dollhouse.models.dollhouse.serialization import load_student
+        except ModuleNotFoundError as error:
+            raise missing_package(error) from error
         student, processor, model_id = load_student(model)
         return cls(student.to(device or ("cuda" if torch.cuda.is_available() else "cpu")), processor, model_id)
 

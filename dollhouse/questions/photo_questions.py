@@ -20,7 +20,6 @@ from dollhouse.questions.referring import plural, with_article
 from dollhouse.questions.templates import NAMES, OPPOSITE, TEMPLATES, Template
 from dollhouse.questions.wording import normalise_question
 from dollhouse.scenes.labels import default_labels
-from dollhouse.scenes.synthetic.furniture import COLOURS
 
 OFF_TOPIC_ANSWER = "i can only answer questions about what the photos show"
 KEPT_VIEW = 0.15  #: share of the questions about a single photo that name "view 1" nevertheless
@@ -101,13 +100,3 @@ def absent_facts(facts: PhotoFacts, rng: random.Random, held_out: bool) -> Itera
 def without_view(text: str, rng: random.Random) -> str:
     """Remove the view's number from most questions about a single photo."""
     return text if rng.random() < KEPT_VIEW else _VIEW.sub("", text)
-
-
-@cache
-def template_words() -> frozenset[str]:
-    """Return the words of all templates, and of colours."""
-    table = yaml.safe_load(TEMPLATES_FILE.read_text("utf-8"))
-    texts = [text for texts in (table | table.pop("view")).values() for text in texts]
-    texts += [template.text for templates in TEMPLATES.values() for template in templates]
-    words = {word for text in texts for word in re.findall(r"[a-z]+", re.sub(r"{[a-z]+}", " ", text))}
-    return frozenset(words | set(COLOURS))

@@ -7,20 +7,20 @@ words for labels, typos of one letter. Nouns that no table has stay as they are.
 from __future__ import annotations
 
 import re
+import tomllib
 import unicodedata
 from collections.abc import Iterator
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dollhouse.questions.nouns import not_typos, nouns
 from dollhouse.questions.referring import plural, with_article
 from dollhouse.scenes.labels import LabelMap, default_labels, singular
 from dollhouse.scenes.synthetic.furniture import COLOURS
 
-TABLE = Path(__file__).with_name("wording.yaml")
+TABLE = Path(__file__).with_name("wording.toml")
+TEMPLATE_WORDS = Path(__file__).with_name("template_words.txt")  #: of all templates, and colours; a test compares them
 LONGEST_NAME = 3  #: words of a label's name
 LEAST_TYPO = 4  #: letters of a word that is checked for typos
 _ROUNDS = 4  #: of the rules, at most
@@ -179,12 +179,11 @@ def _edits(word: str) -> Iterator[str]:
 @cache
 def _targets() -> frozenset[str]:
     """Return the words to which typos are corrected: of labels, their other names, and the templates."""
-    from dollhouse.questions.photo_questions import template_words
-
     mapping = _mapping()
     names = {word for label in default_labels() for word in (label, *mapping.aliases(label))}
     words = {part for name in names for part in (*name.split(), plural(name).split()[-1])}
-    return frozenset(word for word in words | template_words() if len(word) >= LEAST_TYPO)
+    words.update(TEMPLATE_WORDS.read_text("utf-8").split())
+    return frozenset(word for word in words if len(word) >= LEAST_TYPO)
 
 
 @cache
@@ -195,7 +194,7 @@ def _mapping() -> LabelMap:
 @cache
 def _table() -> dict[str, Any]:
     """Return the rules, compiled."""
-    raw = yaml.safe_load(TABLE.read_text("utf-8"))
+    raw = tomllib.loads(TABLE.read_text("utf-8"))
     lists = raw["lists"]
 
     def compiled(pattern: str) -> re.Pattern[str]:

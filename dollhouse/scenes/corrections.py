@@ -3,44 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, get_args
+from math import inf
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
 from dollhouse.geometry import Array, invert_rigid, transform_points
 from dollhouse.scenes.readers.captures import OPENCV_FROM_OPENGL, estimate_up, level_from_up
 from dollhouse.scenes.scene import Box, Scene, View
 
 Axis = Literal["x", "y", "z", "-x", "-y", "-z"]
+CameraAxes = Literal["opencv", "opengl"]
+PoseDirection = Literal["world_from_camera", "camera_from_world"]
 _AXES: tuple[Axis, ...] = get_args(Axis)
+_CHOICES = {"axes": get_args(CameraAxes), "poses": get_args(PoseDirection), "up": _AXES}
 
 
-class Corrections(BaseModel):
-    """What the poses and depth maps of a scene are, as its reader opens them; defaults change nothing."""
+@dataclass(frozen=True)
+class Corrections:
+    """What the poses and depth maps of a scene are, as its reader opens them; defaults change nothing.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Raises:
+        ValueError: a value that a field cannot have.
+    """
 
-    axes: Literal["opencv", "opengl"] = Field(
-        "opencv", description="camera axes of the poses: x right, y down, z forward; opengl: x right, y up, z back"
-    )
-    poses: Literal["world_from_camera", "camera_from_world"] = Field(
-        "world_from_camera", description="direction of the poses"
-    )
-    depth_scale: float = Field(1.0, gt=0, allow_inf_nan=False, description="factor on depth, such as 0.001 for mm")
-    pose_scale: float = Field(1.0, gt=0, allow_inf_nan=False, description="factor on camera positions")
-    up: Axis = Field("z", description="axis of the scene's world that is up")
+    #: camera axes of the poses: x right, y down, z forward; opengl: x right, y up, z back
+    axes: CameraAxes = "opencv"
+    poses: PoseDirection = "world_from_camera"  #: direction of the poses
+    depth_scale: float = 1.0  #: factor on depth, such as 0.001 for mm
+    pose_scale: float = 1.0  #: factor on camera positions
+    up: Axis = "z"  #: axis of the scene's world that is up
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  #: where it is a field of a recipe
+
+    def __post_init__(self) -> None:
+        for name in ("depth_scale", "pose_scale"):
+            if not 0 < getattr(self, name) < inf:
+                raise ValueError(f"{name}: {getattr(self, name)} is not a positive number")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name}: {getattr(self, name)!r} is none of {', '.join(choices)}")
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The fields that are not the default."""
+        return {name: value for name, value in vars(self).items() if value != getattr(Corrections, name)}
 
     @property
     def options(self) -> str:
         """Return the command's options that give these corrections: "--axes opengl --depth-scale 0.2"."""
-        given = self.model_dump(exclude_defaults=True)
         return " ".join(
             f"--{name.replace('_', '-')} {value if isinstance(value, str) else format(value, 'g')}"
-            for name, value in given.items()
+            for name, value in self.given.items()
         )
 
     def then(self, later: Corrections) -> Corrections:

@@ -78,7 +78,7 @@ def describe_scene(scene: Scene) -> dict[str, Any]:
         "missing": [name for name in ("depth", "poses", "intrinsics", "instances", "boxes") if content[name] is None],
         "scale": describe_lengths(scene)["scale"],
         "check": scene.metadata.get("pose_check"),
-        "corrections": Corrections.model_validate(scene.metadata.get("corrections") or {}).options,
+        "corrections": Corrections(**scene.metadata.get("corrections", {})).options,
         "notices": notices,
     }
 

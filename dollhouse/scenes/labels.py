@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -139,7 +139,15 @@ class LabelMap:
 
     def aliases(self, label: str) -> tuple[str, ...]:
         """Return all words of the table, other than the label itself, that map to a label."""
-        return tuple(word for word in sorted(self._synonym) if word != label and self.map(word) == label)
+        return tuple(word for word in self._words.get(label, ()) if word != label)
+
+    @cached_property
+    def _words(self) -> dict[str | None, list[str]]:
+        """The words of the table, sorted, by label."""
+        words: dict[str | None, list[str]] = {}
+        for word in sorted(self._synonym):
+            words.setdefault(self.map(word), []).append(word)
+        return words
 
     def _general(self, noun: str) -> list[str]:
         """Return the labels that apply to a noun, the most special first."""

@@ -203,7 +203,7 @@ def _correct(scene: Scene, kind: str, corrections: Corrections) -> Scene:
     """Apply corrections, and note them and the kind of scene in the metadata."""
     scene = corrections.apply(scene)
     metadata = {key: value for key, value in scene.metadata.items() if key != "pose_check"}  # of a saved scene
-    metadata |= {"kind": kind, "corrections": corrections.model_dump(exclude_defaults=True)}
+    metadata |= {"kind": kind, "corrections": corrections.given}
     return replace(scene, metadata=metadata)
 
 

@@ -86,7 +86,7 @@ def check_poses(scene: Scene) -> dict[str, Any]:
     if up := _up_axis(corrected):
         mistakes.append(f"the world's up is {up}, not z")
         remedy = remedy.then(Corrections(up=up))
-    applied = Corrections.model_validate(scene.metadata.get("corrections") or {})
+    applied = Corrections(**scene.metadata.get("corrections", {}))
     check: dict[str, Any] = {
         "pairs": len(pairs),
         "error": round(as_read, 5) if np.isfinite(as_read) else None,

@@ -13,8 +13,6 @@ from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 from dollhouse.errors import StorageError
 
 ADVICE = "free some space or choose another folder"
@@ -38,7 +36,9 @@ def atomic_path(path: Path, advice: str = ADVICE) -> Iterator[Path]:
         sync(temporary)
         temporary.replace(path)
         sync(path.parent)
-    except (OSError, SafetensorError) as error:
+    except Exception as error:
+        if not _is_refused_write(error):
+            raise
         raise StorageError(f"cannot write {path} ({_reason(error)}); {advice}") from error
     finally:
         with contextlib.suppress(OSError):
@@ -74,7 +74,7 @@ def atomic_folder(folder: Path, replace: bool = False) -> Iterator[Path]:
         unfinished.rename(folder)
         sync(folder.parent)
     except Exception as error:
-        if not isinstance(error, (OSError, SafetensorError)) and "(os error " not in str(error):  # of tokenizers
+        if not _is_refused_write(error):
             raise
         raise StorageError(f"cannot write {folder} ({_reason(error)}); {ADVICE}") from error
     finally:
@@ -148,6 +148,11 @@ def _holds(folder: Path, unfinished: Path) -> bool:
     """Return whether ``folder`` holds equal copies of all files of ``unfinished``."""
     names = [str(path.relative_to(unfinished)) for path in unfinished.rglob("*") if path.is_file()]
     return len(filecmp.cmpfiles(folder, unfinished, names, shallow=False)[0]) == len(names)
+
+
+def _is_refused_write(error: Exception) -> bool:
+    """Return whether the system refused to write; safetensors and tokenizers raise errors of their own for it."""
+    return isinstance(error, OSError) or "(os error " in str(error) or type(error).__name__ == "SafetensorError"
 
 
 def _reason(error: Exception) -> object:

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +58,8 @@ def processor() -> str:
 
 def package_versions(names: Iterable[str]) -> dict[str, str]:
     """Return the installed version of each package; those not installed are absent."""
+    from importlib import metadata  # takes as long to import as the rest of the command
+
     versions = {}
     for name in names:
         with suppress(metadata.PackageNotFoundError):
@@ -81,6 +82,8 @@ def source_commit() -> str | None:
 
 
 def _installed_extras() -> dict[str, bool]:
+    from importlib import metadata
+
     try:
         requirements = metadata.requires("dollhouse") or []
     except metadata.PackageNotFoundError:

@@ -26,7 +26,7 @@ def test_options_are_frozen(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
         name: sorted(option for p in sub.params for option in p.opts if option.startswith("--"))
         for name, sub in verbs.items()
     }
-    shared = [f"--{name.replace('_', '-')}" for name in Corrections.model_fields]
+    shared = [f"--{name.replace('_', '-')}" for name in Corrections.__dataclass_fields__]
     for verb in CORRECTING:
         assert all(option in options[verb] for option in shared), verb
         options[verb] = [option for option in options[verb] if option not in shared]
@@ -103,6 +103,7 @@ def test_options_are_frozen(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
             "--deadline",
             "--disk",
             "--encoders",
+            "--engine",
             "--host",
             "--keys",
             "--max-upload",

@@ -1,15 +1,19 @@
 """Normalisation of wording: a table of pairs, fixed points, unknown nouns, and other wordings of one question."""
 
 import random
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from dollhouse.questions.nouns import absent_nouns
-from dollhouse.questions.photo_questions import photo_templates
+from dollhouse.questions.photo_questions import TEMPLATES_FILE, photo_templates
 from dollhouse.questions.referring import with_article
+from dollhouse.questions.templates import TEMPLATES
 from dollhouse.questions.variants import VARIANTS
-from dollhouse.questions.wording import normalise_question, views_named
+from dollhouse.questions.wording import TEMPLATE_WORDS, normalise_question, views_named
+from dollhouse.scenes.synthetic.furniture import COLOURS
 
 PAIRS = [line.split(" => ") for line in Path(__file__).with_name("wordings.txt").read_text("utf-8").splitlines()]
 QUESTIONS = (
@@ -45,6 +49,14 @@ def test_templates_are_in_the_normalised_wording() -> None:
         for template in templates:
             text = template.text.format(**words)
             assert normalise_question(text) == text
+
+
+def test_the_list_of_words_is_that_of_the_templates() -> None:
+    table = yaml.safe_load(TEMPLATES_FILE.read_text("utf-8"))
+    texts = [text for texts in (table | table.pop("view")).values() for text in texts]
+    texts += [template.text for templates in TEMPLATES.values() for template in templates]
+    words = {word for text in texts for word in re.findall(r"[a-z]+", re.sub(r"{[a-z]+}", " ", text))}
+    assert TEMPLATE_WORDS.read_text("utf-8").split() == sorted(words | set(COLOURS))
 
 
 @pytest.mark.parametrize("held_out", [False, True])

@@ -1,12 +1,28 @@
-"""What answering by exported graphs imports."""
+"""What answering by exported graphs imports, and what is printed where a package of the extra `train` is missing."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
-HEAVY = ("torch", "transformers", "scipy", "matplotlib")
-CODE = """
+from PIL import Image
+
+#: what only ``dollhouse[train]`` installs
+TRAIN = ("torch", "transformers", "accelerate", "embreex", "httpx2", "jinja2", "omegaconf", "pyarrow", "yaml", "scipy")
+TRAIN += ("safetensors",)
+HEAVY = (*TRAIN, "matplotlib", "pydantic")
+#: refuses to import the packages that are given as arguments after the second
+BLOCK = """
+import sys
+blocked = sys.argv[2:]
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in blocked:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Blocked())
+"""
+ASK = """
 import sys
 import dollhouse.cli
 import dollhouse.inference.pipeline, dollhouse.inference.onnx_session
@@ -16,11 +32,30 @@ open_scene(sys.argv[1], skip_bad=True).read_sample(4, True)
 normalise_question("How many chairs are there?")
 print(" ".join(name for name in sys.argv[2:] if name in sys.modules))
 """
+BASE = f"""{BLOCK}
+import dollhouse, dollhouse.evaluation.report.answer_picture, dollhouse.scenes.visualize, dollhouse.scenes.description
+try:
+    dollhouse.distill
+except dollhouse.DollhouseError as error:
+    print(error)
+import dollhouse.cli
+sys.argv[1:] = ["scenes", "show", sys.argv[1], "--out", sys.argv[1] + "/plan.png"]
+dollhouse.cli.main()
+"""
 
 
-def test_the_onnx_engine_imports_no_torch(tmp_path) -> None:
-    from PIL import Image
+def run(code: str, folder: Path, *names: str) -> tuple[str, int]:
+    Image.new("RGB", (64, 48)).save(folder / "photo.png")
+    done = subprocess.run([sys.executable, "-c", code, str(folder), *names], capture_output=True, text=True)
+    return done.stdout + done.stderr, done.returncode
 
-    Image.new("RGB", (64, 48)).save(tmp_path / "photo.png")
-    done = subprocess.run([sys.executable, "-c", CODE, str(tmp_path), *HEAVY], capture_output=True, text=True)
-    assert (done.stdout.strip(), done.returncode) == ("", 0), done.stderr
+
+def test_the_onnx_engine_imports_no_torch(tmp_path: Path) -> None:
+    assert run(ASK, tmp_path, *HEAVY) == ("\n", 0)
+
+
+def test_what_needs_torch_names_the_extra(tmp_path: Path) -> None:
+    text, code = run(BASE, tmp_path, *TRAIN)
+    assert code == 0, text
+    assert "which is not installed: pip install 'dollhouse[train]'" in text
+    assert (tmp_path / "plan.png").is_file()

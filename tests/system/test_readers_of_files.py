@@ -23,7 +23,6 @@ EXEMPT = {
     "data/batch_workers.py",  # batches between processes of a run
     "evaluation/benchmarks/benchmark.py",  # definitions.yaml
     "questions/photo_questions.py",  # photo_templates.yaml
-    "questions/wording.py",  # wording.yaml
     "scenes/synthetic/homes/models.py",  # the cache of models
     "teachers/completions.py",  # answers of servers, bounded by the client and read leniently: they are paid for
     "teachers/chat_template.py",  # messages between two processes of its own

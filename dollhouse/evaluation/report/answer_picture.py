@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dollhouse.evaluation.report.charts import COLOUR, INK, SOFT
-from dollhouse.evaluation.report.render import plural
 from dollhouse.inference.session import MIN_BOX_SCORE, Answer, SceneSession
 from dollhouse.scenes.visualize import draw_plan, draw_views, save_figure
 
@@ -30,7 +29,7 @@ def draw_answers(session: SceneSession, answers: Sequence[Answer], out: Path) ->
     below = 0.35 + LINE * sum(max(len(question), len(text)) + 0.6 for question, text, _ in rows)
     above = max(4.6, 2 * TILE * images.shape[1] / images.shape[2] + 1.2)
     figure = Figure(figsize=(width, above + below), dpi=110, layout="constrained")
-    title = f"{session.scene.name}  ·  {plural(views, 'photo')}  ·  {session.pipeline.model_id}"
+    title = f"{session.scene.name}  ·  {views} photo{'s' * (views != 1)}  ·  {session.pipeline.model_id}"
     figure.suptitle(title, color=INK, fontsize=11)
     halves: Any = figure.subfigures(2, 1, height_ratios=[above, below])
     sides: Any = halves[0].subfigures(1, 2, width_ratios=[TILE * views, PLAN])

@@ -102,9 +102,7 @@ def read_valid_depth(path: Path, units: float, confidence: Path | None) -> NDArr
 def _undistorted(
     read: Callable[[], NDArray[Any]], intrinsics: Array, distortion: Sequence[float], order: int
 ) -> NDArray[Any]:
-    """Resample what ``read`` returns to a pinhole camera; ``order`` 0 takes the nearest pixel, 1 interpolates."""
-    from scipy.ndimage import map_coordinates
-
+    """Resample what ``read`` returns to a pinhole camera; ``order`` 0: nearest pixel, 1: interpolated 8-bit colours."""
     pixels = read()
     k1, k2, p1, p2 = (*distortion, 0.0, 0.0, 0.0)[:4]
     rays = camera_rays(intrinsics, pixels.shape[1], pixels.shape[0])
@@ -113,9 +111,19 @@ def _undistorted(
     radial = 1.0 + square * (k1 + k2 * square)
     column = intrinsics[0, 0] * (x * radial + 2 * p1 * x * y + p2 * (square + 2 * x * x)) + intrinsics[0, 2] - 0.5
     row = intrinsics[1, 1] * (y * radial + p1 * (square + 2 * y * y) + 2 * p2 * x * y) + intrinsics[1, 2] - 0.5
-    channels = pixels[..., None] if pixels.ndim == 2 else pixels
-    sampled = [map_coordinates(channels[..., i], (row, column), order=order) for i in range(channels.shape[2])]
-    return np.stack(sampled, axis=-1).reshape(pixels.shape)
+    height, width = pixels.shape[:2]
+    inside = (row >= 0) & (row <= height - 1) & (column >= 0) & (column <= width - 1)
+    sampled = np.zeros_like(pixels)
+    row, column = row[inside], column[inside]
+    if order == 0:
+        sampled[inside] = pixels[np.floor(row + 0.5).astype(int), np.floor(column + 0.5).astype(int)]
+        return sampled
+    top, left = (np.minimum(np.floor(at), side - 2).astype(int) for at, side in ((row, height), (column, width)))
+    shape = (-1, *(1,) * (pixels.ndim - 2))
+    down, right = (row - top).reshape(shape), (column - left).reshape(shape)
+    upper, lower = (pixels[line, left] * (1 - right) + pixels[line, left + 1] * right for line in (top, top + 1))
+    sampled[inside] = np.floor(upper * (1 - down) + lower * down + 0.5)
+    return sampled
 
 
 def read_rows(path: Path) -> list[list[str]]:

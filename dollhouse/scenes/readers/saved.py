@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, ValidationError
 
-from dollhouse.errors import SceneError, first_fault
+from dollhouse.errors import SceneError
 from dollhouse.geometry import is_rigid
 from dollhouse.scenes.images import depth_size, image_size, read_depth, read_ids, read_image
 from dollhouse.scenes.readers.reader import Reader
@@ -24,53 +23,12 @@ from dollhouse.scenes.scene import Box, Scene, View
 from dollhouse.system.atomic_io import atomic_folder
 from dollhouse.system.read_files import decode_json, read_json
 
+if TYPE_CHECKING:
+    from dollhouse.scenes.readers.schemas import ViewEntry
+
 FORMAT = "dollhouse scene 1"
 _UNITS_PER_METRE = 1000.0
 _MAX_UINT16 = 65535
-
-# Lists in JSON, arrays after validation.
-Row3 = Annotated[list[FiniteFloat], Field(min_length=3, max_length=3), AfterValidator(np.array)]
-Row4 = Annotated[list[FiniteFloat], Field(min_length=4, max_length=4)]
-Matrix3 = Annotated[list[Row3], Field(min_length=3, max_length=3), AfterValidator(np.array)]
-Matrix4 = Annotated[list[Row4], Field(min_length=4, max_length=4), AfterValidator(np.array)]
-Positive3 = Annotated[
-    list[Annotated[FiniteFloat, Field(gt=0)]], Field(min_length=3, max_length=3), AfterValidator(np.array)
-]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class _BoxEntry(_Strict):
-    """The fields of :class:`Box`, under the same names."""
-
-    id: PositiveInt
-    label: str = Field(min_length=1)
-    center: Row3
-    size: Positive3
-    yaw: FiniteFloat
-    has_front: bool = False
-    colour: str | None = None
-    score: FiniteFloat | None = None
-
-
-class _ViewEntry(_Strict):
-    name: str
-    intrinsics: Matrix3 | None = None
-    world_from_camera: Matrix4 | None = None
-    depth: bool = False
-    depth_intrinsics: Matrix3 | None = None
-    instances: bool = False
-
-
-class _SceneEntry(_Strict):
-    format: Literal["dollhouse scene 1"]
-    name: str
-    metric: bool = True
-    metadata: dict[str, Any] = {}
-    views: list[_ViewEntry] = Field(min_length=1)
-    boxes: list[_BoxEntry] | None = None
 
 
 def save_scene(scene: Scene, folder: str | Path) -> Path:
@@ -95,12 +53,11 @@ def open_saved(path: str | Path, *, skip_bad: bool = False, frames: int | None =
 
     Raises SceneError where ``scene.json`` or an image is missing, broken or inconsistent.
     """
+    from dollhouse.scenes.readers.schemas import SceneEntry, check
+
     json_path = Path(path) / "scene.json"
     content = read_json(json_path, SceneError, "a saved scene has this file")
-    try:
-        entry = _SceneEntry.model_validate(content)
-    except ValidationError as error:
-        raise SceneError(f"{json_path}: is not a saved scene ({first_fault(error)})") from error
+    entry = check(SceneEntry, content, f"{json_path}:", "a saved scene")
     views = tuple(_open_view(json_path, index, view) for index, view in enumerate(entry.views))
     boxes = None if entry.boxes is None else tuple(Box(**vars(box)) for box in entry.boxes)
     if boxes and len({box.id for box in boxes}) < len(boxes):
@@ -110,6 +67,8 @@ def open_saved(path: str | Path, *, skip_bad: bool = False, frames: int | None =
 
 
 def _to_json(scene: Scene, folder: Path) -> str:
+    from dollhouse.scenes.readers.schemas import SceneEntry, check
+
     views = [
         {name: value for name, value in vars(view).items() if not name.startswith("open_")}
         | {"depth": view.open_depth is not None, "instances": view.open_instances is not None}
@@ -119,10 +78,9 @@ def _to_json(scene: Scene, folder: Path) -> str:
     entry = {"format": FORMAT, **vars(scene), "metadata": dict(scene.metadata), "views": views, "boxes": boxes}
     try:
         text = json.dumps(entry, indent=1, allow_nan=False, default=_array_to_list)
-        _SceneEntry.model_validate(decode_json(text))
-    except (TypeError, ValueError) as error:  # pydantic's ValidationError is a ValueError
-        fault = first_fault(error) if isinstance(error, ValidationError) else error
-        raise SceneError(f"{scene.name}: cannot be saved to {folder} ({fault})") from error
+    except (TypeError, ValueError) as error:
+        raise SceneError(f"{scene.name}: cannot be saved to {folder} ({error})") from error
+    check(SceneEntry, decode_json(text), f"{scene.name}: cannot be saved to {folder}, since it", "a saved scene")
     return text
 
 
@@ -158,7 +116,7 @@ def _image_path(folder: Path, kind: str, index: int) -> Path:
     return folder / kind / f"{index:04d}.png"
 
 
-def _open_view(json_path: Path, index: int, entry: _ViewEntry) -> View:
+def _open_view(json_path: Path, index: int, entry: ViewEntry) -> View:
     where = f"{json_path}: view {index} ({entry.name})"
     if entry.world_from_camera is not None and not is_rigid(np.array(entry.world_from_camera)):
         raise SceneError(f"{where}: its pose is not a rotation with a translation")

@@ -6,13 +6,11 @@ Boxes follow VoteNet's convention: axis-aligned bounds of an object's vertices a
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic.alias_generators import to_camel
 
-from dollhouse.errors import SceneError, first_fault
+from dollhouse.errors import SceneError
 from dollhouse.geometry import Array, transform_points
 from dollhouse.scenes.labels import unmapped_words
 from dollhouse.scenes.readers.captures import FILE_ERRORS, read_json
@@ -22,29 +20,8 @@ from dollhouse.scenes.scene import Box
 MESH = "_vh_clean_2.ply"
 SEGMENTS = "_vh_clean_2.0.010000.segs.json"
 AGGREGATION = ".aggregation.json"
+KIND = "ScanNet's annotation"
 HIGH_RESOLUTION = "_vh_clean.aggregation.json"  #: refers to the segments of the other mesh
-SegmentId = Annotated[int, Field(ge=0, lt=2**63)]
-
-
-class _Annotation(BaseModel):
-    model_config = ConfigDict(strict=True, alias_generator=to_camel)
-
-
-class _Segments(_Annotation):
-    seg_indices: list[SegmentId]  #: the segment of each vertex
-
-
-class _Group(_Annotation):
-    object_id: int = Field(ge=0)
-    label: str = Field(pattern=r"\S")
-    segments: list[SegmentId] = Field(min_length=1)
-
-
-class _Aggregation(_Annotation):
-    seg_groups: list[Any]  #: one :class:`_Group` an object
-
-
-Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_boxes(folder: Path, alignment: Array, log: FaultLog, scan: str, *, strict: bool) -> tuple[Box, ...] | None:
@@ -56,13 +33,17 @@ def read_boxes(folder: Path, alignment: Array, log: FaultLog, scan: str, *, stri
     annotation file is missing; raises SceneError, naming the file, where JSON or mesh is broken or the three files do
     not fit each other.
     """
+    from dollhouse.scenes.readers.schemas import Aggregation, Group, Segments, check
+
     mesh_path, segments_path, groups_path = (
         _find_file(folder, scan, ending, strict) for ending in (MESH, SEGMENTS, AGGREGATION)
     )
     if mesh_path is None or segments_path is None or groups_path is None:
         return None
     vertices = transform_points(alignment, _read_vertices(mesh_path))
-    segment_of_vertex = np.array(_read_json(segments_path, _Segments).seg_indices, dtype=np.int64)
+    segment_of_vertex = np.array(
+        check(Segments, read_json(segments_path), f"{segments_path}:", KIND).seg_indices, dtype=np.int64
+    )
     if len(segment_of_vertex) != len(vertices):
         raise SceneError(
             f"{segments_path}: refers to {len(segment_of_vertex)} vertices, "
@@ -74,12 +55,9 @@ def read_boxes(folder: Path, alignment: Array, log: FaultLog, scan: str, *, stri
     low, high = np.minimum.reduceat(grouped, starts), np.maximum.reduceat(grouped, starts)
     words = unmapped_words(folder)
     boxes: dict[int, Box] = {}
-    for number, entry in enumerate(_read_json(groups_path, _Aggregation).seg_groups):
+    for number, entry in enumerate(check(Aggregation, read_json(groups_path), f"{groups_path}:", KIND).seg_groups):
         with log.collect():
-            try:
-                group = _Group.model_validate(entry)
-            except ValidationError as error:
-                raise SceneError(f"{groups_path}: object {number} is not valid ({first_fault(error)})") from error
+            group = check(Group, entry, f"{groups_path}: object {number}", "valid")
             id, label, members = group.object_id + 1, group.label.strip().lower(), np.array(group.segments)
             if id in boxes:
                 raise SceneError(f"{groups_path}: objectId {group.object_id} occurs twice")
@@ -117,11 +95,3 @@ def _read_vertices(path: Path) -> Array:
     if vertices.ndim != 2 or vertices.shape[1] != 3 or not np.isfinite(vertices).all():
         raise SceneError(f"{path}: its vertices are not finite points in space")
     return vertices
-
-
-def _read_json(path: Path, model: type[Model]) -> Model:
-    content = read_json(path)
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        raise SceneError(f"{path}: is not ScanNet's annotation ({first_fault(error)})") from error
