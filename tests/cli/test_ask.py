@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.cli.command import needs_model, photos, run
+from tests.fixtures.terminal import on_ascii_terminal
 from tests.scenes.fixture_scans import write_photo
 
 
@@ -66,18 +66,15 @@ def test_json_and_a_picture_are_written(
 
 @pytest.mark.slow
 @needs_model
-def test_any_text_is_printed_and_drawn(tmp_path: Path) -> None:
+def test_any_text_is_printed_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a terminal of ASCII: bytes that are no Unicode, markup, an emoji code, a formula that is none."""
     folder = photos(tmp_path / os.fsdecode(b"caf\xe9 [b] :train: $\\frac$"), count=2)
     (folder / "0.jpg").rename(folder / os.fsdecode(b"caf\xe9 $\\frac$.jpg"))
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(__file__).parents[2])}
     questions = [r"how many :chair: $\frac$ [/b] é are there?", "is there a lamp?"]
-    command = [sys.executable, "-m", "dollhouse.cli", "ask", str(folder), *questions]
-    command += ["--show", str(tmp_path / "answers.png")]
-    asked = subprocess.run(command, capture_output=True, cwd=tmp_path, env=environment, check=False)
-    assert asked.returncode == 0, asked.stderr
+    picture = str(tmp_path / "answers.png")
+    printed = on_ascii_terminal(monkeypatch, "ask", str(folder), *questions, "--show", picture)
     assert Image.open(tmp_path / "answers.png").width > 600
-    assert b":chair: $\\frac$ [/b] ?" in asked.stdout
+    assert b":chair: $\\frac$ [/b] ?" in printed
 
 
 @needs_model

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import struct
-import subprocess
-import sys
 import zlib
 from pathlib import Path
 
@@ -18,6 +15,7 @@ from PIL import Image
 from dollhouse import cli
 from dollhouse.models.dollhouse.serialization import SHIPPED
 from tests.cli.command import needs_model, photos, run
+from tests.fixtures.terminal import on_ascii_terminal
 from tests.scenes.fixture_scans import write_annotation, write_depth, write_matrix, write_scan
 
 
@@ -237,8 +235,5 @@ def test_env_has_versions_and_no_secrets(capsys: pytest.CaptureFixture[str], mon
 def test_narrow_encoding_prints(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A terminal of ASCII gets question marks, not a traceback."""
     photos(tmp_path / "chambre à coucher")
-    command = [sys.executable, "-m", "dollhouse.cli", "scenes", "show", str(tmp_path / "chambre à coucher")]
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(__file__).parents[2])}
-    shown = subprocess.run(command, capture_output=True, cwd=tmp_path, env=environment, check=False)
-    assert shown.returncode == 0, shown.stderr
-    assert b"chambre ? coucher" in shown.stdout
+    monkeypatch.chdir(tmp_path)
+    assert b"chambre ? coucher" in on_ascii_terminal(monkeypatch, "scenes", "show", "chambre à coucher")

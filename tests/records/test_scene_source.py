@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +26,7 @@ from dollhouse.scenes.readers.saved import save_scene
 from dollhouse.teachers.annotate import annotate
 from dollhouse.training.train import distill
 from tests.fixtures.recipes import tiny_recipe
+from tests.fixtures.terminal import on_ascii_terminal
 from tests.records.small_scenes import small_scene
 
 QUESTIONS = '{"question": "What is this?", "answer": "a room"}\n{"question": "Is it large?", "answer": "yes"}\n'
@@ -159,22 +158,19 @@ def test_other_scenes_are_left_out(project: Path, student: tuple[Any, Any], tmp_
         batches(student, records=Path("records"))
 
 
-def test_folders_whose_names_are_no_text(project: Path, student: tuple[Any, Any], tmp_path: Path) -> None:
+def test_folders_whose_names_are_no_text(
+    project: Path, student: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A Latin-1 name, an emoji code and markup: stored, printed on any terminal, and found again."""
     folder = tmp_path / "scans" / os.fsdecode(b"caf\xe9 [b] :train: $x$")
     folder.mkdir(parents=True)
     for view in small_scene(3, size=126).views:
         Image.fromarray(view.image).save(folder / f"{view.name}.png")
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONIOENCODING": "ascii"}
-
-    def command(*arguments: str) -> str:
-        argv = [sys.executable, "-m", "dollhouse.cli", *arguments]
-        return subprocess.run(argv, env=environment, capture_output=True, check=True).stdout.decode("ascii")
-
-    command("annotate", "--teacher", "file:questions.jsonl", "--scenes", str(folder), "--out", "latin")
+    teacher = ("--teacher", "file:questions.jsonl")
+    on_ascii_terminal(monkeypatch, "annotate", *teacher, "--scenes", str(folder), "--out", "latin")
     (id,) = RecordStore("latin").ids()
-    assert r"caf\xe9 [b] :train: $x$" in command("records", "show", "latin")
-    assert "a room" in command("records", "show", "latin", id)
+    assert rb"caf\xe9 [b] :train: $x$" in on_ascii_terminal(monkeypatch, "records", "show", "latin")
+    assert b"a room" in on_ascii_terminal(monkeypatch, "records", "show", "latin", id)
     assert batches(student, records=Path("latin"), scenes=str(folder.parent))[2] == 1
     assert batches(student, records=Path("latin"), scenes=str(folder))[2] == 1
 
