@@ -21,6 +21,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 RUN = ("README.md", "docs/index.md", "docs/guides/ask.md", "docs/guides/adapt.md", "docs/guides/distil.md")
 RUN += ("docs/guides/scene_tools.md",)
 SMALLER = {  # what a word of a command becomes
+    "5": "1",
     "rooms:test/0-9": "rooms:test/0-0",
     "rooms:test/0-19": "rooms:test/0-0",
     "rooms:test/0-199": "rooms:test/0-0",
@@ -32,11 +33,17 @@ SMALLER = {  # what a word of a command becomes
 TINY = {
     "learn_on": ["stages.finetune.steps=1", "stages.finetune.batch_size=1"],
     "real_scene": ["stages.finetune.steps=1", "stages.finetune.batch_size=1"],
-    "nano": ["data.scenes=rooms:train/0-1", "data.workers=0", "student.vocabulary=400"]
+    "nano": [
+        "data.scenes=rooms:train/0-1",
+        "data.workers=0",
+        "student.vocabulary=400",
+        "student.image_size=126",
+        "student.text.num_hidden_layers=4",
+    ]
     + [
-        f"stages.{stage}.{setting}=1"
+        f"stages.{stage}.{setting}"
         for stage in ("pretrain_perception", "pretrain_retrieval", "pretrain_reasoning", "finetune_end_to_end")
-        for setting in ("steps", "batch_size")
+        for setting in ("steps=1", "batch_size=1", "muon_learning_rate=0")
     ],
 }
 
@@ -74,7 +81,7 @@ def test_commands_run(
     for line in lines:
         words = [SMALLER.get(word, word) for word in shlex.split(line)]
         words += next((TINY[word] for word in words if words[1] == "distill" and word in TINY), [])
-        words += ["--questions", "4"] if words[1] == "evaluate" else []
+        words += {"evaluate": ["--questions", "4"], "annotate": ["--limit", "4"]}.get(words[1], [])
         monkeypatch.setattr(sys, "argv", words)
         monkeypatch.setattr(sys, "stdin", open(folder / "my_photos/0.jpg"))  # noqa: SIM115 - no terminal
         if words[1] == "ask" and len(words) == 3:

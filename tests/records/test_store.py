@@ -195,7 +195,7 @@ def test_records_are_written_without_fcntl(tmp_path: Path) -> None:
         "import sys\nsys.modules['fcntl'] = None\n"
         "from tests.records.record_fixtures import write_records\n"
         "from dollhouse.records.store import RecordStore\n"
-        "import dollhouse.data.record_dataset, dollhouse.training.train, dollhouse.cli\n"
+        "import dollhouse.cli\n"
         "write_records(sys.argv[1], 2)\nassert len(RecordStore(sys.argv[1])) == 2\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import asdict
 from functools import cache
 from itertools import combinations
@@ -75,8 +74,12 @@ def test_image_shapes_are_whole_patches() -> None:
 
 @installed
 def test_all_labels_appear() -> None:
-    counts = Counter(item.label for number in range(100) for item in sample_home("train", number, views=1).items)
-    assert set(default_labels()) - set(counts) <= {"piano", "printer", "bench"}  # rare
+    missing = set(default_labels()) - {"piano", "printer", "bench"}  # rare
+    for number in range(100):
+        missing -= {item.label for item in sample_home("train", number, views=1).items}
+        if not missing:
+            break
+    assert not missing
 
 
 @installed
