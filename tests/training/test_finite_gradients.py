@@ -36,13 +36,13 @@ def test_blind_student_of_many_blocks_has_finite_gradients(tmp_path: Path) -> No
 @pytest.mark.slow
 def test_nano_has_finite_gradients_in_every_stage(tmp_path: Path) -> None:
     """Also with empty slots, whose token is learned."""
-    steps = [f"stages.{stage}.{setting}" for stage in STAGES for setting in ("steps=3", "batch_size=2", "log_every=1")]
-    recipe = read_recipe(NANO, ["data.scenes=rooms:train/0-7", "data.workers=0", "threads=1", *steps])
+    steps = [f"stages.{stage}.{setting}" for stage in STAGES for setting in ("steps=1", "batch_size=2", "log_every=1")]
+    recipe = read_recipe(NANO, ["data.scenes=rooms:train/0-1", "data.workers=0", "threads=1", *steps])
     assert list(recipe.stages) == list(STAGES)
     distill(recipe, tmp_path / "run", progress=False)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     lines_with_gradient = [line for line in lines if "grad_norm" in line]
-    assert len(lines_with_gradient) == 3 * len(STAGES)
+    assert len(lines_with_gradient) == len(STAGES)
     assert all(line["dropped_steps"] == 0 and line["grad_norm"] > 0 for line in lines_with_gradient)
 
 

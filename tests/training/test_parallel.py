@@ -25,7 +25,7 @@ from dollhouse.training.train import prepare_student
 from tests.conftest import LONG
 from tests.fixtures.recipes import LANGUAGE_PARTS, PERCEPTION_LOSSES, PERCEPTION_PARTS, STAGE, TINY, tiny_tree
 
-STEPS = 50
+STEPS = 50 if os.environ.get("DOLLHOUSE_LONG_TESTS") else 10  #: kills need a run that is long enough
 ONLY = {
     **STAGE,
     "steps": STEPS,
