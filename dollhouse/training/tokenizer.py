@@ -1,11 +1,11 @@
-"""The tokenizer of a run: pretrained, or trained on the run's own questions and then kept."""
+"""The tokenizer of a run: pretrained, or trained on the run's own questions; kept in the run's folder."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from dollhouse.data.target_source import TargetSource
 from dollhouse.errors import StorageError
@@ -16,32 +16,31 @@ from dollhouse.models.pretrained import load_pretrained
 from dollhouse.questions.nouns import absent_nouns
 from dollhouse.scenes.synthetic.furniture import COLOURS
 from dollhouse.system.atomic_io import atomic_folder
-from dollhouse.system.checksums import check_checksums, write_checksums
+from dollhouse.system.checksums import HASHES, check_checksums, write_checksums
 from dollhouse.training.config import Recipe
 
 TOKENIZER_SAMPLES = 100  #: of the run, whose questions the tokenizer is trained on
 
 
 def load_or_train_tokenizer(recipe: Recipe, source: TargetSource, folder: Path) -> PreTrainedTokenizerBase:
-    """Return the recipe's tokenizer: pretrained, kept in ``folder`` by an earlier call, or trained and kept.
+    """Return the recipe's tokenizer, pretrained or trained; it is kept in ``folder``, where later calls read it.
 
     Raises StorageError where the folder cannot be written, or its files are damaged.
     """
-    if (pretrained := pretrained_tokenizer(recipe)) is not None:
-        return pretrained
     if not folder.exists():
-        texts = question_texts(source, TOKENIZER_SAMPLES)
-        if any(stage.rename_labels for stage in recipe.stages.values()):
-            texts += [f" {noun}" for noun in absent_nouns()]
-        tokenizer = fit_tokenizer(recipe, texts)
+        if (tokenizer := pretrained_tokenizer(recipe)) is None:
+            texts = question_texts(source, TOKENIZER_SAMPLES)
+            if any(stage.rename_labels for stage in recipe.stages.values()):
+                texts += [f" {noun}" for noun in absent_nouns()]
+            tokenizer = fit_tokenizer(recipe, texts)
         with atomic_folder(folder) as unfinished:
             tokenizer.save_pretrained(unfinished)
             write_checksums(unfinished)
     try:
         check_checksums(folder)
     except StorageError as error:
-        raise StorageError(f"{error}; delete {folder}, to train the tokenizer anew on the run's questions") from error
-    return load_pretrained(PreTrainedTokenizerFast, folder, "the run's tokenizer cannot be read")
+        raise StorageError(f"{error}; delete {folder}, to make the tokenizer anew") from error
+    return load_pretrained(AutoTokenizer, folder, "the run's tokenizer cannot be read")
 
 
 def pretrained_tokenizer(recipe: Recipe) -> PreTrainedTokenizerBase | None:
@@ -49,7 +48,11 @@ def pretrained_tokenizer(recipe: Recipe) -> PreTrainedTokenizerBase | None:
     student = recipe.student
     if student.language_weights is not None:
         return read_tokenizer(student.language_weights, student.num_thinking_tokens)
-    return None if student.tokenizer is None else load_processor(student.tokenizer).tokenizer
+    if student.tokenizer is None:
+        return None
+    if (student.tokenizer / HASHES).exists():
+        check_checksums(student.tokenizer)
+    return load_processor(student.tokenizer).tokenizer
 
 
 def fit_tokenizer(recipe: Recipe, texts: Iterable[str]) -> PreTrainedTokenizerFast:

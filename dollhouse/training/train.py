@@ -1,7 +1,7 @@
 """Distillation runs: from a recipe to a model folder, resumable after a kill at any moment.
 
 <out>/recipe.json        the resolved recipe; a run of another recipe is refused here
-<out>/tokenizer/         trained on the run's own questions
+<out>/tokenizer/         pretrained, or trained on the run's own questions
 <out>/<stage>/           checkpoints; student.safetensors once the stage is done
 <out>/metrics.jsonl      one line every few steps
 <out>/curves.png         plots of the losses and their weights

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -13,13 +14,17 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import Trainer
 
+from dollhouse.data.target_source import TargetSource
 from dollhouse.errors import RecipeError, StorageError
+from dollhouse.models.dollhouse.serialization import save_student
 from dollhouse.system.atomic_io import atomic_folder
 from dollhouse.system.checksums import write_checksums
 from dollhouse.training.checkpoints import STATES, find_checkpoint
+from dollhouse.training.tokenizer import load_or_train_tokenizer
 from dollhouse.training.train import distill
 from dollhouse.training.trainer import DistillTrainer
-from tests.fixtures.recipes import tiny_recipe
+from tests.fixtures.recipes import TINY, tiny_recipe
+from tests.models.conftest import tiny_pipeline
 from tests.training.test_interruptions import TEXT_STAGE, At, Killed, assert_same_weights, kill
 
 
@@ -169,3 +174,27 @@ def test_run_continues_behind_damage_to_the_same_weights(tmp_path: Path, capsys:
     flip_a_bit(tmp_path / "damaged" / "tokenizer" / "tokenizer.json")
     with pytest.raises(StorageError, match=r"tokenizer\.json: is damaged.*; delete .*tokenizer"):
         distill(recipe, tmp_path / "damaged", progress=False)
+
+
+def test_a_pretrained_tokenizer_is_kept_and_checked(tmp_path: Path) -> None:
+    """A run goes on with the tokenizer that it began with, whatever becomes of the folder that the recipe names."""
+    pipeline = tiny_pipeline()
+    save_student(pipeline.model, pipeline.processor, tmp_path / "named")
+    recipe = tiny_recipe(student={**TINY["student"], "tokenizer": str(tmp_path / "named")})
+    source = cast(TargetSource, None)
+    shutil.copytree(tmp_path / "named", tmp_path / "whole")
+    flip_a_bit(tmp_path / "named" / "tokenizer.json")
+    with pytest.raises(StorageError, match=r"named/tokenizer\.json: is damaged"):
+        load_or_train_tokenizer(recipe, source, tmp_path / "tokenizer")
+    shutil.rmtree(tmp_path / "named")
+    (tmp_path / "whole").rename(tmp_path / "named")
+    first = load_or_train_tokenizer(recipe, source, tmp_path / "tokenizer")
+    shutil.rmtree(tmp_path / "named")
+    kept = load_or_train_tokenizer(recipe, source, tmp_path / "tokenizer")
+    assert type(kept) is type(first)
+    assert kept.get_vocab() == pipeline.processor.tokenizer.get_vocab()
+    text = "How many chairs? <thinking> 2"
+    assert kept(text)["input_ids"] == pipeline.processor.tokenizer(text)["input_ids"]
+    flip_a_bit(tmp_path / "tokenizer" / "tokenizer.json")
+    with pytest.raises(StorageError, match="is damaged"):
+        load_or_train_tokenizer(recipe, source, tmp_path / "tokenizer")
