@@ -2,7 +2,7 @@
 
 ``FUZZ_INPUTS`` (default 20000) inputs over all readers, the first of them numbered ``FUZZ_FIRST`` (default 0);
 ``FUZZ_READERS`` names some, separated by commas. Failing inputs are added to ``kept.txt`` and read again by every
-run. Ctrl-C ends a run with the table so far.
+run. SIGINT and SIGTERM end a run with the table so far.
 """
 
 from __future__ import annotations
@@ -185,6 +185,8 @@ def main() -> None:
     cases = kept_cases(readers)
     for number in range(inputs):
         cases.append((readers[number % len(readers)], first + number // len(readers)))
+    for stop in (signal.SIGINT, signal.SIGTERM):  # a shell lets its background processes ignore SIGINT
+        signal.signal(stop, signal.default_int_handler)
     counts: dict[str, Counter[str]] = {reader.name: Counter() for reader in readers}
     failures: dict[str, list[str]] = {}
     with suppress(KeyboardInterrupt), tempfile.TemporaryDirectory() as temporary:
@@ -196,6 +198,8 @@ def main() -> None:
             if kind not in ("works", "named error"):
                 failures.setdefault(f"{reader.name}: {kind}: {words}", []).append(f"{reader.name}:{number}")
                 print(f"{reader.name}:{number}: {kind}: {words}", file=sys.stderr, flush=True)
+            if reader is readers[-1] and counts[reader.name].total() % 25 == 0:
+                print(f"read {sum(map(Counter.total, counts.values())):,} inputs", file=sys.stderr, flush=True)
     print(f"{'reader':20}" + "".join(f"{name:>12}" for name in ("inputs", *OUTCOMES)))
     for name, row in [*counts.items(), ("all", sum(counts.values(), Counter()))]:
         print(f"{name:20}{row.total():12,}" + "".join(f"{row[kind]:12,}" for kind in OUTCOMES))
