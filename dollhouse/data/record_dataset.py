@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache, partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,16 @@ class RecordTargetSource(TargetSource):
             self.samples += [(number, draw) for draw in draws]
         self._index_sources()
         self._unchanged: set[str] = set()  #: ids of the records whose scenes were compared
+
+    def describe_records(self) -> dict[str, Any]:
+        """Describe the records for ``run.json``: how many, a hash over their ids, and their teachers."""
+        ids = [row["record"] for row in self.rows]
+        return {
+            "folder": str(self.records.folder),
+            "n": len(ids),
+            "sha256": sha256("\n".join(ids).encode()).hexdigest(),
+            "teachers": [decode_json(teacher) for teacher in sorted({row["provenance"] for row in self.rows})],
+        }
 
     def _index_sources(self) -> None:
         """Index the scans of the records, and print how many questions the samples of views leave out."""

@@ -109,7 +109,7 @@ def run_stages(
     recipe: Recipe, out: Path, progress: bool, keep_weights: bool, callbacks: Sequence[TrainerCallback]
 ) -> Path:
     """Train all stages, in a folder that no other run writes; see :func:`distill`."""
-    started = time.time()
+    started = time.perf_counter()
     if keep_weights:
         check_encoder(recipe)
     with first_process_first():
@@ -131,19 +131,22 @@ def run_stages(
         barrier()  # all find the weights of a stage, or none
         if load_weights(done, model):
             continue
-        stage_started = time.time()
+        stage_started = time.perf_counter()
         train_stage(recipe, name, model, processor.tokenizer, source, out, progress, callbacks, keep_weights)
         barrier()
         if keep_weights and rank() == 0:
             save_tensors(single_weights(model), done)
-        seconds[name] = round(time.time() - stage_started, 1)
+        seconds[name] = round(time.perf_counter() - stage_started, 1)
     if not keep_weights:
         return out
     if rank() == 0:
         save_student(model, processor, out / "model")
         plot_losses(out / "metrics.jsonl", out / "curves.png")
-        times = {"this_call": round(time.time() - started, 1), **seconds}
-        write_text(out / "run.json", json.dumps(run_record(recipe, model, len(source), counts, times), indent=1))
+        times = {"this_call": round(time.perf_counter() - started, 1), **seconds}
+        record = run_record(recipe, model, len(source), counts, times)
+        if isinstance(source, RecordTargetSource):
+            record["records"] = source.describe_records()
+        write_text(out / "run.json", json.dumps(record, indent=1))
     barrier()
     return out / "model"
 

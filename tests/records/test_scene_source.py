@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,10 @@ def test_sources_are_absolute_and_caches_move(project: Path, student: tuple[Any,
         DataConfig(records=Path("records"), scenes=str(project / "scans"), cache=tmp_path / "cache"), student[0]
     )
     assert isinstance(source, RecordTargetSource)
+    described = source.describe_records()
+    ids = RecordStore("records").ids()
+    assert (described["n"], described["sha256"]) == (len(ids), sha256("\n".join(ids).encode()).hexdigest())
+    assert len(described["teachers"]) == 1
     assert source.cache is not None
     assert other.cache is not None
     assert source.cache.folder == other.cache.folder

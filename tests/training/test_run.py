@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from dollhouse.errors import RecipeError, StorageError
 from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.scenes.synthetic.room_scene import room_scene
 from dollhouse.training.recipes import check_recipe
-from dollhouse.training.train import distill
+from dollhouse.training.train import claim_folder, distill
 from tests.fixtures.recipes import TINY, tiny_recipe, tiny_tree
 
 
@@ -32,12 +33,24 @@ def test_run_record(finished_run: Path) -> None:
     assert record["recipe"]["stages"]["pretrain_perception"]["steps"] == 8
     assert {"torch", "transformers"} <= record["versions"].keys()
     assert record["samples"] == 6
+    assert record["machine"]["threads"] == torch.get_num_threads()
     assert record["parameters"]["all"] == sum(v for k, v in record["parameters"].items() if k != "all")
     metrics = [json.loads(line) for line in (finished_run / "metrics.jsonl").read_text().splitlines()]
     assert {"depth_reg", "camera", "voting", "detection", "weight_depth_reg"} <= metrics[0].keys()
     assert all(line["seconds_per_step"] > 0 and line["peak_memory_bytes"] > 1e7 for line in metrics)
     assert any("text" in line for line in metrics if line["stage"] == "finetune_end_to_end")
     assert all("loss" in line for line in metrics), "no summary, which would depend on when the run was interrupted"
+
+
+def test_seconds_of_a_run_do_not_follow_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that is set back while a run computes."""
+    clock = count(2e9, -1e4)
+    monkeypatch.setattr(time, "time", lambda: next(clock))
+    stage = {**tiny_tree()["stages"]["pretrain_perception"], "steps": 1}
+    distill(tiny_recipe(stages={"only": stage}), tmp_path, progress=False)
+    seconds = json.loads((tmp_path / "run.json").read_text())["seconds"]
+    assert seconds.keys() == {"this_call", "only"}
+    assert all(0 <= value < 1e4 for value in seconds.values())
 
 
 def test_objects_without_a_label_are_ignored_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,6 +86,13 @@ def test_finished_model_answers(finished_run: Path) -> None:
 def test_folder_of_another_recipe_is_refused(finished_run: Path) -> None:
     with pytest.raises(RecipeError, match=r"another recipe.*seed"):
         distill(tiny_recipe(seed=5, data={**TINY["data"], "views": 4}), finished_run, progress=False)
+
+
+def test_another_place_of_the_cache_is_no_other_recipe(tmp_path: Path) -> None:
+    for place in ("cache", "moved"):
+        claim_folder(tiny_recipe(data={**TINY["data"], "cache": str(tmp_path / place)}), tmp_path / "run")
+    with pytest.raises(RecipeError, match="another recipe"):
+        claim_folder(tiny_recipe(seed=5), tmp_path / "run")
 
 
 @pytest.mark.slow

@@ -143,8 +143,9 @@ def package_versions() -> dict[str, str]:
 def model_lineage(model: Path) -> dict[str, Any]:
     """Read the lineage of a model folder, for the ``model`` section of ``report.json``.
 
-    ``run.json`` lies in the folder or its parent. Missing entries are UNKNOWN; records are identified by a hash over
-    their ids, which are content hashes. Raises StorageError where ``run.json`` cannot be read.
+    ``run.json`` lies in the folder or its parent. Missing entries are UNKNOWN; folders named there are not read, since
+    it may come from anybody. Records are identified by a hash over their ids, which are content hashes. Raises
+    StorageError where ``run.json`` cannot be read.
     """
     path = next((path for path in (model / "run.json", model.parent / "run.json") if path.is_file()), None)
     if path is None:
@@ -159,22 +160,5 @@ def model_lineage(model: Path) -> dict[str, Any]:
             "seed": recipe.get("seed", UNKNOWN),
             "data": recipe.get("data", UNKNOWN),
             "init_from": recipe.get("init_from") or UNKNOWN,
-            "records": run.get("records") or _records_of(recipe.get("data") or {}),
+            "records": run.get("records") or UNKNOWN,
         }
-
-
-def _records_of(data: Mapping[str, Any]) -> Any:
-    """Describe the records that a recipe's data names: how many, their hash, and their teachers."""
-    folder = data.get("records")
-    if not folder or not Path(folder).is_dir():
-        return {"folder": str(folder), "sha256": UNKNOWN} if folder else UNKNOWN
-    from dollhouse.records.store import RecordStore
-
-    records = RecordStore(folder)
-    teachers = {records.row(id)["provenance"] for id in records.ids()}
-    return {
-        "folder": str(folder),
-        "n": len(records),
-        "sha256": text_sha256("\n".join(records.ids())),
-        "teachers": [decode_json(teacher) for teacher in sorted(teachers)],
-    }
