@@ -169,6 +169,7 @@ from dollhouse.cli import boundary
 from dollhouse.system.console import console
 
 def command(**_):
+    assert sys.stdin.read() == ""
     for number in range(100_000):
         {}
 
@@ -190,9 +191,8 @@ raise SystemExit(boundary.run(command))
 def test_output_that_cannot_be_written(statement: str, shell: str, code: int, line: str, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT.format(statement))
     command = ["bash", "-c", f'"{sys.executable}" script.py {shell}']
-    ended = subprocess.run(
-        command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False
-    )
+    options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    ended = subprocess.run(command, cwd=tmp_path, env=environment(tmp_path), text=True, check=False, **options)
     assert ended.returncode == code, ended.stderr
     assert ended.stderr == line
     assert not (tmp_path / "state").exists()

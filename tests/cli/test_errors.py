@@ -96,6 +96,10 @@ def option_seed_of_more_than_32_bits(folder: Path) -> tuple[list[str], str]:
     return ["evaluate", "--scenes", "rooms:test/0", "--seed", str(2**32)], "4294967295"
 
 
+def negative_seed(folder: Path) -> tuple[list[str], str]:
+    return ["evaluate", "--scenes", "rooms:test/0", "--seed", "-1"], "seed"
+
+
 def unknown_recipe_key(folder: Path) -> tuple[list[str], str]:
     return ["distill", "nano", "stages.pretrain_perception.stepz=3"], "did you mean steps?"
 
@@ -142,6 +146,7 @@ CASES = [
     size_of_no_pixels,
     seed_of_more_than_32_bits,
     option_seed_of_more_than_32_bits,
+    negative_seed,
 ]
 
 

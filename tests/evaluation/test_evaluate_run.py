@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from dollhouse.errors import ModelError, SceneError, StorageError
 from dollhouse.evaluation.evaluate import evaluate
@@ -59,6 +60,7 @@ def test_what_is_written(run):
     for entry in metrics["families"].values():
         assert set(entry) == {"accuracy", "n", "ci95"}
     assert metrics["depth"]["alignment"] == "none"
+    assert metrics["threads"] == torch.get_num_threads()
     assert len(metrics["questions"]["sha256"]) == 64
     lines = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
     assert lines == report.predictions

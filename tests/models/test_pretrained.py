@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import transformers
 
-from dollhouse.errors import ModelError, StorageError
+from dollhouse.errors import DollhouseError, ModelError, StorageError
 from dollhouse.models.dollhouse.pretrained_lm import read_language_config, read_tokenizer
 from dollhouse.models.dollhouse.serialization import load_config, load_student, save_student
 from dollhouse.models.llava3d.prompt import load_tokenizer
@@ -140,6 +140,33 @@ def test_impossible_settings_are_one_line(
         load(tmp_path / "model")
     assert "\n" not in str(caught.value)
     assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize("loader", ["ask --model", "tokenizer", "language_weights", "huggingface:", "depth:"])
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("tokenizer.json", {"model": {}}),
+        ("tokenizer.json", {"added_tokens": [{"id": -1}]}),
+        ("config.json", {"num_attention_heads": 0}),
+        ("config.json", {"hidden_size": "x"}),
+        ("config.json", {"text_config": {"model_type": "llama", "num_attention_heads": 0}, "backbone_config": {}}),
+        ("config.json", {"text_config": [], "vision_config": 7, "backbone_config": "x"}),
+    ],
+)
+def test_settings_that_fit_nothing_are_one_line(
+    loader: str, name: str, settings: dict[str, Any], written: Path, tmp_path: Path
+) -> None:
+    """Whatever tokenizers and transformers raise; a loader ignores the files and settings of others."""
+    write, load = LOADERS[loader]
+    shutil.copytree(written / write.__name__, tmp_path / "model")
+    change(tmp_path / "model" / name, **settings)
+    words = ""
+    try:
+        load(tmp_path / "model")
+    except DollhouseError as error:
+        words = str(error)
+    assert "\n" not in words
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"])

@@ -96,6 +96,18 @@ def test_processes_of_one_id_do_not_disturb_each_other(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_the_users_mask_of_permissions_is_kept(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        write_text(tmp_path / "file", "text")
+        with atomic_folder(tmp_path / "folder") as unfinished:
+            (unfinished / "file").touch()
+    finally:
+        os.umask(before)
+    modes = {str(path.relative_to(tmp_path)): path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    assert modes == {"file": 0o600, "folder": 0o700, "folder/file": 0o600}
+
+
 def test_everything_is_flushed_before_and_after_it_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[str] = []
     rename, replace = Path.rename, Path.replace
