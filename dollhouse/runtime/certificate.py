@@ -10,7 +10,7 @@ from typing import Any
 
 from dollhouse.errors import ModelError
 from dollhouse.system.hashing import file_hash
-from dollhouse.system.read_files import read_object
+from dollhouse.system.read_files import decoding, read_object
 
 CERTIFICATE = "certificate.json"
 COMMON = ("config.json", "processor_config.json", "tokenizer.json")
@@ -38,10 +38,12 @@ def check_certificate(folder: Path, precision: str | None = None) -> str:
         ModelError: no certificate; a precision that it lacks or that failed; a file other than the certified one.
     """
     certificate = read_certificate(folder)
-    entries = certificate.get("precisions", {})
-    passed = [name for name, entry in entries.items() if entry.get("passed")]
-    if precision is None and passed:
-        precision = passed[0]
+    with decoding(folder / CERTIFICATE, "a certificate", ModelError, REMEDY):
+        entries = {str(name): entry for name, entry in certificate["precisions"].items() if entry["passed"]}
+        # a precision names a folder
+        passed = {name: dict(entry["files"]) for name, entry in entries.items() if name.isidentifier()}
+        str.encode(certificate["model"])
+    precision = precision or next(iter(passed), None)
     if precision is None or precision not in passed:
         kind = f"in precision {precision}" if precision else "in any precision"
         raise ModelError(f"{folder} is not certified {kind}: {REMEDY}")
@@ -49,7 +51,7 @@ def check_certificate(folder: Path, precision: str | None = None) -> str:
         found = certified_files(folder, precision)
     except OSError as error:
         raise ModelError(f"{error.filename}: cannot be read ({error.strerror or error}): {REMEDY}") from error
-    changed = [name for name, hash in found.items() if entries[precision]["files"].get(name) != hash]
+    changed = [name for name, hash in found.items() if passed[precision].get(name) != hash]
     if changed:
         raise ModelError(f"{folder / changed[0]} is not the file that was certified: {REMEDY}")
     return precision

@@ -27,7 +27,7 @@ from dollhouse.runtime.perception import (
     split_votes,
 )
 from dollhouse.runtime.prompt import MAX_TOKENIZER, question_text
-from dollhouse.system.read_files import read_object, read_text
+from dollhouse.system.read_files import decoding, read_object, read_text
 
 BATCH = 64  #: questions that are answered at once
 
@@ -83,9 +83,10 @@ class OnnxStudent:
     def tokenizer(self) -> Tokenizer:
         """The tokenizer, read on first use."""
         if self._tokenizer is None:
-            self._tokenizer = Tokenizer.from_str(
-                read_text(self.folder / "tokenizer.json", ModelError, limit=MAX_TOKENIZER)
-            )
+            path = self.folder / "tokenizer.json"
+            text = read_text(path, ModelError, limit=MAX_TOKENIZER)
+            with decoding(path, "a tokenizer", ModelError):
+                self._tokenizer = Tokenizer.from_str(text)
         return self._tokenizer
 
     @property
@@ -207,4 +208,5 @@ def open_graph(path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    with decoding(path, "an ONNX graph", ModelError):
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

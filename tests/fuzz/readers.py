@@ -217,6 +217,30 @@ def _read_completions(folder: Path) -> None:
             raise SceneError("no completion") from error
 
 
+def _export(folder: Path) -> None:
+    from onnx import TensorProto, helper
+    from tokenizers import Tokenizer, models
+
+    from tests.runtime.test_certificate import write_export
+
+    a, b = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "ab")
+    graph = helper.make_graph([helper.make_node("Identity", ["a"], ["b"])], "encoder", [a], [b])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    contents = {"float32/encoder.onnx": model.SerializeToString(), "config.json": b"{}", "processor_config.json": b"{}"}
+    contents["tokenizer.json"] = Tokenizer(models.WordLevel({"a": 0}, unk_token="a")).to_str().encode()
+    write_export(folder / "onnx", contents)
+
+
+def _read_export(folder: Path) -> None:
+    from dollhouse.runtime.certificate import check_certificate
+    from dollhouse.runtime.student import OnnxStudent
+
+    check_certificate(folder / "onnx")
+    student = OnnxStudent(folder / "onnx", "float32", certified=False)
+    _ = student.tokenizer, student.model_id
+    student.graph("encoder")
+
+
 def _house(folder: Path) -> None:
     write_house(folder / "house")
 
@@ -251,6 +275,7 @@ READERS: tuple[FuzzedReader, ...] = (
     FuzzedReader("run.json", _run_json, lambda folder: model_lineage(folder / "model")),
     FuzzedReader("answer balance", _balance, lambda folder: AnswerBalance.load(folder / "balance.json.gz")),
     FuzzedReader("completions", _completions, _read_completions),
+    FuzzedReader("export", _export, _read_export),
     FuzzedReader("run folder", model_readers.write_run, model_readers.read_run, heavy=True),
     FuzzedReader("weights", model_readers.write_weights, model_readers.read_weights, heavy=True),
     FuzzedReader("student", model_readers.write_student, model_readers.read_student, heavy=True),

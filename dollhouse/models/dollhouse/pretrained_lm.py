@@ -13,6 +13,7 @@ from dollhouse.errors import ModelError
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.models.dollhouse.special_tokens import END_TOKEN, PAD_TOKEN, special_tokens
 from dollhouse.models.pretrained import check_parameters, load_pretrained
+from dollhouse.system.read_files import decoding
 
 #: Settings that may differ from the recipe's: the tokenizer decides them, or nothing does.
 UNCHECKED = ("vocab_size", "max_position_embeddings")
@@ -25,7 +26,8 @@ def read_language_config(folder: Path, wanted: Mapping[str, Any]) -> PreTrainedC
         ModelError: if there is none, or if settings differ from ``wanted``, naming each.
     """
     config: PreTrainedConfig = load_pretrained(AutoConfig, folder, "no causal language model there")
-    check_parameters(folder, lambda: AutoModelForCausalLM.from_config(config, trust_remote_code=False))
+    with decoding(folder / "config.json", "the configuration of a language model", ModelError):
+        check_parameters(folder, lambda: AutoModelForCausalLM.from_config(config, trust_remote_code=False))
     differing = [
         f"{name} {getattr(config, name, None)!r}, not {value!r}"
         for name, value in wanted.items()
