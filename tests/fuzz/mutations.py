@@ -10,6 +10,7 @@ import re
 import shutil
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,8 @@ def mutate(folder: Path, rng: random.Random) -> None:
             return
         path = rng.choice(files)
         if rng.random() < 0.08:
-            rng.choice(_FILE_DAMAGES)(path, rng)
+            with suppress(shutil.SameFileError):  # "x" of an earlier damage
+                rng.choice(_FILE_DAMAGES)(path, rng)
         else:
             content = path.read_bytes()
             path.write_bytes(_damaged(content, rng))
