@@ -21,7 +21,7 @@ def export(
     out: Annotated[Path, typer.Option(help="The folder to write; `onnx` in the model's own is found by `ask`.")],
     precision: Annotated[
         list[str] | None,
-        typer.Option(help="int8 (default), int4 or float32; may be repeated, preferred first."),
+        typer.Option(help="int8 (default), int4, float16 or float32; may be repeated, preferred first."),
     ] = None,
     scenes: Annotated[
         list[str] | None, typer.Option(help="Made scenes to compare on; may be repeated. Default: rooms:test/0-19.")

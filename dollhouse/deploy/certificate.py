@@ -72,7 +72,7 @@ def made_questions(source: str, per_scene: int) -> Iterator[Asked]:
     for scene in scenes:
         questions = generated(scene)[0]
         judge = partial(lambda rows, row, text: is_correct(rows[row], text), questions)
-        yield Asked(scene, [question.text for question in questions], judge)
+        yield Asked(scene.keeping_images(), [question.text for question in questions], judge)  # rendering takes long
 
 
 def photo_questions(folder: Path) -> Iterator[Asked]:

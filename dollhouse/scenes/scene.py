@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -169,6 +170,10 @@ class Scene:
                     break
             else:
                 return sampled, images
+
+    def keeping_images(self) -> Scene:
+        """Return the scene with colour images that stay in memory once they are read."""
+        return replace(self, views=tuple(replace(view, open_image=cache(view.open_image)) for view in self.views))
 
     def sample_views(self, count: int) -> Scene:
         """Return the scene with at most ``count`` evenly spaced views, including the first."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image
+
+from dollhouse.models.model_folder import find_export
 
 #: what only ``dollhouse[train]`` installs
 TRAIN = ("torch", "transformers", "accelerate", "embreex", "httpx2", "jinja2", "omegaconf", "pyarrow", "yaml", "scipy")
@@ -42,6 +46,14 @@ import dollhouse.cli
 sys.argv[1:] = ["scenes", "show", sys.argv[1], "--out", sys.argv[1] + "/plan.png"]
 dollhouse.cli.main()
 """
+ANSWER = f"""{BLOCK}
+import dollhouse.cli
+sys.argv[1:] = ["ask", sys.argv[1], "Is there a chair?", "How big is the room?", "--json"]
+try:
+    dollhouse.cli.main()
+finally:
+    assert not set(blocked) & set(sys.modules)
+"""
 
 
 def run(code: str, folder: Path, *names: str) -> tuple[str, int]:
@@ -59,3 +71,14 @@ def test_what_needs_torch_names_the_extra(tmp_path: Path) -> None:
     assert code == 0, text
     assert "which is not installed: pip install 'dollhouse[train]'" in text
     assert (tmp_path / "plan.png").is_file()
+
+
+@pytest.mark.slow
+def test_the_shipped_export_answers_without_torch(tmp_path: Path) -> None:
+    if find_export("nano") is None:
+        pytest.skip("the shipped model has no export")
+    text, code = run(ANSWER, tmp_path, *HEAVY)
+    assert code == 0, text
+    answered = json.loads(text)
+    assert "/int8" in answered["model"]
+    assert all(answer["text"] for answer in answered["answers"])
