@@ -20,7 +20,6 @@ from dollhouse.system.secrets import mask
 from dollhouse.teachers import openai_server
 from dollhouse.teachers.chat_client import ChatClient
 from tests.cli.command import run
-from tests.conftest import LONG
 from tests.records.small_scenes import small_scene
 from tests.teachers.chat_server import Talk, chat_server
 
@@ -192,7 +191,6 @@ def test_every_verb_is_broken() -> None:
     assert VERBS.keys() == commands().keys()
 
 
-@LONG
 @pytest.mark.slow
 def test_a_key_is_in_no_file_of_runs_that_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

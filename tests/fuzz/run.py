@@ -84,35 +84,48 @@ def run(cases: Sequence[Case], seeds: Path, work: Path) -> Iterator[tuple[Case, 
     """Yield outcome and words of each case; a worker process that hangs, grows or dies is replaced."""
     place = 0
     while place < len(cases):
-        receive, send = os.pipe()
-        if (child := os.fork()) == 0:
-            os.close(receive)
-            _work(cases[place:], seeds, work, send)
-        os.close(send)
-        watch, pending = _Watch(child), b""
-        while True:
-            ready, _, _ = select.select([receive], [], [], 0.25)
-            chunk = os.read(receive, 1 << 16) if ready else b""
-            if ready and not chunk:
-                _, status = os.waitpid(child, 0)
-                if place < len(cases) and status:
-                    yield cases[place], "crash", f"signal {os.WTERMSIG(status)}"
-                    place += 1
-                break
-            pending += chunk
-            while b"\n" in pending:
-                line, _, pending = pending.partition(b"\n")
-                kind, _, words = line.decode("utf-8", "replace").partition("\t")
-                yield cases[place], kind, words
-                place, watch = place + 1, _Watch(child)
-            late = watch.is_late()
-            if place < len(cases) and (late or _memory(child) > MEMORY):
-                os.kill(child, signal.SIGKILL)
-                os.waitpid(child, 0)
-                yield cases[place], "hang" if late else "memory", ""
-                place += 1
-                break
+        for result in _run_worker(cases[place:], seeds, work):
+            yield result
+            place += 1
+
+
+def _run_worker(cases: Sequence[Case], seeds: Path, work: Path) -> Iterator[tuple[Case, str, str]]:
+    """Yield the results of one worker process, which does not outlive this generator."""
+    receive, send = os.pipe()
+    if (child := os.fork()) == 0:
         os.close(receive)
+        _work(cases, seeds, work, send)
+    os.close(send)
+    try:
+        yield from _results(child, receive, cases)
+    finally:
+        os.close(receive)
+        with suppress(ProcessLookupError, ChildProcessError):
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+
+def _results(child: int, receive: int, cases: Sequence[Case]) -> Iterator[tuple[Case, str, str]]:
+    place, watch, pending = 0, _Watch(child), b""
+    while True:
+        ready, _, _ = select.select([receive], [], [], 0.25)
+        chunk = os.read(receive, 1 << 16) if ready else b""
+        if ready and not chunk:
+            _, status = os.waitpid(child, 0)
+            if place < len(cases) and status:
+                yield cases[place], "crash", f"signal {os.WTERMSIG(status)}"
+            return
+        pending += chunk
+        while b"\n" in pending:
+            line, _, pending = pending.partition(b"\n")
+            kind, _, words = line.decode("utf-8", "replace").partition("\t")
+            yield cases[place], kind, words
+            place, watch = place + 1, _Watch(child)
+        late = watch.is_late()
+        if place < len(cases) and (late or _memory(child) > MEMORY):
+            os.kill(child, signal.SIGKILL)
+            yield cases[place], "hang" if late else "memory", ""
+            return
 
 
 def _work(cases: Sequence[Case], seeds: Path, work: Path, send: int) -> None:
