@@ -16,6 +16,7 @@ from dollhouse.cli import (  # noqa: F401 - each registers its verbs, in the ord
     estimate,
     evaluate,
     benchmark,
+    bench,
     verify,
     compare,
     probe_thinking,

@@ -77,6 +77,7 @@ def test_options_are_frozen(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
         "distill": ["--dry-run", "--out", "--peak-tflops", "--profile-steps"],
         "env": [],
         "estimate": ["--dtype", "--heads", "--size", "--training", "--views", "--views-at-once", "--weights"],
+        "bench": ["--out", "--question", "--repeats", "--rounds", "--scene", "--views"],
         "export": ["--out", "--photos", "--precision", "--questions-per-scene", "--scenes"],
         "evaluate": [
             "--blind",
