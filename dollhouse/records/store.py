@@ -140,10 +140,12 @@ class RecordStore:
                 continue
             try:
                 record = self.read(path.name)
+                with decoding(path, "a whole record", StorageError, _remedy(path / SCENE)):
+                    id = record_id(record.scene_hash, record.questions, record.provenance)
             except StorageError as error:
                 problems.append(str(error))
                 continue
-            if record_id(record.scene_hash, record.questions, record.provenance) != record.id:
+            if id != record.id:
                 problems.append(f"{path}: its id is not the hash of its contents; {_remedy(path / SCENE)}")
             for other in sorted(set(os.listdir(path)) - {HASHES, *_hashes(path)}):
                 problems.append(f"{path / other}: does not belong to the record")
