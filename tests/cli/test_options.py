@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import fields
 
 import pytest
 from typer.main import get_command
@@ -26,7 +27,7 @@ def test_options_are_frozen(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
         name: sorted(option for p in sub.params for option in p.opts if option.startswith("--"))
         for name, sub in verbs.items()
     }
-    shared = [f"--{name.replace('_', '-')}" for name in Corrections.__dataclass_fields__]
+    shared = [f"--{field.name.replace('_', '-')}" for field in fields(Corrections)]
     for verb in CORRECTING:
         assert all(option in options[verb] for option in shared), verb
         options[verb] = [option for option in options[verb] if option not in shared]
