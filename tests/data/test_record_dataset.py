@@ -39,7 +39,8 @@ def annotation_records(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def student_records(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return annotate_rooms(DollhouseTeacher.from_pretrained(None), tmp_path_factory.mktemp("records") / "checkpoint")
+    teacher = DollhouseTeacher.from_pretrained(None)
+    return annotate_rooms(teacher, tmp_path_factory.mktemp("records") / "checkpoint", limit=8)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +129,7 @@ def true_labels(targets, config) -> np.ndarray:
 def test_teacher_relations_come_with_its_own_boxes(tmp_path: Path, shipped) -> None:
     config, _ = shipped
     teacher, scenes = DollhouseTeacher.from_pretrained(None), open_scenes("rooms:train/3-3")
-    questions = open_question_source("generated", scenes)
+    questions = open_question_source("generated", scenes, 4)
     annotate_scenes(
         teacher, scenes, tmp_path, questions=questions, geometry=[TeacherGeometry(teacher)], sources=["rooms:train/3"]
     )
