@@ -82,8 +82,9 @@ class NeoxDecoder:
         past.length = scene.length
         return past
 
-    def step(self, past: Past, ids: Tensor, skip: int = 0) -> Tensor:
-        states = self._forward(past, self.embed(ids), skip)
+    def step(self, past: Past, ids: Tensor, skip: int = 0, mask: Tensor | None = None) -> Tensor:
+        """See :class:`Decoder`; ``mask`` (R, L + T) is 0 for padding at the left of rows and of their questions."""
+        states = self._forward(past, self.embed(ids), skip, mask)
         logits: Tensor = self.head(F.layer_norm(states[:, -1], self.shape, *self.norm, self.eps))
         return logits
 
@@ -102,14 +103,20 @@ class NeoxDecoder:
     def _empty(self, rows: int, positions: int, like: Tensor) -> Past:
         return Past(like.new_empty(len(self.layers), rows, 2, self.heads, positions, self.width), 0)
 
-    def _forward(self, past: Past, states: Tensor, skip: int = 0) -> Tensor:
+    def _forward(self, past: Past, states: Tensor, skip: int = 0, mask: Tensor | None = None) -> Tensor:
         """Run all blocks on embeddings (R, T, D) after ``past``, which grows; returns the last states (R, T, D)."""
         rows, count, _ = states.shape
         start, end = past.length, past.length + count
-        angles = torch.arange(start + skip, end + skip, device=states.device).unsqueeze(-1) * self.frequencies
-        angles = torch.cat([angles, angles], -1).view(count, 1, 1, self.rotary)
+        positions = torch.arange(start + skip, end + skip, device=states.device)
+        if mask is not None:
+            positions = mask.cumsum(1)[:, start:] - 1
+        angles = positions.unsqueeze(-1) * self.frequencies
+        angles = torch.cat([angles, angles], -1).view(-1, count, 1, 1, self.rotary)
         cosines, sines = angles.cos(), angles.sin()
         later = states.new_full((count, end), -torch.inf).triu(start + 1) if count > 1 else None
+        if mask is not None:
+            padding = states.new_zeros(rows, 1, 1, end).masked_fill_(mask[:, None, None] == 0, -torch.inf)
+            later = padding if later is None else padding + later
         fields, partners = 3 * self.heads * self.width, 2 * self.heads * self.rotary
         added = past.key_values.narrow(4, start, count).unbind()
         known_keys, known_values = past.key_values.narrow(4, 0, end).unbind(2)

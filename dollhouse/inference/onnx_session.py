@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,10 @@ class OnnxSession(SceneSession):
             axis,
         )
 
+    @property
+    def words_cache(self) -> Any:
+        return self.state.cache
+
     def _generate_texts(self, ids: Sequence[list[int]], max_new_tokens: int) -> list[tuple[str, float]]:
         generated = self.student.generate(self.state, ids, max_new_tokens)
-        return [(self.student.decode(text.token_ids), text.confidence) for text in generated]
+        return [(self.pipeline.decode(text.token_ids), text.confidence) for text in generated]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from dollhouse.errors import ModelError, SceneError, missing_package
 from dollhouse.inference.known_scale import apply_known_lengths
-from dollhouse.inference.session import SceneSession
+from dollhouse.inference.session import MAX_NEW_TOKENS, SceneSession
 from dollhouse.models.model_folder import find_export
 from dollhouse.questions.wording import normalise_question
 from dollhouse.scenes.scale import ESTIMATED, ESTIMATED_WITH_FOCAL, MEASURED_DEPTH, NOTHING_KNOWN, KnownScale
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
     from dollhouse.models.dollhouse.processing import DollhouseProcessor
     from dollhouse.runtime.student import OnnxStudent
+    from dollhouse.runtime.word_batch import WordBatch
 
 Engine = Literal["torch", "onnx"]
 
@@ -161,6 +163,22 @@ class DollhousePipeline:
         if self.exported is None:
             return self.processor.question_ids(question)
         return self.exported.question_ids(normalise_question(question) if self.normalises_questions else question)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Return the text of token ids."""
+        if self.exported is None:
+            return str(self.processor.tokenizer.decode(token_ids, skip_special_tokens=True))
+        return self.exported.decode(token_ids)
+
+    def word_batch(self, max_new_tokens: int = MAX_NEW_TOKENS) -> WordBatch[Any] | None:
+        """Return an empty batch for questions about any scenes; None for language models without one."""
+        if self.exported is not None:
+            return self.exported.word_batch(max_new_tokens)
+        from dollhouse.inference.neox_decoder import NeoxDecoder
+        from dollhouse.inference.torch_words import TorchWords
+
+        decoder = self.decoder
+        return TorchWords(decoder, max_new_tokens) if isinstance(decoder, NeoxDecoder) else None
 
     def encode_scene(
         self,

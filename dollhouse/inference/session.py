@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 MIN_BOX_SCORE = 0.3  #: score from which a box is shown; evaluation uses all of them
 MAX_QUESTION_TOKENS = 256
+MAX_NEW_TOKENS = 48  #: of an answer
 _LENGTH = re.compile(r"\b(\d+(?:\.\d+)?) m\b")
 
 
@@ -151,21 +152,34 @@ class SceneSession(ABC):
         """Return the answers to one or several questions, in order."""
         return [answer.text for answer in self.answer([questions] if isinstance(questions, str) else questions)]
 
-    def answer(self, questions: Sequence[str], max_new_tokens: int = 48) -> list[Answer]:
+    def answer(self, questions: Sequence[str], max_new_tokens: int = MAX_NEW_TOKENS) -> list[Answer]:
         """Generate greedy answers with confidences.
 
         Raises:
             QuestionError: for a question that is empty or longer than ``MAX_QUESTION_TOKENS``.
         """
-        answers = {row: refused for row, text in enumerate(questions) if (refused := self._refuse_view(text))}
-        asked = [row for row in range(len(questions)) if row not in answers]
+        prepared = [self.prepare(question) for question in questions]
+        generated = iter(self._generate_texts([ids for ids in prepared if not isinstance(ids, Answer)], max_new_tokens))
+        return [
+            known if isinstance(known, Answer) else self.finish(question, *next(generated))
+            for question, known in zip(questions, prepared, strict=True)
+        ]
+
+    def prepare(self, question: str) -> list[int] | Answer:
+        """Return a question's token ids, or its answer where that needs no language model; raises QuestionError."""
+        return self._refuse_view(question) or self._question_ids(question)
+
+    def finish(self, question: str, text: str, confidence: float) -> Answer:
+        """Return the answer of a generated text with its uncalibrated confidence."""
         config = self.pipeline.config
-        generated = self._generate_texts([self._question_ids(questions[row]) for row in asked], max_new_tokens)
-        for row, (text, raw) in zip(asked, generated, strict=True):
-            confidence = calibrated_confidence(raw, config.answer_temperature)
-            answer = Answer(questions[row], text.strip(), confidence, unsure=confidence < config.min_confidence)
-            answers[row] = self._answer_in_scale(answer)
-        return [answers[row] for row in range(len(questions))]
+        confidence = calibrated_confidence(confidence, config.answer_temperature)
+        answer = Answer(question, text.strip(), confidence, unsure=confidence < config.min_confidence)
+        return self._answer_in_scale(answer)
+
+    @property
+    @abstractmethod
+    def words_cache(self) -> Any:
+        """The language model's cache of the scene, a row of :meth:`DollhousePipeline.word_batch`."""
 
     @abstractmethod
     def _generate_texts(self, ids: Sequence[list[int]], max_new_tokens: int) -> list[tuple[str, float]]:

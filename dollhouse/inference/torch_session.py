@@ -109,12 +109,15 @@ class TorchSession(SceneSession):
             raise self._blind_error()
         return self.perception
 
+    @property
+    def words_cache(self) -> Any:
+        return self._scene_cache
+
     def _generate_texts(self, ids: Sequence[list[int]], max_new_tokens: int) -> list[tuple[str, float]]:
         texts: dict[int, tuple[str, float]] = {}
-        tokenizer = self.pipeline.processor.tokenizer
         for rows, batch in equal_length_batches(ids, self.pipeline.model.device):
             for row, generated in zip(rows, self.generate(batch, max_new_tokens), strict=True):
-                texts[row] = tokenizer.decode(generated.token_ids, skip_special_tokens=True), generated.confidence
+                texts[row] = self.pipeline.decode(generated.token_ids), generated.confidence
         return [texts[row] for row in range(len(ids))]
 
     def generate(self, ids: Tensor, max_new_tokens: int, top_k: int = 1) -> list[GeneratedTokens]:

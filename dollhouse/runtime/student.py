@@ -6,7 +6,7 @@ Axes: V views, H and W pixels, N object slots, R questions, T tokens, S vocabula
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from dollhouse.runtime.perception import (
     split_votes,
 )
 from dollhouse.runtime.prompt import MAX_TOKENIZER, question_text
+from dollhouse.runtime.word_batch import GeneratedText, Integers, WordBatch
 from dollhouse.system.read_files import decoding, read_object, read_text
 
 BATCH = 64  #: questions that are answered at once
@@ -42,19 +43,6 @@ class SceneState:
     features: dict[str, Floats]  #: outputs of the encoder that the depth graph needs
     pixels: Floats  #: (1, V, 3, H, W)
     depth_offset: Floats | None  #: (V,) added to predicted log depth
-
-
-@dataclass
-class GeneratedText:
-    """Token ids of an answer without the end token, and the mean log-probability of all tokens."""
-
-    token_ids: list[int] = field(default_factory=list)
-    log_probs: list[float] = field(default_factory=list)
-
-    @property
-    def confidence(self) -> float:
-        """Geometric mean of the probabilities of the chosen tokens."""
-        return float(np.exp(sum(self.log_probs) / max(len(self.log_probs), 1)))
 
 
 class OnnxStudent:
@@ -168,40 +156,53 @@ class OnnxStudent:
         text: str = self.tokenizer.decode(list(token_ids), skip_special_tokens=True)
         return text
 
+    def word_batch(self, limit: int) -> OnnxWords:
+        """Return an empty batch for questions about any scenes."""
+        return OnnxWords(self.graph("language"), self.config, limit)
+
     def generate(self, scene: SceneState, questions: Sequence[Sequence[int]], limit: int) -> list[GeneratedText]:
         """Generate greedy answers to tokenized questions of any lengths."""
-        starts = range(0, len(questions), BATCH)
-        return [text for at in starts for text in self._generate(scene, questions[at : at + BATCH], limit)]
+        batch, texts = self.word_batch(limit), {}
+        for start in range(0, len(questions), BATCH):
+            rows = [(row, scene.cache, questions[row]) for row in range(start, min(start + BATCH, len(questions)))]
+            texts.update(batch.add(rows))
+            while batch:
+                texts.update(batch.step())
+        return [texts[row] for row in range(len(questions))]
 
-    def _generate(self, scene: SceneState, questions: Sequence[Sequence[int]], limit: int) -> list[GeneratedText]:
-        language, end = self.graph("language"), self.config["eos_token_id"]
-        names = [put.name for put in language.get_inputs()][3:]
-        rows, longest = len(questions), max(map(len, questions), default=0)
-        past = [np.repeat(value, rows, axis=0) if rows > 1 else value for value in scene.cache]
-        mask = np.ones((rows, past[0].shape[2] + longest), np.int64)
-        ids = np.zeros((rows, longest), np.int64)
-        for row, question in enumerate(questions):  # padded at the left
-            ids[row, longest - len(question) :] = question
-            mask[row, past[0].shape[2] : past[0].shape[2] + longest - len(question)] = 0
-        embeds = np.zeros((rows, 0, self.config["text_config"]["hidden_size"]), np.float32)
-        texts, open_rows = [GeneratedText() for _ in questions], np.arange(rows)
-        for _ in range(limit if rows else 0):
-            state = dict(zip(names, past, strict=True))
-            logits, *past = language.run(None, {"embeds": embeds[: len(ids)], "ids": ids, "mask": mask, **state})
-            best = logits.argmax(-1)
-            highest = logits.max(-1, keepdims=True)
-            log_probs = -np.log(np.exp(logits - highest).sum(-1))
-            for row, token, log_prob in zip(open_rows.tolist(), best.tolist(), log_probs.tolist(), strict=True):
-                texts[row].token_ids.append(token)
-                texts[row].log_probs.append(log_prob)
-            goes_on = best != end
-            if not goes_on.all():
-                open_rows, best, mask = open_rows[goes_on], best[goes_on], mask[goes_on]
-                past = [value[goes_on] for value in past]
-                if not len(open_rows):
-                    break
-            ids, mask = best[:, None], np.pad(mask, ((0, 0), (0, 1)), constant_values=1)
-        return texts
+
+class OnnxWords(WordBatch[list[Floats]]):
+    """A batch of the language graph; caches are keys and values (R, H, L, W) of each layer."""
+
+    def __init__(self, graph: onnxruntime.InferenceSession, config: dict[str, Any], limit: int) -> None:
+        super().__init__(config["eos_token_id"], limit)
+        self._graph, self._names = graph, [put.name for put in graph.get_inputs()][3:]
+        self._text_width = config["text_config"]["hidden_size"]
+
+    def _width(self, cache: list[Floats]) -> int:
+        return int(cache[0].shape[2])
+
+    def _joined(self, caches: Sequence[list[Floats]], room: int) -> list[Floats]:
+        width, rows = max(map(self._width, caches)), sum(len(cache[0]) for cache in caches)
+        joined = []
+        for values in zip(*caches, strict=True):
+            _, heads, _, channels = values[0].shape
+            field, row = np.zeros((rows, heads, width, channels), np.float32), 0
+            for value in values:
+                field[row : row + len(value), :, width - value.shape[2] :] = value
+                row += len(value)
+            joined.append(field)
+        return joined
+
+    def _selected(self, cache: list[Floats], rows: Integers, first: int) -> list[Floats]:
+        return [value[rows, :, first:] for value in cache]
+
+    def _run(self, cache: list[Floats], ids: Integers, mask: Integers) -> tuple[list[Floats], Integers, Floats]:
+        embeds = np.zeros((len(ids), 0, self._text_width), np.float32)
+        past = dict(zip(self._names, cache, strict=True))
+        logits, *present = self._graph.run(None, {"embeds": embeds, "ids": ids, "mask": mask, **past})
+        log_probs = -np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1))
+        return present, logits.argmax(-1), log_probs
 
 
 def open_graph(path: Path, optimise: bool = False) -> onnxruntime.InferenceSession:

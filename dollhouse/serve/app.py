@@ -21,7 +21,7 @@ from starlette.staticfiles import StaticFiles
 from dollhouse import __version__
 from dollhouse.errors import DollhouseError, QuestionError, StorageError
 from dollhouse.serve.gate import Gate
-from dollhouse.serve.limits import RequestError
+from dollhouse.serve.limits import RequestError, unexpected_error
 from dollhouse.serve.openai_routes import openai_router
 from dollhouse.serve.scene_routes import scene_router
 from dollhouse.serve.service import SceneService
@@ -46,7 +46,7 @@ def create_app(service: SceneService, keys: Sequence[str] = (), hosts: Sequence[
         service.close()
 
     app = FastAPI(title="Dollhouse", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
-    app.add_middleware(GZipMiddleware, minimum_size=2048)
+    app.add_middleware(GZipMiddleware, minimum_size=2048, compresslevel=1)  # points are megabytes
     app.add_middleware(Gate, service=service, keys=keys)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*hosts])
     app.include_router(scene_router(service))
@@ -128,4 +128,4 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Any) -> Response:
-        return answer(RequestError(500, "an unexpected error; the server's log has it", "internal"))
+        return answer(unexpected_error())

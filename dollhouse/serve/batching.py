@@ -8,16 +8,27 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dollhouse.serve.limits import RequestError
 from dollhouse.serve.metrics import Metrics
 
 if TYPE_CHECKING:
     from dollhouse.inference.session import Answer, SceneSession
+    from dollhouse.runtime.word_batch import WordBatch
 
 T = TypeVar("T")
 BATCH = 64  #: questions that are answered at once
+
+
+@dataclass(eq=False)
+class Asked:
+    """A question about a scene, and its answer to come."""
+
+    session: SceneSession
+    question: str
+    future: Future[Answer] = field(default_factory=Future)
 
 
 class Workers:
@@ -69,12 +80,18 @@ class Workers:
 class QuestionQueue:
     """One thread that answers questions of many requests and scenes.
 
-    It takes all that wait at once; those of a scene are decoded in one batch. Questions that come meanwhile are next.
+    Their words are decoded in one continuous batch: a question joins it between two tokens, and leaves with its answer.
+
+    Args:
+        waiting: the most questions that wait.
+        metrics: of the server.
+        new_batch: returns an empty batch, or None for models without one, whose scenes are answered one by one.
     """
 
-    def __init__(self, waiting: int, metrics: Metrics) -> None:
-        self._most, self._metrics = waiting, metrics
-        self._waiting: deque[tuple[SceneSession, str, Future[Answer]]] = deque()
+    def __init__(self, waiting: int, metrics: Metrics, new_batch: Callable[[], WordBatch[Any] | None]) -> None:
+        self._most, self._metrics, self._new_batch = waiting, metrics, new_batch
+        self._waiting: deque[Asked] = deque()
+        self._open: list[Asked] = []  # in the batch
         self._changed = threading.Condition()
         self._closed = False
         self._mean = 0.01  # seconds of a question
@@ -88,14 +105,14 @@ class QuestionQueue:
             RequestError: 429, the queue is full.
             QuestionError: a question cannot be answered.
         """
-        futures: list[Future[Answer]] = [Future() for _ in questions]
+        asked = [Asked(session, question) for question in questions]
         with self._changed:
             if self._closed or len(self._waiting) + len(questions) > self._most:
                 raise _busy("questions", len(self._waiting) * self._mean)
-            self._waiting.extend((session, *pair) for pair in zip(questions, futures, strict=True))
+            self._waiting.extend(asked)
             self._changed.notify()
         self._metrics.gauges["queue_answering"].set(len(self._waiting))
-        return list(await asyncio.gather(*map(asyncio.wrap_future, futures)))
+        return list(await asyncio.gather(*(asyncio.wrap_future(each.future) for each in asked)))
 
     def close(self) -> None:
         """Answer what waits, and end the thread."""
@@ -105,38 +122,74 @@ class QuestionQueue:
         self._thread.join()
 
     def _work(self) -> None:
+        batch = self._new_batch()
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closed)
-                if not self._waiting:
+                self._changed.wait_for(lambda: self._waiting or self._open or self._closed)
+                if not (self._waiting or self._open):
                     return
-                taken = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
-            self._metrics.gauges["queue_answering"].set(len(self._waiting))
-            batch = [entry for entry in taken if entry[2].set_running_or_notify_cancel()]
-            self._metrics.rows.observe(len(batch))
-            start = time.perf_counter()
-            by_scene: dict[int, list[tuple[SceneSession, str, Future[Answer]]]] = {}
-            for entry in batch:
-                by_scene.setdefault(id(entry[0]), []).append(entry)
-            for entries in by_scene.values():
-                _answer(entries)
-            if batch:
-                self._mean += 0.2 * ((time.perf_counter() - start) / len(batch) - self._mean)
+                taken = [self._waiting.popleft() for _ in range(min(BATCH - len(self._open), len(self._waiting)))]
+            self._metrics.gauges["queue_answering"].set(len(self._waiting) + len(self._open))
+            start, before = time.perf_counter(), len(self._open)
+            new = [asked for asked in taken if asked.future.set_running_or_notify_cancel()]
+            if batch is None:
+                _answer_by_scene(new)
+            else:
+                try:
+                    self._decode(batch, new)
+                except Exception as error:
+                    for asked in self._open:
+                        asked.future.set_exception(error)
+                    self._open, batch = [], self._new_batch()
+            ended = before + len(new) - len(self._open)
+            if ended:
+                self._mean += 0.2 * ((time.perf_counter() - start) / ended - self._mean)
+
+    def _decode(self, batch: WordBatch[Any], new: list[Asked]) -> None:
+        """Let new questions join the batch, and decode a word of all."""
+        rows = []
+        for asked in new:
+            try:
+                prepared = asked.session.prepare(asked.question)
+            except Exception as error:
+                asked.future.set_exception(error)
+                continue
+            if isinstance(prepared, list):
+                rows.append((asked, asked.session.words_cache, prepared))
+            else:
+                asked.future.set_result(prepared)
+        self._open += [asked for asked, _, _ in rows]
+        ended = batch.add(rows) if rows else []
+        self._metrics.rows.observe(len(self._open))
+        if batch:
+            ended += batch.step()
+        for asked, text in ended:
+            self._open.remove(asked)
+            decoded = asked.session.pipeline.decode(text.token_ids)
+            asked.future.set_result(asked.session.finish(asked.question, decoded, text.confidence))
 
 
-def _answer(entries: list[tuple[SceneSession, str, Future[Answer]]]) -> None:
+def _answer_by_scene(questions: Sequence[Asked]) -> None:
+    by_scene: dict[int, list[Asked]] = {}
+    for asked in questions:
+        by_scene.setdefault(id(asked.session), []).append(asked)
+    for group in by_scene.values():
+        _answer(group)
+
+
+def _answer(group: list[Asked]) -> None:
     """Answer questions about one scene in a batch; where one of them fails, each alone."""
     try:
-        answers = entries[0][0].answer([question for _, question, _ in entries])
+        answers = group[0].session.answer([asked.question for asked in group])
     except Exception as error:
-        if len(entries) == 1:
-            entries[0][2].set_exception(error)
+        if len(group) == 1:
+            group[0].future.set_exception(error)
         else:
-            for entry in entries:
-                _answer([entry])
+            for asked in group:
+                _answer([asked])
         return
-    for (_, _, future), answer in zip(entries, answers, strict=True):
-        future.set_result(answer)
+    for asked, answer in zip(group, answers, strict=True):
+        asked.future.set_result(answer)
 
 
 def _busy(what: str, seconds: float) -> RequestError:

@@ -10,6 +10,7 @@ import re
 import secrets
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from starlette.responses import JSONResponse
@@ -23,9 +24,10 @@ _OPEN = ("/health", "/ready", "/metrics")  #: answered while draining, and not c
 _ID = re.compile(rb"[\w.-]{1,64}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _POLICY = (
-    "default-src 'self'; img-src 'self' blob:; style-src 'self' 'unsafe-inline'; "
+    "default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
+_DRAIN = 10.0  #: seconds for which the rest of a refused upload is read
 _HEADERS = [
     (b"content-security-policy", _POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
@@ -63,8 +65,23 @@ class Gate:
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"")
         request_id = given if _ID.fullmatch(given) else secrets.token_hex(8).encode()
-        start, status = time.perf_counter(), 0
+        start, status, received, ended = time.perf_counter(), 0, 0, False
+        limits = self.service.limits
         free = scope["path"] in _OPEN
+        scope.setdefault("state", {})["until"] = time.monotonic() + limits.deadline
+
+        async def receive_counted() -> Message:
+            nonlocal received, ended
+            message = await receive()
+            received += len(message.get("body", b""))
+            ended = not message.get("more_body", False)
+            return message
+
+        async def receive_bounded() -> Message:
+            message = await receive_counted()
+            if received > limits.body:
+                raise _too_large(limits.body)
+            return message
 
         async def send_marked(message: Message) -> None:
             nonlocal status
@@ -78,13 +95,16 @@ class Gate:
         try:
             if not free:
                 self._check(scope, headers)
-            async with asyncio.timeout(self.service.limits.deadline):
-                await self.app(scope, self._bounded(receive), send_marked)
+            async with asyncio.timeout(limits.deadline):
+                await self.app(scope, receive_bounded, send_marked)
         except (RequestError, TimeoutError) as error:
             if isinstance(error, TimeoutError):
-                seconds = self.service.limits.deadline
-                error = RequestError(504, f"no answer within {seconds:g} seconds", "deadline", retry_after=5)
+                error, ended = too_late(limits.deadline), True
             if not status:
+                with suppress(TimeoutError):  # a browser that still sends would meet a reset instead of the answer
+                    async with asyncio.timeout(_DRAIN):
+                        while not ended and b"expect" not in headers and received <= 4 * limits.body:
+                            await receive_counted()
                 await JSONResponse(error.body, error.status, error.headers)(scope, receive, send_marked)
         finally:
             self.open -= not free
@@ -109,25 +129,17 @@ class Gate:
         if not length.isdigit() or int(length[:18]) > limits.body:
             raise _too_large(limits.body)
 
-    def _bounded(self, receive: Receive) -> Receive:
-        received = 0
-
-        async def bounded() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self.service.limits.body:
-                raise _too_large(self.service.limits.body)
-            return message
-
-        return bounded
-
     def _note(self, scope: Scope, status: int, seconds: float, request_id: bytes) -> None:
         route = getattr(scope.get("route"), "path", "other")
         self.service.metrics.requests.labels(route, status).inc()
         self.service.metrics.seconds.labels(route).observe(seconds)
         if scope["path"] not in _OPEN:
             _logger.info("%s %s %d %.0f ms %s", scope["method"], route, status, 1000 * seconds, request_id.decode())
+
+
+def too_late(seconds: float) -> RequestError:
+    """Return the error of a request that took longer than its deadline."""
+    return RequestError(504, f"no answer within {seconds:g} seconds; try again", "deadline", retry_after=5)
 
 
 def _too_large(most: int) -> RequestError:

@@ -54,3 +54,8 @@ class RequestError(Exception):
         kinds = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
         kind = kinds.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
         return {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code}}
+
+
+def unexpected_error() -> RequestError:
+    """Return the error of a request that failed for a reason that nobody planned."""
+    return RequestError(500, "an unexpected error; the server's log has it", "internal")

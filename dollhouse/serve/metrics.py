@@ -29,7 +29,10 @@ class Metrics:
         )
         self.memory = Counter("dollhouse_memory", "Scenes looked up in memory", ["result"], registry=registry)
         self.rows = Histogram(
-            "dollhouse_batch_questions", "Questions taken at once", buckets=(1, 2, 4, 8, 16, 32, 64), registry=registry
+            "dollhouse_batch_questions",
+            "Questions in the batch of a word",
+            buckets=(1, 2, 4, 8, 16, 32, 64),
+            registry=registry,
         )
         self.gauges = {
             name: Gauge(f"dollhouse_{name}", text, registry=registry)

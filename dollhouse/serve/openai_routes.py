@@ -75,6 +75,8 @@ def openai_router(service: SceneService) -> APIRouter:
     routes = APIRouter(prefix="/v1", tags=["openai"])
     created = int(time.time())
     model = {"id": service.name, "object": "model", "created": created, "owned_by": "dollhouse"}
+    limits = {name: getattr(service.limits, name) for name in ("body", "photos", "deadline")}
+    limits["views"] = service.pipeline.num_views
     names = (service.name, service.pipeline.model_id)
 
     def check_model(name: str) -> None:
@@ -83,8 +85,8 @@ def openai_router(service: SceneService) -> APIRouter:
 
     @routes.get("/models")
     async def models() -> dict[str, Any]:
-        """List the model."""
-        return {"object": "list", "data": [model]}
+        """List the model, and what an upload may hold."""
+        return {"object": "list", "data": [model], "limits": limits}
 
     @routes.get("/models/{name:path}")
     async def one_model(name: str) -> dict[str, Any]:

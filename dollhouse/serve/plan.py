@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 import html
+import io
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from dollhouse.geometry import Array
 from dollhouse.scenes.scene import Box
+from dollhouse.serve.scene_files import on_surface
 
 if TYPE_CHECKING:
     from dollhouse.inference.session import SceneSession
 
 _MARGIN = 0.4  # metres
+_CELLS = 200  # of the picture's longer side
+_CEILING = 0.5  # metres above the first camera, from which points are left out
 _STYLE = (
-    ".g{stroke:#8884;stroke-width:.01}.b{fill:#3b82c430;stroke:#3b82c4;stroke-width:.02}"
-    ".c{fill:#d9480f}text{font-family:sans-serif;fill:currentColor}.t{text-anchor:middle}.s{opacity:.7}"
+    ".g{stroke:#8884;stroke-width:.01}.b{fill:var(--hue,#3b82c4);fill-opacity:.2;stroke:var(--hue,#3b82c4);"
+    "stroke-width:.03}.c{fill:#d9480f}text{font-family:sans-serif;fill:currentColor;paint-order:stroke;"
+    "stroke:var(--card,#fff);stroke-width:.2em;stroke-linejoin:round}.t{text-anchor:middle}"
 )
 
 
@@ -24,14 +32,16 @@ def plan_svg(session: SceneSession, boxes: tuple[Box, ...]) -> str:
     """Return the plan, x to the right and y up, in the level frame of the first view; a box's id is ``data-box``."""
     cameras = session.level_from_camera
     corners = [box.corners[4:, :2] for box in boxes]
-    places = np.concatenate([cameras[:, :2, 3], *corners])
+    kept = on_surface(session.depth)
+    points, colours = session.points[kept], session.images[kept]
+    places = np.concatenate([cameras[:, :2, 3], *corners, np.percentile(points[:, :2], [2, 98], axis=0)])
     (left, bottom), (right, top) = places.min(0) - _MARGIN, places.max(0) + _MARGIN
     letter = max(right - left, top - bottom) / 34  # height of text
-    parts = [_grid(left, bottom, right, top)]
+    parts = [_from_above(points, colours, left, bottom, right, top), _grid(left, bottom, right, top)]
     for box, outline in sorted(zip(boxes, corners, strict=True), key=lambda pair: pair[0].top):
         label = html.escape(box.label)
         parts.append(
-            f'<g class="box" data-box="{box.id}"><title>{label} {box.score or 0:.0%}</title>'
+            f'<g class="box" data-box="{box.id}" data-label="{label}"><title>{label} {box.score or 0:.0%}</title>'
             f'<polygon class="b" points="{_points(outline)}"/>{_front(box)}</g>'
         )
     parts += _labels(boxes, letter)
@@ -42,6 +52,25 @@ def plan_svg(session: SceneSession, boxes: tuple[Box, ...]) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{view}" role="img" aria-label="{title}">'
         f"<style>{_STYLE}text{{font-size:{letter:.3f}px}}</style>{''.join(parts)}</svg>"
+    )
+
+
+def _from_above(points: Array, colours: NDArray[np.uint8], *sides: float) -> str:
+    """Draw points from above, the highest last, without the ceiling."""
+    left, bottom, right, top = sides
+    cell = max(right - left, top - bottom) / _CELLS
+    picture = np.zeros((int((top - bottom) / cell) + 1, int((right - left) / cell) + 1, 4), np.uint8)
+    inside = (points[:, :2] > [left, bottom]).all(-1) & (points[:, :2] < [right, top]).all(-1)
+    inside = np.flatnonzero(inside & (points[:, 2] < _CEILING))
+    inside = inside[np.argsort(points[inside, 2], kind="stable")]
+    rows, columns = ((top - points[inside, 1]) / cell).astype(int), ((points[inside, 0] - left) / cell).astype(int)
+    picture[rows, columns, :3], picture[rows, columns, 3] = colours[inside], 255
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    height, width = cell * picture.shape[0], cell * picture.shape[1]
+    return (
+        f'<image x="{left:.3f}" y="{-top:.3f}" width="{width:.3f}" height="{height:.3f}" opacity=".75" '
+        f'href="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"/>'
     )
 
 
@@ -63,7 +92,8 @@ def _labels(boxes: tuple[Box, ...], letter: float) -> list[str]:
             taken.append((x, y, half))
             label = html.escape(box.label)
             texts.append(
-                f'<text class="t" x="{x:.3f}" y="{y + 0.35 * letter:.3f}" pointer-events="none">{label}</text>'
+                f'<text class="t" data-box="{box.id}" x="{x:.3f}" y="{y + 0.35 * letter:.3f}" pointer-events="none">'
+                f"{label}</text>"
             )
     return texts
 

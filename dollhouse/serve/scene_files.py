@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from dollhouse.questions.referring import plural
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from dollhouse.inference.session import Answer
 
 _QUALITY = 90
+_JUMP = 0.05  # log metres from one pixel to the next
 EXPORT_POINTS = 200_000  #: of a PLY or GLB file
 FILE_TYPES = {"glb": "model/gltf-binary", "ply": "application/octet-stream", "json": "application/json"}
 
@@ -107,9 +109,20 @@ def depth_raw(scene: EncodedScene) -> bytes:
 
 
 def points_raw(scene: EncodedScene) -> bytes:
-    """Return all points: positions (N, 3) as little-endian 32-bit floats, then colours (N, 3) as bytes."""
-    positions = scene.session.points.reshape(-1, 3).astype("<f4")
-    return positions.tobytes() + scene.session.images.reshape(-1, 3).tobytes()
+    """Return points on surfaces: positions (N, 3) as little-endian 32-bit floats, then colours (N, 3) as bytes."""
+    kept = on_surface(scene.session.depth)
+    return scene.session.points[kept].astype("<f4").tobytes() + scene.session.images[kept].tobytes()
+
+
+def on_surface(depth: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return where depth (V, H, W) does not jump to the next pixel: points in between are on no surface."""
+    kept, log = np.ones(depth.shape, bool), np.log(depth)
+    for axis in (1, 2):
+        smooth = np.abs(np.diff(log, axis=axis)) < _JUMP
+        ends = [(0, 0)] * 3
+        for ends[axis] in ((0, 1), (1, 0)):
+            kept &= np.pad(smooth, ends, constant_values=True)
+    return kept
 
 
 def export(scene: EncodedScene, kind: str, folder: Path) -> bytes:

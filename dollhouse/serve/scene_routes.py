@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -15,7 +16,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from dollhouse.errors import DollhouseError, ModelError
 from dollhouse.serve import scene_files
-from dollhouse.serve.limits import RequestError
+from dollhouse.serve.gate import too_late
+from dollhouse.serve.limits import RequestError, unexpected_error
 from dollhouse.serve.plan import plan_svg
 from dollhouse.serve.scene_memory import EncodedScene
 from dollhouse.serve.service import SceneService, SceneSettings
@@ -65,7 +67,8 @@ def scene_router(service: SceneService) -> APIRouter:
         finally:
             if not streamed:
                 await form.close()
-        return StreamingResponse(_progress(service, uploads, settings, form.close), media_type="text/event-stream")
+        events = _progress(service, uploads, settings, request.state.until, form.close)
+        return StreamingResponse(events, media_type="text/event-stream")
 
     @routes.get("/{id}")
     async def get_scene(id: str) -> dict[str, Any]:
@@ -124,7 +127,8 @@ def scene_router(service: SceneService) -> APIRouter:
     async def plan(id: str) -> Response:
         """Return the floor plan (SVG)."""
         scene = await perceived(id)
-        return Response(plan_svg(scene.session, scene_files.shown_boxes(scene)), media_type="image/svg+xml")
+        draw = partial(plan_svg, scene.session, scene_files.shown_boxes(scene))
+        return Response(await service.compute(scene, draw), media_type="image/svg+xml")
 
     @routes.get("/{id}/file")
     async def file(id: str, format: Annotated[Literal["glb", "ply", "json"], Query()] = "glb") -> Response:
@@ -160,23 +164,34 @@ def _settings(form: Any) -> SceneSettings:
 
 
 async def _progress(
-    service: SceneService, uploads: list[Upload], settings: SceneSettings, close: Callable[[], Awaitable[None]]
+    service: SceneService,
+    uploads: list[Upload],
+    settings: SceneSettings,
+    until: float,
+    close: Callable[[], Awaitable[None]],
 ) -> AsyncIterator[bytes]:
-    """Yield an event for each change, then the scene, or the error."""
+    """Yield an event for each change, then the scene, or the error; a second before the deadline, that one."""
     started = asyncio.Event()
     task = asyncio.create_task(service.add(uploads, settings, True, started.set))
     turn = asyncio.create_task(started.wait())
     try:
         yield scene_files.event({"state": "queued", "before": service.workers.open})
-        await asyncio.wait([task, turn], return_when=asyncio.FIRST_COMPLETED)
+        left = until - 1 - time.monotonic()
+        await asyncio.wait([task, turn], return_when=asyncio.FIRST_COMPLETED, timeout=max(0.0, left))
         if not task.done():
             yield scene_files.event({"state": "encoding"})
-        scene = await task
+        left = until - 1 - time.monotonic()
+        if not (await asyncio.wait([task], timeout=max(0.0, left)))[0]:
+            raise too_late(service.limits.deadline)
+        scene = task.result()
         yield scene_files.event({"state": "done", "scene": scene_files.describe(scene, service.name)})
     except RequestError as error:
         yield scene_files.event({"state": "failed", **error.body})
     except DollhouseError as error:
         yield scene_files.event({"state": "failed", **RequestError(422, str(error), "unusable").body})
+    except Exception:
+        yield scene_files.event({"state": "failed", **unexpected_error().body})
+        raise
     finally:
         task.cancel()
         turn.cancel()

@@ -57,7 +57,7 @@ class SceneService:
         self.memory = SceneMemory(self.limits.memory, self.metrics)
         self.store = SceneStore(store, pipeline.model_id, self.limits.store)
         self.workers = Workers(encoders, self.limits.encoding, self.metrics)
-        self.questions = QuestionQueue(self.limits.answering, self.metrics)
+        self.questions = QuestionQueue(self.limits.answering, self.metrics, pipeline.word_batch)
         self.draining = False
         self.encoded = 0  #: scenes so far
         self._encoding: dict[str, asyncio.Task[EncodedScene]] = {}

@@ -82,9 +82,13 @@ class StubPipeline:
     """Encodes photos to their pixels."""
 
     model_id = "stub-0123"
+    num_views = 4
 
     def __init__(self) -> None:
         self.encoded = 0
+
+    def word_batch(self) -> None:
+        """Answer scene by scene."""
 
     def encode_scene(self, scene: Scene, views: Any = None, skip_bad: bool = False, known: Any = None) -> StubSession:
         self.encoded += 1

@@ -1,12 +1,8 @@
+import { make, metres, plan, views } from "./pictures.js";
 import { View3D, hue } from "./view3d.js";
 
 const $ = (id) => document.getElementById(id);
-const make = (tag, fields = {}, ...children) => {
-  const element = Object.assign(document.createElement(tag), fields);
-  element.append(...children);
-  return element;
-};
-let scene, view, asked = 0, named = [];
+let scene, view, asked = 0, named = [], limits = {};
 
 // requests ------------------------------------------------------------------------------------------------------
 
@@ -26,6 +22,8 @@ async function reason(status, text) {
 
 function fail(error) {
   $("progress").hidden = true;
+  $("start").classList.remove("busy");
+  $("chosen").replaceChildren();
   $("error").hidden = !error;
   $("error").textContent = error ? (error.message ?? error) : "";
 }
@@ -40,6 +38,11 @@ function work(text, share) {
 function upload(files) {
   if (!files.length) return;
   fail();
+  const bytes = [...files].reduce((sum, file) => sum + file.size, 0), megabytes = (count) => `${(count / 2 ** 20).toFixed(0)} MB`;
+  if (bytes > limits.body) return fail(`These files have ${megabytes(bytes)}; this server takes ${megabytes(limits.body)}. Choose fewer or smaller ones.`);
+  $("scene").hidden = true;
+  $("start").hidden = false;
+  $("start").classList.add("busy");
   const form = new FormData();
   for (const file of files) form.append("files", file, file.name);
   for (const name of ["camera_height", "known_length"]) form.append(name, $(name).value);
@@ -65,7 +68,7 @@ function upload(files) {
   };
   request.onprogress = events;
   request.onload = async () => (request.status === 200 ? events() : fail(await reason(request.status, request.responseText)));
-  request.onerror = () => fail("the server cannot be reached");
+  request.onerror = () => call("health").then(() => fail("The connection to the server was lost while it worked. Try again."), fail);
   work("Sending", 0);
   request.send(form);
 }
@@ -78,19 +81,22 @@ async function show(found) {
   location.hash = scene.id;
   work("Drawing");
   $("start").hidden = true;
-  $("scene").hidden = $("another").hidden = false;
+  $("start").classList.remove("busy");
+  $("scene").hidden = $("another").hidden = $("skip").hidden = false;
   $("about").hidden = true;
-  $("chat").replaceChildren();
+  $("chat").replaceChildren(make("li", { className: "hello", textContent: "Ask in your own words, or press a question. Each answer says how certain the model is, and marks the objects that it names." }));
   $("scale").textContent = scale(scene.scale) + `. ${scene.views.length === 1 ? "1 photo is" : `${scene.views.length} photos are`} used.`;
   $("notices").hidden = !scene.notices.length;
   $("notices").firstChild.textContent = scene.notices.length === 1 ? "1 note on these photos" : `${scene.notices.length} notes on these photos`;
   $("notices").lastChild.replaceChildren(...scene.notices.map((text) => make("li", { textContent: text })));
   $("objects").replaceChildren(...scene.boxes.map((box) => {
-    const button = make("button", { onclick: () => choose(box.id) }, box.label, " ", make("small", { textContent: percent(box.score) }));
+    const button = make("button", { onclick: () => choose(box.id), onfocus: () => highlight([box.id]), tabIndex: -1 }, box.label, " ", make("small", { textContent: percent(box.score) }));
     button.dataset.box = box.id;
+    button.style.setProperty("--hue", hue(box.label));
     return make("li", {}, button);
   }));
   if (!scene.boxes.length) $("objects").append(make("p", { textContent: "No object was found with enough certainty." }));
+  $("least").value = scene.boxes.length > 12 ? Math.ceil(20 * scene.boxes[11].score) / 20 : 0.3; // a dozen is readable
   suggest();
   select($("tab-points"));
   $("plan").replaceChildren();
@@ -99,22 +105,37 @@ async function show(found) {
     const raw = await (await call(`v1/scenes/${scene.id}/points`)).arrayBuffer();
     const count = raw.byteLength / 15;
     view ??= new View3D(document.querySelector("#points canvas"), $("labels"), choose);
+    highlight([]);
     view.show(new Float32Array(raw, 0, 3 * count), new Uint8Array(raw, 12 * count), scene.boxes, scene.cameras);
     work();
     document.body.dataset.shown = scene.id;
-  } catch (error) { fail(error); }
+  } catch (error) {
+    if (view) fail(error);
+    else $("points").replaceChildren(make("p", { className: "missing", textContent: "This browser draws no 3D (WebGL is off). The plan, and photos with depth, show the same room." }));
+    work();
+    highlight([]);
+  }
   $("question").focus({ preventScroll: true });
 }
 
 const percent = (value) => `${Math.round(100 * value)}\u00a0%`;
 const scale = ({ kind, source }) => (kind === "metric" ? `Lengths are in metres, by ${source}` : `Lengths are estimates: ${source}`);
-const metres = (value) => `${value.toFixed(2)} m`;
 
-function highlight(ids = named) {
+function highlight(ids = named) { // named boxes are shown, whatever their score
   named = ids;
-  view?.highlight(ids);
-  for (const element of document.querySelectorAll("[data-box]")) element.classList.toggle("named", ids.includes(Number(element.dataset.box)));
+  const least = Number($("least").value), shown = new Set(scene.boxes.filter((box) => box.score >= least || ids.includes(box.id)).map((box) => box.id));
+  view?.highlight(ids, shown);
+  for (const element of document.querySelectorAll("[data-box]")) {
+    element.classList.toggle("named", ids.includes(Number(element.dataset.box)));
+    element.classList.toggle("doubtful", !shown.has(Number(element.dataset.box)));
+  }
+  document.querySelector("output[for=least]").textContent = percent(least);
+  $("found-title").textContent = shown.size < scene.boxes.length ? `Objects: ${shown.size} of ${scene.boxes.length}` : "Objects";
+  const buttons = chips();
+  if (!buttons.some((button) => button.tabIndex === 0) && buttons[0]) buttons[0].tabIndex = 0;
 }
+
+const chips = () => [...document.querySelectorAll("#objects button:not(.doubtful)")];
 
 function choose(id) {
   const box = scene.boxes.find((other) => other.id === id);
@@ -122,12 +143,11 @@ function choose(id) {
   const [title, text, questions] = $("about").children;
   title.textContent = [box.colour, box.label].filter(Boolean).join(" ");
   text.textContent = `${box.size.map(metres).join(" × ")} (length, width, height); score ${percent(box.score)}`;
-  const labels = new Set(scene.boxes.map((other) => other.label));
   const near = [...scene.boxes].filter((other) => other.label !== box.label).sort((a, b) => distance(a, box) - distance(b, box))[0];
   const wanted = [`What does the ${box.label} stand on?`, `How many ${plural(box.label)} are there?`, `What colour is the ${box.label}?`];
   if (near) wanted.push(`Is the ${box.label} near the ${near.label}?`, `How far is the ${box.label} from the ${near.label}?`);
   questions.replaceChildren(...wanted.map(asking));
-  $("about").hidden = !labels.size;
+  $("about").hidden = false;
 }
 
 const distance = (a, b) => Math.hypot(...a.center.map((value, axis) => value - b.center[axis]));
@@ -146,14 +166,15 @@ function suggest() {
 async function ask(question) {
   const number = ++asked;
   const answer = make("li", { className: "a", textContent: "…" });
+  document.querySelector("#chat .hello")?.remove();
   $("chat").append(make("li", { className: "q", textContent: question }), answer);
-  const bottom = () => ($("chat").scrollTop = $("chat").scrollHeight);
+  const bottom = () => ($("chat").scrollHeight > $("chat").clientHeight ? ($("chat").scrollTop = $("chat").scrollHeight) : answer.scrollIntoView({ block: "nearest" }));
   bottom();
   try {
     const { data: [found] } = await (await call(`v1/scenes/${scene.id}/ask`, { method: "POST", body: JSON.stringify({ question }) })).json();
-    const notes = make("small", {}, make("meter", { value: found.confidence, low: 0.5, high: 0.75, optimum: 1, title: "confidence" }), ` ${percent(found.confidence)} confident`);
+    const notes = make("small", {}, make("meter", { value: found.confidence, low: 0.5, high: 0.75, optimum: 1, title: "confidence" }), ` ${percent(found.confidence)} certain`);
     if (found.scale) notes.append(found.scale.kind === "metric" ? `; metric by ${found.scale.source}` : "; length estimated, not measured");
-    if (found.boxes.length) notes.append(`; ${found.boxes.length === 1 ? "1 box" : `${found.boxes.length} boxes`} highlighted`);
+    if (found.boxes.length) notes.append("; ", make("button", { type: "button", textContent: found.boxes.length === 1 ? "1 object marked" : `${found.boxes.length} objects marked`, onclick: () => highlight(found.boxes) }));
     answer.replaceChildren(...(found.unsure ? [make("span", { className: "doubt", textContent: "Not sure. Perhaps: " })] : []), make("b", { textContent: found.text }), notes);
     if (number === asked) highlight(found.boxes);
     answer.dataset.done = "yes";
@@ -172,55 +193,10 @@ async function select(tab) {
     $(other.getAttribute("aria-controls")).hidden = other !== tab;
   }
   try {
-    if (tab.id === "tab-plan" && !$("plan").firstChild) await plan();
-    if (tab.id === "tab-views" && !$("views").firstChild) await views();
+    if (tab.id === "tab-plan" && !$("plan").firstChild) await plan(scene, call, choose);
+    if (tab.id === "tab-views" && !$("views").firstChild) await views(scene, call, choose);
+    highlight();
   } catch (error) { fail(error); }
-}
-
-async function plan() {
-  const text = await (await call(`v1/scenes/${scene.id}/plan`)).text();
-  $("plan").replaceChildren(new DOMParser().parseFromString(text, "image/svg+xml").documentElement);
-  for (const box of document.querySelectorAll("#plan .box")) box.onclick = () => choose(Number(box.dataset.box));
-  highlight();
-}
-
-const RAMP = [[253, 231, 37], [94, 201, 98], [33, 145, 140], [59, 82, 139], [68, 1, 84]];
-
-async function views() {
-  const [width, height] = scene.view_size;
-  const raw = new Uint16Array(await (await call(`v1/scenes/${scene.id}/depth?format=raw`)).arrayBuffer());
-  const depth = Float32Array.from(raw, half);
-  const sorted = Float32Array.from({ length: 5000 }, (_, n) => depth[Math.floor((n * depth.length) / 5000)]).sort();
-  const near = sorted[100], far = sorted[4900];
-  const figures = await Promise.all(scene.views.map(async (name, number) => {
-    const photo = await (await call(`v1/scenes/${scene.id}/photo?view=${number + 1}`)).blob();
-    const canvas = make("canvas", { width, height, role: "img", ariaLabel: `depth of photo ${number + 1}` });
-    const map = depth.subarray(number * width * height, (number + 1) * width * height);
-    paint(canvas, map, near, far);
-    const caption = make("figcaption", { textContent: `${number + 1}: ${name}` });
-    canvas.onpointermove = (event) => {
-      const column = Math.floor((event.offsetX / canvas.clientWidth) * width), row = Math.floor((event.offsetY / canvas.clientHeight) * height);
-      caption.textContent = `${number + 1}: ${name}; ${metres(map[row * width + column] ?? 0)} here`;
-    };
-    return make("figure", {}, make("img", { src: URL.createObjectURL(photo), alt: `photo ${number + 1}: ${name}` }), canvas, caption);
-  }));
-  $("views").replaceChildren(...figures, make("div", { className: "ramp" }, metres(near), make("i"), `${metres(far)}, predicted depth`));
-}
-
-function paint(canvas, map, near, far) {
-  const context = canvas.getContext("2d"), image = context.createImageData(canvas.width, canvas.height);
-  map.forEach((value, place) => {
-    const share = Math.min(0.9999, Math.max(0, (value - near) / (far - near || 1))) * 4, low = Math.floor(share);
-    for (let channel = 0; channel < 3; channel++)
-      image.data[4 * place + channel] = RAMP[low][channel] + (share - low) * (RAMP[low + 1][channel] - RAMP[low][channel]);
-    image.data[4 * place + 3] = 255;
-  });
-  context.putImageData(image, 0, 0);
-}
-
-function half(bits) { // a 16-bit float; depth is positive
-  const exponent = (bits >> 10) & 31, fraction = bits & 1023;
-  return exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -14 * (fraction / 1024);
 }
 
 // events --------------------------------------------------------------------------------------------------------
@@ -239,6 +215,22 @@ $("photos").onchange = () => upload($("photos").files);
 for (const kind of ["dragenter", "dragover"]) document.addEventListener(kind, (event) => (event.preventDefault(), $("drop").classList.add("over")));
 for (const kind of ["dragleave", "drop"]) document.addEventListener(kind, () => $("drop").classList.remove("over"));
 document.addEventListener("drop", (event) => (event.preventDefault(), upload(event.dataTransfer.files)));
+for (const kind of ["focus", "blur"]) window.addEventListener(kind, () => $("drop").classList.remove("over"));
+$("example").onclick = async () => {
+  try {
+    const photos = [1, 2, 3, 4].map(async (number) => new File([await (await call(`example/${number}.jpg`)).blob()], `${number}.jpg`, { type: "image/jpeg" }));
+    upload(await Promise.all(photos));
+  } catch (error) { fail(error); }
+};
+$("least").oninput = () => highlight();
+$("objects").onkeydown = (event) => {
+  const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key], buttons = chips();
+  if (!step || !buttons.length) return;
+  event.preventDefault();
+  const next = buttons[(buttons.indexOf(document.activeElement) + step + buttons.length) % buttons.length];
+  for (const button of document.querySelectorAll("#objects button")) button.tabIndex = button === next ? 0 : -1;
+  next.focus();
+};
 $("ask").onsubmit = (event) => {
   event.preventDefault();
   if ($("question").value.trim()) ask($("question").value.trim());
@@ -252,10 +244,10 @@ $("key-form").onsubmit = (event) => {
   start();
 };
 $("another").onclick = () => {
-  $("scene").hidden = $("another").hidden = true;
+  $("scene").hidden = $("another").hidden = $("skip").hidden = true;
+  fail();
   $("start").hidden = false;
   $("photos").value = location.hash = "";
-  $("chosen").replaceChildren();
   $("photos").focus();
 };
 $("delete").onclick = async () => {
@@ -272,8 +264,10 @@ for (const button of document.querySelectorAll("[data-format]"))
 
 async function start() {
   try {
-    const { data: [model] } = await (await call("v1/models")).json();
-    $("model").textContent = model.id;
+    const found = await (await call("v1/models")).json();
+    limits = found.limits;
+    $("model").textContent = found.data[0].id;
+    $("views-used").textContent = limits.views === 1 ? "one" : `up to ${limits.views}`;
     const id = location.hash.slice(1);
     if (id.startsWith("scene-")) show(await (await call(`v1/scenes/${id}`)).json());
   } catch (error) { fail(error); }
