@@ -1,10 +1,11 @@
 """Load a server on this machine with mixed requests, and check each answer against the command's.
 
-Usage: python -m benchmarks.serve_load --photos FOLDER [--minutes 10] [--clients 16]
+Usage: python -m benchmarks.serve_load --photos FOLDER [--minutes 10] [--clients 16] [--scenes 300]
 
 FOLDER holds folders of photos, a room each. The server is a process of ``dollhouse serve`` on loopback, started here;
-halfway it is killed and started again, and must still have every scene. Prints one JSON object: requests by status,
-latency percentiles by kind, answers a second, memory of the server, and what went wrong, which must be nothing.
+halfway it is killed and started again, and must still have every scene. Then it gets ``--scenes`` different scenes
+with memory for a few. Prints one JSON object: requests by status, latency percentiles by kind, answers a second, memory
+of the server, and what went wrong, which must be nothing.
 """
 
 from __future__ import annotations
@@ -90,8 +91,9 @@ def command_answers(rooms: dict[str, list[Path]]) -> dict[str, list[tuple[str, f
     return answers
 
 
-def start(port: int, store: Path) -> subprocess.Popen[bytes]:
+def start(port: int, store: Path, memory: int = 512) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "dollhouse.cli", "serve", "--port", str(port), "--store", str(store)]
+    command += ["--memory", str(memory)]
     with (store.parent / "server.log").open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     for _ in range(600):
@@ -181,6 +183,25 @@ class Load:
                         self.wrong.append(repr(error))
 
 
+def evictions(url: str, photo: bytes, scenes: int, pid: int) -> list[float]:
+    """Return the server's memory while it gets different scenes and forgets them."""
+    memory = []
+    with Image.open(io.BytesIO(photo)) as image, httpx2.Client(base_url=url, timeout=90) as http:
+        for number in range(scenes):
+            file, shade = io.BytesIO(), image.convert("RGB").point(lambda value, number=number: (value + number) % 256)
+            shade.save(file, "JPEG")
+            scene = http.post("/v1/scenes", files=[("files", (f"{number}.jpg", file.getvalue()))]).json()["id"]
+            http.post(f"/v1/scenes/{scene}/ask", json={"questions": QUESTIONS})
+            http.get(f"/v1/scenes/{scene}/points")
+            memory.append(resident(pid))
+    return memory
+
+
+def thinned(memory: list[float]) -> list[int]:
+    """Return six values at equal distances."""
+    return [round(value) for value in np.interp(np.linspace(0, 1, 6), np.linspace(0, 1, len(memory)), memory)]
+
+
 async def run(load: Load, clients: int, until: float, process: subprocess.Popen[bytes], memory: list[float]) -> None:
     async def watch() -> None:
         while time.monotonic() < until:
@@ -195,6 +216,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--scenes", type=int, default=300)
     options = parser.parse_args()
     found = {}
     for folder in sorted(path for path in options.photos.iterdir() if path.is_dir()):
@@ -219,9 +241,7 @@ def main() -> None:
                 asyncio.run(run(load, options.clients, until, process, memory))
                 times = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
                 cpu += (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
-                halves.append(
-                    [round(value) for value in np.interp(np.linspace(0, 1, 6), np.linspace(0, 1, len(memory)), memory)]
-                )
+                halves.append(thinned(memory))
                 if half == 0:
                     process.kill()
                     process.wait()
@@ -230,6 +250,11 @@ def main() -> None:
                         reply = httpx2.get(f"{load.url}/v1/scenes/{id}", timeout=60)
                         if reply.status_code != 200 or reply.json()["id"] != id:
                             load.wrong.append(f"{name}: lost by the kill ({reply.status_code})")
+            process.terminate()
+            process.wait(90)
+            process = start(port, store, memory=8)
+            photo = next(iter(load.rooms.values()))[0][1]
+            evicted = thinned(evictions(load.url, photo, options.scenes, process.pid)) if options.scenes else []
         finally:
             process.terminate()
             process.wait(90)
@@ -249,6 +274,7 @@ def main() -> None:
                 "answers a second": round(len(load.seconds["ask"]) / (60 * options.minutes), 1),
                 "server's CPU seconds": round(cpu),
                 "memory MB, first and second half": halves,
+                f"memory MB over {options.scenes} scenes, memory for few": evicted,
                 "wrong": load.wrong[:20],
                 "wrong in all": len(load.wrong),
             },

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import json
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from dollhouse.errors import StorageError
-from dollhouse.serve.gate import read_keys
+from dollhouse.serve.gate import Gate, read_keys
+from dollhouse.serve.limits import Limits
+from dollhouse.serve.metrics import Metrics
 from tests.serve.conftest import files, jpeg
 
 
@@ -74,6 +79,43 @@ def test_full_queues_answer_429_and_slow_work_504(server: Any, monkeypatch: pyte
         time.sleep(0.01)
     assert room.client.post("/v1/scenes", files=files(jpeg())).status_code == 201
     assert room.pipeline.encoded == 1
+
+
+def test_slow_encodings_end_their_stream_with_a_message(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = server(deadline=1.5)
+    go = threading.Event()
+    encode = room.pipeline.encode_scene
+    monkeypatch.setattr(room.pipeline, "encode_scene", lambda *args: (go.wait(20), encode(*args))[1])
+    post = lambda: room.client.post("/v1/scenes", files=files(jpeg()), headers={"Accept": "text/event-stream"})  # noqa: E731
+    events = [json.loads(line[6:]) for line in post().text.splitlines() if line]
+    assert events[-1]["state"] == "failed"
+    assert "1.5 seconds" in events[-1]["error"]["message"]
+    go.set()
+    monkeypatch.setattr(room.pipeline, "encode_scene", lambda *args: 1 / 0)
+    while room.service.workers.open:
+        time.sleep(0.01)
+    assert json.loads(post().text.splitlines()[-2][6:])["state"] == "done"  # encoded meanwhile
+    other = room.client.post("/v1/scenes", files=files(jpeg((1, 1, 1))), headers={"Accept": "text/event-stream"})
+    assert '"code": "internal"' in other.text
+
+
+def test_refused_uploads_are_read_to_their_end() -> None:
+    """A browser sends its whole body before it reads: it must find the answer, not a closed connection."""
+    chunks = [{"type": "http.request", "body": bytes(1000), "more_body": n < 9} for n in range(10)]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return chunks.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    service: Any = SimpleNamespace(limits=Limits(body=3000), metrics=Metrics(), draining=False)
+    gate = Gate(lambda *_: None, service)  # type: ignore[arg-type]
+    headers = [(b"content-length", b"10000")]
+    asyncio.run(gate({"type": "http", "method": "POST", "path": "/v1/scenes", "headers": headers}, receive, send))
+    assert sent[0]["status"] == 413
+    assert not chunks
 
 
 def test_stopping_servers_refuse(server: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import zipfile
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.serve.conftest import SIDE, StubPipeline, files, jpeg
+from tests.serve.conftest import SIDE, StubPipeline, StubSession, files, jpeg
 
 
 def test_a_scene_is_encoded_once_and_its_id_is_of_its_pixels(server: Any) -> None:
@@ -59,6 +60,21 @@ def test_forgotten_scenes_are_encoded_again(server: Any) -> None:
     assert room.service.memory.bytes == 3 * SIDE * SIDE
     assert room.client.get(f"/v1/scenes/{ids[0]}").json()["id"] == ids[0]
     assert room.pipeline.encoded == 3
+
+
+def test_evicted_scenes_leave_nothing_behind(server: Any) -> None:
+    room = server(memory=5 * 3 * SIDE * SIDE, store=5 * len(jpeg()))
+    counts = []
+    for shade in range(60):
+        id = room.client.post("/v1/scenes", files=files(jpeg((4 * shade, 0, 0)))).json()["id"]
+        room.client.post(f"/v1/scenes/{id}/ask", json={"question": "What?"})
+        gc.collect()
+        counts.append(sum(isinstance(each, StubSession) for each in gc.get_objects()))
+    assert max(counts) <= 6  # five in memory, and the last that was asked about
+    assert len(room.service.memory) == 5
+    assert not room.service._encoding
+    assert not list(room.service.store.incoming.iterdir())
+    assert len(list(room.service.store.incoming.parent.glob("*/scene-*"))) <= 5
 
 
 def test_the_least_recently_used_leave_the_disk(server: Any) -> None:
