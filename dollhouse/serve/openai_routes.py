@@ -27,7 +27,17 @@ _REFUSED: dict[str, tuple[Any, ...]] = {
     "logprobs": (None, False),
     "response_format": (None, {"type": "text"}),
 }
-_IGNORED = ("seed", "temperature", "top_p", "presence_penalty", "frequency_penalty", "logit_bias", "stop")
+_IGNORED = (
+    "seed",
+    "temperature",
+    "top_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "logit_bias",
+    "stop",
+    "max_tokens",
+    "max_completion_tokens",
+)
 
 
 class ImageUrl(BaseModel):
@@ -144,7 +154,7 @@ def _check(asked: ChatRequest) -> list[str]:
         if extras.get(name) not in harmless:
             raise RequestError(400, f"{name}: is not supported", "unsupported", name)
     ignored = [name for name in _IGNORED if extras.get(name) is not None]
-    return [f"ignored: {', '.join(ignored)}; answers are deterministic"] if ignored else []
+    return [f"ignored: {', '.join(ignored)}; answers are deterministic and short"] if ignored else []
 
 
 def _question(asked: ChatRequest, notices: list[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,6 +87,7 @@ class StubPipeline:
 
     def __init__(self) -> None:
         self.encoded = 0
+        self.sessions: list[weakref.ref[StubSession]] = []
 
     def word_batch(self) -> None:
         """Answer scene by scene."""
@@ -94,7 +96,9 @@ class StubPipeline:
         self.encoded += 1
         scene, images = scene.read_sample(views or 4, skip_bad)
         small = [np.asarray(Image.fromarray(image).resize((SIDE, SIDE))) for image in images]
-        return StubSession(self, scene, np.stack(small))
+        session = StubSession(self, scene, np.stack(small))
+        self.sessions.append(weakref.ref(session))
+        return session
 
 
 def jpeg(colour: tuple[int, int, int] = (200, 40, 40), size: tuple[int, int] = (64, 48)) -> bytes:

@@ -55,7 +55,9 @@ def browser() -> Iterator[Any]:
 
 @pytest.mark.parametrize(("width", "scheme"), [(1400, "light"), (360, "dark")])
 def test_a_person_asks_by_keyboard(url: str, browser: Any, width: int, scheme: str) -> None:
-    page = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme).new_page()
+    still = width == 360
+    settings = {"color_scheme": scheme, "reduced_motion": "reduce" if still else "no-preference"}
+    page = browser.new_context(viewport={"width": width, "height": 800}, **settings).new_page()
     page.set_default_timeout(180_000)
     faults: list[str] = []
     page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
@@ -63,6 +65,8 @@ def test_a_person_asks_by_keyboard(url: str, browser: Any, width: int, scheme: s
     page.on("request", lambda r: None if r.url.startswith((url, f"blob:{url}")) else faults.append(r.url))
     page.goto(url)
     page.wait_for_selector("#model:not(:empty)")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "photos"
     name = "<img src=x onerror=alert(1)>.jpg"
     page.set_input_files("#photos", [{"name": name, "mimeType": "image/jpeg", "buffer": jpeg()}])
     page.wait_for_selector("body[data-shown], #error:not([hidden])")
@@ -70,7 +74,18 @@ def test_a_person_asks_by_keyboard(url: str, browser: Any, width: int, scheme: s
     shot = np.asarray(Image.open(io.BytesIO(page.locator("#points canvas").screenshot())).convert("RGB"), np.int16)
     assert ((shot[..., 0] - shot[..., 1]) > 60).mean() > 0.005  # red points are drawn
 
+    place = "document.querySelector('#labels button:not(.off)').style.transform"
+    before = page.evaluate(place)
+    page.wait_for_timeout(3000)
+    assert (page.evaluate(place) == before) == still  # the room turns, unless the user wants no motion
     assert page.evaluate("document.activeElement.id") == "question"
+    page.focus("#points canvas")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_timeout(1000)
+    before = page.evaluate(place)
+    page.wait_for_timeout(2000)
+    assert page.evaluate(place) == before  # touched, it rests
+    page.focus("#question")
     page.keyboard.type("How many chairs are there?")
     page.keyboard.press("Enter")
     page.wait_for_selector(".a[data-done]")
@@ -87,6 +102,13 @@ def test_a_person_asks_by_keyboard(url: str, browser: Any, width: int, scheme: s
     page.focus("#objects button")
     page.keyboard.press("Enter")
     assert "red lamp" in page.inner_text("#about")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    assert "blue chair" in page.inner_text("#about")
+    page.focus("#least")
+    page.keyboard.press("End")  # only objects of 90 % and more, and the chosen one
+    assert page.locator("#objects button:visible").all_inner_texts() == ["lamp 90\u00a0%", "chair 80\u00a0%"]
+    page.keyboard.press("Home")
     page.focus("#tab-points")
     page.keyboard.press("ArrowRight")
     page.wait_for_selector("#plan svg .box.named")
