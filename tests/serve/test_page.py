@@ -75,6 +75,7 @@ def test_a_person_asks_by_keyboard(url: str, browser: Any, width: int, scheme: s
     assert ((shot[..., 0] - shot[..., 1]) > 60).mean() > 0.005  # red points are drawn
 
     place = "document.querySelector('#labels button:not(.off)').style.transform"
+    page.wait_for_selector("#labels button:not(.off)")
     before = page.evaluate(place)
     page.wait_for_timeout(3000)
     assert (page.evaluate(place) == before) == still  # the room turns, unless the user wants no motion

@@ -29,6 +29,7 @@ export class View3D {
   }
 
   show(positions, colours, boxes, cameras) {
+    this.scene?.traverse((part) => (part.geometry?.dispose(), part.material?.dispose()));
     this.scene = new three.Scene();
     this.measure(positions);
     const kept = []; // without the ceiling, as a doll's house
@@ -98,6 +99,7 @@ export class View3D {
     this.scene.add(group);
     const tag = document.createElement("button");
     tag.textContent = box.label;
+    tag.className = "off";
     tag.tabIndex = -1; // the list of objects has the same buttons for the keyboard
     tag.style.setProperty("--hue", hue(box.label));
     tag.onclick = () => this.choose(box.id);
