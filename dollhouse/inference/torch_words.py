@@ -18,7 +18,8 @@ class TorchWords(WordBatch[Past]):
 
     def __init__(self, decoder: NeoxDecoder, limit: int) -> None:
         super().__init__(decoder.model.config.eos_token_id, limit)
-        self._decoder, self._suppressed = decoder, decoder.model.suppress_tokens()
+        self._decoder = decoder
+        self._suppressed = torch.tensor(list(decoder.model.suppress_tokens()), dtype=torch.long)
 
     def _width(self, cache: Past) -> int:
         return cache.length
@@ -36,10 +37,10 @@ class TorchWords(WordBatch[Past]):
         chosen = torch.from_numpy(rows).to(cache.key_values.device)
         return Past(cache.key_values[..., first:, :].index_select(1, chosen), cache.length - first)
 
-    @torch.inference_mode()
     def _run(self, cache: Past, ids: Integers, mask: Integers) -> tuple[Past, Integers, NDArray[Any]]:
         device = cache.key_values.device
-        logits = self._decoder.step(cache, torch.from_numpy(ids).to(device), mask=torch.from_numpy(mask).to(device))
-        logits[:, self._suppressed] = -torch.inf
-        log_probs, best = top_tokens(logits, 1)
+        with torch.inference_mode():
+            logits = self._decoder.step(cache, torch.from_numpy(ids).to(device), mask=torch.from_numpy(mask).to(device))
+            logits[:, self._suppressed] = -torch.inf
+            log_probs, best = top_tokens(logits, 1)
         return cache, best[:, 0].cpu().numpy(), log_probs[:, 0].float().cpu().numpy()

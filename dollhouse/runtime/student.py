@@ -162,7 +162,8 @@ class OnnxStudent:
 
     def generate(self, scene: SceneState, questions: Sequence[Sequence[int]], limit: int) -> list[GeneratedText]:
         """Generate greedy answers to tokenized questions of any lengths."""
-        batch, texts = self.word_batch(limit), {}
+        batch = self.word_batch(limit)
+        texts: dict[int, GeneratedText] = {}
         for start in range(0, len(questions), BATCH):
             rows = [(row, scene.cache, questions[row]) for row in range(start, min(start + BATCH, len(questions)))]
             texts.update(batch.add(rows))
@@ -184,7 +185,7 @@ class OnnxWords(WordBatch[list[Floats]]):
 
     def _joined(self, caches: Sequence[list[Floats]], room: int) -> list[Floats]:
         width, rows = max(map(self._width, caches)), sum(len(cache[0]) for cache in caches)
-        joined = []
+        joined: list[Floats] = []
         for values in zip(*caches, strict=True):
             _, heads, _, channels = values[0].shape
             field, row = np.zeros((rows, heads, width, channels), np.float32), 0

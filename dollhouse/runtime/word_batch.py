@@ -95,7 +95,7 @@ class WordBatch(ABC, Generic[Cache]):
         if not ended.any():
             return []
         over = [row for row, end in zip(self._rows, ended.tolist(), strict=True) if end]
-        kept = np.flatnonzero(~ended)
+        kept = np.flatnonzero(~ended).astype(np.int64)
         self._rows = [self._rows[row] for row in kept]
         self._next, self._mask = self._next[kept], self._mask[kept]
         if len(kept):

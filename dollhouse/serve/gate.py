@@ -99,7 +99,8 @@ class Gate:
                 await self.app(scope, receive_bounded, send_marked)
         except (RequestError, TimeoutError) as error:
             if isinstance(error, TimeoutError):
-                error, ended = too_late(limits.deadline), True
+                error = too_late(limits.deadline)
+                ended = True  # nothing more is read
             if not status:
                 with suppress(TimeoutError):  # a browser that still sends would meet a reset instead of the answer
                     async with asyncio.timeout(_DRAIN):

@@ -61,10 +61,10 @@ def _from_above(points: Array, colours: NDArray[np.uint8], *sides: float) -> str
     cell = max(right - left, top - bottom) / _CELLS
     picture = np.zeros((int((top - bottom) / cell) + 1, int((right - left) / cell) + 1, 4), np.uint8)
     inside = (points[:, :2] > [left, bottom]).all(-1) & (points[:, :2] < [right, top]).all(-1)
-    inside = np.flatnonzero(inside & (points[:, 2] < _CEILING))
-    inside = inside[np.argsort(points[inside, 2], kind="stable")]
-    rows, columns = ((top - points[inside, 1]) / cell).astype(int), ((points[inside, 0] - left) / cell).astype(int)
-    picture[rows, columns, :3], picture[rows, columns, 3] = colours[inside], 255
+    drawn = np.flatnonzero(inside & (points[:, 2] < _CEILING))
+    drawn = drawn[np.argsort(points[drawn, 2], kind="stable")]
+    rows, columns = ((top - points[drawn, 1]) / cell).astype(int), ((points[drawn, 0] - left) / cell).astype(int)
+    picture[rows, columns, :3], picture[rows, columns, 3] = colours[drawn], 255
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "PNG")
     height, width = cell * picture.shape[0], cell * picture.shape[1]
