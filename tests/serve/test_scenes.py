@@ -103,7 +103,7 @@ def test_files_of_a_scene(server: Any) -> None:
     raw = np.frombuffer(get("depth?format=raw").content, "<f2").reshape(2, SIDE, SIDE)
     assert (raw == 2).all()
     assert len(get("points").content) == 2 * SIDE * SIDE * 15
-    assert get("plan").text.count('data-box="') == 3
+    assert get("plan").text.count('<g class="box" data-box="') == 3
     assert get("file?format=glb").content[:4] == b"glTF"
     assert get("file?format=ply").content[:3] == b"ply"
     assert len(json.loads(get("file?format=json").content)["boxes"]) == 3
