@@ -21,6 +21,7 @@ METHODS = {"model_validate_json", "parse_raw", "parse_file"}
 EXEMPT = {
     "system/read_files.py",
     "data/batch_workers.py",  # batches between processes of a run
+    "deploy/benchmark.py",  # figures of its own processes
     "evaluation/benchmarks/benchmark.py",  # definitions.yaml
     "questions/photo_questions.py",  # photo_templates.yaml
     "scenes/synthetic/homes/models.py",  # the cache of models
