@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,9 +60,10 @@ MISTAKES: dict[str, tuple[Change, float, str]] = {
 def parse_options(options: str) -> Corrections:
     words = options.split()
     assert all(word.startswith("--") for word in words[::2])
-    return Corrections(
-        **{word[2:].replace("-", "_"): value for word, value in zip(words[::2], words[1::2], strict=True)}
-    )
+    given: dict[str, Any] = {}
+    for word, value in zip(words[::2], words[1::2], strict=True):
+        given[word[2:].replace("-", "_")] = float(value) if word.endswith("scale") else value
+    return Corrections(**given)
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
