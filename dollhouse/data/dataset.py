@@ -23,7 +23,6 @@ from dollhouse.data.target_source import TargetSource
 from dollhouse.data.targets import SceneTargets
 from dollhouse.data.tokenization import TokenizedQA, tokenize_questions
 from dollhouse.data.view_transforms import flip_horizontally, take_views
-from dollhouse.errors import SceneError
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 
 MAX_DRAWS = 100  #: samples loaded in search of one with photos of a batch's shape
@@ -78,9 +77,10 @@ class StepDataset(Dataset[Batch]):
         start, size = self._starts[step], self._ends[step] - self._starts[step]
         first, last = start + size * part // parts, start + size * (part + 1) // parts
         targets: list[SceneTargets] = []
-        questions, indices, label_ids = [], [], []
+        indices: list[int] = []
+        questions, label_ids = [], []
         for position in range(first, last):
-            index, scene = self._sample(step, position, targets, rng)
+            index, scene = self._sample(step, position, targets, indices, rng)
             if self.views is not None:
                 scene = take_views(scene, rng.permutation(len(scene.images))[: self.views[step]].tolist())
             flip = sampling.horizontal_flip_prob > 0 and bool(rng.random() < sampling.horizontal_flip_prob)
@@ -105,9 +105,17 @@ class StepDataset(Dataset[Batch]):
         return batch
 
     def _sample(
-        self, step: int, position: int, others: Sequence[SceneTargets], rng: np.random.Generator
+        self,
+        step: int,
+        position: int,
+        others: Sequence[SceneTargets],
+        indices: Sequence[int],
+        rng: np.random.Generator,
     ) -> tuple[int, SceneTargets]:
-        """Index and targets of the sample at a position, or of a random one with photos of the batch's shape."""
+        """Index and targets of the sample at a position, or of another with photos of the batch's shape.
+
+        Others are drawn at random; where none is found, the batch's first sample is taken again.
+        """
         part, views = int(self.part[step]), None if self.views is None else int(self.views[step])
         index, samples = self._sample_index(part, position), self.source.parts[part].samples
         for _ in range(MAX_DRAWS):
@@ -116,8 +124,7 @@ class StepDataset(Dataset[Batch]):
             if not others or (count, *scene.images.shape[1:]) == others[0].images.shape:
                 return index, scene
             index = samples[int(rng.integers(len(samples)))]
-        height, width = others[0].images.shape[1:3]
-        raise SceneError(f"{MAX_DRAWS} samples gave no other with photos of {width} x {height} pixels for a batch")
+        return indices[0], self.source.targets(indices[0], self.sampling.objects_only)
 
     def _augment(self, scene: SceneTargets, step: int, row: int) -> SceneTargets:
         """Change a scene as the stage's settings allow, with a generator of its own."""

@@ -13,7 +13,6 @@ from dollhouse.data.dataset import StepDataset
 from dollhouse.data.target_source import SceneTargetSource
 from dollhouse.data.targets import SceneTargets, scene_targets
 from dollhouse.data.view_transforms import take_views
-from dollhouse.errors import SceneError
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.tokenization import train_tokenizer
 from dollhouse.scenes.synthetic.furniture import CATEGORIES, COLOURS
@@ -76,12 +75,15 @@ def test_a_batch_has_photos_of_one_shape(monkeypatch: pytest.MonkeyPatch) -> Non
     few = steps(SamplingConfig(1, 3, views=(2,)))
     assert few[0].pixel_values.shape[:2] == (6, 2)
 
-    def different(index: int, objects_only: bool = False) -> SceneTargets:
-        targets = whole(index)
-        return replace(targets, images=targets.images[:, :, : 1 + index])
 
-    monkeypatch.setattr(dataset.source, "targets", different)
-    monkeypatch.setattr(dataset, "_sample_index", lambda part, position: position % 2)
-    monkeypatch.setattr("dollhouse.data.dataset.MAX_DRAWS", 1)
-    with pytest.raises(SceneError, match="gave no other with photos of"):
-        dataset[0]
+def test_a_batch_repeats_photos_whose_shape_no_others_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = steps(SamplingConfig(2, 3))
+    whole, first = dataset.source.targets, dataset[0].sample_indices[0]
+
+    def narrow(index: int, objects_only: bool = False) -> SceneTargets:
+        targets = whole(index)
+        return replace(targets, images=targets.images[:, :14], depth=None, objects=None) if index == first else targets
+
+    monkeypatch.setattr(dataset.source, "targets", narrow)
+    monkeypatch.setattr("dollhouse.data.dataset.MAX_DRAWS", 3)
+    assert {*dataset[0].sample_indices} == {first}
