@@ -50,12 +50,12 @@ def main() -> None:
     photos = sorted(path for path in options.photos.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     scenes = [pipeline.encode_scene(photo) for photo in photos[: options.scenes]]
     many = [(scenes[number % len(scenes)], question) for question in QUESTIONS for number in range(options.scenes)]
-    one = [(scenes[0], question) for _, question in many]
+    alike = [(scenes[0], question) for _, question in many]
     result: dict[str, object] = {"model": pipeline.model_id, "questions": len(many), "scenes": len(scenes)}
     single = [session.answer([question])[0] for session, question in many]
     for name, asked, rows in (
         ("one by one", many, 1),
-        ("one scene, 16 rows", one, 16),
+        ("one scene, 16 rows", alike, 16),
         (f"{options.scenes} scenes, 16 rows", many, 16),
         ("mixed, 64 rows", many, 64),
     ):

@@ -16,7 +16,7 @@ from typing import Any
 CPUINFO = Path("/proc/cpuinfo")  #: Linux only; elsewhere ``platform.processor`` is used
 MAX_SEED = 2**32 - 1  #: of NumPy, and so of transformers; torch takes more
 PACKAGES = ("torch", "transformers", "numpy", "pillow", "onnxruntime")
-_EXTRA = re.compile(r"([\w.-]+).*\bextra *== *['\"]([\w-]+)['\"]")
+_EXTRA = re.compile(r"([\w.-]+)(?:\[([\w,-]+)\])?.*\bextra *== *['\"]([\w-]+)['\"]")
 
 
 def describe_environment() -> dict[str, Any]:
@@ -88,11 +88,18 @@ def _installed_extras() -> dict[str, bool]:
         requirements = metadata.requires("dollhouse") or []
     except metadata.PackageNotFoundError:
         return {}
-    extras: dict[str, bool] = {}
+    packages: dict[str, set[str]] = {}
+    parts: dict[str, set[str]] = {}  #: extras that an extra consists of
     for match in filter(None, map(_EXTRA.match, requirements)):
-        package, extra = match.groups()
-        extras[extra] = extras.get(extra, True) and bool(package_versions([package]))
-    return extras
+        package, nested, extra = match.groups()
+        packages.setdefault(extra, set()).add(package)
+        parts.setdefault(extra, set()).update(nested.split(",") if nested and package == "dollhouse" else ())
+    complete = {extra: len(package_versions(names)) == len(names) for extra, names in packages.items()}
+
+    def whole(extra: str) -> bool:
+        return complete.get(extra, False) and all(map(whole, parts[extra]))
+
+    return {extra: whole(extra) for extra in packages}
 
 
 def _memory_gib() -> float | None:

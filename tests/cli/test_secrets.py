@@ -115,6 +115,7 @@ VERBS = {
     "distill": "distill recipe.yaml --out run",
     "estimate": "estimate recipe.yaml",
     "evaluate": "evaluate model --scenes rooms:test/0 --out report",
+    "bench": "bench model --scene scene",
     "benchmark": "benchmark scanqa --predictions questions.jsonl --annotations questions.jsonl --out report",
     "verify": "verify report",
     "compare": "compare report report --out compared",

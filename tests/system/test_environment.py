@@ -6,6 +6,7 @@ import json
 import platform
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -45,11 +46,12 @@ def test_description_imports_no_torch_and_reads_no_environment_variables() -> No
 def test_extras_are_installed_where_all_their_packages_are(monkeypatch: pytest.MonkeyPatch) -> None:
     requirements = [
         "numpy>=1",
-        'av>=14; extra == "video"',
+        'numpy>=1; extra == "video"',
+        'dollhouse[video]; extra == "films"',
+        'dollhouse[serve,video]>=0; extra == "both"',
         'numpy; extra == "serve"',
         'no-such-package; extra == "serve"',
     ]
-    monkeypatch.setattr(environment.metadata, "requires", lambda name: [*requirements, "pillow; extra == 'photos'"])
+    monkeypatch.setattr(metadata, "requires", lambda name: [*requirements, "pillow; extra == 'photos'"])
     extras = environment.describe_environment()["extras"]
-    assert set(extras) == {"video", "serve", "photos"}
-    assert (extras["serve"], extras["photos"]) == (False, True)
+    assert extras == {"video": True, "films": True, "serve": False, "both": False, "photos": True}
