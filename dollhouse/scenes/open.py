@@ -44,8 +44,10 @@ READERS += (POLYCAM, STRAY, RECORD3D, ARKITSCENES, TUM, SEVEN_SCENES, REPLICA, O
 READERS += (MIDI3D, FRONT3D, VIDEO, PHOTOS)
 
 _logger = logging.getLogger(__name__)
+EXAMPLE = Path(__file__).parents[1] / "serve/page/example"  #: photos of a real room, opened as ``example``
 SCENE_KINDS = ", ".join(reader.description for reader in READERS) + (
-    ", a synthetic room such as rooms:test/3, or homes:test/3, a home furnished with 3D models"
+    ", a synthetic room such as rooms:test/3, or homes:test/3, a home furnished with 3D models, or example, "
+    "the four photos that come with Dollhouse"
 )
 _ROOMS = re.compile(r"(?:rooms|homes):(?P<split>\w+)/(?P<first>[0-9]{1,15})(?:-(?P<last>[0-9]{1,15}))?")
 
@@ -166,6 +168,8 @@ def _existing_path(source: str | Path) -> Path:
         exists = path.exists() or (bool(mark) and Path(file).is_file())
     except (OSError, ValueError, RuntimeError):  # too long for a file name, a zero byte, no such user
         exists = False
+    if not exists and str(source) == EXAMPLE.name:
+        return EXAMPLE
     if not exists:
         raise SceneError(f"no such scene: {source} (can be {SCENE_KINDS})")
     if path.exists() and not path.is_file() and not path.is_dir():

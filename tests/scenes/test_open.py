@@ -201,3 +201,11 @@ def test_other_text_files_are_no_lists(tmp_path: Path, text: str) -> None:
 def test_no_frames_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match="0 frames"):
         open_scene(tmp_path, frames=0)
+
+
+def test_the_example_comes_with_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert [view.name for view in open_scene("example").views] == ["1.jpg", "2.jpg", "3.jpg", "4.jpg"]
+    (tmp_path / "example").mkdir()
+    with pytest.raises(SceneError):  # a path of the user's comes first
+        open_scene("example")
