@@ -44,7 +44,7 @@ def draw_answers(session: SceneSession, answers: Sequence[Answer], out: Path) ->
         location="bottom",
     )
     boxes = [box for box in session.boxes if (box.score or 0.0) >= MIN_BOX_SCORE]
-    title = f"predicted boxes and cameras from above; {session.scale}"
+    title = f"predicted boxes and cameras from above\n{session.scale}"
     title += "" if boxes else f"; no box has a score of {MIN_BOX_SCORE} or more"
     fovs, cameras = [float(2 * np.arctan(0.5 / focal)) for focal in session.focal], list(session.level_from_camera)
     points, colours = _low_points(session)
