@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from math import sqrt
 from typing import Any
@@ -91,8 +92,8 @@ class MuonWithAdamW(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         for part, state in zip(self.parts, state_dict["parts"], strict=True):
             part.load_state_dict(state)
-            for parameter, own in part.state.items():
-                own.update({key: shard_like(value, parameter) for key, value in own.items()})
+            for parameter, own in part.state.items():  # interned keys: pickled as those of a run that never stopped
+                part.state[parameter] = {sys.intern(key): shard_like(value, parameter) for key, value in own.items()}
         self.param_groups = [group for part in self.parts for group in part.param_groups]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 import torch
 from torch import nn
@@ -49,3 +51,30 @@ def test_sigmas_have_a_learning_rate_of_their_own_and_no_decay() -> None:
     sigma = groups[id(module["weighting"].log_sigma["text"])]
     assert (sigma["lr"], sigma["weight_decay"]) == (SIGMA_LEARNING_RATE, 0.0)
     assert groups[id(module["linear"].weight)]["lr"] == 1e-4
+
+
+def test_a_loaded_optimizer_is_saved_as_one_that_never_stopped() -> None:
+    """Byte by byte, also where a matrix gets its first gradient afterwards."""
+
+    def saved(optimizer: MuonWithAdamW) -> bytes:
+        file = io.BytesIO()
+        torch.save(optimizer.state_dict(), file)
+        return file.getvalue()
+
+    def fresh() -> tuple[nn.ModuleList, MuonWithAdamW]:
+        torch.manual_seed(0)
+        model = nn.ModuleList([nn.Linear(32, 32), nn.Linear(32, 32)])
+        return model, MuonWithAdamW(model, 0.01, 0.01, 0.0)
+
+    def step(model: nn.ModuleList, optimizer: MuonWithAdamW, layers: int) -> None:
+        optimizer.zero_grad()
+        sum(layer(torch.ones(1, 32)).square().sum() for layer in model[:layers]).backward()
+        optimizer.step()
+
+    (model, whole), (other, resumed) = fresh(), fresh()
+    step(model, whole, 1)
+    other.load_state_dict(model.state_dict())
+    resumed.load_state_dict(torch.load(io.BytesIO(saved(whole)), weights_only=True))
+    step(model, whole, 2)
+    step(other, resumed, 2)
+    assert saved(resumed) == saved(whole)
