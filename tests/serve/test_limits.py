@@ -57,7 +57,7 @@ def test_other_sites_and_other_hosts_are_refused(server: Any) -> None:
 
 
 def test_full_queues_answer_429_and_slow_work_504(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    room = server(encoding=0, deadline=1.0)
+    room = server(encoding=0, deadline=2.5)
     go = threading.Event()
     encode = room.pipeline.encode_scene
     monkeypatch.setattr(room.pipeline, "encode_scene", lambda *args: (go.wait(20), encode(*args))[1])
@@ -67,6 +67,7 @@ def test_full_queues_answer_429_and_slow_work_504(server: Any, monkeypatch: pyte
     )
     waiting.start()
     while not room.service.workers.open:
+        assert waiting.is_alive(), statuses
         time.sleep(0.01)
     refused = room.client.post("/v1/scenes", files=files(jpeg((1, 1, 1))))
     assert refused.status_code == 429
