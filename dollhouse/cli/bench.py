@@ -29,7 +29,7 @@ def bench(
     models: Annotated[
         list[str] | None, typer.Argument(help="Model folders; ratios are to the first. Default: nano.")
     ] = None,
-    scene: Annotated[str, typer.Option(help="A folder of photos, or another scene.")] = "rooms:test/0",
+    scene: Annotated[str, typer.Option(help="A folder of photos, or another scene.")] = "example",
     question: Annotated[str, typer.Option(help="The question that is timed.")] = "How many chairs are there?",
     views: Annotated[int | None, typer.Option(min=1, help="Photos to encode.", show_default="the model's")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="New processes of each model, engine and precision.")] = 3,
