@@ -164,9 +164,10 @@ class QuestionQueue:
         if batch:
             ended += batch.step()
         for asked, text in ended:
-            self._open.remove(asked)
             decoded = asked.session.pipeline.decode(text.token_ids)
-            asked.future.set_result(asked.session.finish(asked.question, decoded, text.confidence))
+            answer = asked.session.finish(asked.question, decoded, text.confidence)
+            self._open.remove(asked)  # only now: whatever fails before is reported to all that are open
+            asked.future.set_result(answer)
 
 
 def _answer_by_scene(questions: Sequence[Asked]) -> None:
