@@ -130,7 +130,7 @@ def _unpack(upload: Upload, folder: Path, limits: Limits) -> None:
         try:
             for member in members:
                 _unpack_member(archive, member, folder)
-        except (OSError, ValueError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
             raise RequestError(422, f"the zip is damaged or encrypted ({error})", "bad_zip", "files") from error
     packed.unlink()
 

@@ -203,10 +203,11 @@ def main() -> None:
     counts: dict[str, Counter[str]] = {reader.name: Counter() for reader in readers}
     failures: dict[str, list[str]] = {}
     with suppress(KeyboardInterrupt), tempfile.TemporaryDirectory() as temporary:
-        os.environ["XDG_CACHE_HOME"] = f"{temporary}/work/cache"
+        seeds, work = Path(temporary) / "seeds", Path(temporary) / "work"
+        os.environ["XDG_CACHE_HOME"] = str(work / "cache")
         for reader in readers:
-            prepare(reader, Path(temporary) / "seeds")
-        for (reader, number), kind, words in run(cases, Path(temporary) / "seeds", Path(temporary) / "work"):
+            prepare(reader, seeds)
+        for (reader, number), kind, words in run(cases, seeds, work):
             counts[reader.name][kind] += 1
             if kind not in ("works", "named error"):
                 failures.setdefault(f"{reader.name}: {kind}: {words}", []).append(f"{reader.name}:{number}")
