@@ -1,8 +1,8 @@
 """Lower the precision of exported graphs with ONNX Runtime's quantisers, and optimise them.
 
 Weights of the language model are stored in blocks of 8 or 4 bits. Those of the other graphs are stored in 16 bits and
-computed in float32: convolutions take most of their time, and a patch's label that products in int8 change can move a box
-by metres.
+computed in float32: convolutions take most of their time, and a patch's label that products in int8 change can
+move a box by metres.
 """
 
 from __future__ import annotations
