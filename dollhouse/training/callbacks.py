@@ -1,14 +1,21 @@
-"""Callbacks of a stage: progress with rate, time left and losses; and signals that end the run."""
+"""Callbacks of a stage: progress with rate, time left and losses; the log; and signals that end the run."""
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
+import time
+from pathlib import Path
 from typing import Any, Self
 
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
+from dollhouse.errors import StorageError
+from dollhouse.system.atomic_io import ADVICE, write_text
 from dollhouse.system.progress import ProgressBar
+from dollhouse.system.read_files import decode_json
+from dollhouse.training.estimate.memory import peak_memory
 from dollhouse.training.parallel import largest
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
@@ -89,3 +96,48 @@ class StopOnSignal(TrainerCallback):
         if self.received:
             done = f"interrupted after step {state.global_step} of {state.max_steps}"
             raise Interrupted(f"{done}: the same command continues the run", self.received)
+
+
+class MetricsFile(TrainerCallback):
+    """Appends the trainer's logs to a JSONL file, with speed and memory of this process.
+
+    On resume, lines of steps to be repeated are removed.
+    """
+
+    def __init__(self, path: Path, stage: str) -> None:
+        self.path = path
+        self.stage = stage
+        self.last = (0, 0.0)  #: step that was logged last, and when
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.last = (state.global_step, time.perf_counter())
+        if self.path.exists():
+            text = self.path.read_text(encoding="utf-8", errors="replace")
+            lines = [line for line in text.splitlines() if self._is_done(line, state.global_step)]
+            write_text(self.path, "".join(line + "\n" for line in lines))
+
+    def _is_done(self, line: str, step: int) -> bool:
+        try:
+            entry = decode_json(line)
+            return bool(entry["stage"] != self.stage or entry["step"] <= step)
+        except (ValueError, TypeError, KeyError):  # truncated by a kill
+            return False
+
+    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any) -> None:
+        if "loss" not in (logs or {}):  # the summary at a stage's end, of the steps since the run was last continued
+            return
+        before, self.last = self.last, (state.global_step, time.perf_counter())
+        measured = {
+            "seconds_per_step": round((self.last[1] - before[1]) / max(1, self.last[0] - before[0]), 4),
+            "peak_memory_bytes": peak_memory(),
+        }
+        self.append({"step": state.global_step, **logs, **measured})
+
+    def append(self, entry: dict[str, Any]) -> None:
+        """Append a line. Raises StorageError where the disk is full."""
+        line = json.dumps({"stage": self.stage, **entry}) + "\n"
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(line)
+        except OSError as error:
+            raise StorageError(f"cannot write {self.path} ({error.strerror}); {ADVICE}") from error

@@ -126,6 +126,9 @@ class StageConfig(ConfigModel):
     )
     save_every: int = Field(500, ge=1, description="steps between checkpoints")
     log_every: int = Field(20, ge=1, description="steps between lines of metrics.jsonl")
+    validate_every: int = Field(
+        0, ge=0, description="steps between measurements on `validation`; the best weights are kept; 0: none"
+    )
 
     @field_validator("families")
     @classmethod
@@ -209,6 +212,10 @@ class Recipe(ConfigModel):
         "ddp", description="with several processes: whole parameters in each (DDP), or shares of them (FSDP2)"
     )
     activation_checkpointing: bool = Field(False, description="compute activations again in the backward pass")
+    validation: DataConfig | None = Field(None, description="held-out scenes or records, with settings as of `data`")
+    trackers: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(
+        [], description="also log to these, each a package of its own; wandb and mlflow may send to a server"
+    )
     stages: dict[str, StageConfig] = Field(min_length=1)
 
     @field_validator("name", "stages")
@@ -244,6 +251,15 @@ class Recipe(ConfigModel):
             raise ValueError("teacher: records needs data.records=FOLDER, written by `dollhouse annotate --out`")
         if self.data.records is not None and self.data.holdout_every:
             raise ValueError("data.holdout_every is about a scene's own frames: take it out where there are records")
+        return self
+
+    @model_validator(mode="after")
+    def _validation_fits(self) -> Recipe:
+        used = [name for name, stage in self.stages.items() if stage.validate_every]
+        if used and self.validation is None:
+            raise ValueError(f"stage {used[0]}: validate_every needs validation.scenes or validation.records")
+        if self.validation is not None and not used:
+            raise ValueError("validation is used by no stage: set validate_every of one, or take validation out")
         return self
 
     @model_validator(mode="after")

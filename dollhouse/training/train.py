@@ -43,7 +43,7 @@ from dollhouse.system.atomic_io import write_text
 from dollhouse.system.environment import describe_machine, source_commit
 from dollhouse.system.folder_lock import locked_folder
 from dollhouse.system.read_files import read_object
-from dollhouse.training.callbacks import StageProgress
+from dollhouse.training.callbacks import MetricsFile, StageProgress
 from dollhouse.training.checkpoints import find_checkpoint
 from dollhouse.training.config import Recipe
 from dollhouse.training.loss_weighting import build_weighting
@@ -70,7 +70,8 @@ from dollhouse.training.recipes import check_recipe
 from dollhouse.training.recomputation import recomputed_activations
 from dollhouse.training.stage import build_stage, feature_cache_of, use_bfloat16
 from dollhouse.training.tokenizer import load_or_train_tokenizer
-from dollhouse.training.trainer import DistillTrainer, MetricsFile, is_worker_death
+from dollhouse.training.trainer import DistillTrainer, is_worker_death
+from dollhouse.training.validation import open_validation
 
 TRAINING_VERSION = 3  #: raise it whenever the same recipe, data and seed would give other weights
 
@@ -198,9 +199,14 @@ def train_stage(
         use_cpu=not torch.cuda.is_available(),
         dataloader_num_workers=recipe.data.workers,
         dataloader_prefetch_factor=4 if recipe.data.workers else None,
+        trackers=recipe.trackers,
     )
+    metrics = MetricsFile(out / "metrics.jsonl", name)
     if rank() == 0:
-        trainer.add_callback(MetricsFile(out / "metrics.jsonl", name))
+        trainer.add_callback(metrics)
+    validation = open_validation(recipe, stage, trainer, metrics, tokenizer, model) if keep_weights else None
+    if validation:
+        trainer.add_callback(validation)
     shown = StageProgress(name, progress)
     for callback in (shown, *callbacks):
         trainer.add_callback(callback)
@@ -220,6 +226,9 @@ def train_stage(
         raise
     if sharded:
         loss_module.load_state_dict(gather(trainer.model.state_dict()))
+    if validation:
+        barrier()  # process 0 has written them
+        model.load_state_dict(validation.best_weights(), strict=False)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
 
@@ -270,7 +279,9 @@ def without_speed(recipe: Recipe) -> Recipe:
     defaults = {"cache": None, "workers": 0}
     sources = {name: each.model_copy(update=defaults) for name, each in recipe.data.sources.items()}
     data = recipe.data.model_copy(update={**defaults, "sources": sources})
-    return recipe.model_copy(update={"data": data, "parallel": "ddp", "activation_checkpointing": False})
+    return recipe.model_copy(
+        update={"data": data, "parallel": "ddp", "activation_checkpointing": False, "trackers": []}
+    )
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
-import time
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from contextlib import nullcontext
+from importlib.util import find_spec
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -17,18 +17,16 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from dollhouse.data.batch_workers import decode_batch, start_worker
 from dollhouse.data.collator import Batch
 from dollhouse.errors import ModelError, RecipeError, StorageError
 from dollhouse.models.checked_tensors import load_tensors, require_finite
-from dollhouse.system.atomic_io import ADVICE, atomic_folder, write_text
+from dollhouse.system.atomic_io import atomic_folder
 from dollhouse.system.checksums import write_checksums
-from dollhouse.system.read_files import decode_json
 from dollhouse.training.checkpoints import list_checkpoints, step_of
 from dollhouse.training.config import StageConfig
-from dollhouse.training.estimate.memory import peak_memory
 from dollhouse.training.optim import build_optimizer
 from dollhouse.training.parallel import (
     barrier,
@@ -53,7 +51,15 @@ class DistillTrainer(Trainer):
     one process or many train, sharded or not, so that any number of them continues the run.
     """
 
-    def __init__(self, loss_module: nn.Module, stage: StageConfig, folder: Path, dataset: Any, **settings: Any) -> None:
+    def __init__(
+        self,
+        loss_module: nn.Module,
+        stage: StageConfig,
+        folder: Path,
+        dataset: Any,
+        trackers: Sequence[str] = (),
+        **settings: Any,
+    ) -> None:
         self.sums: dict[str, float] = defaultdict(float)
         self.counts: Counter[str] = Counter()
         self.dropped_in_a_row = 0
@@ -63,6 +69,8 @@ class DistillTrainer(Trainer):
         self.micro_batches = stage.micro_batches
         self.position = (0, 0)  #: step, and micro-batches of it that this process has begun
         self.without_shared_memory = False
+        if missing := [name for name in trackers if find_spec(name) is None]:
+            raise RecipeError(f"trackers: {missing[0]} is not installed: pip install {missing[0]}")
         arguments = TrainingArguments(
             output_dir=str(folder),
             max_steps=stage.steps,
@@ -71,7 +79,7 @@ class DistillTrainer(Trainer):
             save_steps=stage.save_every,
             logging_steps=stage.log_every,
             disable_tqdm=True,
-            report_to=[],
+            report_to=list(trackers),
             remove_unused_columns=False,
             max_grad_norm=1.0,
             dataloader_pin_memory=torch.cuda.is_available(),
@@ -132,6 +140,17 @@ class DistillTrainer(Trainer):
                 self.sums[name] += float(value.detach())
                 self.counts[name] += 1
         return (parts["loss"], parts) if return_outputs else parts["loss"]
+
+    def held_out_losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the losses of a batch that the stage is not trained on, by name."""
+        cache, self.model.feature_cache = self.model.feature_cache, None  # which holds samples of the training data
+        self.model.eval()
+        try:
+            with self.accelerator.autocast():
+                return dict(self.model(self._prepare_inputs(batch)))
+        finally:
+            self.model.feature_cache = cache
+            self.model.train()
 
     def _seed_micro_batch(self) -> None:
         """Make random numbers a function of the step and micro-batch, whichever process computes it."""
@@ -247,44 +266,3 @@ def wsd_schedule(step: int, steps: int, warmup_ratio: float, decay_ratio: float)
     up = (step + 1) / max(1.0, warmup_ratio * steps)
     down = (steps - step) / max(1.0, decay_ratio * steps)
     return min(1.0, up, down)
-
-
-class MetricsFile(TrainerCallback):
-    """Appends the trainer's logs to a JSONL file, with speed and memory of this process.
-
-    On resume, lines of steps to be repeated are removed.
-    """
-
-    def __init__(self, path: Path, stage: str) -> None:
-        self.path = path
-        self.stage = stage
-        self.last = (0, 0.0)  #: step that was logged last, and when
-
-    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self.last = (state.global_step, time.perf_counter())
-        if self.path.exists():
-            text = self.path.read_text(encoding="utf-8", errors="replace")
-            lines = [line for line in text.splitlines() if self._is_done(line, state.global_step)]
-            write_text(self.path, "".join(line + "\n" for line in lines))
-
-    def _is_done(self, line: str, step: int) -> bool:
-        try:
-            entry = decode_json(line)
-            return bool(entry["stage"] != self.stage or entry["step"] <= step)
-        except (ValueError, TypeError, KeyError):  # truncated by a kill
-            return False
-
-    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any) -> None:
-        if "loss" not in (logs or {}):  # the summary at a stage's end, of the steps since the run was last continued
-            return
-        before, self.last = self.last, (state.global_step, time.perf_counter())
-        measured = {
-            "seconds_per_step": round((self.last[1] - before[1]) / max(1, self.last[0] - before[0]), 4),
-            "peak_memory_bytes": peak_memory(),
-        }
-        line = json.dumps({"stage": self.stage, "step": state.global_step, **logs, **measured}) + "\n"
-        try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(line)
-        except OSError as error:
-            raise StorageError(f"cannot write {self.path} ({error.strerror}); {ADVICE}") from error
