@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -60,6 +61,10 @@ def annotate(
     shard: Annotated[
         str, typer.Option(metavar="I/N", help="Annotate the scenes I, I+N, ... only, as machine I of N, from 0.")
     ] = "0/1",
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Run on a Ray cluster: auto, ray://HOST:10001, or local for one here."),
+    ] = None,
     boxes: Annotated[
         bool, typer.Option("--boxes", help="Write annotated scenes instead of records.", rich_help_panel=BOXES)
     ] = False,
@@ -88,6 +93,7 @@ def annotate(
     quiet_libraries()
     from dollhouse.system.progress import ProgressBar
     from dollhouse.teachers.annotate import annotate as run_teacher
+    from dollhouse.teachers.ray_annotate import annotate_on_ray
     from dollhouse.teachers.registry import parse_teacher_args
     from dollhouse.teachers.scene_boxes import annotate_boxes
 
@@ -103,8 +109,9 @@ def annotate(
     if boxes:
         if detector is None or teacher is not None:
             raise typer.BadParameter("name a detector for --boxes, and no teacher", param_hint="--detector")
-        if part != (0, 1):
-            raise typer.BadParameter("is for records, not for --boxes", param_hint="--shard")
+        if part != (0, 1) or ray is not None:
+            hint = "--shard" if ray is None else "--ray"
+            raise typer.BadParameter("is for records, not for --boxes", param_hint=hint)
         shared |= {"depth": depth, "cameras": cameras, "args": args}
         with progress:
             box_run = annotate_boxes(scenes, out, detector, on_scene=show, **shared)
@@ -112,28 +119,25 @@ def annotate(
         return
     if teacher is None or detector is not None:
         raise typer.BadParameter("name a teacher, or give --boxes and a detector", param_hint="--teacher")
+    shared |= {"questions": questions, "limit": limit, "seed": seed, "features": features, "fp16": fp16}
+    shared |= {"geometry_teachers": tuple(geometry_teacher or ("own", "scene")), "teacher_args": args}
     with progress:
-        run = run_teacher(
-            teacher,
-            scenes,
-            out,
-            questions=questions,
-            limit=limit,
-            seed=seed,
-            geometry_teachers=geometry_teacher or ("own", "scene"),
-            teacher_args=args,
-            features=features,
-            fp16=fp16,
-            shard=part,
-            on_scene=show,
-            on_usage=lambda usage: print(f"{teacher}: {usage}", file=sys.stderr),
-            **shared,
-        )
+        if ray is None:
+            usage = partial(_print_usage, teacher)
+            run = run_teacher(teacher, scenes, out, shard=part, on_scene=show, on_usage=usage, **shared)
+        else:
+            if part != (0, 1):
+                raise typer.BadParameter("the cluster deals out the scenes: leave out --shard", param_hint="--ray")
+            run = annotate_on_ray(ray, teacher, scenes, out, on_scene=show, **shared)
     if run.unanswered:
         reasons = ", ".join(f"{count} {reason}" for reason, count in run.unanswered.most_common())
         advice = "; max_new_tokens includes a model's thoughts" if any("cut" in why for why in run.unanswered) else ""
         print(f"without an answer, and not asked again: {reasons}{advice}", file=sys.stderr)
     _report(run, f"records: {out}: {run.written} written with {run.answers} answers")
+
+
+def _print_usage(teacher: str, usage: str) -> None:
+    print(f"{teacher}: {usage}", file=sys.stderr)
 
 
 def _parse_shard(text: str) -> tuple[int, int]:

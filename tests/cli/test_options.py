@@ -43,6 +43,7 @@ def test_options_are_frozen(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
             "--limit",
             "--out",
             "--questions",
+            "--ray",
             "--scenes",
             "--seed",
             "--shard",
