@@ -5,6 +5,7 @@ Axes: B batch, V views, P patches of a view, M = V*P patches of a scene, D trunk
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,6 +15,8 @@ from torch.nn import functional as F
 from dollhouse.models.dollhouse.heads import Cameras
 from dollhouse.models.dollhouse.rgbd_embedding import refine_depth
 from dollhouse.models.onednn_linear import Linear
+
+BLOCK = 2**24  #: pairs of patches whose agreement is held at a time
 
 
 @dataclass
@@ -112,18 +115,34 @@ def cluster_votes(votes: VoteOutput, slots: int) -> Tensor:
         colours = votes.colour_logits.float().softmax(-1)
         foreground = labels.sum(-1)
         reach = 0.12 + 0.35 * votes.log_size[..., :2].exp().amin(-1).clamp(max=2.0)
-        distance = torch.cdist(votes.center, votes.center) / (0.5 * (reach.unsqueeze(1) + reach.unsqueeze(2)))
-        kind, hue = F.normalize(labels, dim=-1), F.normalize(colours, dim=-1)
-        alike, shade = kind @ kind.transpose(1, 2), hue @ hue.transpose(1, 2)
-        agreement = torch.exp(-0.5 * distance**2) * alike * (0.4 + 0.6 * shade)
-        density = (agreement @ foreground.unsqueeze(-1)).squeeze(-1) * foreground
+        patches = votes.center, reach, F.normalize(labels, dim=-1), F.normalize(colours, dim=-1)
+        count = foreground.shape[1]
+        step = max(1, BLOCK // count)
+        blocks = []
+        for start in range(0, count, step):
+            agreement = _agreement([value[:, start : start + step] for value in patches], patches)
+            blocks.append((agreement @ foreground.unsqueeze(-1)).squeeze(-1))
+        density = torch.cat(blocks, -1) * foreground
         # density of free patches; 0 once a patch is assigned
         left = density * (foreground > 0.4)
         patch_assignment = torch.zeros(*foreground.shape, slots, device=foreground.device)
-        agreed = agreement > 0.25
+        agreed = agreement > 0.25 if step >= count else None  # of many patches, one row at a time
         rows = torch.arange(len(foreground), device=foreground.device)
         for slot in range(slots):
-            gathered = agreed[rows, left.argmax(-1)] & (left > 0)
+            dense = left.argmax(-1)
+            if agreed is not None:
+                near = agreed[rows, dense]
+            else:
+                near = _agreement([value[rows, dense].unsqueeze(1) for value in patches], patches).squeeze(1) > 0.25
+            gathered = near & (left > 0)
             patch_assignment[..., slot] = gathered
             left = left.masked_fill(gathered, 0.0)
         return patch_assignment
+
+
+def _agreement(some: Sequence[Tensor], patches: Sequence[Tensor]) -> Tensor:
+    """Return how well some patches' votes agree with all (B, R, M): centres, reaches, labels and colours."""
+    (center, reach, kind, hue), (others, far, kinds, hues) = some, patches
+    distance = torch.cdist(center, others) / (0.5 * (reach.unsqueeze(2) + far.unsqueeze(1)))
+    alike, shade = kind @ kinds.transpose(1, 2), hue @ hues.transpose(1, 2)
+    return torch.exp(-0.5 * distance**2) * alike * (0.4 + 0.6 * shade)
