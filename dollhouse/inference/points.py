@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from dollhouse.errors import SceneError
 from dollhouse.geometry import Array, back_project, invert_rigid, transform_points
@@ -41,6 +42,7 @@ class Points:
     scale: Scale
     factor: float  #: applied to predicted lengths
     intrinsics: Array | None = None  #: (V, 3, 3) as predicted, in pixels of the maps
+    features: NDArray[np.float32] | None = None  #: (V, P, D) the encoder's last patch tokens, row by row
 
     @property
     def metric(self) -> bool:
@@ -134,7 +136,9 @@ def predict_points(
     known_depth = np.stack(maps) if len(maps) == len(frames) else None
     known_poses = np.stack(poses) if len(poses) == len(frames) > 1 else None
     fixed = fix_scale(points, first_from_camera, depth, known_depth, known_poses, known_length)
-    return replace(fixed, intrinsics=intrinsics[0].cpu().numpy()), confidence[0].float().cpu().numpy()
+    tokens = output.last_hidden_state[0, :, output.patch_start :].float().cpu().numpy()
+    fixed = replace(fixed, intrinsics=intrinsics[0].cpu().numpy(), features=tokens)
+    return fixed, confidence[0].float().cpu().numpy()
 
 
 def _factor_of_length(points: Array, known: KnownLength) -> float:

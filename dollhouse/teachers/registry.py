@@ -26,7 +26,8 @@ S = TypeVar("S")
 
 TEACHERS = (
     "annotations, huggingface:FOLDER, endpoint:URL, llava3d:FOLDER, checkpoint:FOLDER (or checkpoint alone: the "
-    "shipped student), file:ANSWERS.jsonl, MODULE:CLASS (a teacher of your own)"
+    "shipped student), vggt:PATH (features and depth, no answers), file:ANSWERS.jsonl, MODULE:CLASS (a teacher of your "
+    "own)"
 )
 GEOMETRY_TEACHERS = (
     "own (the teacher's), scene (its sensor and annotations), sensor (its depth alone), depth:FOLDER, detect:FOLDER, "
@@ -132,6 +133,7 @@ _TEACHERS: dict[str, Opener] = {
     "endpoint": _lazy("openai_server", "OpenAITeacher", "OpenAISettings", "a url"),
     "llava3d": _lazy("llava3d", "LLaVA3DTeacher.from_official", "LLaVA3DSettings", "a checkpoint folder"),
     "checkpoint": _open_checkpoint,
+    "vggt": _lazy("vggt", "VggtTeacher.from_pretrained", "VggtSettings", "a path"),
     "file": _lazy("file", "FileTeacher", "FileSettings", "a file"),
 }
 _GEOMETRY_TEACHERS: dict[str, Opener] = {

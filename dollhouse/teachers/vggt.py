@@ -1,4 +1,4 @@
-"""Depth and cameras by VGGT, metric where the scene's own depth or poses give the scale."""
+"""Depth, cameras and features by VGGT, metric where the scene's own depth or poses give the scale."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from dollhouse.geometry import Array, invert_rigid, transform_points
 from dollhouse.inference.points import Points, predict_points
 from dollhouse.models.vggt.configuration import VggtConfig
 from dollhouse.models.vggt.modeling import VggtModel
-from dollhouse.records.types import SceneGeometry
+from dollhouse.questions.generate import Question
+from dollhouse.records.types import SceneGeometry, SpatialFeatures, TeacherAnswer
 from dollhouse.scenes.scene import Scene
 from dollhouse.system.hashing import files_hash, folder_hash
 from dollhouse.system.read_files import read_json
 from dollhouse.teachers.local_model import default_device, load_part, model_provenance
+from dollhouse.teachers.protocol import Teacher
 from dollhouse.teachers.reconstruction import Cameras
 
 _FOCAL_RANGE = (0.25, 20.0)  #: plausible focal lengths over the photo's width
@@ -95,6 +97,45 @@ class VggtDepthTeacher:
             z = np.where(np.isfinite(z) & (z > 0) & (confidence >= self.settings.confidence), z, 0.0)
             depth.append(z.astype(np.float32))
         return predicted, tuple(depth)
+
+
+class VggtTeacher(Teacher):
+    """A teacher of encoders: VGGT's features and depth, and no answers."""
+
+    def __init__(self, vggt: VggtDepthTeacher) -> None:
+        self.vggt = vggt
+
+    @classmethod
+    def from_pretrained(cls, path: str | os.PathLike[str], settings: VggtSettings | None = None) -> VggtTeacher:
+        """Load as :meth:`VggtDepthTeacher.from_pretrained`."""
+        return cls(VggtDepthTeacher.from_pretrained(path, settings))
+
+    def provenance(self) -> dict[str, Any]:
+        return self.vggt.provenance()
+
+    def answer(self, scene: Scene, questions: Sequence[Question]) -> list[TeacherAnswer]:
+        """Return no answers. Raises TeacherError for questions."""
+        if questions:
+            raise TeacherError("VGGT answers no questions: add --questions none")
+        return []
+
+    def features(self, scene: Scene) -> SpatialFeatures:
+        """Return the encoder's patch tokens at the patches' predicted places.
+
+        Raises TeacherError for a scene without poses in metres, in whose frame patches have no place.
+        """
+        if not scene.metric or len(scene.known_poses) != len(scene.views):
+            raise TeacherError(f"scene {scene.name}: features of VGGT need poses in metres; or add --no-features")
+        predicted, _ = self.vggt._predict(scene)
+        assert predicted.features is not None
+        patch = self.vggt.model.config.patch_size
+        middles = predicted.points[:, patch // 2 :: patch, patch // 2 :: patch].reshape(-1, 3)
+        known = np.isfinite(middles).all(-1)
+        points = transform_points(np.asarray(scene.known_poses[0]), middles[known])
+        return SpatialFeatures(predicted.features.reshape(len(middles), -1)[known], points)
+
+    def geometry(self, scene: Scene) -> SceneGeometry:
+        return self.vggt.geometry(scene, SceneGeometry())
 
 
 def _is_saved_model(place: Path) -> bool:

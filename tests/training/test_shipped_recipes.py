@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import torch
 from dollhouse.training.config import Recipe
 from dollhouse.training.estimate.dry_run import StageEstimate, dry_run
 from dollhouse.training.estimate.recipe import estimate_recipe
-from dollhouse.training.recipes import RECIPES, read_recipe
+from dollhouse.training.recipes import RECIPES, find_recipe, read_recipe, read_tree
 
-SMALL = ["data.records=null", "data.scenes=rooms:train/0-0", "data.questions_per_scene=1", "data.workers=0"]
+ROOM = "rooms:train/0-0"
+SMALL = ["data.questions_per_scene=1", "data.workers=0"]
 SMALL_STUDENT = ["student.image_size=126", "student.text.num_hidden_layers=4"]
 QUICK, ESTIMATED = "real_scene", "nano_blind"
 NAMES = sorted({path.stem for path in RECIPES.glob("*.yaml")} - {ESTIMATED})
@@ -28,9 +30,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def small_recipe(name: str, cache: Path) -> Recipe:
     """Return a shipped recipe with one room a step, small photos and few language layers."""
-    recipe = read_recipe(name, [*SMALL, f"data.cache={cache}"])
+    data = read_tree(find_recipe(name))["data"]
+    sources = {source: {"scenes": ROOM} for source in data.get("sources", {})}
+    scenes = [f"data.sources={json.dumps(sources)}"] if sources else ["data.records=null", f"data.scenes={ROOM}"]
+    small = [*scenes, *SMALL, f"data.cache={cache}"]
+    recipe = read_recipe(name, small)
     if recipe.init_from is None:
-        recipe = read_recipe(name, [*SMALL, *SMALL_STUDENT, f"data.cache={cache}"])
+        recipe = read_recipe(name, [*small, *SMALL_STUDENT])
     update = {"batch_size": 1} | ({} if name in WITH_MUON else {"muon_learning_rate": 0.0})  # many small operations
     stages = {stage: settings.model_copy(update=update) for stage, settings in recipe.stages.items()}
     return recipe.model_copy(update={"stages": stages})
