@@ -23,7 +23,8 @@ from dollhouse.scenes.open import open_scenes
 from examples.committee import _kind
 from examples.committee_answers import CommitteeTeacher, Found
 
-CERTAIN, POSSIBLE = 0.5, 0.15  #: scores from which an object is there, and below which it is not
+PRESENT, POSSIBLE = 0.3, 0.15  #: scores from which an object is there, and below which it is not
+CERTAIN = 0.5  #: score from which objects are counted and compared
 ABSENT = 8  #: labels that a photo lacks, asked for by how often other photos have them
 
 
@@ -39,22 +40,24 @@ def main() -> None:
     rng = np.random.default_rng(0)
     with given.out.open("w") as file:
         for name, objects in found.items():
-            for family, question, answer in [*present(objects), *absent(objects, frequency, rng), *pairs(objects, rng)]:
+            there = list(present(objects))
+            lacking = list(absent(objects, frequency, rng))[: max(2, [answer for *_, answer in there].count("yes"))]
+            for family, question, answer in [*there, *lacking, *pairs(objects, rng)]:
                 row = {"scene": name, "family": family, "question": question, "answer": answer}
                 file.write(json.dumps(row) + "\n")
 
 
-def certain(found: Sequence[Found]) -> dict[str, list[Found]]:
-    """Return the objects of each label that is certainly there, but those of labels with uncertain objects too."""
+def likely(found: Sequence[Found], score: float) -> dict[str, list[Found]]:
+    """Return the objects of each label of which one object has at least a score."""
     kinds: dict[str, list[Found]] = {}
     for each in found:
         kinds.setdefault(_kind(each.label), []).append(each)
-    return {same[0].label: same for same in kinds.values() if max(each.score for each in same) >= CERTAIN}
+    return {same[0].label: same for same in kinds.values() if max(each.score for each in same) >= score}
 
 
 def present(found: Sequence[Found]) -> Iterator[tuple[str, str, str]]:
     """Ask whether the labels found are there, and how many objects of those without doubtful ones."""
-    for label, same in certain(found).items():
+    for label, same in likely(found, PRESENT).items():
         yield "existence", f"is there {with_article(label)}?", "yes"
         if all(each.score >= CERTAIN for each in same) and len(same) <= 6:
             yield "counting", f"how many {plural(label)} are there?", str(len(same))
@@ -72,7 +75,7 @@ def absent(found: Sequence[Found], frequency: Counter[str], rng: np.random.Gener
 
 def pairs(found: Sequence[Found], rng: np.random.Generator) -> Iterator[tuple[str, str, str]]:
     """Compare objects that are the only ones of their labels."""
-    single = [same[0] for same in certain(found).values() if len(same) == 1]
+    single = [same[0] for same in likely(found, CERTAIN).values() if len(same) == 1]
     for pair in combinations(single, 2):
         a, b = (pair[int(i)] for i in rng.permutation(2))
         if abs(a.x - b.x) > 0.12:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("ai_edge_litert")
 
 from examples.committee_answers import Found, answer
-from examples.photo_questions import ABSENT, absent, certain, pairs, present
+from examples.photo_questions import ABSENT, CERTAIN, absent, likely, pairs, present
 
 SOFA = Found("sofa", 0.9, 1, (0.0, 0.5, 0.4, 0.9), 0.12, 2.0, "red")
 LAMPS = [Found("lamp", score, 1, (x, 0.1, x + 0.1, 0.4), 0.02, 4.0, "white") for score, x in ((0.8, 0.5), (0.3, 0.8))]
@@ -20,10 +21,14 @@ FOUND = [SOFA, *LAMPS, BOOK]
 
 
 def test_doubtful_labels_are_neither_there_nor_absent() -> None:
-    assert set(certain(FOUND)) == {"sofa", "lamp"}
+    assert set(likely(FOUND, CERTAIN)) == {"sofa", "lamp"}
     asked = {question for _, question, _ in [*present(FOUND), *absent(FOUND, Counter(), np.random.default_rng(0))]}
     assert "is there a sofa?" in asked
     assert "is there a book?" not in asked
+
+
+def test_a_likely_object_is_there_but_not_counted() -> None:
+    assert list(present([replace(SOFA, score=0.35)])) == [("existence", "is there a sofa?", "yes")]
 
 
 def test_a_label_with_doubtful_objects_is_not_counted() -> None:
