@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml constraints.txt
 # Ask and evaluate the shipped student, then run a teacher once and distil on from its records.
 demo: $(STAMP)
 	mkdir -p demo
-	$(BIN)/dollhouse ask rooms:test/3 "How many chairs are there?" "Describe the room." --show demo/answers.png
+	$(BIN)/dollhouse ask example "Is there a sofa?" "Which is bigger, the sofa or the picture?" --views 3,4 --show demo/answers.png
 	$(BIN)/dollhouse scenes show rooms:test/3 --out demo/room.png
 	$(BIN)/dollhouse evaluate --scenes rooms:test/0-29 --out demo/shipped
 	$(BIN)/dollhouse annotate --teacher annotations --scenes rooms:train/0-39 --out demo/records

@@ -14,6 +14,7 @@ from pathlib import Path
 from dollhouse.errors import ScoreError
 from dollhouse.evaluation.report.report_schema import read_report
 from dollhouse.system.atomic_io import write_text
+from dollhouse.system.checksums import HASHES, write_checksums
 
 
 def main() -> None:
@@ -30,6 +31,8 @@ def main() -> None:
     config["answer_temperature"] = report["model"]["answer_temperature"] * calibration["temperature"]
     config["min_confidence"] = calibration["threshold"]
     write_text(path, json.dumps(config, indent=2) + "\n")
+    if (given.model / HASHES).exists():
+        write_checksums(given.model)
     print(f"{path}: temperature {config['answer_temperature']:.3f}, threshold {config['min_confidence']}")
 
 

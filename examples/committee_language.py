@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dollhouse.errors import DollhouseError
 from dollhouse.evaluation.oracle_boxes import OracleBoxesModel
 from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.questions.generate import Question
@@ -46,6 +47,9 @@ class CommitteeReader(Teacher):
         return {"teacher": "committee's boxes", "weights": None, "licence": "Apache-2.0 and MIT", "settings": settings}
 
     def answer(self, scene: Scene, questions: Sequence[Question]) -> list[TeacherAnswer]:
-        posed = annotated(scene, self.weights)
+        try:
+            posed = annotated(scene, self.weights)
+        except DollhouseError:  # photos that overlap with no others have no place: the first one alone
+            posed = annotated(replace(scene, views=scene.views[:1]), self.weights)
         session = self.reader.encode_scene(replace(posed, boxes=certain(posed.boxes or (), self.threshold)))
         return [TeacherAnswer(text) for text in session.ask([question.text for question in questions])]

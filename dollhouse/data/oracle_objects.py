@@ -1,7 +1,7 @@
 """True boxes as proposals, to train the language model before perception is accurate.
 
-Their noise is about that of the student's own proposals: uncertain labels, shifted boxes, missing objects. Pooled
-features are zero.
+Their noise is about that of the student's own proposals on photos of real rooms: uncertain labels, shifted boxes,
+missing objects and some that are not there. Pooled features are zero.
 
 Axes: B batch, N object slots, L labels, C colours, V views.
 """
@@ -19,7 +19,12 @@ from dollhouse.models.dollhouse.proposal_head import ProposalOutput, view_observ
 CENTER_NOISE = 0.06  #: standard deviation in metres
 SIZE_NOISE = 0.06  #: standard deviation of the logarithm of a box's size
 DIRECTION_NOISE = 0.12  #: standard deviation added to unit vectors
-LOGIT_NOISE = 0.7  #: standard deviation added to the logits of labels and colours
+LABEL_NOISE = COLOUR_NOISE = 0.7  #: standard deviation added to logits
+OTHER_LOGIT = -3.2  #: of labels that an object does not have
+LEAST_CLEAR, MOST_CLEAR = 0.5, 5.0  #: by how much the true label's logit is higher
+SPURIOUS_RATE = 0.25  #: share of empty slots with an object that is not there
+SPURIOUS_SPREAD = 1.5  #: standard deviation of its centre in metres
+SPURIOUS_SIZES = 0.6  #: and of the logarithm of its size
 MISS_RATE = 0.03  #: share of objects that are left out
 TRUE_LOGIT = 4.0  #: of the true label and colour
 
@@ -28,13 +33,15 @@ def noisy_gt_objects(batch: Batch, config: DollhouseConfig) -> ProposalOutput:
     """Return the true boxes of a batch with noise, in random slots; no objects in scenes without annotations."""
     true = gt_objects(batch, config)
     count, slots = true.present.shape
+    spurious = (1 - true.present) * (torch.rand_like(true.present) < SPURIOUS_RATE)
+    spread = spurious.unsqueeze(-1) * torch.randn_like(true.center)
     noisy = ProposalOutput(
         features=true.features,
-        present=true.present * (torch.rand_like(true.present) > MISS_RATE),
-        label_logits=true.label_logits + LOGIT_NOISE * torch.randn_like(true.label_logits),
-        colour_logits=true.colour_logits + LOGIT_NOISE * torch.randn_like(true.colour_logits),
-        center=_with_noise(true.center, CENTER_NOISE),
-        log_size=_with_noise(true.log_size, SIZE_NOISE),
+        present=true.present * (torch.rand_like(true.present) > MISS_RATE) + spurious,
+        label_logits=uncertain_labels(true, spurious),
+        colour_logits=true.colour_logits + COLOUR_NOISE * torch.randn_like(true.colour_logits),
+        center=_with_noise(true.center, CENTER_NOISE) + SPURIOUS_SPREAD * spread,
+        log_size=_with_noise(true.log_size, SIZE_NOISE) + SPURIOUS_SIZES * spread,
         front=F.normalize(_with_noise(true.front, DIRECTION_NOISE), dim=-1),
         axis=F.normalize(_with_noise(true.axis, DIRECTION_NOISE), dim=-1),
         view_observations=true.view_observations,
@@ -42,6 +49,20 @@ def noisy_gt_objects(batch: Batch, config: DollhouseConfig) -> ProposalOutput:
     slot = torch.rand(count, slots, device=true.present.device).argsort(-1)
     row = torch.arange(count, device=slot.device).unsqueeze(-1)
     return ProposalOutput(**{name: value[row, slot] for name, value in vars(noisy).items()})
+
+
+def uncertain_labels(true: ProposalOutput, spurious: Tensor) -> Tensor:
+    """Return label logits (B, N, L) as a student has them in photos: from clear to hardly above those of other labels.
+
+    Every object also has a wrong label of some strength; one that is not there (``spurious``, B, N) has no other.
+    """
+    logits = OTHER_LOGIT + LABEL_NOISE * torch.randn_like(true.label_logits)
+    right = F.one_hot(true.label_logits.argmax(-1), logits.shape[-1])
+    wrong = F.one_hot(torch.randint_like(true.present, logits.shape[-1]).long(), logits.shape[-1])
+    clear, confused = torch.rand_like(true.present), torch.rand_like(true.present)
+    strength = true.present * (LEAST_CLEAR + (MOST_CLEAR - LEAST_CLEAR) * clear)
+    doubt = torch.where(spurious > 0, LEAST_CLEAR + 2.0 * confused, 1.5 * confused)
+    return logits + right * strength.unsqueeze(-1) + wrong * doubt.unsqueeze(-1)
 
 
 def gt_objects(batch: Batch, config: DollhouseConfig) -> ProposalOutput:

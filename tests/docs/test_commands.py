@@ -33,7 +33,7 @@ SMALLER = {  # what a word of a command becomes
 TINY = {
     "learn_on": ["stages.finetune.steps=1", "stages.finetune.batch_size=1"],
     "real_scene": ["stages.finetune.steps=1", "stages.finetune.batch_size=1"],
-    "nano": [
+    "rooms_nano": [
         "data.scenes=rooms:train/0-1",
         "data.workers=0",
         "student.vocabulary=400",

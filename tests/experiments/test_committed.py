@@ -66,7 +66,7 @@ def test_no_path_of_a_machine() -> None:
     ("card", "run", "column"),
     [
         ("nano_depth_teacher", ".", "teacher"),
-        ("nano", ".", "student"),
+        ("rooms_nano", ".", "student"),
         ("nano_distilled", "distilled", "student"),
         ("nano_distilled", "distilled", "student / teacher"),
     ],

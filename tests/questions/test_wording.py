@@ -11,7 +11,7 @@ from dollhouse.questions.nouns import absent_nouns
 from dollhouse.questions.photo_questions import TEMPLATES_FILE, photo_templates
 from dollhouse.questions.referring import with_article
 from dollhouse.questions.templates import TEMPLATES
-from dollhouse.questions.variants import VARIANTS
+from dollhouse.questions.variants import GREETINGS, VARIANTS
 from dollhouse.questions.wording import TEMPLATE_WORDS, normalise_question, views_named
 from dollhouse.scenes.synthetic.furniture import COLOURS
 
@@ -75,6 +75,11 @@ def test_other_wordings_of_a_question_become_the_question(kind: str) -> None:
     wrong = {pair for pair in changed if normalise_question(pair[0]) != pair[1]}
     assert len(changed) > 10
     assert len(wrong) <= 0.05 * len(changed), wrong
+
+
+@pytest.mark.parametrize("greeting", GREETINGS)
+def test_no_greeting_is_left(greeting: str) -> None:
+    assert normalise_question(f"{greeting}is there a chair?") == "is there a chair?"
 
 
 def test_views_named() -> None:

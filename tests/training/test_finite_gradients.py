@@ -16,7 +16,7 @@ from dollhouse.training.recipes import check_recipe, read_recipe, read_tree
 from dollhouse.training.train import distill
 
 RECIPES = Path(__file__).parents[2] / "dollhouse" / "recipes"
-BLIND, NANO = RECIPES / "nano_blind.yaml", RECIPES / "nano.yaml"
+BLIND, NANO = RECIPES / "rooms_nano_blind.yaml", RECIPES / "rooms_nano.yaml"
 STAGES = ("pretrain_perception", "pretrain_retrieval", "pretrain_reasoning", "finetune_end_to_end")
 SHORT = ["data.scenes=rooms:train/0-3", "stages.finetune_end_to_end.batch_size=1", "threads=1"]
 

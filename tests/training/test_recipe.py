@@ -14,7 +14,7 @@ from dollhouse.training.recipes import read_recipe, read_tree
 from tests.fixtures.recipes import TINY, tiny_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "dollhouse" / "recipes").glob("*.yaml"))
-NANO = Path(__file__).parents[2] / "dollhouse" / "recipes" / "nano.yaml"
+NANO = Path(__file__).parents[2] / "dollhouse" / "recipes" / "rooms_nano.yaml"
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

@@ -19,7 +19,7 @@ from dollhouse.training.loss_weighting import STATIC_WEIGHTS, StaticWeighting, U
 from dollhouse.training.plots import losses_of, plot_losses, read_stages
 from dollhouse.training.recipes import read_recipe
 
-NANO = Path(__file__).parents[2] / "dollhouse" / "recipes" / "nano.yaml"
+NANO = Path(__file__).parents[2] / "dollhouse" / "recipes" / "rooms_nano.yaml"
 NAMES = ["text", "depth_reg", "spatial"]
 
 

@@ -17,6 +17,8 @@ from dollhouse.models.dollhouse.serialization import single_weights
 
 #: parameters that concatenate several widths: queries, keys, values; frame and global blocks
 GROUPED = {".qkv.": 3, "trunk.norm_in.": 2, "trunk.proj_in.weight": 2}
+#: the same, where depth is predicted from trunk and stem features; a stem with weights of its own keeps its width
+GROUPED_STEM = {"depth_head.proj.weight": 2}
 NOISE = 0.5  #: difference of the duplicates' weights, in standard deviations of the weights
 
 
@@ -54,11 +56,12 @@ def widen(
     model.generation_config = copy.deepcopy(narrow.generation_config)
     weights = single_weights(narrow)
     modules = dict(model.named_modules())
+    grouped = GROUPED | (GROUPED_STEM if narrow.config.depth_from == "stem" else {})
     for name, value in model.state_dict().items():
         if name not in weights:
             continue
         module = modules[name.rpartition(".")[0]]
-        groups = next((count for part, count in GROUPED.items() if part in name), 1)
+        groups = next((count for part, count in grouped.items() if part in name), 1)
         value.copy_(_duplicate(weights[name], value.shape, isinstance(module, (nn.Linear, nn.Conv2d)), groups))
     if wider and text.tie_word_embeddings:  # the tied output embedding sums both duplicates
         norm = model.language_model.base_model.final_layer_norm

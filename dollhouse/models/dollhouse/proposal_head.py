@@ -104,6 +104,10 @@ def view_observations(patch_assignment: Tensor, log_depth: Tensor, views: int, r
     return torch.cat([mean, (total / (rows * columns)).sqrt().permute(0, 2, 1).unsqueeze(-1)], -1)
 
 
+#: of label distributions in object tokens: logits are of independent labels, and their softmax would be nearly uniform
+SHARPNESS = 2.5
+
+
 class ObjectProjector(nn.Module):
     """Project each object to one input embedding of the language model.
 
@@ -137,8 +141,7 @@ class ObjectProjector(nn.Module):
 
     def forward(self, objects: ProposalOutput, label_words: Tensor, colour_words: Tensor) -> Tensor:
         """Return tokens (B, N, H), given word embeddings of labels (L, H) and colours (C, H)."""
-        labels = objects.label_logits.float().sigmoid()
-        labels = labels / labels.sum(-1, keepdim=True).clamp(min=1e-3)
+        labels = (SHARPNESS * objects.label_logits.float()).softmax(-1)
         colours = objects.colour_logits.float().softmax(-1)
         label_scale, colour_scale = self.word_scale
         words = label_scale * (labels @ label_words.float()) + colour_scale * (colours @ colour_words.float())
