@@ -188,6 +188,7 @@ def test_likelihood_is_the_loss_of_the_continuation(model):
     config, documents = read_task("rooms")
     documents = [document for document in documents if document["answers"][0] in ("yes", "no")][:3]
     model.task_dict["rooms"] = {"test": documents}
+    model.pipeline.model.config.answer_temperature = 1.0  # likelihoods are not calibrated
     memory = model.pipeline.encode_scene(open_scene(documents[0]["scene"]))
     answers = {each.question: each for each in memory.answer([document["question"] for document in documents])}
     for answer in ("yes", "no"):

@@ -197,6 +197,7 @@ def test_the_student_and_its_blind_control_answer(tmp_path):
 
 def test_a_calibrated_student_is_unsure_below_its_threshold():
     pipeline = DollhousePipeline.from_pretrained()
+    pipeline.model.config.answer_temperature, pipeline.model.config.min_confidence = 1.0, 0.0
     question = ["Is there a table?"]
     session = pipeline.encode_scene("rooms:test/3", views=1)
     plain = session.answer(question)[0]
