@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,11 +50,12 @@ def test_photos_of_real_rooms_are_answered_better_than_blind() -> None:
 
 @pytest.mark.slow
 def test_oracle_boxes_raise_accuracy(pipeline: DollhousePipeline) -> None:
-    """Told the true boxes of procedural rooms, the language model answers what it cannot answer from its own."""
+    """Told the true boxes of procedural rooms, the language model knows what is there."""
     scenes = "rooms:validation/0-9"
-    scores = evaluate(OracleBoxesModel(pipeline), scenes, progress=False).metrics
-    predicted = evaluate(pipeline, scenes, progress=False).metrics
-    assert scores["overall"]["accuracy"] > max(0.65, predicted["overall"]["accuracy"])  # type: ignore[index]
+    scores: Any = evaluate(OracleBoxesModel(pipeline), scenes, progress=False).metrics
+    predicted: Any = evaluate(pipeline, scenes, progress=False).metrics
+    told, own = (each["others"]["existence"]["accuracy"] for each in (scores, predicted))
+    assert told > max(0.8, own + 0.15)
     assert scores["boxes"] == predicted["boxes"]
 
 
