@@ -54,8 +54,8 @@ def test_oracle_boxes_raise_accuracy(pipeline: DollhousePipeline) -> None:
     scenes = "rooms:validation/0-9"
     scores: Any = evaluate(OracleBoxesModel(pipeline), scenes, progress=False).metrics
     predicted: Any = evaluate(pipeline, scenes, progress=False).metrics
-    told, own = (each["others"]["existence"]["accuracy"] for each in (scores, predicted))
-    assert told > max(0.8, own + 0.15)
+    with_boxes, without = (each["others"]["existence"]["accuracy"] for each in (scores, predicted))
+    assert with_boxes > max(0.8, without + 0.15)
     assert scores["boxes"] == predicted["boxes"]
 
 

@@ -216,8 +216,9 @@ def train_stage(
     except BaseException as error:
         traceback.clear_frames(error.__traceback__)  # which end the data workers once nothing refers to them
         if is_worker_death(error):
+            reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(" .")
             raise RecipeError(
-                f"a process that prepares batches ended ({str(error).splitlines()[0].rstrip(' .')}), perhaps for lack "
+                f"a process that prepares batches ended ({reason}), perhaps for lack "
                 "of memory: the same command continues the run; if this happens again, add data.workers=0"
             ) from error
         if isinstance(error, DollhouseError):  # from a worker process it comes wrapped in that process's traceback

@@ -253,7 +253,12 @@ class DistillTrainer(Trainer):
 
 
 def is_worker_death(error: BaseException) -> bool:
-    """Return whether an error is torch's report of a process of a DataLoader that was killed or has ended."""
+    """Return whether an error is torch's report of a process of a DataLoader that was killed or has ended.
+
+    Where it dies while it hands over a batch, its connection ends instead.
+    """
+    if isinstance(error, ConnectionError | EOFError):
+        return True
     return isinstance(error, RuntimeError) and "DataLoader worker (pid" in str(error)
 
 

@@ -139,7 +139,7 @@ def renderer() -> chat_template.ChatTemplate:
         ),
         ("{{ 9 ** 999999999 }}", "computes for more than 3 s"),
         ("{{ 'a' * 100000000 }}", "more than"),
-        ("{% for a in range(9999) %}{{ 'a' * 100000 }}{% endfor %}", "more than 8,388,608 characters"),
+        ("{% for a in range(200) %}{{ 'a' * 100000 }}{% endfor %}", "more than 8,388,608 characters"),
         ("{{ 'a' * 100000000000 }}", "MemoryError"),
         ("{{ messages.__class__.__mro__ }}{{ cycler.__init__.__globals__.os.system('true') }}", "unsafe"),
         ("{{ raise_exception('no photos') }}", "no photos"),

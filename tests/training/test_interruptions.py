@@ -24,6 +24,7 @@ from dollhouse.data.dataset import StepDataset
 from dollhouse.errors import RecipeError
 from dollhouse.training.callbacks import Interrupted, StopOnSignal
 from dollhouse.training.train import distill
+from dollhouse.training.trainer import DistillTrainer
 from tests.fixtures.recipes import STAGE, TINY, tiny_recipe
 from tests.fixtures.teacher_targets import EVERY_LOSS, every_loss_recipe, every_loss_tree
 
@@ -205,3 +206,15 @@ def test_ctrl_c_of_the_command(tmp_path: Path) -> None:
     assert "Traceback" not in errors
     checkpoints = list((tmp_path / "run" / "only").glob("checkpoint-*"))
     assert len(checkpoints) == 1
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "Connection reset by peer"), EOFError()])
+def test_a_worker_that_dies_while_it_hands_over_a_batch_is_reported(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reset(*args: Any, **kwargs: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(DistillTrainer, "train", reset)
+    with pytest.raises(RecipeError, match=r"a process that prepares batches ended \(.+\), .*data\.workers=0"):
+        distill(tiny_recipe(), tmp_path, progress=False)
