@@ -257,7 +257,7 @@ def is_worker_death(error: BaseException) -> bool:
 
     Where it dies while it hands over a batch, its connection ends instead.
     """
-    if isinstance(error, ConnectionError | EOFError):
+    if isinstance(error, ConnectionResetError | EOFError):
         return True
     return isinstance(error, RuntimeError) and "DataLoader worker (pid" in str(error)
 
