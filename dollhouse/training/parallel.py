@@ -115,22 +115,35 @@ def is_sharded(module: nn.Module) -> bool:
     return any(isinstance(parameter, DTensor) for parameter in module.parameters())
 
 
-def whole_weights(module: nn.Module) -> dict[str, Tensor]:
-    """Return all weights, tied ones once, gathered where they are sharded. Every process must call it."""
+def single_state(module: nn.Module) -> dict[str, Tensor]:
+    """Return all weights as they are held, tied ones once."""
     if not is_sharded(module):
         return single_weights(module)
-    state, seen, single = module.state_dict(keep_vars=True), set(), {}
-    for name, value in state.items():
-        if id(value) not in seen:
-            seen.add(id(value))
-            single[name] = value.detach()
-    gathered: dict[str, Tensor] = gather(single)
+    single: dict[int, tuple[str, Tensor]] = {}
+    for name, value in module.state_dict(keep_vars=True).items():
+        single.setdefault(id(value), (name, value.detach()))
+    return dict(single.values())
+
+
+def whole_weights(module: nn.Module) -> dict[str, Tensor]:
+    """Return all weights, tied ones once, gathered in process 0 where they are sharded. Every process must call it."""
+    gathered: dict[str, Tensor] = gather(single_state(module))
     return gathered
 
 
-def gather(tree: Any) -> Any:
-    """Return nested containers with all sharded tensors whole, on the CPU. Every process must call it."""
-    return tree_map(lambda leaf: leaf.full_tensor().cpu() if isinstance(leaf, DTensor) else leaf, tree)
+def gather(tree: Any, to_all: bool = False) -> Any:
+    """Return nested containers with all sharded tensors whole, on the CPU. Every process must call it.
+
+    Only process 0 holds all of them at once, unless ``to_all``: the others get None in their places.
+    """
+
+    def whole(leaf: Any) -> Any:
+        if not isinstance(leaf, DTensor):
+            return leaf
+        tensor = leaf.full_tensor()
+        return tensor.cpu() if to_all or rank() == 0 else None
+
+    return tree_map(whole, tree)
 
 
 def shard_like(value: Tensor, like: Tensor) -> Tensor:

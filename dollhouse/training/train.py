@@ -226,7 +226,7 @@ def train_stage(
             raise type(error)(last.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")) from error
         raise
     if sharded:
-        loss_module.load_state_dict(gather(trainer.model.state_dict()))
+        loss_module.load_state_dict(gather(trainer.model.state_dict(), to_all=True))
     if validation:
         barrier()  # process 0 has written them
         model.load_state_dict(validation.best_weights(), strict=False)

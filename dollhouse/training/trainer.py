@@ -22,9 +22,10 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 from dollhouse.data.batch_workers import decode_batch, start_worker
 from dollhouse.data.collator import Batch
 from dollhouse.errors import ModelError, RecipeError, StorageError
-from dollhouse.models.checked_tensors import load_tensors, require_finite
+from dollhouse.models.checked_tensors import require_finite
 from dollhouse.system.atomic_io import atomic_folder
 from dollhouse.system.checksums import write_checksums
+from dollhouse.system.read_files import read_safetensors
 from dollhouse.training.checkpoints import list_checkpoints, step_of
 from dollhouse.training.config import StageConfig
 from dollhouse.training.optim import build_optimizer
@@ -36,6 +37,7 @@ from dollhouse.training.parallel import (
     load_whole_weights,
     processes,
     rank,
+    single_state,
     total,
     whole_weights,
 )
@@ -100,6 +102,12 @@ class DistillTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return SequentialSampler(train_dataset if train_dataset is not None else self.train_dataset)
+
+    def _build_accelerator_args(self, **settings: Any) -> dict[str, Any]:
+        arguments: dict[str, Any] = super()._build_accelerator_args(**settings)
+        for handler in arguments["kwargs_handlers"]:  # DDP's: gradients lie in its buckets, not beside them
+            handler.gradient_as_bucket_view = True
+        return arguments
 
     def get_train_dataloader(self) -> DataLoader[Batch]:
         loader = super().get_train_dataloader()
@@ -207,11 +215,12 @@ class DistillTrainer(Trainer):
         if not is_sharded(self.model):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             return
-        weights = load_tensors(Path(resume_from_checkpoint) / "model.safetensors")
+        path = Path(resume_from_checkpoint) / "model.safetensors"  # whose hash was compared when it was chosen
+        weights = read_safetensors(path, path, StorageError)
         self._issue_warnings_after_load(load_whole_weights(self.model, weights))
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
-        tied = self.model.state_dict().keys() - whole_weights(self.model).keys()
+        tied = self.model.state_dict().keys() - single_state(self.model).keys()
         if set(load_result.missing_keys) - tied or load_result.unexpected_keys:
             raise StorageError(f"the checkpoint in {self.args.output_dir} is of another model: delete that folder")
 
@@ -222,12 +231,12 @@ class DistillTrainer(Trainer):
         """Save with checksums under a temporary name first, so that a kill leaves complete checkpoints only."""
         folder, step = Path(self.args.output_dir), self.state.global_step
         self.weights = whole_weights(self.model)
-        try:
-            require_finite(self.weights, f"{folder.name}, step {step}")
-        except ModelError as error:
-            raise RecipeError(f"{error}: lower the learning rates; no checkpoint is written") from error
         self.optimizer_state = gather(self.optimizer.state_dict()) if is_sharded(self.model) else None
         if rank() == 0:
+            try:
+                require_finite(self.weights, f"{folder.name}, step {step}")
+            except ModelError as error:
+                raise RecipeError(f"{error}: lower the learning rates; no checkpoint is written") from error
             self._write_checkpoint(folder, step, model, trial)
         self.weights, self.optimizer_state = {}, None
         barrier()

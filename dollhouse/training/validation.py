@@ -57,7 +57,7 @@ def open_validation(
 
 
 def student_weights(trainer: DistillTrainer) -> dict[str, Tensor]:
-    """Return the student's weights, whole. Every process must call it."""
+    """Return the student's weights, whole in process 0. Every process must call it."""
     weights = whole_weights(trainer.model).items()
     return {name.removeprefix(STUDENT): value for name, value in weights if name.startswith(STUDENT)}
 
@@ -88,7 +88,7 @@ class Validation(TrainerCallback):
     Args:
         batches: held-out batches (:func:`validation_sampling`).
         losses: computes the losses of a batch by name.
-        weights: returns the student's weights, whole.
+        weights: returns the student's weights, whole in process 0.
         write: appends an entry to the run's metrics.
     """
 

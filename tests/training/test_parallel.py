@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -122,6 +123,11 @@ def assert_same_run(whole: Path, other: Path) -> None:
 def test_two_processes_learn_what_one_does(kind: str, whole: Path, folder: Path) -> None:
     run(folder, kind, 2, f"parallel={kind}")
     assert_same_run(whole, folder / kind)
+    if kind == "fsdp":  # continued from a checkpoint; the long tests do so with both kinds
+        shutil.rmtree(folder / kind / "only" / f"checkpoint-{STEPS}")
+        (folder / kind / "only" / "student.safetensors").unlink()
+        run(folder, kind, 2, f"parallel={kind}")
+        assert_same_run(whole, folder / kind)
 
 
 @LONG
