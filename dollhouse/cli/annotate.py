@@ -20,16 +20,18 @@ if TYPE_CHECKING:
 
 FAILURES_SHOWN = 10
 BOXES = "Photos to annotated scenes (--boxes)"
+FEATURES = "The output of a frozen encoder, for data.feature_cache (--features)"
 
 
 @app.command()
 @with_corrections
 @interruptible()
 def annotate(
-    scenes: Annotated[str, typer.Option(help="Scenes, such as rooms:train/0-199 or a folder.")],
-    out: Annotated[
-        Path, typer.Option(help="The folder of the records or scenes; those already in it are not made again.")
-    ],
+    out: Annotated[Path, typer.Option(help="The folder of the results; those already in it are not made again.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="With --features: overrides of the recipe, as of `distill`.")
+    ] = None,
+    scenes: Annotated[str | None, typer.Option(help="Scenes, such as rooms:train/0-199 or a folder.")] = None,
     teacher: Annotated[
         str | None,
         typer.Option(
@@ -55,7 +57,9 @@ def annotate(
     teacher_arg: Annotated[
         list[str] | None, typer.Option(help="KEY=VALUE of the teacher, or detect.KEY=VALUE of a geometry teacher.")
     ] = None,
-    features: Annotated[bool, typer.Option(help="Store the teacher's spatial features.")] = True,
+    no_features: Annotated[
+        bool, typer.Option("--no-features", help="Do not store the teacher's spatial features.")
+    ] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="Store features and depth in half precision.")] = False,
     skip_bad: SkipOption = False,
     shard: Annotated[
@@ -79,6 +83,14 @@ def annotate(
         str,
         typer.Option(help="scene, vggt:PATH, checkpoint:FOLDER or MODULE:FUNCTION.", rich_help_panel=BOXES),
     ] = "scene",
+    features: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RECIPE",
+            help="Store the output of this recipe's frozen encoder for the photos of its data.",
+            rich_help_panel=FEATURES,
+        ),
+    ] = None,
     *,
     corrections: Corrections,
 ) -> None:
@@ -87,6 +99,8 @@ def annotate(
     After a kill, the same command continues. Exit code 1 where some scenes failed.
 
     With --boxes, a detector's objects are placed in 3D, and the scenes are written with depth, poses and boxes.
+
+    With --features, the frozen encoder of a recipe is run once, for `distill` with data.feature_cache.
 
     Example: dollhouse annotate --teacher annotations --scenes rooms:train/0-199 --out records/
     """
@@ -106,6 +120,22 @@ def annotate(
         note = f"{run.existing} existing, {len(run.failures)} failed"
         progress.update(run.done, run.total, note, skipped=run.existing)
 
+    if features is not None:
+        if teacher is not None or scenes is not None or boxes or ray is not None:
+            hint = "takes the scenes of the recipe (data.scenes=...): leave out --scenes, --teacher, --boxes, --ray"
+            raise typer.BadParameter(hint, param_hint="--features")
+        from dollhouse.training.cache_features import cache_features
+        from dollhouse.training.recipes import read_recipe
+
+        recipe = read_recipe(features, settings or [])
+        with progress:
+            feature_run = cache_features(recipe, out, part, on_sample=show)
+        _report(feature_run, f"features: {out}: {feature_run.written} written", "samples")
+        return
+    if settings:
+        raise typer.BadParameter("overrides of a recipe come with --features", param_hint=settings[0])
+    if scenes is None:
+        raise typer.BadParameter("name the scenes, such as rooms:train/0-199", param_hint="--scenes")
     if boxes:
         if detector is None or teacher is not None:
             raise typer.BadParameter("name a detector for --boxes, and no teacher", param_hint="--detector")
@@ -119,7 +149,7 @@ def annotate(
         return
     if teacher is None or detector is not None:
         raise typer.BadParameter("name a teacher, or give --boxes and a detector", param_hint="--teacher")
-    shared |= {"questions": questions, "limit": limit, "seed": seed, "features": features, "fp16": fp16}
+    shared |= {"questions": questions, "limit": limit, "seed": seed, "features": not no_features, "fp16": fp16}
     shared |= {"geometry_teachers": tuple(geometry_teacher or ("own", "scene")), "teacher_args": args}
     with progress:
         if ray is None:
@@ -147,13 +177,13 @@ def _parse_shard(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _report(run: SceneRun, summary: str) -> None:
+def _report(run: SceneRun, summary: str, unit: str = "scenes") -> None:
     """Print the results of a run and its failures; exit with code 1 where some scenes failed."""
     for failure in run.failures[:FAILURES_SHOWN]:
         print(f"failed: {failure.scene}: {failure.reason}", file=sys.stderr)
     if len(run.failures) > FAILURES_SHOWN:
         print(f"failed: {len(run.failures) - FAILURES_SHOWN} more", file=sys.stderr)
-    rest = f", {len(run.failures)} scenes failed; run the same command again for these" if run.failures else ""
+    rest = f", {len(run.failures)} {unit} failed; run the same command again for these" if run.failures else ""
     print(f"{summary}, {run.existing} existing{rest}")
     if run.failures:
         raise typer.Exit(1)

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dollhouse.data.feature_cache import EncoderFeatures
 from dollhouse.data.targets import IGNORED, ObjectTargets, SceneTargets
 from dollhouse.data.teacher_patches import resample_cells
 from dollhouse.data.tensors import IGNORE, Tensors
@@ -102,6 +103,7 @@ class Batch(Tensors):
     #: (K, 7) each, centre, size and yaw of objects without a label
     ignored_boxes: list[Tensor | None] = field(default_factory=list)
     known_focal: Tensor | None = None  #: (B, V) as the student is given them, NaN for none
+    features: EncoderFeatures | None = None  #: the frozen encoder's output; None: it is to be computed
     label_ids: Tensor | None = None  #: (B, L, W) tokens of each label's word, IGNORE as padding; None: the config's
 
     @property
@@ -215,14 +217,16 @@ def collate_batch(
     chunks: int = 3,
     sample_indices: Sequence[int] = (),
     label_ids: Sequence[Sequence[Sequence[int]]] = (),
+    features: Sequence[EncoderFeatures] = (),
 ) -> Batch:
     """Collate scenes of one image shape and number of views with the tokenized questions of each.
 
     Args:
         use_gt_assignment: group patches by the true instances, if every scene has boxes.
         chunks: how many chunks of similar length questions are packed into.
-        sample_indices: of the scenes in their source, the keys of the feature cache.
+        sample_indices: of the scenes in their source, the keys of the object cache.
         label_ids: tokens of each label's word in each scene; (): those of the config.
+        features: the encoder's output for each scene; (): none.
     """
     views, height, width = scenes[0].images.shape[:3]
     count = views * (height // 14) * (width // 14)
@@ -262,6 +266,7 @@ def collate_batch(
         teacher=teacher_targets(scenes, count, len(config.labels)),
         use_gt_assignment=use_gt_assignment and all(box is not None for box in boxes),
         sample_indices=list(sample_indices),
+        features=EncoderFeatures.join(features) if features else None,
         label_ids=padded_ids(label_ids) if label_ids else None,
         ignored_boxes=[None if s.objects is None else torch.from_numpy(s.objects.ignored_boxes) for s in scenes],
     )

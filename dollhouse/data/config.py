@@ -34,10 +34,18 @@ class DataConfig(ConfigModel):
     holdout_every: int = Field(0, ge=0, description="hold out every n-th frame of a real scene for testing; 0: none")
     corrections: Corrections = Field(Corrections(), description="of poses and depth in a convention of their own")
     cache: Path | None = Field(None, description="folder that caches rendered scenes between epochs and runs")
+    feature_cache: Path | None = Field(
+        None, description="folder of the frozen encoder's output (`dollhouse annotate --features RECIPE --out`)"
+    )
     workers: int = Field(1, ge=0, description="processes that prepare batches")
     sources: dict[str, DataConfig] = Field(
         {}, description="several sources instead of scenes or records, by name; what they do not set is as set here"
     )
+
+    @property
+    def features_used(self) -> bool:
+        """Whether the frozen encoder's output comes from a cache, for all sources."""
+        return all(each.feature_cache is not None for each in self.sources.values() or [self])
 
     @model_validator(mode="before")
     @classmethod
@@ -70,4 +78,5 @@ class SamplingConfig:
     sources: Mapping[str, float] | None = None  #: share of the steps of each source by name; None: by samples
     objects_only: bool = False  #: targets without photos, which true boxes as object tokens do not need
     rename_labels: float = 0.0  #: share of the labels that other nouns replace, per scene
+    features: bool = False  #: whether batches hold the frozen encoder's output, from data.feature_cache
     micro_batches: int = 1  #: parts of a step's batch, each a batch of its own

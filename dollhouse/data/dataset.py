@@ -78,7 +78,7 @@ class StepDataset(Dataset[Batch]):
         first, last = start + size * part // parts, start + size * (part + 1) // parts
         targets: list[SceneTargets] = []
         indices: list[int] = []
-        questions, label_ids = [], []
+        questions, label_ids, features = [], [], []
         for position in range(first, last):
             index, scene = self._sample(step, position, targets, indices, rng)
             if self.views is not None:
@@ -88,6 +88,8 @@ class StepDataset(Dataset[Batch]):
             words = self._sample_questions(index, scene, rng) if sampling.questions_per_scene else ([], None)
             questions.append(words[0])
             label_ids.append(words[1])
+            if sampling.features:
+                features.append(self.source.encoder_features(index, scene))
             indices.append(index)
         use_gt_assignment = bool(rng.random() < sampling.gt_assignment_prob)
         batch = collate_batch(
@@ -98,6 +100,7 @@ class StepDataset(Dataset[Batch]):
             sample_indices=indices,
             chunks=6 if sampling.objects_only else 3,  # of answers of many lengths
             label_ids=[ids for ids in label_ids if ids is not None],
+            features=features,
         )
         if sampling.known_focal_prob:
             given = torch.from_numpy(rng.random(len(targets)) < sampling.known_focal_prob).unsqueeze(1)

@@ -8,6 +8,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from dollhouse.data.config import DataConfig
+from dollhouse.data.feature_cache import EncoderFeatures
 from dollhouse.data.target_cache import Questions
 from dollhouse.data.target_source import Part, TargetSource
 from dollhouse.data.targets import SceneTargets
@@ -54,6 +55,15 @@ class MixedTargetSource(TargetSource):
     def teacher_answers(self, index: int, tokenizer: PreTrainedTokenizerBase) -> tuple[TeacherAnswer, ...] | None:
         source, own = self._find(index)
         return source.teacher_answers(own, tokenizer)
+
+    def open_features(self, encoder: str) -> None:
+        for source in self.sources.values():
+            source.open_features(encoder)
+        self.encoder_key = encoder
+
+    def encoder_features(self, index: int, targets: SceneTargets) -> EncoderFeatures:
+        source, own = self._find(index)
+        return source.encoder_features(own, targets)
 
     def _find(self, index: int) -> tuple[TargetSource, int]:
         """Return the source that has a sample, and the sample's index in it."""

@@ -21,7 +21,7 @@ from dollhouse.data.config import DataConfig
 from dollhouse.data.mixed_source import MixedTargetSource
 from dollhouse.data.record_views import renumber, visible_boxes
 from dollhouse.data.target_cache import Questions
-from dollhouse.data.target_source import SceneTargetSource, TargetSource, targets_key
+from dollhouse.data.target_source import SceneTargetSource, TargetSource
 from dollhouse.data.targets import SceneTargets
 from dollhouse.data.teacher_patches import label_cells, nearest_features, patch_points
 from dollhouse.data.teacher_tokens import TokenForm, student_answer, token_form
@@ -70,7 +70,7 @@ class RecordTargetSource(TargetSource):
             of = f" of {data.scenes}" if data.scenes else ""
             raise RecipeError(f"{data.records} holds no records{of}: make them with `dollhouse annotate --out`")
         ids = [row["record"] for row in self.rows]
-        super().__init__(data, config, targets_key(data, config, ids, RECORD_TARGETS_VERSION))
+        super().__init__(data, config, ids, RECORD_TARGETS_VERSION)
         self._forms: dict[Any, TokenForm] = {}
         self._read = lru_cache(maxsize=64)(self.records.read)
         #: row of each sample, and the number of its draw; None: all views

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from transformers import PreTrainedTokenizerBase
 
 from dollhouse.data.config import DataConfig
+from dollhouse.data.feature_cache import EncoderFeatures, FeatureCache
 from dollhouse.data.object_only_targets import object_only, without_images
 from dollhouse.data.target_cache import Questions, TargetCache, pack, unpack
 from dollhouse.data.targets import TARGETS_VERSION, SceneTargets, scene_targets
@@ -61,10 +62,17 @@ class Part(NamedTuple):
 class TargetSource(ABC):
     """Samples of a data setting, computed on access and cached on disk where ``data.cache`` is set."""
 
-    def __init__(self, data: DataConfig, config: DollhouseConfig, cache_key: str) -> None:
+    encoder_key: str | None = None  #: of the features that were opened
+
+    def __init__(
+        self, data: DataConfig, config: DollhouseConfig, records: Sequence[str] = (), version: int = 0
+    ) -> None:
+        """``records`` and ``version`` are as of :func:`targets_key`."""
         self.data = data
         self.config = config
-        self.cache = TargetCache(data.cache, cache_key) if data.cache else None
+        self.cache = TargetCache(data.cache, targets_key(data, config, records, version)) if data.cache else None
+        self.photos_key = targets_key(data, config, records, version, photos_only=True)
+        self._features: FeatureCache | None = None
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -122,6 +130,18 @@ class TargetSource(ABC):
         """Return the teacher's tokens for each of :meth:`questions`, for a student's tokenizer; None for none."""
         return None
 
+    def open_features(self, encoder: str) -> None:
+        """Open ``data.feature_cache`` for an encoder, by its key. Raises RecipeError where it is not whole."""
+        assert self.data.feature_cache is not None
+        self._features = FeatureCache(self.data.feature_cache, encoder, self.config.image_size, self.photos_key)
+        self._features.require(len(self))
+        self.encoder_key = encoder
+
+    def encoder_features(self, index: int, targets: SceneTargets) -> EncoderFeatures:
+        """Return the encoder's output for the photos of a sample, from the cache that was opened."""
+        assert self._features is not None
+        return self._features.read(targets.name, targets.images)
+
 
 class SceneTargetSource(TargetSource):
     """Targets read off scenes with annotations; one sample per room.
@@ -136,7 +156,7 @@ class SceneTargetSource(TargetSource):
             raise SceneError(f"{data.scenes} holds no scenes")
         self.index = index_scenes(self.scenes, data.views, data.cache)
         files = self.index.fingerprints if self.index else ()
-        super().__init__(data, config, targets_key(data, config, files, VIEW_SAMPLING_VERSION if files else 0))
+        super().__init__(data, config, files, VIEW_SAMPLING_VERSION if files else 0)
         self.samples = self._samples(self.index) if self.index else None  #: scan and number of the draw of each sample
         self._last: tuple[int, Scene] = (-1, Scene("", ()))
         self.questions_key = questions_key(data)
@@ -198,8 +218,14 @@ class SceneTargetSource(TargetSource):
         return self.index.balance if self.index and not has_shipped_balance(scene) else None
 
 
-def targets_key(data: DataConfig, config: DollhouseConfig, records: Sequence[str] = (), version: int = 0) -> str:
-    """Return a hash that changes with the targets.
+def targets_key(
+    data: DataConfig,
+    config: DollhouseConfig,
+    records: Sequence[str] = (),
+    version: int = 0,
+    photos_only: bool = False,
+) -> str:
+    """Return a hash that changes with the targets, or only with the photos of samples.
 
     ``records`` are ids of records, or fingerprints of scans; ``version`` is that of what reads or samples these.
     """
@@ -207,12 +233,13 @@ def targets_key(data: DataConfig, config: DollhouseConfig, records: Sequence[str
     folder = "" if records else str(Path(data.scenes).resolve())  # records are known by their ids
     split = data.scenes.split("/")[0] if rooms or homes else folder
     first = data.scenes.split("/")[1].split("-")[0] if rooms or homes else ""
-    settings = [split, first, data.views, data.holdout_every, config.image_size, config.labels, config.colours]
+    settings = [split, first, data.views, data.holdout_every, config.image_size]
+    settings += [] if photos_only else [config.labels, config.colours]
     if homes:
         settings.append(assets_hash())
     if corrections := data.corrections.options:
         settings.append(corrections)
-    if not rooms:  # their labels need no map
+    if not rooms and not photos_only:  # their labels need no map
         settings.append(sha256(TABLE.read_bytes()).hexdigest())
     if records:
         settings += [data.view_sampling, data.view_sets]

@@ -13,6 +13,7 @@ from dollhouse.questions.sampling import AUXILIARY, FAMILIES
 from dollhouse.scenes.labels import check_labels, default_labels, oriented_labels
 from dollhouse.scenes.synthetic.furniture import CATEGORIES
 from dollhouse.system.environment import MAX_SEED
+from dollhouse.training.cacheable_features import feature_faults
 
 PLAIN_NAME = re.compile(r"\w[\w .+-]{0,99}")  #: of runs and stages, which name folders
 RESERVED_NAMES = {"model", "tokenizer", "recipe", "metrics", "curves", "run"}  #: of files beside the stages' folders
@@ -188,6 +189,7 @@ class StageConfig(ConfigModel):
             views=tuple(self.views or ()),
             objects_only=self.object_source == "teacher" and any(source.view_counts for source in used),
             rename_labels=self.rename_labels,
+            features=data.features_used and self.object_source == "student",
             micro_batches=self.micro_batches,
         )
 
@@ -251,6 +253,15 @@ class Recipe(ConfigModel):
             raise ValueError("teacher: records needs data.records=FOLDER, written by `dollhouse annotate --out`")
         if self.data.records is not None and self.data.holdout_every:
             raise ValueError("data.holdout_every is about a scene's own frames: take it out where there are records")
+        return self
+
+    @model_validator(mode="after")
+    def _features_fit(self) -> Recipe:
+        used = [data.features_used for data in (self.data, self.validation) if data is not None]
+        if any(used) and not all(used):
+            raise ValueError("data.feature_cache is needed for all sources and for validation, or for none")
+        if any(used) and (faults := feature_faults(self)):
+            raise ValueError(f"data.feature_cache cannot be used: {faults[0]}")
         return self
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dollhouse.data.collator import Batch
-from dollhouse.data.feature_cache import FeatureCache
+from dollhouse.data.object_cache import ObjectCache
 from dollhouse.data.oracle_objects import gt_objects, noisy_gt_objects
 from dollhouse.data.tensors import IGNORE
 from dollhouse.data.tokenization import SparseTeacherLogits
@@ -31,7 +31,7 @@ class LossModule(nn.Module):
     Args:
         frozen_perception: compute nothing before the object tokens with gradients; perception runs as in inference.
         use_gt_objects: give the language model noisy true boxes and skip perception.
-        feature_cache: with frozen perception, compute the objects of each sample once.
+        object_cache: with frozen perception, compute the objects of each sample once.
         teacher_width: width of the teacher's features; 0: it has none.
     """
 
@@ -43,7 +43,7 @@ class LossModule(nn.Module):
         *,
         frozen_perception: bool = False,
         use_gt_objects: bool = False,
-        feature_cache: FeatureCache | None = None,
+        object_cache: ObjectCache | None = None,
         teacher_width: int = 0,
         temperature: float = 1.0,
     ) -> None:
@@ -53,7 +53,7 @@ class LossModule(nn.Module):
         self.losses = tuple(losses)
         self.frozen_perception = frozen_perception
         self.use_gt_objects = use_gt_objects
-        self.feature_cache = feature_cache
+        self.object_cache = object_cache
         self.temperature = temperature
         config = student.config
         text, views = config.get_text_config(), config.max_referenced_views
@@ -85,7 +85,7 @@ class LossModule(nn.Module):
 
         Poses are refined as in inference if perception is frozen or evaluated, unless ``refine_poses`` is given.
         """
-        if self.student.config.blind or self.use_gt_objects or self.feature_cache is not None:
+        if self.student.config.blind or self.use_gt_objects or self.object_cache is not None:
             return None
         assignment = batch.patch_assignment if batch.use_gt_assignment else None
         rgbd = batch.rgbd_inputs if self.student.config.use_rgbd and rgbd is None else rgbd
@@ -93,19 +93,28 @@ class LossModule(nn.Module):
         refine = as_in_inference if refine_poses is None else refine_poses
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen_perception):
             perception = self.student.encode_scene(
-                batch.pixel_values, assignment, rgbd, refine_poses=refine, focal=batch.known_focal
+                batch.pixel_values,
+                assignment,
+                rgbd,
+                refine_poses=refine,
+                focal=batch.known_focal,
+                encoded=None if batch.features is None else batch.features.output(),
             )
         if not DEPTH_LOSSES & set(self.losses):
             return perception
         log_depth = self.student.predict_log_depth(perception, batch.pixel_values, rgbd if as_in_inference else None)
         return replace(perception, log_depth=log_depth, encoder_output=None)
 
-    def _cached_objects(self, batch: Batch, cache: FeatureCache) -> ProposalOutput:
+    def _cached_objects(self, batch: Batch, cache: ObjectCache) -> ProposalOutput:
         def encode(row: int) -> ProposalOutput:
             rows = slice(row, row + 1)
             rgbd = batch.rgbd_inputs.take(rows) if self.student.config.use_rgbd else None
+            encoded = None if batch.features is None else batch.features.take(rows).output()
             with torch.no_grad():
-                return self.student.encode_scene(batch.pixel_values[rows], None, rgbd, refine_poses=True).objects
+                scene = self.student.encode_scene(
+                    batch.pixel_values[rows], None, rgbd, refine_poses=True, encoded=encoded
+                )
+                return scene.objects
 
         objects = cache.objects(batch.sample_indices, encode)
         device = batch.pixel_values.device
@@ -138,8 +147,8 @@ class LossModule(nn.Module):
             return self.student.blind_prefix.expand(len(batch.pixel_values), -1, -1)
         if perception is not None:
             objects = perception.objects
-        elif self.feature_cache is not None:
-            objects = self._cached_objects(batch, self.feature_cache)
+        elif self.object_cache is not None:
+            objects = self._cached_objects(batch, self.object_cache)
         else:
             objects = noisy_gt_objects(batch, self.student.config)
         return self.student.embed_objects(objects, batch.label_ids)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -30,22 +31,30 @@ DEPTH_BINS = 32  #: where a loss needs bins and the recipe does not say how many
 
 def load_initial_student(recipe: Recipe) -> Student:
     """Load the model that ``init_from`` names, widened, with the heads needed and some parts initialised afresh."""
-    model, processor, _ = load_student(None if str(recipe.init_from) == "nano" else recipe.init_from)
+    model, processor, _ = load_student(initial_folder(recipe))
     model = with_heads(expand_model(model, recipe), recipe)
     return reinit_modules(model, recipe.reinit), processor
 
 
+def initial_folder(recipe: Recipe) -> Path | None:
+    """Return the model folder that ``init_from`` names; None: the shipped student's."""
+    return None if str(recipe.init_from) == "nano" else recipe.init_from
+
+
 def build_student(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Student:
     """Build a student of the recipe's sizes, with the pretrained weights that it names.
+
+    With ``data.feature_cache``, the encoder's weights stay where they are.
 
     Raises RecipeError for sizes that do not fit, ModelError from weights.
     """
     student = recipe.student
     config = student_config(recipe, vocab_size=len(tokenizer))
     fill_token_ids(config, tokenizer)
-    model = DollhouseForConditionalGeneration(config)
+    model = DollhouseForConditionalGeneration(config, blank_encoder=student.encoder_weights is not None)
     if student.encoder_weights is not None and not student.blind:
-        load_official(model.encoder, student.encoder_weights, torch.float32)
+        if not recipe.data.features_used:
+            load_official(model.encoder, student.encoder_weights, torch.float32)
         model.encoder.config.licence = licence_of(student.encoder_weights)
         config.licence = f"{config.licence}; its encoder: {model.encoder.config.licence}"
     if student.stem_weights is not None and not student.blind:

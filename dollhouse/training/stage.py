@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from dollhouse.data.feature_cache import FeatureCache, modules_hash
+from dollhouse.data.object_cache import ObjectCache, modules_hash
 from dollhouse.data.target_source import TargetSource
 from dollhouse.errors import RecipeError
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
@@ -26,11 +26,11 @@ def build_stage(
     model: DollhouseForConditionalGeneration,
     weighting: nn.Module,
     teacher_width: int = 0,
-    open_feature_cache: Callable[[], FeatureCache] | None = None,
+    open_object_cache: Callable[[], ObjectCache] | None = None,
 ) -> LossModule:
     """Set which parameters of ``model`` are trained, and return it with the stage's losses.
 
-    ``open_feature_cache`` is called where perception is frozen and only its object tokens are needed. Raises
+    ``open_object_cache`` is called where perception is frozen and only its object tokens are needed. Raises
     RecipeError where the stage does not fit the model.
     """
     trained = set_trainable(stage, model)
@@ -38,14 +38,14 @@ def build_stage(
         model.language_model.set_attn_implementation("eager")
     frozen, use_gt_objects = not trained - LANGUAGE_MODULES, stage.object_source == "teacher"
     exact = not stage.gt_assignment_prob and not use_gt_objects and not model.config.blind
-    cached = open_feature_cache if frozen and exact and set(stage.losses) <= LANGUAGE_LOSSES else None
+    cached = open_object_cache if frozen and exact and set(stage.losses) <= LANGUAGE_LOSSES else None
     return LossModule(
         model,
         weighting,
         stage.losses,
         frozen_perception=frozen,
         use_gt_objects=use_gt_objects,
-        feature_cache=cached() if cached else None,
+        object_cache=cached() if cached else None,
         teacher_width=teacher_width,
         temperature=stage.temperature,
     )
@@ -59,7 +59,7 @@ def set_trainable(stage: StageConfig, model: DollhouseForConditionalGeneration) 
         trained.add("thinking_map")
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.split(".")[0] in trained)
-    if not model.config.blind and model.encoder.stem is not None:
+    if hasattr(model, "encoder") and model.encoder.stem is not None:
         model.encoder.stem.freeze(stage.frozen_stem_blocks)
     if "encoder" in trained and stage.unfreeze_from_layer and not model.config.blind:
         try:
@@ -69,13 +69,14 @@ def set_trainable(stage: StageConfig, model: DollhouseForConditionalGeneration) 
     return trained
 
 
-def feature_cache_of(recipe: Recipe, model: DollhouseForConditionalGeneration, source: TargetSource) -> FeatureCache:
+def object_cache_of(recipe: Recipe, model: DollhouseForConditionalGeneration, source: TargetSource) -> ObjectCache:
     """Return the cache of the frozen perception's objects, on disk if the targets are cached there."""
     if source.cache is None:
-        return FeatureCache(None)
+        return ObjectCache(None)
     perception = [child for name, child in sorted(model.named_children()) if name not in LANGUAGE_MODULES]
     dtype = "bfloat16" if use_bfloat16(recipe.precision) else "float32"
-    return FeatureCache(source.cache.folder / f"objects-{modules_hash(perception)}-{dtype}")
+    cached = f"{source.encoder_key}-" if source.encoder_key else ""  # of features that are no module here
+    return ObjectCache(source.cache.folder / f"objects-{cached}{modules_hash(perception)}-{dtype}")
 
 
 def use_bfloat16(precision: str) -> bool:

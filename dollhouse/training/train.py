@@ -30,6 +30,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 
 from dollhouse import __version__
+from dollhouse.data.config import DataConfig
 from dollhouse.data.dataset import StepDataset
 from dollhouse.data.label_counts import LabelCounts, count_labels
 from dollhouse.data.record_dataset import RecordTargetSource, open_target_source
@@ -46,6 +47,7 @@ from dollhouse.system.read_files import read_object
 from dollhouse.training.callbacks import MetricsFile, StageProgress
 from dollhouse.training.checkpoints import find_checkpoint
 from dollhouse.training.config import Recipe
+from dollhouse.training.frozen_encoder import restore_encoder, use_cached_features
 from dollhouse.training.loss_weighting import build_weighting
 from dollhouse.training.model_init import (
     build_student,
@@ -68,12 +70,12 @@ from dollhouse.training.parallel import (
 from dollhouse.training.plots import plot_losses
 from dollhouse.training.recipes import check_recipe
 from dollhouse.training.recomputation import recomputed_activations
-from dollhouse.training.stage import build_stage, feature_cache_of, use_bfloat16
+from dollhouse.training.stage import build_stage, object_cache_of, use_bfloat16
 from dollhouse.training.tokenizer import load_or_train_tokenizer
 from dollhouse.training.trainer import DistillTrainer, is_worker_death
 from dollhouse.training.validation import open_validation
 
-TRAINING_VERSION = 4  #: raise it whenever the same recipe, data and seed would give other weights
+TRAINING_VERSION = 5  #: raise it whenever the same recipe, data and seed would give other weights
 
 
 def distill(
@@ -111,7 +113,7 @@ def run_stages(
 ) -> Path:
     """Train all stages, in a folder that no other run writes; see :func:`distill`."""
     started = time.perf_counter()
-    if keep_weights:
+    if keep_weights or recipe.data.features_used:
         check_encoder(recipe)
     with first_process_first():
         if rank() == 0:
@@ -140,6 +142,8 @@ def run_stages(
         seconds[name] = round(time.perf_counter() - stage_started, 1)
     if not keep_weights:
         return out
+    if recipe.data.features_used and rank() == 0:
+        restore_encoder(recipe, model)
     if rank() == 0:
         save_student(model, processor, out / "model")
         plot_losses(out / "metrics.jsonl", out / "curves.png")
@@ -158,9 +162,13 @@ def prepare_student(
     """Return the student that a run starts with, its processor, and the samples it is trained on."""
     if recipe.init_from is not None:
         model, processor = load_initial_student(recipe)
-        return model, processor, open_target_source(recipe.data, model.config)
-    source = open_target_source(recipe.data, student_config(recipe))
-    return *build_student(recipe, load_or_train_tokenizer(recipe, source, out / "tokenizer")), source
+        source = open_target_source(recipe.data, model.config)
+    else:
+        source = open_target_source(recipe.data, student_config(recipe))
+        model, processor = build_student(recipe, load_or_train_tokenizer(recipe, source, out / "tokenizer"))
+    if recipe.data.features_used:
+        use_cached_features(recipe, model, source)
+    return model, processor, source
 
 
 def train_stage(
@@ -184,7 +192,7 @@ def train_stage(
         model,
         build_weighting(recipe.loss_weighting, list(stage.losses), fixed),
         teacher_width(source, stage.losses),
-        partial(feature_cache_of, recipe, model, source),
+        partial(object_cache_of, recipe, model, source),
     )
     sampling = stage.sampling(recipe.data)
     sharded = recipe.parallel == "fsdp" and processes() > 1
@@ -204,7 +212,9 @@ def train_stage(
     metrics = MetricsFile(out / "metrics.jsonl", name)
     if rank() == 0:
         trainer.add_callback(metrics)
-    validation = open_validation(recipe, stage, trainer, metrics, tokenizer, model) if keep_weights else None
+    validation = (
+        open_validation(recipe, stage, trainer, metrics, tokenizer, model, source.encoder_key) if keep_weights else None
+    )
     if validation:
         trainer.add_callback(validation)
     shown = StageProgress(name, progress)
@@ -277,9 +287,12 @@ def same_recipe(frozen: dict[str, Any], recipe: Recipe) -> bool:
 
 def without_speed(recipe: Recipe) -> Recipe:
     """Return a recipe without the settings that change nothing but the time and memory a run takes."""
-    defaults = {"cache": None, "workers": 0}
-    sources = {name: each.model_copy(update=defaults) for name, each in recipe.data.sources.items()}
-    data = recipe.data.model_copy(update={**defaults, "sources": sources})
+
+    def plain(data: DataConfig, **others: Any) -> DataConfig:
+        folder = None if data.feature_cache is None else Path()  # wherever it lies; its use changes rounding
+        return data.model_copy(update={"cache": None, "workers": 0, "feature_cache": folder, **others})
+
+    data = plain(recipe.data, sources={name: plain(each) for name, each in recipe.data.sources.items()})
     return recipe.model_copy(
         update={"data": data, "parallel": "ddp", "activation_checkpointing": False, "trackers": []}
     )

@@ -151,13 +151,13 @@ class DistillTrainer(Trainer):
 
     def held_out_losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the losses of a batch that the stage is not trained on, by name."""
-        cache, self.model.feature_cache = self.model.feature_cache, None  # which holds samples of the training data
+        cache, self.model.object_cache = self.model.object_cache, None  # which holds samples of the training data
         self.model.eval()
         try:
             with self.accelerator.autocast():
                 return dict(self.model(self._prepare_inputs(batch)))
         finally:
-            self.model.feature_cache = cache
+            self.model.object_cache = cache
             self.model.train()
 
     def _seed_micro_batch(self) -> None:

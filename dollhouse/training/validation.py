@@ -40,11 +40,17 @@ def open_validation(
     metrics: MetricsFile,
     tokenizer: PreTrainedTokenizerBase,
     model: DollhouseForConditionalGeneration,
+    encoder_key: str | None = None,
 ) -> Validation | None:
-    """Return the callback that measures a stage on the recipe's held-out samples; None: the stage has none."""
+    """Return the callback that measures a stage on the recipe's held-out samples; None: the stage has none.
+
+    ``encoder_key`` is that of the features in ``validation.feature_cache``; None: they are not used.
+    """
     if not stage.validate_every or recipe.validation is None:
         return None
     source = open_target_source(recipe.validation, model.config)
+    if encoder_key is not None:
+        source.open_features(encoder_key)
     sampling = validation_sampling(stage.sampling(recipe.data), len(source))
     return Validation(
         Path(trainer.args.output_dir),

@@ -41,6 +41,7 @@ def test_options_are_frozen(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
             "--fp16",
             "--geometry-teacher",
             "--limit",
+            "--no-features",
             "--out",
             "--questions",
             "--ray",

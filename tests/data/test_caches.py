@@ -12,7 +12,7 @@ import torch
 
 from dollhouse.data import target_cache
 from dollhouse.data.config import DataConfig
-from dollhouse.data.feature_cache import FeatureCache
+from dollhouse.data.object_cache import ObjectCache
 from dollhouse.data.target_cache import pack
 from dollhouse.data.target_source import SceneTargetSource
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
@@ -80,11 +80,11 @@ def test_every_bit_of_an_entry_is_covered(suffix: str, tmp_path: Path) -> None:
         assert_equal(samples(28, tmp_path, count=1), expected)
 
 
-def test_a_damaged_feature_file_is_computed_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_object_file_is_computed_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = ProposalOutput.__dataclass_fields__
     rng = torch.Generator().manual_seed(0)
     objects = ProposalOutput(**{name: torch.randn(1, 3, 2, generator=rng) for name in names})
-    cache, encoded = FeatureCache(tmp_path), []
+    cache, encoded = ObjectCache(tmp_path), []
 
     def encode(row: int) -> ProposalOutput:
         encoded.append(row)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -84,7 +85,8 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
     With ``config.blind`` the prefix is a learned constant and photos have no effect: the control for every accuracy.
     """
 
-    def __init__(self, config: DollhouseConfig) -> None:
+    def __init__(self, config: DollhouseConfig, blank_encoder: bool = False) -> None:
+        """Build the model; ``blank_encoder`` leaves the encoder on the meta device, until its weights are loaded."""
         super().__init__(config)
         text = config.get_text_config()
         if config.blind:
@@ -92,7 +94,8 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
         else:
             labels, colours = len(config.labels), len(config.colours)
             vision = config.get_vision_config()
-            self.encoder = VggtModel(vision)
+            with torch.device("meta") if blank_encoder else nullcontext():
+                self.encoder = VggtModel(vision)
             special = 1 + vision.num_register_tokens
             width, heads = config.trunk_width, config.trunk_heads
             shortcut = vision.hidden_size if vision.patch_embed == "efficientnet" else 0
@@ -138,6 +141,11 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
         near, far = self.config.depth_bin_range
         return DepthBins(self.config.depth_bins, near, far)
 
+    def encode_photos(self, pixel_values: Tensor, rgbd: RGBDInputs | None = None) -> VggtOutput:
+        """Run the encoder on photos (B, V, 3, H, W) in [0, 1], with the rounds that the depth head reads."""
+        layers = self.encoder.dense_layers if isinstance(self.depth_head, MetricDepth) else None
+        return self.encoder(pixel_values, layers, None if rgbd is None else self.rgbd_encoder(rgbd))  # type: ignore[no-any-return]
+
     def encode_scene(
         self,
         pixel_values: Tensor,
@@ -145,6 +153,7 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
         rgbd: RGBDInputs | None = None,
         refine_poses: bool = False,
         focal: Tensor | None = None,
+        encoded: VggtOutput | None = None,
     ) -> PerceptionOutput:
         """Encode photos into cameras, votes and object proposals.
 
@@ -158,6 +167,7 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
             focal: known focal lengths (B, V) divided by the image's width, NaN for the predicted one. They replace the
                 predicted ones and change depth: in proportion with ``config.canonical_depth``, else by
                 ``FOCAL_EXPONENT``. Ignored with ``rgbd``.
+            encoded: of :meth:`encode_photos` for these photos, where it is known; the encoder is not used then.
 
         Raises:
             ValueError: if ``config.use_rgbd`` and ``rgbd`` is None.
@@ -168,8 +178,8 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
             raise ValueError("this model needs depth and poses beside the photos: pass rgbd")
         patch = self.config.get_vision_config().patch_size
         rows, columns = pixel_values.shape[-2] // patch, pixel_values.shape[-1] // patch
-        layers = self.encoder.dense_layers if isinstance(self.depth_head, MetricDepth) else None
-        encoded = self.encoder(pixel_values, layers, None if rgbd is None else self.rgbd_encoder(rgbd))
+        if encoded is None:
+            encoded = self.encode_photos(pixel_values, rgbd)
         camera_tokens, patches = self.trunk(encoded.last_hidden_state, encoded.embedded and encoded.embedded[0])
         cameras = self.camera_head(camera_tokens) if rgbd is None else rgbd.cameras
         share = pixel_values.shape[-1] / self.config.image_size  # of the width that heads predict focal lengths for
@@ -213,9 +223,10 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
         if encoded is None:
             log_depth = self.depth_head(perception.patches, pixel_values)
         elif isinstance(self.depth_head, MetricDepth):
-            log_depth = self.depth_head(perception.camera_tokens, self.encoder.predict_depth(encoded)[0])
+            depth = self.encoder.predict_depth(encoded)[0] if encoded.depth is None else encoded.depth
+            log_depth = self.depth_head(perception.camera_tokens, depth)
         else:
-            log_depth = self.depth_head(perception.patches, encoded.embedded, encoded.image_size)
+            log_depth = self.depth_head(perception.patches, encoded.embedded, pixel_values.shape[-2:])
         if perception.depth_offset is not None:
             log_depth = log_depth + perception.depth_offset[..., None, None]
         if rgbd is not None:

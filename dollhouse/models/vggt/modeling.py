@@ -41,6 +41,7 @@ class VggtOutput(ModelOutput):
         patch_start: S, the index of the first patch token.
         image_size: (H, W) of the images.
         embedded: patch tokens (B*V, P, C) before the first round, then the finer maps of an embedding that has them.
+        depth: (B, V, H, W, 1) of the depth head, where it was predicted before and stored.
     """
 
     last_hidden_state: Tensor | None = None
@@ -48,6 +49,7 @@ class VggtOutput(ModelOutput):
     patch_start: int | None = None
     image_size: tuple[int, int] | None = None
     embedded: tuple[Tensor, ...] | None = None
+    depth: Tensor | None = None
 
 
 class VggtModel(PreTrainedModel):

@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 import dollhouse.models.attention  # noqa: F401  (registers dollhouse::chunked_attention)
 from dollhouse.data.collator import Batch
 from dollhouse.data.dataset import StepDataset
+from dollhouse.data.feature_cache import encode_features
 from dollhouse.data.oracle_objects import noisy_gt_objects
 from dollhouse.data.record_dataset import open_target_source
 from dollhouse.errors import RecipeError, SceneError
@@ -80,6 +81,11 @@ def dry_run(recipe: Recipe) -> list[StageEstimate]:
     fake, student = without_memory(lambda: DollhouseForConditionalGeneration(config))
     if recipe.student.encoder_weights is not None and not config.blind:
         check_official(student.encoder, recipe.student.encoder_weights)
+    if recipe.data.features_used:  # which need not be there yet
+        for batch in batches.values():
+            with fake:
+                batch.features = encode_features(student, torch.empty(batch.pixel_values.shape))
+        del student.encoder
     estimates = []
     for name, batch in batches.items():
         try:
@@ -101,7 +107,9 @@ def first_batches(recipe: Recipe) -> tuple[DollhouseConfig, dict[str, Batch]]:
         config = student_config(recipe, vocab_size=len(tokenizer))
         fill_token_ids(config, tokenizer)
     return config, {
-        name: StepDataset(source, stage.sampling(recipe.data), recipe.seed, tokenizer, config)[0]
+        name: StepDataset(source, replace(stage.sampling(recipe.data), features=False), recipe.seed, tokenizer, config)[
+            0
+        ]
         for name, stage in recipe.stages.items()
     }
 
