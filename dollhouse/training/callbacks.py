@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +14,6 @@ from dollhouse.errors import StorageError
 from dollhouse.system.atomic_io import ADVICE, write_text
 from dollhouse.system.progress import ProgressBar
 from dollhouse.system.read_files import decode_json
-from dollhouse.training.estimate.memory import peak_memory
 from dollhouse.training.parallel import largest
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
@@ -99,7 +97,7 @@ class StopOnSignal(TrainerCallback):
 
 
 class MetricsFile(TrainerCallback):
-    """Appends the trainer's logs to a JSONL file, with speed and memory of this process.
+    """Appends the trainer's logs to a JSONL file.
 
     On resume, lines of steps to be repeated are removed.
     """
@@ -107,10 +105,8 @@ class MetricsFile(TrainerCallback):
     def __init__(self, path: Path, stage: str) -> None:
         self.path = path
         self.stage = stage
-        self.last = (0, 0.0)  #: step that was logged last, and when
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self.last = (state.global_step, time.perf_counter())
         if self.path.exists():
             text = self.path.read_text(encoding="utf-8", errors="replace")
             lines = [line for line in text.splitlines() if self._is_done(line, state.global_step)]
@@ -126,12 +122,7 @@ class MetricsFile(TrainerCallback):
     def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any) -> None:
         if "loss" not in (logs or {}):  # the summary at a stage's end, of the steps since the run was last continued
             return
-        before, self.last = self.last, (state.global_step, time.perf_counter())
-        measured = {
-            "seconds_per_step": round((self.last[1] - before[1]) / max(1, self.last[0] - before[0]), 4),
-            "peak_memory_bytes": peak_memory(),
-        }
-        self.append({"step": state.global_step, **logs, **measured})
+        self.append({"step": state.global_step, **logs})
 
     def append(self, entry: dict[str, Any]) -> None:
         """Append a line. Raises StorageError where the disk is full."""

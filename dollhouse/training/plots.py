@@ -10,7 +10,7 @@ from dollhouse.system.read_files import read_jsonl
 
 WEIGHT = "weight_"
 NOT_LOSSES = {"stage", "step", "loss", "grad_norm", "learning_rate", "epoch", "dropped_steps", "seconds_per_step"}
-NOT_LOSSES |= {"peak_memory_bytes"}
+NOT_LOSSES |= {"scenes_per_second", "utilisation", "peak_memory_bytes"}
 LABELLED = (1.0, 2.0, 3.0, 5.0, 7.0)  #: of each power of ten on an axis
 MAX_POINTS = 400  #: of a line; longer runs are thinned
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -16,8 +16,12 @@ from dollhouse.training.loss_module import LossModule
 
 
 @contextmanager
-def recomputed_activations(module: LossModule, enabled: bool = True) -> Iterator[None]:
+def recomputed_activations(
+    module: LossModule, enabled: bool = True, context: Callable[[], AbstractContextManager[Any]] = nullcontext
+) -> Iterator[None]:
     """Keep only the inputs of each block of perception, and of the language model per chunk of questions.
+
+    What ``context`` returns at each call is entered while its activations are computed again.
 
     The layers of the language model are not recomputed one by one, since each appends to a cache when it runs.
     """
@@ -28,7 +32,8 @@ def recomputed_activations(module: LossModule, enabled: bool = True) -> Iterator
     ]
     for owner, name in calls if enabled else ():
         function: Any = getattr(owner, name)
-        setattr(owner, name, partial(checkpoint, function, use_reentrant=False))
+        contexts = lambda: (nullcontext(), context())  # noqa: E731
+        setattr(owner, name, partial(checkpoint, function, use_reentrant=False, context_fn=contexts))
     try:
         yield
     finally:

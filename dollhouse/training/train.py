@@ -221,7 +221,8 @@ def train_stage(
     for callback in (shown, *callbacks):
         trainer.add_callback(callback)
     try:
-        with shown.bar, recomputed_activations(trainer.model, recipe.activation_checkpointing):
+        recompute = recipe.activation_checkpointing
+        with shown.bar, recomputed_activations(trainer.model, recompute, lambda: trainer.speed.recomputing):
             trainer.train(resume_from_checkpoint=find_checkpoint(out / name))
     except BaseException as error:
         traceback.clear_frames(error.__traceback__)  # which end the data workers once nothing refers to them

@@ -41,6 +41,7 @@ from dollhouse.training.parallel import (
     total,
     whole_weights,
 )
+from dollhouse.training.speed import Speed
 
 KEPT_CHECKPOINTS = 2
 MAX_NONFINITE_STEPS = 20  #: steps in a row without a finite gradient after which a run stops
@@ -71,13 +72,15 @@ class DistillTrainer(Trainer):
         self.micro_batches = stage.micro_batches
         self.position = (0, 0)  #: step, and micro-batches of it that this process has begun
         self.without_shared_memory = False
+        own_micro_batches = stage.micro_batches // processes()
+        self.speed = Speed(stage.batch_size, own_micro_batches, bool(settings.get("bf16")))
         if missing := [name for name in trackers if find_spec(name) is None]:
             raise RecipeError(f"trackers: {missing[0]} is not installed: pip install {missing[0]}")
         arguments = TrainingArguments(
             output_dir=str(folder),
             max_steps=stage.steps,
             per_device_train_batch_size=1,
-            gradient_accumulation_steps=stage.micro_batches // processes(),
+            gradient_accumulation_steps=own_micro_batches,
             save_steps=stage.save_every,
             logging_steps=stage.log_every,
             disable_tqdm=True,
@@ -136,6 +139,10 @@ class DistillTrainer(Trainer):
         assert isinstance(moved, Batch)
         return moved
 
+    def training_step(self, *arguments: Any, **settings: Any) -> Tensor:
+        with self.speed.counted(self.state.global_step) if self.speed.flops is None else nullcontext():
+            return super().training_step(*arguments, **settings)
+
     def compute_loss(
         self, model: nn.Module, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
@@ -174,6 +181,7 @@ class DistillTrainer(Trainer):
             sums, counts = total(self.sums), total(self.counts)
             logs.update({name: round(value / counts[name], 5) for name, value in sums.items()})
             logs["dropped_steps"] = dropped
+            logs.update(self.speed.measure(self.state.global_step))
             logs.update({f"weight_{name}": round(value, 5) for name, value in self.model.weighting.weights().items()})
             self.sums.clear()
             self.counts.clear()

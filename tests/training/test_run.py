@@ -39,6 +39,7 @@ def test_run_record(finished_run: Path) -> None:
     metrics = [json.loads(line) for line in (finished_run / "metrics.jsonl").read_text().splitlines()]
     assert {"depth_reg", "camera", "voting", "detection", "weight_depth_reg"} <= metrics[0].keys()
     assert all(line["seconds_per_step"] > 0 and line["peak_memory_bytes"] > 1e7 for line in metrics)
+    assert all(0 < line["utilisation"] < 2 and line["scenes_per_second"] > 0 for line in metrics)
     assert any("text" in line for line in metrics if line["stage"] == "finetune_end_to_end")
     assert all("loss" in line for line in metrics), "no summary, which would depend on when the run was interrupted"
 

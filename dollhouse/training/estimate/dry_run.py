@@ -14,9 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.overrides import TorchFunctionMode
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-import dollhouse.models.attention  # noqa: F401  (registers dollhouse::chunked_attention)
 from dollhouse.data.collator import Batch
 from dollhouse.data.dataset import StepDataset
 from dollhouse.data.feature_cache import encode_features
@@ -29,20 +27,14 @@ from dollhouse.models.dollhouse.tokenization import fill_token_ids
 from dollhouse.models.vggt.convert import check_official
 from dollhouse.training.config import Recipe
 from dollhouse.training.estimate.live_memory import LiveMemory, without_memory
+from dollhouse.training.estimate.step_memory import StepMemory
 from dollhouse.training.loss_weighting import UncertaintyWeighting
 from dollhouse.training.model_init import load_initial_student, student_config
 from dollhouse.training.optim import build_optimizer
+from dollhouse.training.recomputation import recomputed_activations
+from dollhouse.training.speed import flop_counter
 from dollhouse.training.stage import build_stage, use_bfloat16
 from dollhouse.training.tokenizer import fit_tokenizer, pretrained_tokenizer, question_texts
-
-#: torch's counter has the fused attention of GPUs only
-ATTENTION_FLOPS: dict[Any, Any] = {
-    torch.ops.dollhouse.chunked_attention: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
-        lambda gradient, q, k, v, *_, **__: sdpa_backward_flop_count(gradient, q, k, v)
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -61,13 +53,21 @@ class StageEstimate:
     states: int  #: tensors of the optimiser's state, of their parameter's shape
     weight_bytes: int
     state_bytes: int  #: the optimiser's
-    peak_bytes: int  #: of all tensors at once: weights, gradients, state and activations
-    flops: int  #: floating-point operations of the step; a multiplication and an addition are two
+    memory: StepMemory
+    micro_batches: int  #: of the step; photos and tokens are those of the first
+    #: floating-point operations of the step's forward and backward passes, without recomputed activations, as if all
+    #: micro-batches were the first; a multiplication and an addition are two
+    flops: int
 
     @property
     def tokens(self) -> int:
         """Tokens that pass through the model in a step."""
-        return self.vision_tokens + self.text_tokens
+        return self.micro_batches * (self.vision_tokens + self.text_tokens)
+
+    @property
+    def peak_bytes(self) -> int:
+        """Most bytes of tensors at once: weights, gradients, state and activations."""
+        return self.memory.peak(micro_batches=self.micro_batches)
 
 
 def dry_run(recipe: Recipe) -> list[StageEstimate]:
@@ -130,29 +130,44 @@ def estimate_stage(
     gt_objects = noisy_gt_objects(batch, student.config) if loss_module.use_gt_objects else None
     rgbd = batch.rgbd_inputs if student.config.use_rgbd else None
     live = LiveMemory(weights)
-    counters = [FlopCounterMode(display=False, custom_mapping=ATTENTION_FLOPS) for _ in range(4)]
+    hooks = [
+        weight.register_post_accumulate_grad_hook(lambda parameter: live.set_apart(parameter.grad))
+        for weight in weights
+        if weight.requires_grad
+    ]
+    counters = [flop_counter() for _ in range(5)]
     bfloat16 = torch.autocast("cpu", torch.bfloat16, enabled=use_bfloat16(recipe.precision))
     stand_ins = StandIns()
     losses: dict[str, Tensor] = {}
-    with fake, live, counters[0], bfloat16:
-        perception = loss_module.perceive(batch, refine_poses=False, rgbd=rgbd)
-        mapped = None if perception is None else loss_module.map_to_teacher(perception, batch)
-    if "text" in stage.losses and batch.question_ids:
-        with fake, live, counters[1], bfloat16:
-            prefix = student.embed_objects(gt_objects) if gt_objects else loss_module.language_prefix(perception, batch)
-        with live, counters[2], bfloat16, CountedMasks():  # masks are ordinary tensors here
-            language = loss_module.language_losses(prefix, batch)
-        losses |= {key: stand_ins.like(loss) for key, loss in language.items()}
-    if perception is not None:
-        predicted = stand_ins.like(replace(perception, encoder_output=None))
-        losses |= loss_module.perception_losses(predicted, batch, stand_ins.like(mapped))
-    if not losses:
-        raise SceneError("these scenes have no targets for any of the losses " + ", ".join(stage.losses))
-    UncertaintyWeighting(list(losses))(losses).backward()
-    with fake, live, counters[3]:
-        stand_ins.send_gradients_back()
-        optimizer = build_optimizer(loss_module, stage)
+    with recomputed_activations(loss_module, recipe.activation_checkpointing, lambda: counters[4]):
+        with fake, live, counters[0], bfloat16:
+            perception = loss_module.perceive(batch, refine_poses=False, rgbd=rgbd)
+            mapped = None if perception is None else loss_module.map_to_teacher(perception, batch)
+        if "text" in stage.losses and batch.question_ids:
+            with fake, live, counters[1], bfloat16:
+                prefix = (
+                    student.embed_objects(gt_objects) if gt_objects else loss_module.language_prefix(perception, batch)
+                )
+            with live, counters[2], bfloat16, CountedMasks():  # masks are ordinary tensors here
+                language = loss_module.language_losses(prefix, batch)
+            losses |= {key: stand_ins.like(loss) for key, loss in language.items()}
+        if perception is not None:
+            predicted = stand_ins.like(replace(perception, encoder_output=None))
+            losses |= loss_module.perception_losses(predicted, batch, stand_ins.like(mapped))
+        if not losses:
+            raise SceneError("these scenes have no targets for any of the losses " + ", ".join(stage.losses))
+        UncertaintyWeighting(list(losses))(losses).backward()
+        with fake, live, counters[3]:
+            stand_ins.send_gradients_back()
+    passes, activations = live.peak, live.peak_without_apart
+    for hook in hooks:
+        hook.remove()
+    optimizer = build_optimizer(loss_module, stage)
+    live.reset_peak()
+    with fake, live:
         optimizer.step()
+    forward_and_backward, recomputed = counters[:4], counters[4]
+    flops = sum(each.get_total_flops() for each in forward_and_backward) - recomputed.get_total_flops()
     named = {key: value for key, value in loss_module.named_parameters() if value.requires_grad}
     gradients = {key: value.grad for key, value in named.items() if value.grad is not None}
     assert all(gradient.shape == named[key].shape for key, gradient in gradients.items())
@@ -164,6 +179,9 @@ def estimate_stage(
         if isinstance(state, Tensor) and state.ndim
     ]
     assert all(state.shape == parameter.shape for parameter, state in states)
+    state_bytes = sum(state.nbytes for _, state in states)
+    gradient_bytes = sum(gradient.nbytes for gradient in gradients.values())
+    trained_bytes = sum(value.nbytes for value in named.values())
     weight_bytes = sum(weight.nbytes for weight in weights)
     vision = student.config.get_vision_config()
     scenes, views, _, height, width = batch.pixel_values.shape
@@ -181,9 +199,18 @@ def estimate_stage(
         without_gradient=tuple(key for key in named if key not in gradients),
         states=len(states),
         weight_bytes=weight_bytes,
-        state_bytes=sum(state.nbytes for _, state in states),
-        peak_bytes=weight_bytes + live.peak,
-        flops=sum(counter.get_total_flops() for counter in counters),
+        state_bytes=state_bytes,
+        memory=StepMemory(
+            frozen=weight_bytes - trained_bytes,
+            trained=trained_bytes,
+            gradients=gradient_bytes,
+            states=state_bytes,
+            activations=activations,
+            passes=passes,
+            update=max(0, live.peak - state_bytes - gradient_bytes),
+        ),
+        micro_batches=stage.micro_batches,
+        flops=stage.micro_batches * flops,
     )
 
 

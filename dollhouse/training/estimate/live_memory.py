@@ -34,12 +34,17 @@ def without_memory(build: Callable[[], Module]) -> tuple[FakeTensorMode, Module]
 
 
 class LiveMemory(TorchDispatchMode):
-    """Counts the bytes of live tensors created inside it: ``now``, and at the ``peak`` with scratch memory."""
+    """Counts the bytes of live tensors created inside it: ``now``, and at the ``peak`` with scratch memory.
+
+    Tensors that are :meth:`set_apart` count in ``apart`` instead of ``now``, and in ``peak`` but not in
+    ``peak_without_apart``.
+    """
 
     def __init__(self, held: Iterable[Tensor] = ()) -> None:
         super().__init__()
-        self.now = self.peak = 0
+        self.now = self.apart = self.peak = self.peak_without_apart = 0
         self._known = {tensor.untyped_storage()._cdata for tensor in held}  # not counted, such as the weights
+        self._apart: set[int] = set()
 
     def __torch_dispatch__(
         self, operation: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -48,10 +53,10 @@ class LiveMemory(TorchDispatchMode):
         for tensor in tree_leaves(result):
             if isinstance(tensor, Tensor):
                 self.count(tensor)
-        scratch = 0
         if getattr(operation, "overloadpacket", None) in _COPYING:
-            scratch = sum(leaf.numel() * leaf.element_size() for leaf in tree_leaves(args) if isinstance(leaf, Tensor))
-        self.peak = max(self.peak, self.now + scratch)
+            self._note_peak(
+                sum(leaf.numel() * leaf.element_size() for leaf in tree_leaves(args) if isinstance(leaf, Tensor))
+            )
         return result
 
     def count(self, tensor: Tensor) -> None:
@@ -63,9 +68,29 @@ class LiveMemory(TorchDispatchMode):
         self._known.add(key)
         size = storage.nbytes()
         self.now += size
-        self.peak = max(self.peak, self.now)
+        self._note_peak()
         weakref.finalize(storage, self._forget, key, size)
+
+    def set_apart(self, tensor: Tensor) -> None:
+        """Count a tensor apart from now on."""
+        storage = tensor.untyped_storage()
+        if storage._cdata in self._known - self._apart:
+            self._apart.add(storage._cdata)
+            self.now -= storage.nbytes()
+            self.apart += storage.nbytes()
+
+    def reset_peak(self) -> None:
+        """Forget earlier peaks."""
+        self.peak, self.peak_without_apart = self.now + self.apart, self.now
+
+    def _note_peak(self, scratch: int = 0) -> None:
+        self.peak = max(self.peak, self.now + self.apart + scratch)
+        self.peak_without_apart = max(self.peak_without_apart, self.now + scratch)
 
     def _forget(self, key: int, size: int) -> None:
         self._known.discard(key)
-        self.now -= size
+        if key in self._apart:
+            self._apart.discard(key)
+            self.apart -= size
+        else:
+            self.now -= size

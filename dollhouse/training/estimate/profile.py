@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import TrainerCallback
 
 from dollhouse.training.config import Recipe
 from dollhouse.training.estimate.dry_run import StageEstimate, dry_run
 from dollhouse.training.estimate.memory import peak_memory
+from dollhouse.training.estimate.peak_flops import now, processor_flops
 from dollhouse.training.stage import use_bfloat16
 from dollhouse.training.train import distill
 
@@ -53,14 +52,14 @@ class TrainingProfile:
 def profile_training(recipe: Recipe, out: Path, steps: int, peak_flops: float | None = None) -> TrainingProfile:
     """Run at most ``steps`` steps of every stage in folder ``out``; encoders without weights are random.
 
-    ``peak_flops`` of the processor are measured by multiplying matrices where None. Raises what :func:`.train.distill`
+    ``peak_flops`` of the processor are looked up or measured where None. Raises what :func:`.train.distill`
     and :func:`.dry_run.dry_run` raise.
     """
     recipe = recipe.with_max_steps(steps)
     estimates = dry_run(recipe)
     timer = StepTimer()
     distill(recipe, out, keep_weights=False, callbacks=[timer])
-    peak_flops = peak_flops or matrix_flops(use_bfloat16(recipe.precision))
+    peak_flops = peak_flops or processor_flops(use_bfloat16(recipe.precision))
     stages = [StageProfile(estimate, timer.seconds[estimate.name], peak_flops) for estimate in estimates]
     return TrainingProfile(stages, peak_memory())
 
@@ -73,27 +72,7 @@ class StepTimer(TrainerCallback):
         self._start = 0.0
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._start = _now()
+        self._start = now()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.seconds[Path(args.output_dir).name].append(_now() - self._start)
-
-
-def matrix_flops(bfloat16: bool) -> float:
-    """Measure operations per second of large matrix products on this machine, the best of five."""
-    cuda = torch.cuda.is_available()
-    side = 8192 if cuda else 2048
-    dtype = torch.bfloat16 if bfloat16 else torch.float32
-    left, right = (torch.randn(side, side, dtype=dtype, device="cuda" if cuda else "cpu") for _ in range(2))
-    best = float("inf")
-    for _ in range(5):
-        start = _now()
-        left @ right
-        best = min(best, _now() - start)
-    return 2 * side**3 / best
-
-
-def _now() -> float:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
+        self.seconds[Path(args.output_dir).name].append(now() - self._start)
