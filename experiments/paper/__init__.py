@@ -1,1 +1,1 @@
-"""The paper's tables and figures at nano size: one specification, one runner, one cache (docs/guides/paper.md)."""
+"""The paper's tables and figures at nano size: one specification, one runner (docs/guides/paper_tables.md)."""
