@@ -35,7 +35,7 @@ from dollhouse.records.record import Record
 from dollhouse.records.scene_source import cache_views, find_source, match_scenes
 from dollhouse.records.store import RecordStore
 from dollhouse.records.types import TeacherAnswer
-from dollhouse.scenes.open import open_paths, open_scene, open_scenes
+from dollhouse.scenes.open import is_there, open_paths, open_scene, open_scenes
 from dollhouse.scenes.scene import Scene, View
 from dollhouse.system.read_files import decode_json
 from dollhouse.teachers.geometry import OWN_GEOMETRY
@@ -96,7 +96,7 @@ class RecordTargetSource(TargetSource):
         for row in self.rows:
             with suppress(SceneError):  # raised where the record is used
                 self.sources.setdefault(row["record"], find_source(row["source"], self.records.folder))
-        paths = [Path(source) for source in sorted(set(self.sources.values())) if Path(source).exists()]
+        paths = [Path(source) for source in sorted(set(self.sources.values())) if is_there(Path(source))]
         scans = open_paths(paths, corrections=self.data.corrections)
         self.index = index_scenes(scans, self.data.views, self.data.cache)
         self._numbers = {str(path): number for number, path in enumerate(paths)}

@@ -192,6 +192,7 @@ def index_folder() -> Path:
 def fingerprint(path: Path, options: Sequence[Any]) -> str:
     """Return a hash of the names, sizes and dates of a scan's files, and of ``options``."""
     digest = sha256(json.dumps([path.name, *options]).encode())
+    path = path if path.exists() else Path(str(path).rpartition("#")[0] or path)  # house.json#LivingRoom-360
     for name, size, changed in sorted(_files(path, "")):
         digest.update(f"{name}\0{size}\0{changed}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()[:32]

@@ -14,7 +14,7 @@ from typing import Any
 
 from dollhouse.errors import SceneError
 from dollhouse.records.content_hash import image_hash
-from dollhouse.scenes.open import SceneList
+from dollhouse.scenes.open import SceneList, is_there
 from dollhouse.scenes.scene import Scene, View
 from dollhouse.system.text import storable
 
@@ -34,12 +34,12 @@ def find_source(source: str, records: Path) -> str:
     A path that is no longer there is looked for under the folders that hold ``records``, and under the working folder:
     records and scenes that moved together are found. Raises SceneError where there is none.
     """
-    if _ROOM.fullmatch(source) or Path(source).exists():
+    if _ROOM.fullmatch(source) or is_there(Path(source)):
         return source
     parts = _parts(source)
     for folder in [*records.resolve().parents, Path.cwd()]:
         for start in range(len(parts)):
-            if (path := folder.joinpath(*parts[start:])).exists():
+            if is_there(path := folder.joinpath(*parts[start:])):
                 return str(path)
     raise SceneError(
         f"{source}: the scene of a record is not there any more; give its folder now as data.scenes=FOLDER"

@@ -130,6 +130,12 @@ def open_paths(paths: Sequence[Path], *, corrections: Corrections = AS_READ) -> 
     return SceneList(paths, partial(_open_path, skip_bad=False, frames=None, corrections=corrections))
 
 
+def is_there(path: Path) -> bool:
+    """Return whether a scene's file or folder exists, also of one room of a house: ``house.json#LivingRoom-360``."""
+    file, mark, _ = str(path).rpartition("#")
+    return path.exists() or (bool(mark) and Path(file).is_file())
+
+
 def _check_frames(frames: int | None) -> None:
     if frames is not None and frames < 1:
         raise SceneError(f"{frames} frames were asked for; ask for at least 1")
@@ -164,8 +170,7 @@ def _open_room(kind: str, split: str, frames: int | None, corrections: Correctio
 def _existing_path(source: str | Path) -> Path:
     try:
         path = Path(source).expanduser()
-        file, mark, _ = str(path).rpartition("#")  # house.json#LivingRoom-360
-        exists = path.exists() or (bool(mark) and Path(file).is_file())
+        exists = is_there(path)
     except (OSError, ValueError, RuntimeError):  # too long for a file name, a zero byte, no such user
         exists = False
     if not exists and str(source) == EXAMPLE.name:

@@ -264,3 +264,14 @@ def test_an_index_can_be_sent_to_another_process(folder: Path, serial: Any) -> N
     index.scan(0)
     copy = pickle.loads(pickle.dumps(index))
     assert_same_scene(copy.scan(1).scene, index.scan(1).scene)
+
+
+def test_a_room_of_a_house_has_the_fingerprint_of_its_house(tmp_path: Path) -> None:
+    house = tmp_path / "house.json"
+    house.write_text("{}")
+    rooms = [tmp_path / f"house.json#{name}" for name in ("Bedroom-1", "LivingRoom-2")]
+    before = [fingerprint(room, ()) for room in rooms]
+    assert before[0] != before[1]
+    assert before == [fingerprint(room, ()) for room in rooms]
+    house.write_text('{"uid": "another"}')
+    assert not set(before) & {fingerprint(room, ()) for room in rooms}

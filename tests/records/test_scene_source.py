@@ -29,6 +29,7 @@ from dollhouse.training.train import distill
 from tests.fixtures.recipes import tiny_recipe
 from tests.fixtures.terminal import on_ascii_terminal
 from tests.records.small_scenes import small_scene
+from tests.scenes.fixture_front3d import write_house
 
 QUESTIONS = '{"question": "What is this?", "answer": "a room"}\n{"question": "Is it large?", "answer": "yes"}\n'
 
@@ -211,3 +212,13 @@ def test_older_records_with_relative_sources(
     assert store.row(store.ids()[0])["source"].startswith("scans/")
     assert_equal(batches(student, records=project / "records"), expected)
     assert_equal(batches(student, records=project / "records", scenes=str(project / "scans")), expected)
+
+
+def test_rooms_of_a_house_are_found_where_house_and_records_moved(tmp_path: Path, student: tuple[Any, Any]) -> None:
+    write_house(tmp_path / "before" / "data")
+    out = tmp_path / "before" / "records"
+    run = annotate("annotations", str(tmp_path / "before" / "data" / "3D-FRONT"), out, limit=4)
+    assert (run.written, run.failures) == (2, [])
+    expected = batches(student, records=out)
+    (tmp_path / "before").rename(tmp_path / "after")
+    assert_equal(batches(student, records=tmp_path / "after" / "records"), expected)
