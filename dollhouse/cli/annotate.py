@@ -40,7 +40,9 @@ def annotate(
     ] = None,
     questions: Annotated[
         str | None,
-        typer.Option(help="generated, descriptions, none or a JSONL file. Default: generated where there are boxes."),
+        typer.Option(
+            help="generated, photos (open ones too), descriptions, none or a JSONL file. Default: from boxes, if any."
+        ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Questions a scene at most.")] = None,
     seed: SeedOption = 0,

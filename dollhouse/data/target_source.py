@@ -22,6 +22,7 @@ from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.questions import nouns
 from dollhouse.questions.answer_balance import (
     HOMES_TABLE,
+    OBVIOUS_SHARE,
     ROOMS_TABLE,
     AnswerBalance,
     has_shipped_balance,
@@ -45,7 +46,6 @@ from dollhouse.scenes.view_preprocessing import PREPROCESSING_VERSION
 from dollhouse.scenes.view_sampling import VIEW_SAMPLING_VERSION
 
 MAX_QUESTIONS = 160  #: generated per scene; each step samples from them
-OBVIOUS_SHARE = 0.1  #: least probability of asking a fact about photos, even where the categories reveal the answer
 #: everything that decides what targets or questions a scene gives; each version is raised beside the code it versions
 TARGETS_VERSIONS = (ROOMS_VERSION, HOMES_VERSION, PREPROCESSING_VERSION, TARGETS_VERSION)
 QUESTIONS_VERSIONS = (ROOMS_VERSION, HOMES_VERSION, QUESTIONS_VERSION)

@@ -37,6 +37,8 @@ MIN_EXAMPLES, MANY_SCENES = 2, 50
 MEASURED_SIZE = 56
 #: Kinds whose possible answers depend on the category in the key.
 _OF_CATEGORIES = ("existence", "counting", "attribute.best_view")
+#: Least probability of asking a fact about photos, even where the categories reveal the answer.
+OBVIOUS_SHARE = 0.1
 ROOMS_TABLE = Path(__file__).with_name("answer_balance_rooms.json.gz")
 HOMES_TABLE = Path(__file__).with_name("answer_balance_homes.json.gz")
 

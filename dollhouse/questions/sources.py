@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dollhouse.errors import QuestionError
-from dollhouse.questions.answer_balance import AnswerBalance, SceneAnswers
+from dollhouse.questions.answer_balance import OBVIOUS_SHARE, AnswerBalance, SceneAnswers, shipped_balance
 from dollhouse.questions.facts import unanswerable
 from dollhouse.questions.generate import Question, generate_questions
 from dollhouse.questions.question_file import read_questions
@@ -70,9 +70,14 @@ class QuestionFile:
 class GeneratedQuestions:
     """Questions generated from a scene's boxes (:func:`dollhouse.questions.generate.generate_questions`)."""
 
-    def __init__(self, scenes: Sequence[Scene], limit: int | None = None, seed: int = 0) -> None:
-        """Take the whole data set: unless they are synthetic rooms, its answer balance is measured on first use."""
-        self.scenes, self.limit, self.seed = scenes, limit, seed
+    def __init__(
+        self, scenes: Sequence[Scene], limit: int | None = None, seed: int = 0, photos: bool | None = None
+    ) -> None:
+        """Take the whole data set: unless they are synthetic rooms, its answer balance is measured on first use.
+
+        ``photos``: also ask open questions, as people ask about photos; None: about scenes of ``homes:`` only.
+        """
+        self.scenes, self.limit, self.seed, self.photos = scenes, limit, seed, photos
         self._balance: AnswerBalance | None = None
 
     def __call__(self, scene: Scene) -> tuple[Question, ...]:
@@ -82,7 +87,9 @@ class GeneratedQuestions:
         if self._balance is None and not shipped:
             self._balance = balance_scenes(self.scenes)
         balance = None if shipped else self._balance
-        questions = generate_questions(scene, balance=balance, limit=self.limit, seed=self.seed)
+        if self.photos:
+            balance = (balance or shipped_balance(scene)).with_floor(OBVIOUS_SHARE)
+        questions = generate_questions(scene, balance=balance, limit=self.limit, seed=self.seed, photos=self.photos)
         if not questions:
             raise QuestionError(f"scene {scene.name}: its boxes give no questions; give a question file")
         return questions
@@ -110,7 +117,9 @@ def descriptive_questions(scene: Scene) -> tuple[Question, ...]:
 def open_question_source(
     source: str | None, scenes: Sequence[Scene], limit: int | None = None, seed: int = 0
 ) -> QuestionSource:
-    """Open the questions of a data set: "generated", "descriptions", "none", or a JSONL file.
+    """Open the questions of a data set: "generated", "photos", "descriptions", "none", or a JSONL file.
+
+    "photos" are "generated" and open ones, as people ask about photos.
 
     None generates questions for scenes with boxes and gives descriptive ones for the others. At most ``limit`` a scene
     are drawn by ``seed``. Raises QuestionError where ``limit`` is below 1 or the file cannot be used.
@@ -126,6 +135,8 @@ def open_question_source(
         return lambda scene: described(scene) if scene.boxes is None else generated(scene)
     if source == "generated":
         return generated
+    if source == "photos":
+        return GeneratedQuestions(scenes, limit, seed, photos=True)
     if source == "descriptions":
         return described
     if source == "none":

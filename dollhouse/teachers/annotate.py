@@ -102,7 +102,7 @@ def annotate(
     if questions is None and isinstance(opened, FileTeacher):
         questions = str(opened.path)
     chosen: Sequence[Scene] = opened_scenes
-    generated = questions in (None, "generated")
+    generated = questions in (None, "generated", "photos")
     if (generated or views is not None) and (index := index_scenes(opened_scenes, views)):
         chosen = IndexedScenes(index, views)
         if generated:
