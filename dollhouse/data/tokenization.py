@@ -100,7 +100,7 @@ def tokenize_questions(
             ids of its text, and the teacher's most likely tokens are added; otherwise these are aligned by their text.
     """
     count, placement = config.num_thinking_tokens, config.thinking_placement
-    prompts = [question_text(question, count, placement) for question, _ in questions]
+    prompts = [question_text(question, count, placement, config.chat_format) for question, _ in questions]
     answers = [" " + answer.strip().lower() + END_TOKEN for _, answer in questions]
     prompt_ids = tokenizer(prompts, add_special_tokens=False)["input_ids"] if prompts else []
     answer_ids = tokenizer(answers, add_special_tokens=False)["input_ids"] if answers else []

@@ -191,6 +191,10 @@ def why_not_exportable(model: DollhouseForConditionalGeneration) -> str | None:
         return "it needs depth and poses beside photos"
     if isinstance(model.depth_head, MetricDepth):
         return "its depth is that of VGGT's head (depth_from: encoder)"
+    if config.grid_size:
+        return "its language model has cells of the views beside objects (grid_size)"
+    if config.chat_format:
+        return "its questions are in the chat template of a pretrained language model"
     if config.thinking_placement != "before_question":
         return "its thinking tokens follow the question"
     if not supports_neox_decoder(model):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from dollhouse.data.collator import collate_batch
@@ -49,5 +51,5 @@ class OracleBoxesModel:
             raise SceneError(f"scene {scene.name} lacks boxes, poses, depth or instance ids: no oracle boxes")
         with torch.inference_mode():
             objects = gt_objects(collate_batch([targets], [[]], config), config)
-            prefix = self.pipeline.model.embed_objects(objects)
+            prefix = self.pipeline.model.embed_scene(replace(session.require_perception(), objects=objects))
         return session.with_prefix(prefix)

@@ -252,7 +252,7 @@ class DollhousePipeline:
                 rgbd = RGBDInputs.from_poses(*(array.to(self.model.device) for array in arrays))
             known = None if focal is None else photos.new_tensor(focal)[None]
             perception = self.model.encode_scene(photos, rgbd=rgbd, refine_poses=True, focal=known)
-            prefix = self.model.embed_objects(perception.objects)
+            prefix = self.model.embed_scene(perception)
         scale = ESTIMATED if focal is None else ESTIMATED_WITH_FOCAL
         if rgbd is not None and scene.metric:
             scale = MEASURED_DEPTH

@@ -61,7 +61,7 @@ class TorchSession(SceneSession):
         return session
 
     def _rescale(self, factor: float) -> None:
-        self.perception = self._require_perception().scaled(factor)
+        self.perception = self.require_perception().scaled(factor)
 
     @property
     def decoder(self) -> Decoder:
@@ -75,19 +75,19 @@ class TorchSession(SceneSession):
     @cached_property
     def depth(self) -> NDArray[np.float32]:
         with torch.inference_mode():
-            log_depth = self.pipeline.model.predict_log_depth(self._require_perception(), self.pixel_values, self.rgbd)
+            log_depth = self.pipeline.model.predict_log_depth(self.require_perception(), self.pixel_values, self.rgbd)
             return log_depth[0].exp().cpu().numpy()
 
     @property
     def level_from_camera(self) -> Array:
-        return self._require_perception().cameras.level_from_camera[0].double().cpu().numpy()
+        return self.require_perception().cameras.level_from_camera[0].double().cpu().numpy()
 
     @property
     def focal(self) -> Array:
-        return self._require_perception().cameras.focal[0].double().cpu().numpy()
+        return self.require_perception().cameras.focal[0].double().cpu().numpy()
 
     def _objects(self) -> ObjectArrays:
-        objects = self._require_perception().objects
+        objects = self.require_perception().objects
         slots = objects.present[0].nonzero().squeeze(-1)
         score, label = objects.label_logits[0, slots].float().sigmoid().max(-1)
         front, axis = (torch.atan2(field[0, slots, 1], field[0, slots, 0]) for field in (objects.front, objects.axis))
@@ -104,7 +104,8 @@ class TorchSession(SceneSession):
         )
         return ObjectArrays(*(array.cpu().numpy() for array in arrays))
 
-    def _require_perception(self) -> PerceptionOutput:
+    def require_perception(self) -> PerceptionOutput:
+        """Return what was predicted from the photos; ModelError for a blind student."""
         if self.perception is None:
             raise self._blind_error()
         return self.perception

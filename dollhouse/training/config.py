@@ -47,6 +47,9 @@ class StudentConfig(ConfigModel):
     depth_from: Literal["trunk", "stem", "encoder"] = Field("trunk", description="input of the depth head")
     canonical_depth: bool = Field(False, description="predict depth over focal length")
     tokenizer: Path | None = Field(None, description="model folder whose tokenizer is used, such as the teacher's")
+    chat_template: bool | None = Field(
+        None, description="write questions in the chat template of language_weights; None: where it has one"
+    )
     vocabulary: int = Field(1024, ge=300, description="size of the tokenizer trained on the run's own questions")
     normalise_questions: bool = Field(False, description="rewrite users' questions to the wording of training")
     trunk_width: int = Field(192, ge=8)
@@ -54,6 +57,12 @@ class StudentConfig(ConfigModel):
     trunk_heads: int = Field(4, ge=1)
     object_layers: int = Field(2, ge=0)
     num_objects: int = Field(16, ge=1)
+    grid_size: int = Field(
+        0,
+        ge=0,
+        le=37,
+        description="tokens of each view in the prefix, so many by so many; 0: objects alone",
+    )
     max_referenced_views: int = Field(4, ge=1)
     num_thinking_tokens: int = Field(4, ge=0)
     thinking_placement: Literal["before_question", "after_question"] = "before_question"

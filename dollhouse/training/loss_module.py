@@ -146,8 +146,8 @@ class LossModule(nn.Module):
         if self.student.config.blind:
             return self.student.blind_prefix.expand(len(batch.pixel_values), -1, -1)
         if perception is not None:
-            objects = perception.objects
-        elif self.object_cache is not None:
+            return self.student.embed_scene(perception, batch.label_ids)
+        if self.object_cache is not None:
             objects = self._cached_objects(batch, self.object_cache)
         else:
             objects = noisy_gt_objects(batch, self.student.config)

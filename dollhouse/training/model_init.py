@@ -23,6 +23,7 @@ from dollhouse.models.vggt.convert import licence_of, load_official
 from dollhouse.models.vggt.efficientnet import IMAGENET_LICENCE, load_imagenet
 from dollhouse.scenes.synthetic.furniture import COLOURS
 from dollhouse.training.config import Recipe
+from dollhouse.training.tokenizer import chat_format
 
 Student = tuple[DollhouseForConditionalGeneration, DollhouseProcessor]
 TEACHER_WIDTH_SAMPLES = 8  #: searched for the width of the teacher's features
@@ -51,6 +52,7 @@ def build_student(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Student
     student = recipe.student
     config = student_config(recipe, vocab_size=len(tokenizer))
     fill_token_ids(config, tokenizer)
+    config.chat_format = chat_format(recipe, tokenizer)
     model = DollhouseForConditionalGeneration(config, blank_encoder=student.encoder_weights is not None)
     if student.encoder_weights is not None and not student.blind:
         if not recipe.data.features_used:
@@ -80,6 +82,8 @@ def build_student(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Student
         num_thinking_tokens=student.num_thinking_tokens,
         thinking_placement=student.thinking_placement,
         normalise_questions=student.normalise_questions,
+        grid_size=config.grid_size,
+        chat_format=config.chat_format,
     )
     return model, processor
 
@@ -146,8 +150,18 @@ def student_config(recipe: Recipe, vocab_size: int | None = None) -> DollhouseCo
     settings = recipe.student
     heads = recipe.heads_needed()
     names = {"labels": settings.label_names, "oriented_labels": settings.oriented_label_names}
-    elsewhere = {"encoder_weights", "stem_weights", "language_weights", "language_from", "tokenizer", "vocabulary"}
-    sizes = settings.model_dump(exclude={*elsewhere, "normalise_questions", *names})
+    elsewhere = {
+        "encoder_weights",
+        "stem_weights",
+        "language_weights",
+        "language_from",
+        "tokenizer",
+        "vocabulary",
+        "chat_template",
+    }
+    sizes = settings.model_dump(exclude={*elsewhere, "normalise_questions", "chat_template", *names})
+    if settings.blind:  # its prefix is a constant
+        sizes["grid_size"] = 0
     text = sizes.pop("text")
     if settings.language_weights is not None:
         text = read_language_config(settings.language_weights, settings.text).to_dict()

@@ -37,7 +37,10 @@ def build_stage(
     if not torch.cuda.is_available():  # on short sequences plain attention is faster than the fused one
         model.language_model.set_attn_implementation("eager")
     frozen, use_gt_objects = not trained - LANGUAGE_MODULES, stage.object_source == "teacher"
-    exact = not stage.gt_assignment_prob and not use_gt_objects and not model.config.blind
+    if use_gt_objects and model.config.grid_size:
+        raise RecipeError("object_source: teacher encodes no photo, which student.grid_size needs: take out either")
+    objects_alone = not (model.config.blind or model.config.grid_size)
+    exact = not stage.gt_assignment_prob and not use_gt_objects and objects_alone
     cached = open_object_cache if frozen and exact and set(stage.losses) <= LANGUAGE_LOSSES else None
     return LossModule(
         model,

@@ -8,7 +8,7 @@ from pathlib import Path
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from dollhouse.data.target_source import TargetSource
-from dollhouse.errors import StorageError
+from dollhouse.errors import RecipeError, StorageError
 from dollhouse.models.dollhouse.pretrained_lm import read_tokenizer
 from dollhouse.models.dollhouse.serialization import load_processor
 from dollhouse.models.dollhouse.tokenization import train_tokenizer
@@ -17,8 +17,10 @@ from dollhouse.questions.nouns import absent_nouns
 from dollhouse.scenes.synthetic.furniture import COLOURS
 from dollhouse.system.atomic_io import atomic_folder
 from dollhouse.system.checksums import HASHES, check_checksums, write_checksums
+from dollhouse.teachers.chat_template import ChatTemplate
 from dollhouse.training.config import Recipe
 
+QUESTION = "QUESTION"  #: in place of a question, where a chat template is rendered
 TOKENIZER_SAMPLES = 100  #: of the run, whose questions the tokenizer is trained on
 
 
@@ -52,7 +54,36 @@ def pretrained_tokenizer(recipe: Recipe) -> PreTrainedTokenizerBase | None:
         return None
     if (student.tokenizer / HASHES).exists():
         check_checksums(student.tokenizer)
-    return load_processor(student.tokenizer).tokenizer
+    if (student.tokenizer / "processor_config.json").exists():
+        return load_processor(student.tokenizer).tokenizer
+    return read_tokenizer(student.tokenizer, student.num_thinking_tokens)
+
+
+def chat_format(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> list[str] | None:
+    """Return the texts of the language model's chat template before and after a question; None for no template.
+
+    Raises RecipeError where the recipe wants a template and there is none, or it does not contain the question once.
+    """
+    student, template = recipe.student, getattr(tokenizer, "chat_template", None)
+    template = template.get("default") if isinstance(template, dict) else template
+    if (
+        student.language_weights is None
+        or student.chat_template is False
+        or (template is None and student.chat_template is None)
+    ):
+        return None
+    if template is None:
+        raise RecipeError(f"{student.language_weights} has no chat template: take out student.chat_template")
+    # without the text that some models think in before they answer
+    renderer = ChatTemplate(template, {**tokenizer.special_tokens_map, "enable_thinking": False})
+    prompt = renderer.render([[{"role": "user", "content": QUESTION}]])[0]
+    parts = prompt.split(QUESTION)
+    if len(parts) != 2:
+        raise RecipeError(
+            f"{student.language_weights}: its chat template has the question {len(parts) - 1} times, not once: set "
+            "student.chat_template=false"
+        )
+    return parts
 
 
 def fit_tokenizer(recipe: Recipe, texts: Iterable[str]) -> PreTrainedTokenizerFast:

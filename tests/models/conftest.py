@@ -18,7 +18,11 @@ COLOURS = ["red", "blue"]
 
 
 def tiny_pipeline(
-    placement: str = "before_question", blind: bool = False, family: str = "gpt_neox", tied: bool = False
+    placement: str = "before_question",
+    blind: bool = False,
+    family: str = "gpt_neox",
+    tied: bool = False,
+    grid_size: int = 0,
 ) -> DollhousePipeline:
     """A random student of a few thousand weights; logits are spread out so that greedy choices are clear."""
     torch.manual_seed(3)
@@ -55,6 +59,7 @@ def tiny_pipeline(
         trunk_heads=2,
         object_layers=1,
         num_objects=4,
+        grid_size=grid_size,
         max_referenced_views=2,
         num_views=2,
         labels=LABELS,
@@ -73,7 +78,7 @@ def tiny_pipeline(
     model.generation_config.update(
         pad_token_id=config.pad_token_id, eos_token_id=config.eos_token_id, suppress_tokens=model.suppress_tokens()
     )
-    processor = DollhouseProcessor(DollhouseImageProcessor(28), tokenizer, 4, 3, placement)
+    processor = DollhouseProcessor(DollhouseImageProcessor(28), tokenizer, 4, 3, placement, grid_size=grid_size)
     return DollhousePipeline(model, processor, "tiny")
 
 

@@ -21,12 +21,14 @@ class DollhouseConfig(PreTrainedConfig):
         object_layers: transformer blocks over object slots.
         num_objects: object slots, each one token of the language prefix.
         prefix: "objects" (one token per object) or "pooled" (their mean, one token per scene, as in the paper).
+        grid_size: side of the grid of cells of each view that follow in the prefix, a token each; 0: none.
         max_referenced_views: views whose observations the object tokens carry ("in view 2").
         num_views: photos of a scene that are encoded by default.
         labels, colours: classes of the heads, lower case.
         oriented_labels: labels whose objects have a front.
         label_ids, colour_ids: token ids of these words, filled in with the tokenizer.
         num_thinking_tokens, thinking_placement: Hidden CoT, see :mod:`dollhouse.models.dollhouse.special_tokens`.
+        chat_format: texts before and after a question, of the chat template of a pretrained language model; None: none.
         thinking_passes: passes over the thinking tokens (:mod:`dollhouse.models.dollhouse.thinking_tokens`).
         scene_token_id, answer_token_id, thinking_ids: special tokens, filled in with the tokenizer.
         blind: whether the prefix is a learned constant instead of encoded photos (the control model).
@@ -61,6 +63,8 @@ class DollhouseConfig(PreTrainedConfig):
     object_layers: int = 2
     num_objects: int = 32
     prefix: str = "objects"
+    grid_size: int = 0
+    chat_format: list[str] | tuple[str, str] | None = None
     max_referenced_views: int = 8
     num_views: int = 4
     labels: list[str] | tuple[str, ...] = ()
@@ -100,6 +104,8 @@ class DollhouseConfig(PreTrainedConfig):
             )
         if self.prefix not in ("objects", "pooled"):
             raise ValueError(f"prefix is {self.prefix!r}; choose objects or pooled")
+        if self.grid_size < 0:
+            raise ValueError(f"grid_size is {self.grid_size}; give 0 for no cells, or the side of the grid")
         if self.depth_from not in ("trunk", "stem", "encoder"):
             raise ValueError(f"depth_from is {self.depth_from!r}; choose trunk, stem or encoder")
         if self.answer_temperature <= 0:

@@ -45,6 +45,7 @@ class PerceptionOutput:
     camera_tokens: Tensor  #: (B, V, trunk width)
     predicted_focal: Tensor  #: (B, V) as in ``cameras`` where no focal length is known
     depth_bins: Tensor | None = None  #: (B, V, P, bins) logits; None without a depth bin head
+    cells: Tensor | None = None  #: (B, V, G * G, trunk width) pooled features of a GxG grid; None without a grid
     relations: Tensor | None = None  #: (B, N, N, 2) logits of right and above; None without a relation head
     encoder_output: VggtOutput | None = None  #: only where the depth head needs it
     #: (B, V, H, W); None until set from :meth:`DollhouseForConditionalGeneration.predict_log_depth`
@@ -108,7 +109,9 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
             self.voting_head = VotingHead(width, labels, colours)
             self.proposal_head = ProposalHead(width, labels, colours, config.object_layers, heads)
             self._make_heads(config.depth_bins, config.relation_head)
-            self.multi_modal_projector = ObjectProjector(width, text.hidden_size, config.max_referenced_views)
+            self.multi_modal_projector = ObjectProjector(
+                width, text.hidden_size, config.max_referenced_views, config.grid_size
+            )
         self.language_model = AutoModelForCausalLM.from_config(text, trust_remote_code=False)
         if config.thinking_passes > 1:
             self.thinking_map = ThinkingMap(text.hidden_size, text.hidden_size)
@@ -198,6 +201,7 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
         if patch_assignment is None:
             patch_assignment = cluster_votes(votes, self.config.num_objects)
         objects = self.proposal_head(votes, patches, patch_assignment, rows, columns)
+        grid = self.multi_modal_projector.grid
         return PerceptionOutput(
             cameras,
             votes,
@@ -207,6 +211,7 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
             camera_tokens,
             predicted_focal,
             depth_bins=self.depth_bin_head(patches) if self.config.depth_bins else None,
+            cells=None if grid is None else grid.pool(patches, rows, columns),
             relations=self.relation_head(objects) if self.config.relation_head else None,
             encoder_output=None if isinstance(self.depth_head, DepthHead) else encoded,
             depth_offset=depth_offset,
@@ -242,8 +247,16 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
         share = known / known.sum(-1, keepdim=True)
         return (self.get_input_embeddings()(words.clamp(min=0)) * share.unsqueeze(-1)).sum(-2)
 
+    def embed_scene(self, perception: PerceptionOutput, label_ids: Tensor | None = None) -> Tensor:
+        """Project a scene to the language prefix (B, N, D): its objects, then the cells of its views, if any."""
+        tokens = self.embed_objects(perception.objects, label_ids)
+        grid = self.multi_modal_projector.grid
+        if grid is None or perception.cells is None:
+            return tokens
+        return torch.cat([tokens, grid(perception.cells).to(tokens.dtype)], 1)
+
     def embed_objects(self, objects: ProposalOutput, label_ids: Tensor | None = None) -> Tensor:
-        """Project objects to the language prefix (B, N, D), or (B, 1, D) if it is pooled.
+        """Project objects to their tokens of the language prefix (B, N, D), or (B, 1, D) if these are pooled.
 
         ``label_ids`` (B, L, W) are the tokens of each label's word in each scene, by default the config's.
         """
@@ -261,7 +274,7 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
         """Encode photos (B, V, 3, H, W) into the language prefix (B, N, D); see :meth:`encode_scene`."""
         if self.config.blind:
             return self.blind_prefix.expand(len(pixel_values), -1, -1)
-        return self.embed_objects(self.encode_scene(pixel_values, rgbd=rgbd, refine_poses=refine_poses).objects)
+        return self.embed_scene(self.encode_scene(pixel_values, rgbd=rgbd, refine_poses=refine_poses))
 
     def forward(
         self,

@@ -115,9 +115,10 @@ class ObjectProjector(nn.Module):
     their probabilities, so that a question's words are similar to the tokens of the objects they name.
     """
 
-    def __init__(self, width: int, text_width: int, views: int) -> None:
+    def __init__(self, width: int, text_width: int, views: int, grid_size: int = 0) -> None:
         super().__init__()
         self.views = views
+        self.grid = GridProjector(width, text_width, views, grid_size) if grid_size else None
         features = 3 + 3 + 3 + 2 + 2 + 1 + FOURIER_WIDTH + VIEW_FEATURES * views + views
         self.geometry_mlp = nn.Sequential(
             nn.Linear(features, 2 * text_width), nn.GELU(), nn.Linear(2 * text_width, text_width)
@@ -148,3 +149,31 @@ class ObjectProjector(nn.Module):
         token = words + self.geometry_mlp(self.geometry_features(objects)) + self.feature_proj(objects.features)
         present = objects.present.unsqueeze(-1)
         return token * present + self.empty_embedding * (1 - present)
+
+
+class GridProjector(nn.Module):
+    """Project cells of each view, pooled trunk features, to input embeddings of the language model.
+
+    A learned embedding of the cell's place is added, and one of its view in the views that questions may reference.
+    """
+
+    def __init__(self, width: int, text_width: int, views: int, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.norm = nn.LayerNorm(width)
+        self.proj = nn.Linear(width, text_width)
+        self.place = nn.Parameter(INIT_STD * torch.randn(size * size, text_width))
+        self.view = nn.Parameter(INIT_STD * torch.randn(views, text_width))
+
+    def pool(self, patches: Tensor, rows: int, columns: int) -> Tensor:
+        """Average patches (B, V, P, D) over size x size cells of each view: (B, V, size * size, D)."""
+        maps = patches.flatten(0, 1).transpose(1, 2).unflatten(2, (rows, columns))
+        cells = F.adaptive_avg_pool2d(maps, self.size).flatten(2).transpose(1, 2)
+        return cells.unflatten(0, patches.shape[:2])
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """Return tokens (B, V * size * size, H) of pooled cells (B, V, size * size, D), view by view."""
+        tokens = self.proj(self.norm(cells)) + self.place
+        named = min(cells.shape[1], len(self.view))
+        views = F.pad(self.view[:named], (0, 0, 0, cells.shape[1] - named))
+        return (tokens + views[:, None]).flatten(1, 2)

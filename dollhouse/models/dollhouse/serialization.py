@@ -88,6 +88,8 @@ def load_processor(path: Path) -> DollhouseProcessor:
             num_thinking_tokens=int(settings["num_thinking_tokens"]),
             thinking_placement=str(settings["thinking_placement"]),
             normalise_questions=bool(settings.get("normalise_questions", False)),
+            grid_size=int(settings.get("grid_size", 0)),
+            chat_format=settings.get("chat_format"),
         )
     except (KeyError, ValueError, OSError, TypeError) as error:
         raise ModelError(f"the processor of {path} cannot be read: {' '.join(str(error).split())[:300]}") from error

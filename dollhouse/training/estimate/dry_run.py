@@ -34,7 +34,7 @@ from dollhouse.training.optim import build_optimizer
 from dollhouse.training.recomputation import recomputed_activations
 from dollhouse.training.speed import flop_counter
 from dollhouse.training.stage import build_stage, use_bfloat16
-from dollhouse.training.tokenizer import fit_tokenizer, pretrained_tokenizer, question_texts
+from dollhouse.training.tokenizer import chat_format, fit_tokenizer, pretrained_tokenizer, question_texts
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,7 @@ def first_batches(recipe: Recipe) -> tuple[DollhouseConfig, dict[str, Batch]]:
         tokenizer = pretrained_tokenizer(recipe) or fit_tokenizer(recipe, question_texts(source, 1))
         config = student_config(recipe, vocab_size=len(tokenizer))
         fill_token_ids(config, tokenizer)
+        config.chat_format = chat_format(recipe, tokenizer)
     return config, {
         name: StepDataset(source, replace(stage.sampling(recipe.data), features=False), recipe.seed, tokenizer, config)[
             0
