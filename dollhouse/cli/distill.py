@@ -41,15 +41,20 @@ def distill(
     if dry_run:
         from dollhouse.cli.estimate import print_stages  # here, so that the help lists this verb first
         from dollhouse.training.estimate.dry_run import dry_run as check_shapes
+        from dollhouse.training.estimate.stand_ins import with_stand_ins
 
-        print_stages(check_shapes(config.with_max_steps(profile_steps) if profile_steps else config))
+        with with_stand_ins(config.with_max_steps(profile_steps) if profile_steps else config) as complete:
+            print_stages(check_shapes(complete))
         return
     if profile_steps:
         from dollhouse.cli.estimate import print_profile
         from dollhouse.training.estimate.profile import profile_training
+        from dollhouse.training.estimate.stand_ins import with_stand_ins
 
         folder = out or Path("runs") / f"{config.name}-{profile_steps}-steps"
-        print_profile(profile_training(config, folder, profile_steps, peak_tflops * 1e12 if peak_tflops else None))
+        with with_stand_ins(config, folder / "stand_ins") as complete:
+            flops = peak_tflops * 1e12 if peak_tflops else None
+            print_profile(profile_training(complete, folder, profile_steps, flops))
         return
     from dollhouse.training.callbacks import Interrupted, StopOnSignal
     from dollhouse.training.train import distill as train

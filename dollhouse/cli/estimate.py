@@ -70,14 +70,14 @@ def estimate(
         _print_memory({f"{views} views of {width}x{height} in {dtype}": vggt.memory})
         return
     from dollhouse.training.estimate.recipe import estimate_recipe, paper_count
+    from dollhouse.training.estimate.stand_ins import with_stand_ins
     from dollhouse.training.recipes import read_recipe
 
     if weights is not None:
         raise RecipeError("--weights is for vggt; a recipe takes student.encoder_weights=PATH")
     dtypes = [getattr(torch, name) for name in dict.fromkeys(("float32", dtype))]
-    recipe = estimate_recipe(
-        read_recipe(what, settings or []), views, (width, height) if size else None, dtypes, training
-    )
+    with with_stand_ins(read_recipe(what, settings or [])) as complete:
+        recipe = estimate_recipe(complete, views, (width, height) if size else None, dtypes, training)
     _print_parameters(recipe.parameters, f"recipe {recipe.name}")
     rest, encoder = paper_count(recipe.parameters)
     if encoder:

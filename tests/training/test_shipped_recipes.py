@@ -19,6 +19,7 @@ from dollhouse.training.recipes import RECIPES, find_recipe, read_recipe, read_t
 ROOM = "rooms:train/0-0"
 SMALL = ["data.questions_per_scene=1", "data.workers=0"]
 SMALL_STUDENT = ["student.image_size=126", "student.text.num_hidden_layers=4"]
+NO_FILES = [f"student.{name}=null" for name in ("language_from", "tokenizer", "encoder_weights")]
 QUICK, ESTIMATED = "real_scene", "rooms_nano_blind"
 NAMES = sorted({path.stem for path in RECIPES.glob("*.yaml")} - {ESTIMATED})
 WITH_MUON = ("rooms_nano_blind", "nano_depth_teacher")
@@ -39,7 +40,7 @@ def small_recipe(name: str, cache: Path) -> Recipe:
     small = [*scenes, *SMALL, f"data.cache={cache}", *([f"init_from={rooms_student(cache.parent)}"] if earlier else [])]
     recipe = read_recipe(name, small)
     if recipe.init_from is None:
-        recipe = read_recipe(name, [*small, *SMALL_STUDENT, "student.language_from=null", "student.tokenizer=null"])
+        recipe = read_recipe(name, [*small, *SMALL_STUDENT, *NO_FILES])
     update = {"batch_size": 1} | ({} if name in WITH_MUON else {"muon_learning_rate": 0.0})  # many small operations
     stages = {stage: settings.model_copy(update=update) for stage, settings in recipe.stages.items()}
     return recipe.model_copy(update={"stages": stages})
