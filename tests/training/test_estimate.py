@@ -42,7 +42,7 @@ def test_live_memory_counts_live_tensors() -> None:
 def test_paper_recipe_has_the_parameters_of_the_paper(capsys: pytest.CaptureFixture[str]) -> None:
     estimate("paper", views=2, size="140x112", training=False)
     output = capsys.readouterr().out
-    for figure in ("909,112,320", "32,654,562", "2,294,548,792", "(2.29B)", "9.18 GB in float32"):
+    for figure in ("909,112,320", "32,654,562", "2,294,548,664", "(2.29B)", "9.18 GB in float32"):
         assert figure in output
     assert "language model and connections 1.35B" in output
     assert "inference: 2 views of 140x112" in output
