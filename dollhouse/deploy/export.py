@@ -10,39 +10,43 @@ import torch
 from torch import nn
 from torch.export import Dim
 
-from dollhouse.deploy.graphs import DepthGraph, EncoderGraph, LanguageGraph, ObjectsGraph
+from dollhouse.deploy.graphs import DepthGraph, EncoderGraph, LanguageGraph, ObjectsGraph, PatchesGraph
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 
 OPSET = 20
 
 
 def export_graphs(model: DollhouseForConditionalGeneration, folder: Path) -> None:
-    """Write ``encoder.onnx``, ``objects.onnx``, ``language.onnx`` and ``depth.onnx`` in float32."""
-    encoder, depth = EncoderGraph(model), DepthGraph(model)
+    """Write a file of each of :data:`~dollhouse.runtime.certificate.GRAPHS` in float32."""
+    patches, encoder, depth = PatchesGraph(model), EncoderGraph(model), DepthGraph(model)
     objects, language = ObjectsGraph(model), LanguageGraph(model)
-    patch, config = encoder.patch, model.config
+    patch, config = patches.patch, model.config
     batch, views = Dim("batch", max=64), Dim("views", max=256)
     rows, columns = Dim("rows", min=2, max=256), Dim("columns", min=2, max=256)
     with torch.no_grad():
-        pixels = torch.rand(2, 3, 3, 6 * patch, 8 * patch)
-        shape = {0: batch, 1: views, 3: patch * rows, 4: patch * columns}
-        encoded = dict(zip(encoder.outputs, encoder(pixels), strict=True))
-        _write(encoder, (pixels,), (shape,), ["pixel_values"], encoder.outputs, folder / "encoder.onnx")
+        pixels = torch.rand(6, 3, 6 * patch, 8 * patch)
+        shape = {0: Dim("images", max=4096), 2: patch * rows, 3: patch * columns}
+        embedded = dict(zip(patches.outputs, patches(pixels), strict=True))
+        _write(patches, (pixels,), (shape,), ["pixel_values"], patches.outputs, folder / "patches.onnx")
 
-        patches = encoded["patches"].contiguous()
+        tokens = embedded["tokens"].unflatten(0, (2, 3)).contiguous()
         grid = {0: batch, 1: views, 2: rows, 3: columns}
-        maps = [(encoded | {"pixel_values": pixels})[name].contiguous() for name in depth.inputs[1:]]
-        # maps follow from the patches' shape: their own is left to the exporter
+        features = encoder(tokens)[-1].contiguous()
+        _write(encoder, (tokens,), (grid,), ["tokens"], list(encoder.outputs), folder / "encoder.onnx")
+
+        photos = pixels.unflatten(0, (2, 3))
+        maps = [(embedded | {"pixel_values": photos})[name].contiguous() for name in depth.inputs[1:]]
+        # maps follow from the features' shape: their own is left to the exporter
         _write(
             depth,
-            (patches, *maps),
+            (features, *maps),
             (grid, tuple({axis: Dim.AUTO for axis in _dynamic(name)} for name in depth.inputs[1:])),
             depth.inputs,
             ["log_depth"],
             folder / "depth.onnx",
         )
 
-        count = patches.shape[1] * 6 * 8
+        count = features.shape[1] * 6 * 8
         labels, colours = len(config.labels) + 1, len(config.colours)
         widths = {"label_logits": labels, "colour_logits": colours, "center": 3, "log_size": 3, "front": 2, "axis": 2}
         votes = [
@@ -53,9 +57,9 @@ def export_graphs(model: DollhouseForConditionalGeneration, folder: Path) -> Non
         flat = {0: Dim.AUTO, 1: Dim.AUTO}
         _write(
             objects,
-            (patches, assignment, votes),
+            (features, assignment, votes),
             (dict.fromkeys(range(4), Dim.AUTO), flat, [flat for _ in votes]),
-            ["patches", "assignment", *objects.inputs],
+            ["features", "assignment", *objects.inputs],
             list(objects.outputs),
             folder / "objects.onnx",
         )
@@ -82,7 +86,7 @@ def export_graphs(model: DollhouseForConditionalGeneration, folder: Path) -> Non
 
 def _dynamic(name: str) -> tuple[int, ...]:
     """Return the axes of an input of the depth graph that vary."""
-    return (0, 1, 3, 4) if name == "pixel_values" else (0, 1) if name == "tokens" else (0, 2, 3)
+    return (0, 1, 3, 4) if name == "pixel_values" else (0, 1, 2) if name == "tokens" else (0, 2, 3)
 
 
 def _write(

@@ -1,4 +1,4 @@
-"""The four graphs of a student: encoder, objects, language and depth, as modules of tensors only.
+"""The graphs of a student: patches, encoder, objects, language and depth, as modules of tensors only.
 
 What depends on data lies between them in NumPy (:mod:`dollhouse.runtime`): camera geometry, registration, grouping.
 
@@ -23,29 +23,42 @@ from dollhouse.models.dollhouse.voting_head import VoteOutput
 MASKED = -1e9  #: logit of what is not attended to; finite, since rows of padding attend to nothing
 
 
-class EncoderGraph(nn.Module):
-    """Photos (B, V, 3, H, W) -> raw votes (B, V, h*w, F), cameras, and trunk features; what depth needs at the end."""
+class PatchesGraph(nn.Module):
+    """Photos (N, 3, H, W) -> patch tokens (N, h, w, C) and, where depth needs them, finer maps of the stem.
+
+    A graph of its own: each photo is embedded alone, so that memory does not grow with their number.
+    """
 
     def __init__(self, model: DollhouseForConditionalGeneration) -> None:
         super().__init__()
-        self.encoder, self.trunk, self.camera_head = model.encoder, model.trunk, model.camera_head
-        self.votes = model.voting_head.mlp
+        self.aggregator = model.encoder.aggregator
         self.patch = model.config.get_vision_config().patch_size
-        self.keeps_maps = not isinstance(model.depth_head, DepthHead)
-
-    @property
-    def outputs(self) -> list[str]:
-        """Names of the outputs."""
-        maps = ["tokens", "middle", "fine"] if self.keeps_maps else []
-        return ["votes", "up", "heading", "position", "focal", "patches", *maps]
+        self.outputs = ["tokens"] if isinstance(model.depth_head, DepthHead) else ["tokens", "middle", "fine"]
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
-        encoded = self.encoder(pixel_values)
-        camera_tokens, patches = self.trunk(encoded.last_hidden_state, encoded.embedded[0])
-        cameras = self.camera_head(camera_tokens)
         rows, columns = (side // self.patch for side in pixel_values.shape[-2:])
-        outputs = cameras.up, cameras.heading, cameras.position, cameras.focal, patches.unflatten(2, (rows, columns))
-        return self.votes(patches), *outputs, *(encoded.embedded if self.keeps_maps else ())
+        tokens, *maps = self.aggregator.embed_patches(pixel_values, None)
+        return tokens.unflatten(1, (rows, columns)), *maps[: len(self.outputs) - 1]
+
+
+class EncoderGraph(nn.Module):
+    """Patch tokens (B, V, h, w, C) -> raw votes (B, V, h*w, F), cameras, and trunk features (B, V, h, w, D)."""
+
+    outputs = ("votes", "up", "heading", "position", "focal", "features")
+
+    def __init__(self, model: DollhouseForConditionalGeneration) -> None:
+        super().__init__()
+        self.aggregator, self.trunk, self.camera_head = model.encoder.aggregator, model.trunk, model.camera_head
+        self.votes = model.voting_head.mlp
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        views, *grid = tokens.shape[1:4]
+        tokens = tokens.flatten(0, 1).flatten(1, 2)
+        encoded, _ = self.aggregator.attend(tokens, views, (grid[0], grid[1]))
+        camera_tokens, features = self.trunk(encoded, tokens)
+        cameras = self.camera_head(camera_tokens)
+        outputs = cameras.up, cameras.heading, cameras.position, cameras.focal
+        return self.votes(features), *outputs, features.unflatten(2, tuple(grid))
 
 
 class LanguageBlocks(nn.Module):
@@ -125,12 +138,12 @@ class ObjectsGraph(nn.Module):
             self.register_buffer("label_words", model.word_embeddings(model.config.label_ids).clone())
             self.register_buffer("colour_words", model.word_embeddings(model.config.colour_ids).clone())
 
-    def forward(self, patches: Tensor, assignment: Tensor, votes: list[Tensor]) -> tuple[Tensor, ...]:
-        """``patches`` (B, V, h, w, D), ``assignment`` (B, M, N), and ``votes`` as in ``inputs``."""
-        rows, columns = patches.shape[2:4]
+    def forward(self, features: Tensor, assignment: Tensor, votes: list[Tensor]) -> tuple[Tensor, ...]:
+        """``features`` (B, V, h, w, D), ``assignment`` (B, M, N), and ``votes`` as in ``inputs``."""
+        rows, columns = features.shape[2:4]
         fields = dict(zip(self.inputs, votes, strict=True))
         unused = {"own_center": fields["center"], "own_front": fields["front"], "own_axis": fields["axis"]}
-        objects = self.proposal_head(VoteOutput(**fields, **unused), patches.flatten(2, 3), assignment, rows, columns)
+        objects = self.proposal_head(VoteOutput(**fields, **unused), features.flatten(2, 3), assignment, rows, columns)
         prefix = self.projector(objects, self.label_words, self.colour_words)
         if self.pooled:
             share = objects.present / objects.present.sum(1, keepdim=True).clamp(min=1)
@@ -163,7 +176,7 @@ class LanguageGraph(nn.Module):
 
 
 class DepthGraph(nn.Module):
-    """Trunk features, and maps of the stem or the photos -> log depth (B, V, H, W) for a focal length of the width."""
+    """Trunk features, and the patches' maps or the photos -> log depth (B, V, H, W) for a focal length of the width."""
 
     def __init__(self, model: DollhouseForConditionalGeneration) -> None:
         super().__init__()
@@ -172,14 +185,15 @@ class DepthGraph(nn.Module):
     @property
     def inputs(self) -> list[str]:
         """Names of the inputs."""
-        return ["patches", *(["pixel_values"] if isinstance(self.head, DepthHead) else ["tokens", "middle", "fine"])]
+        return ["features", *(["pixel_values"] if isinstance(self.head, DepthHead) else ["tokens", "middle", "fine"])]
 
-    def forward(self, patches: Tensor, *maps: Tensor) -> Tensor:
-        rows, columns = patches.shape[2:4]
-        patches = patches.flatten(2, 3)
+    def forward(self, features: Tensor, *maps: Tensor) -> Tensor:
+        rows, columns = features.shape[2:4]
+        features = features.flatten(2, 3)
         if isinstance(self.head, DepthHead):
-            return self.head(patches, maps[0])
-        return self.head(patches, maps, (rows * self.patch, columns * self.patch))
+            return self.head(features, maps[0])
+        maps = maps[0].flatten(1, 2), *maps[1:]
+        return self.head(features, maps, (rows * self.patch, columns * self.patch))
 
 
 def why_not_exportable(model: DollhouseForConditionalGeneration) -> str | None:

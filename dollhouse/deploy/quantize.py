@@ -22,7 +22,7 @@ from dollhouse.runtime.certificate import GRAPHS
 
 Precision = Literal["float32", "float16", "int8", "int4"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-BLOCK = 32  #: weights that share a scale
+BLOCK = 32  #: weights that share a scale and a zero point
 HEAD = "logits"  #: output of the language model's head, which keeps 8 bits
 LEAST_HALVED = 1024  #: values of a weight that is stored in 16 bits
 
@@ -74,7 +74,7 @@ def _quantise_language(source: Path, target: Path, bits: int) -> None:
     model = onnx.load(source)
     head = _producer(model.graph, HEAD)
     for width, excluded in ((bits, [head]), (8, [])) if bits != 8 else ((8, []),):
-        config = DefaultWeightOnlyQuantConfig(block_size=BLOCK, is_symmetric=True, accuracy_level=4, bits=width)
+        config = DefaultWeightOnlyQuantConfig(block_size=BLOCK, is_symmetric=False, accuracy_level=4, bits=width)
         quantiser = MatMulNBitsQuantizer(model, algo_config=config, nodes_to_exclude=excluded)
         quantiser.process()
         model = quantiser.model.model

@@ -55,11 +55,19 @@ def _(query: Tensor, key: Tensor, value: Tensor, weights: int = CHUNK_WEIGHTS) -
     return torch.empty_like(query)
 
 
+def attention_by_head(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Compute :func:`plain_attention` one head after the other, for exported graphs: their weights exist at once."""
+    heads = zip(query.unbind(1), key.unbind(1), value.unbind(1), strict=True)
+    return torch.stack([plain_attention(*head) for head in heads], 1)
+
+
 def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Compute :func:`plain_attention` by torch's fused kernel or by the definition, whichever is faster.
 
     Float32 always uses the fused kernel, which was never slower by more than a tenth.
     """
+    if torch.compiler.is_exporting():
+        return attention_by_head(query, key, value)
     if query.device.type == "cpu" and value.dtype == torch.bfloat16:
         batch, heads, queries, _ = query.shape
         if batch * heads * queries * key.shape[-2] <= MAX_PLAIN_WEIGHTS:

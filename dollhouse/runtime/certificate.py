@@ -14,7 +14,7 @@ from dollhouse.system.read_files import decoding, read_object
 
 CERTIFICATE = "certificate.json"
 COMMON = ("config.json", "processor_config.json", "tokenizer.json")
-GRAPHS = ("encoder", "objects", "language", "depth")
+GRAPHS = ("patches", "encoder", "objects", "language", "depth")
 REMEDY = "write the export again with `dollhouse export`"
 
 

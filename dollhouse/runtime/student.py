@@ -28,6 +28,7 @@ from dollhouse.runtime.perception import (
 )
 from dollhouse.runtime.prompt import MAX_TOKENIZER, question_text
 from dollhouse.runtime.word_batch import GeneratedText, Integers, WordBatch
+from dollhouse.system.malloc import return_freed_memory
 from dollhouse.system.read_files import decoding, read_object, read_text
 
 BATCH = 64  #: questions that are answered at once
@@ -40,7 +41,7 @@ class SceneState:
     cameras: ViewCameras
     boxes: dict[str, NDArray[Any]]  #: outputs of the objects graph, by name, of N slots
     cache: list[Floats]  #: keys and values (1, H, positions, W) of each layer
-    features: dict[str, Floats]  #: outputs of the encoder that the depth graph needs
+    features: dict[str, Floats]  #: outputs of the graphs patches and encoder that the depth graph needs
     pixels: Floats  #: (1, V, 3, H, W)
     depth_offset: Floats | None  #: (V,) added to predicted log depth
 
@@ -85,7 +86,7 @@ class OnnxStudent:
     def graph(self, name: str) -> onnxruntime.InferenceSession:
         """Return a graph's session, opened on first use."""
         if name not in self._sessions:
-            again = name not in ("objects", "language")  # convolutions are laid out for the processor
+            again = name in ("patches", "depth")  # convolutions are laid out for the processor
             self._sessions[name] = open_graph(self.folder / self.precision / f"{name}.onnx", again)
         return self._sessions[name]
 
@@ -94,9 +95,8 @@ class OnnxStudent:
 
         ``focal`` (V,) are known focal lengths over the image's width, NaN for the predicted ones.
         """
-        config, encoder = self.config, self.graph("encoder")
-        names = [output.name for output in encoder.get_outputs()]
-        encoded = dict(zip(names, encoder.run(None, {"pixel_values": pixels}), strict=True))
+        config, embedded = self.config, self._embed(pixels)
+        encoded = _run(self.graph("encoder"), {"tokens": embedded["tokens"][None]})
         cameras = ViewCameras(*(encoded.pop(name)[0] for name in ("up", "heading", "position", "focal")))
         share = np.float32(pixels.shape[-1] / config["image_size"])
         if config["canonical_depth"]:
@@ -107,7 +107,8 @@ class OnnxStudent:
             offset = np.float32(FOCAL_EXPONENT) * np.log(cameras.focal / predicted)
         if config["canonical_depth"]:
             offset = np.log(cameras.focal * share)
-        rows, columns = encoded["patches"].shape[2:4]
+        features = encoded["features"]
+        rows, columns = features.shape[2:4]
         votes = split_votes(encoded.pop("votes")[0], cameras, rows, columns, len(config["colours"]), offset)
         if len(cameras.focal) > 1:
             cameras = register(votes, cameras)
@@ -119,12 +120,16 @@ class OnnxStudent:
             fields["center"][0],
             config["num_objects"],
         )
-        objects = self.graph("objects")
-        outputs = objects.run(None, {"patches": encoded["patches"], "assignment": groups[None], **fields})
-        named = dict(zip((output.name for output in objects.get_outputs()), outputs, strict=True))
-        cache = self._prefill(named.pop("prefix"))
-        boxes = {name: value[0] for name, value in named.items()}
-        return SceneState(cameras, boxes, cache, encoded, pixels, offset)
+        boxes = _run(self.graph("objects"), {"features": features, "assignment": groups[None], **fields})
+        cache = self._prefill(boxes.pop("prefix"))
+        boxes = {name: value[0] for name, value in boxes.items()}
+        return SceneState(cameras, boxes, cache, {**embedded, "features": features}, pixels, offset)
+
+    def _embed(self, pixels: Floats) -> dict[str, Floats]:
+        """Embed photos (1, V, 3, H, W) one by one; outputs of the graph, (V, ...)."""
+        graph = self.graph("patches")
+        single = [_run(graph, {"pixel_values": photo[None]}) for photo in pixels[0]]
+        return {name: np.concatenate([outputs[name] for outputs in single]) for name in single[0]}
 
     def _prefill(self, prefix: Floats) -> list[Floats]:
         """Return the language model's cache of a prefix (1, N, D) and, before the question, the thinking tokens."""
@@ -170,6 +175,12 @@ class OnnxStudent:
             while batch:
                 texts.update(batch.step())
         return [texts[row] for row in range(len(questions))]
+
+
+def _run(graph: onnxruntime.InferenceSession, inputs: dict[str, Floats]) -> dict[str, Floats]:
+    """Return the outputs of a graph by name."""
+    names = [output.name for output in graph.get_outputs()]
+    return dict(zip(names, graph.run(names, inputs), strict=True))
 
 
 class OnnxWords(WordBatch[list[Floats]]):
@@ -219,4 +230,6 @@ def open_graph(path: Path, optimise: bool = False) -> onnxruntime.InferenceSessi
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     with decoding(path, "an ONNX graph", ModelError):
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return_freed_memory()  # a file's weights before they were laid out: as much as the graph itself
+    return session

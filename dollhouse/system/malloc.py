@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import sys
 
-HEAP_ALLOCATION_BYTES = 8 * 2**20  #: smaller tensors are allocated in the heap, where freed pages are reused
+HEAP_ALLOCATION_BYTES = 32 * 2**20  #: smaller tensors are allocated in the heap, where freed pages are reused
 RETAINED_BYTES = 64 * 2**20  #: free bytes kept at the end of the heap
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # glibc's malloc.h
 

@@ -70,13 +70,26 @@ class Aggregator(nn.Module):
         patches = embedded[0]
         if patch_bias is not None:
             patches = patches + patch_bias.flatten(0, 1).to(patches.dtype)
+        grid = height // self.config.patch_size, width // self.config.patch_size
+        last, outputs = self.attend(patches, views, grid, output_layers, step)
+        return last, outputs, embedded
+
+    def attend(
+        self, patches: Tensor, views: int, grid: tuple[int, int], output_layers: Sequence[int] = (),
+        step: int | None = None,
+    ) -> tuple[Tensor, dict[int, Tensor]]:  # fmt: skip
+        """Run the rounds of attention over patch tokens (N, P, C) of ``views`` views a scene, P = rows x columns.
+
+        Returns the output of the last round (B, V, S+P, 2C), and those of ``output_layers`` by number.
+        """
+        batch = patches.shape[0] // views
         special = torch.cat([self.camera_token, self.register_token], 2)
         special = torch.cat([special[:, :1], special[:, 1:].expand(-1, views - 1, -1, -1)], 1)  # (1, V, S, C)
         special = special.expand(batch, -1, -1, -1).flatten(0, 1).to(patches.dtype)
         tokens = torch.cat([special, patches], 1)
 
         length = tokens.shape[1]
-        frame_rotary = self.rotary(height, width, tokens)
+        frame_rotary = self.rotary(*grid, tokens)
         global_rotary = frame_rotary.repeat(views)
         outputs: dict[int, Tensor] = {}
         size, last = self.config.aa_block_size, self.config.num_hidden_layers - 1
@@ -97,7 +110,7 @@ class Aggregator(nn.Module):
             for index in wanted:
                 both = [halves.pop((kind, index)) for kind in ("frame", "global")]
                 outputs[index] = torch.cat(both, -1).view(batch, views, length, -1)
-        return outputs[last], {index: outputs[index] for index in output_layers}, embedded
+        return outputs[last], {index: outputs[index] for index in output_layers}
 
     def embed_patches(self, images: Tensor, step: int | None) -> tuple[Tensor, ...]:
         """Embed images (N, 3, H, W) in [0, 1] as patch tokens (N, P, C), ``step`` images at a time.
@@ -134,9 +147,8 @@ class Aggregator(nn.Module):
             pixel_values.requires_grad or any(parameter.requires_grad for parameter in self.parameters())
         )
 
-    def rotary(self, height: int, width: int, tokens: Tensor) -> RotaryTable:
+    def rotary(self, rows: int, columns: int, tokens: Tensor) -> RotaryTable:
         """Compute the rotations of a frame: patches at (row + 1, column + 1), special tokens at (0, 0)."""
-        rows, columns = height // self.config.patch_size, width // self.config.patch_size
         row, column = (torch.arange(1, count + 1, device=tokens.device) for count in (rows, columns))
         grid = torch.cartesian_prod(row, column)
         positions = torch.cat([grid.new_zeros(1 + self.config.num_register_tokens, 2), grid])
