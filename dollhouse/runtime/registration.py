@@ -22,9 +22,9 @@ MIN_SIMILARITY = 0.3  #: similarity from which two objects may be the same
 SIGMA = 0.2  #: standard deviation of an object's position in metres at no distance
 SIGMA_PER_METRE = 0.1  #: and its increase per metre from the camera
 MAX_LOG_STRETCH = 0.35  #: largest log ratio of two objects' distances in both views
-REFINE_MARGIN = 0.5  #: pair hypotheses at most this far below the best score are refined with all objects
+REFINE_MARGIN = 0.5  #: hypotheses at most this far below the best score are refined with all objects
 MOST_PAIRS = 128  #: of an own and a known object: the most similar ones; every two of them are a hypothesis
-BLOCK = 2048  #: hypotheses that are scored at once
+BLOCK = 512  #: hypotheses that are scored at once: their affinities fit the processor's cache
 MOST_REFINED = 256  #: hypotheses, those with the best scores
 MIN_GAIN = 1.0  #: score by which another pose must beat the predicted one
 
@@ -75,31 +75,67 @@ def fit(own: ObjectSet, known: ObjectSet, proposed: tuple[float, Array]) -> tupl
     if len(rows) > MOST_PAIRS:  # many views of one place, or equal photos
         best_pairs = np.sort(np.argsort(-similarity[rows, columns], kind="stable")[:MOST_PAIRS])
         rows, columns = rows[best_pairs], columns[best_pairs]
-    sharpness = -0.5 / (own.sigma[:, None] ** 2 + known.sigma**2)
-
-    def affinity(positions: Array) -> Array:
-        """Affinity (..., N, K) of own objects at ``positions`` (..., N, 3) and known ones."""
-        gap = positions[..., None, :] - known.position
-        return similarity * np.exp(sharpness * np.einsum("...i,...i", gap, gap))
-
-    def score_of(turn: float, shift: Array) -> tuple[float, Array]:
-        matches = affinity(transform(own.position, turn, shift))
-        return float(own.weight @ matches.max(1)), matches
-
-    best, best_score = proposed, score_of(*proposed)[0] + MIN_GAIN
+    matching = Matching(own, known, similarity)
+    best, best_score = proposed, float(matching.scores(np.array([proposed[0]]), proposed[1][None])[0]) + MIN_GAIN
     turns, shifts = pair_hypotheses(own.position, known.position, rows, columns)
-    starts = range(0, len(turns), BLOCK)
-    moved = (transform_each(own.position, turns[at : at + BLOCK], shifts[at : at + BLOCK]) for at in starts)
-    scores = np.concatenate([affinity(positions).max(-1) @ own.weight for positions in moved] or [np.zeros(0)])
-    for guess in np.sort(np.argsort(-scores, kind="stable")[:MOST_REFINED]).tolist():
-        score = float(scores[guess])
-        turn, shift = float(turns[guess]), shifts[guess]
-        if score > best_score - REFINE_MARGIN:
-            turn, shift = procrustes(own, known, score_of(turn, shift)[1])
-            score = score_of(turn, shift)[0]
-        if score > best_score:
-            best, best_score = (turn, shift), score
+    scores = matching.scores(turns, shifts)
+    likely = np.flatnonzero(scores > max(best_score, scores.max(initial=-np.inf)) - REFINE_MARGIN)
+    likely = likely[np.argsort(-scores[likely], kind="stable")[:MOST_REFINED]]
+    turns, shifts = matching.refined(turns[likely], shifts[likely])
+    scores = matching.scores(turns, shifts)
+    if len(scores) and scores.max() > best_score:
+        best = float(turns[scores.argmax()]), shifts[scores.argmax()]
     return best
+
+
+class Matching:
+    """Affinity of own objects to known ones under many poses (G): rotations (G,) about z, translations (G, 3)."""
+
+    def __init__(self, own: ObjectSet, known: ObjectSet, similarity: Array) -> None:
+        self.own, self.known = own, known
+        self.similarity = similarity.astype(np.float32)
+        self.sharpness = (-0.5 / (own.sigma[:, None] ** 2 + known.sigma**2)).astype(np.float32)
+
+    def affinity(self, turns: Array, shifts: Array) -> NDArray[np.float32]:
+        """Return affinities (G, N, K), in float32: that of the squared distances is far below ``SIGMA``."""
+        positions = transform_each(self.own.position, turns, shifts).astype(np.float32)
+        known = self.known.position.astype(np.float32)
+        field = positions[..., 0, None] - known[:, 0]
+        field *= field
+        for axis in (1, 2):
+            gap = positions[..., axis, None] - known[:, axis]
+            gap *= gap
+            field += gap
+        field *= self.sharpness
+        np.exp(field, out=field)
+        field *= self.similarity
+        return field
+
+    def scores(self, turns: Array, shifts: Array) -> Array:
+        """Return how well the own objects match (G,): the sum of their best affinities, weighted."""
+        blocks = [slice(at, at + BLOCK) for at in range(0, len(turns), BLOCK)]
+        best = [self.affinity(turns[block], shifts[block]).max(-1) for block in blocks]
+        return np.concatenate([part @ self.own.weight for part in best] or [np.zeros(0)])
+
+    def refined(self, turns: Array, shifts: Array) -> tuple[Array, Array]:
+        """Align each own object with its best match under each pose, by weighted least squares."""
+        affinity, own = self.affinity(turns, shifts), self.own
+        weight = own.weight * affinity.max(-1) / own.sigma**2
+        return align(own.position, self.known.position[affinity.argmax(-1)], weight)
+
+
+def align(positions: Array, goals: Array, weight: Array) -> tuple[Array, Array]:
+    """Align positions (N, 3) with each of G sets of goals (G, N, 3) by least squares, weighted (G, N).
+
+    Returns rotations about z (G,) and translations (G, 3).
+    """
+    weight = weight / weight.sum(-1, keepdims=True)
+    middle, goal = weight @ positions, np.einsum("gn,gni->gi", weight, goals)
+    here, there = positions - middle[:, None], goals - goal[:, None]
+    cos = (weight * (here[..., 0] * there[..., 0] + here[..., 1] * there[..., 1])).sum(-1)
+    sin = (weight * (here[..., 0] * there[..., 1] - here[..., 1] * there[..., 0])).sum(-1)
+    turns = np.arctan2(sin, cos)
+    return turns, goal - transform_each(middle[:, None], turns, np.zeros((len(turns), 3)))[:, 0]
 
 
 def pair_hypotheses(own: Array, known: Array, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> tuple[Array, Array]:
@@ -121,19 +157,6 @@ def pair_hypotheses(own: Array, known: Array, rows: NDArray[np.intp], columns: N
     turns = np.arctan2(wanted[:, 1], wanted[:, 0]) - np.arctan2(apart[:, 1], apart[:, 0])
     middle, goal = 0.5 * (own[a] + own[b]), 0.5 * (known[c] + known[d])
     return turns, goal - transform_each(middle[:, None], turns, np.zeros((len(turns), 3)))[:, 0]
-
-
-def procrustes(own: ObjectSet, known: ObjectSet, affinity: Array) -> tuple[float, Array]:
-    """Align each object with its best match by a rotation about z and a translation (weighted least squares)."""
-    to = affinity.argmax(1)
-    weight = own.weight * affinity.max(1) / own.sigma**2
-    weight = weight / weight.sum()
-    middle, goal = weight @ own.position, weight @ known.position[to]
-    here, there = own.position - middle, known.position[to] - goal
-    cos = (weight * (here[:, 0] * there[:, 0] + here[:, 1] * there[:, 1])).sum()
-    sin = (weight * (here[:, 0] * there[:, 1] - here[:, 1] * there[:, 0])).sum()
-    turn = float(np.arctan2(sin, cos))
-    return turn, goal - transform(middle[None], turn, np.zeros(3))[0]
 
 
 def transform(positions: Array, turn: float, shift: Array) -> Array:

@@ -13,7 +13,7 @@ from dollhouse.models.dollhouse.heads import Cameras
 from dollhouse.models.dollhouse.pose_refinement import refine_cameras
 from dollhouse.models.dollhouse.voting_head import VoteOutput
 from dollhouse.runtime import registration
-from dollhouse.runtime.registration import Array, ObjectSet, fit, procrustes, transform
+from dollhouse.runtime.registration import Array, ObjectSet, align, fit, transform
 
 LABELS, COLOURS = 6, 4
 
@@ -40,7 +40,7 @@ def test_a_wrong_pose_is_corrected(seed: int) -> None:
         viewed_from(objects, turn, position), objects, (turn + 1.0, position + np.array([1.5, -1.0, 0.2]))
     )
     assert np.cos(found_turn - turn) == pytest.approx(1.0, abs=1e-9)
-    np.testing.assert_allclose(found, position, atol=1e-6)
+    np.testing.assert_allclose(found, position, atol=1e-5)
 
 
 def test_a_good_pose_is_unchanged() -> None:
@@ -69,13 +69,14 @@ def test_a_wrong_match_does_not_spoil_the_rest() -> None:
     np.testing.assert_allclose(shift, [1.0, -1.0, 0.0], atol=0.15)
 
 
-def test_procrustes_is_least_squares() -> None:
+def test_align_is_least_squares() -> None:
     """Beside the closed form, a search over turns."""
     rng = np.random.default_rng(4)
     objects = room(rng, 5)
     own = viewed_from(objects, 0.7, np.array([0.5, 0.2, 0.0]))
     own.position[:] += rng.normal(0, 0.1, own.position.shape)
-    turn, shift = procrustes(own, objects, np.eye(5))
+    turns, shifts = align(own.position, objects.position[None].repeat(2, 0), np.full((2, 5), 0.3))
+    turn, shift = float(turns[1]), shifts[1]
 
     def misfit(turn: float, shift: Array) -> float:
         return float(((transform(own.position, turn, shift) - objects.position) ** 2).sum())
