@@ -7,9 +7,8 @@ RUN apt-get update \
  && useradd --create-home --uid 1000 dollhouse
 
 COPY . /src
-# Step: install. train brings torch, since the shipped student has no certified graphs yet.
 RUN python3 -m venv /opt/dollhouse \
- && /opt/dollhouse/bin/pip install --no-cache-dir -c /src/constraints.txt '/src[serve,train]' \
+ && /opt/dollhouse/bin/pip install --no-cache-dir -c /src/constraints.txt '/src[serve]' \
  && rm -rf /src
 
 # The root may be read-only; uploads are kept in the volume.

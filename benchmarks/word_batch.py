@@ -26,7 +26,7 @@ def batched(asked: list[Asked], batch: WordBatch) -> list[Answer]:
     """Answer questions about any scenes at once."""
     prepared = [session.prepare(question) for session, question in asked]
     rows = [(row, asked[row][0].words_cache, ids) for row, ids in enumerate(prepared) if isinstance(ids, list)]
-    ended = dict(batch.add(rows))
+    ended = dict(batch.add(rows)) if rows else {}
     while batch:
         ended.update(batch.step())
     answers = []

@@ -183,7 +183,7 @@ def test_one_bad_item_does_not_close_a_scene(
 def test_damaged_model_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(SHIPPED, tmp_path / "model")
+    shutil.copytree(SHIPPED, tmp_path / "model", ignore=shutil.ignore_patterns("onnx"))
     weights = tmp_path / "model" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
     code, _, error = run(capsys, monkeypatch, "ask", "rooms:test/1", "a?", "--model", str(tmp_path / "model"))

@@ -31,7 +31,7 @@ def environment() -> dict[str, str]:
 def test_steps_of_the_container_file(tmp_path: Path) -> None:
     pytest.importorskip("hatchling", reason="builds the wheel without a network")
     text = (ROOT / "Dockerfile").read_text()
-    assert "'/src[serve,train]'" in text
+    assert "'/src[serve]'" in text
     assert text.index("USER dollhouse") < text.index("ENTRYPOINT")
     venv, store = tmp_path / "venv", tmp_path / "scenes"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
