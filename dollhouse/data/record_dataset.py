@@ -36,10 +36,11 @@ from dollhouse.records.scene_source import cache_views, find_source, match_scene
 from dollhouse.records.store import RecordStore
 from dollhouse.records.types import TeacherAnswer
 from dollhouse.scenes.open import is_there, open_paths, open_scene, open_scenes
-from dollhouse.scenes.scene import Scene, View
+from dollhouse.scenes.scene import Scene, View, spaced_indices
 from dollhouse.system.read_files import decode_json
 from dollhouse.teachers.geometry import OWN_GEOMETRY
 
+COUNTED_RECORDS = 500  #: of whose questions it is counted how many the samples of views show
 RECORD_TARGETS_VERSION = 1  #: raise it whenever the same record gives other targets
 
 
@@ -61,57 +62,58 @@ class RecordTargetSource(TargetSource):
         """Raises StorageError where there are no records, RecipeError where none is about ``data.scenes``."""
         assert data.records is not None
         self.records = RecordStore(data.records)
-        self.rows = [self.records.row(id) for id in self.records.ids()]
+        self.rows = self.records.entries()
         self.sources: dict[str, str] = {}  # what opens the scene, by record id
         if data.scenes:
             self.sources = match_scenes(self.rows, open_scenes(data.scenes), data.scenes)
-            self.rows = [row for row in self.rows if row["record"] in self.sources]
+            self.rows = [row for row in self.rows if row.id in self.sources]
         if not self.rows:
             of = f" of {data.scenes}" if data.scenes else ""
             raise RecipeError(f"{data.records} holds no records{of}: make them with `dollhouse annotate --out`")
-        ids = [row["record"] for row in self.rows]
+        ids = [row.id for row in self.rows]
         super().__init__(data, config, ids, RECORD_TARGETS_VERSION)
         self._forms: dict[Any, TokenForm] = {}
         self._read = lru_cache(maxsize=64)(self.records.read)
         #: row of each sample, and the number of its draw; None: all views
         self.samples: list[tuple[int, int | None]] = []
         for number, row in enumerate(self.rows):
-            draws = range(data.view_sets) if len(row["views"]) > data.views else [None]
+            draws = range(data.view_sets) if len(row.view_names) > data.views else [None]
             self.samples += [(number, draw) for draw in draws]
         self._index_sources()
         self._unchanged: set[str] = set()  #: ids of the records whose scenes were compared
 
     def describe_records(self) -> dict[str, Any]:
         """Describe the records for ``run.json``: how many, a hash over their ids, and their teachers."""
-        ids = [row["record"] for row in self.rows]
+        ids = [row.id for row in self.rows]
         return {
             "folder": str(self.records.folder),
             "n": len(ids),
             "sha256": sha256("\n".join(ids).encode()).hexdigest(),
-            "teachers": [decode_json(teacher) for teacher in sorted({row["provenance"] for row in self.rows})],
+            "teachers": [decode_json(teacher) for teacher in sorted({row.provenance for row in self.rows})],
         }
 
     def _index_sources(self) -> None:
         """Index the scans of the records, and print how many questions the samples of views leave out."""
         for row in self.rows:
             with suppress(SceneError):  # raised where the record is used
-                self.sources.setdefault(row["record"], find_source(row["source"], self.records.folder))
+                self.sources.setdefault(row.id, find_source(row.source, self.records.folder))
         paths = [Path(source) for source in sorted(set(self.sources.values())) if is_there(Path(source))]
         scans = open_paths(paths, corrections=self.data.corrections)
         self.index = index_scenes(scans, self.data.views, self.data.cache)
         self._numbers = {str(path): number for number, path in enumerate(paths)}
         used: Counter[str] = Counter()
         total: Counter[str] = Counter()
-        for number, row in enumerate(self.rows):
-            if len(row["views"]) <= self.data.views:
-                continue
-            answered = self.records.answered(row["record"])
-            views = [self._views(sample) for sample in self.samples if sample[0] == number]
+        numbers = sorted({number for number, draw in self.samples if draw is not None})
+        counted = [numbers[place] for place in spaced_indices(len(numbers), COUNTED_RECORDS)]
+        for number in counted:
+            answered = self.records.answered(self.rows[number].id)
+            views = [self._views((number, draw)) for draw in range(self.data.view_sets)]
             total.update(question.family for question, _ in answered)
             used.update(pair[0].family for pair in answered if any(renumber(*pair, *sample) for sample in views))
         if total:
             families = ", ".join(f"{name} {used[name]:,} of {count:,}" for name, count in total.most_common())
-            print(f"records with more than {self.data.views} views: the samples of views show the objects and views of")
+            part = f" ({len(counted):,} of {len(numbers):,} counted)" if len(counted) < len(numbers) else ""
+            print(f"records with more than {self.data.views} views{part}: their samples show the objects and views of")
             print(f"  {used.total():,} of {total.total():,} questions: {families}")
 
     def __len__(self) -> int:
@@ -125,11 +127,11 @@ class RecordTargetSource(TargetSource):
     def _views(self, sample: tuple[int, int | None]) -> tuple[list[int], set[int] | None]:
         """Return which of the record's views are in a sample, and the ids of the boxes that they show, if known."""
         number, draw = sample
-        names = [view["name"] for view in self.rows[number]["views"]]
+        names = self.rows[number].view_names
         if draw is None:
             return list(range(len(names))), None
         row = self.rows[number]
-        scan = self._scan(self.sources.get(row["record"], ""))
+        scan = self._scan(self.sources.get(row.id, ""))
         if scan is None:
             return spaced_sample(len(names), self.data.views, draw), None
         place = {view.name: place for place, view in enumerate(scan.scene.views)}
@@ -157,7 +159,7 @@ class RecordTargetSource(TargetSource):
         """Describe in one line how a student with this tokenizer learns from the teachers' tokens."""
         teachers: dict[str, list[str]] = {}
         for row in self.rows:
-            teachers.setdefault(row["provenance"], []).append(row["record"])
+            teachers.setdefault(row.provenance, []).append(row.id)
         forms: Counter[str] = Counter()
         for provenance, ids in teachers.items():
             form: str = self._token_form(decode_json(provenance)["teacher"], tokenizer)
@@ -190,7 +192,7 @@ class RecordTargetSource(TargetSource):
         return self._forms[key]
 
     def _record(self, index: int) -> Record:
-        return self._read(self.rows[self.samples[index][0]]["record"])
+        return self._read(self.rows[self.samples[index][0]].id)
 
     def _answered(self, index: int) -> list[tuple[Question, TeacherAnswer]]:
         record, sample = self._record(index), self.samples[index]

@@ -7,15 +7,10 @@ written as scans are finished, so that a killed build continues. Reading a scan 
 from __future__ import annotations
 
 import json
-import logging
-import multiprocessing
 import os
 import sys
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
@@ -31,6 +26,7 @@ from dollhouse.scenes.open import SceneList
 from dollhouse.scenes.scene import Scene
 from dollhouse.scenes.view_sampling import VIEW_SAMPLING_VERSION
 from dollhouse.system.key_value_file import KeyValueFile
+from dollhouse.system.processes import run_jobs
 from dollhouse.system.progress import ProgressBar
 from dollhouse.system.read_files import decode_json
 
@@ -39,7 +35,6 @@ ANSWER_SAMPLES = 2  #: samples of views whose answers are counted, of a scan wit
 DEFAULT_VIEWS = 32  #: of a sample at most, where the user gives no number
 MIN_SCANS_FOR_PROCESSES = 4  #: fewer are indexed sooner than processes start
 _OPEN_SCANS = 8  #: restored rows that are kept in memory
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class SceneIndex:
@@ -115,10 +110,10 @@ class SceneIndex:
         stored = self._file.keys()
         missing = [n for n in range(len(self)) if not {self.fingerprints[n], self._answers_key(n)} <= stored]
         jobs = {n: (self.scans[n : n + 1], self._file.read(self.fingerprints[n]), self.views) for n in missing}
-        workers = min(len(missing), workers or len(os.sched_getaffinity(0)))
         with ProgressBar("indexing scans", len(self), "scans", shown=progress and bool(missing)) as bar:
             existing = len(self) - len(missing)
-            for done, (number, rows) in enumerate(_measure_all(jobs, workers), 1):
+            measured = run_jobs(_measure, jobs, MIN_SCANS_FOR_PROCESSES, workers)
+            for done, (number, rows) in enumerate(measured, 1):
                 if isinstance(rows, str):
                     self.faults[number] = rows
                 else:
@@ -210,41 +205,6 @@ def _files(path: Path | os.DirEntry[str], name: str) -> Iterator[tuple[str, int,
         yield name, -1, -1
     else:
         yield name, status.st_size, status.st_mtime_ns
-
-
-def _measure_all(jobs: dict[int, Any], workers: int) -> Iterator[tuple[int, Any]]:
-    """Yield (number, rows or fault) of every job, in the order in which they are finished."""
-    left = dict(jobs)
-    if len(jobs) >= MIN_SCANS_FOR_PROCESSES and workers > 1:
-        try:
-            with _one_thread_each(), ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-                futures = {pool.submit(_measure, *job): number for number, job in jobs.items()}
-                try:
-                    for future in as_completed(futures):
-                        rows = future.result()
-                        del left[futures[future]]
-                        yield futures[future], rows
-                finally:
-                    pool.shutdown(wait=False, cancel_futures=True)
-        except BrokenProcessPool:  # a script without `if __name__ == "__main__"`, or too little memory
-            logging.getLogger(__name__).warning("indexing goes on in one process, since another ended too early")
-    for number, job in left.items():
-        yield number, _measure(*job)
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Give every new process one thread."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _measure(scans: SceneList, content: bytes | None, views: int) -> tuple[bytes, bytes] | str:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from dollhouse.errors import SceneError
 from dollhouse.records.content_hash import image_hash
+from dollhouse.records.index import RecordEntry
 from dollhouse.scenes.open import SceneList, is_there
 from dollhouse.scenes.scene import Scene, View
 from dollhouse.system.text import storable
@@ -46,34 +46,35 @@ def find_source(source: str, records: Path) -> str:
     )
 
 
-def match_scenes(rows: Sequence[Mapping[str, Any]], scenes: SceneList, source: str) -> dict[str, str]:
-    """Match the rows of records with ``scenes = open_scenes(source)``; return what opens each one's scene, by its id.
+def match_scenes(rows: Sequence[RecordEntry], scenes: SceneList, source: str) -> dict[str, str]:
+    """Match records with ``scenes = open_scenes(source)``; return what opens the scene of each, by its id.
 
     A scene is known by its recorded source, or by the name of its folder if no other record has that, or by the photo
     of a record's first view. Records about other scenes are left out.
     """
     sources = scene_sources(scenes, source)
     by_source = {storable(where): where for where in sources}
-    matched = {row["record"]: by_source[where] for row in rows if (where := _recorded_path(row)) in by_source}
-    rows = [row for row in rows if row["record"] not in matched and not _ROOM.fullmatch(row["source"])]
+    matched = {row.id: by_source[where] for row in rows if (where := _recorded_path(row.source)) in by_source}
+    rows = [row for row in rows if row.id not in matched and not _ROOM.fullmatch(row.source)]
     if not rows or any(isinstance(key, int) for key in scenes.keys):
         return matched
     paths, recorded = defaultdict(list), defaultdict(set)
     for path in sources:
         paths[Path(path).name].append(path)
     for row in rows:
-        recorded[_name(row)].add(row["source"])
+        recorded[_name(row.source)].add(row.source)
     for row in rows:
-        if len(paths[_name(row)]) == len(recorded[_name(row)]) == 1:
-            matched[row["record"]] = paths[_name(row)][0]
-    rows = [row for row in rows if row["record"] not in matched and row["views"][0].get("image_hash")]
-    names = {row["views"][0]["name"] for row in rows}
+        if len(paths[_name(row.source)]) == len(recorded[_name(row.source)]) == 1:
+            matched[row.id] = paths[_name(row.source)][0]
+    rows = [row for row in rows if row.id not in matched and row.image_hash]
+    names = {row.view_names[0] for row in rows}
     by_hash: dict[str, str] = {}
+    taken = set(matched.values())
     for number, path in enumerate(sources if rows else ()):
-        if path not in matched.values():
+        if path not in taken:
             with suppress(SceneError):  # what cannot be opened is no record's scene
                 by_hash |= {image_hash(view): path for view in scenes[number].views if view.name in names}
-    found = {row["record"]: by_hash.get(row["views"][0]["image_hash"]) for row in rows}
+    found = {row.id: by_hash.get(row.image_hash or "") for row in rows}
     return matched | {id: path for id, path in found.items() if path is not None}
 
 
@@ -82,9 +83,8 @@ def cache_views(scene: Scene) -> Scene:
     return scene if len(scene.views) > MAX_CACHED_VIEWS else replace(scene, views=tuple(map(_cached, scene.views)))
 
 
-def _recorded_path(row: Mapping[str, Any]) -> str:
-    """Return the source of a record; older records have relative paths."""
-    source: str = row["source"]
+def _recorded_path(source: str) -> str:
+    """Return the source of a record as it is looked for; older records have relative paths."""
     return source if _ROOM.fullmatch(source) else os.path.abspath(source)
 
 
@@ -93,8 +93,8 @@ def _parts(source: str) -> list[str]:
     return [part for part in re.split(r"[\\/]+", source) if part not in ("", ".", "..") and not part.endswith(":")]
 
 
-def _name(row: Mapping[str, Any]) -> str:
-    return ["", *_parts(row["source"])][-1]
+def _name(source: str) -> str:
+    return ["", *_parts(source)][-1]
 
 
 def _cached(view: View) -> View:

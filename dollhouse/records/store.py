@@ -8,6 +8,7 @@ A record is written under ``.unfinished`` and then renamed; the next writer remo
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from collections import Counter
@@ -24,6 +25,7 @@ from safetensors.numpy import save
 from dollhouse.errors import StorageError
 from dollhouse.questions.generate import Question
 from dollhouse.records.content_hash import record_id
+from dollhouse.records.index import CHUNK, MIN_CHUNKS, RecordEntry, in_chunks, read_entries
 from dollhouse.records.record import Record
 from dollhouse.records.schema import SCENE_COLUMNS, answer_table, answers_from, arrays_of, record_from, scene_table
 from dollhouse.records.staging import StagingFolder
@@ -31,7 +33,9 @@ from dollhouse.records.types import TeacherAnswer
 from dollhouse.system.atomic_io import sync, write_text
 from dollhouse.system.checksums import HASHES, read_sums, sum_lines
 from dollhouse.system.links import refuse_links
-from dollhouse.system.read_files import MAX_UNPACKED, decoding, read_bytes, read_parquet, read_safetensors
+from dollhouse.system.processes import run_jobs
+from dollhouse.system.progress import ProgressBar
+from dollhouse.system.read_files import MAX_UNPACKED, decode_json, decoding, read_bytes, read_parquet, read_safetensors
 
 ANSWERS, SCENE, ARRAYS = "answers.parquet", "scene.parquet", "arrays.safetensors"
 UNFINISHED, PARTS = ".unfinished", ".parts"
@@ -71,19 +75,31 @@ class RecordStore:
 
     def ids(self) -> tuple[str, ...]:
         """Return the ids of all records, sorted."""
-        return tuple(sorted(path.name for path in self.folder.iterdir() if path.name in self))
+        return tuple(sorted(entry.name for entry in self._folders()))
+
+    def entries(self) -> list[RecordEntry]:
+        """Return what the index holds of each record, by id; records that it lacks are read first, in parallel.
+
+        Raises StorageError as :meth:`row`.
+        """
+        changed = {entry.name: entry.stat().st_mtime_ns for entry in self._folders()}
+        return read_entries(self.folder, changed, self._measure)
 
     def __len__(self) -> int:
         return len(self.ids())
 
     def __contains__(self, id: str) -> bool:
-        return len(id) == 32 and set(id) <= _HEX and (self.folder / id).is_dir()
+        return _is_id(id) and (self.folder / id).is_dir()
+
+    def _folders(self) -> list[os.DirEntry[str]]:
+        with os.scandir(self.folder) as entries:
+            return [entry for entry in entries if _is_id(entry.name) and entry.is_dir()]
 
     def __iter__(self) -> Iterator[Record]:
         return map(self.read, self.ids())
 
     def for_scene(self, name: str) -> tuple[Record, ...]:
-        """Return the records of a scene by its name, sorted by id. The first call reads the rows of all records."""
+        """Return the records of a scene by its name, sorted by id. The first call reads the index."""
         return tuple(self.read(id) for id in self._scene_index().get(name, ()))
 
     def find(self, which: str) -> list[str]:
@@ -124,38 +140,64 @@ class RecordStore:
     def summary(self) -> StoreSummary:
         """Count records, bytes and answers by question family."""
         families: Counter[str] = Counter()
-        for id in self.ids():
-            families.update(str(row["family"]) for row in _rows(self.folder / id / ANSWERS, None, ["family"]))
-        size = sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
-        return StoreSummary(len(self), size, families)
+        entries = self.entries()
+        for entry in entries:
+            families.update(decode_json(entry.families))
+        return StoreSummary(len(entries), sum(entry.size for entry in entries), families)
 
     def check(self) -> list[str]:
         """Return one line for each file that is damaged or does not belong in the folder."""
-        problems = []
-        for path in sorted(self.folder.iterdir()):
-            if path.name.startswith(".") or path.name == "README.md":
-                continue
-            if path.name not in self:
-                problems.append(f"{path}: is not a record")
-                continue
-            try:
-                record = self.read(path.name)
-                with decoding(path, "a whole record", StorageError, _remedy(path / SCENE)):
-                    id = record_id(record.scene_hash, record.questions, record.provenance)
-            except StorageError as error:
-                problems.append(str(error))
-                continue
-            if id != record.id:
-                problems.append(f"{path}: its id is not the hash of its contents; {_remedy(path / SCENE)}")
-            for other in sorted(set(os.listdir(path)) - {HASHES, *_hashes(path)}):
-                problems.append(f"{path / other}: does not belong to the record")
-        return problems
+        ids = self.ids()
+        others = {name for name in os.listdir(self.folder) if not name.startswith(".")} - {*ids, "README.md"}
+        problems = {name: [f"{self.folder / name}: is not a record"] for name in others}
+        jobs = in_chunks(ids)
+        with ProgressBar("checking records", len(ids), "records", shown=len(jobs) >= MIN_CHUNKS) as bar:
+            for done, (_, found) in enumerate(run_jobs(self._check, jobs, MIN_CHUNKS), 1):
+                problems |= found
+                bar.update(min(done * CHUNK, len(ids)))
+        return [problem for name in sorted(problems) for problem in problems[name]]
+
+    def _check(self, ids: Sequence[str]) -> dict[str, list[str]]:
+        """Return the problems of records by id, of those that have any."""
+        return {id: problems for id in ids if (problems := self._problems(id))}
+
+    def _problems(self, id: str) -> list[str]:
+        path = self.folder / id
+        try:
+            record = self.read(id)
+            with decoding(path, "a whole record", StorageError, _remedy(path / SCENE)):
+                expected = record_id(record.scene_hash, record.questions, record.provenance)
+        except StorageError as error:
+            return [str(error)]
+        others = sorted(set(os.listdir(path)) - {HASHES, *_hashes(path)})
+        wrong = [f"{path}: its id is not the hash of its contents; {_remedy(path / SCENE)}"] if expected != id else []
+        return [*wrong, *(f"{path / other}: does not belong to the record" for other in others)]
+
+    def _measure(self, ids: Sequence[str]) -> list[RecordEntry]:
+        """Return what the index holds of records. Raises StorageError where one is damaged."""
+        entries = []
+        for id in ids:
+            row, path = self.row(id), self.folder / id
+            families = Counter(str(each["family"]) for each in _rows(path / ANSWERS, _hashes(path), ["family"]))
+            entries.append(
+                RecordEntry(
+                    id,
+                    row["scene"],
+                    row["source"],
+                    row["provenance"],
+                    json.dumps([view["name"] for view in row["views"]]),
+                    row["views"][0].get("image_hash") if row["views"] else None,
+                    json.dumps(families, sort_keys=True),
+                    sum(file.stat().st_size for file in path.iterdir()),
+                )
+            )
+        return entries
 
     def _scene_index(self) -> dict[str, list[str]]:
         if self._by_scene is None:
             self._by_scene = {}
-            for id in self.ids():
-                self._by_scene.setdefault(self.row(id)["scene"], []).append(id)
+            for entry in self.entries():
+                self._by_scene.setdefault(entry.scene, []).append(entry.id)
         return self._by_scene
 
 
@@ -190,7 +232,7 @@ class RecordWriter(RecordStore):
 
         Raises StorageError where it cannot be written, for instance because the disk is full; nothing is left then.
         """
-        contents = {ANSWERS: _parquet(answer_table(record)), SCENE: _parquet(scene_table(record))}
+        contents = {ANSWERS: parquet_bytes(answer_table(record)), SCENE: parquet_bytes(scene_table(record))}
         if arrays := arrays_of(record):
             contents[ARRAYS] = save(arrays)
         return self._write(record.id, contents)
@@ -242,10 +284,15 @@ def merge_records(folders: Sequence[str | Path], out: str | Path) -> tuple[int, 
     return written, existing
 
 
-def _parquet(table: pa.Table) -> bytes:
+def parquet_bytes(table: pa.Table) -> bytes:
+    """Return a table as the content of a Parquet file."""
     pq.write_table(table, buffer := pa.BufferOutputStream(), compression="zstd")
     content: bytes = buffer.getvalue().to_pybytes()
     return content
+
+
+def _is_id(name: str) -> bool:
+    return len(name) == 32 and set(name) <= _HEX
 
 
 def _hashes(folder: Path) -> dict[str, str]:

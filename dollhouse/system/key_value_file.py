@@ -33,14 +33,18 @@ class KeyValueFile:
         """Return the bytes of a key; None where it is missing. A damaged row is deleted, and raises StorageError."""
         with self._transaction() as connection:
             row = connection.execute("SELECT content FROM rows WHERE key = ?", (key,)).fetchone()
-        content, mark, digest = (b"", b"", b"") if row is None else (row[0][:-38], row[0][-38:-32], row[0][-32:])
-        if mark != _MARK:  # of an older version, which stored no digests
-            return None if row is None else bytes(row[0])
-        if sha256(content).digest() != digest:
+        content = None if row is None else _checked(row[0])
+        if row is not None and content is None:
             with self._transaction() as connection:
                 connection.execute("DELETE FROM rows WHERE key = ?", (key,))
             raise StorageError(f"{self.path}: a damaged row was deleted; the same command computes it again")
-        return bytes(content)
+        return content
+
+    def read_all(self) -> dict[str, bytes]:
+        """Return the bytes of all keys but those of damaged rows."""
+        with self._transaction() as connection:
+            rows = connection.execute("SELECT key, content FROM rows")
+            return {key: checked for key, row in rows if (checked := _checked(row)) is not None}
 
     def write(self, rows: dict[str, bytes]) -> None:
         """Store rows, all or none."""
@@ -63,3 +67,11 @@ class KeyValueFile:
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "_connection": None, "_inherited": None}  # a connection is of one process
+
+
+def _checked(row: bytes) -> bytes | None:
+    """Return the content of a row; None where it is not that of its digest."""
+    content, mark, digest = row[:-38], row[-38:-32], row[-32:]
+    if mark != _MARK:  # of an older version, which stored no digests
+        return bytes(row)
+    return bytes(content) if sha256(content).digest() == digest else None

@@ -103,7 +103,7 @@ def test_patches_have_the_nearest_features(student_records: Path, shipped) -> No
     targets = source.targets(0)
     size, window = config.vision_config.image_size, source.view_window(0)
     places = patch_points(scene_targets(window, size, config.labels, config.colours), window)
-    record = RecordStore(student_records).read(source.rows[0]["record"])
+    record = RecordStore(student_records).read(source.rows[0].id)
     assert places.shape == (4, (size // 14) ** 2, 3)
     for view, patch in ((0, 5), (2, 40), (3, 80), (1, 200)):
         distance = np.linalg.norm(record.features.points - places[view, patch], axis=1)
@@ -200,8 +200,7 @@ def test_record_without_geometry_gives_no_targets(annotation_records: Path) -> N
 def test_changed_scenes_are_refused(annotation_records: Path, shipped, monkeypatch: pytest.MonkeyPatch) -> None:
     config, _ = shipped
     source = open_target_source(DataConfig(records=annotation_records), config)
-    row = dict(source.rows[0])
-    record = RecordStore(annotation_records).read(row["record"])
+    record = RecordStore(annotation_records).read(source.rows[0].id)
     monkeypatch.setattr(source, "_read", lambda id: replace(record, scene_hash="0" * 64))
     with pytest.raises(SceneError, match="has changed since record"):
         source.targets(0)
