@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 Dtype = Literal["float32", "bfloat16", "float16"]
+PARALLEL: tuple[Literal["ddp"], Literal["fsdp"]] = ("ddp", "fsdp")
 
 
 @app.command()
@@ -43,6 +44,7 @@ def estimate(
     training: Annotated[
         bool, typer.Option(help="Of a recipe: estimate its stages too; renders one batch of its scenes.")
     ] = True,
+    processes: Annotated[int, typer.Option(min=1, help="Of a run: estimate the memory of each.")] = 1,
 ) -> None:
     """Predict parameters, size on disk and peak memory before anything is allocated.
 
@@ -87,7 +89,7 @@ def estimate(
     count, height, width = recipe.photos
     situation = f"inference: {count} views of {width}x{height}, "
     _print_memory({situation + str(key).removeprefix("torch."): memory for key, memory in recipe.inference.items()})
-    print_stages(recipe.stages)
+    print_stages(recipe.stages, processes)
 
 
 def _parse_size(text: str) -> tuple[int, int]:
@@ -130,13 +132,18 @@ def _print_memory(estimates: Mapping[str, MemoryEstimate]) -> None:
     console().print(table)
 
 
-def print_stages(stages: Sequence[StageEstimate]) -> None:
+def print_stages(stages: Sequence[StageEstimate], processes: int = 1) -> None:
     """Print the estimate of a step of every stage."""
-    out = console()
+    import torch
+
+    from dollhouse.training.estimate.memory import resident_bytes
+
+    out, cuda = console(), torch.cuda.is_available()
     for stage in stages:
         photos = "x".join(map(str, stage.photos))
         inputs = f"photos {photos} -> {stage.vision_tokens:,} vision tokens" if stage.vision_tokens else "no photos"
-        out.print(f"stage {stage.name}: {inputs}, {stage.text_tokens:,} text tokens", style="bold")
+        times = f" in the first of {stage.micro_batches} micro-batches" if stage.micro_batches > 1 else ""
+        out.print(f"stage {stage.name}: {inputs}, {stage.text_tokens:,} text tokens{times}", style="bold")
         out.print(f"  losses with targets: {', '.join(stage.losses)}")
         out.print(
             f"  forward, losses, backward, optimiser: all shapes fit; {stage.trained:,} parameters trained "
@@ -150,6 +157,13 @@ def print_stages(stages: Sequence[StageEstimate]) -> None:
             f"  memory: weights {gigabytes(stage.weight_bytes)}, optimiser {gigabytes(stage.state_bytes)}, all tensors "
             f"at the peak {gigabytes(stage.peak_bytes)}; {stage.flops / 1e12:.2f} TFLOP a step"
         )
+        if processes > 1:
+            peaks = (
+                f"{gigabytes(stage.memory.peak(processes, kind, cuda=cuda))} with parallel={kind}" for kind in PARALLEL
+            )
+            out.print(f"  {processes} processes: at the peak of each {', '.join(peaks)}")
+    if stages and not cuda:
+        out.print(f"Python, libraries and data take {gigabytes(resident_bytes())} of main memory beside the tensors")
 
 
 def print_profile(profile: TrainingProfile) -> None:

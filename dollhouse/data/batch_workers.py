@@ -16,11 +16,13 @@ SECONDS_AFTER_SIGTERM = 60  #: for which a process still serves a main process t
 def start_worker(number: int) -> None:
     """Set up a process of a DataLoader, as ``worker_init_fn``.
 
-    A terminal or a service manager sends SIGINT or SIGTERM to all processes, but the main process, which handles them,
-    still needs this one for a step. A batch that cannot be placed in shared memory, of which containers have little,
-    is sent as bytes; multiprocessing would drop it, and the main process would wait for it forever.
+    A terminal, a service manager or Slurm sends SIGINT, SIGTERM or SIGUSR1 to all processes, but the main one, which
+    handles them, still needs this one for a step. A batch that cannot be placed in shared memory, of which containers
+    have little, is sent as bytes; multiprocessing would drop it, and the main process would wait for it forever.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(SECONDS_AFTER_SIGTERM))
     Queue._on_queue_feeder_error = _send_as_bytes  # type: ignore[attr-defined]
 

@@ -223,6 +223,7 @@ class Recipe(ConfigModel):
         "ddp", description="with several processes: whole parameters in each (DDP), or shares of them (FSDP2)"
     )
     activation_checkpointing: bool = Field(False, description="compute activations again in the backward pass")
+    compile: bool = Field(False, description="torch.compile encoder, trunk and language model: a slow first step")
     validation: DataConfig | None = Field(None, description="held-out scenes or records, with settings as of `data`")
     trackers: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(
         [], description="also log to these, each a package of its own; wandb and mlflow may send to a server"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -30,12 +30,26 @@ def recomputed_activations(
         *blocks,
         *[(module.student, name) for name in ("encode_questions", "question_hidden_states")],
     ]
-    for owner, name in calls if enabled else ():
-        function: Any = getattr(owner, name)
-        contexts = lambda: (nullcontext(), context())  # noqa: E731
-        setattr(owner, name, partial(checkpoint, function, use_reentrant=False, context_fn=contexts))
+
+    def recomputed(function: Callable[..., Any]) -> Callable[..., Any]:
+        return partial(checkpoint, function, use_reentrant=False, context_fn=lambda: (nullcontext(), context()))
+
+    with replaced_methods(calls if enabled else (), recomputed):
+        yield
+
+
+@contextmanager
+def replaced_methods(
+    methods: Iterable[tuple[nn.Module, str]], wrap: Callable[[Callable[..., Any]], Callable[..., Any]]
+) -> Iterator[None]:
+    """Let modules call what ``wrap`` makes of some of their methods, given by name."""
+    earlier = [(owner, name, vars(owner).get(name)) for owner, name in methods]
+    for owner, name, _ in earlier:
+        setattr(owner, name, wrap(getattr(owner, name)))
     try:
         yield
     finally:
-        for owner, name in calls if enabled else ():
+        for owner, name, method in earlier:
             delattr(owner, name)
+            if method is not None:
+                setattr(owner, name, method)

@@ -49,20 +49,22 @@ class Speed:
     def __init__(self, scenes: int, micro_batches: int, bfloat16: bool) -> None:
         self.scenes, self.micro_batches, self.bfloat16 = scenes, micro_batches, bfloat16
         self.flops: int | None = None  #: of a micro-batch
-        #: entered where activations are computed again
-        self.recomputing: AbstractContextManager[Any] = nullcontext()
+        self._recomputed: FlopCounterMode | None = None  #: while operations are counted
         self._last: tuple[int, float] | None = None  #: step, and when it began
 
     @contextmanager
     def counted(self, step: int) -> Iterator[None]:
         """Count the operations of the block; ``step`` is the number of steps done before it."""
-        counter, recomputed = flop_counter(), flop_counter()
-        self.recomputing = recomputed
+        counter, self._recomputed = flop_counter(), flop_counter()
         with torch.compiler.set_stance("force_eager"), counter:  # compiled code hides its operations
             yield
-        self.recomputing = nullcontext()
-        self.flops = counter.get_total_flops() - recomputed.get_total_flops()
+        self.flops = counter.get_total_flops() - self._recomputed.get_total_flops()
+        self._recomputed = None
         self._last = (step, now())
+
+    def recomputation(self) -> AbstractContextManager[Any]:
+        """Return the context in which activations are to be computed again."""
+        return self._recomputed or nullcontext()
 
     def measure(self, step: int) -> dict[str, float]:
         """Return the speed since the last call, and the peak memory."""

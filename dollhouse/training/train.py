@@ -2,7 +2,7 @@
 
 <out>/recipe.json        the resolved recipe; a run of another recipe is refused here
 <out>/tokenizer/         pretrained, or trained on the run's own questions
-<out>/<stage>/           checkpoints; student.safetensors once the stage is done
+<out>/<stage>/           checkpoints; log_sigma.json and student.safetensors once the stage is done
 <out>/metrics.jsonl      one line every few steps
 <out>/curves.png         plots of the losses and their weights
 <out>/model/             the student, for `dollhouse ask --model`
@@ -15,40 +15,34 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import PartialState
-from pydantic import BaseModel
 from torch import nn
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 
-from dollhouse import __version__
-from dollhouse.data.config import DataConfig
 from dollhouse.data.dataset import StepDataset
-from dollhouse.data.label_counts import LabelCounts, count_labels
+from dollhouse.data.label_counts import count_labels
 from dollhouse.data.record_dataset import RecordTargetSource, open_target_source
 from dollhouse.data.target_source import TargetSource
-from dollhouse.errors import DollhouseError, ModelError, RecipeError, StorageError
+from dollhouse.errors import DollhouseError, ModelError, RecipeError
 from dollhouse.models.checked_tensors import load_tensors, save_tensors
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.models.dollhouse.processing import DollhouseProcessor
 from dollhouse.models.dollhouse.serialization import save_student, single_weights
 from dollhouse.system.atomic_io import write_text
-from dollhouse.system.environment import describe_machine, source_commit
 from dollhouse.system.folder_lock import locked_folder
-from dollhouse.system.read_files import read_object
 from dollhouse.training.callbacks import MetricsFile, StageProgress
 from dollhouse.training.checkpoints import find_checkpoint
+from dollhouse.training.compilation import compiled_parts
 from dollhouse.training.config import Recipe
 from dollhouse.training.frozen_encoder import restore_encoder, use_cached_features
-from dollhouse.training.loss_weighting import build_weighting
+from dollhouse.training.loss_weighting import build_weighting, read_log_sigma, store_log_sigma
 from dollhouse.training.model_init import (
     build_student,
     check_encoder,
@@ -68,14 +62,15 @@ from dollhouse.training.parallel import (
     shard,
 )
 from dollhouse.training.plots import plot_losses
-from dollhouse.training.recipes import check_recipe
 from dollhouse.training.recomputation import recomputed_activations
+from dollhouse.training.run_folder import claim_folder, run_record
 from dollhouse.training.stage import build_stage, object_cache_of, use_bfloat16
 from dollhouse.training.tokenizer import load_or_train_tokenizer
 from dollhouse.training.trainer import DistillTrainer, is_worker_death
 from dollhouse.training.validation import open_validation
 
-TRAINING_VERSION = 5  #: raise it whenever the same recipe, data and seed would give other weights
+TRAINING_VERSION = 6  #: raise it whenever the same recipe, data and seed would give other weights
+LOG_SIGMA = "log_sigma.json"  #: in a stage's folder
 
 
 def distill(
@@ -184,13 +179,16 @@ def train_stage(
 ) -> None:
     """Train one stage, from its last checkpoint in ``out`` if there is one."""
     stage = recipe.stages[name]
+    log_sigma: dict[str, float] = {}
+    for earlier in list(recipe.stages)[: list(recipe.stages).index(name)]:
+        log_sigma |= read_log_sigma(out / earlier / LOG_SIGMA)
     # the same fresh layers of losses, wherever the run was interrupted before
     torch.manual_seed(recipe.seed + 1 + list(recipe.stages).index(name))
     fixed = {str(loss): weight for loss, weight in recipe.static_weights.items()}
     loss_module = build_stage(
         stage,
         model,
-        build_weighting(recipe.loss_weighting, list(stage.losses), fixed),
+        build_weighting(recipe.loss_weighting, list(stage.losses), fixed, log_sigma),
         teacher_width(source, stage.losses),
         partial(object_cache_of, recipe, model, source),
     )
@@ -221,8 +219,11 @@ def train_stage(
     for callback in (shown, *callbacks):
         trainer.add_callback(callback)
     try:
-        recompute = recipe.activation_checkpointing
-        with shown.bar, recomputed_activations(trainer.model, recompute, lambda: trainer.speed.recomputing):
+        with (
+            shown.bar,
+            compiled_parts(trainer.model, recipe.compile),
+            recomputed_activations(trainer.model, recipe.activation_checkpointing, trainer.speed.recomputation),
+        ):
             trainer.train(resume_from_checkpoint=find_checkpoint(out / name))
     except BaseException as error:
         traceback.clear_frames(error.__traceback__)  # which end the data workers once nothing refers to them
@@ -238,71 +239,13 @@ def train_stage(
         raise
     if sharded:
         loss_module.load_state_dict(gather(trainer.model.state_dict(), to_all=True))
+    if keep_weights and rank() == 0:
+        store_log_sigma(loss_module.weighting, out / name / LOG_SIGMA)
     if validation:
         barrier()  # process 0 has written them
         model.load_state_dict(validation.best_weights(), strict=False)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
-
-
-def run_record(
-    recipe: BaseModel, model: nn.Module, samples: int, labels: LabelCounts, seconds: Mapping[str, float]
-) -> dict[str, Any]:
-    """Return the content of ``run.json``."""
-    return {
-        "recipe": recipe.model_dump(mode="json"),
-        "commit": source_commit(),
-        "versions": {"dollhouse": __version__} | {name: version(name) for name in ("torch", "transformers", "numpy")},
-        "machine": describe_machine() | {"threads": torch.get_num_threads()},
-        "parameters": count_parameters(model),
-        "samples": samples,
-        "ignored_labels": {"scenes": labels.scenes, "objects": labels.objects, "ignored": dict(labels.ignored)},
-        "seconds": dict(seconds),
-    }
-
-
-def claim_folder(recipe: Recipe, out: Path) -> None:
-    """Store the recipe in the run's folder; raise RecipeError where it has a run of another recipe."""
-    frozen = json.dumps(recipe.model_dump(mode="json"), indent=1)
-    path = out / "recipe.json"
-    advice = f"delete that file if {out} has a run of this recipe"
-    earlier = read_object(path, StorageError, advice) if path.exists() else None
-    if earlier is not None and not same_recipe(earlier, recipe):
-        current = recipe.model_dump(mode="json")
-        changed = [key for key in current if current.get(key) != earlier.get(key)]
-        raise RecipeError(
-            f"{out} has a run of another recipe (different: {', '.join(changed)}): choose another --out, or delete it"
-        )
-    write_text(path, frozen)
-
-
-def same_recipe(frozen: dict[str, Any], recipe: Recipe) -> bool:
-    """Return whether a recipe stored as JSON, perhaps without some newer settings, gives the weights of ``recipe``."""
-    if frozen.get("init_from") is not None:
-        frozen = {key: value for key, value in frozen.items() if key != "student"}  # fixed by the model folder
-    try:
-        return without_speed(check_recipe(frozen, "recipe.json")) == without_speed(recipe)
-    except RecipeError:
-        return False
-
-
-def without_speed(recipe: Recipe) -> Recipe:
-    """Return a recipe without the settings that change nothing but the time and memory a run takes."""
-
-    def plain(data: DataConfig, **others: Any) -> DataConfig:
-        folder = None if data.feature_cache is None else Path()  # wherever it lies; its use changes rounding
-        return data.model_copy(update={"cache": None, "workers": 0, "feature_cache": folder, **others})
-
-    data = plain(recipe.data, sources={name: plain(each) for name, each in recipe.data.sources.items()})
-    return recipe.model_copy(
-        update={"data": data, "parallel": "ddp", "activation_checkpointing": False, "trackers": []}
-    )
-
-
-def count_parameters(model: nn.Module) -> dict[str, int]:
-    """Return the number of parameters by module, and of all."""
-    parts = {name: sum(p.numel() for p in child.parameters()) for name, child in model.named_children()}
-    return {**parts, "all": sum(p.numel() for p in model.parameters())}
 
 
 def load_weights(path: Path, model: nn.Module) -> bool:

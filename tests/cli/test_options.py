@@ -79,7 +79,16 @@ def test_options_are_frozen(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
         "compare": ["--out", "--seed"],
         "distill": ["--dry-run", "--out", "--peak-tflops", "--profile-steps"],
         "env": [],
-        "estimate": ["--dtype", "--heads", "--size", "--training", "--views", "--views-at-once", "--weights"],
+        "estimate": [
+            "--dtype",
+            "--heads",
+            "--processes",
+            "--size",
+            "--training",
+            "--views",
+            "--views-at-once",
+            "--weights",
+        ],
         "bench": ["--out", "--question", "--repeats", "--rounds", "--scene", "--views"],
         "export": ["--out", "--photos", "--precision", "--questions-per-scene", "--scenes"],
         "evaluate": [

@@ -223,7 +223,7 @@ def test_a_run_record_holds_no_environment(monkeypatch: pytest.MonkeyPatch) -> N
     from dollhouse.data.label_counts import LabelCounts
     from dollhouse.system.environment import describe_environment
     from dollhouse.training.recipes import read_recipe
-    from dollhouse.training.train import run_record
+    from dollhouse.training.run_folder import run_record
 
     monkeypatch.setenv(VARIABLE, KEY)
     record = run_record(read_recipe("nano"), nn.Linear(1, 1), 1, LabelCounts(1, 0, Counter()), {})

@@ -48,7 +48,7 @@ def write_run(folder: Path) -> None:
 def read_run(folder: Path) -> None:
     from dollhouse.data.target_cache import TargetCache
     from dollhouse.training.plots import read_stages
-    from dollhouse.training.train import claim_folder
+    from dollhouse.training.run_folder import claim_folder
     from tests.fixtures.recipes import tiny_recipe
 
     TargetCache(folder, "cache").read_questions(0, "key")

@@ -20,8 +20,9 @@ from dollhouse.training.estimate.profile import profile_training
 from dollhouse.training.loss_module import LossModule
 from dollhouse.training.loss_weighting import StaticWeighting
 from dollhouse.training.recipes import check_recipe
+from dollhouse.training.run_folder import same_recipe
 from dollhouse.training.stage import set_trainable
-from dollhouse.training.train import distill, prepare_student, same_recipe
+from dollhouse.training.train import distill, prepare_student
 
 PERCEPTION_LOSSES = ["depth_reg", "camera", "voting", "detection"]
 PERCEPTION_HEADS = ["trunk", "depth_head", "camera_head", "voting_head", "proposal_head"]

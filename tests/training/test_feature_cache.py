@@ -29,9 +29,10 @@ from dollhouse.training.estimate.dry_run import dry_run
 from dollhouse.training.frozen_encoder import frozen_encoder_key
 from dollhouse.training.model_init import build_student
 from dollhouse.training.recipes import check_recipe
+from dollhouse.training.run_folder import same_recipe
 from dollhouse.training.stage import build_stage
 from dollhouse.training.tokenizer import load_or_train_tokenizer
-from dollhouse.training.train import distill, prepare_student, same_recipe
+from dollhouse.training.train import distill, prepare_student
 from tests.fixtures.recipes import LANGUAGE_PARTS, PERCEPTION_HEADS, PERCEPTION_LOSSES, STAGE, STUDENT, TINY, tiny_tree
 
 CONV = {"patch_embed": "conv", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "heads": []}

@@ -25,6 +25,7 @@ from dollhouse.errors import RecipeError
 from dollhouse.training.callbacks import Interrupted, StopOnSignal
 from dollhouse.training.train import distill
 from dollhouse.training.trainer import DistillTrainer
+from tests.conftest import LONG
 from tests.fixtures.recipes import STAGE, TINY, tiny_recipe
 from tests.fixtures.teacher_targets import EVERY_LOSS, every_loss_recipe, every_loss_tree
 
@@ -179,8 +180,9 @@ def test_killed_worker_is_reported_and_the_run_continues(tmp_path: Path, monkeyp
 
 
 @pytest.mark.slow
-def test_ctrl_c_of_the_command(tmp_path: Path) -> None:
-    """SIGINT to the process and its worker, as a terminal sends it."""
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGUSR1, marks=LONG)])
+def test_a_signal_to_the_command_and_its_worker(number: signal.Signals, tmp_path: Path) -> None:
+    """As a terminal sends SIGINT, and Slurm SIGUSR1."""
     stages = {"only": {**TEXT_STAGE, "train": ["encoder", "projector"], "steps": 400, "save_every": 400}}
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(json.dumps({**TINY, "stages": stages, "data": {**TINY["data"], "workers": 1}}))
@@ -199,10 +201,11 @@ def test_ctrl_c_of_the_command(tmp_path: Path) -> None:
     while not metrics.exists():
         assert run.poll() is None, run.communicate()[1]
         time.sleep(0.01)
-    os.killpg(run.pid, signal.SIGINT)
+    os.killpg(run.pid, number)
     errors = run.communicate(timeout=120)[1]
-    assert run.returncode == 130, errors
+    assert run.returncode == 128 + number, errors
     assert "the same command continues the run" in errors
+    assert errors.count("stopping after this step") == 1
     assert "Traceback" not in errors
     checkpoints = list((tmp_path / "run" / "only").glob("checkpoint-*"))
     assert len(checkpoints) == 1

@@ -7,12 +7,10 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,10 +18,12 @@ from safetensors.torch import load_file
 
 from dollhouse.data.dataset import StepDataset
 from dollhouse.errors import RecipeError
+from dollhouse.training.checkpoints import find_checkpoint
 from dollhouse.training.parallel import connect
 from dollhouse.training.recipes import check_recipe
 from dollhouse.training.train import prepare_student
 from tests.conftest import LONG
+from tests.fixtures.processes import finish, free_port, start
 from tests.fixtures.recipes import LANGUAGE_PARTS, PERCEPTION_LOSSES, PERCEPTION_PARTS, STAGE, TINY, tiny_tree
 
 STEPS = 50 if os.environ.get("DOLLHOUSE_LONG_TESTS") else 10  #: kills need a run that is long enough
@@ -42,44 +42,41 @@ ONLY = {
 }
 
 
-def start(folder: Path, out: str, count: int, *settings: str) -> list[subprocess.Popen[str]]:
-    """Start ``count`` processes of a run, as torchrun would."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    command = [sys.executable, "-m", "dollhouse.cli", "distill", str(folder / "recipe.yaml"), *settings]
-    started = []
-    for rank in range(count):
-        ids = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_PORT": port}
-        env = {name: str(value) for name, value in ids.items()} if count > 1 else {}
-        env |= {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
-        pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen([*command, "--out", str(folder / out)], env={**os.environ, **env}, **pipes))
-    return started
+def begin(folder: Path, out: str, count: int, *settings: str) -> list[subprocess.Popen[str]]:
+    """Start ``count`` processes of a run."""
+    recipe, to = str(folder / "recipe.yaml"), ["--out", str(folder / out)]
+    return start([sys.executable, "-m", "dollhouse.cli", "distill", recipe, *settings, *to], count)
 
 
-def finish(processes: list[subprocess.Popen[str]]) -> list[str]:
+def errors_of(processes: list[subprocess.Popen[str]]) -> list[str]:
     """Wait for processes; return what each printed as errors."""
-    return [process.communicate(timeout=600)[1] for process in processes]
+    return [errors for _, errors in finish(processes)]
+
+
+def wait_for_metrics(out: Path, processes: list[subprocess.Popen[str]]) -> None:
+    """Wait until a run has logged a step."""
+    while not (out / "metrics.jsonl").exists():
+        assert all(process.poll() is None for process in processes), errors_of(processes)
+        time.sleep(0.05)
 
 
 def run(folder: Path, out: str, count: int, *settings: str) -> None:
-    processes = start(folder, out, count, *settings)
-    errors = finish(processes)
+    processes = begin(folder, out, count, *settings)
+    errors = errors_of(processes)
     assert [process.returncode for process in processes] == [0] * count, errors
 
 
 def kill_at_random(folder: Path, out: str, count: int, chance: random.Random, step: int, *settings: str) -> None:
     """SIGKILL one process or all of them some time after a checkpoint of ``step`` or a later one."""
-    processes = start(folder, out, count, *settings)
+    processes = begin(folder, out, count, *settings)
     while not any(int(path.name[11:]) >= step for path in (folder / out / "only").glob("checkpoint-*")):
-        assert all(process.poll() is None for process in processes), finish(processes)
+        assert all(process.poll() is None for process in processes), errors_of(processes)
         time.sleep(0.01)
     time.sleep(chance.random() * 2)
     killed = processes if chance.random() < 0.5 else [chance.choice(processes)]
     for process in killed:
         process.send_signal(signal.SIGKILL)
-    errors = finish(processes)
+    errors = errors_of(processes)
     for process, text in zip(processes, errors, strict=True):
         if process not in killed and process.returncode:  # in the last seconds of a run it may end well
             assert process.returncode == 2, text
@@ -107,7 +104,8 @@ def assert_same_run(whole: Path, other: Path) -> None:
         [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()] for path in (whole, other)
     ]
     assert [line["step"] for line in lines[1]] == list(range(1, STEPS + 1))
-    for name in ("loss", "text", "voting", "detection", "camera", "depth_reg"):
+    assert max(line["grad_norm"] for line in lines[0]) > 1, "gradients are clipped, by their norm over all processes"
+    for name in ("loss", "text", "voting", "detection", "camera", "depth_reg", "grad_norm"):
         values = [np.array([line[name] for line in each]) for each in lines]
         assert np.allclose(values[0], values[1], rtol=1e-5, atol=1e-5), (
             name,
@@ -144,14 +142,66 @@ def test_killed_runs_continue_on_other_numbers_of_processes(kind: str, seed: int
 
 @LONG
 @pytest.mark.slow
-def test_a_signal_to_one_process_ends_all_after_a_checkpoint(folder: Path) -> None:
-    processes = start(folder, "stopped", 2, "stages.only.save_every=1000")
-    while not (folder / "stopped" / "metrics.jsonl").exists():
-        time.sleep(0.05)
-    processes[1].send_signal(signal.SIGTERM)
-    errors = finish(processes)
-    assert [process.returncode for process in processes] == [143, 143], errors
-    assert len(list((folder / "stopped" / "only").glob("checkpoint-*"))) == 1
+@pytest.mark.parametrize(("number", "kind"), [(signal.SIGTERM, "ddp"), (signal.SIGUSR1, "fsdp")])
+def test_a_signal_to_one_process_ends_all_after_a_checkpoint(number: signal.Signals, kind: str, folder: Path) -> None:
+    out = f"stopped-{number}"
+    processes = begin(folder, out, 2, "stages.only.save_every=1000", f"parallel={kind}")
+    wait_for_metrics(folder / out, processes)
+    processes[1].send_signal(number)
+    errors = errors_of(processes)
+    assert [process.returncode for process in processes] == [128 + number] * 2, errors
+    assert len(list((folder / out / "only").glob("checkpoint-*"))) == 1
+
+
+@LONG
+@pytest.mark.slow
+def test_torchrun_passes_sigterm_on(folder: Path, whole: Path) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command = [*torchrun, "--shutdown-timeout=300", "-m", "dollhouse.cli", "distill", str(folder / "recipe.yaml")]
+    processes = start([*command, "--out", str(folder / "torchrun")], 1)
+    wait_for_metrics(folder / "torchrun", processes)
+    processes[0].send_signal(signal.SIGTERM)
+    errors = errors_of(processes)
+    assert processes[0].returncode, errors
+    assert "interrupted after step" in errors[0]
+    assert find_checkpoint(folder / "torchrun" / "only") is not None
+    run(folder, "torchrun", 1)
+    assert_same_run(whole, folder / "torchrun")
+
+
+@LONG
+@pytest.mark.slow
+def test_processes_of_the_slurm_script_stop_at_its_signal(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guide's command with Slurm's variables set by hand."""
+    page = (Path(__file__).parents[2] / "docs" / "guides" / "distil.md").read_text()
+    script = page[page.index("srun ") :].split("'")[1]
+    ours = f"{sys.executable} -m dollhouse.cli distill {folder / 'recipe.yaml'} --out {folder / 'slurm'}"
+    script = script[: script.index("dollhouse distill")] + ours
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    monkeypatch.setenv("MASTER_PORT", free_port())
+    processes = []
+    for number in range(2):
+        monkeypatch.setenv("SLURM_PROCID", str(number))
+        monkeypatch.setenv("SLURM_LOCALID", str(number))
+        processes += start(["bash", "-c", script], 1)
+    wait_for_metrics(folder / "slurm", processes)
+    for process in processes:
+        process.send_signal(signal.SIGUSR1)
+    errors = errors_of(processes)
+    assert [process.returncode for process in processes] == [138, 138], errors
+    assert find_checkpoint(folder / "slurm" / "only") is not None
+
+
+@LONG
+@pytest.mark.slow
+def test_shards_in_bfloat16_give_the_losses_of_one_process(folder: Path) -> None:
+    """Sums over processes round otherwise, which may change the last bit of a product in bfloat16."""
+    losses = []
+    for count in (1, 2):
+        run(folder, f"half-{count}", count, "precision=bfloat16", "parallel=fsdp", "stages.only.steps=5")
+        lines = (folder / f"half-{count}" / "metrics.jsonl").read_text().splitlines()
+        losses.append([json.loads(line)["loss"] for line in lines])
+    assert np.allclose(*losses, rtol=1e-3), losses
 
 
 def test_processes_must_divide_the_micro_batches(monkeypatch: pytest.MonkeyPatch) -> None:

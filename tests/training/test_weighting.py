@@ -15,9 +15,18 @@ from torch import Tensor
 
 from dollhouse.errors import RecipeError, StorageError
 from dollhouse.training.config import LossName
-from dollhouse.training.loss_weighting import STATIC_WEIGHTS, StaticWeighting, UncertaintyWeighting, build_weighting
+from dollhouse.training.loss_weighting import (
+    STATIC_WEIGHTS,
+    StaticWeighting,
+    UncertaintyWeighting,
+    build_weighting,
+    read_log_sigma,
+)
+from dollhouse.training.optim import SIGMA_LEARNING_RATE
 from dollhouse.training.plots import losses_of, plot_losses, read_stages
 from dollhouse.training.recipes import read_recipe
+from dollhouse.training.train import distill
+from tests.fixtures.recipes import STAGE, tiny_recipe
 
 NANO = Path(__file__).parents[2] / "dollhouse" / "recipes" / "rooms_nano.yaml"
 NAMES = ["text", "depth_reg", "spatial"]
@@ -41,6 +50,33 @@ def test_uncertainty_weighting_reaches_the_optimum_of_eq_2() -> None:
     weights = weighting.weights()
     assert (weights["text"], weights["spatial"]) == (pytest.approx(0.25, rel=1e-2), pytest.approx(1.25, rel=1e-2))
     assert weights["depth_reg"] == 0.5, "an absent loss changes no weight"
+
+
+def test_log_sigma_is_kept_over_stages(tmp_path: Path) -> None:
+    stage = {
+        **STAGE,
+        "steps": 8,
+        "log_every": 1,
+        "losses": ["text", "depth_reg"],
+        "train": ["encoder", "depth_head", "language_model"],
+    }
+    distill(tiny_recipe(stages={"one": stage, "two": {**stage, "losses": ["text"]}}), tmp_path, progress=False)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    end, start = [lines[at] for at in (7, 8)]
+    assert (end["stage"], start["stage"]) == ("one", "two")
+    stored = read_log_sigma(tmp_path / "one" / "log_sigma.json")
+    assert stored.keys() == {"text", "depth_reg"}
+    assert end["weight_text"] == pytest.approx(0.5 * math.exp(-2 * stored["text"]), abs=1e-4)
+    assert abs(stored["text"]) > 2 * SIGMA_LEARNING_RATE
+    first = -0.5 * math.log(2 * start["weight_text"])
+    assert abs(first - stored["text"]) < 1.01 * SIGMA_LEARNING_RATE, "one step from where stage one ended"
+
+
+@pytest.mark.parametrize("content", ["[]", '{"text": "1"}', '{"text"'])
+def test_damaged_log_sigma_is_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / "log_sigma.json").write_text(content)
+    with pytest.raises(StorageError, match="delete it"):
+        read_log_sigma(tmp_path / "log_sigma.json")
 
 
 @pytest.mark.parametrize("kind", ["uncertainty", "static", "equal"])

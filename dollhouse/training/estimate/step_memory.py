@@ -29,8 +29,8 @@ class StepMemory:
 
         Args:
             micro_batches: of a step, of all processes.
-            cuda: the device is a GPU. In main memory lie the whole weights that a sharded run starts from, too, the
-                copies that gloo makes, and what process 0 gathers for a checkpoint.
+            cuda: the device is a GPU. Main memory holds the whole weights that a sharded run starts from, too, and what
+                process 0 gathers for a checkpoint.
         """
         if processes > 1 and parallel == "fsdp":
             return self._sharded_peak(processes, cuda)
@@ -41,9 +41,10 @@ class StepMemory:
         return self.frozen + self.trained + self.states + step
 
     def _sharded_peak(self, processes: int, cuda: bool) -> int:
-        shares = (self.trained + self.states + self.gradients) // processes
-        gathered = self.trained + max(self.passes, self.trained)  # weights, and the buffer that they come in
+        held = self.frozen + (self.trained + self.states) // processes
+        gathered = self.trained + max(self.passes, self.trained)  # weights, and at first the buffer that they come in
+        passes = held + self.gradients // processes + gathered
         if cuda:
-            return self.frozen + shares + gathered
-        checkpoint = self.trained + self.states
-        return self.frozen + self.trained + self.frozen + shares + max(gathered, checkpoint)
+            return passes
+        checkpoint = held + self.trained + self.states
+        return self.frozen + self.trained + max(passes, checkpoint)
