@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 
 Dtype = Literal["float32", "bfloat16", "float16"]
-PARALLEL: tuple[Literal["ddp"], Literal["fsdp"]] = ("ddp", "fsdp")
 
 
 @app.command()
@@ -138,7 +137,7 @@ def print_stages(stages: Sequence[StageEstimate], processes: int = 1) -> None:
 
     from dollhouse.training.estimate.memory import resident_bytes
 
-    out, cuda = console(), torch.cuda.is_available()
+    out = console()
     for stage in stages:
         photos = "x".join(map(str, stage.photos))
         inputs = f"photos {photos} -> {stage.vision_tokens:,} vision tokens" if stage.vision_tokens else "no photos"
@@ -158,11 +157,13 @@ def print_stages(stages: Sequence[StageEstimate], processes: int = 1) -> None:
             f"at the peak {gigabytes(stage.peak_bytes)}; {stage.flops / 1e12:.2f} TFLOP a step"
         )
         if processes > 1:
-            peaks = (
-                f"{gigabytes(stage.memory.peak(processes, kind, cuda=cuda))} with parallel={kind}" for kind in PARALLEL
+            ddp = stage.memory.peak(processes, "ddp")
+            gpu, cpu = (stage.memory.peak(processes, "fsdp", cuda=cuda) for cuda in (True, False))
+            out.print(
+                f"  each of {processes} processes at the peak: {gigabytes(ddp)} with parallel=ddp; with parallel=fsdp "
+                f"{gigabytes(gpu)} on a GPU, {gigabytes(cpu)} in main memory"
             )
-            out.print(f"  {processes} processes: at the peak of each {', '.join(peaks)}")
-    if stages and not cuda:
+    if stages and not torch.cuda.is_available():
         out.print(f"Python, libraries and data take {gigabytes(resident_bytes())} of main memory beside the tensors")
 
 
