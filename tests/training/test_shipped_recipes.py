@@ -41,7 +41,9 @@ def small_recipe(name: str, cache: Path) -> Recipe:
     recipe = read_recipe(name, small)
     if recipe.init_from is None:
         recipe = read_recipe(name, [*small, *SMALL_STUDENT, *NO_FILES])
-    update = {"batch_size": 1} | ({} if name in WITH_MUON else {"muon_learning_rate": 0.0})  # many small operations
+    update = {"batch_size": 1, "micro_batches": 1}
+    if name not in WITH_MUON:
+        update["muon_learning_rate"] = 0  # many small operations
     stages = {stage: settings.model_copy(update=update) for stage, settings in recipe.stages.items()}
     return recipe.model_copy(update={"stages": stages})
 
