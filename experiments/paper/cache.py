@@ -28,17 +28,16 @@ from dollhouse.training.train import TRAINING_VERSION
 
 INIT_VERSION = 1  #: raise it whenever an initial model of the same settings would get other weights
 MEASUREMENT_VERSION = 1  #: raise it whenever the same model would get other measurements on the same rooms
-ANNOTATION_VERSION = 1  #: raise it whenever the same teacher would give other records
 TIMING_VERSION = 1  #: raise it whenever the same models would be timed in another way
 PROBE_VERSION = 1  #: raise it whenever controls or read-outs of the same model would differ
 
 DATA_VERSIONS = [*TARGETS_VERSIONS, *QUESTIONS_VERSIONS]
 
-Kind = Literal["init", "runs", "measured", "records", "timing", "probed"]
+Kind = Literal["init", "runs", "measured", "timing", "probed"]
 COMPLETE = "complete.json"
 #: settings of a recipe that change where a run is stored or how fast it is, and nothing of its result
 NEUTRAL_SETTINGS = {"name", "threads", "init_from"}
-NEUTRAL_DATA_SETTINGS = {"cache", "workers", "records"}
+NEUTRAL_DATA_SETTINGS = {"cache", "workers"}
 
 
 @dataclass(frozen=True)
@@ -78,10 +77,10 @@ def model_key(folder: Path) -> str:
     return files_hash(path for name in NEEDED if (path := folder / name).is_file())
 
 
-def run_key(recipe: Recipe, init: str, records: str | None) -> str:
-    """Hash a training run: its recipe, the keys of its initial model and of its teacher's records."""
+def run_key(recipe: Recipe, init: str) -> str:
+    """Hash a training run: its recipe, and the key of its initial model."""
     tree = recipe.model_dump(mode="json", exclude=NEUTRAL_SETTINGS)
     tree["data"] = {name: value for name, value in tree["data"].items() if name not in NEUTRAL_DATA_SETTINGS}
     if recipe.data.corrections == Corrections():
         del tree["data"]["corrections"]
-    return short_key(tree, init, records, TRAINING_VERSION, DATA_VERSIONS)
+    return short_key(tree, init, TRAINING_VERSION, DATA_VERSIONS)

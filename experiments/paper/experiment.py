@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property, partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from dollhouse.errors import ModelError
 from dollhouse.evaluation.metrics.versions import scorer_versions
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
-from dollhouse.models.dollhouse.net2net import widen
 from dollhouse.models.dollhouse.serialization import load_student, save_student
 from dollhouse.models.dollhouse.special_tokens import thinking_tokens
 from dollhouse.models.dollhouse.tokenization import fill_token_ids
-from dollhouse.models.model_folder import NEEDED, SHIPPED
+from dollhouse.models.model_folder import NEEDED
 from dollhouse.scenes.open import open_scenes
-from dollhouse.teachers.annotate import annotate
 from dollhouse.training.config import Recipe
 from dollhouse.training.train import distill
 from experiments.paper import cache as keys
 from experiments.paper.cache import Cache, Kind, model_key, short_key
-from experiments.paper.measure import Measured, measure, read_measured
+from experiments.paper.measure import measure
 from experiments.paper.spec import Init, Row, Spec
 
 #: first guesses of seconds, on two cores of an AMD EPYC with avx512_bf16; jobs correct them as they go
-ROOM_SECONDS, LOSS_ROOM_SECONDS, ANNOTATED_ROOM_SECONDS = 0.6, 0.3, 0.5
+ROOM_SECONDS, LOSS_ROOM_SECONDS = 0.6, 0.3
 INIT_STD = 0.02  #: standard deviation of new thinking embeddings, the paper's
-STAND_IN: dict[str, Any] = {"width_multiplier": 2, "use_rgbd": True}  #: shape of the stand-in teacher
 REPEATED_PRIORITY = 8  #: of the seeds after the first
-STUDENT, TEACHER = Row(name="student", model="student"), Row(name="teacher", model="teacher")
 
 
 @dataclass(frozen=True)
@@ -50,71 +47,80 @@ class Job:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Specification, models and cache. Without ``teacher``, geometry's answers stand in for the teacher's."""
+    """Specification, models by name, and cache."""
 
     out: Path
     spec: Spec
-    student: Path = SHIPPED
-    teacher: Path | None = None
+    models: Mapping[str, Path] = field(default_factory=dict)
+    reports: Mapping[str, Path] = field(default_factory=dict)  #: of ``dollhouse benchmark real-photos``
+    benches: Mapping[str, Path] = field(default_factory=dict)  #: of ``dollhouse bench --out``
 
     def __post_init__(self) -> None:
-        for option, folder in (("--student", self.student), ("--teacher", self.teacher)):
-            missing = [name for name in NEEDED if folder is not None and not (folder / name).is_file()]
-            if missing:
-                raise ModelError(f"{option} {folder} is no model folder (it lacks {missing[0]}): name one of distill's")
+        for name, folder in self.models.items():
+            if missing := [file for file in NEEDED if not (folder / file).is_file()]:
+                raise ModelError(f"--model {name}={folder} is no model folder (it lacks {missing[0]})")
+        for option, files in (("report", [path / "report.json" for path in self.reports.values()]),
+                              ("bench", list(self.benches.values()))):  # fmt: skip
+            if lost := [path for path in files if not path.is_file()]:
+                raise ModelError(f"--{option}: {lost[0]} does not exist; name what dollhouse wrote with --out")
 
     @cached_property
     def cache(self) -> Cache:
         return Cache(self.out)
 
     @cached_property
-    def student_key(self) -> str:
-        return model_key(self.student)
+    def _keys(self) -> dict[str, str]:
+        return {}
 
-    @cached_property
-    def teacher_key(self) -> str | None:
-        return None if self.teacher is None else model_key(self.teacher)
+    def given_key(self, name: str) -> str:
+        """Return the hash of a given model's folder."""
+        if name not in self._keys:
+            self._keys[name] = model_key(self.models[name])
+        return self._keys[name]
 
     def entry(self, job: Job) -> Path | None:
         """Return the complete result of a job; None before it ran."""
         return self.cache.find(job.kind, job.key)
 
-    def measured(self, row: Row, seed: int = 0) -> Measured | None:
-        """Read what was measured of a row's model; None before it is, or without a teacher."""
-        entry = None if row.model == "teacher" and not self.teacher else self.entry(self._measure_job("", row, seed))
-        return None if entry is None else read_measured(entry)
+    def measured_entry(self, row: Row, seed: int = 0) -> Path | None:
+        """Return the folder of what was measured of a row's model; None before it was, or without the model."""
+        return self.entry(self._measure_job("", row, seed)) if self.can_run(row) else None
+
+    def run_folder(self, row: Row, seed: int) -> Path | None:
+        """Return the folder of a row's finished training run."""
+        return self.cache.find("runs", self.model_key(row, seed)) if row.recipe and self.can_run(row) else None
+
+    def can_run(self, row: Row) -> bool:
+        """Return whether the models that a row begins with were given."""
+        if row.recipe is not None and "student" in self.spec.recipes[row.recipe].recipe:
+            return True
+        return (row.model or self.spec.base) in self.models
 
     def row_jobs(self, table: str, row: Row, base: Row | None = None) -> list[Job]:
         """Return the jobs of a row, one a seed: train its model, where it is trained, and measure it.
 
         Each needs the run of like seed of ``base``, which it is compared with.
         """
-        if row.model == "teacher" and self.teacher is None:
+        if not self.can_run(row):
             return []
         jobs: list[Job] = []
-        if key := self._records_key(row):
-            seconds = ANNOTATED_ROOM_SECONDS * len(open_scenes(self.spec.training_scenes))
-            settings: dict[str, Any] = {"questions": "generated", "limit": self.spec.questions_per_scene}
-            build = partial(annotate, f"checkpoint:{self.teacher}", self.spec.training_scenes, **settings)
-            jobs.append(Job("records", key, "records", 2, seconds, build))
-        needs = [job.key for job in jobs]
         for seed in self.spec.seeds_of(row):
             paired = base is not None and base is not row and base.recipe and seed in self.spec.seeds_of(base)
             bases = [self._measure_job("", base, seed).key] if paired and base else []
-            jobs.append(self._measure_job(table, row, seed, (*needs, *bases)))
+            jobs.append(self._measure_job(table, row, seed, tuple(bases)))
         return jobs
 
     def _measure_job(self, table: str, row: Row, seed: int, needs: tuple[str, ...] = ()) -> Job:
-        limit, blind = self.spec.questions_per_scene, self.student / "blind"
-        if row.model is not None:  # measured as it is, the student beside its blind control
-            name = "the teacher measured" if row.model == "teacher" else "the student measured"
-            scenes, validation, priority = self.spec.compared_scenes, "", 1
-            blind_key = None if row.model == "teacher" else model_key(blind)
-        else:
-            name = (row.same_as or f"{table}/{row.name}").replace("/", " ", 1)
+        limit, given = self.spec.questions_per_scene, self.models.get(row.model or "")
+        blind = given / "blind" if given is not None and (given / "blind").is_dir() else None
+        name = row.model or (row.same_as or f"{table}/{row.name}").replace("/", " ", 1)
+        scenes, validation, priority = self.spec.compared_scenes, "", 1
+        if row.model is None:
             name += f", seed {seed}" if row.recipe else ""
-            scenes, validation, blind_key = self.spec.run_scenes, self.spec.validation_scenes, None
+            scenes = row.scenes or self.spec.run_scenes
+            validation = "" if row.scenes else self.spec.validation_scenes
             priority = row.priority if seed == self.spec.seeds[0] else REPEATED_PRIORITY
+        name += ", true boxes" if row.oracle_boxes else ""
         seconds = ROOM_SECONDS * len(open_scenes(scenes))
         seconds += LOSS_ROOM_SECONDS * len(open_scenes(validation)) if validation else 0
         if row.recipe:
@@ -122,46 +128,45 @@ class Experiment:
             seconds += self.spec.recipes[row.recipe].seconds_per_step * steps
 
         def build(out: Path) -> None:
-            control = blind if blind_key and blind.is_dir() else None
-            measure(self.model_folder(name, row, seed), out, scenes, limit, validation, control, self.out / "rooms")
+            model = self.model_folder(name, row, seed)
+            measure(model, out, scenes, limit, validation, blind, self.out / "rooms", row.oracle_boxes)
 
         versions = [keys.MEASUREMENT_VERSION, keys.DATA_VERSIONS, scorer_versions()]
-        key = short_key(self.model_key(row, seed), blind_key, scenes, limit, validation, versions)
+        keyed = [self.model_key(row, seed), blind and model_key(blind), row.oracle_boxes]
+        key = short_key(keyed, scenes, limit, validation, versions)
         return Job("measured", key, name, priority, seconds, build, needs)
 
     def model_key(self, row: Row, seed: int) -> str:
         """Return the key of a row's model, whether or not it was made."""
         if row.model is not None:
-            return (self.teacher_key if row.model == "teacher" else None) or self.student_key
-        init = self._init_key(row.init, seed)
-        return keys.run_key(self.recipe(row, seed), init, self._records_key(row)) if row.recipe else init
+            return self.given_key(row.model)
+        if row.recipe is None:
+            return self._init_key(row.init, seed)
+        recipe = self.recipe(row, seed)
+        init = "scratch" if recipe.init_from is None else self._init_key(row.init, seed)
+        return keys.run_key(recipe, init)
 
     def model_folder(self, name: str, row: Row, seed: int) -> Path:
         """Return the folder of a row's model, made first where it does not exist."""
         if row.model is not None:
-            return (self.teacher if row.model == "teacher" else None) or self.student
-        key, title = self._init_key(row.init, seed), f"K {row.init.num_thinking_tokens} {row.init.prefix}"
-        init = self.cache.make("init", title, key, lambda out: write_init(self.student, row.init, seed, out))
-        if row.recipe is None:
-            return init
-        recipe = self.recipe(row, seed).model_copy(update={"init_from": init})
+            return self.models[row.model]
+        recipe = None if row.recipe is None else self.recipe(row, seed)
+        if recipe is None or recipe.init_from is not None:
+            key, title = self._init_key(row.init, seed), f"K {row.init.num_thinking_tokens} {row.init.prefix}"
+            base = self.models[self.spec.base]
+            init = self.cache.make("init", title, key, lambda out: write_init(base, row.init, seed, out))
+            if recipe is None:
+                return init
+            recipe = recipe.model_copy(update={"init_from": init})
         run = self.cache.make("runs", name, self.model_key(row, seed), lambda out: distill(recipe, out, progress=False))
         return run / "model"
 
     def recipe(self, row: Row, seed: int) -> Recipe:
         """Return the recipe of a trained row; ``init_from`` is filled in when it runs."""
-        key = self._records_key(row)
-        records = {"records": str(self.out / "records" / f"records-{key}")} if key else {}
-        return self.spec.recipe_of(row, seed, cache=str(self.out / "rooms"), **records)
+        return self.spec.recipe_of(row, seed, cache=str(self.out / "rooms"))
 
     def _init_key(self, init: Init, seed: int) -> str:
-        return short_key(self.student_key, init.key_settings(seed), keys.INIT_VERSION)
-
-    def _records_key(self, row: Row) -> str | None:
-        if row.recipe is None or self.spec.recipes[row.recipe].records is None or self.teacher_key is None:
-            return None
-        settings = [self.spec.training_scenes, self.spec.questions_per_scene]
-        return short_key(self.teacher_key, settings, keys.ANNOTATION_VERSION, keys.DATA_VERSIONS)
+        return short_key(self.given_key(self.spec.base), init.key_settings(seed), keys.INIT_VERSION)
 
 
 def write_init(student: Path, init: Init, seed: int, out: Path) -> None:
@@ -181,12 +186,18 @@ def write_init(student: Path, init: Init, seed: int, out: Path) -> None:
     config.num_thinking_tokens = processor.num_thinking_tokens = init.num_thinking_tokens
     config.thinking_placement = processor.thinking_placement = init.placement
     config.prefix = init.prefix
-    if init.passes > 1:  # a model with the map between passes, which begins at zero
+    if init.passes > 1 or init.extra_layers:  # the map between passes begins at zero, new layers add nothing at first
         config.thinking_passes = init.passes
-        mapped = DollhouseForConditionalGeneration(config)
-        mapped.load_state_dict(model.state_dict(), strict=False)
-        mapped.generation_config = model.generation_config
-        model = mapped
+        text = config.get_text_config()
+        text.num_hidden_layers += init.extra_layers
+        larger = DollhouseForConditionalGeneration(config)
+        larger.load_state_dict(model.state_dict(), strict=False)
+        larger.generation_config = model.generation_config
+        for layer in larger.language_model.gpt_neox.layers[text.num_hidden_layers - init.extra_layers :]:
+            for projection in (layer.attention.dense, layer.mlp.dense_4h_to_h):
+                nn.init.zeros_(projection.weight)
+                nn.init.zeros_(projection.bias)
+        model = larger
     processor.prefix_length = 1 if init.prefix == "pooled" else config.num_objects
     fill_token_ids(config, tokenizer)
     generator = torch.Generator().manual_seed(seed)
@@ -196,10 +207,3 @@ def write_init(student: Path, init: Init, seed: int, out: Path) -> None:
         table[list(config.thinking_ids)] = INIT_STD * fresh
     model.generation_config.suppress_tokens = model.suppress_tokens()
     save_student(model, processor, out)
-
-
-def write_stand_in(student: Path, out: Path) -> None:
-    """Write an untrained model of the teacher's shape: ``student`` of twice the width, with RGB-D input."""
-    torch.manual_seed(0)
-    model, processor, _ = load_student(student)
-    save_student(widen(model, **STAND_IN), processor, out)

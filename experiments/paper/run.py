@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import json
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from transformers.utils import logging as transformers_logging
 
-from dollhouse.errors import DollhouseError
-from dollhouse.evaluation.report.render import Chart, Note, Part, Section, Table, render_sections
-from dollhouse.evaluation.report.report_schema import package_versions
-from dollhouse.models.dollhouse.serialization import SHIPPED
+from dollhouse.errors import DollhouseError, ScoreError
+from dollhouse.evaluation.tables.folder import fill_page, write_folder
+from dollhouse.evaluation.tables.table import Table
 from dollhouse.scenes.visualize import save_figure
-from dollhouse.system.atomic_io import write_text
 from dollhouse.system.environment import describe_machine, source_commit
 from experiments.paper.experiment import Experiment, Job
-from experiments.paper.results import SECOND_LINES, Result
+from experiments.paper.figures import rows_figure
 from experiments.paper.spec import TABLES, read_spec
-from experiments.paper.tables import build_table, table_jobs
+from experiments.paper.tables import TableBuilder, table_jobs
 
-INTRODUCTION = "The paper's figures on the right, ours on the left, with 95 % bootstrap intervals over rooms. "
+PAGE = Path(__file__).with_name("page.md")  #: template of the summary
 
 
 @dataclass
@@ -51,6 +50,7 @@ def run_jobs(
     run: Callable[[Job], object],
     budget: float | None = None,
     clock: Callable[[], float] = time.monotonic,
+    most: int | None = None,
 ) -> Outcome:
     """Run the jobs that fit into ``budget`` seconds (None: all), best priority first.
 
@@ -67,6 +67,9 @@ def run_jobs(
             continue
         if cached(job):
             outcome.cached.append(job.name)
+        elif most is not None and len(outcome.done) >= most:
+            outcome.left_out[job.name] = f"it takes about {duration(wanted)}; {most} jobs were run"
+            continue
         elif wanted > left:
             outcome.left_out[job.name] = f"it takes about {duration(wanted)}; {duration(left)} of the budget are left"
             continue
@@ -86,12 +89,16 @@ def duration(seconds: float) -> str:
 
 
 def make_tables(
-    experiment: Experiment, only: Sequence[str] | None = None, budget: float | None = None, command: str = ""
+    experiment: Experiment,
+    only: Sequence[str] | None = None,
+    budget: float | None = None,
+    most: int | None = None,
+    command: str = "",
 ) -> tuple[Path, Outcome]:
-    """Make the chosen tables (None: all but those on request) in ``experiment.out``; the page's path, and the outcome.
+    """Make the chosen tables (None: all but those on request) in ``experiment.out``; the folder, and the outcome.
 
-    ``budget`` is in seconds; None: no limit. Killed at any moment, the same call continues. Raises RecipeError for
-    unknown tables, StorageError where nothing can be written.
+    ``budget`` is in seconds; None: no limit. ``most``: jobs to run at most. Killed at any moment, the same call
+    continues. Raises RecipeError for unknown tables, StorageError where nothing can be written.
     """
     chosen = experiment.spec.choose(only)
     outcome = run_jobs(
@@ -99,43 +106,36 @@ def make_tables(
         lambda job: experiment.entry(job) is not None,
         lambda job: experiment.cache.make(job.kind, job.name, job.key, job.build),
         budget,
+        most=most,
     )
-    results = [result for key in chosen if (result := build_table(experiment, key)) is not None]
-    about: dict[str, Any] = {"student": experiment.student.name}
-    about |= {"teacher": experiment.teacher.name if experiment.teacher else "none"}
-    about |= {"weights": {"student": experiment.student_key, "teacher": experiment.teacher_key}}
-    about |= {"sizes": experiment.spec.model_dump(exclude={"tables", "recipes", "paper"}), "command": command}
-    about |= {"commit": source_commit(), "machine": describe_machine(), "packages": package_versions()}
-    about |= {"left_out": outcome.left_out, "jobs": {"cached": outcome.cached, "seconds": outcome.done}}
-    return write_results(results, about, experiment.out / "results"), outcome
+    builder = TableBuilder(experiment)
+    drafts = [table for key in chosen if (table := builder.build(key)) is not None]
+    measurements = builder.builder.build()
+    tables = [table.computed(measurements) for table in drafts]
+    about: dict[str, Any] = {"command": command, "commit": source_commit(), "machine": describe_machine()}
+    about |= {"sizes": experiment.spec.model_dump(exclude={"tables", "recipes", "paper", "page"})}
+    about |= {"not made": [key for key in chosen if key not in {table.key for table in tables}]}
+    about |= {"jobs left out": outcome.left_out}
+    folder = experiment.out / "results"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for table in tables:
+        if table.picture:
+            described = experiment.spec.tables[table.key]
+            columns = table.columns[: described.pictured_columns]
+            save_figure(rows_figure(columns, table.rows, described.base), folder / f"{table.key}.png")
+    write_folder(folder, tables, measurements, fitting_lines(PAGE.read_text(encoding="utf-8"), tables), about)
+    return folder, outcome
 
 
-def write_results(results: Sequence[Result], about: dict[str, Any], folder: Path) -> Path:
-    """Write JSON, markdown and picture of every result, ``about.json`` and one page; the page's path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    sections = []
-    for result in results:
-        name, figure = result.file_name, result.figure and result.figure()
-        write_text(folder / f"{name}.json", json.dumps(result.as_json(), indent=1, ensure_ascii=False) + "\n")
-        write_text(folder / f"{name}.md", result.as_markdown())
-        heads, rows = result.cells()
-        pairs = [[(cell.split("\n")[0], cell.split("\n")[1]) if "\n" in cell else cell for cell in row] for row in rows]
-        parts: list[Part] = [*result.sentences, Table(heads, pairs)]
-        if figure is not None:
-            save_figure(figure, folder / f"{name}.png")
-            parts.append(Chart(figure, result.title, wide=True))
-        parts.extend(Note(text) for text in result.method)
-        parts.extend(Note(f"Left out: {text}.", "warning") for text in result.left_out)
-        published: list[Part] = [Table(result.paper.columns, result.paper.rows), Note(result.paper.comparable)]
-        sections.append(Section(result.title, parts, published, "The paper"))
-    write_text(folder / "about.json", json.dumps(about, indent=1, ensure_ascii=False) + "\n")
-    facts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in about.items()}
-    sections.append(Section("This run", [facts]))
-    page = render_sections(
-        "The paper's tables at nano size", sections, introduction=INTRODUCTION + SECOND_LINES, broad=True
-    )
-    write_text(folder / "report.html", page)
-    return folder / "report.html"
+def fitting_lines(page: str, tables: Sequence[Table]) -> str:
+    """Return the lines of the summary whose tables and rows were made."""
+    kept = []
+    for line in page.splitlines():
+        with suppress(ScoreError):
+            fill_page(line, tables)
+            kept.append(line)
+    return "\n".join(kept) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -143,10 +143,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m experiments.paper", description=__doc__)
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="overrides of tables.yaml, such as seeds=[0]")
     parser.add_argument("--out", type=Path, default=Path("runs/paper"), help="folder of cache and results")
-    parser.add_argument("--only", help="tables, such as II,III,fig2; default: all but paper-size")
+    parser.add_argument("--only", help="tables, such as II,III,retention; default: all but those on request")
     parser.add_argument("--budget", type=float, default=60, help="minutes; 0: no limit (default: 60)")
-    parser.add_argument("--teacher", type=Path, help="folder of a Dollhouse model; default: geometry's answers")
-    parser.add_argument("--student", type=Path, default=SHIPPED, help="model folder; default: the shipped one")
+    parser.add_argument("--most", type=int, help="jobs to run at most; the same command continues")
+    given = {
+        "model": "a model folder, such as rooms_nano=FOLDER",
+        "report": "a folder of dollhouse benchmark real-photos",
+    }
+    given["bench"] = "a file of dollhouse bench --out"
+    for option, text in given.items():
+        parser.add_argument(f"--{option}", type=_named, action="append", default=[], metavar="NAME=PATH", help=text)
     parser.add_argument("--tables", type=Path, default=TABLES, help="another specification")
     parser.add_argument("--dry-run", action="store_true", help="print the jobs and whether they are cached")
     options = parser.parse_args(arguments)
@@ -154,13 +160,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     transformers_logging.disable_progress_bar()
     try:
         spec = read_spec(options.tables, options.settings)
-        experiment = Experiment(options.out, spec, options.student, options.teacher)
+        named = [dict(getattr(options, option)) for option in given]
+        experiment = Experiment(options.out, spec, *named)
         if options.dry_run:
             for job in in_order([job for key in spec.choose(only) for job in table_jobs(experiment, key)]):
                 print(f"{job.name}: {'cached' if experiment.entry(job) else f'about {duration(job.seconds)}'}")
             return 0
-        command = " ".join(["python -m experiments.paper", *(sys.argv[1:] if arguments is None else arguments)])
-        report, outcome = make_tables(experiment, only, 60 * options.budget or None, command)
+        folders = [f"--{option} {name}=PATH" for option in given for name, _ in getattr(options, option)]
+        parts = [*(["--only", options.only] if options.only else []), *folders, *options.settings]
+        command = " ".join(["python -m experiments.paper", *parts])
+        report, outcome = make_tables(experiment, only, 60 * options.budget or None, options.most, command)
     except DollhouseError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -169,3 +178,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"left out: {name}: {why}")
     print(f"report: {report}")
     return 0
+
+
+def _named(text: str) -> tuple[str, Path]:
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise argparse.ArgumentTypeError(f"{text!r}: write NAME=PATH")
+    return name, Path(path)

@@ -12,11 +12,13 @@ from pydantic import Field, ValidationError
 
 from dollhouse.data.config import ConfigModel
 from dollhouse.errors import RecipeError, first_fault
+from dollhouse.evaluation.tables.table import Column as PrintedColumn
+from dollhouse.evaluation.tables.table import Published
 from dollhouse.training.config import Recipe
 from dollhouse.training.recipes import apply_overrides, check_recipe, read_tree
 
 TABLES = Path(__file__).with_name("tables.yaml")
-Kind = Literal["comparison", "text", "retention", "controls", "efficiency", "cases", "curve", "readout", "paper_size"]
+Kind = Literal["comparison", "text", "retention", "real", "controls", "optimum", "bench", "timing", "cases"]
 
 
 class Init(ConfigModel):
@@ -26,29 +28,26 @@ class Init(ConfigModel):
     placement: Literal["before_question", "after_question"] = "before_question"
     prefix: Literal["objects", "pooled"] = "objects"
     passes: int = Field(1, ge=1)  #: over the thinking tokens
+    extra_layers: int = Field(0, ge=0)  #: on top of the language model, which change nothing at first
 
     def key_settings(self, seed: int) -> dict[str, Any]:
         """Return what the initial weights depend on; without thinking tokens, neither seed nor placement."""
         return self.model_dump() | ({"seed": seed} if self.num_thinking_tokens else {"placement": None})
 
 
-class Column(ConfigModel):
+class Column(PrintedColumn):
     """What a column holds, and how it is printed."""
 
-    name: str
-    figure: str = ""  #: what is measured, such as accuracy/size, loss/text, first (answer)
-    scale: float = 1.0  #: of times and sizes
-    better: Literal["higher", "lower"] | None = None
-    percent: bool = False
-    digits: int = 3
-    unit: str = ""
+    figure: str = ""  #: of a cell: accuracy/size, series/loss/text, fact/parameters, first_ms (of bench)
 
 
 class Row(ConfigModel):
     """A row: a model as it is, an initial model, or a training run."""
 
     name: str
-    model: Literal["student", "teacher", "blind"] | None = None
+    model: str | None = None  #: a name that --model gives a folder, such as teacher, or "NAME, blind"
+    oracle_boxes: bool = False  #: measured with the true boxes as object tokens
+    scenes: str = ""  #: measured on these; filled in from the table
     recipe: str | None = None  #: trains `init` with this entry of `recipes`; None: `init` is measured untrained
     init: Init = Init()
     changes: dict[str, Any] = Field({})  #: recipe keys, dots go down: {loss_weighting: static}
@@ -61,14 +60,6 @@ class Row(ConfigModel):
     priority: int = Field(4, ge=1)  #: 1 runs first; repeated seeds come last
 
 
-class Published(ConfigModel):
-    """The paper's table, and what in it can be compared."""
-
-    columns: list[str]
-    rows: list[list[str | int | float]]
-    comparable: str
-
-
 class Table(ConfigModel):
     """One table or figure."""
 
@@ -78,8 +69,12 @@ class Table(ConfigModel):
     rows: list[Row] = Field([])
     base: str | None = None
     pictured_columns: int | None = None
+    picture: bool = False
+    paper_size: bool = False  #: of a timing: random models of the paper's size
+    scenes: str = ""  #: measure its rows on these instead
+    sentences: list[str] = Field([])  #: templates, see :mod:`dollhouse.evaluation.tables.table`
     method: str
-    paper: Published
+    paper: Published | None = None
     on_request: bool = False
 
 
@@ -87,7 +82,6 @@ class Training(ConfigModel):
     """A short recipe, and what it costs."""
 
     seconds_per_step: float = Field(gt=0)
-    records: Literal["teacher"] | None = None  #: learn from the teacher's records, where a teacher is given
     recipe: dict[str, Any]
 
 
@@ -104,6 +98,7 @@ class Spec(ConfigModel):
     """All tables, and the sizes and recipes that they share."""
 
     paper: str
+    base: str = "rooms_nano"  #: name of the model that runs without a recipe of their own begin with
     compared_scenes: str
     run_scenes: str
     validation_scenes: str
@@ -123,16 +118,19 @@ class Spec(ConfigModel):
             if other is None or (other.same_as and other is not row):
                 raise RecipeError(f"table {key}: row {row.same_as} does not exist, or repeats another itself")
             rows[row.name] = other.model_copy(update={field: getattr(row, field) for field in row.model_fields_set})
+            if scenes := self.tables[key].scenes:
+                rows[row.name] = rows[row.name].model_copy(update={"scenes": scenes})
         return rows
 
     def choose(self, only: Sequence[str] | None) -> list[str]:
         """Return keys of tables in the page's order, however they are written. Raises RecipeError."""
         if not only:
             return [key for key, table in self.tables.items() if not table.on_request]
-        plain = [name.lower().replace(".", "").replace(" ", "") for name in only]
-        if unknown := set(plain) - {key.lower() for key in self.tables}:
+        plain = {name.lower().strip().removeprefix("table-") for name in only}
+        keys = {key.lower().removeprefix("table-"): key for key in self.tables}
+        if unknown := plain - keys.keys():
             raise RecipeError(f"--only: no table {', '.join(sorted(unknown))}; known are {', '.join(self.tables)}")
-        return [key for key in self.tables if key.lower() in plain]
+        return [key for plain_key, key in keys.items() if plain_key in plain]
 
     def seeds_of(self, row: Row) -> list[int]:
         """Return the seeds that a row runs with."""
@@ -142,8 +140,9 @@ class Spec(ConfigModel):
         """Return the recipe of a trained row; ``init_from`` is a placeholder. Raises RecipeError."""
         if row.recipe not in self.recipes:
             raise RecipeError(f"row {row.name}: no recipe {row.recipe}; known are {', '.join(self.recipes)}")
-        tree = copy.deepcopy(self.recipes[row.recipe].recipe) | {"init_from": "nano", "seed": seed}
-        tree["data"] |= {"scenes": self.training_scenes, **data}
+        tree = copy.deepcopy(self.recipes[row.recipe].recipe) | {"seed": seed}
+        tree |= {} if "student" in tree else {"init_from": "nano"}
+        tree["data"] = {"scenes": self.training_scenes, **tree["data"], **data}
         for stage in tree["stages"].values():
             if unknown := {*row.drop_losses, *row.only_losses}.difference(stage["losses"]):
                 raise RecipeError(f"row {row.name}: {', '.join(sorted(unknown))} is no loss of recipe {row.recipe}")

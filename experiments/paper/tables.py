@@ -1,176 +1,303 @@
-"""Name the jobs behind each table, and fill the table from what the cache holds."""
+"""Name the jobs behind each table, and build the table from what the cache holds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+import json
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-from dollhouse.errors import ScoreError
+from dollhouse.evaluation.tables.measurements import MeasurementsBuilder, photo_row
+from dollhouse.evaluation.tables.statistics import ROUGE
+from dollhouse.evaluation.tables.table import Cell, Table
+from dollhouse.evaluation.tables.table import Row as TableRow
 from dollhouse.questions.sampling import FAMILIES
-from dollhouse.scenes.open import open_scenes
+from dollhouse.system.read_files import decode_json
 from dollhouse.training.plots import WEIGHT, losses_of, read_stages
 from experiments.paper import efficiency, hidden_cot
-from experiments.paper.experiment import STUDENT, TEACHER, Experiment, Job
-from experiments.paper.figures import curve_figure, rows_figure
-from experiments.paper.measure import Measured
-from experiments.paper.results import Result, ResultRow, Value, difference_sentence, show
-from experiments.paper.spec import Column, Row
-from experiments.paper.statistics import Estimate, Figure, difference, estimate, rate, ratio, shortened, text_scores
+from experiments.paper.experiment import Experiment, Job
+from experiments.paper.measure import ROOMS_FILE
+from experiments.paper.spec import Row
+from experiments.paper.timing import SIZES, TIMES_FILE
 
-PERCENT = Column(name="", percent=True, digits=1)
+BLIND = "{}, blind"  #: name of a model's blind control
+SCORES = [f"BLEU-{order}" for order in range(1, 5)]
+SCORES += [name + part for name in ROUGE for part in ("", " precision", " recall")] + ["METEOR"]
+LAST = 0.25  #: share of a run over which losses and weights are averaged for the gap to Eq. 2's optimum
 
 
 def table_jobs(experiment: Experiment, key: str) -> list[Job]:
     """Return the jobs of a table."""
     table, rows = experiment.spec.tables[key], experiment.spec.rows_of(key)
-    compared = table.kind in ("comparison", "retention", "text", "cases")
-    jobs = [job for row in (STUDENT, TEACHER) for job in experiment.row_jobs("", row) if compared]
+    jobs: list[Job] = []
     for row in rows.values():
-        jobs += experiment.row_jobs(key, row, rows.get(row.compare_with or table.base or ""))
-    if table.kind in ("controls", "readout"):
-        jobs += [hidden_cot.probe_job(experiment, row) for row in rows.values()]
-    if table.kind in ("efficiency", "paper_size") or any(column.figure == "scenes/s" for column in table.columns):
-        jobs.append(efficiency.timing_job(experiment, table.kind == "paper_size"))
+        if table.kind == "controls":
+            jobs += [hidden_cot.probe_job(experiment, row)] if row.model in experiment.models else []
+        elif table.kind == "timing":
+            jobs += filter(None, [efficiency.timing_job(experiment, table.paper_size)])
+        elif table.kind not in ("bench", "real"):
+            jobs += experiment.row_jobs(key, row, rows.get(row.compare_with or table.base or ""))
     return jobs
 
 
-def build_table(experiment: Experiment, key: str) -> Result | None:
-    """Return a table from what was measured so far; None where nothing was."""
-    table = experiment.spec.tables[key]
-    result = Result(key, table.title, table.columns, table.paper, [table.method])
-    FILL[table.kind](experiment, result)
-    return result if result.rows else None
+class TableBuilder:
+    """Builds tables, and collects the measurements that their cells name."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+        self.builder = MeasurementsBuilder()
+
+    def build(self, key: str) -> Table | None:
+        """Return a table without values from what was measured so far; None where nothing was."""
+        described = self.experiment.spec.tables[key]
+        left_out: list[str] = []
+        rows = list(BUILD[described.kind](self, key, left_out))
+        if not rows:
+            return None
+        names = {row.name for row in rows}
+        rows = [row if row.base in names else row.model_copy(update={"base": None}) for row in rows]
+        columns = [column.model_dump(exclude={"figure"}) for column in described.columns]
+        texts: dict[str, Any] = {"sentences": described.sentences, "method": [described.method], "left_out": left_out}
+        texts |= {"title": described.title, "paper": described.paper, "picture": described.picture}
+        return Table(key=key, columns=columns, rows=rows, **texts)
+
+    def measured(self, name: str, entry: Path) -> str:
+        """Add a measurement below a name, and its blind control; returns the name."""
+        if name in self.builder.models:
+            return name
+        facts = json.loads((entry / ROOMS_FILE).read_text(encoding="utf-8"))
+        rows = [decode_json(line) for line in (entry / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+        model, _, weights = str(facts["model"]).partition("@")
+        report = decode_json((entry / "report.json").read_bytes())
+        provenance = {part: report["provenance"].get(part) for part in ("scenes", "commit")}
+        self.builder.models[name] = {
+            "model": model,
+            "weights": weights,
+            "parameters": facts["parameters"],
+            **provenance,
+        }
+        self.builder.add_answers(name, rows)
+        self.builder.add_rooms(name, facts["rooms"])
+        for loss, values in (facts["losses"] or {}).items():
+            self.builder.add_series(name, f"loss/{loss}", values)
+        if rows and isinstance(rows[0].get("blind_prediction"), str):
+            blind = str(report["model"]["blind"]).partition("@")
+            self.builder.models[BLIND.format(name)] = {"model": blind[0], "weights": blind[2]}
+            self.builder.add_answers(BLIND.format(name), rows, "blind_prediction")
+        return name
+
+    def row_models(self, key: str, row: Row, left_out: list[str]) -> dict[str, str]:
+        """Add what was measured of a row, one model a seed, and name in ``left_out`` what was not."""
+        experiment, models = self.experiment, {}
+        if row.model is not None and row.model.endswith(BLIND.format("")):
+            return {"0": row.model} if row.model in self.builder.models else {}
+        for seed in experiment.spec.seeds_of(row):
+            entry = experiment.measured_entry(row, seed)
+            if entry is None:
+                why = f"give --model {row.model}=FOLDER" if row.model else f"seed {seed}"
+                left_out.append(f"{row.name} ({why})")
+                continue
+            name = row.model or f"{row.same_as or f'{key}/{row.name}'}, seed {seed}"
+            name += ", true boxes" if row.oracle_boxes else ""
+            models[str(seed)] = self.measured(name, entry)
+            self._add_curves(row, seed, name)
+        return models
+
+    def _add_curves(self, row: Row, seed: int, name: str) -> None:
+        """Add where losses and weights ended, and the gap of each log sigma^2 to the optimum of Eq. 2."""
+        folder = self.experiment.run_folder(row, seed)
+        if folder is None or any(line["name"].startswith("end/") for line in self.builder.series_of(name)):
+            return
+        stages = list(read_stages(folder / "metrics.jsonl").values())
+        if not stages:
+            return
+        stage = stages[-1]
+        last = [line for line in stage if line["step"] > (1 - LAST) * stage[-1]["step"]]
+        for loss in losses_of(stage[0]):
+            values = [line[loss] for line in last if loss in line]
+            weights = [line[WEIGHT + loss] for line in last if WEIGHT + loss in line]
+            if values and weights and fmean(values) > 0:
+                self.builder.add_series(name, f"end/{loss}", [fmean(values)])
+                log_variances = [-math.log(2 * weight) for weight in weights]
+                self.builder.add_series(name, f"log_variance/{loss}", [fmean(log_variances)])
+                self.builder.add_series(name, f"gap/{loss}", [fmean(log_variances) - math.log(fmean(values))])
+
+    def comparison(self, key: str, left_out: list[str]) -> Iterator[TableRow]:
+        """Yield rows of models and runs."""
+        spec, table = self.experiment.spec, self.experiment.spec.tables[key]
+        teacher = "teacher" if "teacher" in self.experiment.models else None
+        for name, row in spec.rows_of(key).items():
+            models = self.row_models(key, row, left_out)
+            cells = {}
+            for column in table.columns if models else ():
+                if self._has(column.figure, next(iter(models.values()))):
+                    reference = teacher if column.figure == "rouge_1" else None
+                    cells[column.name] = Cell(figure=column.figure, models=models, reference=reference)
+            if cells:
+                base = row.compare_with or (table.base if table.base != name else None)
+                yield TableRow(name=name, cells=cells, base=base)
+
+    def _has(self, figure: str, model: str) -> bool:
+        kind, _, part = figure.partition("/")
+        if kind == "series":
+            return any(line["name"] == part for line in self.builder.series_of(model))
+        if kind == "fact":
+            return part in self.builder.models[model]
+        return kind in ("accuracy", "chance") or self.builder.has_perception(model)
+
+    def retention(self, key: str, left_out: list[str]) -> Iterator[TableRow]:
+        """Yield accuracies of student and teacher by family, and how much the student keeps."""
+        spec = self.experiment.spec
+        rows = list(spec.rows_of(key).values())
+        found = [self.row_models(key, row, left_out) for row in rows]
+        if not all(found):
+            return
+        student, teacher = found[0], next(iter(found[1].values()))
+        blind = {"0": BLIND.format(next(iter(student.values())))}
+        for name in (*FAMILIES, "all four"):
+            part = "" if name == "all four" else f"/{name}"
+            accuracy, chance = f"accuracy{part}", f"chance{part}"
+            cells = {
+                "student": Cell(figure=accuracy, models=student),
+                "teacher": Cell(figure=accuracy, models=found[1]),
+                "kept, above chance": Cell(figure=accuracy, models=student, over=teacher, corrected=True),
+                "kept, raw": Cell(figure=accuracy, models=student, over=teacher),
+                "chance": Cell(figure=chance, models=student),
+            }
+            if blind["0"] in self.builder.models:
+                cells["blind"] = Cell(figure=accuracy, models=blind)
+            yield TableRow(name=name, cells=cells)
+
+    def real(self, key: str, left_out: list[str]) -> Iterator[TableRow]:
+        """Yield what reports of a benchmark hold: student, composite teacher, blind control, by family."""
+        reports = self.experiment.reports
+        if missing := [name for name in ("student", "teacher") if name not in reports]:
+            left_out += [f"{name} (give --report {name}=FOLDER)" for name in missing]
+            return
+        names = {name: f"real photos, {name}" for name in reports}
+        for name, folder in reports.items():
+            report = decode_json((folder / "report.json").read_bytes())
+            lines = (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+            rows = [photo_row(decode_json(line)) for line in lines]
+            facts = {part: report["model"].get(part) for part in ("name", "weights")}
+            self.builder.models[names[name]] = facts | {"commit": report["provenance"].get("commit")}
+            self.builder.add_answers(names[name], rows)
+            if isinstance(rows[0].get("blind_prediction"), str):
+                self.builder.models[BLIND.format(names[name])] = {"name": report["model"].get("blind")}
+                self.builder.add_answers(BLIND.format(names[name]), rows, "blind_prediction")
+        families = sorted({str(row["family"]) for row in rows})
+        student, teacher, blind = {"0": names["student"]}, names["teacher"], {"0": BLIND.format(names["student"])}
+        for family in (*families, "all"):
+            accuracy, chance = f"accuracy/{family}", f"chance/{family}"
+            cells = {
+                "student": Cell(figure=accuracy, models=student),
+                "teacher": Cell(figure=accuracy, models={"0": teacher}),
+                "kept, above chance": Cell(figure=accuracy, models=student, over=teacher, corrected=True),
+                "kept, raw": Cell(figure=accuracy, models=student, over=teacher),
+                "blind": Cell(figure=accuracy, models=blind),
+                "chance": Cell(figure=chance, models=student),
+            }
+            yield TableRow(name=family, cells=cells)
+
+    def text(self, key: str, left_out: list[str]) -> Iterator[TableRow]:
+        """Yield text scores of the student's descriptions against the teacher's."""
+        found = {row.model: self.row_models(key, row, left_out) for row in self.experiment.spec.rows_of(key).values()}
+        if not all(found.values()):
+            return
+        (student, teacher), reference = found.values(), next(iter(list(found.values())[1].values()))
+        for name in SCORES:
+            whole, short = (
+                Cell(figure=f"{kind}/{name}", models=student, reference=reference) for kind in ("text", "short")
+            )
+            yield TableRow(name=name, cells={"as they are": whole, "length-normalised": short})
+        for name, models in (("words, student", student), ("words, teacher", teacher)):
+            yield TableRow(name=name, cells={"as they are": Cell(figure="words", models=models)})
+
+    def cases(self, key: str, left_out: list[str]) -> Iterator[TableRow]:
+        """Yield one success and one failure of the first row's model, beside the other rows' answers."""
+        found = {name: self.row_models(key, row, []) for name, row in self.experiment.spec.rows_of(key).items()}
+        models = {name: next(iter(models.values())) for name, models in found.items() if models}
+        ours = next(iter(found))
+        if ours not in models:
+            return
+        chosen = self.builder.choose_cases(models[ours], BLIND.format(models[ours]))
+        for name, id in chosen.items():
+            cells = {"room": Cell(figure="scene", answer_to=id), "question": Cell(figure="question", answer_to=id)}
+            cells |= {"geometry": Cell(figure="answer", answer_to=id)}
+            cells |= {other: Cell(answer_to=id, models={"0": model}) for other, model in models.items()}
+            yield TableRow(name=name, cells=cells)
+
+    def controls(self, key: str, left_out: list[str]) -> Iterator[TableRow]:
+        """Yield accuracy with the thinking tokens replaced."""
+        for name, row in self.experiment.spec.rows_of(key).items():
+            job = hidden_cot.probe_job(self.experiment, row) if row.model in self.experiment.models else None
+            entry = job and self.experiment.entry(job)
+            if entry is None:
+                left_out.append(f"{name} (give --model {row.model}=FOLDER)")
+                continue
+            yield from hidden_cot.control_rows(self.builder, name, entry)
+
+    def optimum(self, key: str, left_out: list[str]) -> Iterator[TableRow]:
+        """Yield by loss how far log sigma^2 ended from Eq. 2's optimum."""
+        row = next(iter(self.experiment.spec.rows_of(key).values()))
+        models = self.row_models(key, row, left_out)
+        first = next(iter(models.values()), "")
+        for line in self.builder.series_of(first):
+            kind, _, loss = line["name"].partition("/")
+            if kind == "gap":
+                parts = {"loss": "end", "log sigma²": "log_variance", "gap": "gap"}
+                cells = {name: Cell(figure=f"series/{part}/{loss}", models=models) for name, part in parts.items()}
+                yield TableRow(name=loss, cells=cells)
+
+    def timing(self, key: str, left_out: list[str]) -> Iterator[TableRow]:
+        """Yield seconds of teacher and student and their ratios, like for like first, paired by room."""
+        table = self.experiment.spec.tables[key]
+        job = efficiency.timing_job(self.experiment, table.paper_size)
+        entry = job and self.experiment.entry(job)
+        if entry is None:
+            left_out.append("all rows (give --model student=FOLDER --model teacher=FOLDER)")
+            return
+        times = json.loads((entry / TIMES_FILE).read_text(encoding="utf-8"))
+        names = {name: f"{key}, {name}" for name in times["models"]}
+        for name, measured in times["models"].items():
+            facts = {part: value for part, value in measured.items() if part in SIZES}
+            self.builder.models[names[name]] = facts | {part: times[part] for part in ("machine", "threads", "tokens")}
+            for part in ("first", "later"):
+                self.builder.add_series(names[name], f"seconds/{part}", measured[part])
+        figures = {column.name: column.figure for column in table.columns}
+        for name in times["models"]:
+            cells = {column: Cell(figure=figure, models={"0": names[name]}) for column, figure in figures.items()}
+            yield TableRow(name=name, cells=cells)
+        over = {
+            column: Cell(figure=figure, models={"0": names["teacher"]}, over=names["student"])
+            for column, figure in figures.items()
+        }
+        yield TableRow(name="teacher / student", cells=over)
+
+    def bench(self, key: str, left_out: list[str]) -> Iterator[TableRow]:
+        """Yield medians of ``dollhouse bench --out``, ratios to the first system below."""
+        columns = self.experiment.spec.tables[key].columns
+        if not self.experiment.benches:
+            left_out.append("all rows (give --bench NAME=FILE of dollhouse bench --out)")
+        for title, file in self.experiment.benches.items():
+            result = decode_json(file.read_bytes())
+            first = None
+            for system, figures in result["systems"].items():
+                name = f"{title}, {system}"
+                facts = {part: spread["median"] for part, spread in figures.items()}
+                self.builder.models[name] = facts | {"machine": result["machine"], "settings": result["settings"]}
+                first = first or name
+                known = {column.name: column.figure for column in columns if column.figure in facts}
+                cells = {column: Cell(figure=f"fact/{part}", models={"0": name}) for column, part in known.items()}
+                yield TableRow(name=name, cells=cells)
+                if name != first:
+                    over = {column: cell.model_copy(update={"over": first}) for column, cell in cells.items()}
+                    yield TableRow(name=f"{name}, over the first", cells=over)
 
 
-def comparison(experiment: Experiment, result: Result) -> None:
-    """Fill rows of models and runs, with differences paired by room and seed."""
-    spec, table = experiment.spec, experiment.spec.tables[result.key]
-    names, teacher = [scene.name for scene in open_scenes(spec.run_scenes)], experiment.measured(TEACHER)
-    rows, speeds = spec.rows_of(result.key), efficiency.first_answers_per_second(experiment)
-    measured: dict[str, dict[int, Measured]] = {}
-    for name, row in rows.items():
-        found = {seed: experiment.measured(row, seed) for seed in spec.seeds_of(row)}
-        measured[name] = {seed: whole.restricted(names) for seed, whole in found.items() if whole is not None}
-        missing = [seed for seed in found if seed not in measured[name]]
-        result.left_out += [f"{name}, seed {seed}" if row.recipe else name for seed in missing]
-        base = row.compare_with or table.base or ""
-        others = measured.get(base, {}) if base != name else {}
-        values: dict[str, Value] = {}
-        differences: dict[str, Estimate] = {}
-        for column in table.columns if measured[name] else ():
-            first = next(iter(measured[name].values()))
-            if column.figure == "parameters":
-                values[column.name] = None if row.model == "blind" else first.parameters / 1e6
-            elif column.figure == "scenes/s":
-                values[column.name] = speeds.get(row.model or "")
-            elif row.model != "blind" or column.figure == "accuracy":
-                figures = {seed: _figure(model, column, row, teacher) for seed, model in measured[name].items()}
-                rooms, n = next((figure.rooms, figure.n) for figure in figures.values())
-                values[column.name] = estimate([figure.statistic for figure in figures.values()], rooms, n)
-                both = [(figure, others[seed]) for seed, figure in figures.items() if seed in others]
-                pairs = [difference(a.statistic, _figure(b, column, rows[base], teacher).statistic) for a, b in both]
-                if pairs and (change := estimate(pairs, rooms, n)):
-                    differences[column.name] = change
-        if values:
-            result.rows.append(ResultRow(name, values, differences, len(measured[name])))
-        if differences:
-            result.sentences.append(difference_sentence(result.rows[-1], table.columns, base))
-    if (student := experiment.measured(STUDENT)) is not None:
-        chance, blind = show(PERCENT, student.metrics["chance"]["overall"]), _blind(student.restricted(names))
-        result.sentences.append(f"Beside every accuracy: blind student {show(PERCENT, blind)}, chance {chance}.")
-    result.figure = lambda: rows_figure(table.columns[: table.pictured_columns], result.rows, table.base)
-
-
-def retention(experiment: Experiment, result: Result) -> None:
-    """Fill the accuracy of student and teacher and their ratio, by family. Raises ScoreError."""
-    student, teacher = experiment.measured(STUDENT), experiment.measured(TEACHER)
-    if student is None or teacher is None:
-        return
-    if student.by_id.keys() != teacher.by_id.keys():
-        raise ScoreError(f"{student.model} and {teacher.model} answered different questions: measure them again")
-    column, chance = result.columns[2], student.metrics["chance"]
-    groups: dict[str, Sequence[str]] = {name: (name,) for name in FAMILIES} | {"all four": FAMILIES}
-    for name, families in groups.items():
-        ours, theirs = student.accuracy(families), teacher.accuracy(families)
-        share = estimate([ratio(ours.statistic, theirs.statistic)], ours.rooms, ours.n)
-        guessed = chance["overall"] if name == "all four" else chance["families"].get(name)
-        cells = [ours.estimate(), theirs.estimate(), share, _blind(student, families), guessed]
-        result.rows.append(ResultRow(name, _by_column(result, cells)))
-    shown = [f"{row.name} {show(column, row.values[column.name])}" for row in result.rows]
-    result.sentences = [f"The student keeps this share of the teacher's accuracy: {', '.join(shown)}. The paper: 64 %."]
-    result.figure = lambda: rows_figure(result.columns[:3], result.rows)
-
-
-def text(experiment: Experiment, result: Result) -> None:
-    """Fill text scores of the student's descriptions against the teacher's."""
-    student, teacher = experiment.measured(STUDENT), experiment.measured(TEACHER)
-    if student is None or (experiment.teacher is not None and teacher is None):
-        return
-    ours, theirs = student.texts(teacher)
-    scenes = [str(row["scene"]) for row in student.descriptions]
-    whole, cut = text_scores(ours, theirs, scenes), text_scores(*shortened(ours, theirs), scenes)
-    scored = [ResultRow(name, _by_column(result, [whole[name], cut[name]])) for name in whole]
-    result.rows = list(scored)
-    for name, texts in (("student", ours), ("teacher", theirs)):
-        mean = rate([len(text.split()) for text in texts], [1.0] * len(texts))
-        words = estimate([mean], len(texts), len(texts))
-        result.rows.append(ResultRow(f"words, {name}", _by_column(result, [words, None])))
-    result.left_out = [] if teacher else ["the teacher: none was given; descriptions made from geometry stand in"]
-    result.figure = lambda: rows_figure(result.columns, scored)
-
-
-def cases(experiment: Experiment, result: Result) -> None:
-    """Fill one success and one failure of the student."""
-    student, teacher = experiment.measured(STUDENT), experiment.measured(TEACHER)
-    if student is None or (experiment.teacher is not None and teacher is None):
-        return
-    chosen = choose_cases(student, teacher)
-    for name, case in chosen.items():
-        described = [row for row in student.descriptions if row["scene"] == case["scene"]][:1]
-        for label, row in [(name, case), *(("the same room", row) for row in described)]:
-            theirs = teacher and str(teacher.by_id[row["id"]]["prediction"])
-            cells = [row["scene"], row["question"], row["prediction"], theirs, row["answer"], row["blind_prediction"]]
-            result.rows.append(ResultRow(label, _by_column(result, cells)))
-    result.left_out = [f"a {name}: no question fits" for name in ("success", "failure") if name not in chosen]
-
-
-def choose_cases(student: Measured, teacher: Measured | None) -> dict[str, dict[str, Any]]:
-    """Return the success and the failure; absent where no question fits."""
-    rows = [row for row in student.rows if row["family"] in FAMILIES]
-    success = next((row for row in rows if row["correct"] and row["blind_prediction"] != row["prediction"]), None)
-    wrong = [row for row in rows if not row["correct"] and (success is None or row["scene"] != success["scene"])]
-    failure = next((row for row in wrong if teacher is None or teacher.by_id[row["id"]]["correct"]), None)
-    return {name: case for name, case in (("success", success), ("failure", failure)) if case is not None}
-
-
-def curve(experiment: Experiment, result: Result) -> None:
-    """Fill first and last losses and weights of a training run."""
-    row, seed = next(iter(experiment.spec.rows_of(result.key).values())), experiment.spec.seeds[0]
-    folder = experiment.cache.find("runs", experiment.model_key(row, seed))
-    lines = [line for stage in read_stages(folder / "metrics.jsonl").values() for line in stage] if folder else []
-    for name in losses_of(lines[0]) if lines else ():
-        cells = (lines[0][name], lines[-1].get(name), lines[0].get(WEIGHT + name), lines[-1].get(WEIGHT + name))
-        result.rows.append(ResultRow(name, _by_column(result, cells)))
-    result.figure = lambda: curve_figure(lines)
-
-
-def _figure(measured: Measured, column: Column, row: Row, teacher: Measured | None) -> Figure:
-    """Return a column's figure; that of a blind row is in the student's measurement."""
-    if row.model == "blind":
-        return measured.accuracy(field="blind_prediction")
-    return measured.figure(column.figure, teacher)
-
-
-def _blind(student: Measured, families: Sequence[str] = FAMILIES) -> Estimate | None:
-    return student.accuracy(families, "blind_prediction").estimate() if student.metrics["blind"] else None
-
-
-def _by_column(result: Result, cells: Sequence[Any]) -> dict[str, Any]:
-    return dict(zip((column.name for column in result.columns), cells, strict=True))
-
-
-NAMED = (comparison, retention, text, cases, curve, hidden_cot.controls, hidden_cot.readout, efficiency.efficiency)
-#: by the ``kind`` of a table, which is the name of the function
-FILL: dict[str, Callable[[Experiment, Result], None]] = {function.__name__: function for function in NAMED}
-FILL["paper_size"] = partial(efficiency.efficiency, paper_size=True)
+BUILD: dict[str, Callable[[TableBuilder, str, list[str]], Iterator[TableRow]]] = {
+    name: getattr(TableBuilder, name)
+    for name in ("comparison", "retention", "real", "text", "cases", "controls", "optimum", "bench", "timing")
+}  #: by the ``kind`` of a table

@@ -34,6 +34,7 @@ from dollhouse.training.estimate.memory import peak_resident_bytes, resident_byt
 from experiments.paper.spec import Timing
 
 TIMES_FILE = "times.json"
+SIZES = ("parameters", "bytes", "peak", "model_memory")  #: facts that are one number a model
 PAPER_SIZE = "paper-size:"
 SPAWN = multiprocessing.get_context("spawn")
 PARTS = ("first", "later", "all")  #: answers that are timed, with encoding or of an encoded scene

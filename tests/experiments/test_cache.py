@@ -9,31 +9,31 @@ from typing import Any
 import pytest
 
 from experiments.paper import cache
-from experiments.paper.cache import COMPLETE, Cache, model_key, run_key
-from experiments.paper.experiment import STUDENT, TEACHER, Experiment
+from experiments.paper.cache import COMPLETE, Cache, run_key
+from experiments.paper.experiment import Experiment
 from experiments.paper.spec import Row, read_spec
 from tests.experiments.measurements import model_files
 
 SPEC = read_spec()
-LOSSES, THINKING = SPEC.rows_of("II")["all losses"], SPEC.rows_of("III")["K = 2, before the question"]
+LOSSES, THINKING = SPEC.rows_of("table-II")["all losses"], SPEC.rows_of("table-III")["K = 4, before the question"]
+STUDENT, TEACHER = Row(name="student", model="nano"), Row(name="teacher", model="teacher")
 
 
 @pytest.fixture
 def experiment(tmp_path: Path) -> Experiment:
-    return Experiment(
-        tmp_path / "out", SPEC, model_files(tmp_path / "student"), model_files(tmp_path / "teacher", "big")
-    )
+    models = {"nano": model_files(tmp_path / "student"), "teacher": model_files(tmp_path / "teacher", "big")}
+    return Experiment(tmp_path / "out", SPEC, models)
 
 
 def key_of(experiment: Experiment, row: Row, seed: int = 0) -> str:
-    return experiment.row_jobs("II", row)[-1].key if seed == 0 else experiment.model_key(row, seed)
+    return experiment.row_jobs("table-II", row)[-1].key if seed == 0 else experiment.model_key(row, seed)
 
 
 def test_names_threads_and_places_do_not_count() -> None:
     recipe = SPEC.recipe_of(LOSSES, 0)
     data = recipe.data.model_copy(update={"cache": Path("elsewhere"), "workers": 3})
     moved = recipe.model_copy(update={"name": "other", "threads": 7, "init_from": Path("there"), "data": data})
-    assert run_key(moved, "init", None) == run_key(recipe, "init", None)
+    assert run_key(moved, "init") == run_key(recipe, "init")
 
 
 @pytest.mark.parametrize(
@@ -47,52 +47,45 @@ def test_names_threads_and_places_do_not_count() -> None:
 )
 def test_recipes_count(change: dict[str, Any]) -> None:
     recipe = SPEC.recipe_of(LOSSES, 0)
-    assert run_key(recipe.model_copy(update=change), "init", None) != run_key(recipe, "init", None)
+    assert run_key(recipe.model_copy(update=change), "init") != run_key(recipe, "init")
 
 
-def test_initial_models_and_records_count() -> None:
+def test_initial_models_count() -> None:
     recipe = SPEC.recipe_of(LOSSES, 0)
-    keys = {run_key(recipe, init, records) for init in ("a", "b") for records in (None, "c", "d")}
-    assert len(keys) == 6
+    assert run_key(recipe, "a") != run_key(recipe, "b")
 
 
-@pytest.mark.parametrize("version", ["TRAINING_VERSION", "INIT_VERSION", "MEASUREMENT_VERSION", "ANNOTATION_VERSION"])
+@pytest.mark.parametrize("version", ["TRAINING_VERSION", "INIT_VERSION", "MEASUREMENT_VERSION"])
 def test_version_constants_count(experiment: Experiment, monkeypatch: pytest.MonkeyPatch, version: str) -> None:
-    before = key_of(experiment, LOSSES)
+    before = key_of(experiment, THINKING)
     monkeypatch.setattr(cache, version, 99)
-    assert key_of(experiment, LOSSES) != before
+    assert key_of(experiment, THINKING) != before
 
 
 def test_weights_count_wherever_they_are(experiment: Experiment, tmp_path: Path) -> None:
-    moved = Path(shutil.copytree(experiment.student, tmp_path / "elsewhere"))
-    assert model_key(moved) == model_key(experiment.student)
-    same = Experiment(tmp_path / "other out", SPEC, moved, experiment.teacher)
-    assert [key_of(same, row) for row in (LOSSES, STUDENT, TEACHER)] == [
-        key_of(experiment, row) for row in (LOSSES, STUDENT, TEACHER)
-    ]
+    moved = Path(shutil.copytree(experiment.models["nano"], tmp_path / "elsewhere"))
+    models = {**experiment.models, "nano": moved}
+    rows, same = (THINKING, STUDENT, TEACHER), Experiment(tmp_path / "other out", SPEC, models)
+    assert [key_of(same, row) for row in rows] == [key_of(experiment, row) for row in rows]
     (moved / "model.safetensors").write_text("other weights")
-    other = Experiment(tmp_path / "other out", SPEC, moved, experiment.teacher)
-    assert key_of(other, LOSSES) != key_of(experiment, LOSSES)
-    assert key_of(other, STUDENT) != key_of(experiment, STUDENT)
-    assert key_of(other, TEACHER) == key_of(experiment, TEACHER)
+    other = Experiment(tmp_path / "other out", SPEC, models)
+    assert [key_of(other, row) == key_of(experiment, row) for row in rows] == [False, False, True]
+    assert key_of(other, LOSSES) == key_of(experiment, LOSSES), "from random weights"
 
 
-def test_the_teacher_counts_only_where_its_records_are_read(experiment: Experiment, tmp_path: Path) -> None:
-    other = Experiment(tmp_path / "out", SPEC, experiment.student, model_files(tmp_path / "other", "another"))
-    assert experiment.model_key(LOSSES, 0) != other.model_key(LOSSES, 0)
-    assert experiment.model_key(THINKING, 0) == other.model_key(THINKING, 0)
-
-
-def test_the_blind_control_counts_beside_the_student(experiment: Experiment) -> None:
+def test_the_blind_control_and_true_boxes_count(experiment: Experiment) -> None:
     before = [key_of(experiment, row) for row in (STUDENT, TEACHER)]
-    model_files(experiment.student / "blind", "blind")
-    after = Experiment(experiment.out, SPEC, experiment.student, experiment.teacher)
-    assert [key_of(after, row) for row in (STUDENT, TEACHER)] != before
-    assert key_of(after, TEACHER) == before[1]
+    boxes = STUDENT.model_copy(update={"oracle_boxes": True})
+    assert key_of(experiment, boxes) != before[0]
+    model_files(experiment.models["nano"] / "blind", "blind")
+    assert [key_of(experiment, row) == key for row, key in zip((STUDENT, TEACHER), before, strict=True)] == [
+        False,
+        True,
+    ]
 
 
 def test_without_thinking_tokens_neither_seed_nor_placement_matters() -> None:
-    plain = SPEC.rows_of("III")["K = 0"].init
+    plain = SPEC.rows_of("table-III")["K = 0"].init
     assert plain.key_settings(0) == plain.model_copy(update={"placement": "after_question"}).key_settings(1)
     assert THINKING.init.key_settings(0) != THINKING.init.key_settings(1)
 

@@ -16,14 +16,18 @@ import torch
 from safetensors.torch import load_file
 from transformers import CLIPVisionConfig, LlamaConfig
 
+from dollhouse.evaluation.tables.folder import verify_folder
+from dollhouse.evaluation.tables.measurements import MeasurementsBuilder
+from dollhouse.evaluation.tables.statistics import Estimate
+from dollhouse.evaluation.tables.table import Cell
 from dollhouse.evaluation.verify import verify_report
 from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.models.dollhouse.serialization import load_student
 from dollhouse.models.llava3d.configuration import CLIP_LARGE, Llava3DConfig
 from dollhouse.scenes.open import open_scene
-from experiments.paper.experiment import INIT_STD, STUDENT, Experiment, write_init, write_stand_in
-from experiments.paper.measure import FIXED_LOSSES, measure, read_measured
+from experiments.paper.experiment import INIT_STD, Experiment, write_init
+from experiments.paper.measure import FIXED_LOSSES, measure
 from experiments.paper.paper_size import RandomStudent, RandomTeacher, student_config
 from experiments.paper.run import make_tables
 from experiments.paper.spec import Init, read_spec
@@ -35,6 +39,8 @@ SMALL = [
     "training_scenes=rooms:train/0-1",
     "questions_per_scene=12",
     "seeds=[0]",
+    "recipes.thinking.recipe.data={scenes: rooms:train/0-1, views: 4, questions_per_scene: 8, workers: 0}",
+    "recipes.thinking.recipe.stages.finetune.families=null",
     "recipes.thinking.recipe.stages.finetune.steps=4",
     "recipes.thinking.recipe.stages.finetune.batch_size=1",
     "recipes.thinking.recipe.stages.finetune.save_every=1",
@@ -80,25 +86,30 @@ def test_one_token_a_scene_is_the_mean_of_the_objects(tiny_student: Path, tmp_pa
     assert pooled.processor.prompt("a?").count("<scene>") == 1
 
 
-def test_the_stand_in_has_the_teachers_shape(tiny_student: Path, tmp_path: Path) -> None:
-    write_stand_in(tiny_student, tmp_path / "teacher")
-    student, teacher = load_student(tiny_student)[0], load_student(tmp_path / "teacher")[0]
-    assert teacher.config.use_rgbd
-    assert teacher.config.trunk_width == 2 * student.config.trunk_width
+def test_more_layers_change_no_answer(tiny_student: Path, tmp_path: Path) -> None:
+    write_init(tiny_student, Init(), 0, tmp_path / "plain")
+    write_init(tiny_student, Init(extra_layers=2), 0, tmp_path / "deep")
+    plain, deep = (DollhousePipeline.from_pretrained(tmp_path / name) for name in ("plain", "deep"))
+    layers = [pipeline.model.config.get_text_config().num_hidden_layers for pipeline in (plain, deep)]
+    assert layers[1] == layers[0] + 2
+    scene, questions = open_scene("rooms:test/1"), ["is there a bed?", "what is in the room?"]
+    assert plain.encode_scene(scene).ask(questions) == deep.encode_scene(scene).ask(questions)
 
 
 def test_a_measurement_is_verifiable(tiny_student: Path, tmp_path: Path) -> None:
     measure(tiny_student, tmp_path, "rooms:test/0-1", 12, "rooms:validation/0-1", None, tmp_path / "rooms")
-    measured = read_measured(tmp_path)
-    assert measured.names == ["rooms:test/0", "rooms:test/1"]
-    assert measured.losses is not None
-    assert set(measured.losses) == set(FIXED_LOSSES)
-    assert all(len(values) == 2 for values in measured.losses.values())
-    whole = torch.ones(1, 2).numpy()
-    assert measured.accuracy().n == measured.metrics["overall"]["n"]
-    depth, boxes = (measured.figure(name, None).statistic(whole)[0] for name in ("depth/abs_rel", "map_25"))
-    assert depth == pytest.approx(measured.metrics["depth"]["abs_rel"])
-    assert boxes == pytest.approx(measured.metrics["boxes"]["map_25"])
+    facts = json.loads((tmp_path / "rooms.json").read_text())
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert set(facts["losses"]) == set(FIXED_LOSSES)
+    assert all(len(values) == 2 for values in facts["losses"].values())
+    builder = MeasurementsBuilder()
+    builder.add_answers("m", [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text().splitlines()])
+    builder.add_rooms("m", facts["rooms"])
+    names = {"accuracy": ("overall", "accuracy"), "depth/abs_rel": ("depth", "abs_rel"), "map_25": ("boxes", "map_25")}
+    for figure, (part, name) in names.items():
+        found = Cell(figure=figure, models={"0": "m"}).value(builder.build())
+        assert isinstance(found, Estimate)
+        assert found.value == pytest.approx(metrics[part][name])
     assert verify_report(tmp_path).agrees
 
 
@@ -121,17 +132,14 @@ def test_random_models_answer(tiny_student: Path) -> None:
 
 @pytest.mark.slow
 def test_tables_with_a_real_student(tiny_student: Path, tmp_path: Path) -> None:
-    """Timing in two child processes, a read-out, and Table III's shortest run with the teacher's records unused."""
-    experiment = Experiment(tmp_path, read_spec(overrides=SMALL), tiny_student)
-    make_tables(experiment, ["IV", "fig4"])
-    table = json.loads((tmp_path / "results/table-IV.json").read_text())
+    """Timing in two child processes."""
+    models = {"student": tiny_student, "teacher": tiny_student}
+    folder, _ = make_tables(Experiment(tmp_path, read_spec(overrides=SMALL), models), ["teacher-student-times"])
+    table = json.loads((folder / "teacher-student-times.json").read_text())
     rows = {row["name"]: row["values"] for row in table["rows"]}
-    assert rows["student"]["parameters"] < rows["teacher"]["parameters"]
-    assert rows["teacher, no scene memory"] == {"later answer": rows["teacher"]["first answer"]}
+    assert rows["student"]["parameters"] == rows["teacher"]["parameters"]
     assert 0 < rows["student"]["later answer"]["value"] < rows["student"]["first answer"]["value"]
-    assert table["left_out"][0].startswith("the trained teacher")
-    words = json.loads((tmp_path / "results/fig-4.json").read_text())
-    assert [row["name"] for row in words["rows"]] == ["<think_1>", "<think_2>"]
+    assert verify_folder(folder).findings == []
 
 
 @pytest.mark.slow
@@ -140,12 +148,12 @@ def test_a_killed_run_ends_bit_equal(tiny_student: Path, tmp_path: Path) -> None
     code = (
         "import sys; from pathlib import Path; from experiments.paper.experiment import Experiment\n"
         "from experiments.paper.spec import read_spec\n"
-        "experiment = Experiment(Path(sys.argv[1]), read_spec(overrides=sys.argv[3:]), Path(sys.argv[2]))\n"
-        "experiment.model_folder('run', experiment.spec.rows_of('III')['K = 0'], 0)"
+        "experiment = Experiment(Path(sys.argv[1]), read_spec(overrides=sys.argv[3:]), {'nano': Path(sys.argv[2])})\n"
+        "experiment.model_folder('run', experiment.spec.rows_of('table-III')['K = 0'], 0)"
     )
     spec = read_spec(overrides=SMALL)
-    row = spec.rows_of("III")["K = 0"]
-    whole = Experiment(tmp_path / "whole", spec, tiny_student).model_folder("run", row, 0)
+    row = spec.rows_of("table-III")["K = 0"]
+    whole = Experiment(tmp_path / "whole", spec, {"nano": tiny_student}).model_folder("run", row, 0)
     out = tmp_path / "killed"
     process = subprocess.Popen([sys.executable, "-c", code, str(out), str(tiny_student), *SMALL])
     deadline = time.monotonic() + 300
@@ -155,8 +163,8 @@ def test_a_killed_run_ends_bit_equal(tiny_student: Path, tmp_path: Path) -> None
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    experiment = Experiment(out, spec, tiny_student)
-    assert experiment.measured(STUDENT) is None
+    experiment = Experiment(out, spec, {"nano": tiny_student})
+    assert experiment.run_folder(row, 0) is None
     continued = experiment.model_folder("run", row, 0)
     assert len(list(out.glob("runs/*"))) == 1
     expected, got = (load_file(folder / "model.safetensors") for folder in (whole, continued))

@@ -11,15 +11,17 @@ import pytest
 from matplotlib.figure import Figure
 
 from dollhouse.errors import ModelError
+from dollhouse.evaluation.tables.folder import verify_folder
 from dollhouse.training.config import Recipe
 from experiments.paper import experiment as experiment_module
-from experiments.paper import tables
+from experiments.paper import run as run_module
 from experiments.paper.experiment import Experiment, Job
 from experiments.paper.run import Outcome, in_order, main, make_tables, run_jobs
 from experiments.paper.spec import Spec, read_spec
-from tests.experiments.measurements import made_measurement, model_files, write_measurement
+from tests.experiments.measurements import model_files, three_of_four, write_measurement
 
-THREE_RUNS = ["III K = 0, seed 0", "III K = 2, before the question, seed 0", "III K = 2, after the question, seed 0"]
+KEPT = ("K = 0", "K = 4, before the question", "K = 4, after the question")
+THREE_RUNS = [f"table-III {name}, seed 0" for name in KEPT]
 
 
 class Clock:
@@ -89,12 +91,12 @@ def test_a_job_of_two_tables_runs_once_at_its_best_priority() -> None:
 
 
 def small_spec(*overrides: str) -> Spec:
-    """Table III with K = 0 and 2, on the rooms of made-up measurements."""
-    scenes = ["compared_scenes=rooms:test/0-3", "run_scenes=rooms:test/0-3", "seeds=[0]"]
-    spec = read_spec(overrides=[*scenes, *overrides])
-    table = spec.tables["III"]
-    rows = [row for row in table.rows if row.init.num_thinking_tokens in (0, 2)]
-    return spec.model_copy(update={"tables": spec.tables | {"III": table.model_copy(update={"rows": rows})}})
+    """Table III with K = 0 and 4, on the rooms of made-up measurements."""
+    scenes = ["compared_scenes=rooms:test/0-11", "run_scenes=rooms:test/0-11", "seeds=[0]"]
+    spec = read_spec(overrides=[*scenes, "tables.table-III.scenes=''", *overrides])
+    table = spec.tables["table-III"]
+    rows = [row.model_copy(update={"oracle_boxes": False}) for row in table.rows if row.name in KEPT]
+    return spec.model_copy(update={"tables": spec.tables | {"table-III": table.model_copy(update={"rows": rows})}})
 
 
 @pytest.fixture
@@ -113,43 +115,36 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def measure(model: Path, out: Path, *settings: Any) -> None:
         log.append(f"measured {model.parent.name[:-13] if model.name == 'model' else model.name}")
-        write_measurement(made_measurement(lambda room, family: (room + family) % 4 != 0), out)
+        write_measurement(out, three_of_four)
 
     monkeypatch.setattr(experiment_module, "distill", distill)
     monkeypatch.setattr(experiment_module, "measure", measure)
     monkeypatch.setattr(experiment_module, "write_init", lambda student, init, seed, out: None)
-    monkeypatch.setattr(tables, "rows_figure", lambda *arguments: Figure(figsize=(1, 1)))
+    monkeypatch.setattr(run_module, "rows_figure", lambda *arguments: Figure(figsize=(1, 1)))
     return log
 
 
 def made_experiment(folder: Path, spec: Spec | None = None) -> Experiment:
-    for name in ("student", "teacher"):
-        if not (folder / name).exists():
-            model_files(folder / name, name)
-    return Experiment(folder / "out", spec or small_spec(), folder / "student", folder / "teacher")
+    if not (folder / "nano").exists():
+        model_files(folder / "nano")
+    return Experiment(folder / "out", spec or small_spec(), {"nano": folder / "nano"})
 
 
 def test_a_table_from_end_to_end(tmp_path: Path, calls: list[str]) -> None:
-    page, outcome = make_tables(made_experiment(tmp_path), ["III"])
-    assert list(outcome.done) == ["the student measured", "the teacher measured", *THREE_RUNS]
-    results = tmp_path / "out/results"
+    results, outcome = make_tables(made_experiment(tmp_path), ["III"])
+    assert list(outcome.done) == THREE_RUNS
     table = json.loads((results / "table-III.json").read_text())
-    assert [row["name"] for row in table["rows"]] == [
-        "K = 0",
-        "K = 2, before the question",
-        "K = 2, after the question",
-    ]
+    assert [row["name"] for row in table["rows"]] == list(KEPT)
     assert all(row["values"]["spatial"]["value"] == 0.75 for row in table["rows"])
-    assert {"text loss", "spatial"} <= table["rows"][1]["differences"].keys()
-    assert table["left_out"] == []
-    about = json.loads((results / "about.json").read_text())
-    assert about["left_out"] == {}
-    assert about["weights"]["student"] != about["weights"]["teacher"]
+    assert {"spatial"} <= table["rows"][1]["differences"].keys()
+    assert "left_out" not in table
+    report = json.loads((results / "report.json").read_text())
+    assert report["about"]["jobs left out"] == {}
+    assert report["models"]["table-III/K = 0, seed 0"]["weights"] == "0123"
     assert (results / "table-III.png").is_file()
-    assert page == results / "report.html"
-    assert "K = 2, after the question" in page.read_text()
-    assert "5.21" in page.read_text(), "the paper's table is beside it"
-    assert "| K = 2, before the question |" in (results / "table-III.md").read_text()
+    assert "K = 4, after the question" in (results / "report.html").read_text()
+    assert "5.21" in (results / "report.html").read_text(), "the paper's table is beside it"
+    assert verify_folder(results).findings == []
 
 
 def test_a_second_call_makes_nothing_whatever_the_budget(tmp_path: Path, calls: list[str]) -> None:
@@ -160,13 +155,20 @@ def test_a_second_call_makes_nothing_whatever_the_budget(tmp_path: Path, calls: 
     assert (tmp_path / "out/results/table-III.json").read_text() == before
 
 
+def test_at_most_so_many_jobs(tmp_path: Path, calls: list[str]) -> None:
+    _, outcome = make_tables(made_experiment(tmp_path), ["III"], most=1)
+    assert list(outcome.done) == THREE_RUNS[:1]
+    assert outcome.left_out[THREE_RUNS[1]].endswith("; 1 jobs were run")
+    assert list(make_tables(made_experiment(tmp_path), ["III"], most=1)[1].done) == THREE_RUNS[1:2]
+
+
 def test_a_killed_call_continues(tmp_path: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped in the middle of the second run: the same call trains only what is missing."""
     touch: Callable[..., None] = Path.touch
 
     def killed(path: Path, *arguments: Any, **settings: Any) -> None:
         touch(path, *arguments, **settings)
-        if "k-2-before" in path.parent.name and path.name == "step-1":
+        if "k-4-before" in path.parent.name and path.name == "step-1":
             raise KeyboardInterrupt
 
     monkeypatch.setattr(Path, "touch", killed)
@@ -175,48 +177,57 @@ def test_a_killed_call_continues(tmp_path: Path, calls: list[str], monkeypatch: 
     monkeypatch.setattr(Path, "touch", touch)
     before = list(calls)
     _, outcome = make_tables(made_experiment(tmp_path), ["III"])
-    assert outcome.cached == ["the student measured", "the teacher measured", THREE_RUNS[0]]
+    assert outcome.cached == THREE_RUNS[:1]
     assert list(outcome.done) == THREE_RUNS[1:]
-    assert calls[len(before) :][:2] == [
-        "iii-k-2-before-the-question-seed-0: step 2",
-        "measured iii-k-2-before-the-question-seed-0",
-    ]
+    run = "table-iii-k-4-before-the-question-seed-0"
+    assert calls[len(before) :][:2] == [f"{run}: step 2", f"measured {run}"]
     assert len(list((tmp_path / "out/runs").iterdir())) == 3
     assert sorted(calls) == sorted(set(calls)), "no step and no measurement was repeated"
 
 
 def test_a_budget_too_small_says_what_it_leaves_out(tmp_path: Path, calls: list[str]) -> None:
     make_tables(made_experiment(tmp_path), ["III"])
-    _, outcome = make_tables(made_experiment(tmp_path, small_spec("seeds=[0,7]")), ["III"], budget=0.0001)
-    assert outcome.left_out["III K = 0, seed 7"].startswith("it takes about")
-    assert outcome.left_out["III K = 2, after the question, seed 7"] == "it needs III K = 0, seed 7"
-    table = json.loads((tmp_path / "out/results/table-III.json").read_text())
-    assert "K = 0, seed 7" in table["left_out"]
-    assert "Left out: K = 0, seed 7." in (tmp_path / "out/results/report.html").read_text()
+    folder, outcome = make_tables(made_experiment(tmp_path, small_spec("seeds=[0,7]")), ["III"], budget=0.0001)
+    assert outcome.left_out["table-III K = 0, seed 7"].startswith("it takes about")
+    assert outcome.left_out["table-III K = 4, after the question, seed 7"] == "it needs table-III K = 0, seed 7"
+    assert "K = 0 (seed 7)" in json.loads((folder / "table-III.json").read_text())["left_out"]
+    assert "Left out: K = 0 (seed 7)." in (folder / "report.html").read_text()
 
 
-def test_without_a_teacher(tmp_path: Path, calls: list[str]) -> None:
-    whole = made_experiment(tmp_path)
-    _, outcome = make_tables(Experiment(whole.out, whole.spec, whole.student), ["text", "retention"])
-    assert list(outcome.done) == ["the student measured"]
-    table = json.loads((tmp_path / "out/results/text.json").read_text())
-    assert table["left_out"][0].startswith("the teacher: none was given")
-    assert not (tmp_path / "out/results/retention.json").exists()
+def test_without_its_models_a_table_is_left_out(tmp_path: Path, calls: list[str]) -> None:
+    folder, outcome = make_tables(made_experiment(tmp_path), ["text", "retention", "real-photos", "IV"])
+    assert outcome.done == {}
+    about = json.loads((folder / "report.json").read_text())["about"]
+    assert about["not made"] == ["retention", "real-photos", "text", "table-IV"]
+
+
+def test_bench_figures_are_read(tmp_path: Path) -> None:
+    spread = {"first_ms": {"median": 150.0}, "later_ms": {"median": 10.0}}
+    systems = {"nano torch": spread, "nano fp16": {"first_ms": {"median": 75.0}, "later_ms": {"median": 5.0}}}
+    (tmp_path / "bench.json").write_text(json.dumps({"systems": systems, "machine": {}, "settings": {}}))
+    experiment = Experiment(tmp_path / "out", read_spec(), benches={"nano": tmp_path / "bench.json"})
+    folder, _ = make_tables(experiment, ["IV"])
+    text = (folder / "table-IV.md").read_text()
+    assert "| nano, nano torch | 150.0 ms | 10.0 ms | – |" in text
+    assert verify_folder(folder).findings == []
 
 
 def test_dry_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folders = ["--out", str(tmp_path / "out"), "--student", str(model_files(tmp_path / "student"))]
+    folders = ["--out", str(tmp_path / "out"), "--model", f"nano={model_files(tmp_path / 'nano')}"]
     assert main([*folders, "--only", "II,III", "--dry-run"]) == 0
     lines = capsys.readouterr().out.splitlines()
     names = [line.partition(":")[0] for line in lines]
-    assert names[:2] == ["the student measured", "II all losses, seed 0"]
-    assert names.index("III K = 0, seed 0") < names.index("II all losses, seed 1")
-    assert names.index("II all losses, seed 1") < names.index("III K = 2, before the question, seed 1")
+    assert names[0] == "table-II all losses, seed 0"
+    assert names.index("table-III K = 0, seed 0, true boxes") < names.index("table-II all losses, seed 1")
     assert not (tmp_path / "out").exists()
 
 
 def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ModelError, match="--teacher"):
-        Experiment(tmp_path, read_spec(), teacher=tmp_path)
-    assert main(["--only", "VI", "--dry-run", "--student", str(model_files(tmp_path / "student"))]) == 1
+    with pytest.raises(ModelError, match="--model teacher"):
+        Experiment(tmp_path, read_spec(), {"teacher": tmp_path})
+    with pytest.raises(ModelError, match="--bench"):
+        Experiment(tmp_path, read_spec(), benches={"nano": tmp_path / "none.json"})
+    assert main(["--only", "VI", "--dry-run"]) == 1
     assert capsys.readouterr().err.startswith("error: --only: no table vi")
+    with pytest.raises(SystemExit):
+        main(["--model", "nano"])

@@ -21,44 +21,52 @@ def test_every_row_resolves(key: str, name: str) -> None:
     if row.recipe is not None:
         for seed in SPEC.seeds_of(row):
             recipe = SPEC.recipe_of(row, seed)
-            stage = recipe.stages["finetune"]
+            stage = next(iter(recipe.stages.values()))
             assert recipe.seed == seed
-            assert recipe.data.scenes == SPEC.training_scenes
+            assert recipe.data.scenes
             assert not set(row.drop_losses) & set(stage.losses)
             assert set(row.add_losses) <= set(stage.losses)
 
 
 def test_rows_are_the_papers() -> None:
-    names = list(SPEC.rows_of("II"))
-    assert [row[0] for row in SPEC.tables["II"].paper.rows] == names[:8]
-    counts = {row.init.num_thinking_tokens for row in SPEC.rows_of("III").values()}
-    assert counts == {0, 2, 4, 8, 16}
-    assert {row.init.placement for row in SPEC.rows_of("III").values()} == {"before_question", "after_question"}
+    names, published = set(SPEC.rows_of("table-II")), SPEC.tables["table-II"].paper
+    assert published is not None
+    assert {row[0] for row in published.rows} - names == {"without feature"}, "which needs a teacher's features"
+    rows = SPEC.rows_of("table-III").values()
+    assert {row.init.num_thinking_tokens for row in rows} == {0, 4, 8, 16}
+    assert {row.init.placement for row in rows} == {"before_question", "after_question"}
+    assert {row.scenes for row in rows} == {SPEC.tables["table-III"].scenes}
 
 
 def test_a_row_can_repeat_another() -> None:
-    repeated, original = SPEC.rows_of("I")["short: all losses"], SPEC.rows_of("II")["all losses"]
+    repeated, original = SPEC.rows_of("optimum")["all losses"], SPEC.rows_of("table-II")["all losses"]
     assert (repeated.recipe, repeated.init) == (original.recipe, original.init)
-    assert SPEC.seeds_of(SPEC.rows_of("I")["short: 16 object tokens a scene"]) == [0], "its own key overrides"
-    assert SPEC.seeds_of(SPEC.rows_of("forms")["K = 0"]) == [0, 1, 2]
+    assert SPEC.seeds_of(repeated) == [0, 1, 2]
+
+
+def test_a_run_from_random_weights_starts_from_no_model() -> None:
+    rows = SPEC.rows_of("table-II"), SPEC.rows_of("table-III")
+    scratch, tuned = (SPEC.recipe_of(next(iter(each.values())), 0) for each in rows)
+    assert (scratch.init_from, str(tuned.init_from)) == (None, "nano")
 
 
 def test_a_new_row_needs_yaml_only(tmp_path: Path) -> None:
     tree = yaml.safe_load(TABLES.read_text())
     row = {"name": "long", "recipe": "losses", "drop_losses": ["camera"]}
-    tree["tables"]["II"]["rows"].append(row | {"changes": {"stages.finetune.steps": 7, "loss_weighting": "equal"}})
+    tree["tables"]["table-II"]["rows"].append(row | {"changes": {"stages.train.steps": 7, "loss_weighting": "equal"}})
     (tmp_path / "tables.yaml").write_text(yaml.safe_dump(tree))
     spec = read_spec(tmp_path / "tables.yaml")
-    recipe = spec.recipe_of(spec.rows_of("II")["long"], 3)
-    assert (recipe.stages["finetune"].steps, recipe.loss_weighting, recipe.seed) == (7, "equal", 3)
-    assert "camera" not in recipe.stages["finetune"].losses
-    assert SPEC.recipe_of(SPEC.rows_of("II")["all losses"], 3).stages["finetune"].steps == 60, "others are unchanged"
+    recipe = spec.recipe_of(spec.rows_of("table-II")["long"], 3)
+    assert (recipe.stages["train"].steps, recipe.loss_weighting, recipe.seed) == (7, "equal", 3)
+    assert "camera" not in recipe.stages["train"].losses
+    others = SPEC.recipe_of(SPEC.rows_of("table-II")["all losses"], 3)
+    assert others.stages["train"].steps == 400, "others are unchanged"
 
 
 def test_overrides() -> None:
-    spec = read_spec(overrides=["seeds=[4]", "recipes.losses.recipe.stages.finetune.steps=5", "timing.rooms=2"])
+    spec = read_spec(overrides=["seeds=[4]", "recipes.losses.recipe.stages.train.steps=5", "timing.rooms=2"])
     assert spec.seeds == [4]
-    assert spec.recipe_of(spec.rows_of("II")["all losses"], 4).stages["finetune"].steps == 5
+    assert spec.recipe_of(spec.rows_of("table-II")["all losses"], 4).stages["train"].steps == 5
 
 
 @pytest.mark.parametrize(
@@ -66,8 +74,8 @@ def test_overrides() -> None:
     [
         ("timing.rooms=0", r"timing\.rooms"),
         ("rooms=3", "known keys are paper"),
-        ("tables.II.base=nothing", "table II"),
-        ("tables.II.kind=picture", r"tables\.II\.kind"),
+        ("tables.table-II.base=nothing", "table table-II"),
+        ("tables.table-II.kind=picture", r"tables\.table-II\.kind"),
     ],
 )
 def test_faults_are_named(override: str, message: str) -> None:
@@ -76,13 +84,13 @@ def test_faults_are_named(override: str, message: str) -> None:
 
 
 def test_unknown_losses_of_a_row_are_refused() -> None:
-    row = SPEC.rows_of("II")["without depth"].model_copy(update={"drop_losses": ["colour"]})
+    row = SPEC.rows_of("table-II")["without depth"].model_copy(update={"drop_losses": ["colour"]})
     with pytest.raises(RecipeError, match="colour is no loss of recipe losses"):
         SPEC.recipe_of(row, 0)
 
 
 def test_tables_are_chosen_however_written() -> None:
-    assert SPEC.choose(["Fig. 3", "iii", "TEXT"]) == ["text", "III", "fig3"]
+    assert SPEC.choose(["iii", "TEXT"]) == ["text", "table-III"]
     assert "paper-size" not in SPEC.choose(None)
     with pytest.raises(RecipeError, match="no table vi"):
         SPEC.choose(["VI"])

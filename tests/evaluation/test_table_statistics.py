@@ -10,17 +10,17 @@ import pytest
 from dollhouse.evaluation.metrics.bootstrap import accuracy_interval
 from dollhouse.evaluation.metrics.boxes import BoxScorer
 from dollhouse.evaluation.metrics.text import score_texts
-from dollhouse.scenes.scene import Box
-from experiments.paper.measure import detections
-from experiments.paper.statistics import (
+from dollhouse.evaluation.tables.statistics import (
     difference,
     estimate,
     mean_average_precision,
     rate,
     ratio,
     shortened,
-    text_scores,
+    text_figures,
 )
+from dollhouse.scenes.scene import Box
+from experiments.paper.measure import detections
 
 RIGHT, ASKED = np.array([3.0, 5, 1, 4, 2, 6]), np.array([6.0, 6, 4, 5, 4, 6])
 
@@ -131,9 +131,9 @@ REFERENCES = ["a room with a bed and a lamp.", "a room with a sofa and a plant."
 
 def test_bleu_over_rooms_is_that_of_the_corpus() -> None:
     expected = score_texts(TEXTS, [[text] for text in REFERENCES])
-    found = text_scores(TEXTS, REFERENCES, ["a", "b", "c"])
+    found = text_figures(TEXTS, REFERENCES, ["a", "b", "c"])
     for order in range(1, 5):
-        bleu = found[f"BLEU-{order}"]
+        bleu = found[f"BLEU-{order}"].estimate()
         assert bleu is not None
         assert bleu.value == pytest.approx(expected[f"coco_bleu_{order}"].value, abs=1e-12)
 
@@ -142,9 +142,10 @@ def test_length_normalised_scores_do_not_punish_brevity() -> None:
     texts, references = shortened(TEXTS, REFERENCES)
     assert [len(a.split()) for a in texts] == [len(b.split()) for b in references] == [8, 2, 8]
     pair = (["a room with"], ["a room with a sofa and a plant."])
-    values = [text_scores(*texts, ["r"]) for texts in (pair, shortened(*pair))]
+    values = [text_figures(*texts, ["r"]) for texts in (pair, shortened(*pair))]
     found = {
-        name: [score.value for scores in values if (score := scores[name])] for name in ("ROUGE-1 recall", "ROUGE-1")
+        name: [score.value for scores in values if (score := scores[name].estimate())]
+        for name in ("ROUGE-1 recall", "ROUGE-1")
     }
     assert found["ROUGE-1 recall"] == pytest.approx([3 / 8, 1.0])
     assert found["ROUGE-1"][1] == 1.0

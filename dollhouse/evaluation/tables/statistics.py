@@ -49,6 +49,17 @@ class Estimate:
     rooms: int
     seeds: int = 1
 
+    @classmethod
+    def read(cls, stored: Mapping[str, Any]) -> Estimate:
+        """Read what :meth:`rounded` returned."""
+        interval = stored["ci95"]
+        return cls(**{**stored, "ci95": None if interval is None else (interval[0], interval[1])})
+
+    def rounded(self, digits: int) -> dict[str, Any]:
+        """Return the fields as JSON values, numbers with so many significant digits."""
+        number = [float(f"{value:.{digits}g}") for value in (self.value, *(self.ci95 or ()))]
+        return {**vars(self), "value": number[0], "ci95": number[1:] or None}
+
     @property
     def excludes_zero(self) -> bool:
         """Whether the interval of a difference excludes no change."""
@@ -74,6 +85,13 @@ def ratio(a: Statistic, b: Statistic) -> Statistic:
             return a(times) / b(times)
 
     return statistic
+
+
+def corrected(accuracy: Statistic, chance: Statistic, of: Statistic | None = None) -> Statistic:
+    """Return the share of what lies above chance: ``(a - c) / (1 - c)``, or ``(a - c) / (b - c)`` with ``of`` as b."""
+    return lambda times: ratio(
+        difference(accuracy, chance), difference(of or (lambda drawn: np.ones(len(drawn))), chance)
+    )(times)
 
 
 def estimate(seeds: Sequence[Statistic], rooms: int, n: int) -> Estimate | None:
@@ -131,24 +149,23 @@ def _summed_precision(times: Array, hits: Array) -> Array:
     return (times * hits * envelope).sum(1)
 
 
-def text_scores(
-    predictions: Sequence[str], references: Sequence[str], scenes: Sequence[str]
-) -> dict[str, Estimate | None]:
-    """Return every score of N texts against their references, with intervals over their S scenes."""
+def text_figures(predictions: Sequence[str], references: Sequence[str], scenes: Sequence[str]) -> dict[str, Figure]:
+    """Return every score of N texts against their references, over their S scenes."""
     names = list(dict.fromkeys(scenes))
     member = np.zeros((len(predictions), len(names)))  # (N, S)
     member[np.arange(len(predictions)), [names.index(scene) for scene in scenes]] = 1.0
 
-    def mean(values: Sequence[float] | Array) -> Estimate | None:
-        return estimate([rate(np.asarray(values) @ member, member.sum(0))], len(names), len(predictions))
+    def figure(statistic: Statistic) -> Figure:
+        return Figure(statistic, len(names), len(predictions))
+
+    def mean(values: Sequence[float] | Array) -> Figure:
+        return figure(rate(np.asarray(values) @ member, member.sum(0)))
 
     pairs = zip(split_captions(predictions), split_captions(references), strict=True)
     counts = [BleuCounts.of(words, [reference]) for words, reference in pairs]
     by_text = [[*count.matched, *count.predicted, count.length, count.closest] for count in counts]
     by_room = member.T @ np.array(by_text, dtype=np.float64)
-    scores = {}
-    for order in range(ORDERS):
-        scores[f"BLEU-{order + 1}"] = estimate([partial(_bleu, by_room, order)], len(names), len(predictions))
+    scores = {f"BLEU-{order + 1}": figure(partial(_bleu, by_room, order)) for order in range(ORDERS)}
     scorer = import_extra("rouge_score.rouge_scorer", "rouge-score").RougeScorer(list(ROUGE.values()))
     rouge = [scorer.score(reference, text) for text, reference in zip(predictions, references, strict=True)]
     for name, kind in ROUGE.items():
