@@ -129,12 +129,14 @@ def make_tables(
 
 
 def fitting_lines(page: str, tables: Sequence[Table]) -> str:
-    """Return the lines of the summary whose tables and rows were made."""
-    kept = []
+    """Return the lines of the summary whose tables and rows were made, without headings of nothing."""
+    kept: list[str] = []
     for line in page.splitlines():
         with suppress(ScoreError):
             fill_page(line, tables)
-            kept.append(line)
+            if line.startswith("## ") and kept[-2:-1] and kept[-2].startswith("## "):
+                del kept[-2:]
+            kept += [line] if line or kept[-1:] != [""] else []
     return "\n".join(kept) + "\n"
 
 
