@@ -181,8 +181,9 @@ class TableBuilder:
             report = decode_json((folder / "report.json").read_bytes())
             lines = (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
             rows = [photo_row(decode_json(line)) for line in lines]
-            facts = {part: report["model"].get(part) for part in ("name", "weights")}
-            self.builder.models[names[name]] = facts | {"commit": report["provenance"].get("commit")}
+            model, provenance = report["model"], report["provenance"]
+            facts = {"name": model.get("name") or model.get("teacher") or name, "weights": model.get("weights")}
+            self.builder.models[names[name]] = facts | {"commit": provenance.get("commit")}
             self.builder.add_answers(names[name], rows)
             if isinstance(rows[0].get("blind_prediction"), str):
                 self.builder.models[BLIND.format(names[name])] = {"name": report["model"].get("blind")}

@@ -92,6 +92,8 @@ def verify_folder(folder: Path) -> TablesVerification:
         tables: list[Table] = []
         values = 0
         for key in report["tables"]:
+            if Path(key).name != key:
+                raise ScoreError(f"{folder / REPORT}: {key!r} is no name of a table; fetch it again")
             stored = _read_table(folder / f"{key}.json")
             computed = stored.computed(measurements)
             values += sum(len(row.values) + len(row.differences) for row in computed.rows)
@@ -112,7 +114,8 @@ def fill_page(page: str, tables: Sequence[Table]) -> str:
             lines.append(markdown_table(*by_key[line.strip("{}")].cells()))
             continue
         for key, table in by_key.items():
-            line = table.fill(line.replace(f"{{{key}:", "{")) if f"{{{key}:" in line else line
+            places = re.compile(rf"\{{{re.escape(key)}:([^{{}}]*)\}}")
+            line = places.sub(lambda place, table=table: table.fill(f"{{{place[1]}}}"), line)
         if left := _UNFILLED.search(line):
             raise ScoreError(f"there is no table for {left[0]}")
         lines.append(line)
@@ -165,7 +168,7 @@ def _changed_files(folder: Path, files: Mapping[str, Any]) -> Iterator[str]:
     present = {path.name for path in folder.iterdir() if path.name != REPORT}
     yield from (f"{name}: is missing" for name in files if name not in present)
     yield from (f"{name}: is not of this folder" for name in sorted(present - set(files)))
-    for name in sorted(present & set(files)):
+    for name in sorted(present & set(files)):  # names of the folder, wherever a name in the report points to
         theirs, ours = files[name], _digests(folder / name)
         if isinstance(theirs, str) or isinstance(ours, str):
             if theirs != ours:
