@@ -30,7 +30,7 @@ class MentionFinder:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, config: DollhouseConfig) -> None:
         self.num_objects = config.num_objects  # objects beyond have no slot in the language prefix
         self._set_labels(config.label_ids)
-        self.colour_of_last = {ids[-1]: colour for colour, ids in enumerate(config.colour_ids) if ids}
+        self.colours = {tuple(ids): colour for colour, ids in enumerate(config.colour_ids) if ids}
         self.views = {
             tuple(tokenizer(f" view {view + 1}", add_special_tokens=False)["input_ids"]): view
             for view in range(config.max_referenced_views)
@@ -64,9 +64,9 @@ class MentionFinder:
             else:
                 continue
             matches = objects.label == label
-            colour = self.colour_of_last.get(ids[before]) if before >= 0 else None
-            if colour is not None:
-                matches = matches & (objects.colour == colour)
+            for words, colour in self.colours.items():
+                if tuple(ids[max(0, before + 1 - len(words)) : before + 1]) == words:
+                    matches = matches & (objects.colour == colour)
             if matches.sum() == 1 and matches.argmax() < self.num_objects:
                 mentions.append(Mention(position, int(matches.argmax()), view))
         return tuple(mentions)

@@ -18,7 +18,7 @@ from dollhouse.data.target_source import SceneTargetSource
 from dollhouse.data.targets import scene_targets
 from dollhouse.data.tokenization import tokenize_questions
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
-from dollhouse.models.dollhouse.tokenization import fill_token_ids
+from dollhouse.models.dollhouse.tokenization import fill_token_ids, train_tokenizer
 from dollhouse.scenes.synthetic.furniture import CATEGORIES, COLOURS
 from dollhouse.scenes.synthetic.room_scene import room_scene
 
@@ -64,6 +64,24 @@ def test_names_of_several_words_are_found(mention_tokenizer: PreTrainedTokenizer
         for question in ("is the office chair by the chair?", "is there a chair?", "is there an office?")
     ]
     assert found == [[1, 0], [0], []]
+
+
+def test_colours_of_several_tokens_are_compared_whole() -> None:
+    """A tokenizer of letters: the last one of "the" is also that of "white"."""
+    tokenizer = train_tokenizer([], [], 300, 2)
+    targets = scene_targets(room_scene("train", 3), 126, CATEGORIES, list(COLOURS))
+    assert targets.objects is not None
+    count = len(targets.objects.label)
+    colours = np.array([0, 1] + [0] * (count - 2))
+    objects = replace(targets.objects, label=np.array([0, 1] + [2] * (count - 2)), colour=colours)
+    config = DollhouseConfig(num_objects=16, labels=["chair", "table", "lamp"], colours=["white", "blue"])
+    fill_token_ids(config, tokenizer)
+    finder = MentionFinder(tokenizer, config)
+    found = [
+        [mention.object for mention in finder.find(tokenizer(question)["input_ids"], objects)]
+        for question in (" is the chair by the table?", " the white chair, the blue chair", " a blue table")
+    ]
+    assert found == [[0, 1], [0], [1]]
 
 
 def test_ambiguous_names_are_left_out(
