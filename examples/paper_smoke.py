@@ -32,7 +32,7 @@ from tests.scenes.fixture_front3d import write_house
 
 ROOT = Path(__file__).parents[1]
 GUIDE = ROOT / "docs" / "guides" / "paper.md"
-SCANS, FRAMES = 5, 40  #: one scan is for evaluation
+SCANS, FRAMES = 10, 24  #: two scans are for evaluation
 VGGT = {
     "image_size": 518,
     "hidden_size": 64,
