@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -22,7 +23,7 @@ from dollhouse.models.dollhouse.tokenization import fill_token_ids
 from dollhouse.models.vggt.convert import licence_of, load_official
 from dollhouse.models.vggt.efficientnet import IMAGENET_LICENCE, load_imagenet
 from dollhouse.scenes.synthetic.furniture import COLOURS
-from dollhouse.training.config import Recipe
+from dollhouse.training.config import Recipe, StageConfig
 from dollhouse.training.tokenizer import chat_format
 
 Student = tuple[DollhouseForConditionalGeneration, DollhouseProcessor]
@@ -112,10 +113,11 @@ def with_heads(model: DollhouseForConditionalGeneration, recipe: Recipe) -> Doll
     return model
 
 
-def teacher_width(source: TargetSource, losses: Sequence[str]) -> int:
-    """Return the width of the teacher's features in the first samples; 0: none, or no loss needs them."""
-    if "spatial" in losses:
-        for index in range(min(TEACHER_WIDTH_SAMPLES, len(source))):
+def teacher_width(source: TargetSource, stage: StageConfig) -> int:
+    """Return the width of the teacher's features in the first samples of each source; 0: none, or not needed."""
+    parts = [part for part in source.parts if not stage.sources or stage.sources.get(part.name)]
+    if "spatial" in stage.losses:
+        for index in chain.from_iterable(part.samples[:TEACHER_WIDTH_SAMPLES] for part in parts):
             teacher = source.targets(index).teacher
             if teacher is not None and teacher.features is not None:
                 return int(teacher.features.shape[-1])

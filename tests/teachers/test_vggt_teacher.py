@@ -55,13 +55,14 @@ def test_an_encoder_learns_features_then_depth(weights: Path, tmp_path: Path) ->
     record = next(iter(RecordStore(tmp_path / "records")))
     assert record.features is not None
     assert not record.answers
-    stage = {**STAGE, "steps": 2, "train": ["encoder", "trunk", "depth_head"]}
+    sources = {"rooms": {"scenes": "rooms:train/0"}, "encoder": {"records": str(tmp_path / "records")}}
+    stage = {**STAGE, "steps": 2, "train": ["encoder", "trunk", "depth_head"], "sources": {"encoder": 1}}
     stages = {
         "distill_features": {**stage, "losses": ["spatial"]},
         "distill_outputs": {**stage, "losses": ["spatial", "depth_reg"]},
     }
     tree = tiny_tree(stages=stages)
-    tree["data"] = {**tree["data"], "scenes": "", "records": str(tmp_path / "records"), "questions_per_scene": 0}
+    tree["data"] = {**tree["data"], "scenes": "", "sources": sources, "questions_per_scene": 0}
     distill(check_recipe(tree, "test"), tmp_path / "run", progress=False)
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert ["depth_reg" in line for line in lines] == [False, True]
