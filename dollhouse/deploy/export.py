@@ -14,12 +14,13 @@ from dollhouse.deploy.graphs import DepthGraph, EncoderGraph, LanguageGraph, Obj
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 
 OPSET = 20
+MOST_IN_GRAPH = 1_800_000_000  #: bytes of weights
 
 
 def export_graphs(model: DollhouseForConditionalGeneration, folder: Path) -> None:
     """Write a file of each of :data:`~dollhouse.runtime.certificate.GRAPHS` in float32."""
     patches, encoder, depth = PatchesGraph(model), EncoderGraph(model), DepthGraph(model)
-    objects, language = ObjectsGraph(model), LanguageGraph(model)
+    objects = ObjectsGraph(model)
     patch, config = patches.patch, model.config
     batch, views = Dim("batch", max=64), Dim("views", max=256)
     rows, columns = Dim("rows", min=2, max=256), Dim("columns", min=2, max=256)
@@ -63,7 +64,13 @@ def export_graphs(model: DollhouseForConditionalGeneration, folder: Path) -> Non
             list(objects.outputs),
             folder / "objects.onnx",
         )
+    export_language(model, folder / "language.onnx")
 
+
+def export_language(model: DollhouseForConditionalGeneration, path: Path) -> None:
+    """Write the graph of the language model in float32."""
+    language, config = LanguageGraph(model), model.config
+    with torch.no_grad():
         blocks, past = language.blocks, 5
         cache = [f"{kind}.{layer}" for layer in range(len(blocks.layers)) for kind in ("key", "value")]
         embeds, ids = torch.rand(3, 2, config.get_text_config().hidden_size), torch.randint(0, 8, (3, 4))
@@ -80,7 +87,7 @@ def export_graphs(model: DollhouseForConditionalGeneration, folder: Path) -> Non
             ),
             ["embeds", "ids", "mask", *(f"past_{name}" for name in cache)],
             ["logits", *cache],
-            folder / "language.onnx",
+            path,
         )
 
 
@@ -97,6 +104,7 @@ def _write(
     outputs: list[str],
     path: Path,
 ) -> None:
+    """Export a module; weights of a large one are a file beside the graph, which protobuf limits to 2 GB."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it names packages that are not installed
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -111,4 +119,5 @@ def _write(
             verbose=False,
         )
     assert program is not None
-    program.save(str(path), external_data=False)
+    size = sum(value.nbytes for value in module.state_dict().values())
+    program.save(str(path), external_data=size > MOST_IN_GRAPH)

@@ -35,7 +35,7 @@ def write_precision(raw: Path, folder: Path, precision: Precision) -> None:
         for name in GRAPHS:
             source, target, lowered = raw / f"{name}.onnx", folder / f"{name}.onnx", Path(temporary) / f"{name}.onnx"
             if precision in ("int8", "int4") and name == "language":
-                _quantise_language(source, lowered, 4 if precision == "int4" else 8)
+                quantise_language(source, lowered, 4 if precision == "int4" else 8)
                 source = lowered
             optimise(source, target)
             if precision != "float32":
@@ -70,7 +70,8 @@ def halved(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _quantise_language(source: Path, target: Path, bits: int) -> None:
+def quantise_language(source: Path, target: Path, bits: int) -> None:
+    """Store the weights of a language graph in blocks of 8 or 4 bits; the head keeps 8."""
     model = onnx.load(source)
     head = _producer(model.graph, HEAD)
     for width, excluded in ((bits, [head]), (8, [])) if bits != 8 else ((8, []),):

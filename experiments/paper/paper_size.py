@@ -69,20 +69,21 @@ class RandomStudent(RandomModel):
         generate(self.decoder, self.decoder.expand(encoded, 1, QUESTION_TOKENS + tokens), ids, tokens)
 
 
-def student_config() -> Any:
-    """Return the config of the 2.29B student of the recipe ``paper``; which ids words have does not matter."""
-    config = model_init.student_config(read_recipe("paper"))
+def student_config(recipe: str = "paper") -> Any:
+    """Return the config of a recipe's student; which ids words have does not matter."""
+    config = model_init.student_config(read_recipe(recipe))
     config.label_ids, config.colour_ids = [[0] for _ in config.labels], [[0] for _ in config.colours]
     config.thinking_ids = [0] * config.num_thinking_tokens
+    config.pad_token_id, config.eos_token_id = 0, 1
     return config
 
 
-def random_weights(build: Callable[[], Any]) -> Any:
-    """Return what ``build`` makes in bfloat16 with small random weights, norms near one."""
+def random_weights(build: Callable[[], Any], dtype: torch.dtype = torch.bfloat16) -> Any:
+    """Return what ``build`` makes in ``dtype`` with small random weights, norms near one."""
     torch.manual_seed(0)
     with torch.device("meta"):
         model = build()
-    model = model.to(torch.bfloat16).to_empty(device="cuda" if torch.cuda.is_available() else "cpu").eval()
+    model = model.to(dtype).to_empty(device="cuda" if torch.cuda.is_available() else "cpu").eval()
     with torch.no_grad():
         for name, weight in (*model.named_parameters(), *model.named_buffers()):
             if weight.is_floating_point():
