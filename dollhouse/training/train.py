@@ -188,13 +188,8 @@ def train_stage(
     loss_module = build_stage(
         stage,
         model,
-<<<<<<< Updated upstream
         build_weighting(recipe.loss_weighting, list(stage.losses), fixed, log_sigma),
-        teacher_width(source, stage.losses),
-=======
-        build_weighting(recipe.loss_weighting, list(stage.losses), fixed),
         teacher_width(source, stage),
->>>>>>> Stashed changes
         partial(object_cache_of, recipe, model, source),
     )
     sampling = stage.sampling(recipe.data)
