@@ -117,14 +117,13 @@ def tokenize_questions(
 
 
 def pack_questions(questions: Sequence[Sequence[TokenizedQA]], pad: int, chunks: int) -> PackedQuestions:
-    """Pack the questions of all scenes by length, so that long answers do not pad short ones."""
+    """Pack the questions of all scenes by length into at most ``chunks`` chunks with the least padding."""
     rows = [(row, scene) for scene, of_scene in enumerate(questions) for row in of_scene]
     rows.sort(key=lambda row: len(row[0].ids))
     packed = PackedQuestions()
     if not rows:
         return packed
-    bounds = np.linspace(0, len(rows), min(chunks, len(rows)) + 1).round().astype(int)
-    for low, high in pairwise(bounds):
+    for low, high in pairwise(chunk_bounds([len(row.ids) for row, _ in rows], chunks)):
         chunk = [row for row, _ in rows[low:high]]
         ids = torch.full((len(chunk), len(chunk[-1].ids)), pad)
         labels = torch.full(ids.shape, IGNORE)
@@ -143,6 +142,20 @@ def pack_questions(questions: Sequence[Sequence[TokenizedQA]], pad: int, chunks:
         packed.mentions.append(ReferredObjects(tables[0].reshape(-1, 4), tables[1].reshape(-1, 6)))
         packed.top_tokens.append(teacher_top_tokens(chunk))
     return packed
+
+
+def chunk_bounds(lengths: Sequence[int], chunks: int) -> list[int]:
+    """Return where at most ``chunks`` parts of rising ``lengths`` begin and end, so that padding is least."""
+    ends = [end for end in range(1, len(lengths) + 1) if end == len(lengths) or lengths[end] > lengths[end - 1]]
+    best = {0: (0, [0])}  # end of the parts so far -> their tokens with padding, their bounds
+    for _ in range(chunks):
+        longer = {
+            end: min((cost + (end - begin) * lengths[end - 1], [*bounds, end]) for begin, (cost, bounds) in shorter)
+            for end in ends
+            if (shorter := [(begin, found) for begin, found in best.items() if begin < end])
+        }
+        best |= {end: min(found, best.get(end, found)) for end, found in longer.items()}
+    return best[len(lengths)][1]
 
 
 def teacher_top_tokens(chunk: Sequence[TokenizedQA]) -> SparseTeacherLogits | None:
