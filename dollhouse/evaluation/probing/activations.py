@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -32,6 +32,7 @@ class Activations:
     thinking: Tensor  #: (K,) positions
     question: Tensor  #: positions of the question's tokens, without the answer token
     answer: int  #: position of the answer token, whose output is the answer's first token
+    cells: Tensor = field(default_factory=lambda: torch.arange(0))  #: positions of the cells of the views, if any
 
 
 @contextmanager
@@ -56,8 +57,8 @@ def record_activations(session: TorchSession, question: str) -> Activations:
     with torch.inference_mode():
         prefix = session.prefix.to(model.dtype)
         embeds = torch.cat([prefix, model.get_input_embeddings()(ids)], 1)
-        slots = torch.arange(prefix.shape[1])
-        mask = torch.nn.functional.pad(model.thinking_mask(ids), (len(slots), 0))
+        length = prefix.shape[1]
+        mask = torch.nn.functional.pad(model.thinking_mask(ids), (length, 0))
         embeds = model.apply_thinking_passes(embeds, mask)
         output = model.language_model(
             inputs_embeds=embeds, use_cache=False, output_hidden_states=True, output_attentions=True
@@ -66,10 +67,11 @@ def record_activations(session: TorchSession, question: str) -> Activations:
         raise ModelError(f"{session.pipeline.model_id}: its language model returns no attention weights to probe")
     thinking = mask[0].nonzero().squeeze(-1).cpu()
     last = embeds.shape[1] - 1
-    words = [place for place in range(len(slots), last) if place not in set(thinking.tolist())]
+    words = [place for place in range(length, last) if place not in set(thinking.tolist())]
+    objects = session.perception.objects if session.perception is not None and config.prefix == "objects" else None
+    slots = torch.arange(length if objects is None else config.num_objects)
     filled, labels = torch.zeros(len(slots), dtype=torch.bool), torch.full((len(slots),), -1)
-    if session.perception is not None:
-        objects = session.perception.objects
+    if objects is not None:
         filled = (objects.present[0] > 0).cpu()
         labels = torch.where(filled, objects.label_logits[0].argmax(-1).cpu(), labels)
     return Activations(
@@ -82,4 +84,5 @@ def record_activations(session: TorchSession, question: str) -> Activations:
         thinking=thinking,
         question=torch.tensor(words, dtype=torch.long),
         answer=last,
+        cells=torch.arange(len(slots), length),
     )

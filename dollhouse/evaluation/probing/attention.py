@@ -17,7 +17,7 @@ from torch import Tensor
 from dollhouse.evaluation.probing.activations import Activations
 
 ANSWER = "answer"  #: the position whose output is the answer's first token
-OBJECTS, EMPTY, PREFIX = "objects", "empty slots", "constant prefix"
+OBJECTS, EMPTY, PREFIX, CELLS = "objects", "empty slots", "constant prefix", "cells of the views"
 ITSELF, THINKING, QUESTION = "itself", "thinking tokens", "question"
 
 
@@ -26,6 +26,7 @@ def groups_of(activations: Activations, place: int) -> dict[str, Tensor]:
     slots, filled = activations.slots, activations.filled
     groups = {
         **({OBJECTS: slots[filled], EMPTY: slots[~filled]} if filled.any() else {PREFIX: slots}),
+        CELLS: activations.cells,
         THINKING: activations.thinking[activations.thinking < place],
         QUESTION: activations.question[activations.question < place],
         ITSELF: torch.tensor([place]),

@@ -19,7 +19,7 @@ from dollhouse.questions.sampling import FAMILIES
 
 GROUP_COLOURS = {
     attention.OBJECTS: "model", attention.EMPTY: "pale", attention.PREFIX: "pale",
-    attention.THINKING: "chance", attention.ITSELF: "sand", attention.QUESTION: "sage",
+    attention.CELLS: "violet", attention.THINKING: "chance", attention.ITSELF: "sand", attention.QUESTION: "sage",
 }  # fmt: skip
 POSITION_STYLES = {
     linear_probe.THINKING: ("chance", "-"), linear_probe.ALL_THINKING: ("chance", "--"),

@@ -9,6 +9,7 @@ import torch
 from dollhouse.evaluation.probing.activations import Activations, eager_attention, record_activations
 from dollhouse.evaluation.probing.attention import (
     ANSWER,
+    CELLS,
     EMPTY,
     ITSELF,
     OBJECTS,
@@ -143,3 +144,14 @@ def test_read_out_tells_the_likeliest_words() -> None:
     assert result["tokens"][1]["top"][0]["probability"] == pytest.approx(chance, rel=1e-4)
     assert list(result["examples"]) == ["a", "b", "c"]
     assert result["examples"]["c"][0][0]["token"] == "lamp"
+
+
+def test_cells_of_the_views_are_a_group_of_their_own(photos: list[np.ndarray]) -> None:
+    pipeline = tiny_pipeline(grid_size=2)
+    with eager_attention(pipeline.model):
+        found = record_activations(pipeline.encode_scene(scene_of(photos)), QUESTIONS[0])
+    groups = groups_of(found, found.answer)
+    assert groups[CELLS].tolist() == list(range(4, 4 + 2 * 4))
+    assert found.slots.tolist() == list(range(4))
+    assert found.thinking.tolist() == [12, 13, 14]
+    assert sorted(place for places in groups.values() for place in places.tolist()) == list(range(found.answer + 1))
