@@ -80,5 +80,5 @@ def test_the_shipped_export_answers_without_torch(tmp_path: Path) -> None:
     done = run(ANSWER, tmp_path, *TRAIN, "matplotlib")  # Typer imports pydantic itself
     assert done.returncode == 0, done.stderr
     answered = json.loads(done.stdout)
-    assert "/int8" in answered["model"]
+    assert "/float16" in answered["model"]
     assert all(answer["text"] for answer in answered["answers"])

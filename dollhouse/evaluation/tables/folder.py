@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from html.parser import HTMLParser
 from itertools import islice, zip_longest
@@ -115,11 +116,15 @@ def fill_page(page: str, tables: Sequence[Table]) -> str:
             continue
         for key, table in by_key.items():
             places = re.compile(rf"\{{{re.escape(key)}:([^{{}}]*)\}}")
-            line = places.sub(lambda place, table=table: table.fill(f"{{{place[1]}}}"), line)
+            line = places.sub(partial(_filled, table), line)
         if left := _UNFILLED.search(line):
             raise ScoreError(f"there is no table for {left[0]}")
         lines.append(line)
     return "\n".join(lines) + "\n"
+
+
+def _filled(table: Table, place: re.Match[str]) -> str:
+    return table.fill(f"{{{place[1]}}}")
 
 
 def html_page(tables: Sequence[Table], about: Mapping[str, Any]) -> str:

@@ -208,8 +208,10 @@ class MeasurementsBuilder:
 
 def read_measurements(folder: Path, models: Mapping[str, Mapping[str, Any]]) -> Measurements:
     """Read the three files of a folder. Raises ScoreError where one is missing or damaged."""
-    rows = [[row for _, row in read_packed(folder / name)] for name in (PREDICTIONS, PERCEPTION, SERIES)]
-    return Measurements(*rows, models=models)
+    questions, perception, series = (
+        [row for _, row in read_packed(folder / name)] for name in (PREDICTIONS, PERCEPTION, SERIES)
+    )
+    return Measurements(questions, perception, series, models)
 
 
 def read_packed(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
