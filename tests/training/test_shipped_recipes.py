@@ -9,11 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from dollhouse.models.dollhouse.serialization import load_student, save_student
 from dollhouse.training.config import Recipe
 from dollhouse.training.estimate.dry_run import StageEstimate, dry_run
 from dollhouse.training.estimate.recipe import estimate_recipe
-from dollhouse.training.model_init import build_student
 from dollhouse.training.recipes import RECIPES, find_recipe, read_recipe, read_tree
 
 ROOM = "rooms:train/0-0"
@@ -34,10 +32,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_recipe(name: str, cache: Path) -> Recipe:
     """Return a shipped recipe with one room a step, small photos and few language layers."""
     tree = read_tree(find_recipe(name))
-    data, earlier = tree["data"], str(tree.get("init_from", "")).startswith("runs/")
-    sources = {source: {"scenes": ROOM} for source in data.get("sources", {})}
+    sources = {source: {"scenes": ROOM} for source in tree["data"].get("sources", {})}
     scenes = [f"data.sources={json.dumps(sources)}"] if sources else ["data.records=null", f"data.scenes={ROOM}"]
-    small = [*scenes, *SMALL, f"data.cache={cache}", *([f"init_from={rooms_student(cache.parent)}"] if earlier else [])]
+    small = [*scenes, *SMALL, f"data.cache={cache}"]
     recipe = read_recipe(name, small)
     if recipe.init_from is None:
         recipe = read_recipe(name, [*small, *SMALL_STUDENT, *NO_FILES])
@@ -46,15 +43,6 @@ def small_recipe(name: str, cache: Path) -> Recipe:
         update["muon_learning_rate"] = 0  # many small operations
     stages = {stage: settings.model_copy(update=update) for stage, settings in recipe.stages.items()}
     return recipe.model_copy(update={"stages": stages})
-
-
-def rooms_student(folder: Path) -> Path:
-    """Return the folder of an untrained small student of recipe rooms_nano, which other recipes start from."""
-    out = folder / "rooms_nano"
-    if not out.exists():
-        recipe = read_recipe("rooms_nano", SMALL_STUDENT)
-        save_student(*build_student(recipe, load_student(None)[1].tokenizer), out)
-    return out
 
 
 def check_stages(recipe: Recipe, stages: Sequence[StageEstimate]) -> None:
