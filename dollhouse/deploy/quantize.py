@@ -18,17 +18,22 @@ import onnxruntime
 from onnx import numpy_helper
 from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, MatMulNBitsQuantizer
 
+from dollhouse.errors import ModelError
 from dollhouse.runtime.certificate import GRAPHS
 
 Precision = Literal["float32", "float16", "int8", "int4"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 BLOCK = 32  #: weights that share a scale and a zero point
 HEAD = "logits"  #: output of the language model's head, which keeps 8 bits
+MOST_IN_FILE = 2_000_000_000  #: bytes
 LEAST_HALVED = 1024  #: values of a weight that is stored in 16 bits
 
 
 def write_precision(raw: Path, folder: Path, precision: Precision) -> None:
-    """Write the graphs of ``raw``, in float32, to ``folder`` in another precision, optimised for loading."""
+    """Write the graphs of ``raw``, in float32, to ``folder`` in another precision, optimised for loading.
+
+    Raises ModelError for a graph that is larger than an ONNX file can be.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     logging.getLogger("onnxruntime.quantization").setLevel(logging.ERROR)  # a line for every node
     with tempfile.TemporaryDirectory() as temporary:
@@ -37,6 +42,12 @@ def write_precision(raw: Path, folder: Path, precision: Precision) -> None:
             if precision in ("int8", "int4") and name == "language":
                 quantise_language(source, lowered, 4 if precision == "int4" else 8)
                 source = lowered
+            size = sum(part.stat().st_size for part in source.parent.glob(f"{source.name}*"))  # with its weights' file
+            if size > MOST_IN_FILE:
+                raise ModelError(
+                    f"the {name} graph takes {size / 1e9:.1f} GB in {precision}, and an ONNX file holds 2 GB: "
+                    "choose --precision int8 or int4"
+                )
             optimise(source, target)
             if precision != "float32":
                 onnx.save(halved(onnx.load(target)), target)

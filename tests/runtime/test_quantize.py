@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+
+from dollhouse.errors import ModelError
 
 onnx = pytest.importorskip("onnx", reason="pip install 'dollhouse[export]'")
 
@@ -27,3 +31,14 @@ def test_halved_weights_are_cast_back() -> None:
     x = rng.normal(size=(3, 64)).astype(np.float32)
     (z,) = session.run(None, {"x": x})
     np.testing.assert_allclose(z, x @ weight.astype(np.float16).astype(np.float32) @ large, rtol=1e-4, atol=100)
+
+
+def test_a_graph_that_no_file_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dollhouse.deploy import quantize
+
+    monkeypatch.setattr(quantize, "MOST_IN_FILE", 100)
+    monkeypatch.setattr(quantize, "GRAPHS", ("language",))
+    (tmp_path / "language.onnx").write_bytes(b"small")
+    (tmp_path / "language.onnx.data").write_bytes(bytes(200))
+    with pytest.raises(ModelError, match=r"language graph takes 0\.0 GB in float32, .*--precision int8 or int4"):
+        quantize.write_precision(tmp_path, tmp_path / "float32", "float32")
