@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from dollhouse.runtime.word_batch import WordBatch
 
 Engine = Literal["torch", "onnx"]
+Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 class DollhousePipeline:
@@ -63,6 +64,7 @@ class DollhousePipeline:
         retain_freed_memory: bool = False,
         engine: Engine | None = None,
         precision: str | None = None,
+        dtype: Dtype = "float32",
     ) -> DollhousePipeline:
         """Load a student.
 
@@ -73,9 +75,11 @@ class DollhousePipeline:
             retain_freed_memory: change glibc's malloc settings for the whole process, so that it reuses up to 64 MB
                 of freed memory instead of returning it to the system; the first answer about a scene then takes about
                 a tenth less time on a CPU. No effect with other C libraries.
-            engine: "torch" (float32), or "onnx": ONNX Runtime on the processor, without torch, where the folder holds
+            engine: "torch", or "onnx": ONNX Runtime on the processor, without torch, where the folder holds
                 a certified export. By default torch where it is installed.
             precision: of the export, such as "int8"; by default the first that is certified.
+            dtype: of encoder and language model with engine "torch": "float32", "bfloat16" or "float16". Lower ones are
+                for large students; a small one answers soonest in float32.
 
         Raises:
             MissingPackageError: torch is not installed, and the folder holds no export.
@@ -95,6 +99,8 @@ class DollhousePipeline:
         except ModuleNotFoundError as error:
             raise missing_package(error) from error
         student, processor, model_id = load_student(model)
+        if dtype != "float32":
+            student.lower_precision(getattr(torch, dtype))
         return cls(student.to(device or ("cuda" if torch.cuda.is_available() else "cpu")), processor, model_id)
 
     @classmethod

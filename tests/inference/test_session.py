@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from dollhouse.errors import ModelError, QuestionError
+from dollhouse.inference.pipeline import DollhousePipeline
+from dollhouse.models.dollhouse.serialization import SHIPPED
 from tests.models.conftest import tiny_pipeline
 from tests.models.test_model import QUESTIONS, scene_of
 
@@ -66,3 +68,27 @@ def test_depth_is_computed_on_first_use(photos: list[np.ndarray], monkeypatch: p
     assert depth.shape == (2, 28, 28)
     assert np.array_equal(session.depth, depth)
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("family", ["gpt_neox", "llama"])
+def test_encoder_and_language_model_in_16_bits(family: str, dtype: torch.dtype, photos: list[np.ndarray]) -> None:
+    exact, lowered = tiny_pipeline(family=family), tiny_pipeline(family=family)
+    lowered.model.lower_precision(dtype)
+    kinds = {name.split(".")[0]: weight.dtype for name, weight in lowered.model.named_parameters()}
+    assert {name for name, kind in kinds.items() if kind == dtype} == {"encoder", "language_model"}
+    first, second = (pipeline.encode_scene(scene_of(photos)) for pipeline in (exact, lowered))
+    np.testing.assert_allclose(second.depth, first.depth, rtol=0.02)
+    assert len(second.ask(QUESTIONS)) == len(QUESTIONS)
+
+
+@pytest.mark.skipif(not SHIPPED.is_dir(), reason="the shipped model is not in this tree")
+def test_the_shipped_student_answers_in_bfloat16() -> None:
+    """Its stem of convolutions stays in float32."""
+    questions = ["Is there a sofa?", "Which is bigger, the sofa or the picture?", "How many pictures are there?"]
+    exact, lowered = (
+        DollhousePipeline.from_pretrained(engine="torch", dtype=dtype).encode_scene("example")
+        for dtype in ("float32", "bfloat16")
+    )
+    assert lowered.ask(questions) == exact.ask(questions)
+    assert np.abs(lowered.depth / exact.depth - 1).mean() < 0.005

@@ -132,6 +132,13 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
         self.config.depth_bins = depth_bins or self.config.depth_bins
         self.config.relation_head = relation_head or self.config.relation_head
 
+    def lower_precision(self, dtype: torch.dtype) -> None:
+        """Compute encoder and language model in ``dtype``; the heads, and a stem of convolutions, stay in float32."""
+        self.encoder.to(dtype)
+        self.language_model.to(dtype)
+        if self.encoder.stem is not None:
+            self.encoder.aggregator.patch_embed.float()
+
     def suppress_tokens(self) -> list[int]:
         """Return the special tokens that are never generated."""
         config = self.config
@@ -183,7 +190,10 @@ class DollhouseForConditionalGeneration(SceneLanguageModel, GenerationMixin):
         rows, columns = pixel_values.shape[-2] // patch, pixel_values.shape[-1] // patch
         if encoded is None:
             encoded = self.encode_photos(pixel_values, rgbd)
-        camera_tokens, patches = self.trunk(encoded.last_hidden_state, encoded.embedded and encoded.embedded[0])
+        assert encoded.last_hidden_state is not None
+        dtype = self.trunk.norm_in.weight.dtype
+        embedded = None if encoded.embedded is None else encoded.embedded[0].to(dtype)
+        camera_tokens, patches = self.trunk(encoded.last_hidden_state.to(dtype), embedded)
         cameras = self.camera_head(camera_tokens) if rgbd is None else rgbd.cameras
         share = pixel_values.shape[-1] / self.config.image_size  # of the width that heads predict focal lengths for
         if self.config.canonical_depth and rgbd is None:  # objects of as many pixels are alike in narrow photos

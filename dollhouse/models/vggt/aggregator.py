@@ -83,6 +83,8 @@ class Aggregator(nn.Module):
         Returns the output of the last round (B, V, S+P, 2C), and those of ``output_layers`` by number.
         """
         batch = patches.shape[0] // views
+        if self.camera_token.dtype != torch.float32:  # weights of 16 bits, behind a stem in float32
+            patches = patches.to(self.camera_token.dtype)
         special = torch.cat([self.camera_token, self.register_token], 2)
         special = torch.cat([special[:, :1], special[:, 1:].expand(-1, views - 1, -1, -1)], 1)  # (1, V, S, C)
         special = special.expand(batch, -1, -1, -1).flatten(0, 1).to(patches.dtype)
@@ -120,7 +122,8 @@ class Aggregator(nn.Module):
         # float32 first, as the official code keeps them: in float64 the difference would show
         mean, std = (torch.tensor(row).to(images).view(3, 1, 1) for row in self.image_norm)
         if step is None:  # no split, which would fix the number of images in an exported graph
-            embedded = self.patch_embed((images - mean) / std)
+            dtype = next(self.patch_embed.parameters()).dtype
+            embedded = self.patch_embed(((images - mean) / std).to(dtype))
             return embedded if isinstance(embedded, tuple) else (embedded,)
         chunks = [self.embed_patches(chunk, None) for chunk in images.split(step)]
         return tuple(torch.cat(parts) for parts in zip(*chunks, strict=True))
