@@ -176,16 +176,20 @@ class DistillTrainer(Trainer):
         torch.manual_seed(int(np.random.default_rng([self.args.seed, step, number, 6]).integers(2**63)))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        speed: dict[str, float] = {}
         if "loss" in logs:
             dropped = self.sums.pop("dropped_steps", 0.0)
             sums, counts = total(self.sums), total(self.counts)
             logs.update({name: round(value / counts[name], 5) for name, value in sums.items()})
             logs["dropped_steps"] = dropped
-            logs.update(self.speed.measure(self.state.global_step))
+            speed = self.speed.measure(self.state.global_step)
+            logs.update(speed)
             logs.update({f"weight_{name}": round(value, 5) for name, value in self.model.weighting.weights().items()})
             self.sums.clear()
             self.counts.clear()
         super().log(logs, start_time)
+        for name in speed:  # a checkpoint has the same bytes on any machine
+            del self.state.log_history[-1][name]
 
     def _clip_grad_norm(self, model: nn.Module) -> Any:
         """Clip gradients; skip a step whose gradient is not finite, since it would destroy every weight."""

@@ -25,7 +25,7 @@ from tests.fixtures.recipes import LANGUAGE_PARTS, PERCEPTION_LOSSES, PERCEPTION
 
 LOG, MODEL = "log.txt", "distill/run/model"
 #: what two undisturbed runs may write differently: times, and the commit of this tree
-TIMES = re.compile(r"seconds|^peak_memory|^commit$")
+TIMES = re.compile(r"second|^utilisation$|^peak_memory|^commit$")
 TIMED = {"training_args.bin"}  # a checkpoint's; it has the time in the name of a log folder
 #: names of files that a finished command leaves nothing of
 LEFTOVER = re.compile(

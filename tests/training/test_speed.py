@@ -51,3 +51,9 @@ def test_known_processors() -> None:
     assert known_flops("NVIDIA L40S", True) == 362e12
     assert known_flops("NVIDIA RTX A1000", True) is None
     assert 1e9 < matrix_flops(False) < 1e16
+
+
+def test_measuring_leaves_the_random_numbers() -> None:
+    before = torch.random.get_rng_state()
+    assert matrix_flops(False) > 0
+    assert torch.equal(torch.random.get_rng_state(), before)
