@@ -31,12 +31,12 @@ LAST = 0.25  #: share of a run over which losses and weights are averaged for th
 def table_jobs(experiment: Experiment, key: str) -> list[Job]:
     """Return the jobs of a table."""
     table, rows = experiment.spec.tables[key], experiment.spec.rows_of(key)
+    if table.kind == "timing":  # its rows are the models that are timed
+        return [job for job in [efficiency.timing_job(experiment, table.paper_size)] if job is not None]
     jobs: list[Job] = []
     for row in rows.values():
         if table.kind == "controls":
             jobs += [hidden_cot.probe_job(experiment, row)] if row.model in experiment.models else []
-        elif table.kind == "timing":
-            jobs += filter(None, [efficiency.timing_job(experiment, table.paper_size)])
         elif table.kind not in ("bench", "real"):
             jobs += experiment.row_jobs(key, row, rows.get(row.compare_with or table.base or ""))
     return jobs
