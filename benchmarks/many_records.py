@@ -22,8 +22,9 @@ from dollhouse.records.content_hash import record_id
 from dollhouse.records.object_relations import Relation
 from dollhouse.records.record import Record, RecordCamera
 from dollhouse.records.schema import answer_table, scene_table
-from dollhouse.records.store import ANSWERS, SCENE, RecordStore, parquet_bytes
+from dollhouse.records.store import ANSWERS, SCENE, RecordStore
 from dollhouse.records.types import SceneGeometry, TeacherAnswer
+from dollhouse.records.writer import parquet_bytes
 from dollhouse.scenes.scene import Box
 from dollhouse.system.checksums import HASHES, sum_lines
 

@@ -57,7 +57,7 @@ def merge(
 
     Example: dollhouse records merge shard0/ shard1/ --out records/
     """
-    from dollhouse.records.store import merge_records
+    from dollhouse.records.writer import merge_records
 
     written, existing = merge_records(folders, out)
     print(f"{out}: {written} records copied" + (f", {existing} held already" if existing else ""))

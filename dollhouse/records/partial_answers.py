@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from dollhouse.errors import StorageError
-from dollhouse.records.store import PARTS
 from dollhouse.records.types import TeacherAnswer
+from dollhouse.records.writer import PARTS
 from dollhouse.system.read_files import decode_json, decoding, read_bytes
 
 

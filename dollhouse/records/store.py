@@ -7,53 +7,30 @@ A record is written under ``.unfinished`` and then renamed; the next writer remo
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Self
-
-import pyarrow as pa
-import pyarrow.parquet as pq
-from safetensors.numpy import save
+from typing import Any
 
 from dollhouse.errors import StorageError
 from dollhouse.questions.generate import Question
 from dollhouse.records.content_hash import record_id
 from dollhouse.records.index import CHUNK, MIN_CHUNKS, RecordEntry, in_chunks, read_entries
 from dollhouse.records.record import Record
-from dollhouse.records.schema import SCENE_COLUMNS, answer_table, answers_from, arrays_of, record_from, scene_table
-from dollhouse.records.staging import StagingFolder
+from dollhouse.records.schema import SCENE_COLUMNS, answers_from, record_from
 from dollhouse.records.types import TeacherAnswer
-from dollhouse.system.atomic_io import sync, write_text
-from dollhouse.system.checksums import HASHES, read_sums, sum_lines
+from dollhouse.system.checksums import HASHES, read_sums
 from dollhouse.system.links import refuse_links
 from dollhouse.system.processes import run_jobs
 from dollhouse.system.progress import ProgressBar
 from dollhouse.system.read_files import MAX_UNPACKED, decode_json, decoding, read_bytes, read_parquet, read_safetensors
 
 ANSWERS, SCENE, ARRAYS = "answers.parquet", "scene.parquet", "arrays.safetensors"
-SYNCING_THREADS = 8  #: of a merge, most of whose time the disk needs
-UNFINISHED, PARTS = ".unfinished", ".parts"
 _HEX = set("0123456789abcdef")
-
-#: dataset card: the configurations of ``datasets.load_dataset(folder, "answers")``
-_CARD = f"""---
-configs:
-- config_name: answers
-  data_files: "*/{ANSWERS}"
-- config_name: scenes
-  data_files: "*/{SCENE}"
----
-Records of a Dollhouse teacher: its answers, features and geometry for each scene. `dollhouse records show` prints them.
-"""
 
 
 @dataclass(frozen=True)
@@ -117,7 +94,7 @@ class RecordStore:
         if id not in self:
             raise StorageError(f"{self.folder}: has no record {id}")
         path = self.folder / id / SCENE
-        rows = _rows(path, _hashes(path.parent))
+        rows = _rows(path, record_hashes(path.parent))
         if len(rows) != 1 or set(rows[0]) != set(SCENE_COLUMNS.names) or rows[0]["record"] != id:
             raise StorageError(f"{path}: does not belong to its record; {_remedy(path)}")
         return rows[0]
@@ -125,18 +102,18 @@ class RecordStore:
     def read(self, id: str) -> Record:
         """Return the record with this id. Raises StorageError naming the file that is missing or damaged."""
         row, folder = self.row(id), self.folder / id
-        hashes, path = _hashes(folder), folder / ARRAYS
+        hashes, path = record_hashes(folder), folder / ARRAYS
         answers = _rows(folder / ANSWERS, hashes)
         arrays = {}
         if ARRAYS in hashes:
-            arrays = read_safetensors(_read_bytes(path, hashes), path, StorageError, _remedy(path))
+            arrays = read_safetensors(read_record_file(path, hashes), path, StorageError, _remedy(path))
         with decoding(folder, "a whole record", StorageError, _remedy(path)):
             return record_from(row, answers, arrays)
 
     def answered(self, id: str) -> list[tuple[Question, TeacherAnswer]]:
         """Return the questions and answers of a record, without reading its arrays. Raises as :meth:`read`."""
         path = self.folder / id / ANSWERS
-        rows = _rows(path, _hashes(path.parent))
+        rows = _rows(path, record_hashes(path.parent))
         with decoding(path, "a table of answers", StorageError, _remedy(path)):
             return answers_from(rows)
 
@@ -172,7 +149,7 @@ class RecordStore:
                 expected = record_id(record.scene_hash, record.questions, record.provenance)
         except StorageError as error:
             return [str(error)]
-        others = sorted(set(os.listdir(path)) - {HASHES, *_hashes(path)})
+        others = sorted(set(os.listdir(path)) - {HASHES, *record_hashes(path)})
         wrong = [f"{path}: its id is not the hash of its contents; {_remedy(path / SCENE)}"] if expected != id else []
         return [*wrong, *(f"{path / other}: does not belong to the record" for other in others)]
 
@@ -181,7 +158,7 @@ class RecordStore:
         entries = []
         for id in ids:
             row, path = self.row(id), self.folder / id
-            families = Counter(str(each["family"]) for each in _rows(path / ANSWERS, _hashes(path), ["family"]))
+            families = Counter(str(each["family"]) for each in _rows(path / ANSWERS, record_hashes(path), ["family"]))
             entries.append(
                 RecordEntry(
                     id,
@@ -204,101 +181,11 @@ class RecordStore:
         return self._by_scene
 
 
-class RecordWriter(RecordStore):
-    """Add records to a store; a context manager. Several processes may write to one folder at a time."""
-
-    def __init__(self, folder: str | Path) -> None:
-        """Raises StorageError where the folder cannot be made."""
-        try:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(f"{folder}: records cannot be written there ({error.strerror})") from error
-        super().__init__(folder)
-        self._staging = StagingFolder(self.folder / UNFINISHED, self.folder / ".lock")
-
-    def __enter__(self) -> Self:
-        if links := [path for name in (UNFINISHED, PARTS) if (path := self.folder / name).is_symlink()]:
-            raise StorageError(f"{links[0]}: is a link, which would be followed out of the folder; remove it")
-        try:
-            self._staging.__enter__()
-            if not (card := self.folder / "README.md").exists():
-                write_text(card, _CARD)
-        except OSError as error:
-            raise StorageError(f"{self.folder}: records cannot be written there ({error.strerror})") from error
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._staging.__exit__()
-
-    def write(self, record: Record) -> Path:
-        """Write a record and return its folder; an existing one is left as it is.
-
-        Raises StorageError where it cannot be written, for instance because the disk is full; nothing is left then.
-        """
-        contents = {ANSWERS: parquet_bytes(answer_table(record)), SCENE: parquet_bytes(scene_table(record))}
-        if arrays := arrays_of(record):
-            contents[ARRAYS] = save(arrays)
-        return self._write(record.id, contents)
-
-    def copy(self, store: RecordStore, id: str) -> Path:
-        """Copy a record of another store as :meth:`write` does, after comparing its files with their hashes."""
-        hashes = _hashes(store.folder / id)
-        return self._write(id, {name: _read_bytes(store.folder / id / name, hashes) for name in hashes})
-
-    def _write(self, id: str, contents: Mapping[str, bytes]) -> Path:
-        target, staging = self.folder / id, self._staging.path / id
-        if id in self:
-            return target
-        try:
-            staging.mkdir(parents=True)
-            sums = sum_lines({name: sha256(content).hexdigest() for name, content in contents.items()})
-            for name, content in {**contents, HASHES: sums}.items():
-                (staging / name).write_bytes(content)
-                sync(staging / name)
-            sync(staging)
-            staging.rename(target)
-            sync(self.folder)
-        except OSError as error:
-            if error.errno in (errno.EEXIST, errno.ENOTEMPTY) and id in self:
-                return target  # another process was faster, with the same record
-            raise StorageError(
-                f"{target}: the record cannot be written ({error.strerror or error}); "
-                "free some space and run the same command again"
-            ) from error
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-        self._by_scene = None
-        return target
-
-
-def merge_records(folders: Sequence[str | Path], out: str | Path) -> tuple[int, int]:
-    """Copy the records of several folders to one; return how many were written, and how many it held already.
-
-    The merged folder is the same as if one run had written all. Raises StorageError for a damaged record.
-    """
-    stores, written, existing = [RecordStore(folder) for folder in folders], 0, 0
-    with RecordWriter(out) as records, ThreadPoolExecutor(SYNCING_THREADS) as pool:
-        for store in stores:
-            ids = store.ids()
-            new = [id for id in ids if id not in records]
-            written, existing = written + len(new), existing + len(ids) - len(new)
-            for start in range(0, len(new), CHUNK):  # so that an error ends it soon
-                list(pool.map(partial(records.copy, store), new[start : start + CHUNK]))
-    return written, existing
-
-
-def parquet_bytes(table: pa.Table) -> bytes:
-    """Return a table as the content of a Parquet file."""
-    pq.write_table(table, buffer := pa.BufferOutputStream(), compression="zstd")
-    content: bytes = buffer.getvalue().to_pybytes()
-    return content
-
-
 def _is_id(name: str) -> bool:
     return len(name) == 32 and set(name) <= _HEX
 
 
-def _hashes(folder: Path) -> dict[str, str]:
+def record_hashes(folder: Path) -> dict[str, str]:
     """Read the hashes stored with a record: file name -> hash."""
     path = folder / HASHES
     refuse_links(folder, StorageError, 1)
@@ -311,7 +198,7 @@ def _hashes(folder: Path) -> dict[str, str]:
     return hashes
 
 
-def _read_bytes(path: Path, hashes: Mapping[str, str] | None = None) -> bytes:
+def read_record_file(path: Path, hashes: Mapping[str, str] | None = None) -> bytes:
     """Read a file of a record and compare its hash where ``hashes`` are given."""
     content = read_bytes(path, StorageError, _remedy(path), MAX_UNPACKED)
     if hashes is not None and sha256(content).hexdigest() != hashes[path.name]:
@@ -320,7 +207,7 @@ def _read_bytes(path: Path, hashes: Mapping[str, str] | None = None) -> bytes:
 
 
 def _rows(path: Path, hashes: Mapping[str, str] | None, columns: list[str] | None = None) -> list[dict[str, Any]]:
-    return read_parquet(_read_bytes(path, hashes), path, StorageError, _remedy(path), columns)
+    return read_parquet(read_record_file(path, hashes), path, StorageError, _remedy(path), columns)
 
 
 def _remedy(path: Path) -> str:

@@ -16,8 +16,8 @@ from dollhouse.records.content_hash import record_id, scene_hash
 from dollhouse.records.partial_answers import PartialAnswers
 from dollhouse.records.record import Record, cast_fp16
 from dollhouse.records.scene_source import cache_views, scene_sources
-from dollhouse.records.store import RecordWriter
 from dollhouse.records.types import TeacherAnswer
+from dollhouse.records.writer import RecordWriter
 from dollhouse.scenes.corrections import Corrections
 from dollhouse.scenes.open import AS_READ, open_scenes
 from dollhouse.scenes.pose_checks import require_consistent

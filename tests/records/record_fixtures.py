@@ -8,8 +8,8 @@ import numpy as np
 
 from dollhouse.records.content_hash import record_id, scene_hash
 from dollhouse.records.record import Record
-from dollhouse.records.store import RecordWriter
 from dollhouse.records.types import SpatialFeatures, TeacherAnswer
+from dollhouse.records.writer import RecordWriter
 from dollhouse.teachers.geometry import SensorGeometry, merge_geometry
 from tests.records.small_scenes import questions_for, small_scene
 

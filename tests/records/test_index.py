@@ -16,7 +16,8 @@ import pytest
 from dollhouse.errors import StorageError
 from dollhouse.records import index, store
 from dollhouse.records.index import RecordEntry
-from dollhouse.records.store import ANSWERS, RecordStore, merge_records
+from dollhouse.records.store import ANSWERS, RecordStore
+from dollhouse.records.writer import merge_records
 from dollhouse.system.processes import run_jobs
 from tests.records.record_fixtures import write_records
 

@@ -21,7 +21,8 @@ from dollhouse.data.record_dataset import RecordTargetSource, open_target_source
 from dollhouse.data.tensors import Tensors
 from dollhouse.errors import RecipeError, SceneError
 from dollhouse.models.dollhouse.serialization import load_student
-from dollhouse.records.store import RecordStore, merge_records
+from dollhouse.records.store import RecordStore
+from dollhouse.records.writer import merge_records
 from dollhouse.scenes.open import open_scenes
 from dollhouse.scenes.readers.saved import save_scene
 from dollhouse.teachers.annotate import annotate

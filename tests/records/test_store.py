@@ -16,20 +16,12 @@ import pyarrow.dataset as ds
 import pytest
 
 from dollhouse.errors import StorageError, TeacherError
-from dollhouse.records import store
+from dollhouse.records import writer
 from dollhouse.records.record import Record, cast_fp16
 from dollhouse.records.schema import arrays_of
-from dollhouse.records.store import (
-    ANSWERS,
-    ARRAYS,
-    HASHES,
-    SCENE,
-    UNFINISHED,
-    RecordStore,
-    RecordWriter,
-    merge_records,
-)
+from dollhouse.records.store import ANSWERS, ARRAYS, HASHES, SCENE, RecordStore
 from dollhouse.records.types import SceneGeometry, SpatialFeatures
+from dollhouse.records.writer import UNFINISHED, RecordWriter, merge_records
 from tests.records.record_fixtures import assert_same_record, make_record, write_records
 from tests.records.small_scenes import small_scene
 
@@ -111,7 +103,7 @@ def test_boxes_must_be_finite() -> None:
 def steps_of_writing(monkeypatch: pytest.MonkeyPatch, act: Callable[[int], None]) -> list[int]:
     """Call ``act`` with a running number before each step of writing: every file, every sync, the renaming."""
     count = [0]
-    write, sync, rename = Path.write_bytes, store.sync, Path.rename
+    write, sync, rename = Path.write_bytes, writer.sync, Path.rename
 
     def before(step: Callable[..., object]) -> Callable[..., object]:
         def stepped(*arguments: object) -> object:
@@ -122,7 +114,7 @@ def steps_of_writing(monkeypatch: pytest.MonkeyPatch, act: Callable[[int], None]
         return stepped
 
     monkeypatch.setattr(Path, "write_bytes", before(write))
-    monkeypatch.setattr(store, "sync", before(sync))
+    monkeypatch.setattr(writer, "sync", before(sync))
     monkeypatch.setattr(Path, "rename", before(rename))
     return count
 
@@ -167,7 +159,7 @@ def test_unfinished_files_stay_while_their_writer_lives(tmp_path: Path) -> None:
 
 def test_a_killed_writers_files_are_removed(tmp_path: Path) -> None:
     code = (
-        "import os, sys\nfrom dollhouse.records.store import RecordWriter\n"
+        "import os, sys\nfrom dollhouse.records.writer import RecordWriter\n"
         "RecordWriter(sys.argv[1]).__enter__()\nos.kill(os.getpid(), 9)\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
@@ -246,7 +238,7 @@ def test_file_size_limit_of_the_system(tmp_path: Path) -> None:
     code = (
         "import resource, signal, sys\n"
         "from dollhouse.errors import StorageError\n"
-        "from dollhouse.records.store import RecordWriter\n"
+        "from dollhouse.records.writer import RecordWriter\n"
         "from tests.records.record_fixtures import make_record\n"
         "record = make_record()\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"

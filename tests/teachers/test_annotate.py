@@ -16,8 +16,9 @@ from dollhouse.errors import SceneError, TeacherError
 from dollhouse.questions.generate import Question
 from dollhouse.questions.sources import DESCRIPTIVE_QUESTIONS, descriptive_questions, open_question_source
 from dollhouse.records.scene_source import cache_views, scene_sources
-from dollhouse.records.store import RecordStore, merge_records
+from dollhouse.records.store import RecordStore
 from dollhouse.records.types import SceneGeometry, SpatialFeatures, TeacherAnswer
+from dollhouse.records.writer import merge_records
 from dollhouse.scenes.open import open_scenes
 from dollhouse.scenes.scene import Scene
 from dollhouse.teachers.annotate import annotate_scenes
