@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dollhouse.data.collator import Batch
-from dollhouse.models.dollhouse.modeling import PerceptionOutput
+from dollhouse.models.dollhouse.modeling_perception import PerceptionOutput
 from dollhouse.models.dollhouse.voting_head import full_precision
 
 TOLERANCE = 0.03  #: share of its depth by which a point may miss the other view's surface

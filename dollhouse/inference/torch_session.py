@@ -20,7 +20,7 @@ from dollhouse.errors import ModelError
 from dollhouse.geometry import Array
 from dollhouse.inference.generation import Decoder, equal_length_batches, generate
 from dollhouse.inference.session import ObjectArrays, SceneSession
-from dollhouse.models.dollhouse.modeling import PerceptionOutput
+from dollhouse.models.dollhouse.modeling_perception import PerceptionOutput
 from dollhouse.models.dollhouse.rgbd_embedding import RGBDInputs
 from dollhouse.models.generation import GeneratedTokens
 from dollhouse.scenes.scale import ESTIMATED, Scale

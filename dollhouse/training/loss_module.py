@@ -14,7 +14,8 @@ from dollhouse.data.oracle_objects import gt_objects, noisy_gt_objects
 from dollhouse.data.tensors import IGNORE
 from dollhouse.data.tokenization import SparseTeacherLogits
 from dollhouse.errors import RecipeError, SceneError
-from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration, PerceptionOutput
+from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
+from dollhouse.models.dollhouse.modeling_perception import PerceptionOutput
 from dollhouse.models.dollhouse.proposal_head import ProposalOutput
 from dollhouse.models.dollhouse.rgbd_embedding import RGBDInputs
 from dollhouse.training.losses.grounding import GroundingProbe

@@ -11,8 +11,8 @@ from dollhouse.errors import ModelError, SceneError
 from dollhouse.inference import known_scale
 from dollhouse.inference.known_scale import camera_height
 from dollhouse.inference.session import Answer, SceneSession
-from dollhouse.models.dollhouse.modeling import FOCAL_EXPONENT
 from dollhouse.models.dollhouse.serialization import SHIPPED
+from dollhouse.runtime.perception import FOCAL_EXPONENT
 from dollhouse.scenes.scale import ESTIMATED, ESTIMATED_WITH_FOCAL, KnownScale, Scale
 from tests.models.conftest import tiny_pipeline
 from tests.models.test_model import QUESTIONS, scene_of
