@@ -43,8 +43,9 @@ SceneArgument = Annotated[
         help="Photos (a folder or one), a video, a capture or scan (Polycam, COLMAP, ScanNet, ...), or rooms:test/3."
     ),
 ]
-ModelArgument = Annotated[str, typer.Argument(help="A model folder, or nano, the shipped student.")]
-ModelOption = Annotated[str, typer.Option(help="A model folder, or nano, the shipped student.")]
+_MODEL = "A model folder, or nano, the shipped student (a folder of that name: ./nano)."
+ModelArgument = Annotated[str, typer.Argument(help=_MODEL)]
+ModelOption = Annotated[str, typer.Option(help=_MODEL)]
 EngineOption = Annotated[
     Literal["auto", "onnx", "torch"],
     typer.Option(help="onnx: exported graphs, without torch; auto: these where the model's folder has them."),

@@ -36,7 +36,7 @@ class System:
     @property
     def name(self) -> str:
         """Name in tables."""
-        return " ".join(filter(None, (Path(self.model).name, self.engine, self.precision)))
+        return " ".join(filter(None, (self.model, self.engine, self.precision)))
 
 
 def systems_of(model: str) -> list[System]:

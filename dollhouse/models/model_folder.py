@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from functools import cache
 from pathlib import Path
 
 from dollhouse.errors import ModelError
@@ -17,9 +19,10 @@ EXPORT = "onnx"  #: folder of the export within that of its model
 def find_model(folder: str | Path | None = None) -> Path:
     """Return the path of a model folder, after checks of its files and of the kind of model.
 
-    None and "nano" name the shipped student (unless there is a folder "nano"). Raises ModelError.
+    None and the string "nano" name the shipped student; a folder nano is written "./nano", or as a Path.
+    Raises ModelError.
     """
-    path = SHIPPED if folder is None or (folder == SHIPPED.name and not Path(folder).exists()) else Path(folder)
+    path = _resolve(folder)
     if path.is_file():
         raise ModelError(f"{path} is a file: a model is a folder with {', '.join(NEEDED)} (pickles are not loaded)")
     if not path.is_dir():
@@ -35,5 +38,18 @@ def find_model(folder: str | Path | None = None) -> Path:
 
 def find_export(folder: str | Path | None = None) -> Path | None:
     """Return the folder of a model's exported graphs, itself or ``onnx`` in it; None where there is none."""
-    path = SHIPPED if folder is None or (folder == SHIPPED.name and not Path(folder).exists()) else Path(folder)
+    path = _resolve(folder)
     return next((found for found in (path, path / EXPORT) if (found / CERTIFICATE).is_file()), None)
+
+
+def _resolve(folder: str | Path | None) -> Path:
+    if folder == SHIPPED.name and Path(folder).is_dir():
+        _note_once()
+    return SHIPPED if folder is None or folder == SHIPPED.name else Path(folder)
+
+
+@cache
+def _note_once() -> None:
+    """Print once that the shipped student is taken, since a folder here has its name."""
+    name = SHIPPED.name
+    print(f"{name} is the student of the package; write ./{name} for the folder {name} here", file=sys.stderr)

@@ -209,7 +209,7 @@ class Recipe(ConfigModel):
     name: str = Field(description="name of the run, in its reports and in the model card")
     seed: int = Field(0, ge=0, le=MAX_SEED, description="of initial weights, batches and augmentation")
     teacher: Literal["annotations", "records"] = Field("annotations", description="where targets come from")
-    init_from: Path | None = Field(None, description="model folder whose weights the student starts with")
+    init_from: str | Path | None = Field(None, description="model folder to start with; nano: the shipped student")
     reinit: list[PartName] = Field(default=[], description="with init_from: parts that are initialised afresh")
     width_multiplier: int = Field(1, ge=1, le=2, description="with init_from: 2 doubles every width, same answers")
     use_rgbd: bool = Field(False, description="take depth and poses beside the photos: for teachers, not students")

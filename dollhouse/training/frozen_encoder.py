@@ -11,7 +11,7 @@ from dollhouse.models.dollhouse.serialization import load_student
 from dollhouse.models.vggt.convert import check_official
 from dollhouse.models.vggt.modeling import VggtModel
 from dollhouse.training.config import Recipe
-from dollhouse.training.model_init import expand_model, initial_folder
+from dollhouse.training.model_init import expand_model
 
 
 def frozen_encoder_key(recipe: Recipe, model: DollhouseForConditionalGeneration) -> str:
@@ -34,7 +34,7 @@ def use_cached_features(recipe: Recipe, model: DollhouseForConditionalGeneration
 def restore_encoder(recipe: Recipe, model: DollhouseForConditionalGeneration) -> None:
     """Put the encoder back that :func:`use_cached_features` removed."""
     if recipe.init_from is not None:
-        model.encoder = expand_model(load_student(initial_folder(recipe))[0], recipe).encoder
+        model.encoder = expand_model(load_student(recipe.init_from)[0], recipe).encoder
     elif recipe.student.encoder_weights is not None:
         vision = model.config.get_vision_config()
         model.encoder = VggtModel.from_official(recipe.student.encoder_weights, vision, torch.float32, vision.licence)

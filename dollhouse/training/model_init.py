@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
-from pathlib import Path
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -33,14 +32,9 @@ DEPTH_BINS = 32  #: where a loss needs bins and the recipe does not say how many
 
 def load_initial_student(recipe: Recipe) -> Student:
     """Load the model that ``init_from`` names, widened, with the heads needed and some parts initialised afresh."""
-    model, processor, _ = load_student(initial_folder(recipe))
+    model, processor, _ = load_student(recipe.init_from)
     model = with_heads(expand_model(model, recipe), recipe)
     return reinit_modules(model, recipe.reinit), processor
-
-
-def initial_folder(recipe: Recipe) -> Path | None:
-    """Return the model folder that ``init_from`` names; None: the shipped student's."""
-    return None if str(recipe.init_from) == "nano" else recipe.init_from
 
 
 def build_student(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Student:

@@ -1,0 +1,64 @@
+"""A plain shipped name is the shipped student; a folder of that name needs a path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dollhouse.deploy.benchmark import System
+from dollhouse.errors import ModelError
+from dollhouse.models import model_folder
+from dollhouse.models.model_folder import SHIPPED, find_export, find_model
+from dollhouse.runtime.certificate import CERTIFICATE
+from dollhouse.training.recipes import check_recipe
+
+pytestmark = pytest.mark.skipif(not SHIPPED.is_dir(), reason="the shipped model is not in this tree")
+
+
+@pytest.fixture
+def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a folder nano that is no model, but holds a certificate."""
+    monkeypatch.chdir(tmp_path)
+    model_folder._note_once.cache_clear()
+    (folder := Path("nano")).mkdir()
+    (folder / CERTIFICATE).touch()
+    return folder
+
+
+def test_shipped_name_is_not_a_folder_here(other: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert find_model("nano") == SHIPPED
+    assert find_export("nano") == SHIPPED / "onnx"
+    assert capsys.readouterr().err == "nano is the student of the package; write ./nano for the folder nano here\n"
+
+
+@pytest.mark.parametrize("name", ["./nano", "nano/", Path("nano")])
+def test_folder_of_that_name_is_reached_by_a_path(
+    other: Path, name: str | Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert find_export(name) == other
+    with pytest.raises(ModelError, match=r"nano lacks config\.json"):
+        find_model(name)
+    assert capsys.readouterr().err == ""
+
+
+def test_nothing_is_printed_without_such_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_model("nano") == find_model(None) == SHIPPED
+    assert capsys.readouterr().err == ""
+
+
+def test_recipe_keeps_the_path_as_written() -> None:
+    tree = {
+        "name": "more",
+        "data": {"scenes": "rooms:train/0-1"},
+        "stages": {"s": {"train": ["trunk"], "losses": ["text"], "steps": 1}},
+    }
+    assert check_recipe({**tree, "init_from": "./nano"}, "test").init_from == "./nano"
+
+
+def test_models_of_one_folder_name_have_rows_of_their_own() -> None:
+    names = {System(model, "torch").name for model in ("nano", "./nano", "runs/a/model", "runs/b/model")}
+    assert len(names) == 4
