@@ -18,21 +18,83 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from dollhouse.inference.neox_decoder import select_decoder
+from dollhouse.models.dollhouse.image_processing import DollhouseImageProcessor
+from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
+from dollhouse.models.llava3d.configuration import Llava3DConfig
+from dollhouse.models.llava3d.generation import SharedPrefix
+from dollhouse.models.llava3d.modeling import Llava3DForConditionalGeneration
+from dollhouse.models.llava3d.processing import ViewPreprocessing, prepare_views
 from dollhouse.scenes.open import open_scene
+from dollhouse.scenes.scene import Scene
 from dollhouse.system.environment import describe_machine
+from dollhouse.training import model_init
 from dollhouse.training.estimate.memory import peak_resident_bytes
-from experiments.paper import paper_size
-from experiments.paper.paper_size import QUESTION_TOKENS, RandomModel, RandomStudent, RandomTeacher
+from dollhouse.training.recipes import read_recipe
+from experiments.paper.timing import generate
 
 MODELS = ("teacher", "paper", "swift", "swift-int8")
 SCENE = "rooms:test/0"
 GRAPH = "language.onnx"
+HEAD_TOKENS, QUESTION_TOKENS = 35, 16  #: of the teacher's system words, and of a question
+WEIGHT_STD = 0.02
+
+
+class RandomModel:
+    """What timing needs of both; a question is any tokens."""
+
+    disk_bytes = 0
+
+    def question_ids(self, questions: Sequence[str]) -> list[Any]:
+        return [torch.arange(QUESTION_TOKENS)[None]]
+
+
+class RandomTeacher(RandomModel):
+    """LLaVA-3D of ``config`` over all views of a posed scene."""
+
+    def __init__(self, config: Llava3DConfig) -> None:
+        self.config = config
+        self.model = random_weights(lambda: Llava3DForConditionalGeneration(config))
+        self.words = self.model.language_model.get_input_embeddings().weight
+
+    def encode(self, scene: Scene) -> SharedPrefix:
+        views = prepare_views(scene, ViewPreprocessing(self.config.image_size, self.config.num_frames))
+        tokens = self.model.get_scene_tokens(self.model.get_scene_features(views)).to(self.words.dtype)
+        return SharedPrefix(self.model.language_model, torch.cat([self.words[:HEAD_TOKENS], tokens]))
+
+    def answer(self, encoded: SharedPrefix, ids: Any, tokens: int) -> None:
+        encoded.generate([self.words[:QUESTION_TOKENS]], tokens, eos_token_id=-1, top_k=1)
+
+
+class RandomStudent(RandomModel):
+    """The student of ``config`` over the photos of a scene."""
+
+    def __init__(self, config: Any) -> None:
+        self.model = random_weights(lambda: DollhouseForConditionalGeneration(config))
+        for name, part in self.model.named_children():
+            if name not in ("encoder", "language_model"):  # small heads, in float32 in use too
+                part.float()
+        self.model.trunk.register_forward_pre_hook(lambda part, inputs: tuple(tensor.float() for tensor in inputs))
+        self.image_processor = DollhouseImageProcessor(config.image_size)
+        self.decoder = select_decoder(self.model)
+
+    def encode(self, scene: Scene) -> Any:
+        return self.decoder.encode_prefix(self.prefix(scene))
+
+    def prefix(self, scene: Scene) -> torch.Tensor:
+        """Encode the photos of a scene into the language prefix (1, N, D)."""
+        pixels = torch.from_numpy(self.image_processor([view.image for view in scene.views])["pixel_values"])
+        return self.model.get_image_features(pixels.to(self.model.device, torch.bfloat16))
+
+    def answer(self, encoded: Any, ids: Any, tokens: int) -> None:
+        generate(self.decoder, self.decoder.expand(encoded, 1, QUESTION_TOKENS + tokens), ids, tokens)
 
 
 class Int8Words(RandomStudent):
@@ -48,8 +110,7 @@ class Int8Words(RandomStudent):
         self.config, self.graph = config, open_graph(graph)
 
     def encode(self, scene: Any) -> Any:
-        pixels = torch.from_numpy(self.image_processor([view.image for view in scene.views])["pixel_values"])
-        prefix = self.model.get_image_features(pixels.to(torch.bfloat16)).float().numpy()
+        prefix = self.prefix(scene).float().numpy()
         ids = np.array([self.config.thinking_ids], np.int64)
         mask = np.ones((1, prefix.shape[1] + ids.shape[1]), np.int64)
         inputs = self.graph.get_inputs()[3:]
@@ -66,9 +127,28 @@ class Int8Words(RandomStudent):
             batch.step()
 
 
-def config_of(recipe: str) -> Any:
-    """Return a recipe's config; which ids words have does not matter."""
-    return paper_size.student_config(recipe)
+def student_config(recipe: str) -> Any:
+    """Return the config of a recipe's student; which ids words have does not matter."""
+    config = model_init.student_config(read_recipe(recipe))
+    config.label_ids, config.colour_ids = [[0] for _ in config.labels], [[0] for _ in config.colours]
+    config.thinking_ids = [0] * config.num_thinking_tokens
+    config.pad_token_id, config.eos_token_id = 0, 1
+    return config
+
+
+def random_weights(build: Callable[[], Any], dtype: torch.dtype = torch.bfloat16) -> Any:
+    """Return what ``build`` makes in ``dtype`` with small random weights, norms near one."""
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        model = build()
+    model = model.to(dtype).to_empty(device="cuda" if torch.cuda.is_available() else "cpu").eval()
+    with torch.no_grad():
+        for name, weight in (*model.named_parameters(), *model.named_buffers()):
+            if weight.is_floating_point():
+                weight.normal_(1.0 if "norm" in name and name.endswith("weight") else 0.0, WEIGHT_STD)
+            else:
+                weight.copy_(torch.arange(weight.numel()).reshape(weight.shape))  # position ids
+    return model
 
 
 def write_graph(folder: Path) -> None:
@@ -86,10 +166,9 @@ def write_graph(folder: Path) -> None:
 def export_language(path: str) -> None:
     """Write the language graph of swift in float32, its weights beside it."""
     from dollhouse.deploy.export import export_language as export
-    from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 
-    config = config_of("swift")
-    model = paper_size.random_weights(lambda: DollhouseForConditionalGeneration(config), torch.float32)
+    config = student_config("swift")
+    model = random_weights(lambda: DollhouseForConditionalGeneration(config), torch.float32)
     export(model, Path(path))
 
 
@@ -97,11 +176,11 @@ def measure(name: str, folder: Path, tokens: int) -> None:
     """Time a model in this process, which must be new, and print the figures as JSON."""
     model: RandomModel
     if name == "teacher":
-        model = RandomTeacher(paper_size.Llava3DConfig())
+        model = RandomTeacher(Llava3DConfig())
     elif name == "swift-int8":
-        model = Int8Words(config_of("swift"), folder / GRAPH)
+        model = Int8Words(student_config("swift"), folder / GRAPH)
     else:
-        model = RandomStudent(config_of(name))
+        model = RandomStudent(student_config(name))
     scene = open_scene(SCENE)
     for view in scene.views:
         _ = view.image, view.depth

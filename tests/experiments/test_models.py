@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import CLIPVisionConfig, LlamaConfig
 
+from benchmarks.paper_size import RandomStudent, RandomTeacher, student_config
 from dollhouse.evaluation.tables.folder import verify_folder
 from dollhouse.evaluation.tables.measurements import MeasurementsBuilder
 from dollhouse.evaluation.tables.statistics import Estimate
@@ -28,7 +29,6 @@ from dollhouse.models.llava3d.configuration import CLIP_LARGE, Llava3DConfig
 from dollhouse.scenes.open import open_scene
 from experiments.paper.experiment import INIT_STD, Experiment, write_init
 from experiments.paper.measure import FIXED_LOSSES, measure
-from experiments.paper.paper_size import RandomStudent, RandomTeacher, student_config
 from experiments.paper.run import make_tables
 from experiments.paper.spec import Init, read_spec
 
@@ -115,7 +115,7 @@ def test_a_measurement_is_verifiable(tiny_student: Path, tmp_path: Path) -> None
 
 def test_the_student_is_of_the_papers_size() -> None:
     with torch.device("meta"):
-        model = DollhouseForConditionalGeneration(student_config())
+        model = DollhouseForConditionalGeneration(student_config("paper"))
     assert sum(weight.numel() for weight in model.parameters()) == pytest.approx(2.29e9, rel=0.01)
 
 
