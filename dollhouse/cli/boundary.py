@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import rich.console
 import typer
 from rich.text import Text
 
@@ -66,8 +67,9 @@ def _exit_code(command: Callable[..., Any]) -> int:
         raise error.__cause__ or error from None
     except SystemExit as error:  # and of a broken pipe; it replaces the streams
         sys.stdout, sys.stderr = streams
-        if isinstance(error.__context__, BrokenPipeError) and error.code != READER_GONE:
-            raise error.__context__ from None
+        if isinstance(pipe := error.__context__, BrokenPipeError) and error.code != READER_GONE:
+            writer = traceback.extract_tb(pipe.__traceback__)[-1].filename
+            raise SystemExit(READER_GONE) if writer == rich.console.__file__ else pipe from None
         raise
 
 

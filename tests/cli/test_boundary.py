@@ -165,6 +165,7 @@ def test_progress_bar_shows_notes_and_prints_as_they_are(
 
 SCRIPT = """
 import sys
+import rich
 from dollhouse.cli import boundary
 from dollhouse.system.console import console
 
@@ -177,7 +178,9 @@ raise SystemExit(boundary.run(command))
 """
 
 
-@pytest.mark.parametrize("statement", ["print(number)", "console().print(number)", "sys.stderr.write('x' * 9)"])
+@pytest.mark.parametrize(
+    "statement", ["print(number)", "console().print(number)", "rich.print(number)", "sys.stderr.write('x' * 9)"]
+)
 @pytest.mark.parametrize(
     ("shell", "code", "line"),
     [
