@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dollhouse.cli.app import SeedOption, SkipOption, app, quiet_libraries
-from dollhouse.cli.corrections import with_corrections
-from dollhouse.cli.interruption import interruptible
+from dollhouse.cli.app import SeedOption, SkipOption, app, interruptible, quiet_libraries, with_corrections
 
 if TYPE_CHECKING:
     from dollhouse.scenes.corrections import Corrections

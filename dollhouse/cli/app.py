@@ -1,4 +1,4 @@
-"""What every verb shares: the Typer application, common options, printing."""
+"""What every verb shares: the Typer application, common options, corrections of scenes, signals, printing."""
 
 from __future__ import annotations
 
@@ -16,6 +16,14 @@ from dollhouse.system.text import storable
 if TYPE_CHECKING:
     from dollhouse.inference.pipeline import DollhousePipeline
     from dollhouse.scenes.scene import Scene
+import inspect
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, get_type_hints
+
+from dollhouse.errors import SceneError
 
 app = typer.Typer(
     name="dollhouse",
@@ -94,3 +102,67 @@ def quiet_libraries() -> None:
     transformers_logging.disable_progress_bar()
     logging.getLogger("accelerate").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=".*pin_memory.*")
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Run a verb, also as its decorator; a signal raises KeyboardInterrupt in it, so that all it holds is closed."""
+    received: list[int] = []
+
+    def stop(number: int, frame: Any) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("stopped; what was complete is kept: run the same command again to go on", file=sys.stderr)
+        raise SystemExit(128 + received[0] if received else 130) from None
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+_option = partial(typer.Option, rich_help_panel="Corrections of a scene that is not what its format says")
+#: the fields of Corrections: type, default and option
+_OPTIONS: dict[str, tuple[Any, str | float, Any]] = {
+    "axes": (Literal["opencv", "opengl"], "opencv", _option(help="Camera axes of the poses.")),
+    "poses": (
+        Literal["world_from_camera", "camera_from_world"],
+        "world_from_camera",
+        _option(help="Direction of the poses."),
+    ),
+    "depth_scale": (float, 1.0, _option(help="Factor on depth, such as 0.001 for millimetres.")),
+    "pose_scale": (float, 1.0, _option(help="Factor on camera positions.")),
+    "up": (Literal["x", "y", "z", "-x", "-y", "-z"], "z", _option(help="Axis of the scene's world that is up.")),
+}
+
+
+def with_corrections(verb: Callable[..., None]) -> Callable[..., None]:
+    """Replace a verb's parameter ``corrections`` by one option for each field of ``Corrections``."""
+
+    def corrected(**values: Any) -> None:
+        from dollhouse.scenes.corrections import Corrections
+
+        try:
+            corrections = Corrections(**{name: values.pop(name) for name in _OPTIONS})
+        except ValueError as error:
+            raise SceneError(f"a correction cannot be used: {error}") from error
+        verb(**values, corrections=corrections)
+
+    hints = get_type_hints(verb, localns={"Corrections": Any}, include_extras=True)
+    parameters = [
+        parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in inspect.signature(verb).parameters.items()
+        if name != "corrections"
+    ]
+    for name, (kind, default, option) in _OPTIONS.items():
+        annotation: Any = Annotated[kind, option]  # type: ignore[valid-type]
+        parameters.append(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        )
+    corrected.__name__, corrected.__doc__ = verb.__name__, verb.__doc__
+    corrected.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    corrected.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return corrected

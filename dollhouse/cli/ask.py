@@ -11,8 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from dollhouse.cli.app import EngineOption, LenientOption, ModelOption, SceneArgument, app, load_pipeline, print_notices
-from dollhouse.cli.corrections import with_corrections
+from dollhouse.cli.app import (
+    EngineOption,
+    LenientOption,
+    ModelOption,
+    SceneArgument,
+    app,
+    load_pipeline,
+    print_notices,
+    with_corrections,
+)
 from dollhouse.errors import QuestionError, SceneError
 from dollhouse.system.console import console
 from dollhouse.system.text import storable

@@ -18,9 +18,9 @@ from dollhouse.cli.app import (
     TeacherArgOption,
     app,
     command_line,
+    interruptible,
     quiet_libraries,
 )
-from dollhouse.cli.interruption import interruptible
 from dollhouse.errors import QuestionError
 from dollhouse.system.console import console
 
@@ -102,6 +102,8 @@ def benchmark(
 
 def print_run(run: BenchmarkRun) -> None:
     """Print the definition, how many rows used its prompts, and every figure."""
+    from dollhouse.evaluation.benchmarks.summary import format_figure
+
     out, scores = console(), run.scores
     _print_definition(run.benchmark, out)
     prompts = ", ".join(f"{count:,} {match}" for match, count in run.prompt_match.items() if count)
@@ -122,7 +124,7 @@ def print_run(run: BenchmarkRun) -> None:
     if over_blind := scores.get("more", {}).get("over_blind"):
         out.print("above the blind control: {} ({})".format(*_cells(over_blind["overall"])))
     for name, value in {**scores["scores"], **(scores.get("more", {}).get("calibration") or {})}.items():
-        out.print(f"{name}: {_figure(value)}")
+        out.print(f"{name}: {format_figure(value)}")
     if run.folder:
         out.print(f"report: {run.folder / 'report.html'} and {run.folder / 'report.json'}")
 
@@ -146,11 +148,3 @@ def _print_definition(definition: Benchmark, out: Console) -> None:
 def _cells(entry: Mapping[str, Any]) -> tuple[str, str, str]:
     interval = "{:.4f} - {:.4f}".format(*entry["ci95"]) if entry.get("ci95") else ""
     return f"{entry['value']:.4f}", interval, f"{entry['n']:,}"
-
-
-def _figure(value: Any) -> str:
-    if isinstance(value, dict) and set(value) == {"value", "n"}:
-        return f"{value['value']:.4f} (n {value['n']:,})"
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_figure(inner)}" for name, inner in value.items())
-    return f"{value:.4f}" if isinstance(value, float) else str(value)

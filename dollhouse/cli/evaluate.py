@@ -14,10 +14,10 @@ from dollhouse.cli.app import (
     TeacherArgOption,
     app,
     command_line,
+    interruptible,
     quiet_libraries,
+    with_corrections,
 )
-from dollhouse.cli.corrections import with_corrections
-from dollhouse.cli.interruption import interruptible
 from dollhouse.errors import QuestionError
 from dollhouse.system.console import console
 

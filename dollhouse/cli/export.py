@@ -9,8 +9,7 @@ from typing import Annotated, cast
 
 import typer
 
-from dollhouse.cli.app import ModelArgument, app, quiet_libraries
-from dollhouse.cli.interruption import interruptible
+from dollhouse.cli.app import ModelArgument, app, interruptible, quiet_libraries
 from dollhouse.errors import ModelError
 
 
@@ -38,7 +37,7 @@ def export(
     if find_spec("onnx") is None or find_spec("onnxscript") is None:
         raise ModelError("exporting needs two more packages: pip install 'dollhouse[export]'")
     quiet_libraries()
-    from dollhouse.deploy.exporting import MADE, export_student
+    from dollhouse.deploy.export import MADE, export_student
     from dollhouse.deploy.quantize import PRECISIONS, Precision
 
     logging.getLogger().setLevel(logging.WARNING)  # importing ONNX Runtime's quantiser lowers it

@@ -13,12 +13,12 @@ from dollhouse.cli.app import (
     LenientOption,
     ModelOption,
     SceneArgument,
+    interruptible,
     load_pipeline,
     print_notices,
     scenes_app,
+    with_corrections,
 )
-from dollhouse.cli.corrections import with_corrections
-from dollhouse.cli.interruption import interruptible
 from dollhouse.errors import SceneError
 
 if TYPE_CHECKING:

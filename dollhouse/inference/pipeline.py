@@ -180,8 +180,7 @@ class DollhousePipeline:
         """Return an empty batch for questions about any scenes; None for language models without one."""
         if self.exported is not None:
             return self.exported.word_batch(max_new_tokens)
-        from dollhouse.inference.neox_decoder import NeoxDecoder
-        from dollhouse.inference.torch_words import TorchWords
+        from dollhouse.inference.neox_decoder import NeoxDecoder, TorchWords
 
         decoder = self.decoder
         return TorchWords(decoder, max_new_tokens) if isinstance(decoder, NeoxDecoder) else None

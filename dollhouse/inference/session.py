@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from dollhouse.errors import ModelError, QuestionError
 from dollhouse.geometry import Array, back_project, intrinsics_from_fov, transform_points
-from dollhouse.inference.confidence import calibrated_confidence
 from dollhouse.questions.wording import normalise_question, views_named
 from dollhouse.scenes.scale import ESTIMATED, Scale
 from dollhouse.scenes.scene import Box, Scene
 
 if TYPE_CHECKING:
     from dollhouse.inference.pipeline import DollhousePipeline
+
 
 MIN_BOX_SCORE = 0.3  #: score from which a box is shown; evaluation uses all of them
 MAX_QUESTION_TOKENS = 256
@@ -210,3 +210,11 @@ class SceneSession(ABC):
         if len(ids) > MAX_QUESTION_TOKENS:
             raise QuestionError(f"the question is longer than {MAX_QUESTION_TOKENS} tokens: ask in fewer words")
         return ids
+
+
+def calibrated_confidence(confidence: float, temperature: float) -> float:
+    """Divide the log odds of a confidence in [0, 1] by a temperature."""
+    if temperature == 1.0:
+        return confidence  # bit for bit
+    right, wrong = confidence ** (1.0 / temperature), (1.0 - confidence) ** (1.0 / temperature)
+    return right / (right + wrong)

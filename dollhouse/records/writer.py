@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -13,16 +15,55 @@ from typing import Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import BaseFileLock, FileLock, Timeout
 from safetensors.numpy import save
 
 from dollhouse.errors import StorageError
 from dollhouse.records.index import CHUNK
 from dollhouse.records.record import Record
 from dollhouse.records.schema import answer_table, arrays_of, scene_table
-from dollhouse.records.staging import StagingFolder
 from dollhouse.records.store import ANSWERS, ARRAYS, SCENE, RecordStore, read_record_file, record_hashes
 from dollhouse.system.atomic_io import sync, write_text
 from dollhouse.system.checksums import HASHES, sum_lines
+
+
+class StagingFolder:
+    """A folder ``<parent>/<random name>``, with ``<random name>.lock`` locked as long as the process lives.
+
+    A context manager; several processes may hold folders of one parent. The name is random because process ids repeat
+    between containers. Raises OSError where the folder cannot be made.
+    """
+
+    def __init__(self, parent: Path, gate: Path) -> None:
+        """``gate`` is a lock file held while processes come and go."""
+        self.path = parent / secrets.token_hex(8)
+        self._gate = FileLock(gate)
+        self._lock: BaseFileLock | None = None
+
+    def __enter__(self) -> Self:
+        self.path.parent.mkdir(exist_ok=True)
+        with self._gate:
+            self._remove_abandoned()
+            self.path.mkdir()
+            self._lock = FileLock(f"{self.path}.lock")
+            self._lock.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self._lock is not None:
+            self._lock.release()
+            with suppress(OSError):
+                Path(self._lock.lock_file).unlink(missing_ok=True)
+
+    def _remove_abandoned(self) -> None:
+        for path in {path.with_suffix("") for path in self.path.parent.iterdir()}:  # a folder, its lock file, or both
+            lock = FileLock(f"{path}.lock")
+            with suppress(Timeout), lock.acquire(blocking=False):
+                shutil.rmtree(path, ignore_errors=True)
+                with suppress(OSError):
+                    Path(lock.lock_file).unlink(missing_ok=True)
+
 
 SYNCING_THREADS = 8  #: of a merge, most of whose time the disk needs
 UNFINISHED, PARTS = ".unfinished", ".parts"

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, field_validator, model_validator
+from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, field_validator, model_validator
 
 from dollhouse.data.config import ConfigModel, DataConfig, SamplingConfig
 from dollhouse.questions.sampling import AUXILIARY, FAMILIES
@@ -209,7 +209,9 @@ class Recipe(ConfigModel):
     name: str = Field(description="name of the run, in its reports and in the model card")
     seed: int = Field(0, ge=0, le=MAX_SEED, description="of initial weights, batches and augmentation")
     teacher: Literal["annotations", "records"] = Field("annotations", description="where targets come from")
-    init_from: str | Path | None = Field(None, description="model folder to start with; nano: the shipped student")
+    init_from: Annotated[str | None, BeforeValidator(lambda path: str(path) if isinstance(path, Path) else path)] = (
+        Field(None, description="model folder to start with; nano: the shipped student")
+    )
     reinit: list[PartName] = Field(default=[], description="with init_from: parts that are initialised afresh")
     width_multiplier: int = Field(1, ge=1, le=2, description="with init_from: 2 doubles every width, same answers")
     use_rgbd: bool = Field(False, description="take depth and poses beside the photos: for teachers, not students")

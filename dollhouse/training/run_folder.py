@@ -1,8 +1,10 @@
-"""The record of a run in its folder: its recipe, which a run that continues must have, and how it was made."""
+"""A run's folder: its recipe, which a run that continues must have, how it was made, and the checkpoints of stages."""
 
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +19,7 @@ from dollhouse.data.config import DataConfig
 from dollhouse.data.label_counts import LabelCounts
 from dollhouse.errors import RecipeError, StorageError
 from dollhouse.system.atomic_io import write_text
+from dollhouse.system.checksums import check_checksums
 from dollhouse.system.environment import describe_machine, source_commit
 from dollhouse.system.read_files import read_object
 from dollhouse.training.config import Recipe
@@ -81,3 +84,39 @@ def count_parameters(model: nn.Module) -> dict[str, int]:
     """Return the number of parameters by module, and of all."""
     parts = {name: sum(p.numel() for p in child.parameters()) for name, child in model.named_children()}
     return {**parts, "all": sum(p.numel() for p in model.parameters())}
+
+
+NAME = re.compile(r"checkpoint-([0-9]+)")
+#: files without which transformers' Trainer would go on with fresh states and say nothing
+STATES = {"model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"}
+
+
+def step_of(checkpoint: Path) -> int:
+    """Return the step after which a checkpoint was written; -1: the path is no checkpoint."""
+    match = NAME.fullmatch(checkpoint.name)
+    return int(match[1]) if match and checkpoint.is_dir() else -1
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """List a stage's checkpoints, the newest first."""
+    found = [path for path in folder.iterdir() if step_of(path) >= 0] if folder.is_dir() else []
+    return sorted(found, key=step_of, reverse=True)
+
+
+def find_checkpoint(folder: Path) -> Path | None:
+    """Return the newest whole checkpoint of a stage, and print which newer ones are damaged; None: there is none yet.
+
+    Raises StorageError where all are damaged.
+    """
+    fault = None
+    for path in list_checkpoints(folder):
+        try:
+            if missing := STATES - check_checksums(path).keys():
+                raise StorageError(f"{path}: has no {', '.join(sorted(missing))}")
+            return path
+        except StorageError as error:
+            fault = error
+            print(f"warning: {fault}; the checkpoint before it is taken", file=sys.stderr)
+    if fault is not None:
+        raise StorageError(f"{folder} has no whole checkpoint: delete that folder, to train its stage from the start")
+    return None

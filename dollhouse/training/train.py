@@ -38,7 +38,6 @@ from dollhouse.models.dollhouse.serialization import save_student, single_weight
 from dollhouse.system.atomic_io import write_text
 from dollhouse.system.folder_lock import locked_folder
 from dollhouse.training.callbacks import MetricsFile, StageProgress
-from dollhouse.training.checkpoints import find_checkpoint
 from dollhouse.training.compilation import compiled_parts
 from dollhouse.training.config import Recipe
 from dollhouse.training.frozen_encoder import restore_encoder, use_cached_features
@@ -63,7 +62,7 @@ from dollhouse.training.parallel import (
 )
 from dollhouse.training.plots import plot_losses
 from dollhouse.training.recomputation import recomputed_activations
-from dollhouse.training.run_folder import claim_folder, run_record
+from dollhouse.training.run_folder import claim_folder, find_checkpoint, run_record
 from dollhouse.training.stage import build_stage, object_cache_of, use_bfloat16
 from dollhouse.training.tokenizer import load_or_train_tokenizer
 from dollhouse.training.trainer import DistillTrainer, is_worker_death

@@ -26,7 +26,6 @@ from dollhouse.models.checked_tensors import require_finite
 from dollhouse.system.atomic_io import atomic_folder
 from dollhouse.system.checksums import write_checksums
 from dollhouse.system.read_files import read_safetensors
-from dollhouse.training.checkpoints import list_checkpoints, step_of
 from dollhouse.training.config import StageConfig
 from dollhouse.training.optim import build_optimizer
 from dollhouse.training.parallel import (
@@ -41,6 +40,7 @@ from dollhouse.training.parallel import (
     total,
     whole_weights,
 )
+from dollhouse.training.run_folder import list_checkpoints, step_of
 from dollhouse.training.speed import Speed
 
 KEPT_CHECKPOINTS = 2

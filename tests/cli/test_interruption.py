@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dollhouse import cli
-from dollhouse.cli.interruption import interruptible
+from dollhouse.cli.app import interruptible
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

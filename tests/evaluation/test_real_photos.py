@@ -13,8 +13,8 @@ from dollhouse.evaluation.benchmarks import BENCHMARKS
 from dollhouse.evaluation.benchmarks.real_photos import canonical, choices_of, control_metrics
 from dollhouse.evaluation.metrics.calibration import calibrate
 from dollhouse.evaluation.verify import verify_report
-from dollhouse.inference.confidence import calibrated_confidence
 from dollhouse.inference.pipeline import DollhousePipeline
+from dollhouse.inference.session import calibrated_confidence
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.records.types import TeacherAnswer
 from dollhouse.scenes.open import open_scene

@@ -12,6 +12,7 @@ from dollhouse.models import model_folder
 from dollhouse.models.model_folder import SHIPPED, find_export, find_model
 from dollhouse.runtime.certificate import CERTIFICATE
 from dollhouse.training.recipes import check_recipe
+from dollhouse.training.run_folder import same_recipe
 
 pytestmark = pytest.mark.skipif(not SHIPPED.is_dir(), reason="the shipped model is not in this tree")
 
@@ -51,12 +52,15 @@ def test_nothing_is_printed_without_such_a_folder(
 
 
 def test_recipe_keeps_the_path_as_written() -> None:
+    """As text, so that a run whose recipe gave a Path can continue."""
     tree = {
         "name": "more",
         "data": {"scenes": "rooms:train/0-1"},
         "stages": {"s": {"train": ["trunk"], "losses": ["text"], "steps": 1}},
     }
     assert check_recipe({**tree, "init_from": "./nano"}, "test").init_from == "./nano"
+    recipe = check_recipe({**tree, "init_from": Path("runs/a")}, "test")
+    assert same_recipe(recipe.model_dump(mode="json"), recipe)
 
 
 def test_models_of_one_folder_name_have_rows_of_their_own() -> None:

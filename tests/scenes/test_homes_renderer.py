@@ -17,8 +17,8 @@ from dollhouse.scenes.synthetic.homes.layout import WALL, Home, HomeCamera, Home
 from dollhouse.scenes.synthetic.homes.lights import Lamp, Window
 from dollhouse.scenes.synthetic.homes.palette import LINEAR_FROM_SRGB, TextureAtlas
 from dollhouse.scenes.synthetic.homes.photo_effects import PhotoEffects, apply_effects, sample_effects
-from dollhouse.scenes.synthetic.homes.raycast import Caster, corner_normals
 from dollhouse.scenes.synthetic.homes.renderer import HomeRenderer
+from dollhouse.scenes.synthetic.raycast import Caster, corner_normals
 
 SIDE, HEIGHT = 4.0, 2.5
 OUTLINE = ((0.0, 0.0), (SIDE, 0.0), (SIDE, SIDE), (0.0, SIDE))

@@ -93,7 +93,9 @@ def test_models_have_the_catalogues_size_and_orientation(tmp_path: Path) -> None
     top = used[used[:, 2] > 0.99]
     np.testing.assert_allclose(top[:, 0], -0.3)  # the back rest has negative x
     np.testing.assert_allclose(mesh.vertices[1], [-0.3, 0.25, 0.2], atol=1e-12)  # +x of the library is to the left
-    np.testing.assert_allclose(mesh.colours, [[0.7] * 3] * 2 + [[0.1, 0.2, 0.9]] * 3)
+    np.testing.assert_allclose(
+        [mesh.materials[number].rgb for number in mesh.material], [[0.7] * 3] * 2 + [[0.1, 0.2, 0.9]] * 3
+    )
     # Turned by its rotation, what was low z is up, and what was up is in front.
     fallen = load_piece(lying)
     np.testing.assert_allclose(fallen.vertices[4], [-0.5, -0.25, 0.0], atol=1e-12)

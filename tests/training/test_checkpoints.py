@@ -19,7 +19,7 @@ from dollhouse.errors import RecipeError, StorageError
 from dollhouse.models.dollhouse.serialization import save_student
 from dollhouse.system.atomic_io import atomic_folder
 from dollhouse.system.checksums import write_checksums
-from dollhouse.training.checkpoints import STATES, find_checkpoint
+from dollhouse.training.run_folder import STATES, find_checkpoint
 from dollhouse.training.tokenizer import load_or_train_tokenizer
 from dollhouse.training.train import distill
 from dollhouse.training.trainer import DistillTrainer

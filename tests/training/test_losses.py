@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd import gradcheck
 from torch.nn import functional as F
 
-from dollhouse.models.dollhouse.depth_bins import DepthBins
+from dollhouse.models.dollhouse.heads import DepthBins
 from dollhouse.training.losses.depth import aligned_depth, depth_bin_kl, depth_bin_loss, depth_loss
 from dollhouse.training.losses.feature import label_kl, patch_depth_loss
 from dollhouse.training.losses.relation import relation_kl

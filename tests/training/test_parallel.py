@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 
 from dollhouse.data.dataset import StepDataset
 from dollhouse.errors import RecipeError
-from dollhouse.training.checkpoints import find_checkpoint
 from dollhouse.training.parallel import connect
 from dollhouse.training.recipes import check_recipe
+from dollhouse.training.run_folder import find_checkpoint
 from dollhouse.training.train import prepare_student
 from tests.conftest import LONG
 from tests.fixtures.processes import finish, free_port, start

@@ -10,8 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from dollhouse.training.estimate.live_memory import LiveMemory, without_memory
-from dollhouse.training.estimate.step_memory import StepMemory
+from dollhouse.training.estimate.live_memory import LiveMemory, StepMemory, without_memory
 from tests.conftest import LONG
 from tests.fixtures.processes import finish, start
 from tests.fixtures.recipes import LANGUAGE_PARTS, PERCEPTION_LOSSES, PERCEPTION_PARTS, STAGE, TINY, tiny_tree

@@ -18,8 +18,7 @@ from dollhouse.evaluation.benchmarks.benchmark import BenchmarkResult, Sample, S
 from dollhouse.evaluation.metrics.spatial import number_in
 
 PAIRED = ("size", "reach", "existence")
-KINDS = ("size", "reach", "positional", "existence", "counting")
-UNSCORED = "grounding"  #: boxes in the picture: the authors' evaluation does not score them
+KINDS = ("size", "reach", "positional", "existence", "counting")  #: the authors do not score "grounding"
 
 
 def read(paths: Sequence[Path]) -> list[Sample]:

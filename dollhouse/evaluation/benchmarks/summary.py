@@ -118,3 +118,12 @@ def sample_credits(result: BenchmarkResult, samples: int) -> list[float | None]:
         for place in unit.members:
             credits[place] = credit
     return credits
+
+
+def format_figure(value: Any) -> str:
+    """Format a figure without an interval, or several by name."""
+    if isinstance(value, Mapping) and set(value) == {"value", "n"}:
+        return f"{value['value']:.4f} (n {value['n']:,})"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {format_figure(inner)}" for name, inner in value.items() if inner is not None)
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

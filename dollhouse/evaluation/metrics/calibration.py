@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dollhouse.evaluation.metrics.curves import confidence_curve
-from dollhouse.inference.confidence import calibrated_confidence
+from dollhouse.inference.session import calibrated_confidence
 
 TEMPERATURES = tuple(2.0 ** (step / 8) for step in range(-24, 41))  #: 1/8 to 32; a grid, so that it is verifiable
 LEAST = 20  #: answers below a threshold

@@ -7,7 +7,7 @@ from itertools import islice, zip_longest
 from typing import Any
 
 from dollhouse.evaluation.benchmarks import Benchmark
-from dollhouse.evaluation.benchmarks.summary import FEW_SCENES
+from dollhouse.evaluation.benchmarks.summary import FEW_SCENES, format_figure
 from dollhouse.evaluation.report.charts import accuracy_chart
 from dollhouse.evaluation.report.render import render_report
 
@@ -56,7 +56,7 @@ def benchmark_page(
         "provenance": provenance,
         "chart": accuracy_chart(bars, f"{scores['headline']}, %"),
         "controls": controls,
-        "others": {name: _score(value) for name, value in others.items()},
+        "others": {name: format_figure(value) for name, value in others.items()},
         "examples": {title: shown for title, shown in examples.items() if shown},
     }
     return render_report("benchmark.html.j2", context)
@@ -74,11 +74,3 @@ def _mix_kinds(rows: Sequence[Row]) -> list[Row]:
         kinds.setdefault(str(row.get("kind", row.get("family"))), []).append(row)
     in_turn = (row for together in zip_longest(*kinds.values()) for row in together if row is not None)
     return list(islice(in_turn, MAX_EXAMPLES))
-
-
-def _score(value: Any) -> str:
-    if isinstance(value, Mapping) and set(value) == {"value", "n"}:
-        return f"{value['value']:.4f} (n {value['n']:,})"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_score(inner)}" for name, inner in value.items() if inner is not None)
-    return f"{value:.4f}" if isinstance(value, float) else str(value)

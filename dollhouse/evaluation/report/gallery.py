@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dollhouse.geometry import Array
-from dollhouse.scenes.scene import Box
+from dollhouse.scenes.scene import Box, spaced_indices
 from dollhouse.scenes.visualize import draw_depth, draw_image, draw_plan, plain_text
 
 MAX_VIEWS = 6  #: shown of a scene, so that a page stays small
@@ -69,7 +69,7 @@ class Gallery:
 
 def views_picture(scene: GalleryScene) -> str:
     """Draw views, predicted depth and true depth in rows, with one colour scale for all depth of the scene."""
-    views, truth = _spread(len(scene.images)), scene.true_depth
+    views, truth = spaced_indices(len(scene.images), MAX_VIEWS), scene.true_depth
     rows = ["photo", "predicted"] if truth is None else ["photo", "predicted", "true"]
     ends = scene.depth[views] if truth is None else truth[views][truth[views] > 0]
     near, far = (float(end) for end in np.percentile(ends, [1, 99])) if ends.size else (0.0, 1.0)
@@ -107,14 +107,9 @@ def plan_picture(scene: GalleryScene) -> str:
 
 def frame_strip(images: Sequence[NDArray[np.uint8]]) -> str:
     """Put at most MAX_VIEWS frames (H, W, 3) side by side, as a JPEG data URI."""
-    frames = [Image.fromarray(images[place]) for place in _spread(len(images))]
+    frames = [Image.fromarray(images[place]) for place in spaced_indices(len(images), MAX_VIEWS)]
     small = [np.asarray(frame.resize((round(STRIP * frame.width / frame.height), STRIP))) for frame in frames]
     return _data_uri(Image.fromarray(np.concatenate(small, axis=1)))
-
-
-def _spread(count: int) -> list[int]:
-    """Indices of at most MAX_VIEWS of ``count`` views, evenly spread."""
-    return sorted({int(index) for index in np.linspace(0, count - 1, min(count, MAX_VIEWS)).round()})
 
 
 def _data_uri(picture: Figure | Image.Image) -> str:

@@ -17,12 +17,16 @@ from transformers import AutoModelForCausalLM, GenerationMixin
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
-from dollhouse.models.dollhouse.depth_bins import DepthBinHead
-from dollhouse.models.dollhouse.heads import LevelCameraHead, build_depth_head
+from dollhouse.models.dollhouse.heads import DepthBinHead, LevelCameraHead, build_depth_head
 from dollhouse.models.dollhouse.modeling_language import SceneLanguageModel
 from dollhouse.models.dollhouse.modeling_perception import PerceptionOutput, ScenePerception
-from dollhouse.models.dollhouse.proposal_head import INIT_STD, ObjectProjector, ProposalHead, ProposalOutput
-from dollhouse.models.dollhouse.relation_head import RelationHead
+from dollhouse.models.dollhouse.proposal_head import (
+    INIT_STD,
+    ObjectProjector,
+    ProposalHead,
+    ProposalOutput,
+    RelationHead,
+)
 from dollhouse.models.dollhouse.rgbd_embedding import RGBDInputs, RGBDPatchEmbedding
 from dollhouse.models.dollhouse.thinking_tokens import ThinkingMap
 from dollhouse.models.dollhouse.trunk import Trunk

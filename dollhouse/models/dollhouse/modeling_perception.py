@@ -11,12 +11,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from dollhouse.models.dollhouse.depth_bins import DepthBinHead, DepthBins
-from dollhouse.models.dollhouse.heads import Cameras, DepthHead, LevelCameraHead, MetricDepth
+from dollhouse.models.dollhouse.heads import Cameras, DepthBinHead, DepthBins, DepthHead, LevelCameraHead, MetricDepth
 from dollhouse.models.dollhouse.modeling_language import DollhousePreTrainedModel
 from dollhouse.models.dollhouse.pose_refinement import refine_cameras
-from dollhouse.models.dollhouse.proposal_head import ObjectProjector, ProposalHead, ProposalOutput
-from dollhouse.models.dollhouse.relation_head import RelationHead
+from dollhouse.models.dollhouse.proposal_head import ObjectProjector, ProposalHead, ProposalOutput, RelationHead
 from dollhouse.models.dollhouse.rgbd_embedding import RGBDInputs, RGBDPatchEmbedding
 from dollhouse.models.dollhouse.trunk import Trunk
 from dollhouse.models.dollhouse.voting_head import VoteOutput, VotingHead, cluster_votes

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from hashlib import blake2b
 from math import radians
-from random import Random
 from typing import Final
 
 import numpy as np
-from embreex.mesh_construction import TriangleMesh
-from embreex.rtcore_scene import EmbreeScene
 from scipy.ndimage import distance_transform_edt
 
 from dollhouse.errors import SceneError
@@ -21,8 +17,9 @@ from dollhouse.scenes.synthetic.cameras import CLEARANCE, sample_cameras
 from dollhouse.scenes.synthetic.layout import Item, MeshPart, RoomLayout
 from dollhouse.scenes.synthetic.materials import sample_floor, sample_lighting, sample_walls
 from dollhouse.scenes.synthetic.meshes import unit_slab
+from dollhouse.scenes.synthetic.raycast import Caster
 from dollhouse.scenes.synthetic.render import FLOOR, OBJECT, WALL, Meshes, render
-from dollhouse.scenes.synthetic.room_scene import render_views
+from dollhouse.scenes.synthetic.room_scene import render_views, seeded
 
 _CELL: Final = 0.05  #: metres, of the grid on which free floor is measured
 _LARGEST: Final = 60.0  #: metres, of a room
@@ -103,11 +100,10 @@ class _FloorPlan:
         """Cast a vertical ray from height ``start`` through each cell; returns the grid of distances, else inf."""
         if not len(triangles):
             return np.full(self.shape, np.inf)
-        scene = EmbreeScene()
-        TriangleMesh(scene, triangles.astype(np.float32))
         origins = np.column_stack([self.cells, np.full(len(self.cells), start)]).astype(np.float32)
-        hit = scene.run(origins, np.tile(np.array([[0, 0, direction]], np.float32), (len(origins), 1)), output=1)
-        return np.where(hit["primID"] >= 0, hit["tfar"], np.inf).reshape(self.shape)
+        directions = np.tile(np.array([[0, 0, direction]], np.float32), (len(origins), 1))
+        hits = Caster(triangles.astype(np.float32)).first_hit(origins, directions)
+        return np.where(hits.triangle >= 0, hits.distance, np.inf).reshape(self.shape)
 
 
 def _join(parts: Sequence[MeshPart]) -> Array:
@@ -134,7 +130,7 @@ def _filled(box: Box) -> Array:
 def _layout(
     name: str, low: Array, high: Array, height: float, lamp: tuple[float, float, float], boxes: Sequence[Box]
 ) -> RoomLayout:
-    rng = _generator(name, "materials")
+    rng = seeded(f"{name} materials")
     lighting = replace(sample_lighting(rng, (low[0], low[1]), (high[0], high[1]), height), lamp=lamp)
     items = tuple(
         Item(box.label, "", tuple(box.size.tolist()), tuple(box.center.tolist()), box.yaw, 0) for box in boxes
@@ -166,7 +162,7 @@ def _sample_poses(name: str, layout: RoomLayout, plan: _FloorPlan, meshes: Meshe
 
     Where there is none, the set with the most such views and objects is chosen.
     """
-    rng = _generator(name, "cameras")
+    rng = seeded(f"{name} cameras")
     fov = radians(68 + 8 * rng.random())
     samples = [sample_cameras(rng, layout, views, fov, plan.clearance) for _ in range(_ATTEMPTS)]
     sets = [np.stack([camera.world_from_camera for camera in cameras]) for cameras in samples if cameras]
@@ -179,8 +175,3 @@ def _sample_poses(name: str, layout: RoomLayout, plan: _FloorPlan, meshes: Meshe
     good = ((near > _CLOSEST) & (instances > 0).any(2)).sum(1).tolist()
     scores = [(count, 0 if count == views else len(np.unique(ids))) for count, ids in zip(good, instances, strict=True)]
     return sets[scores.index(max(scores))], fov
-
-
-def _generator(name: str, purpose: str) -> Random:
-    digest = blake2b(f"dollhouse {name} {purpose}".encode(), digest_size=8).digest()
-    return Random(int.from_bytes(digest, "little"))

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
-from embreex.mesh_construction import TriangleMesh
-from embreex.rtcore_scene import EmbreeScene
 from numpy.typing import NDArray
 
 from dollhouse.geometry import Array, camera_rays
 from dollhouse.scenes.synthetic.materials import Floats, Lighting, Material
+from dollhouse.scenes.synthetic.raycast import Caster
 
 OBJECT: Final = 0
 FLOOR: Final = 1
@@ -48,14 +47,14 @@ def render(
 
     ``world_from_camera`` is (V, 4, 4). Colour, depth and instances are those of pixel centres.
     """
-    caster = _Caster(meshes)
+    caster = _MeshCaster(meshes)
     poses = np.asarray(world_from_camera, dtype=np.float64)
     shape = (len(poses), height, width)
     # The z of a direction in the camera frame is 1, so the ray parameter is z-depth.
     rays = camera_rays(intrinsics, width, height).reshape(-1, 3)
     directions = (rays @ poses[:, :3, :3].transpose(0, 2, 1)).reshape(-1, 3).astype(np.float32)
     origins = np.repeat(poses[:, :3, 3].astype(np.float32), len(rays), axis=0)
-    triangle, depth = caster.first_hit(origins, directions)
+    triangle, depth, _, _ = caster.first_hit(origins, directions)
     depths = depth.reshape(shape)
     instances = np.where(triangle >= 0, meshes.instances[triangle], 0).astype(np.int32).reshape(shape)
     colour = _shade(caster, lighting, origins, directions, triangle, depth)
@@ -63,33 +62,31 @@ def render(
     return Rendering(images.reshape(*shape, 3), depths, instances)
 
 
-class _Caster:
-    """Embree's acceleration structure of the triangles, and their normals."""
+class _MeshCaster(Caster):
+    """Caster of the triangles, with their normals."""
 
     def __init__(self, meshes: Meshes) -> None:
+        super().__init__(meshes.triangles)
         self.meshes = meshes
-        self._scene = EmbreeScene()
-        self._mesh = TriangleMesh(self._scene, meshes.triangles)
         corner = meshes.triangles
         normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
         self.normals: Floats = normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), np.float32(1e-12))
-
-    def first_hit(self, origins: Floats, directions: Floats) -> tuple[NDArray[np.int32], Floats]:
-        """Find the index of the triangle hit (N,), -1 for none, and its ray parameter (N,), 0 for none."""
-        hit = self._scene.run(origins, directions, output=1)
-        return hit["primID"], np.where(hit["primID"] >= 0, hit["tfar"], np.float32(0.0))
 
     def lit(self, points: Floats, lamp: Floats) -> NDArray[np.bool_]:
         """Return whether the lamp (3,) is unoccluded from points (N, 3)."""
         # From the lamp outwards; the last millimetres are left out, so that a surface does not shadow itself.
         origins = np.empty_like(points)
         origins[:] = lamp
-        reach = np.full(len(points), 0.998, dtype=np.float32)
-        return self._scene.run(origins, points - lamp, dists=reach, query="OCCLUDED") != 0
+        return self.is_free(origins, points - lamp, np.full(len(points), 0.998, dtype=np.float32))
 
 
 def _shade(
-    caster: _Caster, lighting: Lighting, origins: Floats, directions: Floats, triangle: NDArray[np.int32], depth: Floats
+    caster: _MeshCaster,
+    lighting: Lighting,
+    origins: Floats,
+    directions: Floats,
+    triangle: NDArray[np.int32],
+    depth: Floats,
 ) -> Floats:
     """Compute colours (N, 3), not clipped."""
     meshes, normals = caster.meshes, caster.normals

@@ -5,7 +5,7 @@ All views of a room are rendered together on first access to an image; boxes and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from hashlib import blake2b
 from math import radians
@@ -86,13 +86,7 @@ def render_views(
 
 
 def _sample_room(split: str, number: int, views: int) -> tuple[RoomLayout, list[PlacedCamera], float]:
-    if split not in SPLITS:
-        raise SceneError(f"no split {split!r} of rooms; the splits are {', '.join(SPLITS)}")
-    if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 0:
-        raise SceneError(f"rooms are numbered 0, 1, 2, ...; {number!r} is not such a number")
-    for attempt in range(100):  # a room without space for a camera is sampled again
-        seed = blake2b(f"dollhouse room {split}/{int(number)}/{attempt}".encode(), digest_size=8).digest()
-        rng = Random(int.from_bytes(seed, "little"))
+    for rng in attempts("room", split, number):
         layout = sample_layout(rng)
         if len(layout.items) < 5:
             continue
@@ -101,3 +95,20 @@ def _sample_room(split: str, number: int, views: int) -> tuple[RoomLayout, list[
         if cameras is not None:
             return layout, cameras, fov
     raise AssertionError(f"room {split}/{number} could not be furnished")
+
+
+def attempts(kind: str, split: str, number: int) -> Iterator[Random]:
+    """Yield a generator for each attempt at a "room" or "home"; one without space for a camera is sampled again.
+
+    Raises SceneError for an unknown split or a negative number.
+    """
+    if split not in SPLITS:
+        raise SceneError(f"no split {split!r} of {kind}s; the splits are {', '.join(SPLITS)}")
+    if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 0:
+        raise SceneError(f"{kind}s are numbered 0, 1, 2, ...; {number!r} is not such a number")
+    return (seeded(f"{kind} {split}/{int(number)}/{attempt}") for attempt in range(100))
+
+
+def seeded(name: str) -> Random:
+    """Return a generator that depends on ``name`` alone."""
+    return Random(int.from_bytes(blake2b(f"dollhouse {name}".encode(), digest_size=8).digest(), "little"))

@@ -1,4 +1,4 @@
-"""Reader of Sweet Home 3D furniture libraries (``.sh3f``): their catalogues, and each piece as a coloured mesh.
+"""Reader of Sweet Home 3D furniture libraries (``.sh3f``): their catalogues, and each piece as a mesh.
 
 Debian's package ``sweethome3d-furniture`` installs five of them; each model has its own creator and licence, which must
 accompany images made from it. A library is a zip file with a catalogue in Java's properties format and OBJ models.
@@ -43,7 +43,6 @@ class PieceMesh:
 
     vertices: Array  #: (N, 3)
     faces: NDArray[np.int64]  #: (F, 3)
-    colours: Array  #: (F, 3) RGB in [0, 1] of each face: the material's, or its texture's mean
     uv: NDArray[np.float32]  #: (F, 3, 2) texture coordinates of the corners, v upwards
     material: NDArray[np.int16]  #: (F,) index into ``materials``
     materials: tuple[ObjMaterial, ...]
@@ -75,8 +74,7 @@ def load_piece(piece: Piece) -> PieceMesh:
     extent = np.maximum(high - low, 1e-9)[[2, 0, 1]]
     own = (vertices - 0.5 * (low + high))[:, [2, 0, 1]] / extent * piece.size
     own[:, 2] += 0.5 * piece.size[2]
-    colours = np.array([material.rgb for material in model.materials])[model.material]
-    return PieceMesh(own, faces, colours, model.uv, model.material, model.materials)
+    return PieceMesh(own, faces, model.uv, model.material, model.materials)
 
 
 def _read_catalogue(path: Path) -> Iterator[Piece]:

@@ -26,8 +26,7 @@ from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneratio
 from dollhouse.models.dollhouse.tokenization import fill_token_ids
 from dollhouse.models.vggt.convert import check_official
 from dollhouse.training.config import Recipe
-from dollhouse.training.estimate.live_memory import LiveMemory, without_memory
-from dollhouse.training.estimate.step_memory import StepMemory
+from dollhouse.training.estimate.live_memory import LiveMemory, StepMemory, without_memory
 from dollhouse.training.loss_weighting import UncertaintyWeighting
 from dollhouse.training.model_init import load_initial_student, student_config
 from dollhouse.training.optim import build_optimizer

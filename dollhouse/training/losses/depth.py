@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dollhouse.models.dollhouse.depth_bins import DepthBins
+from dollhouse.models.dollhouse.heads import DepthBins
 from dollhouse.models.dollhouse.rgbd_embedding import in_patches
 
 EDGE_STEP = 4  #: pixels

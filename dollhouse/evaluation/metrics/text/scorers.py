@@ -5,18 +5,35 @@ A scorer's version rises whenever any of its numbers may change.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from dollhouse.errors import ScoreError
-from dollhouse.evaluation.metrics.text.bleu import score_nltk_bleu, score_sacrebleu
+from dollhouse.evaluation.metrics.text.bleu import coco_bleu, score_nltk_bleu, score_sacrebleu
 from dollhouse.evaluation.metrics.text.chrf import score_chrf
-from dollhouse.evaluation.metrics.text.coco import score_coco
+from dollhouse.evaluation.metrics.text.cider import cider
 from dollhouse.evaluation.metrics.text.exact_match import score_exact_match
 from dollhouse.evaluation.metrics.text.meteor import installed_wordnet, score_meteor
-from dollhouse.evaluation.metrics.text.rouge import score_rouge
+from dollhouse.evaluation.metrics.text.ptb import split_captions
+from dollhouse.evaluation.metrics.text.rouge import coco_rouge_l, score_rouge
 from dollhouse.evaluation.metrics.text.score import TextScore, check_rows
+
+
+def score_coco(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, TextScore]:
+    """Compute ``coco_bleu_1`` to ``coco_bleu_4`` and ``coco_rouge_l`` in [0, 1], ``coco_cider`` in [0, 10]."""
+    captions: Iterator[tuple[str, ...]] = iter(split_captions([text for row in references for text in row]))
+    others = [[next(captions) for _ in row] for row in references]
+    words = split_captions(predictions)
+    # A fraction such as "1 1/2" is one word to the tokenizer and to ROUGE-L, two words to BLEU and CIDEr.
+    split_words = [" ".join(caption).split() for caption in words]
+    split_others = [[" ".join(caption).split() for caption in row] for row in others]
+    scores = {f"coco_bleu_{n + 1}": score for n, score in enumerate(coco_bleu(split_words, split_others))}
+    return scores | {
+        "coco_rouge_l": coco_rouge_l(words, others),
+        "coco_cider": cider(split_words, split_others),
+    }
+
 
 ScoreFunction = Callable[[Sequence[str], Sequence[Sequence[str]]], dict[str, TextScore]]
 

@@ -8,13 +8,12 @@ from random import Random
 from typing import Final
 
 import numpy as np
-from embreex.mesh_construction import TriangleMesh
-from embreex.rtcore_scene import EmbreeScene
 from numpy.typing import NDArray
 
 from dollhouse.scenes.synthetic.homes.layout import HomeCamera, Item
 from dollhouse.scenes.synthetic.layout import footprint, gap
 from dollhouse.scenes.synthetic.meshes import unit_slab
+from dollhouse.scenes.synthetic.raycast import Caster
 
 CLEARANCE: Final = 0.3  #: least distance of a camera from items and walls, metres
 NEAREST: Final = 0.3  #: least distance of what a view shows
@@ -47,16 +46,15 @@ class _Boxes:
         )
         shell = np.concatenate([walls, flat]).reshape(-1, 3, 3)
         self.owner = np.concatenate([*owners, np.full(len(shell), -1)]).astype(np.int64)
-        self.caster = EmbreeScene()
-        TriangleMesh(self.caster, np.concatenate([*slabs, shell]).astype(np.float32))
+        self.caster = Caster(np.concatenate([*slabs, shell]).astype(np.float32))
 
     def cast(
         self, eyes: NDArray[np.float64], directions: NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the item (or -1) and the distance along each ray; both (N,)."""
-        hit = self.caster.run(eyes.astype(np.float32), directions.astype(np.float32), output=1)
-        found = hit["primID"] >= 0
-        return np.where(found, self.owner[hit["primID"]], -1), np.where(found, hit["tfar"], 99.0)
+        hits = self.caster.first_hit(eyes.astype(np.float32), directions.astype(np.float32))
+        found = hits.triangle >= 0
+        return np.where(found, self.owner[hits.triangle], -1), np.where(found, hits.distance, 99.0)
 
 
 def sample_cameras(

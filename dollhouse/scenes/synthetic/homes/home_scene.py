@@ -6,8 +6,6 @@ Boxes and poses need no rendering; depth and instance ids none of the colour.
 from __future__ import annotations
 
 from functools import cache
-from hashlib import blake2b
-from random import Random
 from typing import Any
 
 import numpy as np
@@ -21,10 +19,10 @@ from dollhouse.scenes.synthetic.homes.catalogue import installed_pieces
 from dollhouse.scenes.synthetic.homes.item_colours import item_colour
 from dollhouse.scenes.synthetic.homes.layout import Home, HomeMesh, image_shape
 from dollhouse.scenes.synthetic.homes.meshes import home_mesh
-from dollhouse.scenes.synthetic.homes.raycast import Caster
 from dollhouse.scenes.synthetic.homes.renderer import HomeRenderer
 from dollhouse.scenes.synthetic.homes.rooms import furnish
-from dollhouse.scenes.synthetic.room_scene import SPLITS
+from dollhouse.scenes.synthetic.raycast import Caster
+from dollhouse.scenes.synthetic.room_scene import attempts
 
 HOMES_VERSION = 3  #: raise it whenever a home's boxes, poses or images change; caches are keyed by it
 FEWEST_ITEMS, MOST_ITEMS = 8, 44
@@ -58,13 +56,7 @@ def home_scene(split: str, number: int, *, image_size: int = 252, views: int = 4
 
 def sample_home(split: str, number: int, views: int = 4) -> Home:
     """Sample the description of a home; errors as :func:`home_scene`."""
-    if split not in SPLITS:
-        raise SceneError(f"no split {split!r} of homes; the splits are {', '.join(SPLITS)}")
-    if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 0:
-        raise SceneError(f"homes are numbered 0, 1, 2, ...; {number!r} is not such a number")
-    for attempt in range(100):  # a home without space for a camera is sampled again
-        seed = blake2b(f"dollhouse home {split}/{int(number)}/{attempt}".encode(), digest_size=8).digest()
-        rng = Random(int.from_bytes(seed, "little"))
+    for rng in attempts("home", split, number):
         room, furnished = furnish(rng, split)
         if not FEWEST_ITEMS <= len(furnished.items) <= MOST_ITEMS:
             continue

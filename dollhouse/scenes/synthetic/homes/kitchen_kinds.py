@@ -10,6 +10,8 @@ from dollhouse.scenes.synthetic.furniture.builders import METAL
 from dollhouse.scenes.synthetic.furniture.primitives import darker, slab, tube
 from dollhouse.scenes.synthetic.homes.solids import BLACK, DARK, GLASS, WHITE, Builder, Solid, block, fronts, solids_of
 
+_RINGS: Final = ((-0.2, -0.24, 0.2), (-0.2, 0.24, 0.16), (0.2, -0.24, 0.16), (0.2, 0.24, 0.2))  #: x, y, diameter
+
 
 def base_cabinet(d: float, w: float, h: float, rgb: Rgb, rng: Random) -> list[Solid]:
     """Build kitchen base units without a top, which a counter covers."""
@@ -88,19 +90,13 @@ def oven(d: float, w: float, h: float, rgb: Rgb, rng: Random) -> list[Solid]:
 
 def stove(d: float, w: float, h: float, rgb: Rgb, rng: Random) -> list[Solid]:
     """Build a free-standing cooker: an oven below four rings."""
-    rings = [
-        (a * d, b * w, s) for a, b, s in ((-0.2, -0.24, 0.2), (-0.2, 0.24, 0.16), (0.2, -0.24, 0.16), (0.2, 0.24, 0.2))
-    ]
-    plates = [tube(x, y, size, h - 0.02, h - 0.006, DARK) for x, y, size in rings]
+    plates = [tube(a * d, b * w, size, h - 0.02, h - 0.006, DARK) for a, b, size in _RINGS]
     return [*oven(d, w, h - 0.03, rgb, rng), *solids_of("metal", block(d, w, h - 0.03, h - 0.015, BLACK), *plates),
             *solids_of("metal", block(0.02, w, h - 0.03, h, rgb, -0.5 * d + 0.01))]  # fmt: skip
 
 
 def cooktop(d: float, w: float, h: float, rgb: Rgb, rng: Random) -> list[Solid]:
-    rings = [
-        (a * d, b * w, s) for a, b, s in ((-0.2, -0.24, 0.2), (-0.2, 0.24, 0.16), (0.2, -0.24, 0.16), (0.2, 0.24, 0.2))
-    ]
-    plates = [tube(x, y, size, 0.0, h, (0.22, 0.22, 0.23)) for x, y, size in rings]
+    plates = [tube(a * d, b * w, size, 0.0, h, (0.22, 0.22, 0.23)) for a, b, size in _RINGS]
     return solids_of("ceramic", block(d, w, 0.0, 0.7 * h, BLACK), *plates)
 
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from dollhouse.scenes.synthetic.homes import textures
 from dollhouse.scenes.synthetic.homes.layout import Home, HomeMesh, Opening
-from dollhouse.scenes.synthetic.homes.raycast import Caster
 from dollhouse.scenes.synthetic.homes.textures import Floats, Generator
+from dollhouse.scenes.synthetic.raycast import Caster
 
 _MOST_LAMPS: Final = 3
 _OFFSET: Final = np.float32(0.004)  #: metres between a surface and the rays that start from it

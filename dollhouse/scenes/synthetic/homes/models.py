@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from dollhouse.scenes.archives import open_archive
 from dollhouse.scenes.synthetic.homes.catalogue import assets_hash, installed_pieces
-from dollhouse.scenes.synthetic.homes.raycast import Caster
 from dollhouse.scenes.synthetic.obj_model import ObjMaterial, read_texture
+from dollhouse.scenes.synthetic.raycast import Caster
 from dollhouse.scenes.synthetic.sweethome import PieceMesh, load_piece
 from dollhouse.system.atomic_io import atomic_path
 

@@ -16,8 +16,8 @@ from dollhouse.scenes.synthetic.homes.layout import Home, HomeMesh
 from dollhouse.scenes.synthetic.homes.lights import sample_lights
 from dollhouse.scenes.synthetic.homes.palette import CLEAR, MIRROR, PANE, Palette
 from dollhouse.scenes.synthetic.homes.photo_effects import apply_effects, sample_effects
-from dollhouse.scenes.synthetic.homes.raycast import Caster, Hits, corner_normals
 from dollhouse.scenes.synthetic.homes.textures import Floats, Generator
+from dollhouse.scenes.synthetic.raycast import Caster, Hits, corner_normals
 
 _GATHERED: Final = 3  #: rays of each point that collect the light of other surfaces
 _PERIOD: Final = 4  #: points after which the directions of these rays repeat

@@ -1,4 +1,4 @@
-"""Ray casting of a home's triangles with Embree, and their smoothed normals."""
+"""Ray casting of triangles with Embree, and their smoothed normals."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 from numpy.typing import NDArray
 
-from dollhouse.scenes.synthetic.homes.textures import Floats
+from dollhouse.scenes.synthetic.materials import Floats
 
 _CREASE: Final = np.float32(0.75)  #: cosine between two faces above which the edge between them is smooth
 _NEIGHBOURS: Final = 10  #: faces around a corner of which each pair is compared
