@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dollhouse.evaluation.probing.accuracy import BASELINE
@@ -21,35 +21,52 @@ from experiments.paper.spec import Row
 ANSWERS_FILE = "answers.jsonl"
 
 
-def probe_job(experiment: Experiment, row: Row) -> Job:
+def probe_job(experiment: Experiment, row: Row, seed: int) -> Job:
     """Return the job that probes the thinking tokens of a row's model."""
-    spec, seed = experiment.spec, experiment.spec.seeds[0]
-    scenes, limit = spec.run_scenes, spec.questions_per_scene
+    spec, limit = experiment.spec, experiment.spec.questions_per_scene
+    scenes, name = row.scenes or spec.run_scenes, f"{row.same_as or row.name}, seed {seed}" if row.recipe else row.name
 
     def build(out: Path) -> None:
-        pipeline = DollhousePipeline.from_pretrained(experiment.model_folder(row.name, row, seed))
-        probe_thinking(pipeline, scenes, questions_per_scene=limit, out=out, progress=False)
+        pipeline = DollhousePipeline.from_pretrained(experiment.model_folder(name, row, seed))
+        probe_thinking(
+            pipeline, scenes, questions_per_scene=limit, oracle_boxes=row.oracle_boxes, out=out, progress=False
+        )
 
-    key = short_key(experiment.model_key(row, seed), scenes, limit, keys.DATA_VERSIONS, keys.PROBE_VERSION)
+    true_boxes = ["true boxes"] if row.oracle_boxes else []
+    key = short_key(experiment.model_key(row, seed), scenes, limit, keys.DATA_VERSIONS, keys.PROBE_VERSION, *true_boxes)
     needs = tuple(job.key for job in experiment.row_jobs("", row) if row.recipe)
-    return Job("probed", key, f"probe of {row.name}", 7, 3 * ROOM_SECONDS * len(open_scenes(scenes)), build, needs)
+    return Job("probed", key, f"probe of {name}", 7, 3 * ROOM_SECONDS * len(open_scenes(scenes)), build, needs)
 
 
-def control_rows(builder: MeasurementsBuilder, name: str, entry: Path) -> Iterator[TableRow]:
-    """Yield a row a control: accuracy, the difference from the model as it is, and how many answers stay the same.
+def control_rows(
+    builder: MeasurementsBuilder, name: str, entries: Mapping[str, Path], columns: Mapping[str, str]
+) -> Iterator[TableRow]:
+    """Yield a row a control: accuracies, differences from the model as it is, and how many answers stay the same.
 
     The questions must be among those that a model was measured on, which has their choices.
+
+    Args:
+        entries: the probes' folders by seed.
+        columns: figures by name, such as accuracy/open; ``agreement`` counts equal answers of the first seed.
     """
-    probed = [json.loads(line) for line in (entry / ANSWERS_FILE).read_text(encoding="utf-8").splitlines()]
-    asked = [(builder.question(row["id"]), row["predictions"]) for row in probed]
-    known = [(question, predictions) for question, predictions in asked if question is not None]
-    if not known:
-        return
-    for control in known[0][1]:
-        model = f"{name}: {control}"
-        builder.models[model] = {"model": name, "thinking tokens": control}
-        builder.add_answers(model, [{**question, "prediction": answers[control]} for question, answers in known])
-        cells = {"spatial": Cell(figure="accuracy", models={"0": model})}
-        if control != BASELINE:
-            cells["same answers"] = Cell(figure="agreement", models={"0": model}, reference=f"{name}: {BASELINE}")
-        yield TableRow(name=model, cells=cells, base=None if control == BASELINE else f"{name}: {BASELINE}")
+    names: dict[str, dict[str, str]] = {}  # of models, by control and seed
+    for seed, entry in entries.items():
+        probed = [json.loads(line) for line in (entry / ANSWERS_FILE).read_text(encoding="utf-8").splitlines()]
+        asked = [(builder.question(row["id"]), row["predictions"]) for row in probed]
+        known = [(question, predictions) for question, predictions in asked if question is not None]
+        for control in known[0][1] if known else ():
+            model = f"{name}: {control}" + (f", seed {seed}" if len(entries) > 1 else "")
+            names.setdefault(control, {})[seed] = model
+            builder.models[model] = {"model": name, "thinking tokens": control}
+            builder.add_answers(model, [{**question, "prediction": answers[control]} for question, answers in known])
+    for control, models in names.items():
+        cells = {}
+        for column, figure in columns.items():
+            if figure != "agreement":
+                cells[column] = Cell(figure=figure, models=models)
+            elif control != BASELINE:
+                seed, model = next(iter(models.items()))
+                cells[column] = Cell(figure=figure, models={seed: model}, reference=names[BASELINE][seed])
+        yield TableRow(
+            name=f"{name}: {control}", cells=cells, base=None if control == BASELINE else f"{name}: {BASELINE}"
+        )

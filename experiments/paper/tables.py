@@ -36,7 +36,9 @@ def table_jobs(experiment: Experiment, key: str) -> list[Job]:
     jobs: list[Job] = []
     for row in rows.values():
         if table.kind == "controls":
-            jobs += [hidden_cot.probe_job(experiment, row)] if row.model in experiment.models else []
+            seeds = experiment.spec.seeds_of(row) if experiment.can_run(row) else []
+            jobs += experiment.row_jobs(key, row) if row.recipe else []  # its questions, and its run
+            jobs += [hidden_cot.probe_job(experiment, row, seed) for seed in seeds]
         elif table.kind not in ("bench", "real"):
             jobs += experiment.row_jobs(key, row, rows.get(row.compare_with or table.base or ""))
     return jobs
@@ -231,14 +233,22 @@ class TableBuilder:
             yield TableRow(name=name, cells=cells)
 
     def controls(self, key: str, left_out: list[str]) -> Iterator[TableRow]:
-        """Yield accuracy with the thinking tokens replaced."""
-        for name, row in self.experiment.spec.rows_of(key).items():
-            job = hidden_cot.probe_job(self.experiment, row) if row.model in self.experiment.models else None
-            entry = job and self.experiment.entry(job)
-            if entry is None:
-                left_out.append(f"{name} (give --model {row.model}=FOLDER)")
+        """Yield accuracies with the thinking tokens replaced."""
+        experiment, columns = self.experiment, self.experiment.spec.tables[key].columns
+        for name, row in experiment.spec.rows_of(key).items():
+            if not experiment.can_run(row):
+                left_out.append(f"{name} (give --model {row.model or experiment.spec.base}=FOLDER)")
                 continue
-            yield from hidden_cot.control_rows(self.builder, name, entry)
+            if row.recipe:
+                self.row_models(key, row, [])
+            entries = {}
+            for seed in experiment.spec.seeds_of(row):
+                if probe := experiment.entry(hidden_cot.probe_job(experiment, row, seed)):
+                    entries[str(seed)] = probe
+                else:
+                    left_out.append(f"{name} (seed {seed})")
+            figures = {column.name: column.figure for column in columns}
+            yield from hidden_cot.control_rows(self.builder, name, entries, figures)
 
     def optimum(self, key: str, left_out: list[str]) -> Iterator[TableRow]:
         """Yield by loss how far log sigma^2 ended from Eq. 2's optimum."""
@@ -256,7 +266,7 @@ class TableBuilder:
         """Yield seconds of teacher and student and their ratios, like for like first, paired by room."""
         table = self.experiment.spec.tables[key]
         job = efficiency.timing_job(self.experiment, table.paper_size)
-        entry = job and self.experiment.entry(job)
+        entry = None if job is None else self.experiment.entry(job)
         if entry is None:
             left_out.append("all rows (give --model student=FOLDER --model teacher=FOLDER)")
             return

@@ -13,6 +13,7 @@ import numpy as np
 from dollhouse.data.targets import scene_targets
 from dollhouse.errors import ModelError, SceneError
 from dollhouse.evaluation.metrics.spatial import UNJUDGED, is_correct
+from dollhouse.evaluation.oracle_boxes import OracleBoxesModel
 from dollhouse.evaluation.probing.ablations import ABLATIONS, UNMODIFIED, Ablation, AblationInputs, ablated_answers
 from dollhouse.evaluation.probing.accuracy import AblatedQuestion, AblationScore, score_ablations, verdict
 from dollhouse.evaluation.probing.activations import NEUTRAL, eager_attention, record_activations
@@ -49,6 +50,7 @@ def probe_thinking(
     scenes: str | Sequence[Scene],
     *,
     questions_per_scene: int = 40,
+    oracle_boxes: bool = False,
     ablations: Sequence[Ablation] = ABLATIONS,
     out: str | Path | None = None,
     seed: int = 0,
@@ -63,6 +65,7 @@ def probe_thinking(
     Args:
         scenes: scenes, or a name such as ``rooms:test/0-99``.
         questions_per_scene: at most.
+        oracle_boxes: give the language model the true boxes.
         ablations: what to put at the thinking positions.
         out: a folder for ``probe.json``, ``answers.jsonl`` and ``probe.html``.
         seed: of the choice of questions, the noise, the folds and the intervals.
@@ -91,8 +94,9 @@ def probe_thinking(
         AttentionSummary(tuple(config.labels)),
         EvaluationQuestions(annotated, questions_per_scene, seed),
     )
+    model = OracleBoxesModel(pipeline) if oracle_boxes else pipeline
     with ProgressBar("probing", len(annotated), shown=progress) as bar:
-        for done, (session, other) in enumerate(_with_other_scene(pipeline, annotated), 1):
+        for done, (session, other) in enumerate(_with_other_scene(model, annotated), 1):
             scene = session.scene
             questions = [question for question in generate(scene)[0] if question.family not in UNJUDGED]
             answers = ablated_answers(session, other, [question.text for question in questions], ablations, inputs)
@@ -121,6 +125,7 @@ def probe_thinking(
         "model": pipeline.model_id,
         "thinking": {"tokens": config.num_thinking_tokens, **thinking, "blind": config.blind},
         "scenes": {"source": source, "n": len(annotated), "left_out": len(opened) - len(annotated)},
+        "oracle_boxes": oracle_boxes,
         "questions": len(rows),
         "verdict": verdict(scores),
         "ablations": {
@@ -146,12 +151,12 @@ def probe_thinking(
 
 
 def _with_other_scene(
-    pipeline: DollhousePipeline, scenes: Sequence[Scene]
+    model: DollhousePipeline | OracleBoxesModel, scenes: Sequence[Scene]
 ) -> Iterator[tuple[TorchSession, TorchSession]]:
     """Encode every scene and pair it with another; at most three sessions exist at once."""
-    first = previous = torch_session(pipeline.encode_scene(scenes[0]))
+    first = previous = torch_session(model.encode_scene(scenes[0]))
     for scene in scenes[1:]:
-        session = torch_session(pipeline.encode_scene(scene))
+        session = torch_session(model.encode_scene(scene))
         yield session, previous
         previous = session
     yield first, previous

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -93,11 +94,13 @@ def test_other_students_are_probed_too(placement: str, blind: bool, scenes: list
 
 
 @pytest.mark.slow
-def test_unmodified_answers_are_those_of_evaluate() -> None:
+@pytest.mark.parametrize("oracle_boxes", [False, True])
+def test_unmodified_answers_are_those_of_evaluate(oracle_boxes: bool) -> None:
     """With a trained student: rounding would decide the ties of a random student."""
     pipeline, scenes = DollhousePipeline.from_pretrained(), [room_scene("test", number) for number in (3, 4)]
-    probed = probe_thinking(pipeline, scenes, questions_per_scene=10, ablations=[], progress=False)
-    report = evaluate(pipeline, scenes, questions_per_scene=10, progress=False)
+    options: Any = {"questions_per_scene": 10, "oracle_boxes": oracle_boxes, "progress": False}
+    probed = probe_thinking(pipeline, scenes, ablations=[], **options)
+    report = evaluate(pipeline, scenes, **options)
     expected = {row["id"]: row["prediction"] for row in report.predictions if row["family"] != "description"}
     assert {row.id: row.predictions["unmodified"] for row in probed.questions} == expected
     overall = report.metrics["overall"]
