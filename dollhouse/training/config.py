@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, field_validator, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, field_validator, model_validator
 
 from dollhouse.data.config import ConfigModel, DataConfig, SamplingConfig
 from dollhouse.questions.sampling import AUXILIARY, FAMILIES
@@ -209,9 +209,7 @@ class Recipe(ConfigModel):
     name: str = Field(description="name of the run, in its reports and in the model card")
     seed: int = Field(0, ge=0, le=MAX_SEED, description="of initial weights, batches and augmentation")
     teacher: Literal["annotations", "records"] = Field("annotations", description="where targets come from")
-    init_from: Annotated[str | None, BeforeValidator(lambda path: str(path) if isinstance(path, Path) else path)] = (
-        Field(None, description="model folder to start with; nano: the shipped student")
-    )
+    init_from: str | None = Field(None, description="model folder to start with; nano: the shipped student")
     reinit: list[PartName] = Field(default=[], description="with init_from: parts that are initialised afresh")
     width_multiplier: int = Field(1, ge=1, le=2, description="with init_from: 2 doubles every width, same answers")
     use_rgbd: bool = Field(False, description="take depth and poses beside the photos: for teachers, not students")
@@ -231,6 +229,13 @@ class Recipe(ConfigModel):
         [], description="also log to these, each a package of its own; wandb and mlflow may send to a server"
     )
     stages: dict[str, StageConfig] = Field(min_length=1)
+
+    @field_validator("init_from", mode="before")
+    @classmethod
+    def _name_folder(cls, init_from: object) -> object:
+        """Take a path as text; one of a single part is a folder here, not the name of a shipped student."""
+        alone = isinstance(init_from, Path) and init_from.parts == (init_from.name,)
+        return f"./{init_from}" if alone else str(init_from) if isinstance(init_from, Path) else init_from
 
     @field_validator("name", "stages")
     @classmethod

@@ -157,7 +157,7 @@ class Experiment:
             init = self.cache.make("init", title, key, lambda out: write_init(base, row.init, seed, out))
             if recipe is None:
                 return init
-            recipe = recipe.model_copy(update={"init_from": init})
+            recipe = recipe.model_copy(update={"init_from": str(init)})
         run = self.cache.make("runs", name, self.model_key(row, seed), lambda out: distill(recipe, out, progress=False))
         return run / "model"
 

@@ -32,7 +32,7 @@ def key_of(experiment: Experiment, row: Row, seed: int = 0) -> str:
 def test_names_threads_and_places_do_not_count() -> None:
     recipe = SPEC.recipe_of(LOSSES, 0)
     data = recipe.data.model_copy(update={"cache": Path("elsewhere"), "workers": 3})
-    moved = recipe.model_copy(update={"name": "other", "threads": 7, "init_from": Path("there"), "data": data})
+    moved = recipe.model_copy(update={"name": "other", "threads": 7, "init_from": "there", "data": data})
     assert run_key(moved, "init") == run_key(recipe, "init")
 
 

@@ -58,7 +58,8 @@ def test_recipe_keeps_the_path_as_written() -> None:
         "data": {"scenes": "rooms:train/0-1"},
         "stages": {"s": {"train": ["trunk"], "losses": ["text"], "steps": 1}},
     }
-    assert check_recipe({**tree, "init_from": "./nano"}, "test").init_from == "./nano"
+    for written, meant in (("./nano", "./nano"), ("nano", "nano"), (Path("nano"), "./nano"), (Path("a/b"), "a/b")):
+        assert check_recipe({**tree, "init_from": written}, "test").init_from == meant
     recipe = check_recipe({**tree, "init_from": Path("runs/a")}, "test")
     assert same_recipe(recipe.model_dump(mode="json"), recipe)
 
