@@ -16,8 +16,7 @@ from dollhouse.system.console import console
 
 if TYPE_CHECKING:
     from dollhouse.training.estimate.dry_run import StageEstimate
-    from dollhouse.training.estimate.memory import MemoryEstimate
-    from dollhouse.training.estimate.parameters import ModuleParameters
+    from dollhouse.training.estimate.memory import MemoryEstimate, ModuleParameters
     from dollhouse.training.estimate.profile import TrainingProfile
 
 
@@ -105,7 +104,7 @@ def gigabytes(count: float) -> str:
 
 def _print_parameters(modules: Sequence[ModuleParameters], title: str) -> None:
     """Print the parameters of each module, and the size on disk by number format."""
-    from dollhouse.training.estimate.parameters import disk_bytes
+    from dollhouse.training.estimate.memory import disk_bytes
 
     table = Table(title=title, title_justify="left")
     table.add_column("module")

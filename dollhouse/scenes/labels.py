@@ -185,11 +185,11 @@ def _nyu40_words(path: Path) -> dict[str, str]:
     }
 
 
-def list_counts(counts: Mapping[str, int], limit: int = 5) -> str:
-    """Write the most frequent names with their numbers: "whiteboard (12), rack (3)"."""
+def list_counts(counts: Mapping[str, int]) -> str:
+    """Write the five most frequent names with their numbers: "whiteboard (12), rack (3)"."""
     ordered = sorted(counts.items(), key=lambda item: -item[1])
-    named = [f"{name} ({count})" for name, count in ordered[:limit]]
-    return ", ".join([*named, "..."] if len(ordered) > limit else named)
+    named = [f"{name} ({count})" for name, count in ordered[:5]]
+    return ", ".join([*named, "..."] if len(ordered) > 5 else named)
 
 
 def singular(noun: str) -> str:

@@ -25,8 +25,7 @@ from dollhouse.scenes.readers.reader import VIDEO_SUFFIXES, Reader, describe_unu
 from dollhouse.scenes.readers.record3d import RECORD3D
 from dollhouse.scenes.readers.replica import REPLICA
 from dollhouse.scenes.readers.saved import SAVED
-from dollhouse.scenes.readers.scan_list import read_scan_list
-from dollhouse.scenes.readers.scannet import SCANNET
+from dollhouse.scenes.readers.scannet import SCANNET, read_scan_list
 from dollhouse.scenes.readers.sens import SUFFIX as STREAM_SUFFIX
 from dollhouse.scenes.readers.seven_scenes import SEVEN_SCENES
 from dollhouse.scenes.readers.stray import STRAY

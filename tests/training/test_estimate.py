@@ -14,8 +14,13 @@ from dollhouse.cli.estimate import estimate
 from dollhouse.errors import DollhouseError
 from dollhouse.models.vggt.modeling import VggtModel
 from dollhouse.training.estimate.live_memory import LiveMemory, without_memory
-from dollhouse.training.estimate.memory import estimate_inference, estimate_vggt, predict_with_heads
-from dollhouse.training.estimate.parameters import ModuleParameters, disk_bytes
+from dollhouse.training.estimate.memory import (
+    ModuleParameters,
+    disk_bytes,
+    estimate_inference,
+    estimate_vggt,
+    predict_with_heads,
+)
 from dollhouse.training.estimate.recipe import paper_count
 from dollhouse.training.recipes import read_recipe
 from tests.models.conftest import tiny_pipeline

@@ -19,7 +19,7 @@ from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneratio
 from dollhouse.scenes.open import open_scene
 from dollhouse.training.config import Recipe
 from dollhouse.training.estimate.dry_run import dry_run
-from dollhouse.training.estimate.parameters import module_parameters
+from dollhouse.training.estimate.memory import module_parameters
 from dollhouse.training.model_init import student_config
 from dollhouse.training.recipes import check_recipe, read_recipe
 from dollhouse.training.tokenizer import chat_format, pretrained_tokenizer

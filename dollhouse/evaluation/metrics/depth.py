@@ -84,17 +84,17 @@ def scene_errors(predicted: Array, truth: Array, alignment: Alignment) -> list[d
     return [view_errors(*pair) for pair in zip(aligned, truth, strict=True) if valid_depth(pair[1]).any()]
 
 
-def errors_by_distance(predicted: Array, truth: Array, edges: Sequence[float] = DISTANCES) -> list[list[float]]:
-    """Sum relative errors of valid pixels between neighbouring ``edges`` (metres).
+def errors_by_distance(predicted: Array, truth: Array) -> list[list[float]]:
+    """Sum relative errors of valid pixels between neighbouring ``DISTANCES`` (metres).
 
     Returns:
-        ``[pixels, sum of relative errors]`` of each bin; pixels beyond the last edge are left out.
+        ``[pixels, sum of relative errors]`` of each bin; pixels beyond the last distance are left out.
     """
     valid = valid_depth(truth)
     target = np.asarray(truth, dtype=np.float64)[valid]
     error = np.abs(np.maximum(np.asarray(predicted, dtype=np.float64)[valid], SMALLEST) - target) / target
-    counts, _ = np.histogram(target, edges)
-    sums, _ = np.histogram(target, edges, weights=error)
+    counts, _ = np.histogram(target, DISTANCES)
+    sums, _ = np.histogram(target, DISTANCES, weights=error)
     return [[int(count), float(total)] for count, total in zip(counts, sums, strict=True)]
 
 

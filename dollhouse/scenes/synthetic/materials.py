@@ -83,9 +83,9 @@ _PAINTS: Final[tuple[Rgb, ...]] = (
 )  # fmt: skip
 
 
-def _sample_rgb(rng: Random, choices: tuple[Rgb, ...], spread: float = 0.04) -> Rgb:
+def _sample_rgb(rng: Random, choices: tuple[Rgb, ...]) -> Rgb:
     r, g, b = choices[int(rng.random() * len(choices))]
-    shift = spread * (2 * rng.random() - 1)
+    shift = 0.04 * (2 * rng.random() - 1)
     return (r + shift, g + shift, b + shift)
 
 

@@ -26,14 +26,13 @@ _LARGEST: Final = 60.0  #: metres, of a room
 _EYE_LEVEL: Final = 1.9  #: what hangs higher is not in a camera's way
 _HEIGHT: Final = 2.6  #: of a room without ceiling
 _ATTEMPTS: Final = 8
+_IMAGE_SIZE: Final = 252
 _CLOSEST: Final = 0.3  #: metres to what fills a twentieth of a view
 _KINDS: Final = {None: OBJECT, "floor": FLOOR, "walls": WALL}
 _CHECKED: Final = 28  #: pixels of the views by which cameras are checked
 
 
-def mesh_room_scene(
-    name: str, floor: Array, parts: Sequence[MeshPart], *, image_size: int = 252, views: int = 8
-) -> Scene:
+def mesh_room_scene(name: str, floor: Array, parts: Sequence[MeshPart], *, views: int = 8) -> Scene:
     """Create the scene of a room with ``views`` square views; a pure function of its arguments.
 
     ``floor`` holds the triangles (T, 3, 3) of the room's floor. The origin of the scene's world is the middle of the
@@ -56,11 +55,10 @@ def mesh_room_scene(
     poses, fov = _sample_poses(name, layout, plan, _meshes([*shell, *filled], layout), views)
     world_from_source = np.eye(4)
     world_from_source[:3, 3] = -origin
+    intrinsics = intrinsics_from_fov(fov, _IMAGE_SIZE, _IMAGE_SIZE)
     return Scene(
         name,
-        render_views(
-            lambda: _meshes(parts, layout), layout, poses, intrinsics_from_fov(fov, image_size, image_size), image_size
-        ),
+        render_views(lambda: _meshes(parts, layout), layout, poses, intrinsics, _IMAGE_SIZE),
         boxes,
         metadata={"height": height, "scale": "metric", "world_from_source": world_from_source.tolist()},
     )

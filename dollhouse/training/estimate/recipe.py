@@ -10,8 +10,7 @@ import torch
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.training.config import Recipe
 from dollhouse.training.estimate.dry_run import StageEstimate, dry_run
-from dollhouse.training.estimate.memory import MemoryEstimate, estimate_inference
-from dollhouse.training.estimate.parameters import ModuleParameters, module_parameters
+from dollhouse.training.estimate.memory import MemoryEstimate, ModuleParameters, estimate_inference, module_parameters
 from dollhouse.training.model_init import load_initial_student, student_config
 
 

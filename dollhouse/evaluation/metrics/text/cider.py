@@ -18,11 +18,9 @@ ORDERS = 4
 SIGMA = 6.0
 
 
-def ngrams(words: Sequence[str], longest: int = ORDERS) -> Counter[Words]:
-    """Count each run of 1 to ``longest`` words."""
-    return Counter(
-        tuple(words[start : start + n]) for n in range(1, longest + 1) for start in range(len(words) - n + 1)
-    )
+def ngrams(words: Sequence[str]) -> Counter[Words]:
+    """Count each run of 1 to 4 words."""
+    return Counter(tuple(words[start : start + n]) for n in range(1, ORDERS + 1) for start in range(len(words) - n + 1))
 
 
 class _Vector:

@@ -100,13 +100,13 @@ def score_exact_match(predictions: Sequence[str], references: Sequence[Sequence[
     }
 
 
-def official_means(score: TextScore, kinds: Sequence[int], number_of_kinds: int = 6) -> tuple[float, ...]:
+def official_means(score: TextScore, kinds: Sequence[int]) -> tuple[float, ...]:
     """Average a score over each kind of question, bit for bit as SQA3D's code prints it.
 
     Args:
         kinds: (N,), from 0: what, is, how, can, which, other. That code begins to count at 1e-10.
     """
-    counts, sums = [1e-10] * number_of_kinds, [0.0] * number_of_kinds
+    counts, sums = [1e-10] * 6, [0.0] * 6
     for kind, row in zip(kinds, score.rows, strict=True):
         counts[kind] += 1
         sums[kind] += float(row)

@@ -8,7 +8,7 @@ from random import Random
 
 from dollhouse.scenes.synthetic.homes.furnishing import Draft, Frame, Furnishing
 from dollhouse.scenes.synthetic.homes.layout import CEILING, WALL
-from dollhouse.scenes.synthetic.homes.tops import seat_height, standing_height
+from dollhouse.scenes.synthetic.homes.models import seat_height, standing_height
 
 
 def between(rng: Random, low: float, high: float) -> float:

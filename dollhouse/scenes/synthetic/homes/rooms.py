@@ -65,9 +65,9 @@ def small_items() -> dict[str, tuple[int, dict[tuple[str, str], float]]]:
     return read
 
 
-def furnish(rng: Random, split: str, use: str | None = None) -> tuple[str, Furnishing]:
+def furnish(rng: Random, split: str) -> tuple[str, Furnishing]:
     """Sample a room and furnish it; returns its use and the furnished room."""
-    use = use or sample_weighted(rng, {name: weight for name, (weight, _, _) in ROOMS.items()})
+    use = sample_weighted(rng, {name: weight for name, (weight, _, _) in ROOMS.items()})
     _, across, deep = ROOMS[use]
     a, b = between(rng, *across), between(rng, *deep)
     width, depth = (a, b) if rng.random() < 0.5 else (b, a)
