@@ -1,13 +1,15 @@
 """Time LLaVA-3D-7B, the paper's student and swift at full size, with random weights, in bfloat16 and 8 bits.
 
 Usage: python -m benchmarks.paper_size OUT [--models teacher,paper,swift,swift-int8] [--rounds 3] [--tokens 8]
+       python -m benchmarks.paper_size OUT --models nano-teacher-float32,nano-teacher,nano
 
 Answers are noise, the computation is that of the real models: four views of a made room at each model's own image size,
 a question of 16 tokens, answers forced to ``--tokens`` tokens. Each round runs every model in a new process, in turn;
 ``first`` encodes the views, ``later`` is another question about the same scene. ``swift-int8`` keeps the encoder in
 bfloat16; its language model runs on ONNX Runtime with weights in blocks of 8 bits, as `dollhouse export` writes them.
-That graph, 2 GB, is written into OUT first (12 GB of memory, 6 GB of disk for a while). Prints and writes
-OUT/paper_size.json.
+That graph, 2 GB, is written into OUT first (12 GB of memory, 6 GB of disk for a while). ``nano`` is the
+shipped student, ``nano-teacher`` LLaVA-3D scaled to 4.9 times its parameters, as LLaVA-3D-7B has 4.9 times those of
+swift, at nano's image size. Prints and writes OUT/paper_size.json.
 """
 
 from __future__ import annotations
@@ -24,27 +26,32 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import CLIPVisionConfig, LlamaConfig
 
 from dollhouse.inference.neox_decoder import select_decoder
+from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.image_processing import DollhouseImageProcessor
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.models.llava3d.configuration import Llava3DConfig
 from dollhouse.models.llava3d.generation import SharedPrefix
 from dollhouse.models.llava3d.modeling import Llava3DForConditionalGeneration
 from dollhouse.models.llava3d.processing import ViewPreprocessing, prepare_views
+from dollhouse.models.model_folder import SHIPPED
 from dollhouse.scenes.open import open_scene
 from dollhouse.scenes.scene import Scene
 from dollhouse.system.environment import describe_machine
 from dollhouse.training import model_init
 from dollhouse.training.estimate.memory import peak_resident_bytes
 from dollhouse.training.recipes import read_recipe
-from experiments.paper.timing import generate
+from experiments.paper.timing import CheckpointModel, generate
 
 MODELS = ("teacher", "paper", "swift", "swift-int8")
 SCENE = "rooms:test/0"
 GRAPH = "language.onnx"
 HEAD_TOKENS, QUESTION_TOKENS = 35, 16  #: of the teacher's system words, and of a question
 WEIGHT_STD = 0.02
+NANO_TEACHER_TEXT = {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 11, "num_attention_heads": 8}
+NANO_TEACHER_VISION = {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 6, "num_attention_heads": 4}
 
 
 class RandomModel:
@@ -59,9 +66,9 @@ class RandomModel:
 class RandomTeacher(RandomModel):
     """LLaVA-3D of ``config`` over all views of a posed scene."""
 
-    def __init__(self, config: Llava3DConfig) -> None:
+    def __init__(self, config: Llava3DConfig, dtype: torch.dtype = torch.bfloat16) -> None:
         self.config = config
-        self.model = random_weights(lambda: Llava3DForConditionalGeneration(config))
+        self.model = random_weights(lambda: Llava3DForConditionalGeneration(config), dtype)
         self.words = self.model.language_model.get_input_embeddings().weight
 
     def encode(self, scene: Scene) -> SharedPrefix:
@@ -127,6 +134,15 @@ class Int8Words(RandomStudent):
             batch.step()
 
 
+def nano_teacher_config(student: DollhouseConfig) -> Llava3DConfig:
+    """Return LLaVA-3D's config at 44 million parameters, with the image size and vocabulary of ``student``."""
+    default, heads = Llava3DConfig(), NANO_TEACHER_TEXT["num_attention_heads"]
+    text = default.text.to_dict() | NANO_TEACHER_TEXT | {"num_key_value_heads": heads}
+    text |= {"head_dim": text["hidden_size"] // heads, "vocab_size": student.get_text_config().vocab_size}
+    vision = default.vision.to_dict() | NANO_TEACHER_VISION | {"image_size": student.image_size}
+    return Llava3DConfig(text=LlamaConfig(**text), vision=CLIPVisionConfig(**vision))
+
+
 def student_config(recipe: str) -> Any:
     """Return the config of a recipe's student; which ids words have does not matter."""
     config = model_init.student_config(read_recipe(recipe))
@@ -174,9 +190,14 @@ def export_language(path: str) -> None:
 
 def measure(name: str, folder: Path, tokens: int) -> None:
     """Time a model in this process, which must be new, and print the figures as JSON."""
-    model: RandomModel
+    model: RandomModel | CheckpointModel
     if name == "teacher":
         model = RandomTeacher(Llava3DConfig())
+    elif name.startswith("nano-teacher"):
+        dtype = torch.float32 if name.endswith("float32") else torch.bfloat16
+        model = RandomTeacher(nano_teacher_config(DollhouseConfig.from_pretrained(SHIPPED)), dtype)
+    elif name == "nano":
+        model = CheckpointModel(SHIPPED)
     elif name == "swift-int8":
         model = Int8Words(student_config("swift"), folder / GRAPH)
     else:
@@ -184,8 +205,10 @@ def measure(name: str, folder: Path, tokens: int) -> None:
     scene = open_scene(SCENE)
     for view in scene.views:
         _ = view.image, view.depth
-    (ids,) = model.question_ids([""])
+    (ids,) = model.question_ids(["Is there a sofa?"])
     with torch.inference_mode():
+        if name.startswith("nano"):  # small enough that the first call mostly sets things up
+            model.answer(model.encode(scene), ids, tokens)  # type: ignore[union-attr]
         marks = [time.perf_counter()]
         encoded: Any = model.encode(scene)  # type: ignore[attr-defined]
         marks.append(time.perf_counter())
