@@ -16,13 +16,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from dollhouse.scenes.labels import LabelMap
 from dollhouse.scenes.open import open_scene
+from dollhouse.scenes.plan import draw_plan
 from dollhouse.scenes.readers.saved import save_scene
 from dollhouse.scenes.scene import Box, Scene
-from dollhouse.scenes.visualize import draw_plan, save_figure
+from dollhouse.scenes.visualize import save_page
 from dollhouse.teachers.detection import Detections
 from dollhouse.teachers.lifting import LiftSettings
 from dollhouse.teachers.scene_boxes import annotate_scene
@@ -102,7 +102,6 @@ def compare(path: Path, weights: Path, out: Path, views: int, min_score: float) 
     depth = partial(committee.depth, weights=str(weights))
     cameras = partial(matching.cameras, weights=str(weights / "xfeat.onnx"))
     photos = annotate_scene(photos_alone(scene), detect, depth, cameras, settings(margin=0.25, trim=4))
-    figure = Figure(figsize=(16, 8), dpi=110, layout="constrained")
     report: dict = {"scene": scene.name, "views": len(scene.views)}
     for name, with_scale in (("rigid", False), ("with scale", True)):
         pose, scale = alignment(sensor, photos, with_scale)
@@ -124,16 +123,13 @@ def compare(path: Path, weights: Path, out: Path, views: int, min_score: float) 
             "cameras_median_m": round(float(np.median(centres)), 3),
         }
         if not with_scale:
-            cameras = [np.asarray(view.world_from_camera) for view in sensor.views]
-            left, right = figure.subplots(1, 2, sharex=True, sharey=True)
-            draw_plan(left, sensor.boxes or (), cameras, title=f"{scene.name}: sensor depth and poses")
-            cameras = [pose @ np.asarray(view.world_from_camera) for view in photos.views]
-            draw_plan(right, boxes, cameras, title=f"{scene.name}: photos alone")
+            poses = [np.asarray(view.world_from_camera) for view in sensor.views]
+            plan = draw_plan(sensor.boxes or (), poses, predicted=boxes, side=1000)
     report["boxes"] = {"sensor": len(sensor.boxes or ()), "photos": len(photos.boxes or ())}
     report["counts"] = {"sensor": counts(list(sensor.boxes or ())), "photos": counts(list(photos.boxes or ()))}
     folder = out / path.name
     folder.mkdir(parents=True, exist_ok=True)
-    save_figure(figure, folder / "comparison.png")
+    save_page(f"{scene.name}: sensor depth and poses; dashed: photos alone", [plan], folder / "comparison.png")
     for name, annotated in (("sensor", sensor), ("photos", photos)):
         save_scene(replace(annotated, name=f"{path.name}_{name}"), folder / name)
     (folder / "comparison.json").write_text(json.dumps(report, indent=1), encoding="utf-8")

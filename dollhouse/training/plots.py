@@ -27,7 +27,7 @@ def plot_losses(metrics: Path, picture: Path) -> bool:
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullLocator
 
-    from dollhouse.scenes.visualize import save_figure
+    from dollhouse.system.figures import save_figure
 
     figure = Figure(figsize=(2.2 + 3.4 * len(stages), 7.2), dpi=110, layout="constrained")
     grid = figure.subplots(2, len(stages), squeeze=False, sharex="col", sharey="row")

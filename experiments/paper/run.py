@@ -17,8 +17,8 @@ from transformers.utils import logging as transformers_logging
 from dollhouse.errors import DollhouseError, ScoreError
 from dollhouse.evaluation.tables.folder import fill_page, write_folder
 from dollhouse.evaluation.tables.table import Table
-from dollhouse.scenes.visualize import save_figure
 from dollhouse.system.environment import describe_machine, source_commit
+from dollhouse.system.figures import save_figure
 from experiments.paper.experiment import Experiment, Job
 from experiments.paper.figures import rows_figure
 from experiments.paper.spec import TABLES, read_spec

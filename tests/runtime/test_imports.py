@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,8 @@ from dollhouse.models.model_folder import find_export
 
 #: what only ``dollhouse[train]`` installs
 TRAIN = ("torch", "transformers", "accelerate", "embreex", "httpx2", "jinja2", "omegaconf", "pyarrow", "yaml", "scipy")
-TRAIN += ("safetensors",)
-HEAVY = (*TRAIN, "matplotlib", "pydantic")
+TRAIN += ("safetensors", "matplotlib")
+HEAVY = (*TRAIN, "pydantic")
 #: refuses to import the packages that are given as arguments after the second
 BLOCK = """
 import sys
@@ -37,7 +39,7 @@ normalise_question("How many chairs are there?")
 print(" ".join(name for name in sys.argv[2:] if name in sys.modules))
 """
 BASE = f"""{BLOCK}
-import dollhouse, dollhouse.evaluation.report.answer_picture, dollhouse.scenes.visualize, dollhouse.scenes.description
+import dollhouse, dollhouse.evaluation.report.answer_picture, dollhouse.scenes.description
 try:
     dollhouse.distill
 except dollhouse.DollhouseError as error:
@@ -48,7 +50,8 @@ dollhouse.cli.main()
 """
 ANSWER = f"""{BLOCK}
 import dollhouse.cli
-sys.argv[1:] = ["ask", sys.argv[1], "Is there a chair?", "How big is the room?", "--json"]
+picture = sys.argv[1] + "/answers.png"
+sys.argv[1:] = ["ask", sys.argv[1], "Is there a chair?", "How big is the room?", "--json", "--show", picture]
 try:
     dollhouse.cli.main()
 finally:
@@ -59,6 +62,16 @@ finally:
 def run(code: str, folder: Path, *names: str) -> subprocess.CompletedProcess[str]:
     Image.new("RGB", (64, 48)).save(folder / "photo.png")
     return subprocess.run([sys.executable, "-c", code, str(folder), *names], capture_output=True, text=True)
+
+
+def test_the_base_installs_nothing_of_train() -> None:
+    project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    base, train = (
+        {re.split("[^A-Za-z0-9_-]", line)[0] for line in lines}
+        for lines in (project["dependencies"], project["optional-dependencies"]["train"])
+    )
+    assert {name.replace("yaml", "pyyaml") for name in TRAIN} == train
+    assert not base & train
 
 
 def test_the_onnx_engine_imports_no_torch(tmp_path: Path) -> None:
@@ -73,12 +86,12 @@ def test_what_needs_torch_names_the_extra(tmp_path: Path) -> None:
     assert (tmp_path / "plan.png").is_file()
 
 
-@pytest.mark.slow
 def test_the_shipped_export_answers_without_torch(tmp_path: Path) -> None:
     if find_export("nano") is None:
         pytest.skip("the shipped model has no export")
-    done = run(ANSWER, tmp_path, *TRAIN, "matplotlib")  # Typer imports pydantic itself
+    done = run(ANSWER, tmp_path, *TRAIN)  # Typer imports pydantic itself
     assert done.returncode == 0, done.stderr
     answered = json.loads(done.stdout)
     assert "/float16" in answered["model"]
     assert all(answer["text"] for answer in answered["answers"])
+    assert Image.open(tmp_path / "answers.png").width > 1000

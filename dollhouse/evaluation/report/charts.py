@@ -13,7 +13,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dollhouse.scenes.visualize import plain_text
+from dollhouse.system.figures import plain_text
 
 #: CSS variable -> colour on a light and a dark page. Figures use the light one, which :func:`svg` replaces.
 PALETTE: dict[str, tuple[str, str]] = {
