@@ -1,7 +1,7 @@
 """Time LLaVA-3D-7B, the paper's student and swift at full size, with random weights, in bfloat16 and 8 bits.
 
 Usage: python -m benchmarks.paper_size OUT [--models teacher,paper,swift,swift-int8] [--rounds 3] [--tokens 8]
-       python -m benchmarks.paper_size OUT --models nano-teacher-float32,nano-teacher,nano
+       python -m benchmarks.paper_size OUT --models nano-teacher,nano,nano-teacher-bfloat16,nano-bfloat16
 
 Answers are noise, the computation is that of the real models: four views of a made room at each model's own image size,
 a question of 16 tokens, answers forced to ``--tokens`` tokens. Each round runs every model in a new process, in turn;
@@ -194,10 +194,10 @@ def measure(name: str, folder: Path, tokens: int) -> None:
     if name == "teacher":
         model = RandomTeacher(Llava3DConfig())
     elif name.startswith("nano-teacher"):
-        dtype = torch.float32 if name.endswith("float32") else torch.bfloat16
+        dtype = torch.bfloat16 if name.endswith("bfloat16") else torch.float32
         model = RandomTeacher(nano_teacher_config(DollhouseConfig.from_pretrained(SHIPPED)), dtype)
-    elif name == "nano":
-        model = CheckpointModel(SHIPPED)
+    elif name.startswith("nano"):
+        model = CheckpointModel(SHIPPED, "bfloat16" if name.endswith("bfloat16") else "float32")
     elif name == "swift-int8":
         model = Int8Words(student_config("swift"), folder / GRAPH)
     else:

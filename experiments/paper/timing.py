@@ -23,7 +23,7 @@ from transformers.utils import logging as transformers_logging
 
 from dollhouse.errors import ModelError, RecipeError
 from dollhouse.evaluation.report.report_schema import package_versions
-from dollhouse.inference.pipeline import DollhousePipeline
+from dollhouse.inference.pipeline import DollhousePipeline, Dtype
 from dollhouse.questions.generate import generate_questions
 from dollhouse.records.scene_source import cache_views, scene_sources
 from dollhouse.scenes.open import open_scene, open_scenes
@@ -87,8 +87,8 @@ def _call(name: str, child: ProcessPoolExecutor, function: Callable[..., Any], *
 class CheckpointModel:
     """A model folder, as the pipeline runs it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.pipeline = DollhousePipeline.from_pretrained(folder)
+    def __init__(self, folder: Path, dtype: Dtype = "float32") -> None:
+        self.pipeline = DollhousePipeline.from_pretrained(folder, dtype=dtype)
         self.model = self.pipeline.model
         self.disk_bytes = (folder / "model.safetensors").stat().st_size
 
