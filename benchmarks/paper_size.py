@@ -5,9 +5,10 @@ Usage: python -m benchmarks.paper_size OUT [--models teacher,paper,swift,swift-i
 
 Answers are noise, the computation is that of the real models: four views of a made room at each model's own image size,
 a question of 16 tokens, answers forced to ``--tokens`` tokens. Each round runs every model in a new process, in turn;
-``first`` encodes the views, ``later`` is another question about the same scene. ``swift-int8`` keeps the encoder in
-bfloat16; its language model runs on ONNX Runtime with weights in blocks of 8 bits, as `dollhouse export` writes them.
-That graph, 2 GB, is written into OUT first (12 GB of memory, 6 GB of disk for a while). ``nano`` is the
+``first`` encodes the views, ``later`` is another question about the same scene; ``weights_gb_per_s`` is how fast the
+generation of words reads weights, ``memory_gb_per_s`` the most that this machine reads. ``swift-int8`` keeps the
+encoder in bfloat16; its language model runs on ONNX Runtime with weights in blocks of 8 bits, as `dollhouse export`
+writes them. That graph, 2 GB, is written into OUT first (12 GB of memory, 6 GB of disk for a while). ``nano`` is the
 shipped student, ``nano-teacher`` LLaVA-3D scaled to 4.9 times its parameters, as LLaVA-3D-7B has 4.9 times those of
 swift, at nano's image size. Prints and writes OUT/paper_size.json.
 """
@@ -58,6 +59,16 @@ class RandomModel:
     """What timing needs of both; a question is any tokens."""
 
     disk_bytes = 0
+    model: Any
+
+    @property
+    def token_bytes(self) -> int:
+        """Bytes of the weights that a generated token reads: those of the language model but for its input words."""
+        language = self.model.language_model
+        parts = {id(part): part for part in language.parameters()}
+        if (words := language.get_input_embeddings().weight) is not language.get_output_embeddings().weight:
+            del parts[id(words)]
+        return sum(part.nbytes for part in parts.values())
 
     def question_ids(self, questions: Sequence[str]) -> list[Any]:
         return [torch.arange(QUESTION_TOKENS)[None]]
@@ -115,6 +126,12 @@ class Int8Words(RandomStudent):
         del self.decoder
         self.model.language_model.base_model.layers = torch.nn.ModuleList()  # word embeddings are still needed
         self.config, self.graph = config, open_graph(graph)
+        words = config.get_text_config()
+        self.graph_bytes = graph.stat().st_size - 4 * words.vocab_size * words.hidden_size  # the table of input words
+
+    @property
+    def token_bytes(self) -> int:
+        return self.graph_bytes
 
     def encode(self, scene: Any) -> Any:
         prefix = self.prefix(scene).float().numpy()
@@ -218,8 +235,22 @@ def measure(name: str, folder: Path, tokens: int) -> None:
     encode, first, later, prefill = np.diff(marks).tolist()
     parameters = getattr(model, "parameters", None) or sum(p.numel() for p in model.model.parameters())  # type: ignore[attr-defined]
     result = {"encode_s": encode, "first_s": encode + first, "later_s": later, "parameters": parameters}
-    rate = {"tokens_per_s": (tokens - 1) / max(later - prefill, 1e-9), "peak_gb": peak_resident_bytes() / 1e9}
-    print(json.dumps(result | rate))
+    rate = (tokens - 1) / max(later - prefill, 1e-9)
+    result |= {"tokens_per_s": rate, "peak_gb": peak_resident_bytes() / 1e9}
+    if isinstance(model, RandomModel):
+        result |= {"weights_gb_per_s": model.token_bytes * rate / 1e9, "memory_gb_per_s": memory_bandwidth() / 1e9}
+    print(json.dumps(result))
+
+
+def memory_bandwidth() -> float:
+    """Return the bytes a second at which a matrix of 2 GB is read for its product with a vector, by all threads."""
+    matrix, vector = torch.ones(1 << 15, 1 << 14), torch.ones(1 << 14)
+    seconds = []
+    for _ in range(7):
+        started = time.perf_counter()
+        matrix @ vector
+        seconds.append(time.perf_counter() - started)
+    return matrix.nbytes / min(seconds)
 
 
 def main() -> None:
