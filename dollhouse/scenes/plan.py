@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,9 +19,9 @@ PREDICTED = "#d6249f"  #: outline of predictions over annotations; no furniture 
 FLOOR = "#f6f2ea"
 DEFAULT_BOX = "#9aa7b8"
 DEFAULT_FOV = float(np.radians(60.0))  #: drawn where a view's intrinsics are unknown
-_SMOOTH = 3  #: lines and areas are drawn this much larger, then reduced
+_SMOOTH = 2  #: lines and areas are drawn this much larger, then reduced
 _LEFT, _TOP, _BOTTOM = 44, 22, 22  #: margins for the axes, pixels
-_DOT = 3  #: from a point's middle to its sides, before reduction, pixels
+_DOT = 2  #: from a point's middle to its sides, before reduction, pixels
 _ARROW = 0.22  #: length of a front's arrow outside its box, metres
 _WEDGES = ((0.9, 26), (0.3, 140))  #: radius of a camera's field of view in metres, and opacity of 255
 _TEXT = 12  #: height of labels, pixels
@@ -143,16 +142,15 @@ class Canvas:
     def points(self, points: Array, colours: Array | None) -> None:
         """Draw points (N, 3) as squares; higher ones occlude lower ones."""
         upward = np.argsort(points[:, 2], kind="stable")
-        pixels = np.nan_to_num(_SMOOTH * self.at(points[upward, :2]), nan=-1.0).clip(-1, 1e6).astype(int)
-        inside = ((pixels >= 0) & (pixels < self.image.size)).all(1)
-        x, y = pixels[inside].T
+        pixels = np.nan_to_num(_SMOOTH * self.at(points[upward, :2])).clip(0, 1e6).astype(np.int32)
+        inside = ((pixels >= _DOT) & (pixels < np.array(self.image.size) - _DOT)).all(1)
+        x, y = pixels[inside].T[..., None, None]
+        dot = np.arange(-_DOT, _DOT + 1, dtype=np.int32)
+        places = (y + dot[:, None]) * self.image.width + x + dot  # (N, rows, columns)
         tints = np.full(points.shape, 0.5) if colours is None else colours[upward]
-        highest = np.full(self.image.size[::-1], -1, np.int32)  # index into the points inside; the last one stays
-        highest[y, x] = np.arange(len(x))
-        for axis in (0, 1):
-            highest = reduce(np.maximum, (np.roll(highest, shift, axis) for shift in range(-_DOT, _DOT + 1)))
+        colour = (50 + 205 * tints[inside]).astype(np.uint8)
         shown = np.array(self.image)
-        shown[highest >= 0] = (50 + 205 * tints[inside])[highest[highest >= 0]]
+        shown.reshape(-1, 3)[places.ravel()] = np.repeat(colour, len(dot) ** 2, 0)  # the last one stays
         self.image.paste(Image.fromarray(shown))
 
     def finish(self, labels: Sequence[tuple[str, Array, str]], dots: Sequence[Array]) -> Image.Image:
@@ -160,9 +158,10 @@ class Canvas:
         texts = [one_line(text, 40) for text, _, _ in labels]
         anchors = [self.at(place) for _, place, _ in labels]
         middles = place_labels(texts, anchors, self.frame, [self.at(dot) for dot in dots])
-        for (_, _, colour), anchor, middle in zip(labels, anchors, middles, strict=True):
-            if np.linalg.norm(middle - anchor) > 1.5 * _TEXT:
-                start, end = (tuple((_SMOOTH * place).tolist()) for place in (anchor, middle))
+        for text, anchor, middle, (_, _, colour) in zip(texts, anchors, middles, labels, strict=True):
+            near = anchor.clip(middle - _half_size(text), middle + _half_size(text))
+            if np.linalg.norm(near - anchor) > _TEXT:
+                start, end = (tuple((_SMOOTH * place).tolist()) for place in (anchor, near))
                 self._draw.line([start, end], colour, _SMOOTH)
                 self._draw.circle(start, 2 * _SMOOTH, colour)
         picture = Image.new("RGB", (self.side, self.side), "white")
@@ -191,13 +190,18 @@ def place_labels(texts: Sequence[str], anchors: Sequence[Array], frame: Array, d
     """
     placed = [(dot, np.full(2, 5.0)) for dot in dots]  # middle and half of the size
     for text, anchor in zip(texts, anchors, strict=True):
-        half = np.array([font(_TEXT).getlength(text) / 2 + 2, 0.6 * _TEXT + 1])
+        half = _half_size(text)
         middles = anchor + _PLACES
         free = ((middles >= half) & (middles <= frame - half)).all(1)
         for middle, size in placed:
             free &= (np.abs(middles - middle) >= half + size).any(1)
         placed.append((middles[free.argmax()], half))
     return [middle for middle, _ in placed[len(dots) :]]
+
+
+def _half_size(text: str) -> Array:
+    """Return half of a label's width and height, pixels."""
+    return np.array([font(_TEXT).getlength(text) / 2 + 2, 0.6 * _TEXT + 1])
 
 
 def _ahead(world_from_camera: Array) -> Array:

@@ -80,7 +80,7 @@ def test_the_onnx_engine_imports_no_torch(tmp_path: Path) -> None:
 
 
 def test_what_needs_torch_names_the_extra(tmp_path: Path) -> None:
-    done = run(BASE, tmp_path, *TRAIN)
+    done = run(BASE, tmp_path, *TRAIN, "markupsafe")
     assert done.returncode == 0, done.stderr
     assert "which is not installed: pip install 'dollhouse[train]'" in done.stdout
     assert (tmp_path / "plan.png").is_file()
@@ -89,7 +89,7 @@ def test_what_needs_torch_names_the_extra(tmp_path: Path) -> None:
 def test_the_shipped_export_answers_without_torch(tmp_path: Path) -> None:
     if find_export("nano") is None:
         pytest.skip("the shipped model has no export")
-    done = run(ANSWER, tmp_path, *TRAIN)  # Typer imports pydantic itself
+    done = run(ANSWER, tmp_path, *TRAIN, "markupsafe")  # comes with jinja2; Typer imports pydantic itself
     assert done.returncode == 0, done.stderr
     answered = json.loads(done.stdout)
     assert "/float16" in answered["model"]

@@ -100,7 +100,7 @@ def test_higher_points_hide_lower_ones() -> None:
     canvas = Canvas(np.array([[0.0, 0.0], [2.0, 2.0]]), 300)
     points = np.array([[1.0, 1.0, 2.0], [1.0, 1.0, 0.0], [np.inf, 0.0, 3.0]])
     canvas.points(points, np.array([[1.0, 0, 0], [0, 0, 1.0], [0, 1.0, 0]]))
-    x, y = np.round(3 * canvas.at((1.0, 1.0))).astype(int).tolist()
+    x, y = np.round(2 * canvas.at((1.0, 1.0))).astype(int).tolist()
     assert canvas.image.getpixel((x, y)) == (255, 50, 50)
 
 
