@@ -150,8 +150,6 @@ def _scale_phrase(scale: Scale) -> str:
 
 
 def _as_json(session: SceneSession, answers: list[Answer]) -> dict[str, Any]:
-    from dollhouse.inference.session import MIN_BOX_SCORE
-
     boxes = [
         {
             "label": box.label,
@@ -162,8 +160,7 @@ def _as_json(session: SceneSession, answers: list[Answer]) -> dict[str, Any]:
             "yaw": round(box.yaw, 3),
             "scale": vars(session.scale),
         }
-        for box in ([] if session.blind else session.boxes)
-        if (box.score or 0.0) >= MIN_BOX_SCORE
+        for box in session.shown_boxes
     ]
     return {
         "scene": session.scene.name,

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dollhouse.data.feature_cache import EncoderFeatures
-from dollhouse.data.targets import IGNORED, ObjectTargets, SceneTargets
+from dollhouse.data.targets import IGNORED, PATCH, ObjectTargets, SceneTargets
 from dollhouse.data.teacher_patches import resample_cells
-from dollhouse.data.tensors import IGNORE, Tensors
 from dollhouse.data.tokenization import ReferredObjects, SparseTeacherLogits, TokenizedQA, pack_questions
 from dollhouse.errors import RecipeError, SceneError
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.rgbd_embedding import RGBDInputs
+from dollhouse.models.tensors import IGNORE, Tensors
 
 OBLONG = 1.15  #: from this ratio of its sides on, a box without a front still has a direction
 
@@ -38,15 +38,6 @@ class BoxTargets(Tensors):
     yaw: Tensor  #: (K,)
     has_front: Tensor  #: (K,)
     oblong: Tensor  #: (K,) whether the box has a direction at all
-
-    def take(self, rows: Tensor) -> BoxTargets:
-        """Return the boxes of ``rows``."""
-        return BoxTargets(*[value[rows] for value in vars(self).values()])
-
-    @staticmethod
-    def join(parts: Sequence[BoxTargets]) -> BoxTargets:
-        """Concatenate the boxes of several scenes."""
-        return BoxTargets(*map(torch.cat, zip(*[vars(part).values() for part in parts], strict=True)))
 
 
 @dataclass
@@ -132,7 +123,7 @@ def box_targets(objects: ObjectTargets) -> BoxTargets:
 def patch_targets(targets: SceneTargets, labels: int) -> PatchTargets:
     """Return one scene's patch targets, (M, ...) each; ``labels`` is the number of labels."""
     views, height, width = targets.images.shape[:3]
-    count = views * (height // 14) * (width // 14)
+    count = views * (height // PATCH) * (width // PATCH)
     objects = targets.objects
     if objects is None or targets.level_from_camera is None:
         zero, vector = torch.zeros(count), torch.zeros(count, 3)
@@ -143,7 +134,7 @@ def patch_targets(targets: SceneTargets, labels: int) -> PatchTargets:
     is_object = shown >= 0
     at = shown.clamp(min=0)
     if len(boxes.label) == 0:
-        boxes = BoxTargets(*[value.new_zeros(1, *value.shape[1:]) for value in vars(boxes).values()])
+        boxes = boxes.map(lambda value: value.new_zeros(1, *value.shape[1:]))
         boxes.size += 1.0
     of_patch = boxes.take(at)
     pose = torch.from_numpy(targets.level_from_camera).float().repeat_interleave(count // views, 0)
@@ -194,9 +185,14 @@ def teacher_targets(scenes: Sequence[SceneTargets], patches: int, labels: int) -
             if values is not None:
                 getattr(targets, name)[number] = torch.from_numpy(values.reshape(patches, *values.shape[2:]))
         if (cells := scenes[number].label_cells) is not None:
-            height, width = (side // 14 for side in scenes[number].images.shape[1:3])
+            height, width = (side // PATCH for side in scenes[number].images.shape[1:3])
             targets.labels[number] = torch.from_numpy(resample_cells(cells, (height, width)).reshape(patches, -1))
     return targets
+
+
+def photo_tensor(images: Tensor) -> Tensor:
+    """Convert photos (B, V, H, W, 3), uint8, to (B, V, 3, H, W) in [0, 1]."""
+    return images.permute(0, 1, 4, 2, 3).contiguous().float().div_(255)
 
 
 def padded_ids(words: Sequence[Sequence[Sequence[int]]]) -> Tensor:
@@ -229,8 +225,7 @@ def collate_batch(
         features: the encoder's output for each scene; (): none.
     """
     views, height, width = scenes[0].images.shape[:3]
-    count = views * (height // 14) * (width // 14)
-    images = torch.from_numpy(np.stack([scene.images for scene in scenes]))
+    count = views * (height // PATCH) * (width // PATCH)
     patch_assignment = torch.zeros(len(scenes), count, config.num_objects)
     boxes: list[BoxTargets | None] = []
     patches = []
@@ -247,14 +242,14 @@ def collate_batch(
         return torch.from_numpy(np.stack([default if value is None else value for value in values])).float()
 
     return Batch(
-        pixel_values=images.permute(0, 1, 4, 2, 3).contiguous().float().div_(255),
+        pixel_values=photo_tensor(torch.from_numpy(np.stack([scene.images for scene in scenes]))),
         depth=stacked((s.depth for s in scenes), np.zeros((views, height, width), np.float32)),
         metric=torch.tensor([scene.metric for scene in scenes]),
         posed=torch.tensor([scene.level_from_camera is not None and scene.focal is not None for scene in scenes]),
         level_from_camera=stacked((s.level_from_camera for s in scenes), np.tile(np.eye(4), (views, 1, 1))),
         up=stacked((s.up for s in scenes), np.tile([0.0, -1.0, 0.0], (views, 1))),
         focal=stacked((s.focal for s in scenes), np.zeros(views)),
-        patches=PatchTargets(*map(torch.stack, zip(*[vars(row).values() for row in patches], strict=True))),
+        patches=PatchTargets.concat(patches, torch.stack),
         boxes=boxes,
         relations=[None if s.objects is None else _soft(s.objects.relations) for s in scenes],
         patch_assignment=patch_assignment,
@@ -266,7 +261,7 @@ def collate_batch(
         teacher=teacher_targets(scenes, count, len(config.labels)),
         use_gt_assignment=use_gt_assignment and all(box is not None for box in boxes),
         sample_indices=list(sample_indices),
-        features=EncoderFeatures.join(features) if features else None,
+        features=EncoderFeatures.concat(features) if features else None,
         label_ids=padded_ids(label_ids) if label_ids else None,
         ignored_boxes=[None if s.objects is None else torch.from_numpy(s.objects.ignored_boxes) for s in scenes],
     )

@@ -10,7 +10,7 @@ Axes: B batch, V views, S special tokens and P patches of a view, C width of the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -20,11 +20,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dollhouse.data.tensors import Tensors
 from dollhouse.errors import ModelError, RecipeError, StorageError
 from dollhouse.models.checked_tensors import load_tensors, save_tensors
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
+from dollhouse.models.tensors import Tensors
 from dollhouse.models.vggt.configuration import VggtConfig
 from dollhouse.models.vggt.modeling import VggtOutput
 from dollhouse.system.atomic_io import write_text
@@ -49,20 +49,6 @@ class EncoderFeatures(Tensors):
         """Return the output of :meth:`DollhouseForConditionalGeneration.encode_photos`, in float32."""
         embedded = tuple(values.float().flatten(0, 1) for values in self.embedded) or None
         return VggtOutput(self.tokens.float(), embedded=embedded, depth=self.depth)
-
-    def take(self, rows: slice) -> EncoderFeatures:
-        """Return some scenes of the batch."""
-        depth = None if self.depth is None else self.depth[rows]
-        return EncoderFeatures(self.tokens[rows], depth, [values[rows] for values in self.embedded])
-
-    @staticmethod
-    def join(parts: Sequence[EncoderFeatures]) -> EncoderFeatures:
-        """Concatenate batches of scenes with photos of one shape."""
-        depth = [part.depth for part in parts if part.depth is not None]
-        embedded = [torch.cat(each) for each in zip(*[part.embedded for part in parts], strict=True)]
-        return EncoderFeatures(
-            torch.cat([part.tokens for part in parts]), torch.cat(depth) if depth else None, embedded
-        )
 
 
 @torch.no_grad()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from dollhouse.data.feature_cache import weights_hash
@@ -33,7 +32,7 @@ class ObjectCache:
                 objects = encode(row)
                 self.write(index, objects)
             rows.append(objects)
-        return ProposalOutput(*map(torch.cat, zip(*[vars(objects).values() for objects in rows], strict=True)))
+        return ProposalOutput.concat(rows)
 
     def read(self, index: int) -> ProposalOutput | None:
         """Return the objects of a sample (a batch of 1), or None where the file is missing or damaged."""
@@ -44,7 +43,7 @@ class ObjectCache:
     def write(self, index: int, objects: ProposalOutput) -> None:
         """Store the objects of a sample. Raises StorageError where the disk is full."""
         if self.folder is None:
-            self._kept[index] = ProposalOutput(**{name: value.detach().cpu() for name, value in vars(objects).items()})
+            self._kept[index] = objects.map(lambda value: value.detach().cpu())
             return
         save_tensors(vars(objects), _path(self.folder, index), ADVICE)
 

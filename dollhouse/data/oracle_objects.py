@@ -48,7 +48,7 @@ def noisy_gt_objects(batch: Batch, config: DollhouseConfig) -> ProposalOutput:
     )
     slot = torch.rand(count, slots, device=true.present.device).argsort(-1)
     row = torch.arange(count, device=slot.device).unsqueeze(-1)
-    return ProposalOutput(**{name: value[row, slot] for name, value in vars(noisy).items()})
+    return noisy.take((row, slot))
 
 
 def uncertain_labels(true: ProposalOutput, spurious: Tensor) -> Tensor:

@@ -19,9 +19,9 @@ from transformers import PreTrainedTokenizerBase
 from dollhouse.data.object_mentions import Mention, MentionFinder
 from dollhouse.data.targets import ObjectTargets
 from dollhouse.data.teacher_tokens import aligned_tokens
-from dollhouse.data.tensors import IGNORE, Tensors
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.special_tokens import END_TOKEN, question_text
+from dollhouse.models.tensors import IGNORE, Tensors
 from dollhouse.records.types import TeacherAnswer
 
 

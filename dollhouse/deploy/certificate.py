@@ -23,7 +23,6 @@ from dollhouse.evaluation.metrics.bootstrap import accuracy_interval
 from dollhouse.evaluation.metrics.spatial import is_correct
 from dollhouse.evaluation.scene_evaluator import EvaluationQuestions
 from dollhouse.inference.pipeline import DollhousePipeline
-from dollhouse.inference.session import MIN_BOX_SCORE
 from dollhouse.runtime.certificate import certified_files
 from dollhouse.runtime.student import OnnxStudent
 from dollhouse.scenes.open import open_scene, open_scenes
@@ -61,7 +60,7 @@ class Reply:
     """What one engine predicted for a scene."""
 
     answers: list[str]
-    boxes: list[Box]
+    boxes: Sequence[Box]
     depth: Any
 
 
@@ -153,8 +152,7 @@ def certify(
 
 def _reply(pipeline: DollhousePipeline, asked: Asked) -> Reply:
     session = pipeline.encode_scene(asked.scene, asked.views, skip_bad=True, known=asked.known)
-    boxes = [box for box in session.boxes if (box.score or 0.0) >= MIN_BOX_SCORE]
-    return Reply(session.ask(asked.questions), boxes, session.depth[:, ::7, ::7])
+    return Reply(session.ask(asked.questions), session.shown_boxes, session.depth[:, ::7, ::7])
 
 
 def _entry(

@@ -7,7 +7,7 @@ import logging
 import numpy as np
 
 from dollhouse.errors import SceneError
-from dollhouse.inference.session import MIN_BOX_SCORE, SceneSession
+from dollhouse.inference.session import SceneSession
 from dollhouse.scenes.scale import KnownScale, Scale
 
 FLOOR_PERCENTILE = 2  #: of the heights of all predicted points; lower ones are noise
@@ -23,9 +23,7 @@ def apply_known_lengths(session: SceneSession, known: KnownScale) -> SceneSessio
     """
     factors = {}
     if known.length is not None:
-        factors["known length"] = known.length_factor(
-            [box for box in session.boxes if (box.score or 0.0) >= MIN_BOX_SCORE]
-        )
+        factors["known length"] = known.length_factor(session.shown_boxes)
     if known.camera_height is not None:
         factors["camera height"] = known.camera_height / camera_height(session)
     if not factors:

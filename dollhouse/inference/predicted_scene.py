@@ -7,14 +7,14 @@ from functools import partial
 import numpy as np
 
 from dollhouse.geometry import intrinsics_from_fov
-from dollhouse.inference.session import MIN_BOX_SCORE, SceneSession
+from dollhouse.inference.session import SceneSession
 from dollhouse.scenes.scene import Scene, View
 
 FRAME = "level frame of the first view: origin at its camera, x right, y ahead, z up"
 
 
-def predicted_scene(session: SceneSession, min_score: float = MIN_BOX_SCORE) -> Scene:
-    """Return the photos at the model's size with predicted depth, cameras and boxes of at least ``min_score``.
+def predicted_scene(session: SceneSession) -> Scene:
+    """Return the photos at the model's size with predicted depth, cameras, and the boxes that users are shown.
 
     Raises:
         ModelError: the student is blind.
@@ -26,7 +26,6 @@ def predicted_scene(session: SceneSession, min_score: float = MIN_BOX_SCORE) -> 
     for view, image, depth, focal, pose in cameras:
         intrinsics = intrinsics_from_fov(2 * np.arctan(0.5 / focal), image.shape[1], image.shape[0])
         views.append(View(view.name, partial(np.asarray, image), intrinsics, pose, partial(np.asarray, depth)))
-    boxes = tuple(box for box in session.boxes if (box.score or 0.0) >= min_score)
     metadata = {
         "source": session.scene.metadata.get("source"),
         "kind": f"predicted by {session.pipeline.model_id}",
@@ -34,4 +33,5 @@ def predicted_scene(session: SceneSession, min_score: float = MIN_BOX_SCORE) -> 
         "units": "m",
         "scale_source": session.scale.source,
     }
-    return Scene(session.scene.name, tuple(views), boxes, metric=session.scale.kind == "metric", metadata=metadata)
+    metric = session.scale.kind == "metric"
+    return Scene(session.scene.name, tuple(views), session.shown_boxes, metric, metadata)

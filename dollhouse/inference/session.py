@@ -141,6 +141,11 @@ class SceneSession(ABC):
             )
         return tuple(sorted(boxes, key=lambda box: -(box.score or 0.0)))
 
+    @property
+    def shown_boxes(self) -> tuple[Box, ...]:
+        """The boxes from the score that users are shown; none of a blind student."""
+        return () if self.blind else tuple(box for box in self.boxes if (box.score or 0.0) >= MIN_BOX_SCORE)
+
     @abstractmethod
     def _objects(self) -> ObjectArrays:
         """Return the predicted objects."""

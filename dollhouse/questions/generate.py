@@ -10,7 +10,7 @@ from dollhouse.questions.answer_balance import AnswerBalance, is_photographic, s
 from dollhouse.questions.facts import Fact, SceneFacts
 from dollhouse.questions.photo_facts import PhotoFacts
 from dollhouse.questions.photo_questions import absent_facts, photo_templates, without_view
-from dollhouse.questions.referring import plural, with_article
+from dollhouse.questions.referring import listed, plural, with_article
 from dollhouse.questions.sampling import AUXILIARY, FAMILIES, sample_facts
 from dollhouse.questions.templates import SYMMETRIC, TEMPLATES
 from dollhouse.scenes.labels import default_labels
@@ -130,7 +130,4 @@ def _describe(facts: SceneFacts) -> str:
         with_article(label) if count == 1 else f"{_NUMBERS[count] if count < len(_NUMBERS) else count} {plural(label)}"
         for label, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     ]
-    if not phrases:
-        return "an empty room."
-    listed = phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"
-    return f"a room with {listed}."
+    return f"a room with {listed(phrases)}." if phrases else "an empty room."

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dollhouse.geometry import Array
 from dollhouse.questions.facts import SIDE_MARGIN, VISIBLE_SHARE, Fact, SceneFacts
-from dollhouse.questions.referring import plural, with_article
+from dollhouse.questions.referring import listed, plural, with_article
 from dollhouse.scenes.box_relations import FLOOR
 from dollhouse.scenes.labels import general_labels
 from dollhouse.scenes.scene import Scene
@@ -253,8 +253,8 @@ class OpenFacts(SceneFacts):
 
     def _list_fact(self, kind: str, items: Sequence[int], accepted: Sequence[int], objects: tuple[int, ...]) -> Fact:
         labels = [with_article(label) for label in dict.fromkeys(self.labels[c] for c in items)][:MOST_LISTED]
-        listed = labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]}"
-        return Fact(kind, None, listed, objects, accept=tuple(sorted({with_article(self.labels[c]) for c in accepted})))
+        accept = tuple(sorted({with_article(self.labels[c]) for c in accepted}))
+        return Fact(kind, None, listed(labels), objects, accept=accept)
 
     def _complete_groups(self) -> Iterator[tuple[str, tuple[int, ...]]]:
         """Yield each category of which every shown object is well visible, with its objects."""

@@ -67,6 +67,11 @@ def plural(noun: str) -> str:
     return noun + "s"
 
 
+def listed(items: Sequence[str]) -> str:
+    """List one or more items in words: "a bed, a lamp and two chairs"."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
 def with_article(noun: str) -> str:
     """Add the indefinite article: "a chair", "an armchair"."""
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"

@@ -32,15 +32,6 @@ EXPORT_POINTS = 200_000  #: of a PLY or GLB file
 FILE_TYPES = {"glb": "model/gltf-binary", "ply": "application/octet-stream", "json": "application/json"}
 
 
-def shown_boxes(scene: EncodedScene) -> tuple[Box, ...]:
-    """Return the boxes from the score that users are shown; none of a blind student."""
-    from dollhouse.inference.session import MIN_BOX_SCORE
-
-    if scene.session.blind:
-        return ()
-    return tuple(box for box in scene.session.boxes if (box.score or 0.0) >= MIN_BOX_SCORE)
-
-
 def describe(scene: EncodedScene, model: str) -> dict[str, Any]:
     """Return what a client needs first of a scene."""
     _, height, width, _ = scene.session.images.shape
@@ -53,7 +44,7 @@ def describe(scene: EncodedScene, model: str) -> dict[str, Any]:
         "view_size": [width, height],
         "scale": vars(scene.session.scale),
         "notices": list(scene.notices),
-        "boxes": [boxes_json.box_fields(box) for box in shown_boxes(scene)],
+        "boxes": [boxes_json.box_fields(box) for box in scene.session.shown_boxes],
         "cameras": [] if scene.session.blind else _cameras(scene),
     }
 
@@ -76,7 +67,7 @@ def answer_fields(scene: EncodedScene, answer: Answer) -> dict[str, Any]:
         "confidence": round(answer.confidence, 4),
         "unsure": answer.unsure,
         "scale": vars(answer.scale) if answer.scale else None,
-        "boxes": named_boxes(f"{normalise_question(answer.question)} {answer.text.lower()}", shown_boxes(scene)),
+        "boxes": named_boxes(f"{normalise_question(answer.question)} {answer.text.lower()}", scene.session.shown_boxes),
     }
 
 

@@ -127,7 +127,7 @@ def scene_router(service: SceneService) -> APIRouter:
     async def plan(id: str) -> Response:
         """Return the floor plan (SVG)."""
         scene = await perceived(id)
-        draw = partial(plan_svg, scene.session, scene_files.shown_boxes(scene))
+        draw = partial(plan_svg, scene.session, scene.session.shown_boxes)
         return Response(await service.compute(scene, draw), media_type="image/svg+xml")
 
     @routes.get("/{id}/file")

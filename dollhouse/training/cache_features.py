@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from dollhouse.data.batch_workers import start_worker
+from dollhouse.data.collator import photo_tensor
 from dollhouse.data.config import DataConfig
 from dollhouse.data.feature_cache import FeatureCache, encode_features
 from dollhouse.data.record_dataset import open_target_source
@@ -87,7 +88,7 @@ def cache_features(
                 features = None
                 if not share.cache.holds(photos):
                     with torch.autocast(device.type, torch.bfloat16, enabled=use_bfloat16(recipe.precision)):
-                        features = encode_features(model, _pixel_values(photos, device))
+                        features = encode_features(model, photo_tensor(torch.from_numpy(photos[None]).to(device)))
                 share.cache.add(index, photos, features)
                 run.written += 1
             if on_sample is not None:
@@ -137,11 +138,6 @@ def _require_space(model: DollhouseForConditionalGeneration, shares: list[Share]
             f"{out}: the features need about {_size(total)}, and {_size(free)} are free: choose another --out, or "
             "lower data.view_sets, data.views or student.image_size"
         )
-
-
-def _pixel_values(photos: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
-    """Return photos (V, H, W, 3) as collating does: (1, V, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(photos[None]).to(device).permute(0, 1, 4, 2, 3).contiguous().float().div_(255)
 
 
 def _size(count: int) -> str:

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from dollhouse.data.collator import Batch
 from dollhouse.data.object_cache import ObjectCache
 from dollhouse.data.oracle_objects import gt_objects, noisy_gt_objects
-from dollhouse.data.tensors import IGNORE
 from dollhouse.data.tokenization import SparseTeacherLogits
 from dollhouse.errors import RecipeError, SceneError
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.models.dollhouse.modeling_perception import PerceptionOutput
 from dollhouse.models.dollhouse.proposal_head import ProposalOutput
 from dollhouse.models.dollhouse.rgbd_embedding import RGBDInputs
+from dollhouse.models.tensors import IGNORE
 from dollhouse.training.losses.grounding import GroundingProbe
 from dollhouse.training.losses.text import text_kl, text_loss
 from dollhouse.training.losses.thinking_probe import ThinkingProbe
@@ -117,9 +117,7 @@ class LossModule(nn.Module):
                 )
                 return scene.objects
 
-        objects = cache.objects(batch.sample_indices, encode)
-        device = batch.pixel_values.device
-        return ProposalOutput(**{name: value.to(device) for name, value in vars(objects).items()})
+        return cache.objects(batch.sample_indices, encode).to(batch.pixel_values.device)
 
     def map_to_teacher(self, perception: PerceptionOutput, batch: Batch) -> Tensor | None:
         """Map the trunk's features to the teacher's width (B, V, P, D); None where no loss compares them.

@@ -146,16 +146,8 @@ def student_config(recipe: Recipe, vocab_size: int | None = None) -> DollhouseCo
     settings = recipe.student
     heads = recipe.heads_needed()
     names = {"labels": settings.label_names, "oriented_labels": settings.oriented_label_names}
-    elsewhere = {
-        "encoder_weights",
-        "stem_weights",
-        "language_weights",
-        "language_from",
-        "tokenizer",
-        "vocabulary",
-        "chat_template",
-    }
-    sizes = settings.model_dump(exclude={*elsewhere, "normalise_questions", "chat_template", *names})
+    elsewhere = "encoder_weights stem_weights language_weights language_from tokenizer vocabulary chat_template"
+    sizes = settings.model_dump(exclude={*elsewhere.split(), "normalise_questions", *names})
     if settings.blind:  # its prefix is a constant
         sizes["grid_size"] = 0
     text = sizes.pop("text")

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from dollhouse.data.collator import Batch
 from dollhouse.data.correspondence import shared_in
-from dollhouse.data.tensors import IGNORE
 from dollhouse.models.dollhouse.heads import DepthBins
 from dollhouse.models.dollhouse.modeling_perception import PerceptionOutput
+from dollhouse.models.tensors import IGNORE
 from dollhouse.training.losses.camera import camera_loss
 from dollhouse.training.losses.depth import aligned_depth, depth_bin_kl, depth_bin_loss, depth_loss
 from dollhouse.training.losses.detection import detection_losses, match_boxes

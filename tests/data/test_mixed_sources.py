@@ -13,9 +13,9 @@ from dollhouse.data.config import DataConfig, SamplingConfig
 from dollhouse.data.dataset import StepDataset
 from dollhouse.data.record_dataset import open_target_source
 from dollhouse.data.target_source import TargetSource
-from dollhouse.data.tensors import IGNORE
 from dollhouse.errors import RecipeError
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
+from dollhouse.models.tensors import IGNORE
 from dollhouse.training.loss_module import LossModule
 from dollhouse.training.loss_weighting import StaticWeighting
 from dollhouse.training.model_init import student_config

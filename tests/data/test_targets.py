@@ -11,13 +11,13 @@ import torch
 from dollhouse.data.collator import Batch, collate_batch
 from dollhouse.data.target_cache import pack, unpack
 from dollhouse.data.targets import BACKGROUND, IGNORED, SceneTargets, scene_targets
-from dollhouse.data.tensors import IGNORE
 from dollhouse.data.view_transforms import flip_horizontally
 from dollhouse.geometry import inside_box
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.heads import Cameras
 from dollhouse.models.dollhouse.proposal_head import ProposalOutput
 from dollhouse.models.dollhouse.voting_head import VoteOutput, cluster_votes
+from dollhouse.models.tensors import IGNORE
 from dollhouse.scenes.synthetic.furniture import CATEGORIES, COLOURS
 from dollhouse.scenes.synthetic.room_scene import room_scene
 from dollhouse.training.losses.camera import camera_loss

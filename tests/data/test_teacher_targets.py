@@ -11,11 +11,11 @@ import torch
 from dollhouse.data.collator import collate_batch
 from dollhouse.data.target_cache import pack, unpack
 from dollhouse.data.targets import SceneTargets, TeacherPatches, scene_targets, soft_relations
-from dollhouse.data.tensors import IGNORE
 from dollhouse.data.tokenization import TokenizedQA, pack_questions
 from dollhouse.data.view_transforms import flip_horizontally
 from dollhouse.errors import RecipeError
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
+from dollhouse.models.tensors import IGNORE
 from dollhouse.scenes.scene import Box
 from dollhouse.scenes.synthetic.furniture import CATEGORIES, COLOURS
 from dollhouse.scenes.synthetic.room_scene import room_scene

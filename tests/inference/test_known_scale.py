@@ -76,7 +76,7 @@ def test_the_predicted_camera_height_becomes_the_known_one(
 ) -> None:
     pipeline = tiny_pipeline()
     monkeypatch.setattr(known_scale, "MIN_HEIGHT", 0.0)
-    monkeypatch.setattr(known_scale, "MIN_BOX_SCORE", 0.0)
+    monkeypatch.setattr("dollhouse.inference.session.MIN_BOX_SCORE", 0.0)
     plain = pipeline.encode_scene(scene_of(photos))
     known = KnownScale(camera_height=1.5)
     session = pipeline.encode_scene(scene_of(photos), known=known)

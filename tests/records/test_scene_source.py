@@ -18,9 +18,9 @@ from PIL import Image
 from dollhouse.data.config import DataConfig, SamplingConfig
 from dollhouse.data.dataset import StepDataset
 from dollhouse.data.record_dataset import RecordTargetSource, open_target_source
-from dollhouse.data.tensors import Tensors
 from dollhouse.errors import RecipeError, SceneError
 from dollhouse.models.dollhouse.serialization import load_student
+from dollhouse.models.tensors import Tensors
 from dollhouse.records.store import RecordStore
 from dollhouse.records.writer import merge_records
 from dollhouse.scenes.open import open_scenes

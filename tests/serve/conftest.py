@@ -20,7 +20,7 @@ pytest.importorskip("multipart", reason="pip install 'dollhouse[serve]'")
 from starlette.testclient import TestClient
 
 from dollhouse.errors import QuestionError
-from dollhouse.inference.session import Answer
+from dollhouse.inference.session import Answer, SceneSession
 from dollhouse.scenes.scale import ESTIMATED
 from dollhouse.scenes.scene import Box, Scene
 from dollhouse.serve.app import create_app
@@ -70,6 +70,8 @@ class StubSession:
             Box(3, "chair", np.array([-1.0, 2.0, -0.5]), size, 0.0, True, colour="white", score=0.7),
             Box(4, "rug", np.array([0.0, 1.0, -1.0]), size, 0.0, False, score=0.1),
         )
+
+    shown_boxes = SceneSession.shown_boxes
 
     def answer(self, questions: Sequence[str]) -> list[Answer]:
         self.batches.append(len(questions))

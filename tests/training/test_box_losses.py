@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from dollhouse.data.collator import BoxTargets, PatchTargets
-from dollhouse.data.tensors import IGNORE
 from dollhouse.models.dollhouse.heads import Cameras
 from dollhouse.models.dollhouse.proposal_head import ProposalOutput
 from dollhouse.models.dollhouse.voting_head import VoteOutput
+from dollhouse.models.tensors import IGNORE
 from dollhouse.training.losses.camera import camera_loss
 from dollhouse.training.losses.detection import detection_losses, match_boxes
 from dollhouse.training.losses.voting import patch_label_loss, voting_loss

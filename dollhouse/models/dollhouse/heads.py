@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
+from dollhouse.models.tensors import Tensors
 from dollhouse.models.vggt.efficientnet import MAP_CHANNELS
 
 
@@ -128,7 +129,7 @@ def build_depth_head(config: DollhouseConfig) -> nn.Module:
 
 
 @dataclass
-class Cameras:
+class Cameras(Tensors):
     """Cameras in the level frame of the first view (:mod:`dollhouse.geometry`)."""
 
     up: Tensor  #: (B, V, 3) unit vector against gravity, in each camera's frame
@@ -166,6 +167,12 @@ class Cameras:
         v = ((torch.arange(rows, device=self.focal.device) + 0.5) / rows - 0.5) * (rows / columns)
         plane = torch.stack(torch.meshgrid(v, u, indexing="ij"), -1).flip(-1).reshape(-1, 2)
         return F.pad(plane / self.focal[..., None, None], (0, 1), value=1.0)
+
+
+def headings(level_from_camera: Tensor) -> Tensor:
+    """Return the headings (..., 2) of poses (..., 4, 4), as in :class:`Cameras`: the first view's is the y axis."""
+    ahead = F.normalize(level_from_camera[..., :2, 2], dim=-1)
+    return torch.stack([ahead[..., 1], -ahead[..., 0]], -1)
 
 
 class LevelCameraHead(nn.Module):

@@ -33,9 +33,7 @@ def refine_cameras(votes: VoteOutput, cameras: Cameras) -> Cameras:
 
 def objects_by_view(votes: VoteOutput, batch: int, views: int) -> list[list[ObjectSet]]:
     """Cluster the votes of each view to objects in its own level frame."""
-    per_view = VoteOutput(
-        **{name: value.unflatten(1, (views, -1)).flatten(0, 1) for name, value in vars(votes).items()}
-    )
+    per_view = votes.map(lambda value: value.unflatten(1, (views, -1)).flatten(0, 1))
     assignment = cluster_votes(replace(per_view, center=per_view.own_center), OBJECTS_PER_VIEW)
     weight = assignment * per_view.foreground.unsqueeze(-1)
     mass = weight.sum(1)

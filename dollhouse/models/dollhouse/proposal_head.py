@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from dollhouse.models.dollhouse.trunk import TrunkBlock
 from dollhouse.models.dollhouse.voting_head import VoteOutput, full_precision
 from dollhouse.models.fourier_features import FOURIER_WIDTH, fourier_features
+from dollhouse.models.tensors import Tensors
 
 BOX_FEATURES = 13  #: centre, log sizes, bottom, top, log volume, front, axis
 FRONT = slice(9, 11)  #: the direction of the front among them
@@ -23,7 +24,7 @@ INIT_STD = 0.02
 
 
 @dataclass
-class ProposalOutput:
+class ProposalOutput(Tensors):
     """N object slots per scene. Geometry is in the level frame of the first view."""
 
     features: Tensor  #: (B, N, D)

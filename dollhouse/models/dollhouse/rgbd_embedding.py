@@ -11,14 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dollhouse.models.dollhouse.heads import Cameras
+from dollhouse.models.dollhouse.heads import Cameras, headings
 from dollhouse.models.fourier_features import FOURIER_WIDTH, fourier_features
+from dollhouse.models.tensors import Tensors
 
 SNAP = 0.12  #: standard deviation, in log metres, around the predicted depth within which measured pixels count
 
 
 @dataclass
-class RGBDInputs:
+class RGBDInputs(Tensors):
     """Depth maps and camera poses in the level frame of the first view."""
 
     depth: Tensor  #: (B, V, H, W) z-depth in metres, aligned with the photos, 0 unknown
@@ -27,13 +28,7 @@ class RGBDInputs:
     @classmethod
     def from_poses(cls, depth: Tensor, level_from_camera: Tensor, up: Tensor, focal: Tensor) -> RGBDInputs:
         """Build from depth (B, V, H, W), poses (B, V, 4, 4), ``up`` (B, V, 3) in camera frames, ``focal`` (B, V)."""
-        ahead = F.normalize(level_from_camera[..., :2, 2], dim=-1)
-        heading = torch.stack([ahead[..., 1], -ahead[..., 0]], -1)  # the first view's heading is the y axis
-        return cls(depth, Cameras(up, heading, level_from_camera[..., :3, 3], focal))
-
-    def take(self, scenes: slice) -> RGBDInputs:
-        """Select scenes."""
-        return RGBDInputs(self.depth[scenes], Cameras(*(value[scenes] for value in vars(self.cameras).values())))
+        return cls(depth, Cameras(up, headings(level_from_camera), level_from_camera[..., :3, 3], focal))
 
     def own_points(self) -> Tensor:
         """Return every pixel's point in its own view's level frame (B, V, H, W, 3); zeros at unknown depth."""

@@ -15,12 +15,13 @@ from torch.nn import functional as F
 from dollhouse.models.dollhouse.heads import Cameras
 from dollhouse.models.dollhouse.rgbd_embedding import refine_depth
 from dollhouse.models.onednn_linear import Linear
+from dollhouse.models.tensors import Tensors
 
 BLOCK = 2**24  #: pairs of patches whose agreement is held at a time
 
 
 @dataclass
-class VoteOutput:
+class VoteOutput(Tensors):
     """Votes in the level frame of the first view; ``own_*`` are in that of the patch's view."""
 
     label_logits: Tensor  #: (B, M, L+1), the last one is "no object"
@@ -89,7 +90,7 @@ class VotingHead(nn.Module):
             own_center = points @ cameras.own_level_from_camera.transpose(-1, -2) + offset
         own = own_center, log_size - 0.5, own_front, own_axis
         votes = VoteOutput(label_logits, colour_logits, log_depth, own_center, *own, own_front, own_axis)
-        return VoteOutput(**{name: value.flatten(1, 2) for name, value in vars(votes).items()}).with_cameras(cameras)
+        return votes.map(lambda value: value.flatten(1, 2)).with_cameras(cameras)
 
 
 def full_precision(like: Tensor) -> torch.autocast:

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from dollhouse.models.tensors import IGNORE
+
 IMAGE_TOKEN_ID = -200  #: placeholder of an image or a scene
 LOCATION_TOKEN_ID = -300  #: placeholder of one click, or of the centre of one box
-IGNORE_INDEX = -100  #: label without loss
 
 
 class PositionEmbedding(nn.Module):
@@ -70,7 +71,7 @@ def embed_multimodal(
     rows, row_labels = [], []
     for row in range(len(input_ids)):
         ids = input_ids[row][mask[row]]
-        targets = labels[row][mask[row]] if labels is not None else torch.full_like(ids, IGNORE_INDEX)
+        targets = labels[row][mask[row]] if labels is not None else torch.full_like(ids, IGNORE)
         embeddings, targets = _embed_row(embed, ids, targets, images, points)
         rows.append(embeddings[:max_length])
         row_labels.append(targets[:max_length])
@@ -83,7 +84,7 @@ def embed_multimodal(
     return MultimodalInputs(
         inputs_embeds,
         None if attention_mask is None else is_token,
-        None if labels is None else pad_sequence(row_labels, batch_first=True, padding_value=IGNORE_INDEX),
+        None if labels is None else pad_sequence(row_labels, batch_first=True, padding_value=IGNORE),
     )
 
 
@@ -96,7 +97,7 @@ def _embed_row(
     for place in ((ids == IMAGE_TOKEN_ID) | (ids == LOCATION_TOKEN_ID)).nonzero().squeeze(-1).tolist():
         inserted = _next(images, "image") if ids[place] == IMAGE_TOKEN_ID else _next(points, "click")[None]
         pieces += [words[start:place], inserted.to(words.dtype)]
-        targets += [labels[start:place], labels.new_full((len(inserted),), IGNORE_INDEX)]
+        targets += [labels[start:place], labels.new_full((len(inserted),), IGNORE)]
         start = place + 1
     if not (ids == IMAGE_TOKEN_ID).any():
         next(images, None)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from dollhouse.models.dollhouse.heads import Cameras
+from dollhouse.models.dollhouse.heads import Cameras, headings
 
 
 def camera_loss(
@@ -17,10 +15,8 @@ def camera_loss(
     The targets are poses (B, V, 4, 4) in the first view's level frame and up vectors (B, V, 3) of the scenes that are
     ``posed`` (B,), positions only of those that are ``metric`` (B,) too, and focal (B, V), 0 where unknown.
     """
-    ahead = F.normalize(level_from_camera[..., :2, 2], dim=-1)
-    heading = torch.stack([ahead[..., 1], -ahead[..., 0]], -1)  # the first view's heading is the y axis
     position_error = (cameras.position - level_from_camera[..., :3, 3]).abs().mean((1, 2))
-    heading_error = (cameras.heading - heading).abs().mean((1, 2))
+    heading_error = (cameras.heading - headings(level_from_camera)).abs().mean((1, 2))
     up_error = (cameras.up - up).abs().mean((1, 2))
     focal_error = (cameras.focal.log() - focal.clamp(min=1e-3).log()).abs()
     poses = _mean(2 * heading_error + 4 * up_error, posed) + _mean(position_error, posed & metric)

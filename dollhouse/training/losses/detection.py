@@ -39,7 +39,7 @@ def detection_losses(
     one_hot = torch.zeros_like(objects.label_logits)
     if not matched:
         return focal_loss(objects.label_logits, one_hot, counted), objects.center.new_zeros(())
-    at, truth = (torch.cat(rows), torch.cat(slots)), BoxTargets.join(matched)
+    at, truth = (torch.cat(rows), torch.cat(slots)), BoxTargets.concat(matched)
     total = max(len(truth.label), 1)
     one_hot[at[0], at[1], truth.label] = counted[at] = 1.0
     classes = focal_loss(objects.label_logits, one_hot, counted) / total
