@@ -68,8 +68,7 @@ def transform_points(a_from_b: Array, points: Array) -> Array:
 def look_at(eye: Array, target: Array) -> Array:
     """Build ``world_from_camera`` (4, 4) of a camera at ``eye`` directed at ``target`` without roll.
 
-    Raises:
-        ValueError: the direction is vertical, so the heading is undefined.
+    Raises ValueError where the direction is vertical, so the heading is undefined.
     """
     forward = np.asarray(target, dtype=np.float64) - eye
     forward /= np.linalg.norm(forward)

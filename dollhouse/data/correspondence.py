@@ -44,10 +44,7 @@ class SharedPoints:
 def shared_points(depth: Tensor, level_from_camera: Tensor, focal: Tensor, patch_size: int) -> SharedPoints:
     """Find the points that pairs of views share.
 
-    Args:
-        depth: (B, V, H, W) metres, 0 unknown.
-        level_from_camera: (B, V, 4, 4).
-        focal: (B, V) over the image's width.
+    ``depth`` (B, V, H, W) is in metres, 0 unknown; ``focal`` (B, V) over the image's width.
     """
     batch, views, height, width = depth.shape
     rows, columns = height // patch_size, width // patch_size

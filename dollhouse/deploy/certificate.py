@@ -102,12 +102,7 @@ def certify(
 ) -> dict[str, Any]:
     """Compare every precision in ``folder`` with the torch student on every set; returns the certificate.
 
-    Args:
-        model: the torch student.
-        weights: hash of its weights.
-        folder: the exported graphs.
-        precisions: names of their folders.
-        sets: scenes and questions by name; the shapes of :func:`shape_grid` are added.
+    ``weights`` is the hash of the student's weights; the shapes of :func:`shape_grid` are added to ``sets``.
     """
     sets = {**sets, "shapes": list(shape_grid())}
     count = sum(map(len, sets.values()))

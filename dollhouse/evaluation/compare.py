@@ -48,10 +48,8 @@ class _Side:
 def compare_reports(a: Path, b: Path, seed: int = 0) -> Comparison:
     """Compare two reports (or their folders) of a benchmark, both scored again.
 
-    Intervals of the differences are 95 % percentiles over scenes resampled for both sides together.
-
-    Raises:
-        ScoreError: the reports are of different benchmarks, of different questions under the same ids, or share none.
+    Intervals of the differences are 95 % percentiles over scenes resampled for both sides together. Raises ScoreError
+    where the reports are of different benchmarks, of different questions under the same ids, or share none.
     """
     first, second = _read_side(a), _read_side(b)
     if first.benchmark is not second.benchmark:

@@ -18,10 +18,8 @@ from dollhouse.scenes.scene import Scene
 class OracleBoxesModel:
     """An :class:`~dollhouse.evaluation.protocol.EvaluableModel` whose prefix holds the true boxes.
 
-    The remaining errors are those of the language model; depth and boxes stay the student's predictions.
-
-    Raises:
-        ModelError: the student is blind.
+    The remaining errors are those of the language model; depth and boxes stay the student's predictions. Raises
+    ModelError where the student is blind.
     """
 
     def __init__(self, pipeline: DollhousePipeline) -> None:

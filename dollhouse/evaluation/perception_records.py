@@ -52,8 +52,7 @@ class PerceptionScorer:
     def add(self, row: Mapping[str, Any]) -> None:
         """Add a row ``{scene, depth, boxes}``, either None where the scene has no truth.
 
-        Raises:
-            KeyError, TypeError, ValueError: the row is damaged.
+        Raises KeyError, TypeError or ValueError where the row is damaged.
         """
         depth, boxes = row["depth"], row["boxes"]
         if depth is not None:

@@ -53,8 +53,7 @@ class Verification:
 def verify_report(path: Path) -> Verification:
     """Check ``report.json`` (or its folder) against the predictions beside it.
 
-    Raises:
-        ScoreError: report or predictions cannot be read, or the benchmark is unknown.
+    Raises ScoreError where report or predictions cannot be read, or the benchmark is unknown.
     """
     report, file = read_report(path)
     with decoding(file, "a report as it was written", ScoreError, "fetch it again"):

@@ -65,15 +65,9 @@ class PlainDecoder:
 def generate(
     decoder: Decoder, past: Any, ids: Tensor, max_new_tokens: int, skip: int = 0, top_k: int = 1
 ) -> list[GeneratedTokens]:
-    """Generate greedy answers to questions (R, T) of one length.
+    """Generate greedy answers to questions (R, T) of one length, with ``top_k`` alternatives of each token.
 
-    Args:
-        decoder: the language model.
-        past: the decoder's cache of everything before the questions; it grows.
-        ids: token ids of the questions.
-        max_new_tokens: limit of an answer's tokens.
-        skip: positions that stay empty before the questions.
-        top_k: alternatives to keep for each token.
+    ``past``, the decoder's cache of everything before the questions, grows; ``skip`` positions before them stay empty.
     """
     feed = ids
 

@@ -18,8 +18,7 @@ MAX_DISAGREEMENT = 0.1
 def apply_known_lengths(session: SceneSession, known: KnownScale) -> SceneSession:
     """Rescale a session to a known length, else to a known camera height; unchanged where neither is known.
 
-    Raises:
-        SceneError: no floor, or no such object, is predicted.
+    Raises SceneError where no floor, or no such object, is predicted.
     """
     factors = {}
     if known.length is not None:

@@ -16,8 +16,7 @@ FRAME = "level frame of the first view: origin at its camera, x right, y ahead, 
 def predicted_scene(session: SceneSession) -> Scene:
     """Return the photos at the model's size with predicted depth, cameras, and the boxes that users are shown.
 
-    Raises:
-        ModelError: the student is blind.
+    Raises ModelError where the student is blind.
     """
     cameras = zip(
         session.scene.views, session.images, session.depth, session.focal, session.level_from_camera, strict=True

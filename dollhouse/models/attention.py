@@ -17,16 +17,7 @@ CHUNK_WEIGHTS = 2**21
 
 
 def plain_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Compute softmax(q k^T / sqrt(D)) v by its definition.
-
-    Args:
-        query: (B, H, N, D).
-        key: (B, H, M, D).
-        value: (B, H, M, D).
-
-    Returns:
-        (B, H, N, D).
-    """
+    """Compute softmax(q k^T / sqrt(D)) v (B, H, N, D) by its definition; ``key`` and ``value`` are (B, H, M, D)."""
     weights = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
     return weights.softmax(-1) @ value
 

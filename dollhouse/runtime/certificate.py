@@ -34,8 +34,8 @@ def certified_files(folder: Path, precision: str) -> dict[str, str]:
 def check_certificate(folder: Path, precision: str | None = None) -> str:
     """Compare an export with its certificate; return the precision, by default the first that passed.
 
-    Raises:
-        ModelError: no certificate; a precision that it lacks or that failed; a file other than the certified one.
+    Raises ModelError where there is no certificate, the precision is not in it or failed, or a file is another than the
+    certified one.
     """
     certificate = read_certificate(folder)
     with decoding(folder / CERTIFICATE, "a certificate", ModelError, REMEDY):

@@ -26,8 +26,7 @@ _CHOICES = {"axes": get_args(CameraAxes), "poses": get_args(PoseDirection), "up"
 class Corrections:
     """What the poses and depth maps of a scene are, as its reader opens them; defaults change nothing.
 
-    Raises:
-        ValueError: a value that a field cannot have.
+    Raises ValueError for a value that a field cannot have.
     """
 
     #: camera axes of the poses: x right, y down, z forward; opengl: x right, y up, z back

@@ -113,10 +113,8 @@ def _summary(check: Mapping[str, Any], estimated: str) -> str:
 def require_consistent(scene: Scene) -> None:
     """Check the poses of a scene that is to give targets; synthetic rooms are exact and pass unchecked.
 
-    A scene of an index was checked with all its views when it was indexed (``metadata["pose_check"]``).
-
-    Raises:
-        SceneError: depth and poses disagree, or a common mistake explains the poses.
+    A scene of an index was checked with all its views when it was indexed (``metadata["pose_check"]``). Raises
+    SceneError where depth and poses disagree, or a common mistake explains the poses.
     """
     if not scene.posed or scene.metadata.get("source") in ("rooms", "homes"):
         return

@@ -89,8 +89,7 @@ class KnownScale:
     def focal_over_width(self, scene: Scene, images: Sequence[NDArray[np.uint8]]) -> Array:
         """Compute the focal length of each view over the width of its image (V,); NaN where EXIF has none.
 
-        Raises:
-            SceneError: no view has one, or it is not plausible.
+        Raises SceneError where no view has one, or it is not plausible.
         """
         sizes, padded = (scene.metadata.get(name) or {} for name in ("photo_sizes", "valid_area"))
         focal = []
@@ -118,8 +117,7 @@ class KnownScale:
     def length_factor(self, boxes: Sequence[Box]) -> float:
         """Return known over predicted length of the best-scored box (``boxes`` in that order) of the known name.
 
-        Raises:
-            SceneError: there is no such box.
+        Raises SceneError where there is no such box.
         """
         name, upright, metres = self.known_object
         labels = sorted({box.label for box in boxes})

@@ -44,8 +44,7 @@ class Workers:
     async def run(self, function: Callable[[], T], started: Callable[[], None] = lambda: None) -> T:
         """Run a function and return what it returns; ``started`` is called when its turn comes.
 
-        Raises:
-            RequestError: 429, the queue is full.
+        Raises RequestError (429) where the queue is full.
         """
         self.check()
         loop = asyncio.get_running_loop()
@@ -81,11 +80,8 @@ class QuestionQueue:
     """One thread that answers questions of many requests and scenes.
 
     Their words are decoded in one continuous batch: a question joins it between two tokens, and leaves with its answer.
-
-    Args:
-        waiting: the most questions that wait.
-        metrics: of the server.
-        new_batch: returns an empty batch, or None for models without one, whose scenes are answered one by one.
+    At most ``waiting`` questions wait. ``new_batch`` returns an empty batch, or None for models without one, whose
+    scenes are answered one by one.
     """
 
     def __init__(self, waiting: int, metrics: Metrics, new_batch: Callable[[], WordBatch[Any] | None]) -> None:

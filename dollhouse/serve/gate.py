@@ -39,8 +39,7 @@ _logger = logging.getLogger("dollhouse.serve")
 def read_keys(path: Path) -> tuple[str, ...]:
     """Read SHA-256 hashes of API keys, the first word of each line, as ``sha256sum`` prints them.
 
-    Raises:
-        StorageError: the file cannot be read, or holds no hash or something else.
+    Raises StorageError where the file cannot be read, or holds no hash or something else.
     """
     try:
         lines = [line.split()[0].lower() for line in path.read_text("utf-8").splitlines() if line.strip()]

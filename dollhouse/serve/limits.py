@@ -27,14 +27,9 @@ class Limits:
 
 
 class RequestError(Exception):
-    """A request that is refused: HTTP status, and a message that says what to do.
+    """A request that is refused: HTTP status, a message that says what to do, and a code for programs.
 
-    Args:
-        status: HTTP status.
-        message: for the user.
-        code: for programs.
-        param: the field that is wrong.
-        retry_after: seconds after which to try again.
+    ``param`` is the field that is wrong, ``retry_after`` the seconds after which to try again.
     """
 
     def __init__(

@@ -53,8 +53,7 @@ class SceneStore:
     def keep(self, id: str, upload: Path, facts: dict[str, Any]) -> None:
         """Move an upload's folder into the store as ``id``, durably, and remove others until all fit.
 
-        Raises:
-            StorageError: the disk is full, or cannot be written.
+        Raises StorageError where the disk is full, or cannot be written.
         """
         if id not in self._bytes:
             holder, final = Path(tempfile.mkdtemp(dir=self.incoming)), self._folder / id

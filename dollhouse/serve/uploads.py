@@ -37,8 +37,7 @@ class Upload:
 def write_upload(uploads: Sequence[Upload], folder: Path, limits: Limits) -> None:
     """Write photos, one video, or the files of one zip into a new folder.
 
-    Raises:
-        RequestError: 413 beyond a limit, 422 for files that do not go together or a damaged zip.
+    Raises RequestError (413 beyond a limit, 422 for files that do not go together or a damaged zip).
     """
     suffixes = [Path(upload.name).suffix.lower() for upload in uploads]
     if len(uploads) > 1 and {".zip", *_WHOLE} & set(suffixes):

@@ -23,8 +23,8 @@ from dollhouse.questions.generate import Question
 from dollhouse.records.types import SceneGeometry, SpatialFeatures, TeacherAnswer
 from dollhouse.scenes.scene import Scene
 from dollhouse.teachers.geometry import world_from_first_level
-from dollhouse.teachers.local_model import check_minimums, model_provenance, token_answer
-from dollhouse.teachers.protocol import Teacher
+from dollhouse.teachers.local_model import model_provenance, token_answer
+from dollhouse.teachers.protocol import Teacher, check_minimums
 from dollhouse.teachers.reconstruction import Cameras
 
 MAX_VIEWS = 64  #: photos that are encoded together, eight times those of a usual student; they share memory

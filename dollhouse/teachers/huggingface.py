@@ -27,13 +27,12 @@ from dollhouse.scenes.scene import Scene
 from dollhouse.system.text import one_line
 from dollhouse.teachers.chat_template import ChatTemplate
 from dollhouse.teachers.local_model import (
-    check_minimums,
     default_device,
     folder_provenance,
     load_part,
     token_answer,
 )
-from dollhouse.teachers.protocol import Teacher, prompt_text
+from dollhouse.teachers.protocol import Teacher, check_minimums, prompt_text
 
 
 @dataclass(frozen=True)

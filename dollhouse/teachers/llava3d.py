@@ -23,8 +23,8 @@ from dollhouse.models.llava3d.weights import weights_hash
 from dollhouse.questions.generate import Question
 from dollhouse.records.types import SpatialFeatures, TeacherAnswer
 from dollhouse.scenes.scene import Scene
-from dollhouse.teachers.local_model import check_minimums, default_device, model_provenance, token_answer
-from dollhouse.teachers.protocol import Teacher, prompt_text
+from dollhouse.teachers.local_model import default_device, model_provenance, token_answer
+from dollhouse.teachers.protocol import Teacher, check_minimums, prompt_text
 
 
 @dataclass(frozen=True)

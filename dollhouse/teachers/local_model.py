@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import transformers
 
-from dollhouse.errors import ModelError, TeacherError
+from dollhouse.errors import ModelError
 from dollhouse.models.generation import GeneratedTokens
 from dollhouse.models.pretrained import load_pretrained
 from dollhouse.records.types import TeacherAnswer
@@ -53,13 +53,6 @@ def folder_provenance(
 ) -> dict[str, Any]:
     """Return the provenance of the model in a folder, all of whose files are hashed."""
     return model_provenance(teacher, folder.resolve().name, folder_hash(folder), licence, settings, **more)
-
-
-def check_minimums(kind: str, settings: Any, **minimums: int) -> None:
-    """Raise TeacherError for the first setting below its minimum."""
-    for name, minimum in minimums.items():
-        if getattr(settings, name) < minimum:
-            raise TeacherError(f"settings of {kind}: {name} is {getattr(settings, name)}, must be at least {minimum}")
 
 
 def token_answer(tokenizer: Any, tokens: GeneratedTokens, ends: Sequence[int]) -> TeacherAnswer:

@@ -31,6 +31,7 @@ from dollhouse.teachers.protocol import (
     AnswersMissingError,
     StreamingTeacher,
     TeacherUnavailableError,
+    check_minimums,
     prompt_text,
 )
 
@@ -88,9 +89,7 @@ class OpenAISettings(RetryPolicy):
             raise TeacherError(
                 "settings of endpoint: model is missing; name it as the server does: --teacher-arg model=NAME"
             )
-        for name, minimum in (("max_new_tokens", 1), ("image_size", 28), ("concurrency", 1), ("retries", 0)):
-            if getattr(self, name) < minimum:
-                raise TeacherError(f"settings of endpoint: {name} is {getattr(self, name)}, must be at least {minimum}")
+        check_minimums("endpoint", self, max_new_tokens=1, image_size=28, concurrency=1, retries=0)
         for name in ("timeout", "first_wait", "longest_wait"):
             if not 0 < getattr(self, name) < math.inf:
                 raise TeacherError(f"settings of endpoint: {name} is {getattr(self, name)}, must be positive")

@@ -58,6 +58,13 @@ def prompt_text(question: Question, instruction: str) -> str:
     return f"{question.text} {instruction}" if instruction else question.text
 
 
+def check_minimums(kind: str, settings: Any, **minimums: int) -> None:
+    """Raise TeacherError for the first setting below its minimum."""
+    for name, minimum in minimums.items():
+        if getattr(settings, name) < minimum:
+            raise TeacherError(f"settings of {kind}: {name} is {getattr(settings, name)}, must be at least {minimum}")
+
+
 class Teacher(Protocol):
     """Answer questions about scenes, and optionally return features and geometry.
 

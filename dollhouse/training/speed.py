@@ -39,11 +39,8 @@ class Speed:
     """Measures the steps of one process.
 
     Operations are counted in one micro-batch, forward and backward without what is recomputed, and taken to be those
-    of every other: exact where batches are of one shape.
-
-    Args:
-        scenes: of a step, of all processes.
-        micro_batches: of a step, of this process.
+    of every other: exact where batches are of one shape. ``scenes`` of a step are those of all processes,
+    ``micro_batches`` those of this one.
     """
 
     def __init__(self, scenes: int, micro_batches: int, bfloat16: bool) -> None:

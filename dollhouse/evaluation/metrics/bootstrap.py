@@ -44,13 +44,9 @@ def interval_95(statistics: Array) -> tuple[float, float] | None:
 def accuracy_interval(
     correct: Array, total: Array, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[float, float] | None:
-    """Return the 95 % interval of ``sum(correct) / sum(total)``, resampling scenes.
+    """Return the 95 % interval of ``sum(correct) / sum(total)``, counts of each scene (S,), resampling scenes.
 
-    Args:
-        correct, total: counts of each scene, (S,).
-
-    Returns:
-        The interval; None where fewer than two scenes have answers.
+    None where fewer than two scenes have answers.
     """
     correct, total = np.asarray(correct, dtype=np.float64), np.asarray(total, dtype=np.float64)
     if (total > 0).sum() < 2:

@@ -61,13 +61,9 @@ def number_in(answer: str) -> float | None:
 
 
 def mean_relative_accuracy(predicted: float | None, truth: float) -> float:
-    """Return the share of VSI-Bench's ten thresholds t at which the relative error is at most 1 - t.
+    """Return the share of VSI-Bench's ten thresholds t at which the relative error is at most 1 - t; 0 for None.
 
-    Args:
-        predicted: None scores 0.
-
-    Raises:
-        ValueError: the truth is zero.
+    Raises ValueError where the truth is zero.
     """
     if truth == 0:
         raise ValueError("relative accuracy needs a true number other than zero")

@@ -33,8 +33,7 @@ class DollhouseImageProcessor(BaseImageProcessor):
     ) -> BatchFeature:
         """Convert photos, each (H, W, 3) uint8 or a PIL image, to ``pixel_values`` (1, V, 3, h, w) in [0, 1].
 
-        Raises:
-            ValueError: if the resized photos have different shapes.
+        Raises ValueError where the resized photos have different shapes.
         """
         photos = [images] if isinstance(images, (np.ndarray, Image.Image)) else list(images)
         pixels = pixel_values([np.asarray(photo) for photo in photos], self.image_size)

@@ -152,10 +152,8 @@ class DollhouseForConditionalGeneration(ScenePerception, SceneLanguageModel, Gen
     ) -> CausalLMOutputWithPast:
         """Run whole sequences (B, T) in which ``<scene>`` ids are placeholders of the prefix.
 
-        ``labels`` (B, T), -100 everywhere but on the answer, give ``loss``.
-
-        Raises:
-            ValueError: if ``<scene>`` placeholders and photos do not match.
+        ``labels`` (B, T), -100 everywhere but on the answer, give ``loss``. Raises ValueError if ``<scene>``
+        placeholders and photos do not match.
         """
         context = dict(attention_mask=attention_mask, position_ids=position_ids, past_key_values=past_key_values)
         if inputs_embeds is None:

@@ -41,10 +41,8 @@ def widen(
     """Copy ``narrow`` into a model of :func:`expanded_config` that computes the same.
 
     New modules are initialised afresh; the RGB-D embedding starts at zero. Noise comes from torch's global generator.
-
-    Raises:
-        ValueError: for a multiplier other than 1 and 2, or a language model other than GPT-NeoX, whose layout of
-            queries, keys and values is unknown here.
+    Raises ValueError for a multiplier other than 1 and 2, or a language model other than GPT-NeoX, whose layout of
+    queries, keys and values is unknown here.
     """
     text = narrow.config.get_text_config()
     if width_multiplier not in (1, 2):

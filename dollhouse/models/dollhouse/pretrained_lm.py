@@ -22,8 +22,7 @@ UNCHECKED = ("vocab_size", "max_position_embeddings")
 def read_language_config(folder: Path, wanted: Mapping[str, Any]) -> PreTrainedConfig:
     """Read the config of the causal LM in ``folder``.
 
-    Raises:
-        ModelError: if there is none, or if settings differ from ``wanted``, naming each.
+    Raises ModelError where there is none, or if settings differ from ``wanted``, naming each.
     """
     config: PreTrainedConfig = load_pretrained(AutoConfig, folder, "no causal language model there")
     with decoding(folder / "config.json", "the configuration of a language model", ModelError):
@@ -49,8 +48,7 @@ def read_tokenizer(folder: Path, thinking: int) -> PreTrainedTokenizerBase:
 def load_language_model(model: DollhouseForConditionalGeneration, folder: Path) -> None:
     """Load the language model's weights from ``folder``; embeddings of added tokens are the mean of all others.
 
-    Raises:
-        ModelError: if weights are missing or misshapen.
+    Raises ModelError where weights are missing or misshapen.
     """
     options = {"dtype": torch.float32, "use_safetensors": True, "output_loading_info": True}
     fault = "its weights cannot be read as safetensors"

@@ -51,10 +51,8 @@ def check_official(model: nn.Module, path: str | os.PathLike[str]) -> tuple[Chec
 def load_official(model: nn.Module, path: str | os.PathLike[str], dtype: torch.dtype) -> None:
     """Load an official checkpoint into ``model``, which may be on the meta device, in ``dtype``.
 
-    Tensors of parts that the model was built without are ignored, and their number is logged.
-
-    Raises:
-        ModelError: as :func:`check_official`, and for values that are not finite in ``dtype``; the model is unchanged.
+    Tensors of parts that the model was built without are ignored, and their number is logged. Raises ModelError as
+    :func:`check_official`, and for values that are not finite in ``dtype``; the model is unchanged.
     """
     ignored = Checkpoint(path).load_into(model, dtype, ignore=lambda name: _is_ignored(model, name))
     if ignored:

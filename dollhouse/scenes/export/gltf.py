@@ -54,10 +54,7 @@ def write_glb(scene: Scene, points: ColouredPoints | None, path: Path) -> None:
     """Write points and boxes as GLB, atomically; the root node turns the scene's z-up world to glTF's y-up one.
 
     Points are one primitive. Each box is a node of 12 edges, named by label and id ("chair 3"), with its fields as
-    ``extras``; each label has one mesh and material.
-
-    Raises:
-        StorageError: the file cannot be written.
+    ``extras``; each label has one mesh and material. Raises StorageError where the file cannot be written.
     """
     buffer = _Buffer()
     root: dict[str, Any] = {"name": scene.name, "rotation": _Y_UP_FROM_Z_UP, "extras": describe_lengths(scene)}

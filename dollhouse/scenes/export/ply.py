@@ -17,8 +17,7 @@ _VERTEX = np.dtype([("position", "<f4", 3), ("colour", "u1", 3)])
 def write_ply(scene: Scene, points: ColouredPoints, path: Path) -> None:
     """Write points as binary little-endian PLY, atomically: x, y, z in the scene's world (z up); red, green, blue.
 
-    Raises:
-        StorageError: the file cannot be written.
+    Raises StorageError where the file cannot be written.
     """
     vertices = np.empty(len(points.positions), dtype=_VERTEX)
     vertices["position"], vertices["colour"] = points.positions, points.colours

@@ -31,8 +31,7 @@ class ColouredPoints:
 def scene_points(scene: Scene, count: int) -> ColouredPoints:
     """Back-project depth to at most ``count`` points, one a voxel; views that cannot be read are left out and logged.
 
-    Raises:
-        SceneError: depth, poses or intrinsics are missing, or no view has known depth.
+    Raises SceneError where depth, poses or intrinsics are missing, or no view has known depth.
     """
     if not (scene.posed and scene.has_depth):
         missing = "poses" if scene.has_depth else "depth"

@@ -51,8 +51,7 @@ class TextScorer:
     def version(self) -> str:
         """Name the scorer's number and the versions of the packages and data that it needs.
 
-        Raises:
-            ScoreError: one of them is not installed.
+        Raises ScoreError where one of them is not installed.
         """
         try:
             parts = [f"{self.name}:{self.number}", *(f"{package}:{version(package)}" for package in self.packages)]
@@ -83,16 +82,10 @@ CORE = ("exact_match", "coco", "chrf")  #: these need no extra
 def score_texts(
     predictions: Sequence[str], references: Sequence[Sequence[str]], scorers: Sequence[str] = CORE
 ) -> dict[str, TextScore]:
-    """Score N predictions with one or more references each.
+    """Score N predictions with one or more references each by ``scorers``, names in :data:`SCORERS`.
 
-    Args:
-        scorers: names in :data:`SCORERS`.
-
-    Returns:
-        Score name -> score, of every score of the scorers.
-
-    Raises:
-        ScoreError: rows do not fit together, a scorer is unknown, or its package is not installed.
+    Returns every score of the scorers by its name. Raises ScoreError where rows do not fit together, a scorer is
+    unknown, or its package is not installed.
     """
     unknown = [name for name in scorers if name not in SCORERS]
     if unknown:
