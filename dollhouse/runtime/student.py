@@ -17,15 +17,7 @@ from tokenizers import Tokenizer
 
 from dollhouse.errors import ModelError
 from dollhouse.runtime.certificate import check_certificate, read_certificate
-from dollhouse.runtime.perception import (
-    FOCAL_EXPONENT,
-    Floats,
-    ViewCameras,
-    cluster,
-    register,
-    softmax,
-    split_votes,
-)
+from dollhouse.runtime.perception import FOCAL_EXPONENT, Floats, ViewCameras, cluster, register, softmax, split_votes
 from dollhouse.runtime.prompt import MAX_TOKENIZER, question_text
 from dollhouse.runtime.word_batch import GeneratedText, Integers, WordBatch
 from dollhouse.system.malloc import return_freed_memory

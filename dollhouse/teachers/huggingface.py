@@ -26,12 +26,7 @@ from dollhouse.records.types import TeacherAnswer
 from dollhouse.scenes.scene import Scene
 from dollhouse.system.text import one_line
 from dollhouse.teachers.chat_template import ChatTemplate
-from dollhouse.teachers.local_model import (
-    default_device,
-    folder_provenance,
-    load_part,
-    token_answer,
-)
+from dollhouse.teachers.local_model import default_device, folder_provenance, load_part, token_answer
 from dollhouse.teachers.protocol import Teacher, check_minimums, prompt_text
 
 
