@@ -55,7 +55,7 @@ class Row(ConfigModel):
     add_losses: list[str] = Field([])
     only_losses: list[str] = Field([])
     same_as: str | None = None  #: TABLE/ROW that this row repeats; other keys given here override that row's
-    seeds: Literal["first", "all"] = "first"
+    seeds: Literal["first", "all", "more"] = "first"  #: more: `more_seeds` too
     compare_with: str | None = None  #: row that differences are taken from; None: the table's base
     priority: int = Field(4, ge=1)  #: 1 runs first; repeated seeds come last
 
@@ -105,6 +105,7 @@ class Spec(ConfigModel):
     training_scenes: str
     questions_per_scene: int = Field(ge=1)
     seeds: list[int] = Field(min_length=1)
+    more_seeds: list[int] = Field([])
     timing: Timing
     recipes: dict[str, Training]
     tables: dict[str, Table]
@@ -134,7 +135,9 @@ class Spec(ConfigModel):
 
     def seeds_of(self, row: Row) -> list[int]:
         """Return the seeds that a row runs with."""
-        return self.seeds if row.recipe and row.seeds == "all" else self.seeds[:1]
+        if row.recipe is None or row.seeds == "first":
+            return self.seeds[:1]
+        return self.seeds + (self.more_seeds if row.seeds == "more" else [])
 
     def recipe_of(self, row: Row, seed: int, **data: Any) -> Recipe:
         """Return the recipe of a trained row; ``init_from`` is a placeholder. Raises RecipeError."""
