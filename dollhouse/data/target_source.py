@@ -24,7 +24,6 @@ from dollhouse.questions.answer_balance import (
     HOMES_TABLE,
     OBVIOUS_SHARE,
     ROOMS_TABLE,
-    AnswerBalance,
     has_shipped_balance,
     is_photographic,
     shipped_balance,
@@ -187,7 +186,7 @@ class SceneTargetSource(TargetSource):
             return ()
         photos = self.data.photo_questions
         photos = is_photographic(scene) if photos is None else photos
-        balance = self._balance_of(scene)
+        balance = self.index.balance if self.index and not has_shipped_balance(scene) else None
         if photos:
             balance = (balance or shipped_balance(scene)).with_floor(OBVIOUS_SHARE)
         generated = generate_questions(scene, balance=balance, limit=MAX_QUESTIONS, photos=photos)
@@ -213,9 +212,6 @@ class SceneTargetSource(TargetSource):
                 )
             samples += [(number, draw) for draw in range(self.data.view_sets if count > wanted else 1)]
         return samples
-
-    def _balance_of(self, scene: Scene) -> AnswerBalance | None:
-        return self.index.balance if self.index and not has_shipped_balance(scene) else None
 
 
 def targets_key(

@@ -102,7 +102,7 @@ class IndexedScan:
                 for key, entry in zip(_OPENERS, encoded, strict=True)
             }
             views.append(View(name, **known, **openers))
-        boxes = None if header["boxes"] is None else tuple(map(_box, header["boxes"]))
+        boxes = None if header["boxes"] is None else tuple(map(Box.from_fields, header["boxes"]))
         metadata = header["metadata"] | ({"pose_check": header["pose_check"]} if header["pose_check"] else {})
         scene = Scene(header["name"], tuple(views), boxes, header["metric"], metadata)
         graph = {name.partition(".")[2]: value for name, value in arrays.items() if name.startswith("graph.")}
@@ -145,10 +145,6 @@ def _stack(matrices: Sequence[Any], size: int) -> NDArray[np.float64]:
 
 def _known(matrix: NDArray[np.float64]) -> NDArray[np.float64] | None:
     return None if np.isnan(matrix).any() else matrix
-
-
-def _box(entry: Mapping[str, Any]) -> Box:
-    return Box(**{**entry, "center": np.array(entry["center"]), "size": np.array(entry["size"])})
 
 
 def _plain(value: Any) -> Any:

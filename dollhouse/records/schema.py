@@ -116,7 +116,7 @@ def record_from(
         geometry = SceneGeometry(
             depth=_maps(arrays, "depth", np.float32),
             metric=row["metric"],
-            boxes=None if boxes is None else tuple(_box(box) for box in boxes),
+            boxes=None if boxes is None else tuple(map(Box.from_fields, boxes)),
             instances=_maps(arrays, "instances", np.int32),
             label_maps=_maps(arrays, "label_maps", np.float32),
             labels=_names_from_bytes(arrays.get("map_labels")),
@@ -172,10 +172,6 @@ def _camera(entry: dict[str, Any]) -> RecordCamera:
         if entry[name] is not None:
             entry[name] = np.array(entry[name], dtype=np.float64).reshape(side, side)
     return RecordCamera(**entry)
-
-
-def _box(entry: Mapping[str, Any]) -> Box:
-    return Box(**{**entry, "center": np.array(entry["center"]), "size": np.array(entry["size"])})
 
 
 def _question(row: Mapping[str, Any]) -> Question:

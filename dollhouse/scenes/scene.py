@@ -28,6 +28,11 @@ class Box:
     colour: str | None = None  #: main colour as a word; None where unknown
     score: float | None = None  #: confidence of a predicted box; None for annotations
 
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Box:
+        """Return the box of plain fields, such as of JSON, whose centre and size are lists."""
+        return cls(**{**fields, "center": np.array(fields["center"]), "size": np.array(fields["size"])})
+
     @property
     def front(self) -> Array | None:
         """Return the unit vector (3,) to the object's front, or None."""

@@ -120,7 +120,7 @@ class DollhouseModel(lmms):  # type: ignore[misc]
 
     def _session(self, request: _Request) -> TorchSession:
         if self._last is None or self._last[0] != request.key:
-            views = tuple(View(f"{place}", partial(_same, photo)) for place, photo in enumerate(request.photos))
+            views = tuple(View(f"{place}", partial(np.asarray, photo)) for place, photo in enumerate(request.photos))
             session = self.pipeline.encode_scene(Scene(f"pictures {request.key[:12]}", views))
             self._last = request.key, torch_session(session)
         return self._last[1]
@@ -148,10 +148,6 @@ def _photos(visuals: Any) -> Iterator[NDArray[np.uint8]]:
         if not isinstance(visual, Image.Image):
             raise QuestionError(f"Dollhouse encodes pictures, not {type(visual).__name__}: choose tasks of images")
         yield np.asarray(visual.convert("RGB"))
-
-
-def _same(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return photo
 
 
 def _length(settings: dict[str, Any]) -> int:
