@@ -111,7 +111,7 @@ class Experiment:
         return jobs
 
     def _measure_job(self, table: str, row: Row, seed: int, needs: tuple[str, ...] = ()) -> Job:
-        limit, given = self.spec.questions_per_scene, self.models.get(row.model or "")
+        limit, given = self.spec.questions_of(row), self.models.get(row.model or "")
         blind = given / "blind" if given is not None and (given / "blind").is_dir() else None
         name = row.model or (row.same_as or f"{table}/{row.name}").replace("/", " ", 1)
         scenes, validation, priority = self.spec.compared_scenes, "", 1

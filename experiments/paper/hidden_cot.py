@@ -23,7 +23,7 @@ ANSWERS_FILE = "answers.jsonl"
 
 def probe_job(experiment: Experiment, row: Row, seed: int) -> Job:
     """Return the job that probes the thinking tokens of a row's model."""
-    spec, limit = experiment.spec, experiment.spec.questions_per_scene
+    spec, limit = experiment.spec, experiment.spec.questions_of(row)
     scenes, name = row.scenes or spec.run_scenes, f"{row.same_as or row.name}, seed {seed}" if row.recipe else row.name
 
     def build(out: Path) -> None:

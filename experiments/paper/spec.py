@@ -47,7 +47,8 @@ class Row(ConfigModel):
     name: str
     model: str | None = None  #: a name that --model gives a folder, such as teacher, or "NAME, blind"
     oracle_boxes: bool = False  #: measured with the true boxes as object tokens
-    scenes: str = ""  #: measured on these; filled in from the table
+    scenes: str = ""  #: measured on these; filled in from the table, as is `questions`
+    questions: int = 0  #: of a scene; 0: questions_per_scene
     recipe: str | None = None  #: trains `init` with this entry of `recipes`; None: `init` is measured untrained
     init: Init = Init()
     changes: dict[str, Any] = Field({})  #: recipe keys, dots go down: {loss_weighting: static}
@@ -72,6 +73,7 @@ class Table(ConfigModel):
     picture: bool = False
     paper_size: bool = False  #: of a timing: random models of the paper's size
     scenes: str = ""  #: measure its rows on these instead
+    questions: int = 0  #: of a scene, instead
     sentences: list[str] = Field([])  #: templates, see :mod:`dollhouse.evaluation.tables.table`
     method: str
     paper: Published | None = None
@@ -119,8 +121,9 @@ class Spec(ConfigModel):
             if other is None or (other.same_as and other is not row):
                 raise RecipeError(f"table {key}: row {row.same_as} does not exist, or repeats another itself")
             rows[row.name] = other.model_copy(update={field: getattr(row, field) for field in row.model_fields_set})
-            if scenes := self.tables[key].scenes:
-                rows[row.name] = rows[row.name].model_copy(update={"scenes": scenes})
+            if self.tables[key].scenes:
+                own = {field: getattr(self.tables[key], field) for field in ("scenes", "questions")}
+                rows[row.name] = rows[row.name].model_copy(update=own)
         return rows
 
     def choose(self, only: Sequence[str] | None) -> list[str]:
@@ -132,6 +135,10 @@ class Spec(ConfigModel):
         if unknown := plain - keys.keys():
             raise RecipeError(f"--only: no table {', '.join(sorted(unknown))}; known are {', '.join(self.tables)}")
         return [key for plain_key, key in keys.items() if plain_key in plain]
+
+    def questions_of(self, row: Row) -> int:
+        """Return the number of questions of a scene that a row answers at most."""
+        return row.questions or self.questions_per_scene
 
     def seeds_of(self, row: Row) -> list[int]:
         """Return the seeds that a row runs with."""
