@@ -55,6 +55,7 @@ class Row(ConfigModel):
     drop_losses: list[str] = Field([])
     add_losses: list[str] = Field([])
     only_losses: list[str] = Field([])
+    columns: list[str] = Field([])  #: all that it has; []: every one
     same_as: str | None = None  #: TABLE/ROW that this row repeats; other keys given here override that row's
     seeds: Literal["first", "all", "more"] = "first"  #: more: `more_seeds` too
     compare_with: str | None = None  #: row that differences are taken from; None: the table's base

@@ -132,8 +132,9 @@ class TableBuilder:
         teacher = "teacher" if "teacher" in self.experiment.models else None
         for name, row in spec.rows_of(key).items():
             models = self.row_models(key, row, left_out)
+            columns = [column for column in table.columns if not row.columns or column.name in row.columns]
             cells = {}
-            for column in table.columns if models else ():
+            for column in columns if models else ():
                 if self._has(column.figure, next(iter(models.values()))):
                     reference = teacher if column.figure == "rouge_1" else None
                     cells[column.name] = Cell(figure=column.figure, models=models, reference=reference)
