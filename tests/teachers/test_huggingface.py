@@ -149,7 +149,8 @@ def renderer() -> chat_template.ChatTemplate:
 def test_templates_are_limited(
     template: str, reason: str, renderer: chat_template.ChatTemplate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chat_template, "SECONDS", 3)
+    if reason.endswith("3 s"):  # others keep the limit, which a busy machine does not reach
+        monkeypatch.setattr(chat_template, "SECONDS", 3)
     renderer.settings["template"] = template
     chats = [[{"role": "user", "content": [{"type": "text", "text": "How many?"}]}]]
     with pytest.raises(TeacherError, match=reason) as caught:
