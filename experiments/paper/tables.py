@@ -24,7 +24,7 @@ from experiments.paper.timing import SIZES, TIMES_FILE
 
 BLIND = "{}, blind"  #: name of a model's blind control
 SCORES = [f"BLEU-{order}" for order in range(1, 5)]
-SCORES += [name + part for name in ROUGE for part in ("", " precision", " recall")] + ["METEOR"]
+SCORES += [name + part for name in ROUGE for part in ("", " precision", " recall")]
 LAST = 0.25  #: share of a run over which losses and weights are averaged for the gap to Eq. 2's optimum
 
 
