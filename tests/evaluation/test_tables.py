@@ -112,6 +112,18 @@ def test_markdown_and_summary(tables: list[Table]) -> None:
             fill_page(wrong, tables)
 
 
+def test_a_ratio_of_times_has_no_unit() -> None:
+    column = Column(name="later", digits=1, scale=1000, unit=" ms")
+    rows = [
+        Row(name=name, cells={"later": Cell(figure="fact/seconds", models={"0": "slow"}, over=over)})
+        for name, over in (("slow", None), ("slow / fast", "fast"))
+    ]
+    table = Table(key="times", title="Times", columns=[column], rows=rows)
+    found = Measurements(models={"slow": {"seconds": 0.5}, "fast": {"seconds": 0.125}})
+    assert [row[1] for row in table.computed(found).cells()[1]] == ["500.0 ms", "4.00 ×"]
+    assert table.computed(found).fill("{slow / fast|later}") == "4.00 ×"
+
+
 def test_what_was_not_measured_is_refused() -> None:
     found = measurements()
     for figure, model in (("colour", "student"), ("series/loss/none", "student"), ("accuracy", "nobody")):

@@ -172,6 +172,12 @@ class Table(ConfigModel):
                 return column
         raise ScoreError(f"table {self.key} has no column {name!r}")
 
+    def printed(self, row: Row, name: str) -> Column:
+        """Return how a row's value of a column is printed: a ratio has no unit. Raises ScoreError."""
+        column, cell = self.column(name), row.cells.get(name)
+        ratio = cell is not None and cell.over is not None and not column.percent
+        return column.model_copy(update={"scale": 1.0, "unit": " ×", "digits": 2}) if ratio else column
+
     def fill(self, template: str) -> str:
         """Replace the places of a sentence. Raises ScoreError for a row or column that the table lacks."""
 
@@ -183,7 +189,7 @@ class Table(ConfigModel):
                 return f"{getattr(value, part):,}" if isinstance(value, Estimate) else "–"
             if part == "seen":
                 return show(self.column(column), detectable(value)).removesuffix(" %")
-            return show(self.column(column), value, sign=part == "difference")
+            return show(self.printed(row, column), value, sign=part == "difference")
 
         return _PLACE.sub(shown, template)
 
@@ -196,7 +202,8 @@ class Table(ConfigModel):
         heads, rows = ["", *(column.name for column in self.columns), "n", "seeds"], []
         for row in self.rows:
             counts = [value.n for value in map(read_value, row.values.values()) if isinstance(value, Estimate)]
-            shown = [show(column, read_value(row.values.get(column.name))) for column in self.columns]
+            values = {column.name: read_value(row.values.get(column.name)) for column in self.columns}
+            shown = [show(self.printed(row, name), value) for name, value in values.items()]
             for place, column in enumerate(self.columns):
                 if change := read_value(row.differences.get(column.name)):
                     shown[place] += "\n" + show(column, change, sign=True)
