@@ -298,7 +298,9 @@ class TableBuilder:
             first = None
             for system, figures in result["systems"].items():
                 name = f"{title}, {system}"
-                facts = {part: spread["median"] for part, spread in figures.items()}
+                facts = {part: spread["median"] for part, spread in figures.items()} | {"name": system}
+                if title in self.experiment.models:
+                    facts["weights"] = self.experiment.given_key(title)
                 self.builder.models[name] = facts | {"machine": result["machine"], "settings": result["settings"]}
                 first = first or name
                 known = {column.name: column.figure for column in columns if column.figure in facts}
