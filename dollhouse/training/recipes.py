@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from dollhouse.data.config import ConfigModel, DataConfig
 from dollhouse.errors import RecipeError
 from dollhouse.system.read_files import decoding, parse_yaml, read_yaml
-from dollhouse.training.config import Recipe, StageConfig, StudentConfig
+from dollhouse.training.config import Recipe, StageConfig
+from dollhouse.training.student_config import StudentConfig
 
 RECIPES = Path(str(files("dollhouse") / "recipes"))  #: the recipes that the package ships
 
