@@ -54,11 +54,12 @@ class ProgressBar:
         worked = done - skipped
         rate = worked / max(1e-9, now - self._started)
         speed = f"{rate:.1f} {self.unit}/s" if rate >= 1 else f"{rate * 60:.1f} {self.unit}/min"
-        note = f"{speed}, {note}" if note else speed
+        note = ", ".join(text for text in (speed if worked or not skipped else "", note) if text)
         if self._bar:
             self._bar.update(self._bar.task_ids[0], completed=done, total=self.total, note=note)
         elif self.shown and now - self._printed >= SECONDS_BETWEEN_LINES:
             self._printed = now
             left = ((self.total or done) - done) * (now - self._started) / max(1, worked)
+            time_left = f"  left {timedelta(seconds=round(left))}" if worked or not skipped else ""
             of = f"{done}/{self.total}" if self.total else str(done)
-            print(f"{self.task} {of}  {note}  left {timedelta(seconds=round(left))}", file=sys.stderr, flush=True)
+            print(f"{self.task} {of}  {note}{time_left}", file=sys.stderr, flush=True)

@@ -34,6 +34,13 @@ def test_skipped_items_count_for_no_rate(clock: list[float], capsys: pytest.Capt
     assert capsys.readouterr().err == "evaluate 70/100  2.0 rooms/s  left 0:00:15\n"
 
 
+def test_before_the_first_new_item_there_is_no_rate(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressBar("annotate", total=100) as bar:
+        clock[0] = 10
+        bar.update(70, note="70 existing", skipped=70)
+    assert capsys.readouterr().err == "annotate 70/100  70 existing\n"
+
+
 def test_nothing_is_printed_where_not_shown(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
     with ProgressBar("evaluate", total=10, shown=False) as bar:
         clock[0] = 100
