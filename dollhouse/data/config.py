@@ -78,5 +78,6 @@ class SamplingConfig:
     sources: Mapping[str, float] | None = None  #: share of the steps of each source by name; None: by samples
     objects_only: bool = False  #: targets without photos, which true boxes as object tokens do not need
     rename_labels: float = 0.0  #: share of the labels that other nouns replace, per scene
+    written_steps: bool = False  #: whether answers begin with the objects that the question names
     features: bool = False  #: whether batches hold the frozen encoder's output, from data.feature_cache
     micro_batches: int = 1  #: parts of a step's batch, each a batch of its own

@@ -159,6 +159,7 @@ class StepDataset(Dataset[Batch]):
             scene.objects,
             self.finder if label_ids is None or self.finder is None else self.finder.with_labels(label_ids),
             None if answers is None else [answers[number] for number in chosen],
+            self.sampling.written_steps,
         )
         return tokenized, label_ids
 

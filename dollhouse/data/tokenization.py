@@ -22,6 +22,7 @@ from dollhouse.data.teacher_tokens import aligned_tokens
 from dollhouse.models.dollhouse.configuration import DollhouseConfig
 from dollhouse.models.dollhouse.special_tokens import END_TOKEN, question_text
 from dollhouse.models.tensors import IGNORE, Tensors
+from dollhouse.questions.written_steps import write_steps
 from dollhouse.records.types import TeacherAnswer
 
 
@@ -91,6 +92,7 @@ def tokenize_questions(
     objects: ObjectTargets | None = None,
     finder: MentionFinder | None = None,
     teacher_answers: Sequence[TeacherAnswer | None] | None = None,
+    written_steps: bool = False,
 ) -> list[TokenizedQA]:
     """Tokenize questions with answers, and find the mentions of ``objects``.
 
@@ -98,15 +100,22 @@ def tokenize_questions(
         finder: finds the mentions; None: no mentions.
         teacher_answers: one per question. Where an answer has token ids, which are the tokenizer's, these replace the
             ids of its text, and the teacher's most likely tokens are added; otherwise these are aligned by their text.
+        written_steps: write the objects mentioned before each answer (:mod:`~dollhouse.questions.written_steps`).
     """
     count, placement = config.num_thinking_tokens, config.thinking_placement
     prompts = [question_text(question, count, placement, config.chat_format) for question, _ in questions]
-    answers = [" " + answer.strip().lower() + END_TOKEN for _, answer in questions]
     prompt_ids = tokenizer(prompts, add_special_tokens=False)["input_ids"] if prompts else []
+    found = [finder.find(ids, objects) if finder is not None and objects is not None else () for ids in prompt_ids]
+    texts = [answer.strip().lower() for _, answer in questions]
+    if written_steps and objects is not None:
+        named = [[mention.object for mention in mentions] for mentions in found]
+        steps = [[(config.labels[objects.label[row]], objects.center[row]) for row in rows] for rows in named]
+        texts = [write_steps(*pair) for pair in zip(steps, texts, strict=True)]
+    answers = [" " + text + END_TOKEN for text in texts]
     answer_ids = tokenizer(answers, add_special_tokens=False)["input_ids"] if answers else []
     rows = []
-    for prompt, answer, teacher in zip(prompt_ids, answer_ids, teacher_answers or [None] * len(questions), strict=True):
-        mentions = finder.find(prompt, objects) if finder is not None and objects is not None else ()
+    known = teacher_answers or [None] * len(questions)
+    for prompt, answer, teacher, mentions in zip(prompt_ids, answer_ids, known, found, strict=True):
         if teacher is None or teacher.token_ids is None:
             top = (teacher and aligned_tokens(teacher, answer, tokenizer)) or ()
             rows.append(TokenizedQA(list(prompt) + list(answer), len(prompt), mentions, *top))

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from dollhouse.errors import ModelError, QuestionError
 from dollhouse.geometry import Array, back_project, intrinsics_from_fov, transform_points
 from dollhouse.questions.wording import normalise_question, views_named
+from dollhouse.questions.written_steps import final_answer
 from dollhouse.scenes.scale import ESTIMATED, Scale
 from dollhouse.scenes.scene import Box, Scene
 
@@ -178,7 +179,7 @@ class SceneSession(ABC):
         """Return the answer of a generated text with its uncalibrated confidence."""
         config = self.pipeline.config
         confidence = calibrated_confidence(confidence, config.answer_temperature)
-        answer = Answer(question, text.strip(), confidence, unsure=confidence < config.min_confidence)
+        answer = Answer(question, final_answer(text).strip(), confidence, unsure=confidence < config.min_confidence)
         return self._answer_in_scale(answer)
 
     @property

@@ -60,6 +60,7 @@ class StageConfig(ConfigModel):
     rename_labels: float = Field(
         0.0, ge=0, le=1, description="share of the labels that other nouns replace in questions and object tokens"
     )
+    written_steps: bool = Field(False, description="answers begin with the objects that the question names, in words")
     horizontal_flip_prob: float = Field(0.0, ge=0, le=1, description="of each scene; only without the loss text")
     photometric_augmentation: float = Field(
         0.0, ge=0, le=1, description="probability that a scene's photos change in light, colour, noise; without text"
@@ -108,6 +109,10 @@ class StageConfig(ConfigModel):
             raise ValueError(
                 "answers are about colours and all objects: take out photometric_augmentation, crop_zoom or text"
             )
+        if self.written_steps and ("text" not in self.losses or self.rename_labels):
+            raise ValueError(
+                "written_steps are part of answers, in the labels' words: add text, or take out rename_labels"
+            )
         if self.views is not None and "text" in self.losses:
             raise ValueError("answers are about all of a scene's views: take out views or text")
         subjects = {
@@ -128,7 +133,7 @@ class StageConfig(ConfigModel):
             batch_size=self.batch_size,
             questions_per_scene=data.questions_per_scene if "text" in self.losses else 0,
             families=self.families,
-            with_mentions=bool({"grounding", "thinking_probe"} & set(self.losses)),
+            with_mentions=self.written_steps or bool({"grounding", "thinking_probe"} & set(self.losses)),
             horizontal_flip_prob=self.horizontal_flip_prob,
             gt_assignment_prob=self.gt_assignment_prob,
             sources=self.sources,
@@ -138,6 +143,7 @@ class StageConfig(ConfigModel):
             views=tuple(self.views or ()),
             objects_only=self.object_source == "teacher" and any(source.view_counts for source in used),
             rename_labels=self.rename_labels,
+            written_steps=self.written_steps,
             features=data.features_used and self.object_source == "student",
             micro_batches=self.micro_batches,
         )
@@ -244,6 +250,9 @@ class Recipe(ConfigModel):
         for name, stage in self.stages.items():
             if "thinking_probe" in stage.losses and self.init_from is None and not self.student.num_thinking_tokens:
                 raise ValueError(f"stage {name}: thinking_probe needs student.num_thinking_tokens above 0")
+            recorded = any(data.records is not None for data in (self.data, *self.data.sources.values()))
+            if stage.written_steps and (recorded or self.student.blind):
+                raise ValueError(f"stage {name}: written_steps need data.scenes, not records, and no blind student")
             if self.student.blind and not set(stage.losses) <= {"text", "text_kl"}:
                 raise ValueError(f"stage {name}: a blind student has only the text loss")
         if self.static_weights and self.loss_weighting != "static":

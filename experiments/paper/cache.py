@@ -83,4 +83,7 @@ def run_key(recipe: Recipe, init: str) -> str:
     tree["data"] = {name: value for name, value in tree["data"].items() if name not in NEUTRAL_DATA_SETTINGS}
     if recipe.data.corrections == Corrections():
         del tree["data"]["corrections"]
+    for stage in tree["stages"].values():  # a setting that is newer than the first runs
+        if not stage["written_steps"]:
+            del stage["written_steps"]
     return short_key(tree, init, TRAINING_VERSION, DATA_VERSIONS)

@@ -73,6 +73,7 @@ def test_labels_are_those_of_the_rooms_the_default_or_a_list() -> None:
         ("student.labels=nyu", "'rooms' or 'default'"),
         ("student.oriented_labels=[robot]", "which labels does not have"),
         ("name=a/b", "plain name"),
+        ("stages.pretrain_perception.written_steps=true", "add text, or take out rename_labels"),
         ("init_from=nano", "take out student or init_from"),
         ("steps", "not of the form key=value"),
         ("seed.x=1", "seed holds a value, not settings"),

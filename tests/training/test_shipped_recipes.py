@@ -35,6 +35,8 @@ def small_recipe(name: str, cache: Path) -> Recipe:
     sources = {source: {"scenes": ROOM} for source in tree["data"].get("sources", {})}
     scenes = [f"data.sources={json.dumps(sources)}"] if sources else ["data.records=null", f"data.scenes={ROOM}"]
     small = [*scenes, *SMALL, f"data.cache={cache}"]
+    if str(tree.get("init_from", "")).startswith("runs/"):  # of another recipe's run
+        small.append("init_from=nano")
     recipe = read_recipe(name, small)
     if recipe.init_from is None:
         recipe = read_recipe(name, [*small, *SMALL_STUDENT, *NO_FILES])

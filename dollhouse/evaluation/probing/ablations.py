@@ -19,6 +19,7 @@ from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.inference.torch_session import TorchSession
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
 from dollhouse.models.dollhouse.modeling_language import select_scenes
+from dollhouse.questions.written_steps import final_answer
 
 PLAIN_WORD = " the"  #: the ordinary word whose tokens replace thinking tokens
 MAX_ANSWER_TOKENS = 24  #: judged answers are far shorter
@@ -145,7 +146,7 @@ def ablated_answers(
                 places = ((name, row) for name, _ in group for row in rows)
                 for (name, row), tokens in zip(places, generated, strict=True):
                     text = processor.tokenizer.decode(tokens.token_ids, skip_special_tokens=True)
-                    answers[name][row] = text.strip()
+                    answers[name][row] = final_answer(text).strip()
     return answers
 
 
