@@ -15,10 +15,11 @@ from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.scenes.open import open_scenes
 from experiments.paper import cache as keys
 from experiments.paper.cache import short_key
-from experiments.paper.experiment import ROOM_SECONDS, Experiment, Job
+from experiments.paper.experiment import REPEATED_PRIORITY, ROOM_SECONDS, Experiment, Job
 from experiments.paper.spec import Row
 
 ANSWERS_FILE = "answers.jsonl"
+PROBE_PRIORITY = REPEATED_PRIORITY + 1  #: after the runs of all seeds, which it needs
 
 
 def probe_job(experiment: Experiment, row: Row, seed: int) -> Job:
@@ -35,7 +36,8 @@ def probe_job(experiment: Experiment, row: Row, seed: int) -> Job:
     true_boxes = ["true boxes"] if row.oracle_boxes else []
     key = short_key(experiment.model_key(row, seed), scenes, limit, keys.DATA_VERSIONS, keys.PROBE_VERSION, *true_boxes)
     needs = tuple(job.key for job in experiment.row_jobs("", row) if row.recipe)
-    return Job("probed", key, f"probe of {name}", 7, 3 * ROOM_SECONDS * len(open_scenes(scenes)), build, needs)
+    seconds = 3 * ROOM_SECONDS * len(open_scenes(scenes))
+    return Job("probed", key, f"probe of {name}", PROBE_PRIORITY, seconds, build, needs)
 
 
 def control_rows(

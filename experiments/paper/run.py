@@ -57,7 +57,8 @@ def run_jobs(
     Expected times are corrected by what the jobs so far took. A job that no longer fits is left out, and smaller ones
     after it may still fit.
     """
-    outcome, present, ordered = Outcome(), set[str](), in_order(jobs)
+    outcome, ordered = Outcome(), in_order(jobs)
+    present = {job.key for job in ordered if cached(job)}
     started, expected, taken = clock(), 0.0, 0.0
     for number, job in enumerate(ordered, 1):
         wanted = job.seconds * (taken / expected if expected else 1.0)

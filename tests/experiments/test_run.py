@@ -74,6 +74,13 @@ def test_a_job_needs_its_base() -> None:
     assert outcome.left_out["without depth"] == "it needs all losses"
 
 
+def test_a_job_may_need_a_cached_one_of_lower_priority() -> None:
+    jobs = [Job("probed", "probe", "probe", 7, 1, print, ("run",)), Job("runs", "run", "run", 8, 1, print)]
+    done: list[str] = []
+    outcome = run_jobs(jobs, lambda job: job.name == "run", lambda job: done.append(job.name))
+    assert (done, outcome.left_out) == (["probe"], {})
+
+
 def test_expected_times_are_corrected() -> None:
     """On a machine three times as slow the second job is judged by what the first took."""
     outcome, done = run_made_jobs(300, slowness=3)
