@@ -36,6 +36,9 @@ class Decoder(Protocol):
     def dynamic_cache(self, scene: Any, rows: int) -> DynamicCache:
         """Return the scene's cache for ``rows`` questions in transformers' format."""
 
+    def continued(self, cache: DynamicCache, max_tokens: int) -> Any:
+        """Return a cache of transformers' format as the decoder's own, with room for ``max_tokens`` more tokens."""
+
 
 class PlainDecoder:
     """Run the language model's own forward pass: the reference, and the path of every architecture."""
@@ -60,6 +63,9 @@ class PlainDecoder:
 
     def dynamic_cache(self, scene: DynamicCache, rows: int) -> DynamicCache:
         return select_scenes(scene, torch.zeros(rows, dtype=torch.long, device=self.model.device))
+
+    def continued(self, cache: DynamicCache, max_tokens: int) -> DynamicCache:
+        return cache
 
 
 def generate(

@@ -103,6 +103,14 @@ class NeoxDecoder:
             cache.update(keys, values, number)
         return cache
 
+    def continued(self, cache: DynamicCache, max_tokens: int) -> Past:
+        first, length = cache.layers[0].keys, cache.get_seq_length()
+        past = self._empty(len(first), length + max_tokens, first)
+        for layer, known in zip(past.key_values, cache.layers, strict=True):
+            layer[..., :length, :] = torch.stack([known.keys, known.values], 1)
+        past.length = length
+        return past
+
     def _empty(self, rows: int, positions: int, like: Tensor) -> Past:
         return Past(like.new_empty(len(self.layers), rows, 2, self.heads, positions, self.width), 0)
 

@@ -75,6 +75,20 @@ def test_dynamic_caches_are_equal() -> None:
         torch.testing.assert_close(actual.values, expected.values, **TOLERANCE)
 
 
+@pytest.mark.parametrize("skip", [0, 3])
+def test_a_dynamic_cache_is_continued(skip: int) -> None:
+    model = model_with()
+    plain, quick = PlainDecoder(model), NeoxDecoder(model)
+    ids = torch.randint(10, 300, (2, 6))
+    with torch.inference_mode():
+        cache = plain.dynamic_cache(plain.encode_prefix(torch.randn(1, 4, 32)), 2)
+        past = quick.continued(cache, 12)
+        for _ in range(3):
+            expected, actual = plain.step(cache, ids, skip), quick.step(past, ids, skip)
+            torch.testing.assert_close(actual, expected, **TOLERANCE)
+            ids = expected.argmax(-1, keepdim=True)
+
+
 def test_changed_weights_give_a_new_decoder(photos: list[np.ndarray]) -> None:
     """Answers after a change of weights are those of the new weights."""
     pipeline = tiny_pipeline()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
-from dollhouse.inference.generation import PlainDecoder, equal_length_batches, generate
+from dollhouse.inference.generation import equal_length_batches, generate
 from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.inference.torch_session import TorchSession
 from dollhouse.models.dollhouse.modeling import DollhouseForConditionalGeneration
@@ -129,7 +129,7 @@ def ablated_answers(
     ``other`` is another scene of the same student, from which ``shuffled`` takes its content. Returns the answers in
     the order of the questions, by the ablation's name.
     """
-    processor, decoder = session.pipeline.processor, PlainDecoder(inputs.model)
+    processor, decoder = session.pipeline.processor, session.decoder
     ids = [processor.question_ids(question) for question in questions]
     answers = {ablation.name: [""] * len(ids) for ablation in ablations}
     with torch.inference_mode():
@@ -141,8 +141,10 @@ def ablated_answers(
                 skip = ablation.apply(own, elsewhere.copy(), inputs)
                 by_length.setdefault((own.cache.get_seq_length(), skip), []).append((ablation.name, own.cache))
             for (_, skip), group in by_length.items():
+                fed = prompt.rest.repeat(len(group), 1)
                 cache = _concatenate([cache for _, cache in group])
-                generated = generate(decoder, cache, prompt.rest.repeat(len(group), 1), MAX_ANSWER_TOKENS, skip)
+                past = decoder.continued(cache, fed.shape[1] + MAX_ANSWER_TOKENS)
+                generated = generate(decoder, past, fed, MAX_ANSWER_TOKENS, skip)
                 places = ((name, row) for name, _ in group for row in rows)
                 for (name, row), tokens in zip(places, generated, strict=True):
                     text = processor.tokenizer.decode(tokens.token_ids, skip_special_tokens=True)
