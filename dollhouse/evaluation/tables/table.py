@@ -74,7 +74,8 @@ class Cell(ConfigModel):
         seeds = [seed for seed in self.models if seed in base.models]
         if not seeds or not self.figure or self.figure.startswith("fact/"):
             return None
-        rooms = [room for room in self.rooms(measurements) if room in set(base.rooms(measurements))]
+        shared = set(base.rooms(measurements))
+        rooms = [room for room in self.rooms(measurements) if room in shared]
         pairs = [
             (self.of(measurements, self.models[seed], rooms), base.of(measurements, base.models[seed], rooms))
             for seed in seeds
