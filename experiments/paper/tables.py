@@ -60,7 +60,8 @@ class TableBuilder:
             return None
         names = {row.name for row in rows}
         rows = [row if row.base in names else row.model_copy(update={"base": None}) for row in rows]
-        columns = [column.model_dump(exclude={"figure"}) for column in described.columns]
+        filled = {name for row in rows for name in row.cells}
+        columns = [column.model_dump(exclude={"figure"}) for column in described.columns if column.name in filled]
         texts: dict[str, Any] = {"sentences": described.sentences, "method": [described.method], "left_out": left_out}
         texts |= {"title": described.title, "paper": described.paper, "picture": described.picture}
         return Table(key=key, columns=columns, rows=rows, **texts)
@@ -151,24 +152,25 @@ class TableBuilder:
         return kind in ("accuracy", "chance") or self.builder.has_perception(model)
 
     def retention(self, key: str, left_out: list[str]) -> Iterator[TableRow]:
-        """Yield accuracies of student and teacher by family, and how much the student keeps."""
-        spec = self.experiment.spec
-        rows = list(spec.rows_of(key).values())
-        found = [self.row_models(key, row, left_out) for row in rows]
-        if not all(found):
+        """Yield accuracies of student, teacher and plain VLM by family, and how much the student keeps."""
+        rows = self.experiment.spec.rows_of(key)
+        found = {name: self.row_models(key, row, left_out) for name, row in rows.items()}
+        if not (found["student"] and found["teacher"]):
             return
-        student, teacher = found[0], next(iter(found[1].values()))
+        student, teacher = found["student"], next(iter(found["teacher"].values()))
         blind = {"0": BLIND.format(next(iter(student.values())))}
         for name in (*FAMILIES, "all four"):
             part = "" if name == "all four" else f"/{name}"
             accuracy, chance = f"accuracy{part}", f"chance{part}"
             cells = {
                 "student": Cell(figure=accuracy, models=student),
-                "teacher": Cell(figure=accuracy, models=found[1]),
+                "teacher": Cell(figure=accuracy, models=found["teacher"]),
                 "kept, above chance": Cell(figure=accuracy, models=student, over=teacher, corrected=True),
                 "kept, raw": Cell(figure=accuracy, models=student, over=teacher),
                 "chance": Cell(figure=chance, models=student),
             }
+            if plain := found.get("plain VLM"):
+                cells["plain VLM"] = Cell(figure=accuracy, models=plain)
             if blind["0"] in self.builder.models:
                 cells["blind"] = Cell(figure=accuracy, models=blind)
             yield TableRow(name=name, cells=cells)
