@@ -117,9 +117,9 @@ class Experiment:
         scenes, validation, priority = self.spec.compared_scenes, "", 1
         if row.model is None:
             name += f", seed {seed}" if row.recipe else ""
-            scenes = row.scenes or self.spec.run_scenes
-            validation = "" if row.scenes else self.spec.validation_scenes
+            scenes, validation = self.spec.run_scenes, "" if row.scenes else self.spec.validation_scenes
             priority = row.priority if seed == self.spec.seeds[0] else REPEATED_PRIORITY
+        scenes = row.scenes or scenes
         name += ", true boxes" if row.oracle_boxes else ""
         seconds = ROOM_SECONDS * len(open_scenes(scenes))
         seconds += LOSS_ROOM_SECONDS * len(open_scenes(validation)) if validation else 0
