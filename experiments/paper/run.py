@@ -7,7 +7,6 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,6 +116,8 @@ def make_tables(
     about |= {"sizes": experiment.spec.model_dump(exclude={"tables", "recipes", "paper", "page"})}
     about |= {"not made": [key for key in chosen if key not in {table.key for table in tables}]}
     about |= {"jobs left out": outcome.left_out}
+    page, unfilled = fitting_lines(PAGE.read_text(encoding="utf-8"), tables)
+    about |= {"lines left out of the page": unfilled}
     folder = experiment.out / "results"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -125,20 +126,27 @@ def make_tables(
             described = experiment.spec.tables[table.key]
             columns = table.columns[: described.pictured_columns]
             save_figure(rows_figure(columns, table.rows, described.base), folder / f"{table.key}.png")
-    write_folder(folder, tables, measurements, fitting_lines(PAGE.read_text(encoding="utf-8"), tables), about)
+    write_folder(folder, tables, measurements, page, about)
     return folder, outcome
 
 
-def fitting_lines(page: str, tables: Sequence[Table]) -> str:
-    """Return the lines of the summary whose tables and rows were made, without headings of nothing."""
+def fitting_lines(page: str, tables: Sequence[Table]) -> tuple[str, list[str]]:
+    """Return the lines of the summary whose tables and rows were made, and why the others are left out.
+
+    Headings of nothing go too.
+    """
     kept: list[str] = []
+    left_out: list[str] = []
     for line in page.splitlines():
-        with suppress(ScoreError):
+        try:
             fill_page(line, tables)
-            if line.startswith("## ") and kept[-2:-1] and kept[-2].startswith("## "):
-                del kept[-2:]
-            kept += [line] if line or kept[-1:] != [""] else []
-    return "\n".join(kept) + "\n"
+        except ScoreError as error:
+            left_out.append(f"{line[:60]}: {error}")
+            continue
+        if line.startswith("## ") and kept[-2:-1] and kept[-2].startswith("## "):
+            del kept[-2:]
+        kept += [line] if line or kept[-1:] != [""] else []
+    return "\n".join(kept) + "\n", left_out
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from dollhouse.evaluation.metrics.bootstrap import accuracy_interval
 from dollhouse.evaluation.metrics.boxes import BoxScorer
@@ -33,7 +34,7 @@ def test_accuracy_equals_evaluation() -> None:
 
 
 def test_paired_bootstrap_equals_a_plain_loop() -> None:
-    """Rooms drawn with replacement, both models and all seeds on the same ones; then seeds drawn with replacement."""
+    """Rooms drawn with replacement, both models and all seeds on the same ones; the seeds' variance is added."""
     generator = np.random.default_rng(5)
     asked = generator.integers(3, 9, 10).astype(float)
     seeds = [(generator.integers(0, 3, 10).astype(float), generator.integers(0, 4, 10).astype(float)) for _ in range(3)]
@@ -41,15 +42,27 @@ def test_paired_bootstrap_equals_a_plain_loop() -> None:
 
     draws = np.random.default_rng(0)
     drawn = np.concatenate([draws.integers(0, 10, (100, 10)) for _ in range(20)])
-    chosen = np.random.default_rng(1).integers(0, 3, (2000, 3))
-    changes = []
-    for rooms, picked in zip(drawn, chosen, strict=True):
-        of_seed = [(a[rooms].sum() - b[rooms].sum()) / asked[rooms].sum() for a, b in seeds]
-        changes.append(np.mean([of_seed[seed] for seed in picked]))
+    changes = [np.mean([(a[rooms].sum() - b[rooms].sum()) / asked[rooms].sum() for a, b in seeds]) for rooms in drawn]
+    by_seed = [(a.sum() - b.sum()) / asked.sum() for a, b in seeds]
+    of_rooms, of_seeds = np.var(changes), np.var(by_seed, ddof=1) / 3
+    degrees = (of_rooms + of_seeds) ** 2 / (of_rooms**2 / 9 + of_seeds**2 / 2)
+    half = t.ppf(0.975, degrees) * np.sqrt(of_rooms + of_seeds)
     assert found is not None
-    assert found.value == pytest.approx(np.mean([(a.sum() - b.sum()) / asked.sum() for a, b in seeds]))
-    assert found.ci95 == pytest.approx(np.percentile(changes, [2.5, 97.5]))
+    assert found.value == pytest.approx(np.mean(by_seed))
+    assert found.ci95 == pytest.approx((found.value - half, found.value + half))
     assert (found.n, found.rooms, found.seeds) == (50, 10, 3)
+
+
+@pytest.mark.parametrize("room_noise", [0.0, 0.5, 2.0])
+def test_intervals_of_three_seeds_seldom_exclude_the_truth(room_noise: float) -> None:
+    """Without an effect at most about one interval in twenty excludes 0, whatever varies more, seeds or rooms."""
+    generator, asked, excluded = np.random.default_rng(3), np.ones(12), 0
+    for _ in range(200):
+        rooms, seeds = generator.normal(0, room_noise, 12), generator.normal(0, 0.4, 3)
+        found = estimate([rate(rooms + seed + generator.normal(0, 0.1, 12), asked) for seed in seeds], 12, 12)
+        assert found is not None
+        excluded += found.excludes_zero
+    assert excluded <= 18
 
 
 def test_a_figure_differs_from_itself_by_nothing() -> None:
@@ -77,7 +90,7 @@ def test_seeds_widen_the_interval() -> None:
     assert three is not None
     assert (three.seeds, three.value) == (3, pytest.approx(0.5))
     assert single.ci95 == pytest.approx((0.5, 0.5))
-    assert three.ci95 == pytest.approx((0.2, 0.8))
+    assert three.ci95 == pytest.approx((0.5 - 4.3027 * 0.3 / 3**0.5, 0.5 + 4.3027 * 0.3 / 3**0.5), rel=1e-4)
 
 
 def test_without_questions_there_is_no_figure() -> None:

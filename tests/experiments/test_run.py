@@ -215,7 +215,7 @@ def test_bench_figures_are_read(tmp_path: Path) -> None:
     experiment = Experiment(tmp_path / "out", read_spec(), benches={"nano": tmp_path / "bench.json"})
     folder, _ = make_tables(experiment, ["IV"])
     text = (folder / "table-IV.md").read_text()
-    assert "| nano, nano torch | 150.0 ms | 10.0 ms | – |" in text
+    assert "| nano, nano torch | 150.0 ms | 10.0 ms |" in text
     assert verify_folder(folder).findings == []
 
 

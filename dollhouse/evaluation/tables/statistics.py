@@ -1,4 +1,4 @@
-"""Paired bootstrap over rooms and seeds: rates, differences, ratios, mean average precision, text scores.
+"""Paired bootstrap over rooms, and seeds: rates, differences, ratios, mean average precision, text scores.
 
 A statistic maps how often each room was drawn to a number, so one set of draws serves every measure, and two models
 are compared on the same rooms. Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapters 8, 13.
@@ -96,19 +96,36 @@ def corrected(accuracy: Statistic, chance: Statistic, of: Statistic | None = Non
 def estimate(seeds: Sequence[Statistic], rooms: int, n: int) -> Estimate | None:
     """Estimate the mean of a statistic over ``seeds`` (one each, over the same rooms), with its interval.
 
-    Rooms are drawn alike for all seeds; of several seeds as many are drawn with replacement, so that the interval
-    includes the variation of training. None where the figure does not exist, as for a family without questions.
+    Rooms are drawn alike for all seeds. Of one seed the interval has the percentiles of the draws. Three seeds drawn
+    with replacement would give intervals that are far too narrow, so of several it is Student's t times the root of two
+    variances, that of the mean over draws and that of the seeds over their number, with the degrees of freedom of Welch
+    and Satterthwaite. What varies with room and seed is in both, so that the interval is rather too wide. None where
+    the figure does not exist, as for a family without questions.
     """
-    value = float(np.mean([statistic(np.ones((1, rooms)))[0] for statistic in seeds]))
+    by_seed = np.array([statistic(np.ones((1, rooms)))[0] for statistic in seeds])
+    value = float(by_seed.mean())
     if not np.isfinite(value):
         return None
     interval = None
     if rooms > 1:
         times = resampled_sums(np.eye(rooms))
-        drawn = np.stack([statistic(times) for statistic in seeds])  # (R, D)
-        chosen = np.random.default_rng(1).integers(0, len(seeds), drawn.T.shape)
-        interval = interval_95(np.take_along_axis(drawn.T, chosen, axis=1).mean(1))
+        drawn = np.mean([statistic(times) for statistic in seeds], axis=0)  # (D,)
+        drawn = drawn[np.isfinite(drawn)]
+        interval = interval_95(drawn)
+        if len(seeds) > 1 and len(drawn):
+            parts = np.array([drawn.var(), by_seed.var(ddof=1) / len(seeds)])
+            interval = _student_interval(value, parts, np.array([rooms - 1, len(seeds) - 1]))
     return Estimate(value, interval, n, rooms, len(seeds))
+
+
+def _student_interval(value: float, variances: Array, freedom: Array) -> tuple[float, float]:
+    """Return the 95 % interval of a mean whose variance is the sum of ``variances``, each with ``freedom``."""
+    total = float(variances.sum())
+    if total == 0:
+        return value, value
+    degrees = total**2 / float((variances**2 / freedom).sum())
+    half = float(import_extra("scipy.special", "scipy").stdtrit(degrees, 0.975)) * total**0.5
+    return value - half, value + half
 
 
 def mean_average_precision(rooms: Sequence[Mapping[str, Any]]) -> Statistic:

@@ -199,17 +199,18 @@ class Table(ConfigModel):
         return [*map(self.fill, self.sentences), *self._changes(), *self._power()]
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
-        """Return head and rows as text, a difference under its value; n is the largest of a row's estimates."""
+        """Return head and rows as text, a difference under its value; n of every column where they differ."""
         heads, rows = ["", *(column.name for column in self.columns), "n", "seeds"], []
         for row in self.rows:
-            counts = [value.n for value in map(read_value, row.values.values()) if isinstance(value, Estimate)]
             values = {column.name: read_value(row.values.get(column.name)) for column in self.columns}
+            counts = [f"{value.n:,}" for value in values.values() if isinstance(value, Estimate)]
+            counts = counts[:1] if len(set(counts)) == 1 else counts
             shown = [show(self.printed(row, name), value) for name, value in values.items()]
             for place, column in enumerate(self.columns):
                 if change := read_value(row.differences.get(column.name)):
                     shown[place] += "\n" + show(column, change, sign=True)
             seeds = max((len(cell.models) for cell in row.cells.values()), default=0)
-            rows.append([row.name, *shown, f"{max(counts):,}" if counts else "–", str(seeds or "–")])
+            rows.append([row.name, *shown, " / ".join(counts) or "–", str(seeds or "–")])
         end = -2 if all(row[-2] == "–" for row in rows) else None
         return heads[:end], [row[:end] for row in rows]
 
@@ -231,17 +232,18 @@ class Table(ConfigModel):
                 yield change_sentence(row, self.columns)
 
     def _power(self) -> Iterator[str]:
-        """Yield the least differences that the design would have shown, by column the median over rows."""
+        """Yield the least differences that the design would have shown, by column of the best and the worst row."""
         seen = []
         for column in self.columns:
             changes = [read_value(row.differences.get(column.name)) for row in self.rows]
-            least = sorted(value for value in map(detectable, changes) if value is not None)
+            least = [value for value in map(detectable, changes) if value is not None]
             if least:
-                seen.append(f"{column.name} {show(column, least[len(least) // 2])}".removesuffix(" %"))
+                ends = dict.fromkeys(show(column, end).removesuffix(" %") for end in (min(least), max(least)))
+                seen.append(f"{column.name} {' to '.join(ends)}")
         if seen:
             yield (
                 "What the design could have shown: with these rooms and seeds a true difference is found four times of "
-                f"five from about {', '.join(seen)} (percentages: points). Smaller effects cannot be excluded."
+                f"five from about {', '.join(seen)} by row (percentages: points). Smaller effects cannot be excluded."
             )
 
 
