@@ -64,5 +64,6 @@ def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         if batch * heads * queries * key.shape[-2] <= MAX_PLAIN_WEIGHTS:
             return plain_attention(query, key, value)
         if not (torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)):
-            return chunked_attention(query, key, value)
+            # autocast does not reach into a custom operation where operations are counted
+            return chunked_attention(query.to(value.dtype), key.to(value.dtype), value)
     return functional.scaled_dot_product_attention(query, key, value)

@@ -31,7 +31,7 @@ SMALLER = {  # what a word of a command becomes
 }
 #: recipe -> overrides that make it a matter of seconds
 TINY = {
-    "learn_on": ["stages.finetune.steps=1", "stages.finetune.batch_size=1"],
+    "learn_on": ["stages.finetune.steps=1"],
     "real_scene": ["stages.finetune.steps=1", "stages.finetune.batch_size=1"],
     "rooms_nano": [
         "data.scenes=rooms:train/0-1",

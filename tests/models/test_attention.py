@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dollhouse.models.attention import attention, chunked_attention, plain_attention
+from dollhouse.training.speed import flop_counter
 
 
 @pytest.mark.parametrize("length", [5, 86, 700])
@@ -38,3 +39,13 @@ def test_long_bfloat16_attention_with_and_without_gradient() -> None:
     torch.testing.assert_close(found.detach().double(), expected, atol=2e-2, rtol=0)
     found.sum().backward()
     assert rounded[0].grad is not None
+
+
+def test_long_attention_of_two_dtypes_while_operations_are_counted() -> None:
+    """As in the first step of a run with a frozen encoder: rotary embeddings leave queries and keys in float32."""
+    query, value = torch.randn(1, 4, 2100, 16), torch.randn(1, 4, 2100, 16).bfloat16()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        expected = attention(query, query, value)
+        with flop_counter():
+            found = attention(query, query, value)
+    torch.testing.assert_close(found, expected)
