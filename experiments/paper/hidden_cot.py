@@ -49,7 +49,8 @@ def control_rows(
 
     Args:
         entries: the probes' folders by seed.
-        columns: figures by name, such as accuracy/open; ``agreement`` counts equal answers of the first seed.
+        columns: figures by name, such as accuracy/open; ``agreement`` and ``agreement/FAMILY`` count equal answers of
+            the first seed.
     """
     names: dict[str, dict[str, str]] = {}  # of models, by control and seed
     for seed, entry in entries.items():
@@ -64,7 +65,7 @@ def control_rows(
     for control, models in names.items():
         cells = {}
         for column, figure in columns.items():
-            if figure != "agreement":
+            if not figure.startswith("agreement"):
                 cells[column] = Cell(figure=figure, models=models)
             elif control != BASELINE:
                 seed, model = next(iter(models.items()))

@@ -213,11 +213,15 @@ class TableBuilder:
         if not all(found.values()):
             return
         (student, teacher), reference = found.values(), next(iter(list(found.values())[1].values()))
+        blind = {"0": BLIND.format(next(iter(student.values())))}
+        described = {"": student} | ({"blind, ": blind} if blind["0"] in self.builder.models else {})
         for name in SCORES:
-            whole, short = (
-                Cell(figure=f"{kind}/{name}", models=student, reference=reference) for kind in ("text", "short")
-            )
-            yield TableRow(name=name, cells={"as they are": whole, "length-normalised": short})
+            cells = {
+                f"{whose}{column}": Cell(figure=f"{kind}/{name}", models=models, reference=reference)
+                for whose, models in described.items()
+                for column, kind in (("as they are", "text"), ("length-normalised", "short"))
+            }
+            yield TableRow(name=name, cells=cells)
         for name, models in (("words, student", student), ("words, teacher", teacher)):
             yield TableRow(name=name, cells={"as they are": Cell(figure="words", models=models)})
 

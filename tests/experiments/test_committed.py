@@ -30,10 +30,17 @@ def test_one_digit_of_a_committed_table_is_found(tmp_path: Path) -> None:
     place = number.start(1)
     text = table.read_text()
     table.write_text(text[:place] + str((int(text[place]) + 1) % 10) + text[place + 1 :])
-    findings = verify_folder(tmp_path).findings
-    assert findings[0].startswith("real-photos.json, row 'attribute', column 'student': holds {'value': 0.")
+    cause, *effects = verify_folder(tmp_path).findings
     line = text[:place].count("\n") + 1
-    assert findings[-1] == f"real-photos.json, line {line}: was changed after it was written"
+    assert cause == f"real-photos.json, line {line}: was changed after it was written"
+    assert effects[0].startswith("real-photos.json, row 'attribute', column 'student': holds {'value': 0.")
+
+
+def test_every_line_of_the_page_was_filled() -> None:
+    """A place whose table was not made takes its line along, which must not happen in what is committed."""
+    report = json.loads((RESULTS / "report.json").read_text())
+    assert report["about"]["lines left out of the page"] == []
+    assert report["page"] == (ROOT / "experiments" / "paper" / "page.md").read_text().splitlines()
 
 
 def test_no_path_of_a_machine_and_no_unknown_table() -> None:

@@ -16,7 +16,7 @@ from dollhouse.training.config import Recipe
 from experiments.paper import experiment as experiment_module
 from experiments.paper import run as run_module
 from experiments.paper.experiment import Experiment, Job
-from experiments.paper.run import Outcome, in_order, main, make_tables, run_jobs
+from experiments.paper.run import Outcome, fitting_lines, in_order, main, make_tables, run_jobs
 from experiments.paper.spec import Spec, read_spec
 from tests.experiments.measurements import model_files, three_of_four, write_measurement
 
@@ -208,6 +208,14 @@ def test_without_its_models_a_table_is_left_out(tmp_path: Path, calls: list[str]
     assert about["not made"] == ["retention", "real-photos", "text", "table-IV"]
 
 
+def test_lines_of_what_was_not_made_leave_the_page() -> None:
+    """Braces of a command are no places; a place whose table is missing takes its line along, and is named."""
+    command = "stages={a: {steps: 4, losses: [text]}}"
+    kept, left_out = fitting_lines(f"# R\n\n## Speed\n\nIt is {{table-IV:nano|later}}.\n\n## How\n\n{command}\n", [])
+    assert kept == f"# R\n\n## How\n\n{command}\n"
+    assert left_out == ["It is {table-IV:nano|later}.: there is no table for {table-IV:nano|later}"]
+
+
 def test_bench_figures_are_read(tmp_path: Path) -> None:
     spread = {"first_ms": {"median": 150.0}, "later_ms": {"median": 10.0}}
     systems = {"nano torch": spread, "nano fp16": {"first_ms": {"median": 75.0}, "later_ms": {"median": 5.0}}}
@@ -224,7 +232,7 @@ def test_dry_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*folders, "--only", "II,III", "--dry-run"]) == 0
     lines = capsys.readouterr().out.splitlines()
     names = [line.partition(":")[0] for line in lines]
-    assert names[0] == "table-II all losses, seed 0"
+    assert names[:2] == ["nano, true boxes", "table-II all losses, seed 0"]
     assert names.index("table-III K = 0, seed 0, true boxes") < names.index("table-II all losses, seed 1")
     assert not (tmp_path / "out").exists()
 

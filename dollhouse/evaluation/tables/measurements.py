@@ -76,11 +76,11 @@ class Measurements:
 
         Args:
             name: ``accuracy`` over the four families, ``accuracy/FAMILY`` or ``accuracy/all``; ``chance`` likewise;
-                ``agreement``, how often the answers are those of ``reference``; ``depth/abs_rel``, ``depth/rmse``,
-                means over views; ``map_25``; ``rouge_1`` (F1) of descriptions against those of ``reference`` (None:
-                geometry's); ``text/SCORE`` and ``short/SCORE``, of descriptions as they are and both cut to the
-                shorter; ``words``, of a description; ``series/NAME``, the mean of a series, over whose numbers the
-                interval resamples.
+                ``agreement`` likewise, how often the answers are those of ``reference``; ``depth/abs_rel`` and
+                ``depth/rmse``, means over views; ``map_25``; ``rouge_1`` (F1) of descriptions against those of
+                ``reference`` (None: geometry's); ``text/SCORE`` and ``short/SCORE``, of descriptions as they are and
+                both cut to the shorter; ``words``, of a description; ``series/NAME``, the mean of a series, over whose
+                numbers the interval resamples.
 
         Raises ScoreError for what was not measured.
         """
