@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -59,9 +60,11 @@ finally:
 """
 
 
-def run(code: str, folder: Path, *names: str) -> subprocess.CompletedProcess[str]:
+def run(code: str, folder: Path, *names: str, **settings: str) -> subprocess.CompletedProcess[str]:
     Image.new("RGB", (64, 48)).save(folder / "photo.png")
-    return subprocess.run([sys.executable, "-c", code, str(folder), *names], capture_output=True, text=True)
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"} | settings
+    command = [sys.executable, "-c", code, str(folder), *names]
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
 def test_the_base_installs_nothing_of_train() -> None:
@@ -95,3 +98,13 @@ def test_the_shipped_export_answers_without_torch(tmp_path: Path) -> None:
     assert "/float16" in answered["model"]
     assert all(answer["text"] for answer in answered["answers"])
     assert Image.open(tmp_path / "answers.png").width > 1000
+
+
+def test_onnx_runtime_reports_nothing_to_its_maker(tmp_path: Path) -> None:
+    if find_export("nano") is None:
+        pytest.skip("the shipped model has no export")
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    done = run(ANSWER, tmp_path, XDG_CACHE_HOME=str(cache))
+    assert done.returncode == 0, done.stderr
+    assert not list(cache.iterdir())
