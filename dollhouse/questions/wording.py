@@ -154,7 +154,9 @@ def _singular_existence(text: str) -> str:
 def _corrected(word: str) -> str:
     """Return the only known word one edit from ``word``, which is no English word; else ``word``."""
     targets = _targets()
-    if len(word) < LEAST_TYPO or word in targets or word in not_typos() or word in nouns() or singular(word) in nouns():
+    if not LEAST_TYPO <= len(word) <= _longest_typo():
+        return word
+    if word in targets or word in not_typos() or word in nouns() or singular(word) in nouns():
         return word
     near = {edited for edited in _edits(word) if edited in targets}
     if len(near) > 1 and len({singular(each) for each in near}) == 1:  # a noun and its plural
@@ -184,6 +186,11 @@ def _targets() -> frozenset[str]:
     words = {part for name in names for part in (*name.split(), plural(name).split()[-1])}
     words.update(TEMPLATE_WORDS.read_text("utf-8").split())
     return frozenset(word for word in words if len(word) >= LEAST_TYPO)
+
+
+@cache
+def _longest_typo() -> int:
+    return max(map(len, _targets())) + 1
 
 
 @cache

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dollhouse.questions import wording
 from dollhouse.questions.nouns import absent_nouns
 from dollhouse.questions.photo_questions import TEMPLATES_FILE, photo_templates
 from dollhouse.questions.referring import with_article
@@ -30,6 +31,11 @@ QUESTIONS = (
 @pytest.mark.parametrize(("given", "expected"), PAIRS)
 def test_wordings(given: str, expected: str) -> None:
     assert normalise_question(given.replace("\\n", "\n")) == expected
+
+
+def test_no_word_is_far_longer_than_its_corrections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wording, "_edits", lambda word: pytest.fail(f"{len(word)} letters"))
+    assert normalise_question("chairr" * 500) == "chairr" * 500
 
 
 def test_there_are_enough_pairs() -> None:
