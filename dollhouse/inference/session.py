@@ -22,6 +22,7 @@ from dollhouse.questions.wording import normalise_question, views_named
 from dollhouse.questions.written_steps import final_answer
 from dollhouse.scenes.scale import ESTIMATED, Scale
 from dollhouse.scenes.scene import Box, Scene
+from dollhouse.system.text import one_line, storable
 
 if TYPE_CHECKING:
     from dollhouse.inference.pipeline import DollhousePipeline
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 MIN_BOX_SCORE = 0.3  #: score from which a box is shown; evaluation uses all of them
 MAX_QUESTION_TOKENS = 256
+MAX_QUESTION_CHARACTERS = 4000  #: checked first, since rewriting a question takes time
 MAX_NEW_TOKENS = 48  #: of an answer
 _LENGTH = re.compile(r"\b(\d+(?:\.\d+)?) m\b")
 
@@ -162,7 +164,8 @@ class SceneSession(ABC):
         """Generate greedy answers with confidences.
 
         Raises:
-            QuestionError: for a question that is empty or longer than ``MAX_QUESTION_TOKENS``.
+            QuestionError: for a question that is empty, no text in Unicode, or longer than ``MAX_QUESTION_TOKENS`` or
+                ``MAX_QUESTION_CHARACTERS``.
         """
         prepared = [self.prepare(question) for question in questions]
         generated = iter(self._generate_texts([ids for ids in prepared if not isinstance(ids, Answer)], max_new_tokens))
@@ -173,6 +176,12 @@ class SceneSession(ABC):
 
     def prepare(self, question: str) -> list[int] | Answer:
         """Return a question's token ids, or its answer where that needs no language model; raises QuestionError."""
+        if not question.strip():
+            raise QuestionError("an empty question cannot be answered: ask in words")
+        if len(question) > MAX_QUESTION_CHARACTERS:
+            raise QuestionError(f"the question is longer than {MAX_QUESTION_CHARACTERS} characters: ask in fewer words")
+        if storable(question) != question:
+            raise QuestionError(f"{one_line(storable(question), 60)}: a lone surrogate is no Unicode; leave it out")
         return self._refuse_view(question) or self._question_ids(question)
 
     def finish(self, question: str, text: str, confidence: float) -> Answer:
@@ -210,8 +219,6 @@ class SceneSession(ABC):
         return replace(answer, text=text, scale=self.scale)
 
     def _question_ids(self, question: str) -> list[int]:
-        if not question.strip():
-            raise QuestionError("an empty question cannot be answered: ask in words")
         ids = self.pipeline.question_ids(question)
         if len(ids) > MAX_QUESTION_TOKENS:
             raise QuestionError(f"the question is longer than {MAX_QUESTION_TOKENS} tokens: ask in fewer words")

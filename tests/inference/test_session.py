@@ -44,8 +44,12 @@ def test_invalid_questions_are_refused(photos: list[np.ndarray]) -> None:
     session = tiny_pipeline().encode_scene(scene_of(photos))
     with pytest.raises(QuestionError, match="empty"):
         session.ask(["  "])
-    with pytest.raises(QuestionError, match="longer than"):
+    with pytest.raises(QuestionError, match="longer than 256 tokens"):
         session.ask("chair " * 400)
+    with pytest.raises(QuestionError, match="longer than 4000 characters"):
+        session.ask("a" * 100_000)
+    with pytest.raises(QuestionError, match=r"^\\ud800 what\?: .* no Unicode"):
+        session.ask("\ud800 what?")
 
 
 def test_a_blind_student_ignores_photos(photos: list[np.ndarray]) -> None:
