@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dollhouse.errors import ModelError, SceneError, missing_package
 from dollhouse.inference.known_scale import apply_known_lengths
 from dollhouse.inference.session import MAX_NEW_TOKENS, SceneSession
-from dollhouse.models.model_folder import find_export
+from dollhouse.models.model_folder import checked_export
 from dollhouse.questions.wording import normalise_question
 from dollhouse.scenes.scale import ESTIMATED, ESTIMATED_WITH_FOCAL, MEASURED_DEPTH, NOTHING_KNOWN, KnownScale
 from dollhouse.scenes.scene import Scene
@@ -84,7 +84,9 @@ class DollhousePipeline:
         Raises:
             MissingPackageError: torch is not installed, and the folder holds no export.
             ModelError: if the folder is missing, incomplete or not a Dollhouse model; with engine "onnx" also if there
-                is no certified export, or its files are not the certified ones.
+                is no certified export, its files are not the certified ones, or it is of other weights than the
+                folder's.
+            StorageError: a file of the folder is not that which its ``SHA256SUMS`` lists.
         """
         if retain_freed_memory:
             keep_freed_memory()
@@ -107,7 +109,7 @@ class DollhousePipeline:
     def _from_export(cls, model: str | Path | None, precision: str | None) -> DollhousePipeline:
         from dollhouse.runtime.student import OnnxStudent
 
-        folder = find_export(model)
+        folder = checked_export(model)
         if folder is None:
             raise ModelError(
                 f"{model or 'nano'} holds no certified export: write one with `dollhouse export`, or use engine='torch'"

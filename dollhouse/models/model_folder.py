@@ -7,11 +7,14 @@ from functools import cache
 from pathlib import Path
 
 from dollhouse.errors import ModelError
-from dollhouse.runtime.certificate import CERTIFICATE
-from dollhouse.system.read_files import read_object
+from dollhouse.runtime.certificate import CERTIFICATE, REMEDY, read_certificate
+from dollhouse.system.checksums import HASHES, check_checksums
+from dollhouse.system.hashing import file_hash
+from dollhouse.system.read_files import decoding, read_object
 
 SHIPPED = Path(__file__).parent / "weights" / "nano"
-NEEDED = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "processor_config.json")
+WEIGHTS = "model.safetensors"
+NEEDED = ("config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json", "processor_config.json")
 MODEL_TYPE = "dollhouse"
 EXPORT = "onnx"  #: folder of the export within that of its model
 
@@ -40,6 +43,24 @@ def find_export(folder: str | Path | None = None) -> Path | None:
     """Return the folder of a model's exported graphs, itself or ``onnx`` in it; None where there is none."""
     path = _resolve(folder)
     return next((found for found in (path, path / EXPORT) if (found / CERTIFICATE).is_file()), None)
+
+
+def checked_export(folder: str | Path | None = None) -> Path | None:
+    """Return what :func:`find_export` returns, after a check of the model folder that it lies in.
+
+    The folder's files are compared with its ``SHA256SUMS``, its weights with those that the graphs came from; hashing
+    the 18 MB of nano takes 10 ms. Raises ModelError or StorageError, naming the file.
+    """
+    path, export = _resolve(folder), find_export(folder)
+    if export is None or export == path:
+        return export
+    find_model(folder)
+    hashes = check_checksums(path) if (path / HASHES).exists() else {}
+    with decoding(path / WEIGHTS, "a file that can be read", ModelError):
+        weights = hashes.get(WEIGHTS) or file_hash(path / WEIGHTS)
+    if read_certificate(export).get("weights") != weights:
+        raise ModelError(f"{export}: its graphs are not those of {path / WEIGHTS}: {REMEDY}, or use the engine torch")
+    return export
 
 
 def _resolve(folder: str | Path | None) -> Path:

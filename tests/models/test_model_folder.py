@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from dollhouse.deploy.benchmark import System
-from dollhouse.errors import ModelError
+from dollhouse.errors import DollhouseError, ModelError
+from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.models import model_folder
 from dollhouse.models.model_folder import SHIPPED, find_export, find_model
 from dollhouse.runtime.certificate import CERTIFICATE
+from dollhouse.system.checksums import HASHES, write_checksums
 from dollhouse.training.recipes import check_recipe
 from dollhouse.training.run_folder import same_recipe
 
@@ -49,6 +52,39 @@ def test_nothing_is_printed_without_such_a_folder(
     monkeypatch.chdir(tmp_path)
     assert find_model("nano") == find_model(None) == SHIPPED
     assert capsys.readouterr().err == ""
+
+
+def load_graphs(folder: Path) -> None:
+    DollhousePipeline.from_pretrained(folder, engine="onnx")
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """A copy of the shipped model with its graphs, which load."""
+    folder = shutil.copytree(SHIPPED, tmp_path / "copy", ignore=shutil.ignore_patterns("blind"))
+    load_graphs(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_graphs_of_a_damaged_model_are_not_loaded(name: str, copied: Path) -> None:
+    path = copied / name
+    path.write_bytes(path.read_bytes()[:-1] + b" ")
+    with pytest.raises(DollhouseError, match=rf"{name}: is "):
+        load_graphs(copied)
+    path.unlink()
+    with pytest.raises(ModelError, match=rf"lacks {name}"):
+        load_graphs(copied)
+    load_graphs(copied / "onnx")  # graphs alone stand for themselves
+
+
+def test_graphs_of_other_weights_are_not_loaded(copied: Path) -> None:
+    with (copied / "model.safetensors").open("ab") as file:
+        file.write(b" ")
+    for change in (write_checksums, lambda folder: (folder / HASHES).unlink()):
+        change(copied)
+        with pytest.raises(ModelError, match=r"graphs are not those of .*model\.safetensors"):
+            load_graphs(copied)
 
 
 def test_recipe_keeps_the_path_as_written() -> None:
