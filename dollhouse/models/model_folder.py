@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import stat
 import sys
 from functools import cache
 from pathlib import Path
@@ -26,11 +28,11 @@ def find_model(folder: str | Path | None = None) -> Path:
     Raises ModelError.
     """
     path = _resolve(folder)
-    if path.is_file():
+    if _is_file(path):
         raise ModelError(f"{path} is a file: a model is a folder with {', '.join(NEEDED)} (pickles are not loaded)")
     if not path.is_dir():
         raise ModelError(f"no model folder {path}: name one that `dollhouse distill` wrote, or leave --model out")
-    missing = [name for name in NEEDED if not (path / name).is_file()]
+    missing = [name for name in NEEDED if not _is_file(path / name)]
     if missing:
         raise ModelError(f"model folder {path} lacks {', '.join(missing)}: copy the whole folder again")
     kind = read_object(path / "config.json", ModelError, "copy the whole folder again").get("model_type")
@@ -42,7 +44,7 @@ def find_model(folder: str | Path | None = None) -> Path:
 def find_export(folder: str | Path | None = None) -> Path | None:
     """Return the folder of a model's exported graphs, itself or ``onnx`` in it; None where there is none."""
     path = _resolve(folder)
-    return next((found for found in (path, path / EXPORT) if (found / CERTIFICATE).is_file()), None)
+    return next((found for found in (path, path / EXPORT) if _is_file(found / CERTIFICATE)), None)
 
 
 def checked_export(folder: str | Path | None = None) -> Path | None:
@@ -61,6 +63,16 @@ def checked_export(folder: str | Path | None = None) -> Path | None:
     if read_certificate(export).get("weights") != weights:
         raise ModelError(f"{export}: its graphs are not those of {path / WEIGHTS}: {REMEDY}, or use the engine torch")
     return export
+
+
+def _is_file(path: Path) -> bool:
+    """Return whether a path is a file. Raises ModelError where that cannot be seen, as in a folder without rights."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return False
+        raise ModelError(f"{path}: cannot be read ({error.strerror}); give a model folder that you may read") from error
 
 
 def _resolve(folder: str | Path | None) -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,19 @@ def test_nothing_is_printed_without_such_a_folder(
     monkeypatch.chdir(tmp_path)
     assert find_model("nano") == find_model(None) == SHIPPED
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("find", [find_export, find_model])
+def test_folder_without_rights_is_named(
+    find: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))  # as root, a mode does not do it
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "stat", refuse)
+        with pytest.raises(ModelError, match=r"cannot be read \(Permission denied\)"):
+            find(tmp_path)
 
 
 def load_graphs(folder: Path) -> None:
