@@ -19,6 +19,10 @@ class SceneError(DollhouseError):
     """A scene (photos, frames, poses, boxes, a room's name) cannot be read."""
 
 
+class SeveralScenesError(SceneError):
+    """A folder or file is read, but holds several scenes where one is wanted."""
+
+
 class QuestionError(DollhouseError):
     """A question or a question file cannot be used."""
 

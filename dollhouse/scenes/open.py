@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
-from dollhouse.errors import SceneError
+from dollhouse.errors import SceneError, SeveralScenesError
 from dollhouse.scenes.corrections import Corrections
 from dollhouse.scenes.pose_checks import check_poses
 from dollhouse.scenes.readers.arkitscenes import ARKITSCENES
@@ -192,6 +192,8 @@ def _open_path(
         raise SceneError(_diagnose(path))
     try:
         return _correct(_read(reader, path, skip_bad, frames), reader.description, corrections)
+    except SeveralScenesError:
+        raise  # nothing is broken; photos of several rooms together would be no scene
     except SceneError as error:
         readers = list(_matching_readers(path)) if as_photos else []
         if len(readers) < 2:

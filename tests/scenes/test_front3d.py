@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dollhouse.errors import SceneError
 from dollhouse.geometry import inside_box, project, transform_points
@@ -55,9 +56,11 @@ def test_rooms_of_a_house_and_of_a_folder_are_scenes(house: Path, caplog: pytest
     assert [len(scene.views) for scene in scenes] == [2, 2]
     assert open_scenes(house.parent.parent).keys == scenes.keys  # the folder of models is no scene
     assert [scene.name for scene in open_scenes(f"{house}{LIVING_ROOM}", frames=1)] == names[1:]
+    Image.new("RGB", (64, 64)).save(photo := house.with_name("photo.png"))
     for path in (house, house.parent):
         with pytest.raises(SceneError, match=r"holds 2 rooms; give one of them, such as .*json#MasterBedroom-1"):
-            open_scene(path)
+            open_scene(path, skip_bad=True)
+    photo.unlink()
 
 
 def test_unusable_rooms_have_a_reason(house: Path, bedroom: Scene) -> None:

@@ -124,6 +124,14 @@ def test_pairs_need_an_instance_map_of_their_size(tmp_path: Path) -> None:
     assert open_scene(tmp_path).name == PAIR
 
 
+def test_several_pairs_are_not_one_scene_of_photos(tmp_path: Path) -> None:
+    for room in ("LivingRoom-360", "KidsRoom-5300"):
+        for kind, mode in (("rgb", "RGB"), ("seg", "L")):
+            Image.new(mode, (64, 64)).save(tmp_path / f"{HOUSE}_{room}_{kind}.png")
+    with pytest.raises(SceneError, match="holds 2 scenes"):
+        open_scene(tmp_path, skip_bad=True)
+
+
 def test_real_pairs_have_image_and_instances(shared_data: Path) -> None:
     folder = shared_data / "midi3d_3dfront_examples"
     scenes = open_scenes(folder)

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from dollhouse.errors import SceneError
+from dollhouse.errors import SceneError, SeveralScenesError
 from dollhouse.geometry import Array, transform_points
 from dollhouse.scenes.readers.captures import FILE_ERRORS, read_json, rigid
 from dollhouse.scenes.readers.future3d import Model, label_of, load_model, read_categories
@@ -84,7 +84,7 @@ def open_front3d(path: Path, *, skip_bad: bool = False, frames: int | None = Non
     if "#" not in path.name or path.exists():
         rooms = list_rooms(path)
         if len(rooms) > 1:
-            raise SceneError(f"{path}: holds {len(rooms)} rooms; give one of them, such as {rooms[0]}")
+            raise SeveralScenesError(f"{path}: holds {len(rooms)} rooms; give one of them, such as {rooms[0]}")
         path = rooms[0]
     file, _, name = str(path).rpartition("#")
     house = read_house(Path(file))

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dollhouse.errors import SceneError
+from dollhouse.errors import SceneError, SeveralScenesError
 from dollhouse.scenes.images import image_size, read_ids, read_image
 from dollhouse.scenes.readers import captures
 from dollhouse.scenes.readers.front3d import LICENCE, UUID
@@ -37,7 +37,7 @@ def open_midi3d(path: Path, *, skip_bad: bool = False, frames: int | None = None
     if not (path / "meta.json").is_file():
         scenes = _list_scenes(path)
         if len(scenes) > 1:
-            raise SceneError(f"{path}: holds {len(scenes)} scenes ({scenes[0]}, ...); give one of them")
+            raise SeveralScenesError(f"{path}: holds {len(scenes)} scenes ({scenes[0]}, ...); give one of them")
         return open_midi3d(scenes[0], skip_bad=skip_bad, frames=frames)
     capture = captures.Capture(path, captures.Z_UP, _FILES)
     with capture.collect(path):
