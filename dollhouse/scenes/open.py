@@ -21,7 +21,7 @@ from dollhouse.scenes.readers.nerfstudio import NERFSTUDIO
 from dollhouse.scenes.readers.open3d import OPEN3D
 from dollhouse.scenes.readers.photos import PHOTOS
 from dollhouse.scenes.readers.polycam import POLYCAM
-from dollhouse.scenes.readers.reader import VIDEO_SUFFIXES, Reader, describe_unused, natural_key
+from dollhouse.scenes.readers.reader import VIDEO_SUFFIXES, Reader, describe_unused, list_photos, natural_key
 from dollhouse.scenes.readers.record3d import RECORD3D
 from dollhouse.scenes.readers.replica import REPLICA
 from dollhouse.scenes.readers.saved import SAVED
@@ -185,9 +185,9 @@ def _open_path(
     path: Path, skip_bad: bool, frames: int | None, corrections: Corrections, as_photos: bool = False
 ) -> Scene:
     """Open a path with its first reader; ``as_photos`` tries the last where that raises."""
-    if path.is_dir():
-        refuse_links(path, SceneError, SCENE_DEPTH)
     reader = next(_matching_readers(path), None)
+    if path.is_dir():  # where photos lie directly in a folder, their reader does not look into its subfolders
+        refuse_links(path, SceneError, 1 if reader is PHOTOS and list_photos(path) else SCENE_DEPTH)
     if reader is None:
         raise SceneError(_diagnose(path))
     try:

@@ -27,7 +27,10 @@ def refuse_links(folder: Path, error: type[DollhouseError], depth: int) -> None:
             continue  # whoever reads it says why it cannot
         for entry in entries:
             if entry.is_symlink():
-                target = os.path.realpath(entry.path)
+                try:
+                    target = os.path.realpath(entry.path)
+                except OSError:
+                    continue  # removed, or of another user's process in /proc: nobody can follow it either
                 if os.path.commonpath([root, target]) != root:
                     raise error(f"{entry.path}: links to {target}, out of its folder; set {VARIABLE}=1 to follow links")
             elif levels > 1 and entry.is_dir(follow_symlinks=False):
