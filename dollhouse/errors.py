@@ -43,6 +43,10 @@ class StorageError(DollhouseError):
     """A result could not be written, for instance because the disk is full."""
 
 
+class AddressError(DollhouseError):
+    """A server cannot listen on an address, or be reached by a name."""
+
+
 class ScoreError(DollhouseError):
     """Answers cannot be scored, or a scorer's package is not installed."""
 

@@ -44,7 +44,7 @@ def serve(
     Example: dollhouse serve --port 8000
     """
     try:
-        from dollhouse.serve.app import LOOPBACK, create_app, serve
+        from dollhouse.serve.app import LOOPBACK, create_app, listening, serve
         from dollhouse.serve.gate import read_keys
         from dollhouse.serve.limits import MEGABYTE, Limits
         from dollhouse.serve.service import SceneService
@@ -63,7 +63,8 @@ def serve(
         Limits(), memory=memory * MEGABYTE, store=disk * MEGABYTE, body=max_upload * MEGABYTE, deadline=deadline
     )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
-    with locked_folder(folder):
+    with locked_folder(folder), listening(host, port) as sockets:
         service = SceneService(load_pipeline(model, engine), Path(model).name, folder, limits, encoders)
-        print(f"page: http://{'127.0.0.1' if local else host}:{port}/  API: /v1  (Ctrl-C stops)", file=sys.stderr)
-        serve(create_app(service, hashes, hosts), service, host, port)
+        address = f"[{host}]" if ":" in host else host
+        print(f"page: http://{address}:{port}/  API: /v1  (Ctrl-C stops)", file=sys.stderr)
+        serve(create_app(service, hashes, hosts), service, sockets)

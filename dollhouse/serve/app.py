@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,7 +21,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from dollhouse import __version__
-from dollhouse.errors import DollhouseError, QuestionError, StorageError
+from dollhouse.errors import AddressError, DollhouseError, QuestionError, StorageError
 from dollhouse.serve.gate import Gate
 from dollhouse.serve.limits import RequestError, unexpected_error
 from dollhouse.serve.openai_routes import openai_router
@@ -74,19 +76,53 @@ def create_app(service: SceneService, keys: Sequence[str] = (), hosts: Sequence[
     return app
 
 
-def serve(app: FastAPI, service: SceneService, host: str, port: int) -> None:
+@contextmanager
+def listening(host: str, port: int) -> Iterator[list[socket.socket]]:
+    """Listen on every address of a host; requests wait until ``serve`` takes them.
+
+    Raises AddressError where none of them is this machine's, or the port cannot be used.
+    """
+    missing: OSError | None = None
+    with ExitStack() as stack:
+        sockets = []
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            for family, address in dict.fromkeys((family, address) for family, *_, address in found):
+                try:
+                    sockets.append(stack.enter_context(socket.create_server(address, family=family)))
+                except OSError as error:  # such as ::1 of localhost where IPv6 is off
+                    if error.errno != errno.EADDRNOTAVAIL:
+                        raise
+                    missing = error
+            if missing and not sockets:
+                raise missing
+        except (OSError, ValueError) as error:  # ValueError: no name, such as one with a label of 64 letters
+            raise AddressError(_unusable(host, port, error)) from error
+        yield sockets
+
+
+def _unusable(host: str, port: int, error: OSError | ValueError) -> str:
+    number = getattr(error, "errno", None)
+    reason = str(getattr(error, "strerror", None) or error).partition(" (while")[0]
+    advice = "give as --host an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them"
+    if number == errno.EADDRINUSE:
+        advice = "choose another --port, or stop the program that uses it"
+    elif number == errno.EACCES:
+        advice = "choose a --port above 1023"
+    return f"cannot listen on host {host}, port {port} ({reason}); {advice}"
+
+
+def serve(app: FastAPI, service: SceneService, sockets: list[socket.socket]) -> None:
     """Serve until SIGINT or SIGTERM; then refuse new requests and let the open ones end."""
     config = uvicorn.Config(
         app,
-        host,
-        port,
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=int(service.limits.deadline) + 5,
         h11_max_incomplete_event_size=1 << 16,
     )
-    _Server(config, service).run()
+    _Server(config, service).run(sockets)
 
 
 class _Server(uvicorn.Server):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import socket
 import threading
 import time
 from pathlib import Path
@@ -13,10 +14,12 @@ from typing import Any
 
 import pytest
 
-from dollhouse.errors import StorageError
+from dollhouse.errors import AddressError, StorageError
+from dollhouse.serve.app import listening
 from dollhouse.serve.gate import Gate, read_keys
 from dollhouse.serve.limits import Limits
 from dollhouse.serve.metrics import Metrics
+from tests.cli.command import run
 from tests.serve.conftest import files, jpeg
 
 
@@ -142,3 +145,26 @@ def test_requests_are_counted_and_named(server: Any) -> None:
     assert answer.headers["X-Request-Id"] == "mine-1"
     assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
     assert 'dollhouse_requests_total{route="/v1/models",status="200"} 1.0' in room.client.get("/metrics").text
+
+
+def test_addresses_that_cannot_be_used_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as used:
+        port = str(used.getsockname()[1])
+        command = ["serve", "--port", port, "--store", str(tmp_path)]
+        code, out, error = run(capsys, monkeypatch, *command)
+    assert (code, out) == (2, "")
+    assert "".join(error.split()).startswith(f"error:cannotlistenonhost127.0.0.1,port{port}(")
+    assert "--port" in error
+    assert "page:" not in error
+    with pytest.raises(AddressError, match=r"host 192\.0\.2\.1, port 1 .*--host"), listening("192.0.2.1", 1):
+        pass
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_all_addresses_of_a_host_are_listened_on(host: str) -> None:
+    with listening(host, 0) as sockets:
+        for each in sockets:
+            socket.create_connection(each.getsockname()[:2]).close()
+    assert all(each.fileno() < 0 for each in sockets)
