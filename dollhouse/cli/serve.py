@@ -44,8 +44,8 @@ def serve(
     Example: dollhouse serve --port 8000
     """
     try:
-        from dollhouse.serve.app import LOOPBACK, create_app, listening, serve
-        from dollhouse.serve.gate import read_keys
+        from dollhouse.serve.app import create_app, listening, serve
+        from dollhouse.serve.gate import LOOPBACK, read_hosts, read_keys
         from dollhouse.serve.limits import MEGABYTE, Limits
         from dollhouse.serve.service import SceneService
     except ImportError as error:
@@ -53,10 +53,10 @@ def serve(
     from dollhouse.system.folder_lock import locked_folder
 
     hashes = read_keys(keys) if keys else ()
-    local = host in LOOPBACK
+    local = host in (*LOOPBACK, "::1")
     if not local and not hashes:
         print(f"warning: whoever reaches {host} can use this server; --keys asks for a key", file=sys.stderr)
-    hosts = allow_host or ([*LOOPBACK[:2], "[::1]"] if local else ["*"])
+    hosts = read_hosts(allow_host or (LOOPBACK if local else ["*"]))
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = store or cache / "dollhouse" / "scenes"
     limits = replace(

@@ -16,7 +16,6 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 
@@ -29,7 +28,6 @@ from dollhouse.serve.scene_routes import scene_router
 from dollhouse.serve.service import SceneService
 
 PAGE = Path(__file__).with_name("page")
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _logger = logging.getLogger("dollhouse.serve")
 
 
@@ -49,8 +47,7 @@ def create_app(service: SceneService, keys: Sequence[str] = (), hosts: Sequence[
 
     app = FastAPI(title="Dollhouse", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.add_middleware(GZipMiddleware, minimum_size=2048, compresslevel=1)  # points are megabytes
-    app.add_middleware(Gate, service=service, keys=keys)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*hosts])
+    app.add_middleware(Gate, service=service, keys=keys, hosts=hosts)
     app.include_router(scene_router(service))
     app.include_router(openai_router(service))
 

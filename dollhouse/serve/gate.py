@@ -1,4 +1,4 @@
-"""What every request passes: origin, key, size, deadline, headers, a log line."""
+"""What every request passes: host, origin, key, size, deadline, headers, a log line."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from pathlib import Path
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dollhouse.errors import StorageError
+from dollhouse.errors import AddressError, StorageError
 from dollhouse.serve.limits import RequestError
 from dollhouse.serve.service import SceneService
 
 _OPEN = ("/health", "/ready", "/metrics")  #: answered while draining, and not counted
 _ID = re.compile(rb"[\w.-]{1,64}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[\w.-]+)(?::(\d{1,5}))?")  # name and port
+_PATTERN = re.compile(r"\*|(\*\.)?[\w.-]+|\[[0-9a-f:.]+\]")
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _POLICY = (
     "default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -50,11 +53,23 @@ def read_keys(path: Path) -> tuple[str, ...]:
     return tuple(lines)
 
 
-class Gate:
-    """ASGI middleware. ``keys`` are hashes; without any, requests need no key."""
+def read_hosts(names: Sequence[str]) -> list[str]:
+    """Return names that a server may be reached by, in lower case; AddressError for what is none."""
+    hosts = [name.lower() for name in names]
+    for host in hosts:
+        if not _PATTERN.fullmatch(host):
+            form = "a name such as rooms.example, *.example or [::1], without http:// and without a port"
+            raise AddressError(f"--allow-host {host}: give {form}")
+    return hosts
 
-    def __init__(self, app: ASGIApp, service: SceneService, keys: Sequence[str] = ()) -> None:
-        self.app, self.service, self.keys = app, service, keys
+
+class Gate:
+    """ASGI middleware. ``keys`` are hashes; without any, requests need no key. ``hosts`` is of ``read_hosts``."""
+
+    def __init__(
+        self, app: ASGIApp, service: SceneService, keys: Sequence[str] = (), hosts: Sequence[str] = ("*",)
+    ) -> None:
+        self.app, self.service, self.keys, self.hosts = app, service, keys, hosts
         self.open = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,6 +107,7 @@ class Gate:
         self.open += not free
         self.service.metrics.gauges["open_requests"].set(self.open)
         try:
+            self._check_host(headers)
             if not free:
                 self._check(scope, headers)
             async with asyncio.timeout(limits.deadline):
@@ -115,8 +131,9 @@ class Gate:
         limits, api = self.service.limits, scope["path"].startswith("/v1")
         if self.service.draining:
             raise RequestError(503, "the server is stopping", "stopping", retry_after=10)
-        if headers.get(b"sec-fetch-site", b"same-origin") not in (b"same-origin", b"none") and api:
-            raise RequestError(403, "requests from other sites' pages are refused", "cross_site")
+        if api and not self._own_page(headers):
+            advice = "open the page by this server's own address, or start it with --allow-host NAME of that page"
+            raise RequestError(403, f"requests from other sites' pages are refused; {advice}", "cross_site")
         if api and self.keys:
             scheme, _, key = headers.get(b"authorization", b"").partition(b" ")
             hashed = hashlib.sha256(key.strip()).hexdigest()
@@ -129,12 +146,44 @@ class Gate:
         if not length.isdigit() or int(length[:18]) > limits.body:
             raise _too_large(limits.body)
 
+    def _check_host(self, headers: dict[bytes, bytes]) -> None:
+        """Refuse other names of this machine: a page may resolve its own name to it."""
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        matched = _HOST.fullmatch(host)
+        if "*" not in self.hosts and not (matched and _matches(matched[1], self.hosts)):
+            advice = f"use {' or '.join(self.hosts)}, or start the server with --allow-host NAME"
+            raise RequestError(400, f"this server has no name {host[:60]!r}: {advice}", "unknown_host")
+
+    def _own_page(self, headers: dict[bytes, bytes]) -> bool:
+        """Return whether a request is of the server's page, or of no page.
+
+        Browsers say so in Sec-Fetch-Site, but on plain HTTP only to loopback; Origin is then all there is.
+        """
+        if b"sec-fetch-site" in headers:
+            return headers[b"sec-fetch-site"] in (b"same-origin", b"none")
+        if b"origin" not in headers:
+            return True
+        host, origin = (headers.get(name, b"").decode("latin-1").lower() for name in (b"host", b"origin"))
+        scheme, _, origin = origin.partition("://")
+        page, own = _HOST.fullmatch(origin), _HOST.fullmatch(host)
+        if page is None:  # "null" of a page without an origin
+            return False
+        usual = {"http": "80", "https": "443"}.get(scheme)
+        if own and (page[1], page[2] or usual) == (own[1], own[2] or usual):
+            return True
+        # a proxy may have changed Host; other programs on loopback have pages of the same names
+        return _matches(page[1], [host for host in self.hosts if host not in ("*", *LOOPBACK)])
+
     def _note(self, scope: Scope, status: int, seconds: float, request_id: bytes) -> None:
         route = getattr(scope.get("route"), "path", "other")
         self.service.metrics.requests.labels(route, status).inc()
         self.service.metrics.seconds.labels(route).observe(seconds)
         if scope["path"] not in _OPEN:
             _logger.info("%s %s %d %.0f ms %s", scope["method"], route, status, 1000 * seconds, request_id.decode())
+
+
+def _matches(name: str, hosts: Sequence[str]) -> bool:
+    return any(name == host or (host.startswith("*") and name.endswith(host[1:])) for host in hosts)
 
 
 def too_late(seconds: float) -> RequestError:

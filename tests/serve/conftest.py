@@ -120,10 +120,10 @@ def server(tmp_path: Path) -> Iterator[Any]:
     """Return a function that starts a server: its client, service, pipeline."""
     running = []
 
-    def start(keys: Sequence[str] = (), **limits: Any) -> Any:
+    def start(keys: Sequence[str] = (), hosts: Sequence[str] = ("testserver",), **limits: Any) -> Any:
         pipeline = StubPipeline()
         service = SceneService(pipeline, "stub", tmp_path / "store", Limits(**limits))  # type: ignore[arg-type]
-        app = create_app(service, keys, ("testserver",))
+        app = create_app(service, keys, hosts)
         client = TestClient(app, raise_server_exceptions=False)
         running.append(client.__enter__())
         return SimpleNamespace(client=client, service=service, pipeline=pipeline, app=app)

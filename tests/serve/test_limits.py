@@ -16,7 +16,7 @@ import pytest
 
 from dollhouse.errors import AddressError, StorageError
 from dollhouse.serve.app import listening
-from dollhouse.serve.gate import Gate, read_keys
+from dollhouse.serve.gate import Gate, read_hosts, read_keys
 from dollhouse.serve.limits import Limits
 from dollhouse.serve.metrics import Metrics
 from tests.cli.command import run
@@ -55,8 +55,45 @@ def test_keys_are_compared_by_hash(server: Any, tmp_path: Path) -> None:
 def test_other_sites_and_other_hosts_are_refused(server: Any) -> None:
     client = server().client
     assert client.get("/v1/models", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
-    assert client.get("/v1/models", headers={"Host": "elsewhere.example"}).status_code == 400
     assert client.get("/v1/models", headers={"Sec-Fetch-Site": "same-origin"}).status_code == 200
+    for path in ("/", "/health", "/v1/models"):
+        refused = client.get(path, headers={"Host": "elsewhere.example"})
+        assert refused.status_code == 400
+        assert "use testserver, or" in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "host", "origin", "status"),
+    [
+        ("*", "10.0.0.5:8000", "http://evil.example", 403),
+        ("*", "10.0.0.5:8000", "http://10.0.0.5:9000", 403),
+        ("*", "10.0.0.5:8000", "http://10.0.0.5", 403),
+        ("*", "10.0.0.5:8000", "null", 403),
+        ("*", "10.0.0.5:8000", "", 403),
+        ("*", "10.0.0.5:8000", "http://10.0.0.5:8000", 200),
+        ("*", "[fd00::5]:8000", "http://[fd00::5]:8000", 200),
+        ("*", "rooms.example", "https://Rooms.example", 200),  # a proxy with TLS
+        ("*", "rooms.example:443", "https://rooms.example", 200),
+        ("*", "10.0.0.5:8000", None, 200),
+        ("127.0.0.1 localhost", "127.0.0.1:8000", "http://localhost:3000", 403),
+        ("127.0.0.1 Rooms.example", "127.0.0.1:8000", "https://rooms.example", 200),  # a proxy that changes Host
+        ("127.0.0.1 *.example", "127.0.0.1:8000", "https://rooms.example", 200),
+        ("127.0.0.1 *.example", "127.0.0.1:8000", "https://evil.com", 403),
+    ],
+)
+def test_other_origins_are_refused(server: Any, hosts: str, host: str, origin: str | None, status: int) -> None:
+    """Browsers send no Sec-Fetch-Site on plain HTTP to other machines."""
+    client = server(hosts=read_hosts(hosts.split())).client
+    headers = {"Host": host} if origin is None else {"Host": host, "Origin": origin}
+    assert client.get("/v1/models", headers=headers).status_code == status
+    added = client.post("/v1/scenes", files=files(jpeg()), headers=headers)
+    assert added.status_code == (201 if status == 200 else 403)
+
+
+@pytest.mark.parametrize("name", ["http://rooms.example", "rooms.example:8000", "ro*ms", "", "::1"])
+def test_names_of_the_server_are_checked(name: str) -> None:
+    with pytest.raises(AddressError, match="without http://"):
+        read_hosts([name])
 
 
 def test_full_queues_answer_429_and_slow_work_504(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
