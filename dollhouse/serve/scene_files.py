@@ -7,6 +7,7 @@ import json
 import re
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +121,7 @@ def export(scene: EncodedScene, kind: str, folder: Path) -> bytes:
     """Return the file of a scene for other programs: "glb", "ply" or "json"."""
     from dollhouse.inference.predicted_scene import predicted_scene
 
-    predicted = predicted_scene(scene.session)
+    predicted = replace(predicted_scene(scene.session), name=scene.id)  # not that of the upload's folder
     with tempfile.TemporaryDirectory(dir=folder) as place:
         path = Path(place) / f"scene.{kind}"
         if kind == "json":

@@ -106,7 +106,12 @@ def test_files_of_a_scene(server: Any) -> None:
     assert get("plan").text.count('<g class="box" data-box="') == 3
     assert get("file?format=glb").content[:4] == b"glTF"
     assert get("file?format=ply").content[:3] == b"ply"
-    assert len(json.loads(get("file?format=json").content)["boxes"]) == 3
+    exported = {kind: get(f"file?format={kind}").content for kind in ("json", "glb", "ply")}
+    assert len(json.loads(exported["json"])["boxes"]) == 3
+    assert json.loads(exported["json"])["scene"] == id
+    room.client.delete(f"/v1/scenes/{id}")
+    room.client.post("/v1/scenes", files=files(jpeg(), jpeg()))
+    assert {kind: get(f"file?format={kind}").content for kind in exported} == exported
     assert get("photo?view=3").status_code == 404
     assert get("file?format=exe").json()["error"]["code"] == "invalid"
 
