@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from dollhouse.system.text import one_line
 
 MEGABYTE = 1 << 20
 
@@ -49,6 +52,17 @@ class RequestError(Exception):
         kinds = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
         kind = kinds.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
         return {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code}}
+
+
+def check_fields(given: Iterable[str], known: Iterable[str], kind: str = "field", accepted: Iterable[str] = ()) -> None:
+    """Raise RequestError (400) for a field that is neither ``known`` nor ``accepted``; it names the known ones."""
+    known = list(known)
+    for name in given:
+        if name not in known and name not in accepted:
+            have = f"the {kind}s are {', '.join(known)}" if known else f"this request has no {kind}s"
+            raise RequestError(
+                400, f"unknown {kind} {one_line(name, 60)!r}: {have}", "unknown_field", one_line(name, 60)
+            )
 
 
 def unexpected_error() -> RequestError:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from dollhouse.errors import first_fault
-from dollhouse.serve.limits import RequestError
+from dollhouse.serve.limits import RequestError, check_fields
 from dollhouse.serve.scene_files import answer_fields, event
 from dollhouse.serve.scene_memory import EncodedScene
 from dollhouse.serve.service import SceneService, SceneSettings
@@ -24,9 +24,12 @@ _REFUSED: dict[str, tuple[Any, ...]] = {
     "tools": (None, []),
     "functions": (None, []),
     "audio": (None,),
+    "modalities": (None, ["text"]),
     "logprobs": (None, False),
     "response_format": (None, {"type": "text"}),
+    "web_search_options": (None,),
 }
+#: parameters that would change its words; ignored, with a notice
 _IGNORED = (
     "seed",
     "temperature",
@@ -37,6 +40,25 @@ _IGNORED = (
     "stop",
     "max_tokens",
     "max_completion_tokens",
+    "reasoning_effort",
+    "verbosity",
+    "prediction",
+)
+#: parameters of OpenAI's accounts, and of what is refused above; they change no answer
+_WITHOUT_EFFECT = (
+    "user",
+    "metadata",
+    "store",
+    "service_tier",
+    "safety_identifier",
+    "moderation",
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "tool_choice",
+    "function_call",
+    "parallel_tool_calls",
+    "top_logprobs",
 )
 
 
@@ -150,6 +172,7 @@ def _check(asked: ChatRequest) -> list[str]:
     if asked.n not in (None, 1):
         raise RequestError(400, "n: answers are deterministic, ask for one", "unsupported", "n")
     extras = asked.model_extra or {}
+    check_fields(extras, ChatRequest.model_fields, accepted=(*_REFUSED, *_IGNORED, *_WITHOUT_EFFECT))
     for name, harmless in _REFUSED.items():
         if extras.get(name) not in harmless:
             raise RequestError(400, f"{name}: is not supported", "unsupported", name)

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -17,25 +17,27 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from dollhouse.errors import DollhouseError, ModelError
 from dollhouse.serve import scene_files
 from dollhouse.serve.gate import too_late
-from dollhouse.serve.limits import RequestError, unexpected_error
+from dollhouse.serve.limits import RequestError, check_fields, unexpected_error
 from dollhouse.serve.plan import plan_svg
 from dollhouse.serve.scene_memory import EncodedScene
 from dollhouse.serve.service import SceneService, SceneSettings
 from dollhouse.serve.uploads import Upload
 
+_FORM = ("files", "views", "focal", "camera_height", "known_length")
 _PRIVATE = {"Cache-Control": "private, max-age=3600"}
 
 
 class AskRequest(BaseModel):
-    """One question, or several."""
+    """One question, or several. Other fields are kept as extras, to be named where they are refused."""
 
+    model_config = ConfigDict(extra="allow", json_schema_extra={"additionalProperties": False})
     question: str | None = None
     questions: list[str] = Field(default_factory=list)
 
 
 def scene_router(service: SceneService) -> APIRouter:
     """Return the routes under ``/v1/scenes``."""
-    routes = APIRouter(prefix="/v1/scenes", tags=["scenes"])
+    routes = APIRouter(prefix="/v1/scenes", tags=["scenes"], dependencies=[Depends(_check_query)])
 
     async def perceived(id: str) -> EncodedScene:
         scene = await service.open(id)
@@ -53,7 +55,8 @@ def scene_router(service: SceneService) -> APIRouter:
         form = await _form(request, service)
         streamed = "text/event-stream" in request.headers.get("accept", "")
         try:
-            parts = [part for part in form.getlist("files") if isinstance(part, UploadFile)]
+            _check_form(form)
+            parts = form.getlist("files")
             if not parts:
                 raise RequestError(400, "no files: send photos, a video or a zip as field files", "no_files", "files")
             uploads = [Upload(part.filename or "photo.jpg", part.file) for part in parts]
@@ -85,6 +88,9 @@ def scene_router(service: SceneService) -> APIRouter:
     @routes.post("/{id}/ask")
     async def ask(id: str, asked: AskRequest) -> dict[str, Any]:
         """Answer questions about a scene, with confidence, scale, and the boxes that are named."""
+        check_fields(asked.model_extra or (), AskRequest.model_fields)
+        if asked.questions and asked.question is not None:
+            raise RequestError(400, "give question or questions, not both", "bad_questions", "question")
         questions = asked.questions or ([asked.question] if asked.question is not None else [])
         if not 0 < len(questions) <= service.limits.questions:
             most = f"give 1 to {service.limits.questions} questions"
@@ -149,13 +155,34 @@ async def _form(request: Request, service: SceneService) -> Any:
         raise RequestError(status, f"the form cannot be read ({error.detail})", "bad_form") from error
 
 
+def _check_query(request: Request) -> None:
+    """Refuse parameters of the URL that the route does not have."""
+    check_fields(
+        request.query_params, [field.alias for field in request.scope["route"].dependant.query_params], "URL parameter"
+    )
+
+
+def _check_form(form: Any) -> None:
+    """Refuse fields that are unknown, given twice, or text where files belong and the other way round."""
+    check_fields(form, _FORM)
+    for name in form:
+        values = form.getlist(name)
+        if name != "files" and len(values) > 1:
+            raise RequestError(400, f"{name}: give it once", "bad_value", name)
+        if any(isinstance(value, UploadFile) != (name == "files") for value in values):
+            kind = "files, with a file name each (curl: -F files=@1.jpg)" if name == "files" else "text, not a file"
+            raise RequestError(400, f"{name}: send {kind}", "bad_value", name)
+
+
 def _settings(form: Any) -> SceneSettings:
     def value(name: str, kind: type) -> Any:
-        text = form.get(name)
+        text = form.get(name, "").strip()
         try:
-            return kind(text) if isinstance(text, str) and text.strip() else None
+            return kind(text) if text else None
         except ValueError:
-            raise RequestError(400, f"{name}: not a number", "bad_value", name) from None
+            raise RequestError(
+                400, f"{name}: give a {'whole ' if kind is int else ''}number", "bad_value", name
+            ) from None
 
     views = value("views", int)
     if views is not None and not 1 <= views <= 16:

@@ -84,3 +84,20 @@ def test_official_client_errors(client: Any) -> None:
         assert raised.value.body["message"]
     with pytest.raises(openai.NotFoundError):
         create(model="stub", messages=messages("What?"), extra_body={"scene": "scene-1"})
+
+
+def test_only_fields_of_openai_are_ignored(client: Any) -> None:
+    from openai.types.chat.completion_create_params import CompletionCreateParamsBase
+
+    room, _ = client
+    fields = {"model": "stub", "messages": messages("What?", (1, 1, 1))}
+    post = lambda **more: room.client.post("/v1/chat/completions", json={**fields, **more})  # noqa: E731
+    for name in CompletionCreateParamsBase.__annotations__:
+        assert post(**{name: fields.get(name)}).status_code == 200, name
+    sent = {"temperature": 0, "top_p": 1, "n": 1, "max_tokens": 9, "user": "u", "stream": False, "store": False}
+    assert post(**sent).json()["dollhouse"]["notices"][0].startswith("ignored: temperature, top_p, max_tokens;")
+    for name in ("camera_height", "foo"):
+        refused = post(**{name: 1.5})
+        assert refused.status_code == 400
+        assert refused.json()["error"]["param"] == name
+        assert "scene" in refused.json()["error"]["message"]

@@ -172,3 +172,38 @@ def test_a_question_that_fails_fails_alone(server: Any) -> None:
     assert room.client.post(f"/v1/scenes/{id}/ask", json={"question": "fail"}).status_code == 400
     assert room.client.post(f"/v1/scenes/{id}/ask", json={"question": "go on?"}).status_code == 200
     assert isinstance(room.pipeline, StubPipeline)
+
+
+@pytest.mark.parametrize(
+    ("form", "field"),
+    [
+        ({"camera-height": "1.5"}, "camera-height"),
+        ({"unknown": "1"}, "unknown"),
+        ({"views": ["1", "2"]}, "views"),
+        ({"views": "1.5"}, "views"),
+        ({"files": "text"}, "files"),
+    ],
+)
+def test_form_fields_that_are_not_used_are_refused(server: Any, form: dict[str, Any], field: str) -> None:
+    room = server()
+    refused = room.client.post("/v1/scenes", files=files(jpeg()), data=form)
+    assert refused.status_code == 400
+    assert refused.json()["error"]["param"] == field
+    refused = room.client.post("/v1/scenes", files=[*files(jpeg()), ("focal", ("a.jpg", jpeg()))])
+    assert refused.json()["error"]["message"] == "focal: send text, not a file"
+    assert not room.pipeline.encoded
+    unknown = room.client.post("/v1/scenes", files=files(jpeg()), data={"a": "1"}).json()["error"]["message"]
+    assert unknown == "unknown field 'a': the fields are files, views, focal, camera_height, known_length"
+
+
+def test_fields_and_parameters_that_are_not_used_are_refused(server: Any) -> None:
+    room = server()
+    id = room.client.post("/v1/scenes", files=files(jpeg())).json()["id"]
+    message = lambda answer: (answer.status_code, answer.json()["error"]["message"])  # noqa: E731
+    ask = lambda fields: message(room.client.post(f"/v1/scenes/{id}/ask", json=fields))  # noqa: E731
+    assert ask({"question": "a?", "foo": 1}) == (400, "unknown field 'foo': the fields are question, questions")
+    assert ask({"question": "a?", "questions": ["b?"]}) == (400, "give question or questions, not both")
+    answer = message(room.client.get(f"/v1/scenes/{id}/depth?vew=2"))
+    assert answer == (400, "unknown URL parameter 'vew': the URL parameters are view, format")
+    answer = message(room.client.post("/v1/scenes?views=2", files=files(jpeg())))
+    assert answer == (400, "unknown URL parameter 'views': this request has no URL parameters")
