@@ -142,7 +142,7 @@ def _print_answers(answers: list[Answer]) -> None:
             out.print(answer.question, style="dim")
         scale = f"; {_scale_phrase(answer.scale)}" if answer.scale else ""
         unsure = "not sure, perhaps: " if answer.unsure else ""
-        out.print(Text.assemble(f"{unsure}{answer.text}  ", (f"(confidence {answer.confidence:.0%}{scale})", "dim")))
+        out.print(Text.assemble(f"{unsure}{answer.shown}  ", (f"(confidence {answer.confidence:.0%}{scale})", "dim")))
 
 
 def _scale_phrase(scale: Scale) -> str:
@@ -167,7 +167,7 @@ def _as_json(session: SceneSession, answers: list[Answer]) -> dict[str, Any]:
         "model": session.pipeline.model_id,
         "views": [view.name for view in session.scene.views],
         "scale": vars(session.scale),
-        "answers": [asdict(answer) for answer in answers],
+        "answers": [asdict(replace(answer, text=answer.shown)) for answer in answers],
         "objects": boxes,
         "frame": "level frame of the first view: origin at the camera, x right, y ahead, z up, metres",
     }

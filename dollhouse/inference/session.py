@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from dollhouse.errors import ModelError, QuestionError
 from dollhouse.geometry import Array, back_project, intrinsics_from_fov, transform_points
+from dollhouse.questions.refusals import NO_DESCRIPTION, OFF_TOPIC_ANSWER, mended_refusal
 from dollhouse.questions.wording import normalise_question, views_named
 from dollhouse.questions.written_steps import final_answer
 from dollhouse.scenes.scale import ESTIMATED, Scale
@@ -40,10 +41,16 @@ class Answer:
     """One answer; its confidence is the geometric mean probability of its tokens, calibrated by the model's config."""
 
     question: str
-    text: str
+    text: str  #: in the model's words, which evaluation scores
     confidence: float
     scale: Scale | None = None  #: of the lengths in the text; None where there is none
     unsure: bool = False  #: whether the confidence is below the model's ``min_confidence``
+    refusal: str | None = None  #: what is shown instead of the text, see :mod:`dollhouse.questions.refusals`
+
+    @property
+    def shown(self) -> str:
+        """The text for users."""
+        return self.refusal or self.text
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +164,7 @@ class SceneSession(ABC):
         return ModelError(f"{self.pipeline.model_id} is a blind student: it has no depth, cameras or boxes")
 
     def ask(self, questions: str | Sequence[str]) -> list[str]:
-        """Return the answers to one or several questions, in order."""
+        """Return the answers to one or several questions, in order, in the model's words (:attr:`Answer.text`)."""
         return [answer.text for answer in self.answer([questions] if isinstance(questions, str) else questions)]
 
     def answer(self, questions: Sequence[str], max_new_tokens: int = MAX_NEW_TOKENS) -> list[Answer]:
@@ -188,8 +195,11 @@ class SceneSession(ABC):
         """Return the answer of a generated text with its uncalibrated confidence."""
         config = self.pipeline.config
         confidence = calibrated_confidence(confidence, config.answer_temperature)
-        answer = Answer(question, final_answer(text).strip(), confidence, unsure=confidence < config.min_confidence)
-        return self._answer_in_scale(answer)
+        text, refusal = final_answer(text).strip(), None
+        if self.pipeline.normalises_questions:
+            refusal = mended_refusal(question, text, lambda: {box.label for box in self.shown_boxes})
+        unsure = confidence < config.min_confidence and refusal not in (NO_DESCRIPTION, OFF_TOPIC_ANSWER)
+        return self._answer_in_scale(Answer(question, text, confidence, unsure=unsure, refusal=refusal))
 
     @property
     @abstractmethod

@@ -17,11 +17,11 @@ from dollhouse.questions.facts import Fact
 from dollhouse.questions.nouns import HELD_OUT, absent_nouns
 from dollhouse.questions.photo_facts import PhotoFacts
 from dollhouse.questions.referring import plural, with_article
+from dollhouse.questions.refusals import OFF_TOPIC_ANSWER
 from dollhouse.questions.templates import NAMES, OPPOSITE, TEMPLATES, Template
 from dollhouse.questions.wording import normalise_question
 from dollhouse.scenes.labels import default_labels
 
-OFF_TOPIC_ANSWER = "i can only answer questions about what the photos show"
 KEPT_VIEW = 0.15  #: share of the questions about a single photo that name "view 1" nevertheless
 ABSENT = 12  #: facts of each kind about absent objects, per scene
 PHOTO_QUESTIONS_VERSION = 1  #: raise it whenever the code would give other questions about the same photos

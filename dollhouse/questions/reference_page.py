@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dollhouse.questions.photo_questions import OFF_TOPIC_ANSWER, photo_templates
+from dollhouse.questions.photo_questions import photo_templates
+from dollhouse.questions.refusals import NO_DESCRIPTION, OFF_TOPIC_ANSWER
 from dollhouse.questions.sampling import AUXILIARY, FAMILIES
 from dollhouse.scenes.labels import default_labels
 from dollhouse.system.atomic_io import write_text
@@ -37,6 +38,9 @@ def reference_page() -> str:
         "several, `photo 2`, `image 2` and `the second picture` are views, too. Any noun can be asked for; one that no",
         'photo shows is answered "no" or "there is no ...". A view that is not there is answered with the number of',
         f'views, and what is not about the photos with "{OFF_TOPIC_ANSWER}".',
+        "",
+        "Descriptions are of recipes that train on them; the shipped student is not, and answers",
+        f'"{NO_DESCRIPTION}".',
         "",
         f"Labels: {', '.join(default_labels())}.",
     ]

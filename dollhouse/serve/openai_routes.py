@@ -144,7 +144,7 @@ def openai_router(service: SceneService) -> APIRouter:
         if service.encoded > misses:
             service.metrics.first.observe(time.perf_counter() - start)
         fields = answer_fields(scene, answer)
-        usage = {"prompt_tokens": len(question.split()), "completion_tokens": len(answer.text.split())}  # words
+        usage = {"prompt_tokens": len(question.split()), "completion_tokens": len(answer.shown.split())}  # words
         usage["total_tokens"] = sum(usage.values())
         head = {
             "id": f"chatcmpl-{secrets.token_hex(12)}",

@@ -64,11 +64,13 @@ def answer_fields(scene: EncodedScene, answer: Answer) -> dict[str, Any]:
         "object": "answer",
         "scene": scene.id,
         "question": printable(answer.question),
-        "text": printable(answer.text),
+        "text": printable(answer.shown),
         "confidence": round(answer.confidence, 4),
         "unsure": answer.unsure,
         "scale": vars(answer.scale) if answer.scale else None,
-        "boxes": named_boxes(f"{normalise_question(answer.question)} {answer.text.lower()}", scene.session.shown_boxes),
+        "boxes": named_boxes(
+            f"{normalise_question(answer.question)} {answer.shown.lower()}", scene.session.shown_boxes
+        ),
     }
 
 

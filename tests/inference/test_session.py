@@ -96,3 +96,11 @@ def test_the_shipped_student_answers_in_bfloat16() -> None:
     )
     assert lowered.ask(questions) == exact.ask(questions)
     assert np.abs(lowered.depth / exact.depth - 1).mean() < 0.005
+
+
+@pytest.mark.skipif(not SHIPPED.is_dir(), reason="the shipped model is not in this tree")
+def test_a_mended_refusal_is_shown_and_the_models_words_are_kept() -> None:
+    session = DollhousePipeline.from_pretrained().encode_scene("example")
+    answer = session.finish("What colour is the elephant?", "there is no clockphant", 0.9)
+    assert (answer.shown, answer.text) == ("there is no elephant", "there is no clockphant")
+    assert not session.finish("Describe the room", "no descriis", 0.1).unsure  # it is certain that it cannot

@@ -43,7 +43,7 @@ def _answer_row(answer: Answer, width: int) -> Image.Image:
     draw.rectangle((0, 6, round(119 * answer.confidence), 15), BAR)
     bar.paste(text_picture(f"{answer.confidence:.0%} confidence", 15, 140), (130, 0))
     question = text_picture(answer.question, 15, round(0.55 * width))
-    text = text_picture(answer.text or "–", 15, width - question.width - bar.width - 40, bold=True)
+    text = text_picture(answer.shown or "–", 15, width - question.width - bar.width - 40, bold=True)
     return stack([Image.new("RGB", (width, 1), LINE), stack([question, text, bar], 20, down=False)], 10, down=True)
 
 
