@@ -39,7 +39,7 @@ def locked_folder(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=PATIENCE)
     except Timeout:
-        raise StorageError(f"{folder}: {_holder(folder)} writes there; wait, or choose another --out") from None
+        raise StorageError(f"{folder}: {_holder(folder)} writes there; wait, or choose another folder") from None
     except OSError as error:
         raise StorageError(f"cannot make the folder {folder} ({error.strerror or error}); choose another") from error
     try:

@@ -49,7 +49,13 @@ def test_second_writer_is_refused_with_who_writes(tmp_path: Path) -> None:
     with holder(tmp_path / "out") as process:
         with pytest.raises(StorageError) as caught, locked_folder(tmp_path / "out"):
             pass
-        for part in (str(tmp_path / "out"), f"process {process.pid}", os.uname().nodename, "since 20", "--out"):
+        for part in (
+            str(tmp_path / "out"),
+            f"process {process.pid}",
+            os.uname().nodename,
+            "since 20",
+            "another folder",
+        ):
             assert part in str(caught.value)
         assert "\n" not in str(caught.value)
 
