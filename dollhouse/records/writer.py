@@ -150,9 +150,12 @@ class RecordWriter(RecordStore):
 def merge_records(folders: Sequence[str | Path], out: str | Path) -> tuple[int, int]:
     """Copy the records of several folders to one; return how many were written, and how many it held already.
 
-    The merged folder is the same as if one run had written all. Raises StorageError for a damaged record.
+    The merged folder is the same as if one run had written all. Raises StorageError for a damaged record, and for a
+    folder without records, before anything is written.
     """
     stores, written, existing = [RecordStore(folder) for folder in folders], 0, 0
+    if empty := [store.folder for store in stores if not len(store)]:
+        raise StorageError(f"{empty[0]}: holds no records; give folders that `dollhouse annotate --out` wrote")
     with RecordWriter(out) as records, ThreadPoolExecutor(SYNCING_THREADS) as pool:
         for store in stores:
             ids = store.ids()

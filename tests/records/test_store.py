@@ -194,6 +194,14 @@ def test_records_are_written_without_fcntl(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=environment, check=True)
 
 
+def test_a_folder_without_records_is_not_merged(tmp_path: Path) -> None:
+    write_records(tmp_path / "shard")
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(StorageError, match="photos: holds no records"):
+        merge_records([tmp_path / "shard", tmp_path / "photos"], tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+
+
 def test_merged_shards_are_the_records_of_one_run(tmp_path: Path) -> None:
     records = write_records(tmp_path / "all", 4)
     for shard in range(2):
