@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 Dtype = Literal["float32", "bfloat16", "float16"]
+HEADS = "camera,depth,point"
 
 
 @app.command()
@@ -32,7 +33,7 @@ def estimate(
         str | None, typer.Option(help="WIDTHxHEIGHT. Default: 518x392, or the recipe's width at 4:3.")
     ] = None,
     dtype: Annotated[Dtype, typer.Option(help="Of the weights.")] = "bfloat16",
-    heads: Annotated[str, typer.Option(help="Of VGGT: which of camera,depth,point.")] = "camera,depth,point",
+    heads: Annotated[str, typer.Option(help="Of VGGT: which of camera,depth,point.")] = HEADS,
     views_at_once: Annotated[
         int | None, typer.Option(min=1, help="Views that VGGT processes together. Default: all.")
     ] = None,
@@ -48,6 +49,11 @@ def estimate(
 
     Examples: dollhouse estimate vggt --views 2 --size 518x392 --dtype bfloat16, or: dollhouse estimate paper
     """
+    of_recipe = {" ".join(settings or []): settings, "--no-training": not training, "--processes": processes > 1}
+    of_vggt = {"--heads": heads != HEADS, "--views-at-once": views_at_once, "--weights": weights}
+    if unused := [name for name, given in (of_recipe if what == "vggt" else of_vggt).items() if given]:
+        hint = "" if weights is None or what == "vggt" else "; a recipe takes student.encoder_weights=PATH"
+        raise RecipeError(f"{what} does not use {', '.join(unused)}: leave that out{hint}")
     quiet_libraries()
     import torch
 
@@ -73,8 +79,6 @@ def estimate(
     from dollhouse.training.estimate.stand_ins import with_stand_ins
     from dollhouse.training.recipes import read_recipe
 
-    if weights is not None:
-        raise RecipeError("--weights is for vggt; a recipe takes student.encoder_weights=PATH")
     dtypes = [getattr(torch, name) for name in dict.fromkeys(("float32", dtype))]
     with with_stand_ins(read_recipe(what, settings or [])) as complete:
         recipe = estimate_recipe(complete, views, (width, height) if size else None, dtypes, training)

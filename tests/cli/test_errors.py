@@ -88,6 +88,14 @@ def size_of_no_pixels(folder: Path) -> tuple[list[str], str]:
     return ["estimate", "vggt", "--size", "0x0"], "size '0x0' is not WIDTHxHEIGHT"
 
 
+def settings_of_vggt(folder: Path) -> tuple[list[str], str]:
+    return ["estimate", "vggt", "foo=1", "--processes", "8"], "vggt does not use foo=1, --processes: leave that out"
+
+
+def heads_of_a_recipe(folder: Path) -> tuple[list[str], str]:
+    return ["estimate", "nano", "--heads", "depth"], "nano does not use --heads: leave that out"
+
+
 def seed_of_more_than_32_bits(folder: Path) -> tuple[list[str], str]:
     return ["distill", "nano", f"seed={2**32}"], "seed"
 
@@ -144,6 +152,8 @@ CASES = [
     no_model,
     incomplete_model,
     size_of_no_pixels,
+    settings_of_vggt,
+    heads_of_a_recipe,
     seed_of_more_than_32_bits,
     option_seed_of_more_than_32_bits,
     negative_seed,
