@@ -8,16 +8,15 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from dollhouse.errors import first_fault
+from dollhouse.serve.bodies import read_body
 from dollhouse.serve.limits import RequestError, check_fields
 from dollhouse.serve.scene_files import answer_fields, event
 from dollhouse.serve.scene_memory import EncodedScene
 from dollhouse.serve.service import SceneService, SceneSettings
 from dollhouse.serve.uploads import Upload, data_upload
-from dollhouse.system.read_files import decode_json
 
 #: parameters that would change the answer, so that a request with them is refused; and values that change nothing
 _REFUSED: dict[str, tuple[Any, ...]] = {
@@ -129,12 +128,7 @@ def openai_router(service: SceneService) -> APIRouter:
     @routes.post("/chat/completions")
     async def chat(request: Request) -> Response:
         """Answer the last user message about the photos of all messages, or about ``scene``."""
-        try:
-            asked = ChatRequest.model_validate(decode_json(await request.body()))
-        except ValidationError as error:
-            raise RequestError(400, f"the request cannot be read: {first_fault(error)}", "bad_request") from None
-        except ValueError as error:
-            raise RequestError(400, f"the request is no JSON that can be read: {error}", "bad_request") from None
+        asked = await read_body(request, ChatRequest)
         check_model(asked.model)
         notices = _check(asked)
         question = _question(asked, notices)

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from dollhouse.errors import DollhouseError, ModelError
 from dollhouse.serve import scene_files
+from dollhouse.serve.bodies import read_body
 from dollhouse.serve.gate import too_late
 from dollhouse.serve.limits import RequestError, check_fields, unexpected_error
 from dollhouse.serve.plan import plan_svg
@@ -28,11 +29,17 @@ _PRIVATE = {"Cache-Control": "private, max-age=3600"}
 
 
 class AskRequest(BaseModel):
-    """One question, or several. Other fields are kept as extras, to be named where they are refused."""
+    """One question, or several."""
 
+    # other fields are kept, to be named where they are refused
     model_config = ConfigDict(extra="allow", json_schema_extra={"additionalProperties": False})
     question: str | None = None
     questions: list[str] = Field(default_factory=list)
+
+
+_ASK_BODY = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": AskRequest.model_json_schema()}}}
+}
 
 
 def scene_router(service: SceneService) -> APIRouter:
@@ -85,9 +92,10 @@ def scene_router(service: SceneService) -> APIRouter:
             raise RequestError(404, "no such scene", "scene_not_found", "scene")
         return {"id": id, "object": "scene.deleted", "deleted": True}
 
-    @routes.post("/{id}/ask")
-    async def ask(id: str, asked: AskRequest) -> dict[str, Any]:
+    @routes.post("/{id}/ask", openapi_extra=_ASK_BODY)
+    async def ask(id: str, request: Request) -> dict[str, Any]:
         """Answer questions about a scene, with confidence, scale, and the boxes that are named."""
+        asked = await read_body(request, AskRequest)
         check_fields(asked.model_extra or (), AskRequest.model_fields)
         if asked.questions and asked.question is not None:
             raise RequestError(400, "give question or questions, not both", "bad_questions", "question")
@@ -113,13 +121,15 @@ def scene_router(service: SceneService) -> APIRouter:
         return Response(content, media_type="image/jpeg", headers=_PRIVATE)
 
     @routes.get("/{id}/depth")
-    async def depth(id: str, view: int = 1, format: Literal["png", "raw"] = "png") -> Response:
+    async def depth(id: str, view: int | None = None, format: Literal["png", "raw"] = "png") -> Response:
         """Return predicted depth: 16-bit PNG in millimetres, or all maps as 16-bit floats in metres."""
         scene = await perceived(id)
         if format == "raw":
+            if view is not None:
+                raise RequestError(400, "view: format=raw has all views; leave it out", "bad_value", "view")
             content = await service.compute(scene, partial(scene_files.depth_raw, scene))
             return Response(content, media_type="application/octet-stream", headers=_PRIVATE)
-        content = await service.compute(scene, partial(scene_files.depth_png, scene, view))
+        content = await service.compute(scene, partial(scene_files.depth_png, scene, 1 if view is None else view))
         return Response(content, media_type="image/png", headers=_PRIVATE)
 
     @routes.get("/{id}/points")
@@ -156,10 +166,13 @@ async def _form(request: Request, service: SceneService) -> Any:
 
 
 def _check_query(request: Request) -> None:
-    """Refuse parameters of the URL that the route does not have."""
+    """Refuse parameters of the URL that the route does not have, or that are given twice."""
     check_fields(
         request.query_params, [field.alias for field in request.scope["route"].dependant.query_params], "URL parameter"
     )
+    for name in request.query_params:
+        if len(request.query_params.getlist(name)) > 1:
+            raise RequestError(400, f"{name}: give it once", "bad_value", name)
 
 
 def _check_form(form: Any) -> None:

@@ -205,5 +205,30 @@ def test_fields_and_parameters_that_are_not_used_are_refused(server: Any) -> Non
     assert ask({"question": "a?", "questions": ["b?"]}) == (400, "give question or questions, not both")
     answer = message(room.client.get(f"/v1/scenes/{id}/depth?vew=2"))
     assert answer == (400, "unknown URL parameter 'vew': the URL parameters are view, format")
+    assert message(room.client.get(f"/v1/scenes/{id}/depth?view=1&view=1")) == (400, "view: give it once")
+    assert message(room.client.get(f"/v1/scenes/{id}/depth?view=1&format=raw"))[0] == 400
     answer = message(room.client.post("/v1/scenes?views=2", files=files(jpeg())))
     assert answer == (400, "unknown URL parameter 'views': this request has no URL parameters")
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"question": "a?", "question": "b?"}', "question"),
+        (b"[" * 100_000, "no JSON"),
+        (b'{"question": "\xff"}', "no JSON"),
+        (b'["a?"]', "not an object"),
+        (b"", "no JSON"),
+        (b'{"question": 1}', "question: Input should be a valid string"),
+    ],
+)
+def test_bodies_that_cannot_be_read_are_named(server: Any, body: bytes, words: str) -> None:
+    room = server()
+    id = room.client.post("/v1/scenes", files=files(jpeg())).json()["id"]
+    post = lambda content: room.client.post(f"/v1/scenes/{id}/ask", content=content)  # noqa: E731
+    refused = post(body)
+    assert refused.status_code == 400
+    assert words in refused.json()["error"]["message"]
+    assert post(b'{"question": "a?"}').status_code == 200  # without a Content-Type, too
+    schema = room.client.get("/openapi.json").json()["paths"]["/v1/scenes/{id}/ask"]["post"]["requestBody"]
+    assert "questions" in schema["content"]["application/json"]["schema"]["properties"]
