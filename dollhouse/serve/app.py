@@ -26,6 +26,7 @@ from dollhouse.serve.limits import RequestError, unexpected_error
 from dollhouse.serve.openai_routes import openai_router
 from dollhouse.serve.scene_routes import scene_router
 from dollhouse.serve.service import SceneService
+from dollhouse.system.text import one_line
 
 PAGE = Path(__file__).with_name("page")
 _logger = logging.getLogger("dollhouse.serve")
@@ -51,11 +52,13 @@ def create_app(service: SceneService, keys: Sequence[str] = (), hosts: Sequence[
     app.include_router(scene_router(service))
     app.include_router(openai_router(service))
 
+    @app.head("/health", include_in_schema=False)
     @app.get("/health")
     async def health() -> dict[str, str]:
         """Say that the process runs."""
         return {"status": "ok", "version": __version__}
 
+    @app.head("/ready", include_in_schema=False)
     @app.get("/ready")
     async def ready() -> Response:
         """Say whether requests are taken: not while the server stops."""
@@ -157,7 +160,10 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def other(request: Request, error: Any) -> Response:
-        return answer(RequestError(error.status_code, str(error.detail), "http"))
+        message = str(error.detail)
+        if error.status_code in (404, 405):
+            message = f"{request.method} {one_line(request.url.path, 60)}: no such request; /openapi.json lists them"
+        return answer(RequestError(error.status_code, message, "http"))
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Any) -> Response:

@@ -232,3 +232,10 @@ def test_bodies_that_cannot_be_read_are_named(server: Any, body: bytes, words: s
     assert post(b'{"question": "a?"}').status_code == 200  # without a Content-Type, too
     schema = room.client.get("/openapi.json").json()["paths"]["/v1/scenes/{id}/ask"]["post"]["requestBody"]
     assert "questions" in schema["content"]["application/json"]["schema"]["properties"]
+
+
+def test_requests_that_do_not_exist_name_the_list(server: Any) -> None:
+    client = server().client
+    for method, path in (("GET", "/v1/scenes"), ("PUT", "/v1/scenes"), ("POST", "/nothing")):
+        assert f"{method} {path}: no such request; /openapi.json" in client.request(method, path).text
+    assert [client.head(path).status_code for path in ("/health", "/ready", "/")] == [200] * 3
