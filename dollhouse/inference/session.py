@@ -41,7 +41,7 @@ class Answer:
     """One answer; its confidence is the geometric mean probability of its tokens, calibrated by the model's config."""
 
     question: str
-    text: str  #: in the model's words, which evaluation scores
+    text: str  #: as generated, which evaluation scores
     confidence: float
     scale: Scale | None = None  #: of the lengths in the text; None where there is none
     unsure: bool = False  #: whether the confidence is below the model's ``min_confidence``
@@ -164,7 +164,7 @@ class SceneSession(ABC):
         return ModelError(f"{self.pipeline.model_id} is a blind student: it has no depth, cameras or boxes")
 
     def ask(self, questions: str | Sequence[str]) -> list[str]:
-        """Return the answers to one or several questions, in order, in the model's words (:attr:`Answer.text`)."""
+        """Return the answers to one or several questions, in order, as generated (:attr:`Answer.text`)."""
         return [answer.text for answer in self.answer([questions] if isinstance(questions, str) else questions)]
 
     def answer(self, questions: Sequence[str], max_new_tokens: int = MAX_NEW_TOKENS) -> list[Answer]:

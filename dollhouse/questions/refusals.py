@@ -1,6 +1,6 @@
 """What users are shown where a student's refusal names no object of the question, or its description describes nothing.
 
-A student writes an absent object's name letter by letter: "there is no clockphant" to a question about an elephant.
+A student generates an absent object's name from parts of words: "there is no clockphant" about an elephant.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def mended_refusal(question: str, answer: str, present: Callable[[], Collection[
     """Return the refusal to show instead of a student's answer; None where the answer can be shown.
 
     Args:
-        present: returns the labels of the objects that the student predicts; it is not said that these are absent.
+        present: returns the labels of the objects that the student predicts, which no refusal calls absent.
     """
     text = normalise_question(question)
     if text.startswith("describe ") and not answer.startswith(_DESCRIPTION):
