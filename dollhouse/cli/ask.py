@@ -28,7 +28,6 @@ from dollhouse.system.text import storable
 if TYPE_CHECKING:
     from dollhouse.inference.session import Answer, SceneSession
     from dollhouse.scenes.corrections import Corrections
-    from dollhouse.scenes.scale import Scale
     from dollhouse.scenes.scene import Scene
 
 MOST_TEXT = 1 << 20  #: characters of questions on standard input
@@ -140,13 +139,8 @@ def _print_answers(answers: list[Answer]) -> None:
     for answer in answers:
         if len(answers) > 1:
             out.print(answer.question, style="dim")
-        scale = f"; {_scale_phrase(answer.scale)}" if answer.scale else ""
-        unsure = "not sure, perhaps: " if answer.unsure else ""
-        out.print(Text.assemble(f"{unsure}{answer.shown}  ", (f"(confidence {answer.confidence:.0%}{scale})", "dim")))
-
-
-def _scale_phrase(scale: Scale) -> str:
-    return f"metric by {scale.source}" if scale.kind == "metric" else f"scale {scale.source}"
+        scale = f"; {answer.scale.phrase}" if answer.scale else ""
+        out.print(Text.assemble(f"{answer.phrase}  ", (f"(confidence {answer.confidence:.0%}{scale})", "dim")))
 
 
 def _as_json(session: SceneSession, answers: list[Answer]) -> dict[str, Any]:

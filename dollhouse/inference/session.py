@@ -52,6 +52,11 @@ class Answer:
         """The text for users."""
         return self.refusal or self.text
 
+    @property
+    def phrase(self) -> str:
+        """The text for users, after a warning where it is unsure."""
+        return f"not sure, perhaps: {self.shown}" if self.unsure else self.shown
+
 
 @dataclass(frozen=True, eq=False)
 class ObjectArrays:

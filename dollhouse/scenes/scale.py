@@ -38,6 +38,11 @@ class Scale:
     def __str__(self) -> str:
         return f"{self.kind} ({self.source})"
 
+    @property
+    def phrase(self) -> str:
+        """What stands after a length in this scale."""
+        return f"metric by {self.source}" if self.kind == "metric" else f"scale {self.source}"
+
 
 ESTIMATED = Scale("relative", "estimated by the model, not measured")
 ESTIMATED_WITH_FOCAL = Scale("relative", "estimated by the model with a known focal length, not measured")

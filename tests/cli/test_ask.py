@@ -7,10 +7,14 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from dollhouse.evaluation.report import answer_picture
+from dollhouse.inference.session import Answer
+from dollhouse.scenes.scale import ESTIMATED
 from tests.cli.command import needs_model, photos, run
 from tests.fixtures.terminal import on_ascii_terminal
 from tests.scenes.fixture_scans import write_photo
@@ -135,6 +139,22 @@ def test_picture_into_nowhere(
     code, _, error = run(capsys, monkeypatch, "ask", "rooms:test/1", "a?", "--show", str(where))
     assert code == 2
     assert error.startswith("error: ")
+
+
+def test_a_picture_has_the_wording_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[str, bool]] = []
+    draw = answer_picture.text_picture
+
+    def text_picture(text: str, *given: Any, bold: bool = False, **settings: Any) -> Image.Image:
+        drawn.append((text, bold))
+        return draw(text, *given, bold=bold, **settings)
+
+    monkeypatch.setattr(answer_picture, "text_picture", text_picture)
+    answer_picture._answer_row(Answer("How far?", "1.5 m", 0.5, ESTIMATED, unsure=True), 1000)
+    assert ("not sure, perhaps: 1.5 m", False) in drawn
+    assert ("scale estimated by the model, not measured", False) in drawn
+    answer_picture._answer_row(Answer("Is it?", "yes", 0.9), 1000)
+    assert ("yes", True) in drawn
 
 
 def test_no_question_without_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

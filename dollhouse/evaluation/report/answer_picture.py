@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from dollhouse.inference.session import MIN_BOX_SCORE, Answer, SceneSession
-from dollhouse.scenes.drawing import LINE, stack, text_picture
+from dollhouse.scenes.drawing import LINE, SOFT, stack, text_picture
 from dollhouse.scenes.plan import draw_plan
 from dollhouse.scenes.visualize import draw_views, plan_side, save_page
 
@@ -36,14 +36,17 @@ def draw_answers(session: SceneSession, answers: Sequence[Answer], out: Path) ->
 
 
 def _answer_row(answer: Answer, width: int) -> Image.Image:
-    """A question, the answer in bold, and a bar of its confidence, below a line."""
+    """A question, the answer, in bold if it is sure, and a bar of its confidence, below a line."""
     bar = Image.new("RGB", (270, 20), "white")
     draw = ImageDraw.Draw(bar)
     draw.rectangle((0, 6, 119, 15), LINE)
     draw.rectangle((0, 6, round(119 * answer.confidence), 15), BAR)
     bar.paste(text_picture(f"{answer.confidence:.0%} confidence", 15, 140), (130, 0))
     question = text_picture(answer.question, 15, round(0.55 * width))
-    text = text_picture(answer.shown or "–", 15, width - question.width - bar.width - 40, bold=True)
+    left = width - question.width - bar.width - 40
+    text = text_picture(answer.phrase or "–", 15, left, bold=not answer.unsure)
+    if answer.scale:
+        text = stack([text, text_picture(answer.scale.phrase, 13, left, colour=SOFT)], 0, down=True)
     return stack([Image.new("RGB", (width, 1), LINE), stack([question, text, bar], 20, down=False)], 10, down=True)
 
 
