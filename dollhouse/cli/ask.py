@@ -71,7 +71,13 @@ def ask(
     from dollhouse.scenes.scale import KnownScale
 
     known = KnownScale(focal, camera_height, known_length)
+    if show is not None:
+        from dollhouse.scenes.drawing import picture_suffix
+
+        picture_suffix(show)
     prompt = not questions and sys.stdin.isatty() and not as_json
+    if prompt and show is not None:
+        raise typer.BadParameter("give the questions of the picture after the scene", param_hint="--show")
     if not questions and not prompt:
         text = "" if sys.stdin.isatty() else sys.stdin.read(MOST_TEXT + 1)
         if len(text) > MOST_TEXT:

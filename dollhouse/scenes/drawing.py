@@ -97,11 +97,17 @@ def ticks(low: float, high: float, most: int) -> list[float]:
     return [float(number * step) + 0.0 for number in range(int(np.ceil(low / step)), int(np.floor(high / step)) + 1)]
 
 
-def save_picture(picture: Image.Image, out: Path) -> None:
-    """Write a picture atomically in the format of its suffix: png, jpg, pdf or webp. Raises StorageError."""
-    out = Path(out)
+def picture_suffix(out: Path) -> str:
+    """Return the suffix of a picture's name in lower case; StorageError where no format has it."""
     suffix = out.suffix.lower()
     if suffix not in _SUFFIXES:
         raise StorageError(f"{out}: pictures are written as {', '.join(_SUFFIXES)}; give a name that ends in one")
+    return suffix
+
+
+def save_picture(picture: Image.Image, out: Path) -> None:
+    """Write a picture atomically in the format of its suffix: png, jpg, pdf or webp. Raises StorageError."""
+    out = Path(out)
+    suffix = picture_suffix(out)
     with atomic_path(out) as unfinished:
         picture.save(unfinished, Image.registered_extensions()[suffix], compress_level=4)  # of PNG: half the time

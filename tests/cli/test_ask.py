@@ -14,6 +14,7 @@ from PIL import Image
 
 from dollhouse.evaluation.report import answer_picture
 from dollhouse.inference.session import Answer
+from dollhouse.scenes import open as open_module
 from dollhouse.scenes.scale import ESTIMATED
 from tests.cli.command import needs_model, photos, run
 from tests.fixtures.terminal import on_ascii_terminal
@@ -155,6 +156,21 @@ def test_a_picture_has_the_wording_of_the_terminal(monkeypatch: pytest.MonkeyPat
     assert ("scale estimated by the model, not measured", False) in drawn
     answer_picture._answer_row(Answer("Is it?", "yes", 0.9), 1000)
     assert ("yes", True) in drawn
+
+
+def test_a_picture_that_cannot_be_drawn_is_refused_first(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_module, "open_scene", lambda *given, **settings: pytest.fail("a scene was opened"))
+    code, _, error = run(capsys, monkeypatch, "ask", "example", "Is there a sofa?", "--show", "out.xyz")
+    assert code == 2
+    assert "out.xyz: pictures are written as .png" in error
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    code, _, error = run(capsys, monkeypatch, "ask", "example", "--show", "x.png")
+    assert code == 2
+    assert "--show" in error
+    assert "give the questions" in error
 
 
 def test_no_question_without_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
