@@ -167,6 +167,8 @@ def _open_room(kind: str, split: str, frames: int | None, corrections: Correctio
 
 
 def _existing_path(source: str | Path) -> Path:
+    if source == "":  # a path would make it the current folder
+        raise SceneError(f"no scene was given: its name is empty (can be {SCENE_KINDS})")
     try:
         path = Path(source).expanduser()
         exists = is_there(path)

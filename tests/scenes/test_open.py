@@ -89,6 +89,7 @@ def test_what_is_no_scene_among_scenes_is_logged(tmp_path: Path, caplog: pytest.
     ("source", "message"),
     [
         ("nowhere", "no such scene: nowhere"),
+        ("", "no scene was given"),
         ("q" * 5000, "no such scene"),
         ("zero\0byte", "no such scene"),
         ("rooms:test", "write rooms:<split>/<number>"),
