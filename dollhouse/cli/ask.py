@@ -96,6 +96,8 @@ def ask(
     if views is None and len(used) < len(opened.views):
         numbers = ", ".join(map(str, used))
         print(f"{len(opened.views)} views, {len(used)} used: {numbers}; choose with --views", file=sys.stderr)
+    if count is not None and len(used) < count:
+        print(f"--views {views}: the scene has {len(used)} photos to encode", file=sys.stderr)
     if not questions:
         _prompt(session)
         return
@@ -113,12 +115,19 @@ def ask(
 
 def _select_views(scene: Scene, views: str | None) -> tuple[Scene, int | None]:
     """Parse ``--views``: return the scene with the numbered views, and how many views to encode."""
+    from dollhouse.inference.session import MAX_VIEWS
+
     try:
-        numbers = [int(number) for number in views.split(",") if number.strip()] if views is not None else []
+        numbers = [int(number) for number in (views or "").split(",") if number.strip()]
     except ValueError:
         numbers = [0]
-    if views is None or (len(numbers) == 1 and "," not in views and numbers[0] > 0):
-        return scene, numbers[0] if numbers else None
+    if views is None:
+        return scene, None
+    how_many = len(numbers) == 1 and "," not in views
+    if (numbers[0] if how_many else len(numbers)) > MAX_VIEWS:
+        raise SceneError(f"--views {views}: at most {MAX_VIEWS} photos are encoded together; give fewer")
+    if how_many and numbers[0] > 0:
+        return scene, numbers[0]
     if not numbers or len(set(numbers)) < len(numbers) or not all(0 < n <= len(scene.views) for n in numbers):
         raise SceneError(f"--views {views}: give how many, or numbers from 1 to {len(scene.views)} such as 1,2")
     return replace(scene, views=tuple(scene.views[number - 1] for number in numbers)), len(numbers)

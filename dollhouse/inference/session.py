@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 
 MIN_BOX_SCORE = 0.3  #: score from which a box is shown; evaluation uses all of them
+MAX_VIEWS = 16  #: that a user can ask for; a student is trained on fewer
 MAX_QUESTION_TOKENS = 256
 MAX_QUESTION_CHARACTERS = 4000  #: checked first, since rewriting a question takes time
 MAX_NEW_TOKENS = 48  #: of an answer

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from dollhouse.errors import DollhouseError, ModelError
+from dollhouse.inference.session import MAX_VIEWS
 from dollhouse.serve import scene_files
 from dollhouse.serve.bodies import read_body
 from dollhouse.serve.gate import too_late
@@ -198,8 +199,8 @@ def _settings(form: Any) -> SceneSettings:
             ) from None
 
     views = value("views", int)
-    if views is not None and not 1 <= views <= 16:
-        raise RequestError(400, "views: give 1 to 16", "bad_value", "views")
+    if views is not None and not 1 <= views <= MAX_VIEWS:
+        raise RequestError(400, f"views: give 1 to {MAX_VIEWS}", "bad_value", "views")
     return SceneSettings(views, value("focal", str), value("camera_height", float), value("known_length", str))
 
 

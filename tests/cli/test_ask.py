@@ -39,6 +39,13 @@ def test_the_photos_that_are_used_are_printed(
         code, _, error = run(capsys, monkeypatch, *arguments, wrong)
         assert code == 2
         assert "numbers from 1 to 61" in error
+    for wrong in ("17", ",".join(map(str, range(1, 18)))):
+        code, _, error = run(capsys, monkeypatch, *arguments, wrong)
+        assert code == 2
+        assert "at most 16 photos" in error
+    code, answer, aside = run(capsys, monkeypatch, "ask", "example", "is there a bed?", "--json", "--views", "9")
+    assert len(json.loads(answer)["views"]) == 4
+    assert "--views 9: the scene has 4 photos to encode" in aside
 
 
 @needs_model
