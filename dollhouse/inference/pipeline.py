@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +83,7 @@ class DollhousePipeline:
 
         Raises:
             MissingPackageError: torch is not installed, and the folder holds no export.
+            ModelError: for another engine.
             ModelError: if the folder is missing, incomplete or not a Dollhouse model; with engine "onnx" also if there
                 is no certified export, its files are not the certified ones, or it is of other weights than the
                 folder's.
@@ -92,6 +93,9 @@ class DollhousePipeline:
             keep_freed_memory()
         if engine is None:
             engine = "torch" if importlib.util.find_spec("torch") else "onnx"
+        if engine not in get_args(Engine):
+            hint = "; name the GPU as device" if engine == "cuda" else ""
+            raise ModelError(f"engine {engine!r}: give one of {', '.join(get_args(Engine))}{hint}")
         if engine == "onnx":
             return cls._from_export(model, precision)
         try:
@@ -205,10 +209,13 @@ class DollhousePipeline:
                 estimates are used, even where the photos' EXIF data has a focal length.
 
         Raises:
+            SceneError: for fewer views than one.
             SceneError: for a scene without views, with photos of several shapes, or, with ``config.use_rgbd``,
                 without depth or poses; and for ``known`` that fixes no scale.
             ModelError: for ``known`` with a blind student.
         """
+        if views is not None and views < 1:
+            raise SceneError(f"{views} views were asked for; ask for at least 1")
         if not isinstance(scene, Scene):
             from dollhouse.scenes.open import open_scene
 

@@ -177,9 +177,12 @@ class SceneSession(ABC):
         """Generate greedy answers with confidences.
 
         Raises:
+            QuestionError: for a text instead of a list.
             QuestionError: for a question that is empty, no text in Unicode, or longer than ``MAX_QUESTION_TOKENS`` or
                 ``MAX_QUESTION_CHARACTERS``.
         """
+        if isinstance(questions, str):
+            raise QuestionError("answer takes a list of questions, not one text: write answer([question])")
         prepared = [self.prepare(question) for question in questions]
         generated = iter(self._generate_texts([ids for ids in prepared if not isinstance(ids, Answer)], max_new_tokens))
         return [

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dollhouse.errors import ModelError, QuestionError
+from dollhouse.errors import ModelError, QuestionError, SceneError
 from dollhouse.inference.pipeline import DollhousePipeline
 from dollhouse.models.dollhouse.serialization import SHIPPED
 from tests.models.conftest import tiny_pipeline
@@ -50,6 +50,17 @@ def test_invalid_questions_are_refused(photos: list[np.ndarray]) -> None:
         session.ask("a" * 100_000)
     with pytest.raises(QuestionError, match=r"^\\ud800 what\?: .* no Unicode"):
         session.ask("\ud800 what?")
+
+
+def test_arguments_that_would_mean_something_else_are_refused(photos: list[np.ndarray]) -> None:
+    pipeline = tiny_pipeline()
+    with pytest.raises(QuestionError, match=r"answer\(\[question\]\)"):
+        pipeline.encode_scene(scene_of(photos)).answer("is there a bed?")
+    for views in (0, -1):
+        with pytest.raises(SceneError, match=f"{views} views were asked for"):
+            pipeline.encode_scene(scene_of(photos), views)
+    with pytest.raises(ModelError, match="engine 'cuda': give one of torch, onnx; name the GPU as device"):
+        DollhousePipeline.from_pretrained("nano", engine="cuda")  # type: ignore[arg-type]
 
 
 def test_a_blind_student_ignores_photos(photos: list[np.ndarray]) -> None:
