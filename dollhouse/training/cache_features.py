@@ -27,6 +27,7 @@ from dollhouse.training.config import Recipe
 from dollhouse.training.estimate.live_memory import without_memory
 from dollhouse.training.frozen_encoder import frozen_encoder_key
 from dollhouse.training.model_init import check_encoder, load_initial_student, student_config
+from dollhouse.training.recipes import require_filled
 from dollhouse.training.stage import use_bfloat16
 
 
@@ -60,6 +61,7 @@ def cache_features(
         StorageError: the disk has less free space than is needed.
         SceneError, ModelError: from the recipe's data and weights.
     """
+    require_filled(recipe)
     if faults := feature_faults(recipe):
         raise RecipeError(f"recipe {recipe.name}: {faults[0]}")
     check_encoder(recipe)

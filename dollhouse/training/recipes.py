@@ -18,6 +18,7 @@ from dollhouse.training.config import Recipe, StageConfig
 from dollhouse.training.student_config import StudentConfig
 
 RECIPES = Path(str(files("dollhouse") / "recipes"))  #: the recipes that the package ships
+PLACEHOLDER = "REPLACE_ME"  #: in a recipe, a value that its user must give
 
 
 def find_recipe(name_or_path: Path | str) -> Path:
@@ -84,6 +85,23 @@ def check_recipe(tree: Mapping[str, Any], origin: str) -> Recipe:
         return Recipe.model_validate(tree)
     except ValidationError as error:
         raise RecipeError(f"{origin}: " + "; ".join(_explain(fault) for fault in error.errors())) from error
+
+
+def require_filled(recipe: Recipe) -> None:
+    """Raise RecipeError, naming the keys, where values that the user must give are left open."""
+    if keys := _open_keys(recipe.model_dump()):
+        words = " ".join(f"{key}=FOLDER" for key in keys)
+        raise RecipeError(f"recipe {recipe.name} leaves open what only you know: add {words} to the command")
+
+
+def _open_keys(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    keys = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            keys += _open_keys(value, f"{prefix}{name}.")
+        elif str(value) == PLACEHOLDER:  # also as a path
+            keys.append(f"{prefix}{name}")
+    return keys
 
 
 def _explain(fault: Any) -> str:

@@ -61,6 +61,7 @@ from dollhouse.training.parallel import (
     shard,
 )
 from dollhouse.training.plots import plot_losses
+from dollhouse.training.recipes import require_filled
 from dollhouse.training.recomputation import recomputed_activations
 from dollhouse.training.run_folder import claim_folder, find_checkpoint, run_record
 from dollhouse.training.stage import build_stage, object_cache_of, use_bfloat16
@@ -88,10 +89,12 @@ def distill(
     Returns the model folder, or ``out`` where no weights are kept.
 
     Raises:
-        RecipeError: ``out`` has a run of another recipe, or the recipe does not fit its model or data.
+        RecipeError: ``out`` has a run of another recipe, or the recipe leaves values open, or does not fit its model
+            or data.
         SceneError, ModelError: from the data and from weights.
         StorageError: the disk is full; what was written before stays complete.
     """
+    require_filled(recipe)
     connect(recipe)
     try:
         with locked_folder(out) if rank() == 0 else nullcontext():

@@ -112,6 +112,18 @@ def unknown_recipe_key(folder: Path) -> tuple[list[str], str]:
     return ["distill", "nano", "stages.pretrain_perception.stepz=3"], "did you mean steps?"
 
 
+def records_left_open(folder: Path) -> tuple[list[str], str]:
+    return ["distill", "learn_on"], "recipe learn_on leaves open what only you know: add data.records=FOLDER"
+
+
+def sources_left_open(folder: Path) -> tuple[list[str], str]:
+    return ["distill", "swift"], "add data.sources.encoder.records=FOLDER data.sources.scans.scenes=FOLDER"
+
+
+def scenes_left_open(folder: Path) -> tuple[list[str], str]:
+    return ["distill", "real_scene", "--dry-run"], "add data.scenes=FOLDER"
+
+
 def no_such_recipe(folder: Path) -> tuple[list[str], str]:
     return ["distill", str(folder / "none.yaml")], "cannot read recipe"
 
@@ -147,6 +159,9 @@ CASES = [
     no_such_room,
     *BAD_ITEMS,
     unknown_recipe_key,
+    records_left_open,
+    sources_left_open,
+    scenes_left_open,
     no_such_recipe,
     pickle_as_model,
     no_model,

@@ -30,6 +30,7 @@ from dollhouse.training.estimate.live_memory import LiveMemory, StepMemory, with
 from dollhouse.training.loss_weighting import UncertaintyWeighting
 from dollhouse.training.model_init import load_initial_student, student_config
 from dollhouse.training.optim import build_optimizer
+from dollhouse.training.recipes import require_filled
 from dollhouse.training.recomputation import recomputed_activations
 from dollhouse.training.speed import flop_counter
 from dollhouse.training.stage import build_stage, use_bfloat16
@@ -73,9 +74,10 @@ def dry_run(recipe: Recipe) -> list[StageEstimate]:
     """Check one step of every stage of ``recipe``.
 
     Raises:
-        RecipeError: shapes do not fit each other; names the stage.
+        RecipeError: values are left open, or shapes do not fit each other; names the stage.
         SceneError, ModelError: from the recipe's data, and from the headers of its weights.
     """
+    require_filled(recipe)
     config, batches = first_batches(recipe)
     fake, student = without_memory(lambda: DollhouseForConditionalGeneration(config))
     if recipe.student.encoder_weights is not None and not config.blind:
