@@ -65,18 +65,19 @@ def print_scene_info(
     Example: dollhouse scenes info ./my_scan
     """
     from dollhouse.cli.scene_tables import print_table, scene_table, scenes_table
-    from dollhouse.scenes.open import open_scenes
+    from dollhouse.scenes.open import EXAMPLE, open_scenes
 
     opened = open_scenes(scenes, corrections=corrections)
     names = [str(key) for key in opened.keys]
-    if len(opened) == 1 and (names[0] == str(Path(scenes).expanduser()) or ":" in scenes):
-        facts = _facts(scenes, corrections)
+    numbered = isinstance(opened.keys[0], int)
+    if len(opened) == 1 and (numbered or names[0] in (str(Path(scenes).expanduser()), str(EXAMPLE))):
+        facts = _facts(scenes if numbered else names[0], corrections)
         if as_json:
             print(json.dumps(facts, indent=1))
         else:
             print_table(scene_table(facts))
         return
-    prefix = scenes.partition("/")[0] + "/" if isinstance(opened.keys[0], int) else ""
+    prefix = scenes.partition("/")[0] + "/" if numbered else ""
     rows: list[dict[str, Any]] = []
     failures: dict[str, str] = {}
     for name in names:

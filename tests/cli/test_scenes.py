@@ -38,6 +38,11 @@ def test_info_of_photos(tmp_path: Path, capsys: Capture, monkeypatch: Patch) -> 
     assert (facts["views"], facts["image_sizes"], facts["focal"]) == (3, [[160, 120]], "none (3)")
 
 
+def test_info_of_the_example(capsys: Capture, monkeypatch: Patch) -> None:
+    _, text, _ = run(capsys, monkeypatch, "scenes", "info", "example", "--json")
+    assert json.loads(text)["views"] == 4, "details, no table of scenes"
+
+
 def test_info_of_a_scan(tmp_path: Path, capsys: Capture, monkeypatch: Patch) -> None:
     write_seven_scenes(tmp_path / "scan")
     _, text, _ = run(capsys, monkeypatch, "scenes", "info", str(tmp_path / "scan"))
