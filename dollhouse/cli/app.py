@@ -48,7 +48,8 @@ def global_options(
 SceneArgument = Annotated[
     str,
     typer.Argument(
-        help="Photos (a folder or one), a video, a capture or scan (Polycam, COLMAP, ScanNet, ...), or rooms:test/3."
+        help="Photos (a folder or one), a video, a capture or scan (Polycam, COLMAP, ScanNet, ...), "
+        "or rooms:test/3 (with dollhouse[train])."
     ),
 ]
 _MODEL = "A model folder, or nano, the shipped student (a folder of that name: ./nano)."

@@ -58,6 +58,11 @@ try:
 finally:
     assert not set(blocked) & set(sys.modules)
 """
+LABELS = f"""{BLOCK}
+import dollhouse.cli
+sys.argv[1:] = ["labels", "nano"]
+dollhouse.cli.main()
+"""
 
 
 def run(code: str, folder: Path, *names: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -87,6 +92,12 @@ def test_what_needs_torch_names_the_extra(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "which is not installed: pip install 'dollhouse[train]'" in done.stdout
     assert (tmp_path / "plan.png").is_file()
+
+
+def test_labels_are_printed_without_torch(tmp_path: Path) -> None:
+    done = run(LABELS, tmp_path, *TRAIN, "markupsafe")
+    assert done.returncode == 0, done.stderr
+    assert "sofa (has a front): " in done.stdout
 
 
 def test_the_shipped_export_answers_without_torch(tmp_path: Path) -> None:
