@@ -97,14 +97,22 @@ class SceneService:
         """Return a scene from memory, or encode it again from the store; RequestError (404) where it is in neither."""
         if scene := self.memory.get(id):
             return scene
+        gone = RequestError(404, f"no scene {one_line(id, 60)}: send its photos again", "scene_not_found", "scene")
         found = self.store.find(id)
         if found is None:
-            raise RequestError(404, f"no scene {one_line(id, 60)}: send its photos again", "scene_not_found", "scene")
+            raise gone
         files, facts = found
 
         async def encode() -> EncodedScene:
             settings = SceneSettings(**facts["settings"])
-            scene = await self.workers.run(lambda: self._encode(files, facts["name"], settings))
+            try:
+                scene = await self.workers.run(lambda: self._encode(files, facts["name"], settings))
+            except SceneError:
+                if self.store.find(id) is None:
+                    raise gone from None
+                raise
+            if self.store.find(id) is None:  # deleted meanwhile: it must not come back
+                raise gone
             self.memory.put(scene)
             return scene
 

@@ -93,6 +93,24 @@ def test_deleted_scenes_are_gone(server: Any) -> None:
     assert not list(room.service.store.incoming.parent.rglob("*.jpg"))
 
 
+@pytest.mark.parametrize("early", [True, False])
+def test_scenes_deleted_while_they_are_encoded_stay_away(
+    server: Any, monkeypatch: pytest.MonkeyPatch, early: bool
+) -> None:
+    room = server()
+    id = room.client.post("/v1/scenes", files=files(jpeg())).json()["id"]
+    room.service.memory.remove(id)
+    encode = room.pipeline.encode_scene
+
+    def delete_and_encode(*given: Any) -> Any:
+        steps = [lambda: room.service.store.remove(id), lambda: encode(*given)]
+        return [step() for step in (steps if early else steps[::-1])][early]
+
+    monkeypatch.setattr(room.pipeline, "encode_scene", delete_and_encode)
+    assert room.client.post(f"/v1/scenes/{id}/ask", json={"question": "a?"}).status_code == 404
+    assert not len(room.service.memory)
+
+
 def test_files_of_a_scene(server: Any) -> None:
     room = server()
     id = room.client.post("/v1/scenes", files=files(jpeg(), jpeg())).json()["id"]
