@@ -94,7 +94,7 @@ class DollhousePipeline:
         if engine is None:
             engine = "torch" if importlib.util.find_spec("torch") else "onnx"
         if engine not in get_args(Engine):
-            raise ModelError(f"engine {engine!r}: give one of {', '.join(get_args(Engine))}; name a GPU as device")
+            raise ModelError(f"engine {engine!r}: give one of {', '.join(get_args(Engine))}; a GPU is named by device")
         if engine == "onnx":
             return cls._from_export(model, precision)
         try:

@@ -59,7 +59,7 @@ def test_arguments_that_would_mean_something_else_are_refused(photos: list[np.nd
     for views in (0, -1):
         with pytest.raises(SceneError, match=f"{views} views were asked for"):
             pipeline.encode_scene(scene_of(photos), views)
-    with pytest.raises(ModelError, match="engine 'cuda': give one of torch, onnx; name a GPU as device"):
+    with pytest.raises(ModelError, match="engine 'cuda': give one of torch, onnx; a GPU is named by device"):
         DollhousePipeline.from_pretrained("nano", engine="cuda")  # type: ignore[arg-type]
 
 

@@ -53,6 +53,12 @@ def test_paper_recipe_has_the_parameters_of_the_paper(capsys: pytest.CaptureFixt
     assert "inference: 2 views of 140x112" in output
 
 
+def test_a_student_with_a_stem_of_convolutions_is_estimated(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its stem stays in float32 where the rest is bfloat16."""
+    estimate("nano", training=False)
+    assert "bfloat16" in capsys.readouterr().out
+
+
 def test_tiny_has_the_reduced_language_model() -> None:
     text = read_recipe(RECIPES / "tiny.yaml").student.text
     assert (text["num_hidden_layers"], text["hidden_size"], text["vocab_size"]) == (12, 1024, 32000)

@@ -151,11 +151,17 @@ def estimate_inference(
     """
     process = resident_bytes()
     # without pose refinement, which depends on values and is small beside the rest
-    fake, model = without_memory(lambda: DollhouseForConditionalGeneration(config).to(dtype))
+
+    def student() -> DollhouseForConditionalGeneration:
+        made = DollhouseForConditionalGeneration(config)
+        made.lower_precision(dtype)
+        return made
+
+    fake, model = without_memory(student)
     parameters = list(model.parameters())
     live = LiveMemory(parameters)
     with fake, torch.no_grad():
-        pixel_values = torch.empty(1, views, 3, height, width, dtype=dtype)
+        pixel_values = torch.empty(1, views, 3, height, width)
         question = torch.zeros(1, QUESTION_TOKENS, dtype=torch.long)
         rgbd = None
         if config.use_rgbd:
