@@ -88,8 +88,10 @@ class DollhouseForConditionalGeneration(ScenePerception, SceneLanguageModel, Gen
 
     def lower_precision(self, dtype: torch.dtype) -> None:
         """Compute encoder and language model in ``dtype``; the heads, and a stem of convolutions, stay in float32."""
-        self.encoder.to(dtype)
         self.language_model.to(dtype)
+        if self.config.blind:  # it has no encoder
+            return
+        self.encoder.to(dtype)
         if self.encoder.stem is not None:
             self.encoder.aggregator.patch_embed.float()
 
