@@ -20,7 +20,6 @@ from experiments.paper import efficiency, hidden_cot
 from experiments.paper.experiment import Experiment, Job
 from experiments.paper.measure import ROOMS_FILE
 from experiments.paper.spec import Row
-from experiments.paper.timing import SIZES, TIMES_FILE
 
 BLIND = "{}, blind"  #: name of a model's blind control
 SCORES = [f"BLEU-{order}" for order in range(1, 5)]
@@ -270,51 +269,12 @@ class TableBuilder:
                 yield TableRow(name=loss, cells=cells)
 
     def timing(self, key: str, left_out: list[str]) -> Iterator[TableRow]:
-        """Yield seconds of teacher and student and their ratios, like for like first, paired by room."""
-        table = self.experiment.spec.tables[key]
-        job = efficiency.timing_job(self.experiment, table.paper_size)
-        entry = None if job is None else self.experiment.entry(job)
-        if entry is None:
-            left_out.append("all rows (give --model student=FOLDER --model teacher=FOLDER)")
-            return
-        times = json.loads((entry / TIMES_FILE).read_text(encoding="utf-8"))
-        names = {name: f"{key}, {name}" for name in times["models"]}
-        for name, measured in times["models"].items():
-            facts = {part: value for part, value in measured.items() if part in SIZES}
-            self.builder.models[names[name]] = facts | {part: times[part] for part in ("machine", "threads", "tokens")}
-            for part in ("first", "later"):
-                self.builder.add_series(names[name], f"seconds/{part}", measured[part])
-        figures = {column.name: column.figure for column in table.columns}
-        for name in times["models"]:
-            cells = {column: Cell(figure=figure, models={"0": names[name]}) for column, figure in figures.items()}
-            yield TableRow(name=name, cells=cells)
-        over = {
-            column: Cell(figure=figure, models={"0": names["teacher"]}, over=names["student"])
-            for column, figure in figures.items()
-        }
-        yield TableRow(name="teacher / student", cells=over)
+        """Yield times of teacher and student."""
+        yield from efficiency.timing_rows(self.experiment, self.builder, key, left_out)
 
     def bench(self, key: str, left_out: list[str]) -> Iterator[TableRow]:
-        """Yield medians of ``dollhouse bench --out``, ratios to the first system below."""
-        columns = self.experiment.spec.tables[key].columns
-        if not self.experiment.benches:
-            left_out.append("all rows (give --bench NAME=FILE of dollhouse bench --out)")
-        for title, file in self.experiment.benches.items():
-            result = decode_json(file.read_bytes())
-            first = None
-            for system, figures in result["systems"].items():
-                name = f"{title}, {system}"
-                facts = {part: spread["median"] for part, spread in figures.items()} | {"name": system}
-                if title in self.experiment.models:
-                    facts["weights"] = self.experiment.given_key(title)
-                self.builder.models[name] = facts | {"machine": result["machine"], "settings": result["settings"]}
-                first = first or name
-                known = {column.name: column.figure for column in columns if column.figure in facts}
-                cells = {column: Cell(figure=f"fact/{part}", models={"0": name}) for column, part in known.items()}
-                yield TableRow(name=name, cells=cells)
-                if name != first:
-                    over = {column: cell.model_copy(update={"over": first}) for column, cell in cells.items()}
-                    yield TableRow(name=f"{name}, over the first", cells=over)
+        """Yield what ``dollhouse bench --out`` measured."""
+        yield from efficiency.bench_rows(self.experiment, self.builder, key, left_out)
 
 
 BUILD: dict[str, Callable[[TableBuilder, str, list[str]], Iterator[TableRow]]] = {
