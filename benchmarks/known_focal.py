@@ -98,7 +98,8 @@ def _distances(pipeline: DollhousePipeline) -> tuple[list[int], int]:
             questions = [q for q in generate_questions(scene, limit=40) if q.form == "distance.camera"]
             total += len(questions)
             for place, known in enumerate((KnownScale(), KnownScale(focal=focal))):
-                answers = pipeline.encode_scene(scene, known=known).ask([question.text for question in questions])
+                session = pipeline.encode_scene(scene, known=known)
+                answers = [answer.text for answer in session.answer([question.text for question in questions])]
                 for question, answer in zip(questions, answers, strict=True):
                     truth, metres = distance_in_metres(question.answer), distance_in_metres(answer)
                     right[place] += bool(truth and abs((metres or 0.0) - truth) <= TOLERANCE * truth)

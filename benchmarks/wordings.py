@@ -32,7 +32,7 @@ class RobustnessScorer:
     def add(self, session: SceneSessionLike, questions: Sequence[Question]) -> None:
         """Ask the questions of one scene; a wording that leaves a question as it is does not count."""
         judged = [question for question in questions if is_correct(question, "") is not None]
-        answers = session.ask([question.text for question in judged]) if judged else []
+        answers = [answer.text for answer in session.answer([question.text for question in judged])]
         plain = [bool(is_correct(*pair)) for pair in zip(judged, answers, strict=True)]
         for question, answer in zip(judged, answers, strict=True):
             kind = "refusal" if question.family == "refusal" else "answer"
@@ -68,7 +68,7 @@ class RobustnessScorer:
 
     @staticmethod
     def _right(session: SceneSessionLike, questions: Sequence[Question], texts: Sequence[str]) -> list[bool]:
-        answers = session.ask(list(texts)) if texts else []
+        answers = [answer.text for answer in session.answer(list(texts))]
         return [bool(is_correct(question, answer)) for question, answer in zip(questions, answers, strict=True)]
 
 

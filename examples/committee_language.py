@@ -52,4 +52,5 @@ class CommitteeReader(Teacher):
         except DollhouseError:  # photos that overlap with no others have no place: the first one alone
             posed = annotated(replace(scene, views=scene.views[:1]), self.weights)
         session = self.reader.encode_scene(replace(posed, boxes=certain(posed.boxes or (), self.threshold)))
-        return [TeacherAnswer(text) for text in session.ask([question.text for question in questions])]
+        answers = session.answer([question.text for question in questions])
+        return [TeacherAnswer(answer.text) for answer in answers]

@@ -147,7 +147,8 @@ def certify(
 
 def _reply(pipeline: DollhousePipeline, asked: Asked) -> Reply:
     session = pipeline.encode_scene(asked.scene, asked.views, skip_bad=True, known=asked.known)
-    return Reply(session.ask(asked.questions), session.shown_boxes, session.depth[:, ::7, ::7])
+    answers = [answer.text for answer in session.answer(asked.questions)]
+    return Reply(answers, session.shown_boxes, session.depth[:, ::7, ::7])
 
 
 def _entry(

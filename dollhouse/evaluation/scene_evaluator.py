@@ -138,7 +138,7 @@ class SceneEvaluator:
         self.chance.add(questions)
         blind: Sequence[str | None] = [None] * len(texts)
         if self.blind is not None:
-            blind = answers = self.blind.encode_scene(scene).ask(texts)
+            blind = answers = _predictions(self.blind.encode_scene(scene), texts)[0]
             self.blind_answers.add(questions, answers)
         for question in questions:
             self._questions_hash.update(json.dumps([question.id, question.text, question.answer]).encode())

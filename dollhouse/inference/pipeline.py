@@ -83,10 +83,9 @@ class DollhousePipeline:
 
         Raises:
             MissingPackageError: torch is not installed, and the folder holds no export.
-            ModelError: for another engine.
-            ModelError: if the folder is missing, incomplete or not a Dollhouse model; with engine "onnx" also if there
-                is no certified export, its files are not the certified ones, or it is of other weights than the
-                folder's.
+            ModelError: for another engine; if the folder is missing, incomplete or not a Dollhouse model; with engine
+                "onnx" also if there is no certified export, its files are not the certified ones, or it
+                is of other weights than the folder's.
             StorageError: a file of the folder is not that which its ``SHA256SUMS`` lists.
         """
         if retain_freed_memory:
@@ -208,9 +207,8 @@ class DollhousePipeline:
                 estimates are used, even where the photos' EXIF data has a focal length.
 
         Raises:
-            SceneError: for fewer views than one.
-            SceneError: for a scene without views, with photos of several shapes, or, with ``config.use_rgbd``,
-                without depth or poses; and for ``known`` that fixes no scale.
+            SceneError: for fewer views than one, for a scene without views, with photos of several shapes, or, with
+                ``config.use_rgbd``, without depth or poses; and for ``known`` that fixes no scale.
             ModelError: for ``known`` with a blind student.
         """
         if views is not None and views < 1:

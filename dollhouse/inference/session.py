@@ -170,16 +170,15 @@ class SceneSession(ABC):
         return ModelError(f"{self.pipeline.model_id} is a blind student: it has no depth, cameras or boxes")
 
     def ask(self, questions: str | Sequence[str]) -> list[str]:
-        """Return the answers to one or several questions, in order, as generated (:attr:`Answer.text`)."""
-        return [answer.text for answer in self.answer([questions] if isinstance(questions, str) else questions)]
+        """Return the answers to one or several questions, in order, for users (:attr:`Answer.shown`)."""
+        return [answer.shown for answer in self.answer([questions] if isinstance(questions, str) else questions)]
 
     def answer(self, questions: Sequence[str], max_new_tokens: int = MAX_NEW_TOKENS) -> list[Answer]:
         """Generate greedy answers with confidences.
 
         Raises:
-            QuestionError: for a text instead of a list.
-            QuestionError: for a question that is empty, no text in Unicode, or longer than ``MAX_QUESTION_TOKENS`` or
-                ``MAX_QUESTION_CHARACTERS``.
+            QuestionError: for a text instead of a list; for a question that is empty, no text in Unicode, or longer
+                than ``MAX_QUESTION_TOKENS`` or ``MAX_QUESTION_CHARACTERS``.
         """
         if isinstance(questions, str):
             raise QuestionError("answer takes a list of questions, not one text: write answer([question])")

@@ -110,8 +110,10 @@ def test_the_shipped_student_answers_in_bfloat16() -> None:
 
 
 @pytest.mark.skipif(not SHIPPED.is_dir(), reason="the shipped model is not in this tree")
-def test_a_mended_refusal_is_shown_and_the_models_words_are_kept() -> None:
+def test_a_mended_refusal_is_shown_and_the_models_words_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     session = DollhousePipeline.from_pretrained().encode_scene("example")
     answer = session.finish("What colour is the elephant?", "there is no clockphant", 0.9)
     assert (answer.shown, answer.text) == ("there is no elephant", "there is no clockphant")
+    monkeypatch.setattr(type(session), "answer", lambda *given: [answer])
+    assert session.ask("What colour is the elephant?") == ["there is no elephant"]
     assert not session.finish("Describe the room", "no descriis", 0.1).unsure  # it is certain that it cannot
