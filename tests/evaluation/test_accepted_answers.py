@@ -45,7 +45,7 @@ def test_accepted_answers_are_stored() -> None:
 
 def test_drops_and_refusals_are_counted() -> None:
     right = {"is there a television?": "yes", "where is the zebra?": "there is no zebra"}
-    session = SimpleNamespace(ask=lambda texts: [right.get(text, "no") for text in texts])
+    session = SimpleNamespace(answer=lambda texts: [SimpleNamespace(text=right.get(text, "no")) for text in texts])
     scorer = RobustnessScorer()
     scorer.add(
         session,  # type: ignore[arg-type]
